@@ -1,0 +1,39 @@
+"""Fixtures and gates shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL_DATA = Path(
+    os.environ.get(
+        'MMDET_SHUFFLENETV2_REAL_DATA', ROOT.parent / 'shared' / 'data'
+    )
+)
+
+
+def pytest_collection_modifyitems(items):
+    no_gpu = pytest.mark.skip(reason='needs a CUDA device')
+    no_data = pytest.mark.skip(
+        reason=f'needs real images at {REAL_DATA} (set '
+        'MMDET_SHUFFLENETV2_REAL_DATA)'
+    )
+    for item in items:
+        if 'gpu' in item.keywords and not torch.cuda.is_available():
+            item.add_marker(no_gpu)
+        if 'real_data' in item.keywords and not REAL_DATA.is_dir():
+            item.add_marker(no_data)
+
+
+@pytest.fixture(scope='session')
+def root() -> Path:
+    """The project's root, where configs/ and tools/ are."""
+    return ROOT
+
+
+@pytest.fixture(scope='session')
+def real_data() -> Path:
+    """The folder of real images; a test that uses it is ``real_data``."""
+    return REAL_DATA
