@@ -1,0 +1,91 @@
+"""RoI input: format, checks, and which RoIs can be pooled at all."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def to_rois(boxes: Tensor | Sequence[Tensor]) -> Tensor:
+    """Return boxes as one ``(K, 5)`` tensor of (batch index, x1, y1, x2, y2).
+
+    Args:
+        boxes: ``(K, 5)`` RoIs, or one ``(L, 4)`` tensor of (x1, y1, x2, y2)
+            for each image of the batch.
+
+    Raises:
+        ValueError: the shape is neither.
+    """
+    if isinstance(boxes, Tensor):
+        if boxes.dim() != 2 or boxes.size(1) != 5:
+            raise ValueError(
+                'boxes: one tensor must be (K, 5), the batch index and then '
+                f'x1, y1, x2, y2, got {tuple(boxes.shape)}'
+            )
+        return boxes
+    if not isinstance(boxes, (list, tuple)) or not boxes:
+        raise ValueError(
+            'boxes: a (K, 5) tensor or a list with one (L, 4) tensor per '
+            f'image is allowed, got {type(boxes).__name__} {boxes!r}'
+        )
+    for i, box in enumerate(boxes):
+        if not isinstance(box, Tensor) or box.dim() != 2 or box.size(1) != 4:
+            got = tuple(box.shape) if isinstance(box, Tensor) else repr(box)
+            raise ValueError(
+                f'boxes: entry {i} of the list must be (L, 4), got {got}'
+            )
+    rows = [
+        torch.cat([box.new_full((box.size(0), 1), float(i)), box], dim=1)
+        for i, box in enumerate(boxes)
+    ]
+    return torch.cat(rows, dim=0)
+
+
+def to_pair(output_size: int | Sequence[int]) -> tuple[int, int]:
+    """Return ``output_size`` as (height, width) in bins."""
+    if isinstance(output_size, int):
+        output_size = (output_size, output_size)
+    pair = tuple(output_size)
+    if len(pair) != 2 or any(not isinstance(p, int) or p < 1 for p in pair):
+        raise ValueError(
+            'output_size: a positive int or two of them (height, width) are '
+            f'allowed, got {output_size!r}'
+        )
+    return pair
+
+
+def check_map(input: Tensor, output_size: tuple[int, int]) -> int:
+    """Return the output channels of a position-sensitive map ``(N, C, H, W)``.
+
+    Raises:
+        ValueError: not 4 dimensions, not floating point, or ``C`` is no
+            multiple of the number of bins.
+    """
+    bins = output_size[0] * output_size[1]
+    if input.dim() != 4 or not input.is_floating_point():
+        raise ValueError(
+            'input: a floating point (N, C, H, W) map is allowed, got '
+            f'{input.dtype} {tuple(input.shape)}'
+        )
+    if input.size(1) % bins or not input.size(1):
+        raise ValueError(
+            f'input: its channels must be a multiple of the {bins} bins of '
+            f'output_size={output_size}, got {input.size(1)}'
+        )
+    return input.size(1) // bins
+
+
+def poolable(rois: Tensor, batch_size: int) -> Tensor:
+    """Return a ``(K,)`` mask: finite, not empty, and of an existing image.
+
+    Empty means ``x2 <= x1`` or ``y2 <= y1``.
+    """
+    size = rois[:, 3:] - rois[:, 1:3]
+    index = rois[:, 0]
+    return (
+        torch.isfinite(rois).all(dim=1)
+        & torch.isfinite(size).all(dim=1)
+        & (size > 0).all(dim=1)
+        & (index > -1)
+        & (index < batch_size)
+    )
