@@ -1,0 +1,375 @@
+"""COCO train+val minus minival, and minival, out of what is on disk.
+
+The split of the ShuffleNet V2 paper (Section 4, from the 2014 release) holds
+the same images as the 2017 release: ``minival2014`` is ``val2017`` and
+``trainvalminusminival2014`` is ``train2017``, 5000 and 118287 images. With the
+2014 files two annotation files are made; the 2017 files are used as they are.
+Either way the result is checked to be the whole split with every image there.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .coco_stream import CocoWriter, DatasetError, Record, iter_records
+
+NUM_TRAIN, NUM_VAL = 118_287, 5_000
+#: How many offending records an error shows.
+MAX_EXAMPLES = 5
+
+
+class Split(NamedTuple):
+    """``ann_file`` and ``img_prefix`` are relative to the data root."""
+
+    ann_file: str
+    img_prefix: str
+
+
+#: The training and the validation split by layout.
+LAYOUTS = {
+    '2014': (
+        Split('annotations/instances_trainvalminusminival2014.json', ''),
+        Split('annotations/instances_minival2014.json', ''),
+    ),
+    '2017': (
+        Split('annotations/instances_train2017.json', 'train2017/'),
+        Split('annotations/instances_val2017.json', 'val2017/'),
+    ),
+}
+_SOURCES_2014 = (
+    Split('annotations/instances_train2014.json', 'train2014'),
+    Split('annotations/instances_val2014.json', 'val2014'),
+)
+_MINIVAL_SOURCE = 'annotations/instances_val2017.json'
+
+
+def examples(items: Iterable, shown: int = MAX_EXAMPLES) -> str:
+    """The first few of many, and how many there are besides."""
+    items = [str(item) for item in items]
+    rest = f' and {len(items) - shown} more' if len(items) > shown else ''
+    return ', '.join(items[:shown]) + rest
+
+
+def missing_parts(
+    root: Path, layout: str, minival_ids: str | os.PathLike | None = None
+) -> list[str]:
+    """What a layout needs below the root and does not find there."""
+    splits = _SOURCES_2014 if layout == '2014' else LAYOUTS['2017']
+    files = [split.ann_file for split in splits]
+    if layout == '2014' and minival_ids is None:
+        files.append(_MINIVAL_SOURCE)
+    missing = [name for name in files if not (root / name).is_file()]
+    for split in splits:
+        if not (root / split.img_prefix).is_dir():
+            missing.append(split.img_prefix.rstrip('/') + '/')
+    return missing
+
+
+def choose_layout(
+    root: str | os.PathLike,
+    layout: str = 'auto',
+    minival_ids: str | os.PathLike | None = None,
+) -> str:
+    """Which release lies below the root.
+
+    Args:
+        root: The folder with ``annotations/`` and the image folders.
+        layout: '2014', '2017', or 'auto' for the one that is complete
+            (2017 when both are).
+        minival_ids: A list of image ids that replaces
+            ``instances_val2017.json`` in the 2014 layout.
+
+    Raises:
+        ValueError: An unknown layout.
+        DatasetError: Something is missing; tells what, for each layout.
+    """
+    root = Path(root)
+    if layout not in ('auto', *LAYOUTS):
+        raise ValueError(
+            f"layout must be 'auto', '2014' or '2017', but got {layout!r}"
+        )
+    candidates = ('2017', '2014') if layout == 'auto' else (layout,)
+    missing = {
+        name: missing_parts(root, name, minival_ids) for name in candidates
+    }
+    for name, parts in missing.items():
+        if not parts:
+            return name
+    lines = [f'{root} holds no complete COCO data set:']
+    if not root.is_dir():
+        lines[0] = f'{root} is no folder; COCO is expected there:'
+    for name, parts in missing.items():
+        lines.append(f'  {name} layout lacks {", ".join(parts)}')
+    lines.append(
+        'Get the zip files from https://cocodataset.org/#download and unpack '
+        f'them below {root}.'
+    )
+    if '2014' in missing and minival_ids is None:
+        lines.append(
+            f'The 2014 layout takes the minival ids from {_MINIVAL_SOURCE} '
+            '(only this file of 2017) or from a list: --minival-ids FILE.'
+        )
+    raise DatasetError('\n'.join(lines))
+
+
+def read_minival_ids(path: str | os.PathLike) -> set[int]:
+    """Image ids out of a COCO file, a JSON list, or one id per line.
+
+    Raises:
+        DatasetError: Names the line or element that is no id or comes twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DatasetError(f'the list of minival ids {path} does not exist')
+    with open(path, encoding='utf-8-sig') as file:
+        first = file.read(4096).lstrip()[:1]
+    if first == '{':
+        entries = []
+        for record in iter_records(path):
+            # In COCO's own files the images come first.
+            if record.section == 'annotations' and entries:
+                break
+            if record.section == 'images':
+                entries.append(record.value.get('id'))
+    elif first == '[':
+        try:
+            entries = json.loads(path.read_text('utf-8-sig'))
+        except json.JSONDecodeError as error:
+            raise DatasetError(f'{path}: broken JSON, {error}') from error
+    else:
+        lines = path.read_text('utf-8-sig').split()
+        entries = [int(x) if x.isdecimal() else x for x in lines]
+    ids: set[int] = set()
+    for position, entry in enumerate(entries):
+        if type(entry) is not int or entry in ids:
+            wrong = 'comes twice' if entry in ids else 'is no image id'
+            raise DatasetError(
+                f'{path}: entry {position + 1}, {entry!r}, {wrong}'
+            )
+        ids.add(entry)
+    if not ids:
+        raise DatasetError(f'{path} holds no image id')
+    return ids
+
+
+class SplitCheck:
+    """Collects the images of one split and finds what is wrong with them.
+
+    Args:
+        name: Name of the split for messages.
+        root: Folder that ``folder`` + ``file_name`` are relative to.
+        expected: How many images the split must have; None for any number.
+    """
+
+    def __init__(self, name: str, root: Path, expected: int | None) -> None:
+        self.name, self.root, self.expected = name, root, expected
+        self.ids: set[int] = set()
+        self.owners: set[int] = set()
+        self.ann_ids: set[int] = set()
+        self.problems: list[str] = []
+        self._absent: list[str] = []
+        self._listings: dict[Path, set[str]] = {}
+
+    def add_image(self, source: str, record: Record, folder: str) -> None:
+        image_id, name = record.value.get('id'), record.value.get('file_name')
+        where = f'{source}: images[{record.index}]'
+        if type(image_id) is not int or not isinstance(name, str) or not name:
+            raise DatasetError(
+                f'{where} needs a whole-number id and a file_name, but has '
+                f'id={image_id!r}, file_name={name!r}'
+            )
+        if image_id in self.ids:
+            raise DatasetError(f'{where}: image id {image_id} comes twice')
+        self.ids.add(image_id)
+        path = self.root / folder / name
+        if path.parent not in self._listings:
+            parent = path.parent
+            self._listings[parent] = (
+                set(os.listdir(parent)) if parent.is_dir() else set()
+            )
+        if path.name not in self._listings[path.parent]:
+            self._absent.append(f'{path} (id {image_id})')
+
+    def add_annotation(self, source: str, record: Record) -> None:
+        ann_id, owner = record.value.get('id'), record.value.get('image_id')
+        where = f'{source}: annotations[{record.index}]'
+        if type(ann_id) is not int or type(owner) is not int:
+            raise DatasetError(
+                f'{where} needs whole-number id and image_id, but has '
+                f'id={ann_id!r}, image_id={owner!r}'
+            )
+        if ann_id in self.ann_ids:
+            raise DatasetError(f'{where}: annotation id {ann_id} comes twice')
+        self.ann_ids.add(ann_id)
+        self.owners.add(owner)
+
+    def finish(self) -> list[str]:
+        """Messages on what is wrong with the split as a whole."""
+        problems = []
+        if self.expected is not None and len(self.ids) != self.expected:
+            problems.append(
+                f'{self.name} must have {self.expected} images, but has '
+                f'{len(self.ids)}'
+            )
+        if self._absent:
+            problems.append(
+                f'{self.name} lists {len(self._absent)} images that are not '
+                f'there: {examples(self._absent)}'
+            )
+        stray = sorted(self.owners - self.ids)
+        if stray:
+            problems.append(
+                f'{self.name} has annotations of {len(stray)} images that it '
+                f'does not list: image_id {examples(stray)}'
+            )
+        if not self.ann_ids:
+            problems.append(f'{self.name} has no annotations')
+        return problems
+
+
+def _verify(train: SplitCheck, val: SplitCheck) -> None:
+    problems = train.finish() + val.finish()
+    both = sorted(train.ids & val.ids)
+    if both:
+        problems.append(
+            f'{train.name} and {val.name} overlap in {len(both)} images: id '
+            f'{examples(both)}'
+        )
+    if problems:
+        raise DatasetError('\n'.join(problems))
+
+
+def check_2017(
+    root: Path,
+    counts: tuple[int | None, int | None],
+    progress: Callable[[int], Any] | None,
+) -> None:
+    """Check train2017 and val2017 where they are; nothing is written."""
+    checks = []
+    for split, count in zip(LAYOUTS['2017'], counts, strict=True):
+        check = SplitCheck(split.ann_file, root, count)
+        for record in iter_records(root / split.ann_file, progress):
+            if record.section == 'images':
+                check.add_image(split.ann_file, record, split.img_prefix)
+            elif record.section == 'annotations':
+                check.add_annotation(split.ann_file, record)
+        checks.append(check)
+    _verify(*checks)
+
+
+def make_2014(
+    root: Path,
+    minival_ids: set[int],
+    counts: tuple[int | None, int | None],
+    progress: Callable[[int], Any] | None,
+) -> None:
+    """Write the two 2014 splits; images are named with their folder."""
+    splits = LAYOUTS['2014']
+    checks = [
+        SplitCheck(split.ann_file, root, count)
+        for split, count in zip(splits, counts, strict=True)
+    ]
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(CocoWriter(root / split.ann_file))
+            for split in splits
+        ]
+        categories: list[list] = []
+        for source in _SOURCES_2014:
+            categories.append([])
+            for record in iter_records(root / source.ann_file, progress):
+                _route(
+                    record, source, minival_ids, checks, writers, categories
+                )
+        if categories[0] != categories[1]:
+            raise DatasetError(
+                f'{_SOURCES_2014[0].ann_file} and {_SOURCES_2014[1].ann_file} '
+                'have different categories'
+            )
+        absent = sorted(minival_ids - checks[1].ids)
+        if absent:
+            raise DatasetError(
+                f'{len(absent)} minival ids are in neither 2014 file: '
+                f'{examples(absent)}'
+            )
+        # Inside the block: a split that fails the check is never renamed.
+        _verify(*checks)
+
+
+def _route(record, source, minival_ids, checks, writers, categories) -> None:
+    """Send a record of a 2014 file to the split it belongs to."""
+    value = record.value
+    if record.section == 'images':
+        side = value.get('id') in minival_ids
+        checks[side].add_image(source.ann_file, record, source.img_prefix)
+        name = f'{source.img_prefix}/{value["file_name"]}'
+        text = json.dumps({**value, 'file_name': name})
+        writers[side].add('images', text)
+    elif record.section == 'annotations':
+        side = value.get('image_id') in minival_ids
+        checks[side].add_annotation(source.ann_file, record)
+        writers[side].add('annotations', record.text)
+    else:
+        if record.section == 'categories':
+            categories[-1].append(value)
+        if source is _SOURCES_2014[0]:
+            for writer in writers:
+                if record.section == 'categories':
+                    writer.add('categories', record.text)
+                else:
+                    writer.set_entry(record.section, record.text)
+
+
+def source_files(
+    root: Path, layout: str, minival_ids: str | os.PathLike | None = None
+) -> list[Path]:
+    """The annotation files that a layout is made or checked from."""
+    splits = _SOURCES_2014 if layout == '2014' else LAYOUTS['2017']
+    return [root / split.ann_file for split in splits]
+
+
+def prepare(
+    root: str | os.PathLike,
+    layout: str = 'auto',
+    minival_ids: str | os.PathLike | None = None,
+    counts: tuple[int | None, int | None] = (NUM_TRAIN, NUM_VAL),
+    progress: Callable[[int], Any] | None = None,
+) -> str:
+    """Make or check the splits below the root.
+
+    Args:
+        root: The COCO folder.
+        layout: See :func:`choose_layout`.
+        minival_ids: File of minival ids; by default the images of
+            ``instances_val2017.json``. The 2014 layout only.
+        counts: Images that the two splits must have; None for any number.
+        progress: Called with the number of characters read since last time.
+
+    Returns:
+        The layout that was found, a key of :data:`LAYOUTS`.
+
+    Raises:
+        DatasetError: What is missing or wrong; no split has been written.
+    """
+    root = Path(root)
+    layout = choose_layout(root, layout, minival_ids)
+    if layout == '2017':
+        check_2017(root, counts, progress)
+    else:
+        ids = read_minival_ids(minival_ids or root / _MINIVAL_SOURCE)
+        make_2014(root, ids, counts, progress)
+    return layout
+
+
+def config_options(layout: str) -> dict[str, str]:
+    """``--cfg-options`` that point a COCO config at a layout's splits."""
+    train, val = LAYOUTS[layout]
+    options = {}
+    for loader, split in (('train', train), ('val', val), ('test', val)):
+        prefix = f'{loader}_dataloader.dataset'
+        options[f'{prefix}.ann_file'] = split.ann_file
+        options[f'{prefix}.data_prefix.img'] = split.img_prefix or './'
+    return options
