@@ -137,8 +137,9 @@ def rasterize(
     """Anti-aliased coverage of a shape, None when it is off the picture."""
     reach = place.radius + 2
     x0, x1 = max(0, int(place.x - reach)), min(width, int(place.x + reach) + 1)
-    y0, y1 = max(0, int(place.y - reach)), min(
-        height, int(place.y + reach) + 1
+    y0, y1 = (
+        max(0, int(place.y - reach)),
+        min(height, int(place.y + reach) + 1),
     )
     if x0 >= x1 or y0 >= y1:
         return None

@@ -128,8 +128,10 @@ class _Canvas:
         seen = np.bincount(self.owner.ravel(), minlength=len(self.labels))
         for other in range(1, len(self.labels)):
             left = seen[other] - hidden[other]
-            if other != owner and hidden[other] and (
-                left < max(spec.min_visible * self.full_area[other], 40)
+            if (
+                other != owner
+                and hidden[other]
+                and (left < max(spec.min_visible * self.full_area[other], 40))
             ):
                 return False
         blend(self.picture, patch, self._paint(patch, mask, fill))

@@ -61,13 +61,17 @@ def encode_png(image: np.ndarray) -> bytes:
     for start in range(0, len(raw), 65535):
         block = raw[start : start + 65535]
         final = start + 65535 >= len(raw)
-        stream.append(struct.pack('<BHH', final, len(block), 65535 ^ len(block)))
+        stream.append(
+            struct.pack('<BHH', final, len(block), 65535 ^ len(block))
+        )
         stream.append(block)
     stream.append(struct.pack('>I', zlib.adler32(raw)))
     header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
     chunks = (b'IHDR', header), (b'IDAT', b''.join(stream)), (b'IEND', b'')
     return b'\x89PNG\r\n\x1a\n' + b''.join(
-        struct.pack('>I', len(body)) + kind + body
+        struct.pack('>I', len(body))
+        + kind
+        + body
         + struct.pack('>I', zlib.crc32(kind + body))
         for kind, body in chunks
     )
