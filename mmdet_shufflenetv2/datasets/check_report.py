@@ -72,12 +72,13 @@ class CheckReport:
 
     Attributes:
         ann_file: The file that was checked.
-        classes: Names in the order of the category ids.
+        classes: Names in the file's order, which is that of the labels.
         num_images: Images, those without objects included.
         num_annotations: Annotations before any was dropped.
         warnings: Lines that were logged.
         dropped: Positions of the annotations to leave out.
         changes: New values of fields by the annotation's position.
+        categories: The list to write in place of the file's, or None.
     """
 
     def __init__(self, ann_file: Path, data: dict | None) -> None:
@@ -87,12 +88,15 @@ class CheckReport:
         self.warnings: list[str] = []
         self.dropped: set[int] = set()
         self.changes: dict[int, dict] = {}
+        self.categories: list[dict] | None = None
         self._data = data
 
     @property
     def needs_copy(self) -> bool:
         """Whether training on ``ann_file`` itself would go wrong."""
-        return bool(self.dropped or self.changes)
+        return bool(
+            self.dropped or self.changes or self.categories is not None
+        )
 
     def usable_file(self, folder: str | os.PathLike) -> Path:
         """The checked file, or a repaired copy of it in ``folder``.
@@ -105,16 +109,23 @@ class CheckReport:
         path = self.ann_file.resolve()
         copy = Path(folder) / f'{path.parent.name}_{path.stem}.checked.json'
         with CocoWriter(copy) as writer:
+            for category in self.categories or ():
+                writer.add('categories', json.dumps(category))
             for record in records_of(self.ann_file, self._data):
-                if record.section not in SECTIONS:
-                    writer.set_entry(record.section, record.text)
-                    continue
-                text = record.text
-                if record.section == 'annotations':
-                    if record.index in self.dropped:
-                        continue
-                    changed = self.changes.get(record.index)
-                    if changed:
-                        text = json.dumps({**record.value, **changed})
-                writer.add(record.section, text)
+                self._copy(record, writer)
         return copy
+
+    def _copy(self, record: Record, writer: CocoWriter) -> None:
+        if record.section not in SECTIONS:
+            writer.set_entry(record.section, record.text)
+        elif record.section == 'images':
+            writer.add('images', record.text)
+        elif record.section == 'categories':
+            if self.categories is None:
+                writer.add('categories', record.text)
+        elif record.index not in self.dropped:
+            changed = self.changes.get(record.index)
+            text = record.text
+            if changed:
+                text = json.dumps({**record.value, **changed})
+            writer.add('annotations', text)

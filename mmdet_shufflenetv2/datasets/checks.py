@@ -9,7 +9,7 @@ legal.
 
 import os
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +224,23 @@ class _Checker:
                     self.changes.pop(int(rows[at]), None)
 
 
+def _reorder(
+    categories: dict[int, str], classes: Sequence[str] | None
+) -> list[dict] | None:
+    """The categories in the order of the classes; None if they are."""
+    names = list(categories.values())
+    if classes is None or list(classes) == [n for n in names if n in classes]:
+        return None
+    number_of = {name: number for number, name in categories.items()}
+    unused = max(number_of.values()) + 1
+    for name in classes:
+        if name not in number_of:
+            number_of[name] = unused
+            unused += 1
+    order = [*classes, *(name for name in names if name not in classes)]
+    return [{'id': number_of[name], 'name': name} for name in order]
+
+
 def _explain(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f'it has no {error.args[0]}'
@@ -246,6 +263,7 @@ def check_coco_file(
     ann_file: str | os.PathLike,
     img_dir: str | os.PathLike | None = None,
     on_bad_boxes: str = 'error',
+    classes: Sequence[str] | None = None,
     data: dict | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> CheckReport:
@@ -258,6 +276,10 @@ def check_coco_file(
         on_bad_boxes: 'error' stops at a box that is NaN, empty, negative or
             not inside its image; 'drop' leaves such annotations out, clips
             those that are partly inside, and says so.
+        classes: Class names in the order of the model's labels. MMDetection
+            numbers labels by the order of a file's categories, so a file
+            that has them in another order or lacks some is repaired in the
+            copy. Categories besides these are left alone.
         data: The content of the file where it has been loaded already.
         progress: Called with the number of characters read since last time.
 
@@ -282,9 +304,8 @@ def check_coco_file(
         lines = '\n  '.join(checker.errors.lines())
         raise DatasetError(f'{ann_file} cannot be used:\n  {lines}')
     report = CheckReport(ann_file, data)
-    report.classes = tuple(
-        checker.categories[number] for number in sorted(checker.categories)
-    )
+    report.classes = tuple(checker.categories.values())
+    report.categories = _reorder(checker.categories, classes)
     report.num_images = len(checker.image_ids)
     report.num_annotations = len(checker.rows)
     report.dropped, report.changes = checker.dropped, checker.changes

@@ -269,12 +269,20 @@ def prepare(
     return layout
 
 
-def config_options(layout: str) -> dict[str, str]:
-    """``--cfg-options`` that point a COCO config at a layout's splits."""
+def config_options(layout: str, data_root: str) -> dict[str, str]:
+    """``--cfg-options`` that point a COCO config at a layout's splits.
+
+    Args:
+        layout: A key of :data:`LAYOUTS`.
+        data_root: The COCO folder with a slash at its end.
+    """
     train, val = LAYOUTS[layout]
     options = {}
     for loader, split in (('train', train), ('val', val), ('test', val)):
         prefix = f'{loader}_dataloader.dataset'
+        options[f'{prefix}.data_root'] = data_root
         options[f'{prefix}.ann_file'] = split.ann_file
-        options[f'{prefix}.data_prefix.img'] = split.img_prefix or './'
+        options[f'{prefix}.data_prefix.img'] = f'{split.img_prefix or "."}/'
+    for evaluator in ('val_evaluator', 'test_evaluator'):
+        options[f'{evaluator}.ann_file'] = data_root + val.ann_file
     return options
