@@ -9,16 +9,15 @@ Either way the result is checked to be the whole split with every image there.
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .coco_stream import CocoWriter, DatasetError, Record, iter_records
+from .coco_stream import CocoWriter, DatasetError, iter_records
+from .split_check import SplitCheck, examples, verify_pair
 
 NUM_TRAIN, NUM_VAL = 118_287, 5_000
-#: How many offending records an error shows.
-MAX_EXAMPLES = 5
 
 
 class Split(NamedTuple):
@@ -35,8 +34,8 @@ LAYOUTS = {
         Split('annotations/instances_minival2014.json', ''),
     ),
     '2017': (
-        Split('annotations/instances_train2017.json', 'train2017/'),
-        Split('annotations/instances_val2017.json', 'val2017/'),
+        Split('annotations/instances_train2017.json', 'train2017'),
+        Split('annotations/instances_val2017.json', 'val2017'),
     ),
 }
 _SOURCES_2014 = (
@@ -44,13 +43,6 @@ _SOURCES_2014 = (
     Split('annotations/instances_val2014.json', 'val2014'),
 )
 _MINIVAL_SOURCE = 'annotations/instances_val2017.json'
-
-
-def examples(items: Iterable, shown: int = MAX_EXAMPLES) -> str:
-    """The first few of many, and how many there are besides."""
-    items = [str(item) for item in items]
-    rest = f' and {len(items) - shown} more' if len(items) > shown else ''
-    return ', '.join(items[:shown]) + rest
 
 
 def missing_parts(
@@ -155,93 +147,6 @@ def read_minival_ids(path: str | os.PathLike) -> set[int]:
     return ids
 
 
-class SplitCheck:
-    """Collects the images of one split and finds what is wrong with them.
-
-    Args:
-        name: Name of the split for messages.
-        root: Folder that ``folder`` + ``file_name`` are relative to.
-        expected: How many images the split must have; None for any number.
-    """
-
-    def __init__(self, name: str, root: Path, expected: int | None) -> None:
-        self.name, self.root, self.expected = name, root, expected
-        self.ids: set[int] = set()
-        self.owners: set[int] = set()
-        self.ann_ids: set[int] = set()
-        self.problems: list[str] = []
-        self._absent: list[str] = []
-        self._listings: dict[Path, set[str]] = {}
-
-    def add_image(self, source: str, record: Record, folder: str) -> None:
-        image_id, name = record.value.get('id'), record.value.get('file_name')
-        where = f'{source}: images[{record.index}]'
-        if type(image_id) is not int or not isinstance(name, str) or not name:
-            raise DatasetError(
-                f'{where} needs a whole-number id and a file_name, but has '
-                f'id={image_id!r}, file_name={name!r}'
-            )
-        if image_id in self.ids:
-            raise DatasetError(f'{where}: image id {image_id} comes twice')
-        self.ids.add(image_id)
-        path = self.root / folder / name
-        if path.parent not in self._listings:
-            parent = path.parent
-            self._listings[parent] = (
-                set(os.listdir(parent)) if parent.is_dir() else set()
-            )
-        if path.name not in self._listings[path.parent]:
-            self._absent.append(f'{path} (id {image_id})')
-
-    def add_annotation(self, source: str, record: Record) -> None:
-        ann_id, owner = record.value.get('id'), record.value.get('image_id')
-        where = f'{source}: annotations[{record.index}]'
-        if type(ann_id) is not int or type(owner) is not int:
-            raise DatasetError(
-                f'{where} needs whole-number id and image_id, but has '
-                f'id={ann_id!r}, image_id={owner!r}'
-            )
-        if ann_id in self.ann_ids:
-            raise DatasetError(f'{where}: annotation id {ann_id} comes twice')
-        self.ann_ids.add(ann_id)
-        self.owners.add(owner)
-
-    def finish(self) -> list[str]:
-        """Messages on what is wrong with the split as a whole."""
-        problems = []
-        if self.expected is not None and len(self.ids) != self.expected:
-            problems.append(
-                f'{self.name} must have {self.expected} images, but has '
-                f'{len(self.ids)}'
-            )
-        if self._absent:
-            problems.append(
-                f'{self.name} lists {len(self._absent)} images that are not '
-                f'there: {examples(self._absent)}'
-            )
-        stray = sorted(self.owners - self.ids)
-        if stray:
-            problems.append(
-                f'{self.name} has annotations of {len(stray)} images that it '
-                f'does not list: image_id {examples(stray)}'
-            )
-        if not self.ann_ids:
-            problems.append(f'{self.name} has no annotations')
-        return problems
-
-
-def _verify(train: SplitCheck, val: SplitCheck) -> None:
-    problems = train.finish() + val.finish()
-    both = sorted(train.ids & val.ids)
-    if both:
-        problems.append(
-            f'{train.name} and {val.name} overlap in {len(both)} images: id '
-            f'{examples(both)}'
-        )
-    if problems:
-        raise DatasetError('\n'.join(problems))
-
-
 def check_2017(
     root: Path,
     counts: tuple[int | None, int | None],
@@ -257,7 +162,7 @@ def check_2017(
             elif record.section == 'annotations':
                 check.add_annotation(split.ann_file, record)
         checks.append(check)
-    _verify(*checks)
+    verify_pair(*checks)
 
 
 def make_2014(
@@ -296,7 +201,7 @@ def make_2014(
                 f'{examples(absent)}'
             )
         # Inside the block: a split that fails the check is never renamed.
-        _verify(*checks)
+        verify_pair(*checks)
 
 
 def _route(record, source, minival_ids, checks, writers, categories) -> None:
@@ -364,12 +269,20 @@ def prepare(
     return layout
 
 
-def config_options(layout: str) -> dict[str, str]:
-    """``--cfg-options`` that point a COCO config at a layout's splits."""
+def config_options(layout: str, data_root: str) -> dict[str, str]:
+    """``--cfg-options`` that point a COCO config at a layout's splits.
+
+    Args:
+        layout: A key of :data:`LAYOUTS`.
+        data_root: The COCO folder with a slash at its end.
+    """
     train, val = LAYOUTS[layout]
     options = {}
     for loader, split in (('train', train), ('val', val), ('test', val)):
         prefix = f'{loader}_dataloader.dataset'
+        options[f'{prefix}.data_root'] = data_root
         options[f'{prefix}.ann_file'] = split.ann_file
-        options[f'{prefix}.data_prefix.img'] = split.img_prefix or './'
+        options[f'{prefix}.data_prefix.img'] = f'{split.img_prefix or "."}/'
+    for evaluator in ('val_evaluator', 'test_evaluator'):
+        options[f'{evaluator}.ann_file'] = data_root + val.ann_file
     return options
