@@ -27,6 +27,10 @@ NUMBER_TYPES = (
 )
 
 
+class CheckpointError(ValueError):
+    """A file that cannot be read as a checkpoint, or must not be."""
+
+
 def _alias(function: Callable, full_name: str) -> Callable:
     """``function`` under the name by which pickles refer to another.
 
@@ -139,14 +143,14 @@ def clear_errors(filename: str) -> Iterator[None]:
     except Exception as error:
         refused = re.search(r'GLOBAL (\S+)', str(error))
         if refused:
-            raise ValueError(
+            raise CheckpointError(
                 f'checkpoint {filename} is refused: it asks for '
                 f'{refused[1]!r}, and a checkpoint may hold only tensors, '
                 'numbers, text and their containers. Nothing of it was run. '
                 'If you made the file yourself, save its state_dict() instead'
             ) from None
         reason = str(error).partition('. ')[0].partition('\n')[0]
-        raise ValueError(
+        raise CheckpointError(
             f'checkpoint {filename} cannot be read: it is truncated, damaged '
             f'or no checkpoint ({type(error).__name__}: {reason[:200]})'
         ) from None
