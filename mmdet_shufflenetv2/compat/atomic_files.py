@@ -53,6 +53,8 @@ def whole_file(
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
+        if error.errno is None:
+            raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
