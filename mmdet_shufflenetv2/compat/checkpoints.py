@@ -70,6 +70,8 @@ def _rebuild_array(subtype: type, shape: tuple, kind: bytes) -> np.ndarray:
 
 @functools.cache
 def _safe_types() -> list:
+    # The first buffer of a process fills the class's table of statistics.
+    HistoryBuffer()
     scalar = np.float64(0).__reduce__()[0]
     return [
         HistoryBuffer,
