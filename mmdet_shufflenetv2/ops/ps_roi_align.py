@@ -85,8 +85,10 @@ def _merge(taps: Taps) -> Taps:
     cell, weight = taps.cell.flatten(2), taps.weight.flatten(2)
     first, last = cell[..., :1], cell[..., -1:]
     window = first + torch.arange(samples + 1, device=cell.device)
-    same = cell[..., None] == window[..., None, :]
-    weight = (weight[..., None] * same).sum(2, keepdim=True)
+    # Rounding can put a sample a cell too far, then with next to no weight.
+    place = (cell - first).clamp(max=samples)
+    merged = weight.new_zeros(bins, rois, samples + 1)
+    weight = merged.scatter_add(2, place, weight).unsqueeze(2)
     window = window.minimum(last).view(bins, rois, 1, samples + 1)
     return Taps(window, weight)
 
