@@ -1,0 +1,174 @@
+"""Checkpoints hold data, never code.
+
+mmengine stores NumPy arrays and its own ``HistoryBuffer`` beside the weights.
+torch >= 2.6 refuses both by default; older ones run whatever a file says.
+Here exactly those types are allowed, and everything that mmengine loads is
+held to them, on every torch.
+"""
+
+import functools
+import os
+import pickle
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+
+# What a metric, a learning rate or a counter can be.
+NUMBER_TYPES = (
+    *('bool', 'int8', 'int16', 'int32', 'int64'),
+    *('uint8', 'uint16', 'uint32', 'uint64'),
+    *('float16', 'float32', 'float64'),
+)
+
+
+class CheckpointError(ValueError):
+    """A file that cannot be read as a checkpoint, or must not be."""
+
+
+def _alias(function: Callable, full_name: str) -> Callable:
+    """``function`` under the name by which pickles refer to another.
+
+    torch 2.4 and 2.5 take no (function, name) pairs and read the name off
+    the object.
+    """
+
+    @functools.wraps(function)
+    def named(*args):
+        return function(*args)
+
+    named.__module__, _, named.__name__ = full_name.rpartition('.')
+    named.__qualname__ = named.__name__
+    return named
+
+
+def _statistics_method(owner: type, name: str) -> Callable:
+    """What ``getattr`` means in a pickle of mmengine, and no more.
+
+    A ``HistoryBuffer`` stores its statistics as methods, which pickle spells
+    as ``getattr(HistoryBuffer, 'mean')``. The real ``getattr`` would open
+    every attribute of every allowed object.
+    """
+    if owner is HistoryBuffer and name in HistoryBuffer._statistics_methods:
+        return HistoryBuffer._statistics_methods[name]
+    raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr({name})')
+
+
+def _rebuild_array(subtype: type, shape: tuple, kind: bytes) -> np.ndarray:
+    """NumPy's own first step of unpickling an array, for plain arrays."""
+    if subtype is not np.ndarray:
+        raise pickle.UnpicklingError(
+            f'Unsupported global: GLOBAL {subtype!r} as an array'
+        )
+    return np.ndarray.__new__(subtype, shape, kind)
+
+
+@functools.cache
+def _safe_types() -> list:
+    scalar = np.float64(0).__reduce__()[0]
+    return [
+        HistoryBuffer,
+        _alias(_statistics_method, 'builtins.getattr'),
+        np.ndarray,
+        np.dtype,
+        *(type(np.dtype(name)) for name in NUMBER_TYPES),
+        # NumPy 2 renamed the module; a file may come from either.
+        *(
+            _alias(function, f'numpy.{core}.multiarray.{name}')
+            for core in ('core', '_core')
+            for function, name in (
+                (_rebuild_array, '_reconstruct'),
+                (scalar, 'scalar'),
+            )
+        ),
+    ]
+
+
+def allow_mmengine_types() -> None:
+    """Let ``torch.load(weights_only=True)`` read mmengine's checkpoints."""
+    torch.serialization.add_safe_globals(_safe_types())
+
+
+@contextmanager
+def weights_only_loads() -> Iterator[None]:
+    """Force ``weights_only=True`` on every ``torch.load`` inside."""
+    names = {
+        'TORCH_FORCE_WEIGHTS_ONLY_LOAD': '1',
+        'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD': '0',
+    }
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+# These say by themselves what is wrong, and it is not the file's content.
+PLAIN_ERRORS = (
+    FileNotFoundError,
+    IsADirectoryError,
+    PermissionError,
+    MemoryError,
+    torch.OutOfMemoryError,
+    ImportError,
+    URLError,
+)
+
+
+@contextmanager
+def clear_errors(filename: str) -> Iterator[None]:
+    """Say which file is refused or broken, and why.
+
+    torch's own error is not chained: it advises ``weights_only=False``,
+    which would run what the file says. A broken file can raise nearly
+    anything out of torch's readers.
+
+    Raises:
+        ValueError: The file holds more than data, or is no whole checkpoint.
+    """
+    try:
+        yield
+    except PLAIN_ERRORS:
+        raise
+    except Exception as error:
+        refused = re.search(r'GLOBAL (\S+)', str(error))
+        if refused:
+            raise CheckpointError(
+                f'checkpoint {filename} is refused: it asks for '
+                f'{refused[1]!r}, and a checkpoint may hold only tensors, '
+                'numbers, text and their containers. Nothing of it was run. '
+                'If you made the file yourself, save its state_dict() instead'
+            ) from None
+        reason = str(error).partition('. ')[0].partition('\n')[0]
+        raise CheckpointError(
+            f'checkpoint {filename} cannot be read: it is truncated, damaged '
+            f'or no checkpoint ({type(error).__name__}: {reason[:200]})'
+        ) from None
+
+
+def guard_loading() -> None:
+    """Hold every loader of mmengine's checkpoints to ``weights_only``."""
+    for prefix, loader in list(CheckpointLoader._schemes.items()):
+        if not hasattr(loader, '__wrapped__'):
+            CheckpointLoader.register_scheme(
+                prefix, _guarded(loader), force=True
+            )
+
+
+def _guarded(loader: Callable) -> Callable:
+    @functools.wraps(loader)
+    def load(filename, *args, **kwargs):
+        with weights_only_loads(), clear_errors(filename):
+            return loader(filename, *args, **kwargs)
+
+    return load

@@ -1,0 +1,131 @@
+"""What the check of an annotation file found, and the file to go on with."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .coco_stream import (
+    SECTIONS,
+    CocoWriter,
+    DatasetError,
+    Record,
+    iter_records,
+)
+
+#: How many records of each kind a message shows.
+MAX_EXAMPLES = 5
+
+
+class Problems:
+    """Messages by kind: how many there are, and the first few."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, kind: str, example: str, count: int = 1) -> None:
+        shown = self._found.setdefault(kind, [])
+        if len(shown) < MAX_EXAMPLES:
+            shown.append(example)
+        self._counts[kind] = self._counts.get(kind, 0) + count
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def lines(self) -> list[str]:
+        lines = []
+        for kind, shown in self._found.items():
+            lines.append(f'{self._counts[kind]} x {kind}:')
+            lines += [f'    {example}' for example in shown]
+            rest = self._counts[kind] - len(shown)
+            if rest > 0:
+                lines.append(f'    ... and {rest} more')
+        return lines
+
+
+def records_of(
+    ann_file: Path,
+    data: dict | None,
+    progress: Callable[[int], Any] | None = None,
+) -> Iterator[Record]:
+    """Records out of loaded ``data``, or else out of the file."""
+    if data is None:
+        yield from iter_records(ann_file, progress)
+        return
+    if not isinstance(data, dict):
+        raise DatasetError(
+            f'{ann_file}: a COCO file is a JSON object, but this holds a '
+            f'{type(data).__name__}'
+        )
+    for key, value in data.items():
+        if key not in SECTIONS:
+            yield Record(key, -1, value, json.dumps(value))
+            continue
+        for index, item in enumerate(value):
+            yield Record(key, index, item, json.dumps(item))
+
+
+class CheckReport:
+    """What a check found in a file that can be used.
+
+    Attributes:
+        ann_file: The file that was checked.
+        classes: Names in the file's order, which is that of the labels.
+        num_images: Images, those without objects included.
+        num_annotations: Annotations before any was dropped.
+        warnings: Lines that were logged.
+        dropped: Positions of the annotations to leave out.
+        changes: New values of fields by the annotation's position.
+        categories: The list to write in place of the file's, or None.
+    """
+
+    def __init__(self, ann_file: Path, data: dict | None) -> None:
+        self.ann_file = ann_file
+        self.classes: tuple[str, ...] = ()
+        self.num_images = self.num_annotations = 0
+        self.warnings: list[str] = []
+        self.dropped: set[int] = set()
+        self.changes: dict[int, dict] = {}
+        self.categories: list[dict] | None = None
+        self._data = data
+
+    @property
+    def needs_copy(self) -> bool:
+        """Whether training on ``ann_file`` itself would go wrong."""
+        return bool(
+            self.dropped or self.changes or self.categories is not None
+        )
+
+    def usable_file(self, folder: str | os.PathLike) -> Path:
+        """The checked file, or a repaired copy of it in ``folder``.
+
+        The copy is named after the file and its parent folder, so that two
+        splits do not overwrite each other; the file itself is never touched.
+        """
+        if not self.needs_copy:
+            return self.ann_file
+        path = self.ann_file.resolve()
+        copy = Path(folder) / f'{path.parent.name}_{path.stem}.checked.json'
+        with CocoWriter(copy) as writer:
+            for category in self.categories or ():
+                writer.add('categories', json.dumps(category))
+            for record in records_of(self.ann_file, self._data):
+                self._copy(record, writer)
+        return copy
+
+    def _copy(self, record: Record, writer: CocoWriter) -> None:
+        if record.section not in SECTIONS:
+            writer.set_entry(record.section, record.text)
+        elif record.section == 'images':
+            writer.add('images', record.text)
+        elif record.section == 'categories':
+            if self.categories is None:
+                writer.add('categories', record.text)
+        elif record.index not in self.dropped:
+            changed = self.changes.get(record.index)
+            text = record.text
+            if changed:
+                text = json.dumps({**record.value, **changed})
+            writer.add('annotations', text)

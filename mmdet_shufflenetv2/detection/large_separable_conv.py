@@ -1,0 +1,179 @@
+"""The thin feature map of Light-Head R-CNN (arXiv 1711.07264, section 3.2).
+
+Shapes: N images, C_in channels of the backbone's map, C_out = C * P * P
+channels of the thin map (10 * 7 * 7 = 490), h x w its size.
+"""
+
+from collections.abc import Sequence
+
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from mmengine.utils import is_seq_of
+from torch import Tensor, nn
+
+
+class LargeSeparableConv(nn.Module):
+    """A k x k convolution as the sum of (k x 1, 1 x k) and (1 x k, k x 1).
+
+    Costs ``2 * k * mid * (C_in + C_out) * h * w`` multiply-adds where the
+    plain one costs ``k * k * C_in * C_out * h * w``.
+
+    Args:
+        in_channels: Channels of the input, C_in.
+        out_channels: Channels of the output, C_out.
+        mid_channels: Channels between the two convolutions of a branch: 64
+            for small backbones, 256 for ResNet-101 in the paper.
+        kernel_size: Length k of the one-dimensional kernels; odd.
+        act_each: ``False`` sums the branches, then applies one ReLU, as the
+            authors' TensorFlow code does; ``True`` puts a ReLU after every
+            convolution, as the Caffe and MXNet ports do.
+        norm: Put a batch norm behind each branch's second convolution.
+            Not in the paper; steadies training from scratch.
+
+    Raises:
+        ValueError: If ``kernel_size`` is not a positive odd number.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        mid_channels: int = 64,
+        kernel_size: int = 15,
+        act_each: bool = False,
+        norm: bool = False,
+    ):
+        super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(
+                'kernel_size must be a positive odd number, so that the map '
+                f'keeps its size, got {kernel_size}'
+            )
+        self.act_each = act_each
+        self.relu = nn.ReLU(inplace=True)
+
+        def branch(first: tuple[int, int]) -> nn.Sequential:
+            second = first[::-1]
+            layers = [
+                nn.Conv2d(
+                    in_channels,
+                    mid_channels,
+                    first,
+                    padding=(first[0] // 2, first[1] // 2),
+                )
+            ]
+            if act_each:
+                layers.append(nn.ReLU(inplace=True))
+            layers.append(
+                nn.Conv2d(
+                    mid_channels,
+                    out_channels,
+                    second,
+                    padding=(second[0] // 2, second[1] // 2),
+                    bias=not norm,
+                )
+            )
+            if norm:
+                layers.append(nn.BatchNorm2d(out_channels))
+            return nn.Sequential(*layers)
+
+        self.vertical_first = branch((kernel_size, 1))
+        self.horizontal_first = branch((1, kernel_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C_in, h, w) to the non-negative (N, C_out, h, w)."""
+        vertical = self.vertical_first(x)
+        horizontal = self.horizontal_first(x)
+        if self.act_each:
+            vertical = self.relu(vertical)
+            horizontal = self.relu(horizontal)
+        return self.relu(vertical + horizontal)
+
+
+@MODELS.register_module()
+class LightHeadNeck(BaseModule):
+    """Turn backbone maps into the two maps a Light-Head detector reads.
+
+    The output is ``(thin_map, rpn_feature)``: mmdet hands one tuple to both
+    heads, its RoI heads read it from the front, :class:`LightHeadRPNHead`
+    takes the last.
+
+    Args:
+        in_channels: Channels of each backbone level that arrives.
+        out_channels: Channels of the thin map, C * P * P.
+        mid_channels: See :class:`LargeSeparableConv`.
+        kernel_size: See :class:`LargeSeparableConv`.
+        act_each: See :class:`LargeSeparableConv`.
+        norm: See :class:`LargeSeparableConv`.
+        thin_level: Which arriving level the thin map is computed from.
+        rpn_level: Which arriving level the RPN reads.
+        init_cfg: The default draws the kernels of the thin map's
+            convolutions so that activations keep their scale.
+
+    Raises:
+        ValueError: If ``in_channels`` is not a sequence of integers or a
+            level is outside of it.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        out_channels: int = 490,
+        mid_channels: int = 64,
+        kernel_size: int = 15,
+        act_each: bool = False,
+        norm: bool = False,
+        thin_level: int = -1,
+        rpn_level: int = 0,
+        init_cfg: dict | list | None = None,
+    ):
+        if init_cfg is None:
+            init_cfg = dict(
+                type='Kaiming',
+                layer='Conv2d',
+                mode='fan_in',
+                nonlinearity='linear',
+            )
+        super().__init__(init_cfg)
+        if not is_seq_of(in_channels, int):
+            raise ValueError(
+                'in_channels must list the channels of each backbone level, '
+                f'got {in_channels!r}'
+            )
+        levels = len(in_channels)
+        for name, level in dict(
+            thin_level=thin_level, rpn_level=rpn_level
+        ).items():
+            if not -levels <= level < levels:
+                raise ValueError(
+                    f'{name} must be one of the {levels} levels of '
+                    f'in_channels, {-levels}..{levels - 1}, got {level}'
+                )
+        self.in_channels = tuple(in_channels)
+        self.thin_level = thin_level
+        self.rpn_level = rpn_level
+        self.thin_conv = LargeSeparableConv(
+            in_channels[thin_level],
+            out_channels,
+            mid_channels,
+            kernel_size,
+            act_each,
+            norm,
+        )
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Compute the thin map of one level and pass the RPN's level on.
+
+        Args:
+            inputs: The backbone's maps, each (N, C_i, h_i, w_i).
+
+        Returns:
+            The thin map (N, ``out_channels``, h, w) and the RPN's map.
+        """
+        if len(inputs) != len(self.in_channels):
+            raise ValueError(
+                f'the neck expects {len(self.in_channels)} backbone levels '
+                f'(in_channels={self.in_channels}), got {len(inputs)}'
+            )
+        thin_map = self.thin_conv(inputs[self.thin_level])
+        return thin_map, inputs[self.rpn_level]

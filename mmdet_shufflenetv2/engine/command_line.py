@@ -1,0 +1,101 @@
+"""What the commands of ``tools/`` share: arguments and error reports."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from mmengine.config import DictAction
+
+from ..compat.checkpoints import CheckpointError
+from ..datasets.checks import DatasetError
+from .run_config import Interrupted, UsageError
+from .runner import CheckpointMismatch
+
+# These name the user's file and what to do; a traceback would hide it.
+REPORTED = (
+    UsageError,
+    DatasetError,
+    CheckpointMismatch,
+    CheckpointError,
+    FileNotFoundError,
+)
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add mmengine's way to override a config."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override config values, such as '
+        'train_dataloader.batch_size=4 model.neck.act_each=True',
+    )
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what train and test have in common."""
+    parser.add_argument(
+        '--work-dir', help='default: work_dirs/<name of the config>'
+    )
+    add_cfg_options(parser)
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started several processes',
+    )
+    parser.add_argument(
+        '--local_rank',
+        '--local-rank',
+        type=int,
+        default=0,
+        help=argparse.SUPPRESS,
+    )
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what points a config to another COCO-format folder."""
+    group = parser.add_argument_group('your own data set')
+    group.add_argument(
+        '--data-root',
+        metavar='DIR',
+        help='a folder in COCO format; annotation files and image folders '
+        'are detected, or given by:',
+    )
+    for split in 'train', 'val':
+        group.add_argument(
+            f'--{split}-ann', metavar='FILE', help='relative to --data-root'
+        )
+        group.add_argument(
+            f'--{split}-img', metavar='DIR', help='relative to --data-root'
+        )
+    group.add_argument(
+        '--on-bad-boxes',
+        choices=['error', 'drop'],
+        default='error',
+        help='stop at impossible boxes in the annotations, or leave them out',
+    )
+
+
+def reporting_errors(main: Callable[[], None]) -> None:
+    """Run a command; show an expected error as one message, exit code 2.
+
+    Args:
+        main: The command.
+    """
+    os.environ.setdefault('LOCAL_RANK', '0')
+    try:
+        main()
+    except Interrupted as stopped:
+        print(f'\n{stopped}', file=sys.stderr)
+        sys.exit(130)
+    except REPORTED as error:
+        # A data loader's process hands its whole traceback over as text.
+        message = str(error)
+        if 'Original Traceback' in message:
+            marker = f'{type(error).__name__}: '
+            message = message.rpartition(marker)[2].strip()
+        print(f'error: {message}', file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,40 @@
+"""A trained detector from a config and a checkpoint, nothing else."""
+
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
+
+from .run_config import checkpoint_classes, set_classes
+from .runner import load_fitting
+
+
+def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
+    """Build a detector with the classes its checkpoint knows.
+
+    Args:
+        cfg: Its config; the number of classes is changed in place to the
+            checkpoint's.
+        checkpoint: Path of the checkpoint.
+        device: Where it goes.
+
+    Returns:
+        The model in evaluation mode, with ``cfg`` and ``dataset_meta`` as
+        ``mmdet.apis.inference_detector`` wants them.
+
+    Raises:
+        CheckpointMismatch: If the checkpoint is of another architecture.
+    """
+    meta = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
+    classes = checkpoint_classes(meta)
+    if classes:
+        set_classes(cfg, classes)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    # The checkpoint brings the weights; pretrained ones would be read twice.
+    cfg.model.backbone.pop('init_cfg', None)
+    model = MODELS.build(cfg.model)
+    load_fitting(model, checkpoint)
+    model.cfg = cfg
+    model.dataset_meta = dict(classes=classes, palette='random')
+    return model.to(device).eval()

@@ -1,0 +1,98 @@
+import pytest
+import torch
+from mmdet.registry import MODELS
+from torch.nn.functional import conv2d
+
+from mmdet_shufflenetv2.detection import LargeSeparableConv
+
+
+def test_sum_of_branches_is_a_plain_large_convolution():
+    """Two separable branches equal one k x k convolution, before the ReLU."""
+    layer = LargeSeparableConv(3, 4, mid_channels=2, kernel_size=5).double()
+    x = torch.randn(2, 3, 9, 8, dtype=torch.double)
+    kernel, bias = 0, 0
+    for branch in layer.vertical_first, layer.horizontal_first:
+        first, second = branch[0], branch[1]
+        # (out, mid, ., .) x (mid, in, ., .) -> (out, in, k, k)
+        kernel = kernel + torch.einsum(
+            'omab,micd->oiacbd', second.weight, first.weight
+        ).reshape(4, 3, 5, 5)
+        bias = bias + second.bias
+        # The first convolution's bias meets zero padding in the second:
+        # leave it out of the comparison.
+        first.bias.data.zero_()
+    expected = conv2d(x, kernel, bias, padding=2).relu()
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_one_relu_behind_the_sum_by_default():
+    layer = LargeSeparableConv(3, 4, 2, kernel_size=3)
+    negative = layer.vertical_first(torch.randn(1, 3, 6, 6))
+    assert negative.min() < 0
+    assert layer(torch.randn(1, 3, 6, 6)).min() >= 0
+
+
+def test_act_each_changes_the_map():
+    plain = LargeSeparableConv(3, 4, 2, kernel_size=3)
+    each = LargeSeparableConv(3, 4, 2, kernel_size=3, act_each=True)
+    parameters = plain.parameters()
+    for parameter in each.parameters():
+        parameter.data = next(parameters).data
+    x = torch.randn(1, 3, 6, 6)
+    assert not torch.allclose(plain(x), each(x))
+    vertical = each.vertical_first(x).relu()
+    horizontal = each.horizontal_first(x).relu()
+    torch.testing.assert_close(each(x), vertical + horizontal)
+
+
+def test_norm_adds_one_batch_norm_to_each_branch():
+    layer = LargeSeparableConv(3, 4, 2, kernel_size=3, norm=True)
+    norms = [m for m in layer.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert [m.num_features for m in norms] == [4, 4]
+
+
+@pytest.mark.parametrize('kernel_size', [0, 4, -3])
+def test_even_kernel_is_refused(kernel_size):
+    with pytest.raises(ValueError, match='kernel_size must be a positive odd'):
+        LargeSeparableConv(3, 4, kernel_size=kernel_size)
+
+
+def build_neck(**kwargs):
+    return MODELS.build(dict(type='LightHeadNeck', **kwargs))
+
+
+def test_neck_gives_thin_map_then_rpn_feature():
+    neck = build_neck(in_channels=(8, 16), out_channels=98)
+    stage3, conv5 = torch.randn(2, 8, 12, 10), torch.randn(2, 16, 6, 5)
+    thin, rpn = neck((stage3, conv5))
+    assert thin.shape == (2, 98, 6, 5)
+    assert rpn is stage3
+
+
+def test_neck_levels_are_chosen_by_index():
+    neck = build_neck(
+        in_channels=(8, 16), out_channels=98, thin_level=0, rpn_level=1
+    )
+    stage3, conv5 = torch.randn(2, 8, 12, 10), torch.randn(2, 16, 6, 5)
+    thin, rpn = neck((stage3, conv5))
+    assert thin.shape == (2, 98, 12, 10)
+    assert rpn is conv5
+
+
+@pytest.mark.parametrize(
+    'argument, value', [('thin_level', 2), ('rpn_level', -3)]
+)
+def test_neck_refuses_absent_levels(argument, value):
+    with pytest.raises(ValueError, match=f'{argument} .* got {value}'):
+        build_neck(in_channels=(8, 16), **{argument: value})
+
+
+def test_neck_refuses_another_number_of_maps():
+    neck = build_neck(in_channels=(8, 16))
+    with pytest.raises(ValueError, match='expects 2 backbone levels'):
+        neck((torch.randn(1, 8, 4, 4),))
+
+
+def test_neck_refuses_a_single_number_of_channels():
+    with pytest.raises(ValueError, match='in_channels must list'):
+        build_neck(in_channels=16)

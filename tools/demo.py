@@ -1,0 +1,129 @@
+"""Draw the detections of a checkpoint on images.
+
+    python tools/demo.py photo.jpg CONFIG CHECKPOINT --out-dir detections
+    python tools/demo.py photos/ CONFIG CHECKPOINT --score-thr 0.5
+
+Class names and their number come from the checkpoint. The boxes also go to
+detections.json in the output folder: x1, y1, x2, y2 in pixels of the image.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import mmcv
+import torch
+from mmdet.apis import inference_detector
+from mmdet.structures import DetDataSample
+from mmdet.visualization import DetLocalVisualizer
+from tqdm import tqdm
+
+from mmdet_shufflenetv2.datasets.checks import DatasetError
+from mmdet_shufflenetv2.engine import run_config
+from mmdet_shufflenetv2.engine.command_line import (
+    add_cfg_options,
+    reporting_errors,
+)
+from mmdet_shufflenetv2.engine.detector import load_detector
+
+SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('images', help='an image, or a folder of images')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--out-dir', default='detections', help='default: %(default)s'
+    )
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        help='draw boxes with at least this score; default: %(default)s',
+    )
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='default: %(default)s',
+    )
+    add_cfg_options(parser)
+    return parser.parse_args()
+
+
+def find_images(source: str) -> list[Path]:
+    """List the image, or the images below a folder."""
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    images = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES)
+    if not images:
+        raise run_config.UsageError(
+            f'no image found at {source}; give an image, or a folder that '
+            f'holds one ({", ".join(sorted(SUFFIXES))})'
+        )
+    return images
+
+
+def as_records(result: DetDataSample, classes, score_thr: float) -> list:
+    """Turn an image's detections into plain records."""
+    instances = result.pred_instances.cpu()
+    instances = instances[instances.scores >= score_thr]
+    return [
+        {
+            'class': classes[label] if classes else int(label),
+            'score': round(float(score), 4),
+            'box': [round(float(edge), 2) for edge in box],
+        }
+        for label, score, box in zip(
+            instances.labels.tolist(),
+            instances.scores,
+            instances.bboxes,
+            strict=True,
+        )
+    ]
+
+
+def main() -> None:
+    args = parse_args()
+    images = find_images(args.images)
+    cfg = run_config.load_config(args.config, args.cfg_options)
+    run_config.require_writable(args.out_dir)
+    model = load_detector(cfg, args.checkpoint, args.device)
+    visualizer = DetLocalVisualizer()
+    visualizer.dataset_meta = model.dataset_meta
+    source = Path(args.images)
+    records, unreadable = {}, []
+    for path in tqdm(images, unit='image'):
+        name = path.relative_to(source) if source.is_dir() else path.name
+        try:
+            result = inference_detector(model, str(path))
+        except DatasetError as error:
+            unreadable.append(str(error))
+            continue
+        visualizer.add_datasample(
+            str(name),
+            mmcv.imread(str(path), channel_order='rgb'),
+            result,
+            draw_gt=False,
+            pred_score_thr=args.score_thr,
+            out_file=os.path.join(args.out_dir, name),
+        )
+        records[str(name)] = as_records(
+            result, model.dataset_meta['classes'], args.score_thr
+        )
+    out_file = Path(args.out_dir) / 'detections.json'
+    out_file.write_text(json.dumps(records, indent=1))
+    print(f'{len(records)} pictures and {out_file.name}: {args.out_dir}')
+    if unreadable:
+        sys.exit('error: left out\n  ' + '\n  '.join(unreadable))
+
+
+if __name__ == '__main__':
+    reporting_errors(main)

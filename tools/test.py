@@ -1,0 +1,137 @@
+"""Test a detector: COCO numbers, result files, pictures.
+
+    python tools/test.py configs/lighthead_shufflenetv2.py CKPT --eval bbox
+    python tools/test.py CONFIG CKPT --eval bbox --out results.pkl \\
+        --json results.json --show-dir pictures
+    python tools/test.py CONFIG results.json --eval bbox
+
+The last form evaluates a result file again, without the network.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
+from mmengine.runner import CheckpointLoader
+
+from mmdet_shufflenetv2.engine import CheckedRunner, run_config
+from mmdet_shufflenetv2.engine.command_line import (
+    add_common_arguments,
+    add_data_arguments,
+    reporting_errors,
+)
+from mmdet_shufflenetv2.engine.evaluation import (
+    ResultFileMetric,
+    coco_metrics,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        'checkpoint', help='checkpoint, or a .json result file of --json'
+    )
+    parser.add_argument(
+        '--eval',
+        nargs='+',
+        choices=['bbox', 'proposal'],
+        default=['bbox'],
+        help='bbox: the 12 COCO numbers; proposal: recall whatever the class',
+    )
+    parser.add_argument(
+        '--out',
+        metavar='FILE.pkl',
+        help="write predictions in mmdet's pickle format",
+    )
+    parser.add_argument(
+        '--json', metavar='FILE.json', help='write COCO-format results'
+    )
+    parser.add_argument(
+        '--show-dir', metavar='DIR', help='draw the detections here'
+    )
+    parser.add_argument(
+        '--show-score-thr',
+        type=float,
+        default=0.3,
+        help='draw boxes with at least this score',
+    )
+    add_common_arguments(parser)
+    add_data_arguments(parser)
+    return parser.parse_args()
+
+
+def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Write what the command line asks for into the config."""
+    cfg.launcher = args.launcher
+    cfg.load_from = args.checkpoint
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise run_config.UsageError(
+            '--out writes a pickle, so its name must end in .pkl or .pickle, '
+            f'got {args.out}; --json writes JSON'
+        )
+    if args.show_dir:
+        cfg.default_hooks.visualization = dict(
+            type='DetVisualizationHook',
+            draw=True,
+            score_thr=args.show_score_thr,
+            test_out_dir=os.path.abspath(args.show_dir),
+        )
+        # The hook writes the files; a backend would write them once more.
+        cfg.visualizer.vis_backends = []
+
+
+def test_network(cfg: Config, args: argparse.Namespace) -> None:
+    """Predict every test image, evaluate, and keep what was asked for."""
+    with tempfile.TemporaryDirectory() as folder:
+        prefix = os.path.join(folder, 'results')
+        metrics = coco_metrics(cfg.test_evaluator, args.eval, prefix)
+        if args.out:
+            metrics.append(
+                ConfigDict(type='DumpDetResults', out_file_path=args.out)
+            )
+        cfg.test_evaluator = metrics
+        runner = CheckedRunner.from_cfg(cfg)
+        runner.test()
+        if args.json and runner.rank == 0:
+            os.makedirs(os.path.dirname(args.json) or '.', exist_ok=True)
+            shutil.move(f'{prefix}.bbox.json', args.json)
+            runner.logger.info(f'Results: {args.json}')
+        if args.show_dir:
+            runner.logger.info(f'Pictures: {args.show_dir}')
+
+
+def test_file(cfg: Config, args: argparse.Namespace) -> None:
+    """Evaluate a COCO-format result file again."""
+    MMLogger.get_instance('test')
+    for metric in coco_metrics(cfg.test_evaluator, args.eval):
+        metric.pop('type')
+        results = ResultFileMetric(args.checkpoint, **metric).evaluate_file()
+        print(json.dumps(results, indent=2))
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = run_config.load_config(args.config, args.cfg_options, args.work_dir)
+    apply_arguments(cfg, args)
+    if args.data_root:
+        run_config.use_data_root(cfg, **run_config.data_names(args))
+    run_config.require_writable(cfg.work_dir)
+    from_file = args.checkpoint.endswith('.json')
+    if not from_file:
+        run_config.adopt_classes(
+            cfg, CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')
+        )
+    run_config.check_data(cfg, ('test',), args.on_bad_boxes)
+    (test_file if from_file else test_network)(cfg, args)
+
+
+if __name__ == '__main__':
+    reporting_errors(main)

@@ -1,0 +1,109 @@
+"""Train a detector.
+
+    python tools/train.py configs/lighthead_shufflenetv2.py
+    python tools/train.py configs/lighthead_shufflenetv2_custom.py \\
+        --data-root my_data
+    torchrun --nproc-per-node 8 tools/train.py \\
+        configs/lighthead_shufflenetv2.py --launcher pytorch
+
+Checkpoints, the log and curves.png are kept in the work dir.
+"""
+
+import argparse
+import os
+
+from mmdet_shufflenetv2.engine import CheckedRunner, run_config
+from mmdet_shufflenetv2.engine.command_line import (
+    add_common_arguments,
+    add_data_arguments,
+    reporting_errors,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config file')
+    add_common_arguments(parser)
+    add_data_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CKPT',
+        help='go on from CKPT, or from the last checkpoint in the work dir',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='automatic mixed precision'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate to the actual batch size',
+    )
+    parser.add_argument('--seed', type=int, help='seed of every generator')
+    parser.add_argument(
+        '--backbone-weights',
+        metavar='FILE',
+        help='ImageNet weights of the backbone (ours, torchvision, the '
+        "authors' or mmpretrain's)",
+    )
+    parser.add_argument(
+        '--tensorboard', action='store_true', help='also log to TensorBoard'
+    )
+    return parser.parse_args()
+
+
+def apply_arguments(cfg, args: argparse.Namespace) -> None:
+    """Write what the command line asks for into the config."""
+    cfg.launcher = args.launcher
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise run_config.UsageError(
+                '--auto-scale-lr needs auto_scale_lr.base_batch_size in '
+                f'{args.config}'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.seed is not None:
+        cfg.setdefault('randomness', {})['seed'] = args.seed
+    if args.backbone_weights:
+        cfg.model.backbone.init_cfg = dict(
+            type='Pretrained', checkpoint=args.backbone_weights
+        )
+    if args.tensorboard:
+        cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = run_config.load_config(args.config, args.cfg_options, args.work_dir)
+    apply_arguments(cfg, args)
+    if args.data_root:
+        run_config.use_data_root(cfg, **run_config.data_names(args))
+    run_config.require_writable(cfg.work_dir)
+    run_config.check_data(cfg, ('train', 'val'), args.on_bad_boxes)
+    runner = CheckedRunner.from_cfg(cfg)
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        last = os.path.join(cfg.work_dir, 'last_checkpoint')
+        kept = 'no checkpoint was written yet'
+        if os.path.isfile(last):
+            with open(last) as file:
+                kept = f'the last whole checkpoint is {file.read().strip()}'
+        raise run_config.Interrupted(
+            f'stopped in epoch {runner.epoch + 1}; {kept}; '
+            'the same command with --resume goes on from it'
+        ) from None
+
+
+if __name__ == '__main__':
+    reporting_errors(main)
