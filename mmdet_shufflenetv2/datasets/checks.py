@@ -30,7 +30,11 @@ class _Checker:
     def __init__(self, ann_file: Path, images: ImageFolder | None) -> None:
         self.ann_file, self.images = ann_file, images
         self.errors, self.warnings = Problems(), Problems()
-        self.sections: set[str] = set()
+        self._adders = {
+            'images': self._add_image,
+            'annotations': self._add_annotation,
+            'categories': self._add_category,
+        }
         self.categories: dict[int, str] = {}
         self.image_ids, self.image_sizes = array('q'), array('d')
         self.image_names: list[str] = []
@@ -40,12 +44,7 @@ class _Checker:
         self.dropped: set[int] = set()
 
     def add(self, record: Record) -> None:
-        self.sections.add(record.section)
-        add = {
-            'images': self._add_image,
-            'annotations': self._add_annotation,
-            'categories': self._add_category,
-        }.get(record.section)
+        add = self._adders.get(record.section)
         if add is None:
             return
         if not isinstance(record.value, dict):

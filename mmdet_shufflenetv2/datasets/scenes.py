@@ -45,7 +45,7 @@ class SceneSpec:
     width: int = 256
     height: int = 192
     objects: tuple[int, int] = (1, 7)
-    size_weights: tuple[float, float, float] = (0.35, 0.5, 0.15)
+    size_weights: tuple[float, float, float] = (0.3, 0.45, 0.25)
     empty_rate: float = 0.05
     crowd_rate: float = 0.1
     distractors: int = 7
@@ -89,7 +89,7 @@ class Scene:
     instances: list[Instance]
 
 
-class _Canvas:
+class Canvas:
     """The picture so far and which object is seen at each pixel."""
 
     def __init__(self, rng: RandomSource, spec: SceneSpec) -> None:
@@ -181,7 +181,7 @@ def _radius(rng: RandomSource, label: int, squeeze: float, spec: SceneSpec):
     return min(radius, 0.55 * min(spec.height, spec.width))
 
 
-def _add_object(canvas: _Canvas) -> None:
+def _add_object(canvas: Canvas) -> None:
     rng, spec = canvas.rng, canvas.spec
     label = rng.below(len(CLASSES))
     owner = canvas.add_owner(label, iscrowd=False)
@@ -199,7 +199,7 @@ def _add_object(canvas: _Canvas) -> None:
             return
 
 
-def _add_crowd(canvas: _Canvas) -> None:
+def _add_crowd(canvas: Canvas) -> None:
     """Many small shapes of one class and colour, close together."""
     rng, spec = canvas.rng, canvas.spec
     owner = canvas.add_owner(rng.below(len(CLASSES)), iscrowd=True)
@@ -221,7 +221,7 @@ def _add_crowd(canvas: _Canvas) -> None:
 
 def draw_scene(rng: RandomSource, spec: SceneSpec) -> Scene:
     """Draw one picture; every object in it is among its instances."""
-    canvas = _Canvas(rng, spec)
+    canvas = Canvas(rng, spec)
     if not rng.chance(spec.empty_rate):
         if rng.chance(spec.crowd_rate):
             _add_crowd(canvas)

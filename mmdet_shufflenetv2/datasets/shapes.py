@@ -145,15 +145,18 @@ def _description(spec: ShapesSpec) -> dict:
 
 
 def is_complete(out_dir: str | os.PathLike, spec: ShapesSpec) -> bool:
-    """Whether the folder holds exactly this data set, by its manifest."""
+    """Whether the folder holds this data set, by the sum of every file."""
     folder = Path(out_dir)
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-    except (FileNotFoundError, json.JSONDecodeError):
+        if manifest['spec'] != _description(spec):
+            return False
+        return all(
+            hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
+            for name, sha256 in manifest['sha256'].items()
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
-    return manifest.get('spec') == _description(spec) and all(
-        (folder / name).is_file() for name in manifest['sha256']
-    )
 
 
 def _drop_abandoned(out_dir: Path) -> None:

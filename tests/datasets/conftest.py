@@ -1,0 +1,52 @@
+"""A small COCO-format folder that tests spoil in one way each."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+
+class CocoFolder:
+    """``data`` is the content of ``ann_file``; ``write`` stores it."""
+
+    def __init__(self, root):
+        self.root = root
+        self.img_dir = root / 'images'
+        self.ann_file = root / 'ann.json'
+        self.data = {
+            'images': [
+                dict(id=7 + i, file_name=f'{i}.png', width=40, height=30)
+                for i in range(3)
+            ],
+            'annotations': [
+                dict(
+                    id=100 + i,
+                    image_id=7 + i % 2,
+                    category_id=3 + i % 2,
+                    bbox=[2 + i, 3, 10, 8],
+                    area=80,
+                    iscrowd=0,
+                )
+                for i in range(4)
+            ],
+            'categories': [dict(id=3, name='cat'), dict(id=4, name='dog')],
+        }
+
+    def write(self):
+        self.img_dir.mkdir(parents=True, exist_ok=True)
+        for image in self.data['images']:
+            picture = np.zeros((image['height'], image['width'], 3), np.uint8)
+            cv2.imwrite(str(self.img_dir / image['file_name']), picture)
+        self.save()
+        return self
+
+    def save(self):
+        self.ann_file.parent.mkdir(parents=True, exist_ok=True)
+        self.ann_file.write_text(json.dumps(self.data))
+        return self.ann_file
+
+
+@pytest.fixture
+def coco(tmp_path):
+    return CocoFolder(tmp_path / 'set').write()
