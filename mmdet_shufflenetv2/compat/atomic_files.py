@@ -35,8 +35,8 @@ def whole_file(
         OSError: Of the fitting kind, naming ``path``.
     """
     target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() and not target.is_file():
             with open(target, mode, encoding=encoding) as file:
                 yield file

@@ -16,6 +16,7 @@ from urllib.error import URLError
 
 import numpy as np
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
@@ -75,6 +76,7 @@ def _safe_types() -> list:
     scalar = np.float64(0).__reduce__()[0]
     return [
         HistoryBuffer,
+        ConfigDict,  # the meta data that a config gives to its data set
         _alias(_statistics_method, 'builtins.getattr'),
         np.ndarray,
         np.dtype,
@@ -93,6 +95,7 @@ def _safe_types() -> list:
 
 def allow_mmengine_types() -> None:
     """Let ``torch.load(weights_only=True)`` read mmengine's checkpoints."""
+    HistoryBuffer()  # the first one of a process registers its statistics
     torch.serialization.add_safe_globals(_safe_types())
 
 

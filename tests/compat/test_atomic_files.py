@@ -1,0 +1,156 @@
+"""A file is whole or not there."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import mmengine
+import pytest
+import torch
+from mmengine.fileio import get_file_backend
+from mmengine.hooks import checkpoint_hook
+from mmengine.runner import find_latest_checkpoint, save_checkpoint
+
+import mmdet_shufflenetv2  # noqa: F401
+from mmdet_shufflenetv2.compat.atomic_files import (
+    AtomicLocalBackend,
+    whole_file,
+)
+
+
+def test_content_arrives_and_folders_are_made(tmp_path):
+    path = tmp_path / 'new' / 'folder' / 'file.txt'
+    with whole_file(path, 'w') as file:
+        file.write('content')
+    assert path.read_text() == 'content'
+    assert os.listdir(path.parent) == ['file.txt']
+
+
+def write_half(writer, interruption: type[BaseException]) -> None:
+    with writer as file:
+        file.write('half of the new cont')
+        file.flush()
+        raise interruption
+
+
+@pytest.mark.parametrize('interruption', [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_write_leaves_the_old_file_and_no_litter(
+    tmp_path, interruption
+):
+    path = tmp_path / 'file'
+    path.write_bytes(b'old')
+    with pytest.raises(interruption):
+        write_half(whole_file(path, 'w'), interruption)
+    assert path.read_bytes() == b'old'
+    assert os.listdir(tmp_path) == ['file']
+
+
+def test_ctrl_c_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / 'last.pth'
+    save_checkpoint(dict(state_dict={}), str(path))
+    before = path.read_bytes()
+
+    def interrupt(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, 'fsync', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(dict(state_dict=dict(a=torch.ones(9))), str(path))
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ['last.pth']
+
+
+def test_the_old_file_is_readable_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / 'file'
+    path.write_text('old')
+    with whole_file(path, 'w') as file:
+        file.write('new')
+        file.flush()
+        assert path.read_text() == 'old'
+    assert path.read_text() == 'new'
+
+
+def test_a_link_stays_a_link_and_a_file_keeps_its_mode(tmp_path):
+    target, link = tmp_path / 'target', tmp_path / 'link'
+    target.write_bytes(b'old')
+    target.chmod(0o640)
+    link.symlink_to(target)
+    AtomicLocalBackend().put(b'new', link)
+    assert link.is_symlink()
+    assert target.read_bytes() == b'new'
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_new_file_has_the_mode_that_open_would_give(tmp_path):
+    AtomicLocalBackend().put(b'', tmp_path / 'ours')
+    (tmp_path / 'plain').write_bytes(b'')
+    modes = {p.stat().st_mode for p in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+def test_what_is_no_regular_file_is_written_to_directly():
+    AtomicLocalBackend().put(b'gone', os.devnull)
+    assert not os.path.isfile(os.devnull)
+
+
+def test_an_error_names_the_path_that_was_asked_for(tmp_path):
+    path = tmp_path / ('x' * 300 + '.pth')
+    with pytest.raises(OSError, match=r'x{300}\.pth') as raised:
+        AtomicLocalBackend().put(b'', path)
+    assert raised.value.filename == str(path)
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(FileExistsError, match=r"file'$"):
+        AtomicLocalBackend().put(b'', tmp_path / 'file' / 'inside.pth')
+
+
+def test_mmengine_writes_through_the_atomic_backend(tmp_path, monkeypatch):
+    assert isinstance(get_file_backend(str(tmp_path)), AtomicLocalBackend)
+    named = get_file_backend(backend_args=dict(backend='local'))
+    assert isinstance(named, AtomicLocalBackend)
+    replaced = []
+    replace = os.replace
+    monkeypatch.setattr(
+        os, 'replace', lambda *a: replaced.append(a) or replace(*a)
+    )
+    save_checkpoint(dict(state_dict={}), str(tmp_path / 'last.pth'))
+    mmengine.dump(dict(a=1), tmp_path / 'results.json')
+    mmengine.dump(dict(a=1), tmp_path / 'results.pkl')
+    assert [target.name for _, target in replaced] == [
+        'last.pth',
+        'results.json',
+        'results.pkl',
+    ]
+
+
+KILLED_WHILE_SAVING = """
+import os, signal, sys
+import mmdet_shufflenetv2, torch
+from mmengine.runner import save_checkpoint
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+save_checkpoint(dict(state_dict=dict(a=torch.ones(9))), sys.argv[1])
+"""
+
+
+def test_a_killed_process_leaves_the_old_checkpoint(tmp_path, root):
+    path = tmp_path / 'last.pth'
+    save_checkpoint(dict(state_dict={}), str(path))
+    before = path.read_bytes()
+    done = subprocess.run(
+        [sys.executable, '-c', KILLED_WHILE_SAVING, path],
+        cwd=root,
+        capture_output=True,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert path.read_bytes() == before
+
+
+def test_the_note_of_the_last_checkpoint_is_atomic_too(tmp_path):
+    note = tmp_path / 'last_checkpoint'
+    note.write_text('epoch_1.pth')
+    with pytest.raises(KeyboardInterrupt):
+        write_half(checkpoint_hook.open(str(note), 'w'), KeyboardInterrupt)
+    assert find_latest_checkpoint(str(tmp_path)) == 'epoch_1.pth'

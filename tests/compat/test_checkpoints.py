@@ -1,0 +1,280 @@
+"""mmengine's own checkpoints load; whatever could run code does not."""
+
+import collections
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.model import BaseModel
+from mmengine.runner import (
+    CheckpointLoader,
+    Runner,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+from mmdet_shufflenetv2.compat.checkpoints import allow_mmengine_types
+
+
+class Linear(BaseModel):
+    """The least that a Runner trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def forward(self, inputs, mode: str = 'tensor'):
+        output = self.layer(torch.stack(inputs))
+        return dict(loss=output.square().mean()) if mode == 'loss' else output
+
+
+class Score(BaseMetric):
+    def process(self, data_batch, data_samples) -> None:
+        self.results.append(0.5)
+
+    def compute_metrics(self, results: list) -> dict:
+        return dict(score=np.float64(sum(results)))
+
+
+def make_runner(work_dir, max_epochs: int, **settings) -> Runner:
+    loader = dict(
+        dataset=[dict(inputs=torch.ones(2) * i) for i in range(4)],
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        batch_size=2,
+        collate_fn=dict(type='pseudo_collate'),
+    )
+    return Runner(
+        Linear(),
+        str(work_dir),
+        train_dataloader=loader,
+        val_dataloader=loader,
+        test_dataloader=loader,
+        train_cfg=dict(by_epoch=True, max_epochs=max_epochs),
+        val_cfg={},
+        test_cfg={},
+        val_evaluator=[Score()],
+        test_evaluator=[Score()],
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
+        param_scheduler=dict(type='MultiStepLR', milestones=[2]),
+        default_hooks=dict(
+            checkpoint=dict(
+                type='CheckpointHook', save_best='score', rule='greater'
+            )
+        ),
+        custom_hooks=[dict(type='EMAHook')],
+        default_scope='mmengine',
+        experiment_name=f'{work_dir.name}_{max_epochs}_{len(settings)}',
+        **settings,
+    )
+
+
+def test_training_saves_resumes_and_tests(tmp_path):
+    first = make_runner(tmp_path, max_epochs=1)
+    first.train()
+    saved = first.message_hub.get_scalar('train/loss').data[0].tolist()
+    assert len(saved) == 2
+
+    resumed = make_runner(tmp_path, max_epochs=2, resume=True)
+    resumed.train()
+    history = resumed.message_hub.get_scalar('train/loss')
+    assert history.data[0].tolist()[:2] == saved
+    assert len(history.data[0]) == 4
+    assert history.statistics('mean') == pytest.approx(history.mean())
+    assert resumed.epoch == 2
+
+    tested = make_runner(
+        tmp_path, max_epochs=2, load_from=str(tmp_path / 'epoch_2.pth')
+    )
+    assert tested.test() == dict(score=1.0)
+
+
+def test_a_message_hub_survives_the_file(tmp_path):
+    hub = MessageHub('checkpoint_test')
+    for value in (1.0, 2.5, 7.0):
+        hub.update_scalar('loss', value)
+    hub.update_info('best_score', np.float32(0.25))
+    hub.update_info('epoch', 3)
+    path = str(tmp_path / 'hub.pth')
+    save_checkpoint(dict(message_hub=hub.state_dict()), path)
+    state = CheckpointLoader.load_checkpoint(path)['message_hub']
+    again = MessageHub('checkpoint_test_again')
+    again.load_state_dict(state)
+    assert again.get_scalar('loss').data[0].tolist() == [1.0, 2.5, 7.0]
+    assert again.get_scalar('loss').statistics('max') == 7.0
+    assert again.get_info('best_score') == np.float32(0.25)
+
+
+def test_a_process_without_any_history_loads_one(tmp_path, monkeypatch):
+    path = str(tmp_path / 'history.pth')
+    save_checkpoint(dict(history=HistoryBuffer([3.0], [1])), path)
+    monkeypatch.setattr(HistoryBuffer, '_statistics_methods', {})
+    allow_mmengine_types()
+    history = CheckpointLoader.load_checkpoint(path)['history']
+    assert history.statistics('current') == 3.0
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        np.arange(6).reshape(2, 3),
+        np.array([True, False]),
+        np.asfortranarray(np.random.rand(2, 3).astype('float32')),
+        np.float64(1.5),
+        np.int32(4),
+        np.uint8(200),
+        np.bool_(True),
+    ],
+    ids=lambda value: f'{type(value).__name__}-{value.dtype}',
+)
+@pytest.mark.parametrize('core', ['core', '_core'])
+def test_numbers_of_both_numpys_load(tmp_path, value, core):
+    """Files of NumPy 1 say numpy.core, those of NumPy 2 numpy._core."""
+    data = pickle.dumps(dict(value=value), protocol=2)
+    own = np.float64(0).__reduce__()[0].__module__.encode()
+    data = data.replace(own, f'numpy.{core}.multiarray'.encode())
+    path = tmp_path / 'numbers.pth'
+    write_as_checkpoint(path, data)
+    loaded = CheckpointLoader.load_checkpoint(str(path))['value']
+    assert type(loaded) is type(value)
+    np.testing.assert_array_equal(loaded, value)
+
+
+def write_as_checkpoint(path, data: bytes) -> None:
+    """torch's zip format with ``data`` as its pickle."""
+    writer = torch._C.PyTorchFileWriter(str(path))
+    writer.write_record('data.pkl', data, len(data))
+    writer.write_end_of_file()
+
+
+class Payload:
+    """Pickles as a call that would leave a trace."""
+
+    def __init__(self, function, *args) -> None:
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def trace_left(trace) -> Payload:
+    return Payload(os.system, f'touch {trace}')
+
+
+MALICIOUS = {
+    'os.system': lambda trace: trace_left(trace),
+    'eval': lambda trace: Payload(eval, f'open({str(trace)!r}, "w")'),
+    'open': lambda trace: Payload(open, str(trace), 'w'),
+    'getattr': lambda trace: Payload(getattr, HistoryBuffer, '__init__'),
+    'array of another type': lambda trace: Payload(
+        np.zeros(1).__reduce__()[0], Payload, (0,), b'b'
+    ),
+    'numpy.load': lambda trace: Payload(np.load, str(trace)),
+    'a class': lambda trace: collections.deque([trace_left(trace)]),
+}
+
+
+@pytest.mark.parametrize('name', MALICIOUS)
+@pytest.mark.parametrize('new_format', [False, True])
+def test_a_malicious_checkpoint_is_refused_and_nothing_runs(
+    tmp_path, name, new_format
+):
+    trace, path = tmp_path / 'trace', tmp_path / 'evil.pth'
+    torch.save(
+        dict(state_dict=MALICIOUS[name](trace)),
+        path,
+        _use_new_zipfile_serialization=new_format,
+    )
+    with pytest.raises(ValueError, match=r'evil\.pth is refused') as raised:
+        load_checkpoint(Linear(), str(path))
+    assert not trace.exists()
+    assert 'weights_only=False' not in str(raised.value)
+    assert raised.value.__suppress_context__
+
+
+def test_the_refusal_names_what_was_asked_for(tmp_path):
+    path = tmp_path / 'evil.pth'
+    torch.save(dict(a=Payload(np.load, 'x')), path)
+    with pytest.raises(ValueError, match=r"'numpy\.(lib.*\.)?load'"):
+        load_checkpoint(Linear(), str(path))
+
+
+def test_no_scheme_of_the_loader_escapes(tmp_path, monkeypatch):
+    """A downloaded file is held to the same, also where torch is older."""
+    from mmengine.runner import checkpoint
+
+    trace, path = tmp_path / 'trace', tmp_path / 'evil.pth'
+    torch.save(dict(state_dict=trace_left(trace)), path)
+
+    def load_url(url, map_location=None, **_):
+        return torch.load(path, map_location, weights_only=False)
+
+    monkeypatch.setattr(checkpoint, 'load_url', load_url)
+    for address in (
+        'http://localhost/evil.pth',
+        'https://localhost/evil.pth',
+        'torchvision://resnet18',
+        'open-mmlab://detectron2/resnet50_caffe',
+        'mmcls://mobilenet_v2',
+    ):
+        with pytest.raises(ValueError, match='is refused'):
+            CheckpointLoader.load_checkpoint(address)
+    assert not trace.exists()
+
+
+def test_switches_of_the_user_are_overruled_and_restored(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
+    trace, path = tmp_path / 'trace', tmp_path / 'evil.pth'
+    torch.save(dict(state_dict=trace_left(trace)), path)
+    with pytest.raises(ValueError, match='is refused'):
+        load_checkpoint(Linear(), str(path))
+    assert not trace.exists()
+    assert os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '1'
+    assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda data: b'',
+        lambda data: data[:10],
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-1],
+        lambda data: data[:-30],
+        lambda data: b'<html>404 not found</html>',
+        lambda data: b'hello world\n',
+        lambda data: bytes(5000),
+        lambda data: pickle.dumps(dict(a=1), protocol=4),
+    ],
+    ids=[
+        *('empty', 'ten bytes', 'half', 'one byte short', 'thirty short'),
+        *('html', 'text', 'zeros', 'plain pickle'),
+    ],
+)
+def test_a_broken_checkpoint_is_named(tmp_path, damage):
+    path = tmp_path / 'broken.pth'
+    save_checkpoint(dict(state_dict=dict(a=torch.rand(1000))), str(path))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r'broken\.pth cannot be read'):
+        load_checkpoint(Linear(), str(path))
+
+
+def test_an_absent_checkpoint_is_still_file_not_found(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
+        load_checkpoint(Linear(), str(tmp_path / 'absent.pth'))
+
+
+def test_meta_data_of_a_data_set_from_a_config_loads(tmp_path):
+    """mmengine stores dataset_meta, which a config file may give."""
+    meta = ConfigDict(classes=('a', 'b'), palette=[(1, 2, 3), (4, 5, 6)])
+    path = str(tmp_path / 'meta.pth')
+    save_checkpoint(dict(meta=dict(dataset_meta=meta)), path)
+    loaded = CheckpointLoader.load_checkpoint(path)['meta']['dataset_meta']
+    assert loaded == meta

@@ -1,0 +1,98 @@
+"""Packages are found although setuptools has no ``pkg_resources``."""
+
+import sys
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+
+import mmdet
+import numpy
+import pytest
+from mmengine.config import Config
+from mmengine.utils import get_installed_path, is_installed
+
+from mmdet_shufflenetv2.compat import pkg_resources as stand_in
+from mmdet_shufflenetv2.compat.stand_in_modules import StandInFinder
+
+
+class Without(MetaPathFinder):
+    """Another finder that no longer knows ``pkg_resources``."""
+
+    def __init__(self, finder) -> None:
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        if name == 'pkg_resources':
+            return None
+        return self.finder.find_spec(name, path, target)
+
+
+@pytest.fixture
+def no_pkg_resources(monkeypatch) -> list:
+    """The import path as with setuptools >= 82."""
+    for name in [n for n in sys.modules if n.startswith('pkg_resources')]:
+        monkeypatch.delitem(sys.modules, name)
+    finders = [
+        finder if isinstance(finder, StandInFinder) else Without(finder)
+        for finder in sys.meta_path
+    ]
+    monkeypatch.setattr(sys, 'meta_path', finders)
+    yield finders
+    sys.modules.pop('pkg_resources', None)
+
+
+def test_the_host_fails_without_the_stand_in(no_pkg_resources):
+    no_pkg_resources[:] = [
+        finder
+        for finder in no_pkg_resources
+        if not isinstance(finder, StandInFinder)
+    ]
+    with pytest.raises(ModuleNotFoundError, match='pkg_resources'):
+        is_installed('mmdet')
+
+
+@pytest.mark.usefixtures('no_pkg_resources')
+def test_a_base_config_of_mmdet_is_found(tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(
+        "_base_ = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'\n"
+    )
+    assert Config.fromfile(config).model.type == 'RetinaNet'
+    assert 'stand-in' in sys.modules['pkg_resources'].__spec__.origin
+
+
+@pytest.mark.usefixtures('no_pkg_resources')
+def test_the_host_tells_installed_packages_from_others():
+    assert is_installed('mmdet')
+    assert is_installed('mmdet')  # reloads pkg_resources every time
+    assert not is_installed('surely-no-such-package')
+    assert [get_installed_path('mmdet')] == mmdet.__path__
+
+
+@pytest.fixture
+def module() -> ModuleType:
+    module = ModuleType('pkg_resources')
+    stand_in.fill(module)
+    return module
+
+
+def test_it_knows_version_folder_and_metadata(module):
+    found = module.get_distribution('numpy')
+    assert found.version == numpy.__version__
+    assert numpy.__file__.startswith(found.location)
+    assert found.has_metadata('METADATA')
+    assert 'Name: numpy' in found.get_metadata('METADATA')
+    assert not found.has_metadata('nonsense')
+    with pytest.raises(KeyError, match='nonsense'):
+        found.get_metadata('nonsense')
+
+
+def test_a_missing_package_is_named(module):
+    with pytest.raises(
+        module.DistributionNotFound, match='surely-no-such-package'
+    ):
+        module.get_distribution('surely-no-such-package')
+
+
+def test_what_it_lacks_names_itself_and_the_remedy(module):
+    with pytest.raises(AttributeError, match=r"'WorkingSet'.*setuptools<81"):
+        module.WorkingSet  # noqa: B018
