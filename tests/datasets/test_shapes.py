@@ -59,7 +59,7 @@ def test_same_bytes_on_every_machine(tmp_path):
 
 
 def test_command_writes_the_same_bytes(tmp_path, capsys):
-    options = '--train 3 --val 2 --seed 5 --size 96x64'.split()
+    options = ['--train', '3', '--val', '2', '--seed', '5', '--size', '96x64']
     shapes.main([str(tmp_path / 'set'), *options])
     assert tree_digest(tmp_path / 'set') == GOLDEN
     assert '3 + 2 images of 6 classes, written' in capsys.readouterr().out
