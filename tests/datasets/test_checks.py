@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
 from pycocotools.coco import COCO
 
 from mmdet_shufflenetv2.datasets.box_rules import classify_boxes, clip_box
@@ -291,11 +291,14 @@ def test_categories_in_another_order_are_repaired(coco):
 def test_labels_in_mmdet_follow_the_given_classes(coco):
     classes = ('dog', 'cat', 'bird')
     report = check(coco, classes=classes)
-    dataset = CocoDataset(
-        ann_file=str(report.usable_file(coco.root / 'work')),
-        data_prefix=dict(img=str(coco.img_dir)),
-        metainfo=dict(classes=classes),
-        pipeline=[],
+    dataset = DATASETS.build(
+        dict(
+            type='CocoDataset',
+            ann_file=str(report.usable_file(coco.root / 'work')),
+            data_prefix=dict(img=str(coco.img_dir)),
+            metainfo=dict(classes=classes),
+            pipeline=[],
+        )
     )
     names = {c['id']: c['name'] for c in coco.data['categories']}
     of_image = {7: [], 8: [], 9: []}
