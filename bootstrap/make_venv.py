@@ -207,7 +207,8 @@ def set_up(name=None) -> None:
     if present and stamp.is_file() and stamp.read_text() == done:
         return
     check_platform()
-    check_disk(ROOT, tree_bytes(VENV))
+    if not check_disk(ROOT, tree_bytes(VENV)):
+        os.environ['PIP_NO_CACHE_DIR'] = '1'
     index = package_index()
     check_network(index)
     if VENV.exists() and (not present or present.version != python.version):

@@ -26,9 +26,11 @@ CANDIDATES = (
     'python3.10',
     'python3',
 )
-# PyPI's torch brings the CUDA libraries: 6.0 GB installed, and pip keeps the
-# 3 GB of wheels beside them until it is done.
+# PyPI's torch brings the CUDA libraries: 6.3 GB installed, and pip keeps the
+# 2.7 GB of wheels beside them until it is done (measured, torch 2.15).
 NEEDED_GB = 10
+# With this much pip may keep the wheels for the next time, too.
+ROOMY_GB = 15
 OLDEST_GLIBC = (2, 28)
 DEFAULT_INDEX = 'https://pypi.org/simple'
 PIP_CONFIGS = (
@@ -149,13 +151,16 @@ def check_platform(system=None, machine=None, libc=None) -> None:
         )
 
 
-def check_disk(folder, present_bytes: int, free_bytes=None) -> None:
+def check_disk(folder, present_bytes: int, free_bytes=None) -> bool:
     """Room for the whole ``.venv``.
 
     Args:
         folder: where ``.venv`` is or will be.
         present_bytes: what of it is there already.
         free_bytes: what the file system has left; None asks it.
+
+    Returns:
+        Whether pip may fill its cache besides.
     """
     if free_bytes is None:
         free_bytes = shutil.disk_usage(str(folder)).free
@@ -165,6 +170,7 @@ def check_disk(folder, present_bytes: int, free_bytes=None) -> None:
             f'too little disk: {free_bytes / 1e9:.1f} GB free in {folder}, '
             f'about {needed:.1f} GB needed (PyTorch and its CUDA libraries)'
         )
+    return free_bytes / 1e9 >= ROOMY_GB
 
 
 def package_index(environment=None):

@@ -17,6 +17,12 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
+# Small images have few anchors, and few of them survive.
+model = dict(
+    train_cfg=dict(rpn_proposal=dict(nms_pre=2000, max_per_img=1000)),
+    test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=300)),
+)
+
 scale = (480, 360)
 train_pipeline = [
     dict(type='LoadImageStrict'),

@@ -16,6 +16,7 @@ import tempfile
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
+from mmengine.runner import CheckpointLoader
 
 from mmdet_shufflenetv2.engine import CheckedRunner, run_config
 from mmdet_shufflenetv2.engine.command_line import (
@@ -123,12 +124,13 @@ def main() -> None:
     if args.data_root:
         run_config.use_data_root(cfg, **run_config.data_names(args))
     run_config.require_writable(cfg.work_dir)
+    from_file = args.checkpoint.endswith('.json')
+    if not from_file:
+        run_config.adopt_classes(
+            cfg, CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')
+        )
     run_config.check_data(cfg, ('test',), args.on_bad_boxes)
-    if args.checkpoint.endswith('.json'):
-        test_file(cfg, args)
-        return
-    run_config.set_classes_of_checkpoint(cfg, args.checkpoint)
-    test_network(cfg, args)
+    (test_file if from_file else test_network)(cfg, args)
 
 
 if __name__ == '__main__':

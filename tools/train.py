@@ -73,7 +73,7 @@ def apply_arguments(cfg, args: argparse.Namespace) -> None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.seed is not None:
-        cfg.setdefault('randomness', {})['seed'] = args.seed
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.backbone_weights:
         cfg.model.backbone.init_cfg = dict(
             type='Pretrained', checkpoint=args.backbone_weights

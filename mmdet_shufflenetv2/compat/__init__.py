@@ -1,6 +1,6 @@
 """What MMDetection's official wheels lack on today's PyTorch."""
 
-from . import checkpoints, mmcv_ops, pkg_resources
+from . import atomic_files, checkpoints, mmcv_ops, pkg_resources
 from .stand_in_modules import offer_stand_ins
 
 
@@ -15,3 +15,4 @@ def close_gaps() -> None:
     mmcv_ops.ensure_mmcv_ops(finder)
     checkpoints.allow_mmengine_types()
     checkpoints.guard_loading()
+    atomic_files.write_atomically()

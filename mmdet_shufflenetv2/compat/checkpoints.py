@@ -12,6 +12,7 @@ import pickle
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -24,6 +25,10 @@ NUMBER_TYPES = (
     *('uint8', 'uint16', 'uint32', 'uint64'),
     *('float16', 'float32', 'float64'),
 )
+
+
+class CheckpointError(ValueError):
+    """A file that cannot be read as a checkpoint, or must not be."""
 
 
 def _alias(function: Callable, full_name: str) -> Callable:
@@ -65,6 +70,8 @@ def _rebuild_array(subtype: type, shape: tuple, kind: bytes) -> np.ndarray:
 
 @functools.cache
 def _safe_types() -> list:
+    # The first buffer of a process fills the class's table of statistics.
+    HistoryBuffer()
     scalar = np.float64(0).__reduce__()[0]
     return [
         HistoryBuffer,
@@ -108,17 +115,47 @@ def weights_only_loads() -> Iterator[None]:
                 os.environ[name] = value
 
 
+# These say by themselves what is wrong, and it is not the file's content.
+PLAIN_ERRORS = (
+    FileNotFoundError,
+    IsADirectoryError,
+    PermissionError,
+    MemoryError,
+    torch.OutOfMemoryError,
+    ImportError,
+    URLError,
+)
+
+
 @contextmanager
 def clear_errors(filename: str) -> Iterator[None]:
-    """Say which file is refused or broken, and why."""
+    """Say which file is refused or broken, and why.
+
+    torch's own error is not chained: it advises ``weights_only=False``,
+    which would run what the file says. A broken file can raise nearly
+    anything out of torch's readers.
+
+    Raises:
+        ValueError: The file holds more than data, or is no whole checkpoint.
+    """
     try:
         yield
-    except pickle.UnpicklingError as error:
-        refused = re.search(r'GLOBAL ([\w.]+)', str(error))
-        raise ValueError(
-            f'checkpoint {filename} is refused: it holds '
-            f'{refused[1] if refused else error}'
-        ) from error
+    except PLAIN_ERRORS:
+        raise
+    except Exception as error:
+        refused = re.search(r'GLOBAL (\S+)', str(error))
+        if refused:
+            raise CheckpointError(
+                f'checkpoint {filename} is refused: it asks for '
+                f'{refused[1]!r}, and a checkpoint may hold only tensors, '
+                'numbers, text and their containers. Nothing of it was run. '
+                'If you made the file yourself, save its state_dict() instead'
+            ) from None
+        reason = str(error).partition('. ')[0].partition('\n')[0]
+        raise CheckpointError(
+            f'checkpoint {filename} cannot be read: it is truncated, damaged '
+            f'or no checkpoint ({type(error).__name__}: {reason[:200]})'
+        ) from None
 
 
 def guard_loading() -> None:

@@ -14,7 +14,16 @@ from types import ModuleType
 
 import torch
 
-from .mmcv_kernels import boxes, focal_losses, rois
+from .mmcv_kernels import (
+    attention,
+    boxes,
+    carafe,
+    convolutions,
+    deform_roi_pool,
+    focal_losses,
+    rois,
+    sync_bn,
+)
 from .stand_in_modules import StandInFinder
 
 NAME = 'mmcv._ext'
@@ -22,16 +31,43 @@ NAME = 'mmcv._ext'
 KERNELS: dict[str, Callable] = {
     kernel.__name__: kernel
     for kernel in (
-        boxes.nms,
-        boxes.softnms,
-        boxes.nms_match,
+        attention.ms_deform_attn_backward,
+        attention.ms_deform_attn_forward,
         boxes.bbox_overlaps,
-        rois.roi_align_forward,
-        rois.roi_align_backward,
-        focal_losses.sigmoid_focal_loss_forward,
+        boxes.nms,
+        boxes.nms_match,
+        boxes.softnms,
+        carafe.carafe_backward,
+        carafe.carafe_forward,
+        carafe.carafe_naive_backward,
+        carafe.carafe_naive_forward,
+        convolutions.deform_conv_backward_input,
+        convolutions.deform_conv_backward_parameters,
+        convolutions.deform_conv_forward,
+        convolutions.masked_col2im_forward,
+        convolutions.masked_im2col_forward,
+        convolutions.modulated_deform_conv_backward,
+        convolutions.modulated_deform_conv_forward,
+        deform_roi_pool.deform_roi_pool_backward,
+        deform_roi_pool.deform_roi_pool_forward,
         focal_losses.sigmoid_focal_loss_backward,
+        focal_losses.sigmoid_focal_loss_forward,
+        focal_losses.softmax_focal_loss_backward,
+        focal_losses.softmax_focal_loss_forward,
+        rois.roi_align_backward,
+        rois.roi_align_forward,
+        rois.roi_pool_backward,
+        rois.roi_pool_forward,
+        sync_bn.sync_bn_backward_data,
+        sync_bn.sync_bn_backward_param,
+        sync_bn.sync_bn_forward_mean,
+        sync_bn.sync_bn_forward_output,
+        sync_bn.sync_bn_forward_var,
     )
 }
+# mmdet's and mmengine's environment reports print these.
+KERNELS['get_compiler_version'] = lambda: 'none (torchvision stand-in)'
+KERNELS['get_compiling_cuda_version'] = lambda: str(torch.version.cuda)
 
 HOW_TO_COMPILE = (
     "install mmcv with compiled ops instead of 'mmcv-lite': "
@@ -60,7 +96,7 @@ def _answer(name: str) -> Callable:
     mmcv asserts at import that the module has every op, so the refusal has
     to wait for the call.
     """
-    if name.startswith('__'):
+    if name.startswith('_'):
         raise AttributeError(f'module {NAME!r} has no attribute {name!r}')
     return _refusal(name)
 

@@ -54,28 +54,25 @@ class LargeSeparableConv(nn.Module):
 
         def branch(first: tuple[int, int]) -> nn.Sequential:
             second = first[::-1]
-            layers = [
-                nn.Conv2d(
-                    in_channels,
-                    mid_channels,
-                    first,
-                    padding=(first[0] // 2, first[1] // 2),
-                )
-            ]
+            layers = nn.Sequential()
+            layers.conv1 = nn.Conv2d(
+                in_channels,
+                mid_channels,
+                first,
+                padding=(first[0] // 2, first[1] // 2),
+            )
             if act_each:
-                layers.append(nn.ReLU(inplace=True))
-            layers.append(
-                nn.Conv2d(
-                    mid_channels,
-                    out_channels,
-                    second,
-                    padding=(second[0] // 2, second[1] // 2),
-                    bias=not norm,
-                )
+                layers.relu = nn.ReLU(inplace=True)
+            layers.conv2 = nn.Conv2d(
+                mid_channels,
+                out_channels,
+                second,
+                padding=(second[0] // 2, second[1] // 2),
+                bias=not norm,
             )
             if norm:
-                layers.append(nn.BatchNorm2d(out_channels))
-            return nn.Sequential(*layers)
+                layers.norm = nn.BatchNorm2d(out_channels)
+            return layers
 
         self.vertical_first = branch((kernel_size, 1))
         self.horizontal_first = branch((1, kernel_size))

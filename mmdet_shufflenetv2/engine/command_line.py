@@ -13,7 +13,13 @@ from .run_config import Interrupted, UsageError
 from .runner import CheckpointMismatch
 
 # These name the user's file and what to do; a traceback would hide it.
-REPORTED = UsageError, DatasetError, CheckpointMismatch, CheckpointError
+REPORTED = (
+    UsageError,
+    DatasetError,
+    CheckpointMismatch,
+    CheckpointError,
+    FileNotFoundError,
+)
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:

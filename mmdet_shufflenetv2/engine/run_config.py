@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from ..datasets.checks import check_coco_file
-from ..datasets.custom import find_coco_splits
+from ..datasets.custom import find_coco_splits, read_classes
 
 
 class UsageError(ValueError):
@@ -80,6 +80,27 @@ def set_classes(cfg: Config, classes: tuple[str, ...]) -> None:
         dataset.metainfo = dict(classes=tuple(classes))
 
 
+def adopt_classes(cfg: Config, checkpoint: dict) -> None:
+    """Give the model the checkpoint's classes if the test data has them.
+
+    A checkpoint of other classes is left to the comparison of its entries
+    with the model's, which then says what differs.
+
+    Args:
+        cfg: Changed in place.
+        checkpoint: As loaded.
+    """
+    classes = checkpoint_classes(checkpoint)
+    test = [dataset for name, dataset in coco_datasets(cfg) if name == 'test']
+    if not classes or 'ann_file' not in test[0]:
+        return
+    ann_file = os.path.join(test[0].get('data_root') or '', test[0].ann_file)
+    if os.path.isfile(ann_file) and set(classes) <= set(
+        read_classes(ann_file)
+    ):
+        set_classes(cfg, classes)
+
+
 def checkpoint_classes(checkpoint: dict) -> tuple[str, ...] | None:
     """Give the class names that training wrote into a checkpoint."""
     meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
@@ -128,7 +149,8 @@ def check_data(
     """Check the annotation files of a run before it starts.
 
     Args:
-        cfg: The config.
+        cfg: The config; a file that needed a repair is exchanged for its
+            repaired copy in the work dir, in data sets and evaluators.
         splits: Which of ``'train'``, ``'val'``, ``'test'`` the run reads.
         on_bad_boxes: See
             :func:`mmdet_shufflenetv2.datasets.check_coco_file`.
@@ -138,18 +160,28 @@ def check_data(
             and which command prepares it.
         DatasetError: If a file's records are wrong; names them.
     """
-    seen = set()
+    usable = {}
     for name, dataset in coco_datasets(cfg):
         if name not in splits or 'ann_file' not in dataset:
             continue
         root = dataset.get('data_root') or ''
         ann_file = os.path.join(root, dataset.ann_file)
         img_dir = os.path.join(root, dataset.data_prefix.get('img', ''))
-        if ann_file in seen:
-            continue
-        seen.add(ann_file)
-        require_data(name, ann_file, img_dir, root)
-        check_coco_file(ann_file, img_dir, on_bad_boxes=on_bad_boxes)
+        if ann_file not in usable:
+            require_data(name, ann_file, img_dir, root)
+            report = check_coco_file(
+                ann_file,
+                img_dir,
+                on_bad_boxes,
+                classes=dataset.get('metainfo', {}).get('classes'),
+            )
+            usable[ann_file] = str(report.usable_file(cfg.work_dir))
+        if usable[ann_file] != ann_file:
+            dataset.ann_file = os.path.abspath(usable[ann_file])
+    for name in 'val_evaluator', 'test_evaluator':
+        evaluator = cfg.get(name)
+        if evaluator and evaluator.get('ann_file') in usable:
+            evaluator.ann_file = usable[evaluator.ann_file]
 
 
 def require_data(name: str, ann_file: str, img_dir: str, root: str) -> None:

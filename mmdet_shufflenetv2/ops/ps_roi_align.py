@@ -1,51 +1,157 @@
 """Position-sensitive RoI align (Light-Head R-CNN, arXiv 1711.07264).
 
-Shapes: N images, K RoIs, C output channels, P bins per side (``ph`` by
-``pw`` where they differ), S samples per bin and side, T taps per bin and side.
+Shapes: N images, K RoIs, C output channels, ``ph`` by ``pw`` bins, S samples
+per bin and side.
 
-A bin averages S x S bilinear samples. Its grid is a product of rows and
-columns, so a bin is ``sum_ij wy[i] wx[j] map[y[i], x[j]]`` over T = 2S rows
-and columns: a weighted sum of rows of a table, which is an embedding bag.
+A bin averages S x S bilinear samples. Samples are a grid and a bilinear
+sample is a product, so a bin is ``sum_ij wy[i] wx[j] map[y[i], x[j]]``: a
+weighted sum over 2S rows and 2S columns, all of them known before the map.
 """
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .rois import check_map, poolable, to_pair, to_rois
+from .bins import Group, Taps, as_table, group_by_size, pool_bins, pool_groups
+from .rois import (
+    check_images,
+    check_map,
+    check_scale,
+    split_rois,
+    to_pair,
+    to_rois,
+    values_known,
+)
+
+MODES = ('avg', 'max')
+# (bins, cells of the map) along y and along x.
+Sides = tuple[tuple[int, int], tuple[int, int]]
 
 
-def _axis_taps(
-    start: Tensor, size: Tensor, bins: int, samples: Tensor | int, length: int
-) -> tuple[Tensor, Tensor]:
-    """Return cells and weights ``(K, bins, S, 2)`` of one axis.
+def _sample_taps(
+    start: Tensor,
+    size: Tensor,
+    bins: int,
+    length: int,
+    samples: int | Tensor,
+    most: int,
+    maximum: bool,
+) -> Taps:
+    """Return the two cells beside every sample along one side.
+
+    A sample within one cell of the map takes the border's value, one farther
+    away takes none; both as in torchvision.
 
     Args:
-        start: ``(K,)`` first coordinate of the RoIs in cells.
-        size: ``(K,)`` length of the RoIs in cells.
+        start: ``(K,)`` first coordinate of the RoIs, in cells.
+        size: ``(K,)`` length of the RoIs, in cells.
         bins: number of bins.
-        samples: samples per bin, one number or ``(K,)``.
-        length: cells of the map along this axis.
+        length: cells of the map along this side.
+        samples: samples per bin, ``(K,)`` where RoIs differ.
+        most: S, the samples to return per bin.
+        maximum: samples are compared, not averaged.
     """
-    most = int(samples.max()) if isinstance(samples, Tensor) else samples
-    step = torch.arange(most, device=start.device, dtype=start.dtype) + 0.5
-    if isinstance(samples, Tensor):
-        samples = samples[:, None, None]
-    bin_size = size[:, None, None] / bins
+    step = torch.arange(most, device=start.device, dtype=start.dtype)
+    start, size = start[:, None], size[:, None]
+    bin_size = size / bins
     index = torch.arange(bins, device=start.device, dtype=start.dtype)
-    position = (index[:, None] * bin_size + start[:, None, None]) + (
-        step * bin_size / samples
-    )
-    inside = (position >= -1) & (position <= length) & (step < samples)
+    bin_start = index.view(-1, 1, 1) * bin_size + start
+    valid = 1
+    if isinstance(samples, Tensor):
+        samples = samples[:, None]
+        # A RoI much larger than the map: only its samples near the map.
+        skipped = ((-1 - bin_start) * samples / bin_size - 0.5).floor()
+        skipped = skipped.clamp(min=0).minimum((samples - most).clamp(min=0))
+        step = step + torch.where(samples > most, skipped, 0)
+        valid = step < samples
+        step = step.minimum(samples - 1)
+    position = bin_start + (step + 0.5) * bin_size / samples
+    inside = (position >= -1) & (position <= length)
     position = position.clamp(0, length - 1)
     low = position.floor()
-    high = (low + 1).clamp(max=length - 1)
-    upper = position - low
-    weight = torch.stack([1 - upper, upper], dim=-1)
-    weight = weight * (inside.to(weight.dtype) / samples)[..., None]
-    return torch.stack([low, high], dim=-1).long(), weight
+    share = inside.to(position.dtype)
+    if not maximum:
+        share = share * valid / samples
+    upper = (position - low) * share
+    weight = torch.stack([share - upper, upper], dim=-1)
+    cell = torch.stack([low, (low + 1).clamp(max=length - 1)], dim=-1)
+    return Taps(cell.long(), weight)
+
+
+def _merge(taps: Taps) -> Taps:
+    """Merge taps of samples at most a cell apart: S + 1 cells for the 2S."""
+    bins, rois, samples, _ = taps.cell.shape
+    cell, weight = taps.cell.flatten(2), taps.weight.flatten(2)
+    first, last = cell[..., :1], cell[..., -1:]
+    window = first + torch.arange(samples + 1, device=cell.device)
+    # Rounding can put a sample a cell too far, then with next to no weight.
+    place = (cell - first).clamp(max=samples)
+    merged = weight.new_zeros(bins, rois, samples + 1)
+    weight = merged.scatter_add(2, place, weight).unsqueeze(2)
+    window = window.minimum(last).view(bins, rois, 1, samples + 1)
+    return Taps(window, weight)
+
+
+def _taps(
+    valid: Tensor,
+    box: Tensor,
+    sides: Sides,
+    samples: tuple[int, int] | tuple[Tensor, Tensor],
+    maximum: bool,
+    merge: bool,
+) -> tuple[Taps, Taps]:
+    """Return the (y, x) taps of boxes ``(K, 4)`` in cells, 0 where invalid."""
+    taps = []
+    for axis, (bins, length), count in zip(
+        (1, 0), sides, samples, strict=True
+    ):
+        most = count
+        if isinstance(count, Tensor):
+            cap = 2 * length + 4
+            most = int(count.max().clamp(max=cap)) if len(count) else 1
+        start = box[:, axis]
+        size = box[:, axis + 2] - start
+        side = _sample_taps(start, size, bins, length, count, most, maximum)
+        taps.append(_merge(side) if merge else side)
+    y, x = taps
+    return Taps(y.cell, y.weight * valid[:, None, None]), x
+
+
+def _adaptive_groups(
+    valid: Tensor, box: Tensor, sides: Sides, maximum: bool
+) -> list[Group]:
+    """Group RoIs by the grid their size asks for."""
+    samples = []
+    for axis, (bins, _) in zip((1, 0), sides, strict=True):
+        size = box[:, axis + 2] - box[:, axis]
+        samples.append((size / bins).ceil().clamp(min=1))
+    y, x = samples
+    groups = []
+    for m in group_by_size(y.maximum(x)):
+        # Such samples are never more than a cell apart.
+        taps = _taps(
+            valid[m], box[m], sides, (y[m], x[m]), maximum, not maximum
+        )
+        groups.append((m, *taps))
+    return groups
+
+
+def _dense_groups(
+    valid: Tensor, box: Tensor, sides: Sides, samples: int
+) -> list[Group]:
+    """Group RoIs by whether their samples are at most a cell apart."""
+    (ph, _), (pw, _) = sides
+    limit = box.new_tensor([pw * samples, ph * samples])
+    dense = (box[:, 2:] - box[:, :2] <= limit).all(dim=1)
+    groups = []
+    for merge, member in ((True, dense), (False, ~dense)):
+        m = member.nonzero().squeeze(1)
+        if len(m):
+            count = (samples, samples)
+            taps = _taps(valid[m], box[m], sides, count, False, merge)
+            groups.append((m, *taps))
+    return groups
 
 
 def ps_roi_align(
@@ -54,59 +160,72 @@ def ps_roi_align(
     output_size: int | Sequence[int],
     spatial_scale: float = 1.0,
     sampling_ratio: int = -1,
+    *,
+    mode: str = 'avg',
+    aligned: bool = True,
+    bin_major: bool = False,
 ) -> Tensor:
-    """Pool each bin of each RoI from its own group of channels.
+    """Pool each bin of each RoI from its own channels, by bilinear samples.
+
+    The defaults give the values of ``torchvision.ops.ps_roi_align``. A RoI
+    that is NaN, infinite, empty (``x2 <= x1`` or ``y2 <= y1``) or outside of
+    the map is pooled as zeros and sends no gradient. (There torchvision
+    crashes, returns NaN, or samples an empty box along a line or backwards.)
+
+    The work is done in float32, in float64 for a float64 input. No gradient
+    goes to the boxes. With ``sampling_ratio <= 0`` the grid depends on the
+    boxes' values, which are then read on the host: a wait on a GPU, and a
+    graph break under ``torch.compile``.
 
     Args:
         input: ``(N, C*ph*pw, H, W)``.
-        boxes: ``(K, 5)`` or a list of ``(L, 4)``, in the image's pixels.
+        boxes: ``(K, 5)`` of (batch index, x1, y1, x2, y2), or one ``(L, 4)``
+            per image, in pixels of the image.
         output_size: bins, (height, width) or one number for both.
-        spatial_scale: cells of the map per pixel of the boxes.
-        sampling_ratio: samples per bin and side; when not positive, as many
-            as a bin has cells.
+        spatial_scale: cells of the map per pixel.
+        sampling_ratio: S, samples per bin and side; when not positive,
+            ``ceil`` of the bin's size in cells.
+        mode: ``'avg'``, or ``'max'`` for the largest sample of a bin as in
+            the original Light-Head R-CNN code (where a sample outside of the
+            map counts as zero).
+        aligned: whether a cell's value is at its centre, half a cell from
+            its corner; the original Light-Head R-CNN code has it at the
+            corner (``False``).
+        bin_major: the order of input channels: ``c * ph * pw + bin`` as in
+            torchvision, or ``bin * C + c`` (``True``), which in channels-last
+            memory is pooled without a copy of the map.
 
     Returns:
-        ``(K, C, ph, pw)``.
+        ``(K, C, ph, pw)`` in the input's dtype.
+
+    Raises:
+        ValueError: a wrong shape, type or option; on a CPU also a batch
+            index that no image has (elsewhere such a RoI gives zeros).
     """
     ph, pw = to_pair(output_size)
     channels = check_map(input, (ph, pw))
-    dtype = torch.promote_types(input.dtype, torch.float32)
-    rois = to_rois(boxes).detach().to(dtype)
-    batch, _, height, width = input.shape
-    if rois.size(0) == 0:
-        return input.new_zeros(0, channels, ph, pw) + input.sum() * 0
-    valid = poolable(rois, batch)
-    rois = torch.where(valid[:, None], rois, torch.zeros_like(rois))
-    start = rois[:, 1:3] * spatial_scale - 0.5
-    size = (rois[:, 3:] * spatial_scale - 0.5) - start
-    axes = []
-    for axis, bins, length in ((1, ph, height), (0, pw, width)):
-        samples = sampling_ratio
-        if sampling_ratio <= 0:
-            samples = (size[:, axis] / bins).ceil().clamp(min=1)
-        cell, weight = _axis_taps(
-            start[:, axis], size[:, axis], bins, samples, length
-        )
-        axes.append((cell.flatten(2), weight.flatten(2)))
-    (y, wy), (x, wx) = [
-        (cell.transpose(0, 1), weight.transpose(0, 1)) for cell, weight in axes
-    ]
-    wy = wy * valid[:, None]
-    plane = torch.arange(ph * pw, device=input.device).view(ph, pw, 1)
-    row = (plane * batch + rois[:, 0].long()) * height
-    row = (row[..., None] + y[:, None]) * width
-    index = row[..., None] + x[:, :, None]
-    weight = wy[:, None, :, :, None] * wx[:, :, None]
-    table = input.to(dtype).reshape(batch, channels, ph * pw, height, width)
-    table = table.permute(2, 0, 3, 4, 1).reshape(-1, channels)
-    pooled = F.embedding_bag(
-        index.flatten(3).flatten(0, 2),
-        table,
-        mode='sum',
-        per_sample_weights=weight.flatten(3).flatten(0, 2),
-    )
-    pooled = pooled.view(ph, pw, -1, channels).permute(2, 3, 0, 1)
-    return pooled.contiguous().to(input.dtype)
+    check_scale(spatial_scale)
+    if mode not in MODES:
+        raise ValueError(f'mode: one of {MODES} is allowed, got {mode!r}')
+    rois = to_rois(boxes).detach()
+    if input.is_meta:
+        return input.new_empty(rois.size(0), channels, ph, pw)
+    rois = rois.to(torch.promote_types(input.dtype, torch.float32))
+    check_images(rois, input.size(0))
+    valid, image, box = split_rois(rois, input.size(0), spatial_scale)
+    box = box - 0.5 if aligned else box
+    table = as_table(input, ph * pw, bin_major)
+    sides = ((ph, input.size(2)), (pw, input.size(3)))
+    maximum = mode == 'max'
+    if sampling_ratio <= 0:
+        groups = _adaptive_groups(valid, box, sides, maximum)
+    elif sampling_ratio > 1 and not maximum and values_known(box) and len(box):
+        groups = _dense_groups(valid, box, sides, sampling_ratio)
+    else:
+        samples = (sampling_ratio, sampling_ratio)
+        taps = _taps(valid, box, sides, samples, maximum, False)
+        return pool_bins(table, image, [taps], maximum).to(input.dtype)
+    return pool_groups(table, image, groups, maximum).to(input.dtype)
 
 
 class PSRoIAlign(nn.Module):
@@ -115,13 +234,24 @@ class PSRoIAlign(nn.Module):
     def __init__(
         self,
         output_size: int | Sequence[int],
-        spatial_scale: float,
-        sampling_ratio: int,
+        spatial_scale: float = 1.0,
+        sampling_ratio: int = -1,
+        *,
+        mode: str = 'avg',
+        aligned: bool = True,
+        bin_major: bool = False,
     ) -> None:
         super().__init__()
-        self.output_size = to_pair(output_size)
+        to_pair(output_size)
+        check_scale(spatial_scale)
+        if mode not in MODES:
+            raise ValueError(f'mode: one of {MODES} is allowed, got {mode!r}')
+        self.output_size = output_size
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio
+        self.mode = mode
+        self.aligned = aligned
+        self.bin_major = bin_major
 
     def forward(
         self, input: Tensor, rois: Tensor | Sequence[Tensor]
@@ -132,4 +262,15 @@ class PSRoIAlign(nn.Module):
             self.output_size,
             self.spatial_scale,
             self.sampling_ratio,
+            mode=self.mode,
+            aligned=self.aligned,
+            bin_major=self.bin_major,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f'output_size={self.output_size}, '
+            f'spatial_scale={self.spatial_scale}, '
+            f'sampling_ratio={self.sampling_ratio}, mode={self.mode!r}, '
+            f'aligned={self.aligned}, bin_major={self.bin_major}'
         )

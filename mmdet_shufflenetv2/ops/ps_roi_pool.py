@@ -2,8 +2,13 @@
 
 Shapes: N images, K RoIs, C output channels, ``ph`` by ``pw`` bins.
 
-A bin is the mean of a box of whole cells. An integral image (sums of all
-cells above and left) makes it four reads, whatever the size of the box.
+A bin is the mean of a box of whole cells. There are two ways to it:
+
+- sum the cells: the fewest reads for the small bins of a detector, but how
+  many they are depends on the RoIs' values;
+- an integral image (sums of all cells above and left): four reads whatever
+  the size, known without a look at the RoIs, at the price of two passes over
+  the map in float64 (float32 would lose the small bins to cancellation).
 """
 
 from collections.abc import Sequence
@@ -12,7 +17,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .rois import check_map, poolable, to_pair, to_rois
+from .bins import (
+    Table,
+    Taps,
+    as_table,
+    group_by_size,
+    pool_bins,
+    pool_groups,
+    split_bins,
+)
+from .rois import (
+    check_images,
+    check_map,
+    check_scale,
+    split_rois,
+    to_pair,
+    to_rois,
+    values_known,
+)
+
+EdgePair = tuple[Tensor, Tensor]
 
 
 def _round_half_away(value: Tensor) -> Tensor:
@@ -22,17 +46,79 @@ def _round_half_away(value: Tensor) -> Tensor:
     return whole + (rest.abs() >= 0.5) * rest.sign()
 
 
-def _axis_edges(
+def _edges(
     low: Tensor, high: Tensor, bins: int, length: int
 ) -> tuple[Tensor, Tensor]:
-    """Return first and one-past-last cell ``(K, bins)`` of each bin."""
-    low = _round_half_away(low)
-    size = (_round_half_away(high) - low).clamp(min=1)
+    """Return first and one-past-last cell of each bin, ``(bins, K, 1)``.
+
+    As in torchvision: the box is rounded to whole cells, at least one, and
+    bins are rounded outwards, so that neighbours may share a cell.
+    """
+    low = _round_half_away(low)[:, None]
+    size = (_round_half_away(high)[:, None] - low).clamp(min=1)
     index = torch.arange(bins, device=low.device, dtype=low.dtype)
-    bin_size = size[:, None] / bins
-    first = (index * bin_size).floor() + low[:, None]
-    last = ((index + 1) * bin_size).ceil() + low[:, None]
+    index = index.view(-1, 1, 1)
+    bin_size = size / bins
+    first = (index * bin_size).floor() + low
+    last = ((index + 1) * bin_size).ceil() + low
     return first.clamp(0, length), last.clamp(0, length)
+
+
+def _inverse(first: Tensor, last: Tensor) -> Tensor:
+    """Return one over the cells of a bin, 0 for a bin without cells."""
+    return torch.where(last > first, 1 / (last - first).clamp(min=1), 0)
+
+
+def _cell_taps(first: Tensor, last: Tensor, most: int, length: int) -> Taps:
+    """Return every cell of a bin, at most ``most``, as taps of one sample."""
+    step = torch.arange(most, device=first.device, dtype=first.dtype)
+    cell = first[..., None] + step
+    weight = _inverse(first, last)[..., None] * (cell < last[..., None])
+    return Taps(cell.clamp(max=length - 1).long(), weight)
+
+
+def _corner_taps(first: Tensor, last: Tensor) -> Taps:
+    """Return the two edges of a bin in an integral image as taps."""
+    share = _inverse(first, last)
+    weight = torch.stack([-share, share], dim=-1)
+    return Taps(torch.stack([first, last], dim=-1).long(), weight.double())
+
+
+def _integral_table(input: Tensor, bins: int, bin_major: bool) -> Table:
+    """Return the integral image, one row and column larger, as a table."""
+    split = split_bins(input, bins, bin_major).double()
+    split = F.pad(split.cumsum(2).cumsum(3), (0, 0, 1, 0, 1, 0))
+    batch, height, width = split.shape[1:4]
+    plane = height * width
+    return Table(split.flatten(0, 3), (batch * plane, plane, width, 1))
+
+
+def _sum_corners(
+    input: Tensor, image: Tensor, y: EdgePair, x: EdgePair, bin_major: bool
+) -> Tensor:
+    """Pool by an integral image; bins' edges are ``(bins, K, 1)``."""
+    bins = y[0].size(0) * x[0].size(0)
+    table = _integral_table(input, bins, bin_major)
+    return pool_bins(table, image, [(_corner_taps(*y), _corner_taps(*x))])
+
+
+def _sum_cells(
+    input: Tensor, image: Tensor, y: EdgePair, x: EdgePair, bin_major: bool
+) -> Tensor:
+    """Pool by adding cells; bins' edges are ``(bins, K, 1)``."""
+    bins = y[0].size(0) * x[0].size(0)
+    size = [(last - first).amax(dim=(0, 2)) for first, last in (y, x)]
+    groups = []
+    for member in group_by_size(size[0].maximum(size[1]).clamp(min=1)):
+        taps = []
+        for (first, last), sizes, length in zip(
+            (y, x), size, input.shape[2:], strict=True
+        ):
+            most = max(int(sizes[member].max()), 1) if len(member) else 1
+            edges = first[:, member], last[:, member]
+            taps.append(_cell_taps(*edges, most, length))
+        groups.append((member, *taps))
+    return pool_groups(as_table(input, bins, bin_major), image, groups)
 
 
 def ps_roi_pool(
@@ -40,65 +126,84 @@ def ps_roi_pool(
     boxes: Tensor | Sequence[Tensor],
     output_size: int | Sequence[int],
     spatial_scale: float = 1.0,
+    *,
+    bin_major: bool = False,
 ) -> Tensor:
     """Average, for each bin of each RoI, the cells of its own channels.
 
+    The values are those of ``torchvision.ops.ps_roi_pool``, whose forward
+    (but not its backward) forgets the map's last row and column. A RoI
+    that is NaN, infinite, empty (``x2 <= x1`` or ``y2 <= y1``) or outside of
+    the map is pooled as zeros and sends no gradient. A box of some size that
+    rounds to no cell is one cell, as in torchvision.
+
+    The work is done in float32, in float64 for a float64 input, and on
+    integral images always in float64. No gradient goes to the boxes.
+
     Args:
         input: ``(N, C*ph*pw, H, W)``.
-        boxes: ``(K, 5)`` or a list of ``(L, 4)``, in the image's pixels.
+        boxes: ``(K, 5)`` of (batch index, x1, y1, x2, y2), or one ``(L, 4)``
+            per image, in pixels of the image.
         output_size: bins, (height, width) or one number for both.
-        spatial_scale: cells of the map per pixel of the boxes.
+        spatial_scale: cells of the map per pixel.
+        bin_major: the order of input channels: ``c * ph * pw + bin`` as in
+            torchvision, or ``bin * C + c`` (``True``), which in channels-last
+            memory is pooled without a copy of the map.
 
     Returns:
-        ``(K, C, ph, pw)``.
+        ``(K, C, ph, pw)`` in the input's dtype.
+
+    Raises:
+        ValueError: a wrong shape, type or option; on a CPU also a batch
+            index that no image has (elsewhere such a RoI gives zeros).
     """
     ph, pw = to_pair(output_size)
     channels = check_map(input, (ph, pw))
-    dtype = torch.promote_types(input.dtype, torch.float32)
-    rois = to_rois(boxes).detach().to(dtype)
-    batch, _, height, width = input.shape
-    if rois.size(0) == 0:
-        return input.new_zeros(0, channels, ph, pw) + input.sum() * 0
-    valid = poolable(rois, batch)
-    rois = torch.where(valid[:, None], rois, torch.zeros_like(rois))
-    edge = rois[:, 1:] * spatial_scale
-    y = _axis_edges(edge[:, 1], edge[:, 3], ph, height)
-    x = _axis_edges(edge[:, 0], edge[:, 2], pw, width)
-    rows, columns = (y[1] - y[0]).t(), (x[1] - x[0]).t()
-    area = rows[:, None] * columns
-    scale = torch.where(area > 0, valid / area, torch.zeros_like(area))
-    y = torch.stack(y, dim=-1).long().transpose(0, 1)
-    x = torch.stack(x, dim=-1).long().transpose(0, 1)
-    plane = torch.arange(ph * pw, device=input.device).view(ph, pw, 1)
-    row = (plane * batch + rois[:, 0].long()) * (height + 1)
-    row = (row[..., None] + y[:, None]) * (width + 1)
-    index = row[..., None] + x[:, :, None]
-    sign = torch.tensor([[1, -1], [-1, 1]], device=input.device)
-    weight = (sign * scale[..., None, None]).double()
-    table = input.reshape(batch, channels, ph * pw, height, width)
-    table = table.permute(2, 0, 3, 4, 1).double()
-    table = F.pad(table.cumsum(2).cumsum(3), (0, 0, 1, 0, 1, 0))
-    pooled = F.embedding_bag(
-        index.flatten(3).flatten(0, 2),
-        table.reshape(-1, channels),
-        mode='sum',
-        per_sample_weights=weight.flatten(3).flatten(0, 2),
-    )
-    pooled = pooled.view(ph, pw, -1, channels).permute(2, 3, 0, 1)
-    return pooled.contiguous().to(input.dtype)
+    check_scale(spatial_scale)
+    rois = to_rois(boxes).detach()
+    if input.is_meta:
+        return input.new_empty(rois.size(0), channels, ph, pw)
+    rois = rois.to(torch.promote_types(input.dtype, torch.float32))
+    check_images(rois, input.size(0))
+    valid, image, box = split_rois(rois, input.size(0), spatial_scale)
+    sides = []
+    for axis, bins, length in ((1, ph, input.size(2)), (0, pw, input.size(3))):
+        first, last = _edges(box[:, axis], box[:, axis + 2], bins, length)
+        sides.append((first, torch.where(valid[:, None], last, first)))
+    pool = _sum_cells if values_known(input) else _sum_corners
+    return pool(input, image, *sides, bin_major).to(input.dtype)
 
 
 class PSRoIPool(nn.Module):
     """See :func:`ps_roi_pool`."""
 
     def __init__(
-        self, output_size: int | Sequence[int], spatial_scale: float
+        self,
+        output_size: int | Sequence[int],
+        spatial_scale: float = 1.0,
+        *,
+        bin_major: bool = False,
     ) -> None:
         super().__init__()
-        self.output_size = to_pair(output_size)
+        to_pair(output_size)
+        check_scale(spatial_scale)
+        self.output_size = output_size
         self.spatial_scale = spatial_scale
+        self.bin_major = bin_major
 
     def forward(
         self, input: Tensor, rois: Tensor | Sequence[Tensor]
     ) -> Tensor:
-        return ps_roi_pool(input, rois, self.output_size, self.spatial_scale)
+        return ps_roi_pool(
+            input,
+            rois,
+            self.output_size,
+            self.spatial_scale,
+            bin_major=self.bin_major,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f'output_size={self.output_size}, '
+            f'spatial_scale={self.spatial_scale}, bin_major={self.bin_major}'
+        )

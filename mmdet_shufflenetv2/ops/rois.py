@@ -1,9 +1,13 @@
 """RoI input: format, checks, and which RoIs can be pooled at all."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+from .row_sum import exporting
 
 
 def to_rois(boxes: Tensor | Sequence[Tensor]) -> Tensor:
@@ -72,20 +76,81 @@ def check_map(input: Tensor, output_size: tuple[int, int]) -> int:
             f'input: its channels must be a multiple of the {bins} bins of '
             f'output_size={output_size}, got {input.size(1)}'
         )
+    if input.size(2) == 0 or input.size(3) == 0:
+        raise ValueError(
+            'input: a map of at least one row and column is allowed, got '
+            f'{tuple(input.shape)}'
+        )
     return input.size(1) // bins
 
 
-def poolable(rois: Tensor, batch_size: int) -> Tensor:
-    """Return a ``(K,)`` mask: finite, not empty, and of an existing image.
+def check_scale(spatial_scale: float) -> None:
+    """Check the cells of the map per pixel of the boxes."""
+    if not 0 < spatial_scale < math.inf:
+        raise ValueError(
+            'spatial_scale: a positive finite number is allowed, got '
+            f'{spatial_scale!r}'
+        )
 
-    Empty means ``x2 <= x1`` or ``y2 <= y1``.
-    """
-    size = rois[:, 3:] - rois[:, 1:3]
-    index = rois[:, 0]
+
+def values_known(tensor: Tensor) -> bool:
+    """Whether values can be read now, at no cost: an eager CPU tensor."""
     return (
+        tensor.device.type == 'cpu'
+        and not torch.compiler.is_compiling()
+        and not exporting()
+        and not isinstance(tensor, FakeTensor)
+    )
+
+
+def check_images(rois: Tensor, batch_size: int) -> None:
+    """Check that RoIs on a CPU are of existing images.
+
+    Elsewhere a check would wait for the device, so :func:`split_rois` alone
+    takes care of them there.
+
+    Raises:
+        ValueError: a finite batch index outside ``[0, batch_size)``.
+    """
+    if not values_known(rois):
+        return
+    image = rois[:, 0].trunc()
+    wrong = torch.isfinite(image) & ((image < 0) | (image >= batch_size))
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise ValueError(
+            f'boxes: the batch index must be in [0, {batch_size - 1}] for an '
+            f'input of {batch_size} images, got {image[row].item():g} in row '
+            f'{row}'
+        )
+
+
+def split_rois(
+    rois: Tensor, batch_size: int, spatial_scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which RoIs can be pooled, their images and their boxes in cells.
+
+    A RoI that cannot be pooled is one with a NaN or infinite value, an empty
+    one (``x2 <= x1`` or ``y2 <= y1``, in cells), or one of no existing image.
+    It is answered by the box 0, 0, 0, 0 of image 0 and shall be given no
+    weight.
+
+    Args:
+        rois: ``(K, 5)``.
+        batch_size: images of the map.
+        spatial_scale: cells per pixel.
+
+    Returns:
+        ``(K,)`` bool, ``(K,)`` int64, ``(K, 4)``.
+    """
+    rois = torch.cat([rois[:, :1].trunc(), rois[:, 1:] * spatial_scale], 1)
+    size = rois[:, 3:] - rois[:, 1:3]
+    valid = (
         torch.isfinite(rois).all(dim=1)
         & torch.isfinite(size).all(dim=1)
         & (size > 0).all(dim=1)
-        & (index > -1)
-        & (index < batch_size)
+        & (rois[:, 0] >= 0)
+        & (rois[:, 0] < batch_size)
     )
+    rois = torch.where(valid[:, None], rois, torch.zeros_like(rois))
+    return valid, rois[:, 0].long(), rois[:, 1:]

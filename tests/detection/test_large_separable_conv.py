@@ -12,7 +12,7 @@ def test_sum_of_branches_is_a_plain_large_convolution():
     x = torch.randn(2, 3, 9, 8, dtype=torch.double)
     kernel, bias = 0, 0
     for branch in layer.vertical_first, layer.horizontal_first:
-        first, second = branch[0], branch[1]
+        first, second = branch.conv1, branch.conv2
         # (out, mid, ., .) x (mid, in, ., .) -> (out, in, k, k)
         kernel = kernel + torch.einsum(
             'omab,micd->oiacbd', second.weight, first.weight

@@ -234,9 +234,10 @@ def test_hard_examples_equal_a_loop(num_hard):
 
 
 def test_hard_examples_raise_the_loss():
-    arguments = loss_arguments()
-    hard = bbox_head(num_hard=2).loss(**arguments)['loss_cls']
-    assert hard > bbox_head().loss(**arguments)['loss_cls']
+    hard = bbox_head(num_hard=2).loss(**loss_arguments())
+    every = bbox_head().loss(**loss_arguments())
+    total = [loss['loss_cls'] + loss['loss_bbox'] for loss in (hard, every)]
+    assert total[0] > total[1]
 
 
 def test_hard_examples_without_foreground():

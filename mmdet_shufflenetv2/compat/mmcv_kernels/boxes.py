@@ -24,12 +24,10 @@ def nms(
 
 
 # By the numbers that mmcv.ops.soft_nms sends for 'naive', 'linear' and
-# 'gaussian': the factor on a score whose box overlaps a better one. An
-# overlap of two boxes without area is NaN and must decay nothing, hence
-# ``>=`` and not its negation.
+# 'gaussian': the factor on a score whose box overlaps a better one.
 SCORE_DECAYS = (
-    lambda iou, threshold, sigma: np.where(iou >= threshold, 0, 1),
-    lambda iou, threshold, sigma: np.where(iou >= threshold, 1 - iou, 1),
+    lambda iou, threshold, sigma: iou < threshold,
+    lambda iou, threshold, sigma: np.where(iou < threshold, 1, 1 - iou),
     lambda iou, threshold, sigma: np.exp(-iou * iou / sigma),
 )
 
@@ -70,8 +68,7 @@ def softnms(
         kept.append(best)
         kept_scores.append(float(left[best]))
         left[best] = -np.inf
-        with np.errstate(invalid='ignore', divide='ignore'):
-            iou = _overlaps_of_one(corners[best], corners, offset)
+        iou = _overlaps_of_one(corners[best], corners, offset)
         # A decay of zero times minus infinity would bring a box back as NaN.
         np.multiply(
             left,
@@ -89,14 +86,18 @@ def softnms(
 def _overlaps_of_one(
     box: np.ndarray, boxes: np.ndarray, offset: int
 ) -> np.ndarray:
-    """IoU (N,) of one box (4,) with each of ``boxes`` (N, 4)."""
+    """IoU (N,) of one box (4,) with each of ``boxes`` (N, 4).
+
+    That of two boxes without area is 0.
+    """
     x1, y1, x2, y2 = boxes.T
     width = np.minimum(x2, box[2]) - np.maximum(x1, box[0]) + offset
     height = np.minimum(y2, box[3]) - np.maximum(y1, box[1]) + offset
     shared = np.maximum(width, 0) * np.maximum(height, 0)
     area = (x2 - x1 + offset) * (y2 - y1 + offset)
     own_area = (box[2] - box[0] + offset) * (box[3] - box[1] + offset)
-    return shared / (own_area + area - shared)
+    union = own_area + area - shared
+    return np.divide(shared, union, where=union > 0, out=np.zeros_like(union))
 
 
 def nms_match(dets: Tensor, *, iou_threshold: float) -> list[list[int]]:
@@ -110,8 +111,7 @@ def nms_match(dets: Tensor, *, iou_threshold: float) -> list[list[int]]:
     groups = []
     while len(order):
         best, rest = order[0], order[1:]
-        with np.errstate(invalid='ignore', divide='ignore'):
-            iou = _overlaps_of_one(rows[best, :4], rows[rest, :4], offset=0)
+        iou = _overlaps_of_one(rows[best, :4], rows[rest, :4], offset=0)
         suppressed = iou >= iou_threshold
         groups.append([int(best), *rest[suppressed].tolist()])
         order = rest[~suppressed]

@@ -63,3 +63,54 @@ def sigmoid_focal_loss_backward(
         (alpha - 1) * p**gamma * (gamma * q * logsigmoid(-logits) - p),
     )
     grad_input.copy_(grad.T.mul(_class_weight(weight, target)).T)
+
+
+def softmax_focal_loss_forward(
+    softmax: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    output: Tensor,
+    *,
+    gamma: float,
+    alpha: float,
+) -> None:
+    """Loss of each sample into ``output`` (N,).
+
+    Args:
+        softmax: (N, C), the probabilities.
+        target: A negative index gives no loss.
+    """
+    probability, log_probability = _of_target(softmax, target)
+    loss = -alpha * (1 - probability) ** gamma * log_probability
+    loss = loss * _class_weight(weight, target)
+    output.copy_(loss.where(target >= 0, 0))
+
+
+def softmax_focal_loss_backward(
+    softmax: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    buff: Tensor,
+    grad_input: Tensor,
+    *,
+    gamma: float,
+    alpha: float,
+) -> None:
+    """Derivative of each loss by the logits into ``grad_input`` (N, C)."""
+    p, log_p = _of_target(softmax, target)
+    q = 1 - p
+    slope = alpha * (gamma * q ** (gamma - 1) * p * log_p - q**gamma)
+    # At p = 1 a gamma below 1 gives infinity times zero; the limit is 0.
+    slope = slope.where(q > 0, 0 if gamma else -alpha)
+    slope = slope * _class_weight(weight, target)
+    slope = slope.where(target >= 0, 0)
+    buff.copy_(slope)
+    own = _positives(target, softmax.size(1)).to(p.dtype)
+    grad_input.copy_(slope[:, None] * (own - softmax.to(p.dtype)))
+
+
+def _of_target(softmax: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Probability (N,) of the target class, and its logarithm."""
+    column = target.clamp(min=0)[:, None]
+    p = full_precision(softmax).gather(1, column)[:, 0]
+    return p, p.clamp(min=torch.finfo(torch.float32).tiny).log()

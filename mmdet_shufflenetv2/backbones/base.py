@@ -1,0 +1,219 @@
+"""What every backbone family of this package shares, written once.
+
+A family describes itself by a stem and a list of stages (`Stage`). The base
+class builds the stages that are needed and looks after ``out_indices``,
+``feature_info``, freezing, ``norm_eval``, activation checkpointing and
+initial weights.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch.nn as nn
+from mmengine.model import BaseModule
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+SCRATCH_INIT = (
+    # fan_in, unlike fan_out, gives depthwise kernels their true fan, k * k.
+    dict(type='Kaiming', layer='Conv2d', mode='fan_in'),
+    dict(type='Constant', layer=['_BatchNorm', 'GroupNorm'], val=1, bias=0),
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One level of a backbone: a name, what it emits, and how to build it.
+
+    Attributes:
+        name: the attribute that holds the module, part of checkpoint keys.
+        out_channels: channels of the stage's output.
+        reduction: pixels of the image per pixel of the output, per side.
+        build: makes the stage's units, in order; called only when needed.
+    """
+
+    name: str
+    out_channels: int
+    reduction: int
+    build: Callable[[], Sequence[nn.Module]]
+
+
+def check_choice(name: str, value: object, allowed: Sequence) -> None:
+    """Raise a ValueError that names the argument unless value is allowed."""
+    if value not in allowed:
+        choices = ', '.join(repr(choice) for choice in allowed)
+        raise ValueError(f'{name} must be one of {choices}, got {value!r}')
+
+
+def check_out_indices(
+    out_indices: Sequence[int], names: Sequence[str]
+) -> tuple[int, ...]:
+    """Out indices as an ascending tuple of distinct levels.
+
+    Raises:
+        ValueError: they are empty, not ascending or out of range.
+    """
+    levels = ', '.join(f'{i}: {name}' for i, name in enumerate(names))
+    indices = tuple(out_indices) if isinstance(out_indices, Sequence) else None
+    if (
+        not indices
+        or any(index not in range(len(names)) for index in indices)
+        or any(a >= b for a, b in pairwise(indices))
+    ):
+        raise ValueError(
+            'out_indices must be an ascending sequence of levels out of '
+            f'{{{levels}}}, got {out_indices!r}'
+        )
+    return indices
+
+
+@contextmanager
+def norm_statistics_kept(module: nn.Module):
+    """Let BN normalise by the batch but leave its running values alone.
+
+    A checkpointed forward pass runs twice; only the first may count.
+    """
+    norms = [
+        m
+        for m in module.modules()
+        if isinstance(m, _BatchNorm) and m.track_running_stats
+    ]
+    for norm in norms:
+        # An evaluating BN without tracking would switch to batch values.
+        norm.track_running_stats = not norm.training
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+class UnitSequence(nn.Sequential):
+    """The units of one stage, run in order.
+
+    Args:
+        units: the modules.
+        with_cp: in training keep only each unit's input, and compute its
+            inside again in the backward pass.
+    """
+
+    def __init__(self, units: Sequence[nn.Module], with_cp: bool = False):
+        super().__init__(*units)
+        self.with_cp = with_cp
+
+    def forward(self, x: Tensor) -> Tensor:
+        for unit in self:
+            if self.with_cp and self.training:
+                x = checkpoint(
+                    unit,
+                    x,
+                    use_reentrant=False,
+                    context_fn=lambda unit=unit: (
+                        nullcontext(),
+                        norm_statistics_kept(unit),
+                    ),
+                )
+            else:
+                x = unit(x)
+        return x
+
+
+class StagedBackbone(BaseModule):
+    """A stem followed by named stages, some of which are returned.
+
+    Args:
+        stem: the modules in front of the first stage.
+        stages: all levels the network has; those after the last one asked
+            for are not built, so every parameter takes part in training.
+        out_indices: indices into ``stages`` of the levels to return.
+        frozen_stages: -1 trains everything, 0 freezes the stem, k the stem
+            and the first k stages: no gradient, BN in evaluation mode.
+        norm_eval: keep every BN (SyncBN too) in evaluation mode.
+        with_cp: trade computation for memory in training.
+        init_cfg: as everywhere in OpenMMLab; None means `SCRATCH_INIT`.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stages: Sequence[Stage],
+        out_indices: Sequence[int],
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+    ):
+        super().__init__(init_cfg or [dict(cfg) for cfg in SCRATCH_INIT])
+        self.out_indices = check_out_indices(
+            out_indices, [stage.name for stage in stages]
+        )
+        stages = stages[: self.out_indices[-1] + 1]
+        check_choice(
+            'frozen_stages', frozen_stages, range(-1, len(stages) + 1)
+        )
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.stage_names = tuple(stage.name for stage in stages)
+        self.feature_info = tuple(
+            dict(
+                module=stages[i].name,
+                num_chs=stages[i].out_channels,
+                reduction=stages[i].reduction,
+            )
+            for i in self.out_indices
+        )
+        self.stem = stem
+        for stage in stages:
+            self.add_module(stage.name, UnitSequence(stage.build(), with_cp))
+        self._freeze()
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of each returned level; a neck's ``in_channels``."""
+        return tuple(level['num_chs'] for level in self.feature_info)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Image pixels per feature pixel of each returned level."""
+        return tuple(level['reduction'] for level in self.feature_info)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Features of a batch of images.
+
+        Args:
+            x: (N, 3, H, W).
+
+        Returns:
+            One (N, ``num_chs``, ceil(H / ``reduction``),
+            ceil(W / ``reduction``)) per level of ``feature_info``.
+        """
+        x = self.stem(x)
+        outputs = []
+        for index, name in enumerate(self.stage_names):
+            x = getattr(self, name)(x)
+            if index in self.out_indices:
+                outputs.append(x)
+        return tuple(outputs)
+
+    def train(self, mode: bool = True) -> 'StagedBackbone':
+        """Set the mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        self._freeze()
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def _freeze(self) -> None:
+        names = ('stem', *self.stage_names)[: self.frozen_stages + 1]
+        for name in names:
+            module = getattr(self, name)
+            module.eval()
+            module.requires_grad_(False)

@@ -1,0 +1,121 @@
+"""The unit ShuffleNet V2 is made of (arXiv 1807.11164, Fig. 3 c and d).
+
+N images, C channels, H x W pixels.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn as nn
+from mmcv.cnn import ConvModule, build_activation_layer
+from torch import Tensor
+
+from .channel_shuffle import interleave
+
+
+@dataclass(frozen=True)
+class UnitOptions:
+    """What all units of one network have in common."""
+
+    enlarged: bool
+    with_se: bool
+    with_residual: bool
+    norm_cfg: dict
+    act_cfg: dict | None
+
+
+class SqueezeExcite(nn.Module):
+    """Scale each channel by a gate computed from the whole map.
+
+    (arXiv 1709.01507) The hidden layer is as wide as the input: half of a
+    unit's channels, as Table 2 of the appendix asks for.
+
+    Args:
+        channels: channels of the map.
+        act_cfg: activation of the hidden layer.
+    """
+
+    def __init__(self, channels: int, act_cfg: dict | None):
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            ConvModule(channels, channels, 1, act_cfg=act_cfg),
+            ConvModule(channels, channels, 1, act_cfg=dict(type='Sigmoid')),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)
+
+
+class ShuffleUnit(nn.Module):
+    """A unit of Fig. 3 (c), or (d) where the number of channels changes.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output; equal to ``in_channels``
+            without ``downsample``.
+        options: what all units of the network have in common.
+        downsample: transform both branches instead of passing half through.
+        stride: of the depthwise convolutions; 1 without ``downsample``.
+        dilation: of the 3x3 depthwise convolutions.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        options: UnitOptions,
+        downsample: bool = False,
+        stride: int = 1,
+        dilation: int = 1,
+    ):
+        super().__init__()
+        self.downsample = downsample
+        self.with_residual = options.with_residual and not downsample
+        norm_cfg, act_cfg = options.norm_cfg, options.act_cfg
+        half = out_channels // 2
+        main_in = in_channels if downsample else half
+
+        def pointwise(channels: int, act_cfg: dict | None) -> ConvModule:
+            return ConvModule(
+                channels, half, 1, norm_cfg=norm_cfg, act_cfg=act_cfg
+            )
+
+        def depthwise(channels: int, stride: int) -> ConvModule:
+            return ConvModule(
+                channels,
+                channels,
+                3,
+                stride=stride,
+                padding=dilation,
+                dilation=dilation,
+                groups=channels,
+                norm_cfg=norm_cfg,
+                act_cfg=None,
+            )
+
+        if downsample:
+            self.branch1 = nn.Sequential()
+            self.branch1.depthwise = depthwise(main_in, stride)
+            self.branch1.pointwise = pointwise(main_in, act_cfg)
+        self.branch2 = nn.Sequential()
+        if options.enlarged:
+            self.branch2.enlarge = depthwise(main_in, 1)
+        self.branch2.pointwise1 = pointwise(main_in, act_cfg)
+        self.branch2.depthwise = depthwise(half, stride)
+        self.branch2.pointwise2 = pointwise(half, None)
+        if options.with_se:
+            self.branch2.se = SqueezeExcite(half, act_cfg)
+        self.activate = (
+            build_activation_layer(dict(act_cfg)) if act_cfg else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
+        if self.downsample:
+            passed = self.branch1(x)
+        else:
+            passed, x = x.chunk(2, dim=1)
+        main = self.branch2(x)
+        if self.with_residual:
+            main = main + x
+        return interleave(passed, self.activate(main))

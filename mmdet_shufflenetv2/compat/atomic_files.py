@@ -1,0 +1,82 @@
+"""Files that are whole or not there.
+
+mmengine opens a checkpoint's final name and writes into it, so Ctrl-C, a
+full disk or a crash leaves half a file under a name that looks complete.
+Here the content goes to another name in the same folder first.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import checkpoint_hook
+
+
+@contextmanager
+def whole_file(
+    path: str | Path, mode: str = 'wb', encoding: str | None = None
+) -> Iterator[IO]:
+    """Open ``path`` for writing; it changes only when all is written.
+
+    Folders are made as needed. Until the end, and after any exception, what
+    was at ``path`` stays as it was.
+
+    Args:
+        path: A link is followed. Anything that is there and is no regular
+            file, such as ``/dev/stdout``, is written to directly.
+        mode: 'wb' or 'w'.
+
+    Raises:
+        OSError: Of the fitting kind, naming ``path``.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_file():
+            with open(target, mode, encoding=encoding) as file:
+                yield file
+            return
+        part = target.with_name(f'.{target.name}.{uuid.uuid4().hex}.part')
+        try:
+            with open(part, mode, encoding=encoding) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if target.exists():
+                shutil.copymode(target, part)
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+class AtomicLocalBackend(LocalBackend):
+    """mmengine's backend of the local disk, with whole files only."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes to ``filepath``, all or nothing."""
+        with whole_file(filepath) as file:
+            file.write(obj)
+
+    def put_text(
+        self, obj: str, filepath: str | Path, encoding: str = 'utf-8'
+    ) -> None:
+        """Write text to ``filepath``, all or nothing."""
+        with whole_file(filepath, 'w', encoding) as file:
+            file.write(obj)
+
+
+def write_atomically() -> None:
+    """Let mmengine write checkpoints, results and its notes atomically."""
+    register_backend('local', AtomicLocalBackend, force=True, prefixes='')
+    # The hook writes the name of the last checkpoint past the backends, with
+    # the built-in open, which it uses for nothing else.
+    checkpoint_hook.open = whole_file

@@ -1,0 +1,176 @@
+"""From taps along rows and columns to pooled bins of a position-sensitive map.
+
+Shapes: N images, K RoIs, C output channels, ``ph`` by ``pw`` bins, S samples
+per bin and side, T taps (cells with a weight) per sample and side.
+
+Everything here is separable: a bin's cells are a product of rows and columns.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .row_sum import weighted_row_sum
+
+
+class Taps(NamedTuple):
+    """Cells and weights of each bin along one side, ``(bins, K, S, T)``."""
+
+    cell: Tensor
+    weight: Tensor
+
+
+# RoIs' indices, and their taps along y and x.
+Group = tuple[Tensor, Taps, Taps]
+
+
+class Table(NamedTuple):
+    """A map as rows of C values, one row per (bin, image, y, x).
+
+    Attributes:
+        rows: ``(R, C)``.
+        strides: rows from one bin, image, y and x to the next.
+    """
+
+    rows: Tensor
+    strides: tuple[int, int, int, int]
+
+    @property
+    def index_dtype(self) -> torch.dtype:
+        """int32 halves the traffic of the indices; int64 when it must be."""
+        few = self.rows.size(0) < 2**31
+        return torch.int32 if few else torch.int64
+
+
+def split_bins(input: Tensor, bins: int, bin_major: bool) -> Tensor:
+    """Return ``(N, C * bins, H, W)`` as a view ``(bins, N, H, W, C)``."""
+    if bin_major:
+        return input.unflatten(1, (bins, -1)).permute(1, 0, 3, 4, 2)
+    return input.unflatten(1, (-1, bins)).permute(2, 0, 3, 4, 1)
+
+
+def as_table(input: Tensor, bins: int, bin_major: bool) -> Table:
+    """Lay out a map ``(N, C * bins, H, W)`` as a table, in float32 at least.
+
+    A bin-major map in channels-last memory is such a table already. Any
+    other is copied so that a bin's plane lies together: neighbouring taps
+    then share cache lines.
+    """
+    dtype = torch.promote_types(input.dtype, torch.float32)
+    batch, _, height, width = input.shape
+    split = split_bins(input, bins, bin_major)
+    last = split.permute(1, 2, 3, 0, 4)
+    if last.is_contiguous():
+        rows = last.to(dtype).flatten(0, 3)
+        return Table(rows, (1, height * width * bins, width * bins, bins))
+    rows = split.to(dtype, memory_format=torch.contiguous_format)
+    rows = rows.contiguous().flatten(0, 3)
+    plane = height * width
+    return Table(rows, (batch * plane, plane, width, 1))
+
+
+def _bags(
+    table: Table, image: Tensor, y: Taps, x: Taps
+) -> tuple[Tensor, Tensor]:
+    """Return indices and weights ``(ph, pw, K * Sy * Sx * Ty * Tx)``."""
+    bin_step, image_step, y_step, x_step = table.strides
+    (ph, rois, sy, ty), (pw, _, sx, tx) = y.cell.shape, x.cell.shape
+    dtype, device = table.index_dtype, image.device
+    ph_index = torch.arange(ph, dtype=dtype, device=device).view(ph, 1, 1, 1)
+    pw_index = torch.arange(pw, dtype=dtype, device=device).view(pw, 1, 1, 1)
+    row = y.cell.to(dtype) * y_step + ph_index * (pw * bin_step)
+    row = row + image.to(dtype).view(-1, 1, 1) * image_step
+    column = x.cell.to(dtype) * x_step + pw_index * bin_step
+
+    def along(value: Tensor, is_row: bool) -> Tensor:
+        # A long contiguous innermost axis is what makes the two outer sums
+        # below fast: one small copy per side instead of many short loops.
+        bins = value.size(0)
+        value = (
+            value.view(bins, rois, sy, 1, ty, 1)
+            if is_row
+            else value.view(bins, rois, 1, sx, 1, tx)
+        )
+        value = value.expand(bins, rois, sy, sx, ty, tx)
+        return value.reshape(bins, rois * sy * sx * ty * tx)
+
+    index = along(row, True)[:, None] + along(column, False)
+    weight = along(y.weight, True)[:, None] * along(x.weight, False)
+    return index, weight
+
+
+def pool_bins(
+    table: Table,
+    image: Tensor,
+    groups: list[tuple[Taps, Taps]],
+    maximum: bool = False,
+) -> Tensor:
+    """Pool every bin of every RoI.
+
+    Args:
+        table: the map.
+        image: ``(K,)`` image of each RoI, in the order of the groups.
+        groups: (y, x) taps of consecutive RoIs, K in all.
+        maximum: take the largest sample of a bin instead of their sum.
+
+    Returns:
+        ``(K, C, ph, pw)``, in the table's dtype.
+    """
+    index, weight, shapes, first = [], [], [], 0
+    for y, x in groups:
+        (ph, rois, sy, ty), (pw, _, sx, tx) = y.cell.shape, x.cell.shape
+        samples = sy * sx if maximum else 1
+        taps = sy * sx * ty * tx // samples
+        bags = ph * pw * rois * samples
+        i, w = _bags(table, image[first : first + rois], y, x)
+        index.append(i.view(bags, taps))
+        weight.append(w.view(bags, taps))
+        shapes.append((ph, pw, rois, samples))
+        first += rois
+    sums = weighted_row_sum(table.rows, index, weight)
+    pooled = []
+    for shape, part in zip(
+        shapes, sums.split([i.size(0) for i in index]), strict=True
+    ):
+        part = part.view(*shape, table.rows.size(1))
+        part = part.max(dim=3).values if maximum else part.squeeze(3)
+        pooled.append(part.permute(2, 3, 0, 1))
+    return torch.cat(pooled) if len(pooled) > 1 else pooled[0].contiguous()
+
+
+def pool_groups(
+    table: Table,
+    image: Tensor,
+    groups: list[Group],
+    maximum: bool = False,
+) -> Tensor:
+    """:func:`pool_bins` for (RoIs, y, x) groups in any order of the RoIs."""
+    if len(groups) == 1:
+        _, y, x = groups[0]
+        return pool_bins(table, image, [(y, x)], maximum)
+    order = torch.cat([member for member, _, _ in groups])
+    taps = [(y, x) for _, y, x in groups]
+    pooled = pool_bins(table, image[order], taps, maximum)
+    return pooled.index_select(0, order.argsort())
+
+
+def group_by_size(size: Tensor) -> list[Tensor]:
+    """Group RoIs by size, so that small ones are not padded to the largest.
+
+    It reads ``size`` on the host.
+
+    Args:
+        size: ``(K,)`` positive.
+
+    Returns:
+        the RoIs' indices of each group, at least one group; within a group
+        sizes differ by less than a factor of two.
+    """
+    level = torch.frexp(size.float() - 0.5).exponent
+    if not len(size):
+        return [level.long()]
+    return [
+        (level == value).nonzero().squeeze(1)
+        for value in level.unique().tolist()
+    ]

@@ -1,0 +1,63 @@
+"""A tiny drawn data set and a run of the real commands on it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_run import CONFIG, TINY
+
+from mmdet_shufflenetv2.datasets.scenes import SceneSpec
+from mmdet_shufflenetv2.datasets.shapes import ShapesSpec, generate
+
+
+@pytest.fixture(scope='session')
+def command(root):
+    """Run ``tools/<name>.py`` and return the finished process."""
+
+    def run(name, *arguments, code=0, launcher=(), cwd=root):
+        finished = subprocess.run(
+            [
+                sys.executable,
+                *launcher,
+                str(root / 'tools' / f'{name}.py'),
+                *map(str, arguments),
+            ],
+            cwd=cwd,
+            env=dict(os.environ, OMP_NUM_THREADS='1'),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert finished.returncode == code, finished.stderr[-4000:]
+        return finished
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def shapes(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('data') / 'shapes'
+    scene = SceneSpec(width=96, height=96, empty_rate=0.0)
+    generate(folder, ShapesSpec(train=6, val=4, seed=1, scene=scene))
+    return folder
+
+
+@pytest.fixture(scope='session')
+def trained(command, shapes, tmp_path_factory):
+    """The work dir of two finished epochs, and what was printed."""
+    work_dir = tmp_path_factory.mktemp('run')
+    finished = command(
+        'train',
+        CONFIG,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        work_dir,
+        '--seed',
+        0,
+        '--cfg-options',
+        *TINY,
+    )
+    return work_dir, finished.stdout + finished.stderr

@@ -1,0 +1,191 @@
+"""``tools/test.py`` and ``tools/demo.py`` on a tiny trained detector."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from tiny_run import CONFIG, TINY
+
+
+@pytest.fixture(scope='module')
+def tested(trained, command, shapes, tmp_path_factory):
+    """What one test run printed, and the folder with what it wrote."""
+    folder = tmp_path_factory.mktemp('test')
+    finished = command(
+        'test',
+        CONFIG,
+        trained[0] / 'epoch_2.pth',
+        '--data-root',
+        shapes,
+        '--work-dir',
+        folder,
+        '--eval',
+        'bbox',
+        'proposal',
+        '--out',
+        folder / 'results.pkl',
+        '--json',
+        folder / 'results.json',
+        '--show-dir',
+        folder / 'pictures',
+        '--cfg-options',
+        *TINY,
+        'model.test_cfg.rcnn.score_thr=0.0',
+    )
+    return finished.stdout + finished.stderr, folder
+
+
+def coco_numbers(printed):
+    return re.findall(r'Average (?:Precision|Recall).*= (-?\d\.\d+)', printed)
+
+
+def test_prints_the_twelve_numbers(tested):
+    bbox, _, proposal = tested[0].partition('Evaluating proposal')
+    assert len(coco_numbers(bbox)) == 12
+    assert len(coco_numbers(proposal)) == 12
+    assert re.search(r'maxDets=  1 \]', bbox)
+
+
+def test_json_gives_the_same_numbers_offline(tested, command, shapes):
+    printed, folder = tested
+    finished = command(
+        'test',
+        CONFIG,
+        folder / 'results.json',
+        '--data-root',
+        shapes,
+        '--work-dir',
+        folder,
+        '--eval',
+        'bbox',
+        'proposal',
+    )
+    numbers = coco_numbers(finished.stdout + finished.stderr)
+    assert numbers == coco_numbers(printed)
+    assert max(map(float, numbers)) > 0
+
+
+def test_pickle_gives_the_same_numbers_by_mmdets_tool(tested, shapes):
+    """As tools/analysis_tools/eval_metric.py of mmdet reads it."""
+    from mmdet.evaluation import CocoMetric
+    from mmengine.evaluator import Evaluator
+    from mmengine.fileio import load
+
+    printed, folder = tested
+    evaluator = Evaluator(
+        CocoMetric(
+            ann_file=str(shapes / 'annotations' / 'instances_val.json'),
+            metric='bbox',
+            proposal_nums=(1, 10, 100),
+        )
+    )
+    predictions = load(str(folder / 'results.pkl'))
+    evaluator.dataset_meta = dict(
+        classes=('circle', 'square', 'triangle', 'star', 'ring', 'cross')
+    )
+    metrics = evaluator.offline_evaluate(predictions)
+    wanted = float(re.search(r'coco/bbox_mAP: (\S+)', printed)[1])
+    assert metrics['coco/bbox_mAP'] == pytest.approx(wanted, abs=1e-3)
+
+
+def test_draws_every_test_image(tested, shapes):
+    drawn = {p.name for p in (tested[1] / 'pictures').iterdir()}
+    assert drawn == {p.name for p in (shapes / 'val').iterdir()}
+
+
+def test_other_word_for_eval_is_refused(command):
+    finished = command('test', CONFIG, 'x.pth', '--eval', 'mask', code=2)
+    assert "invalid choice: 'mask'" in finished.stderr
+    assert 'bbox' in finished.stderr
+
+
+def test_checkpoint_of_other_classes_is_refused(
+    trained, command, shapes, tmp_path
+):
+    path = tmp_path / 'other.pth'
+    checkpoint = torch.load(trained[0] / 'epoch_2.pth', weights_only=True)
+    checkpoint['meta']['dataset_meta']['classes'] = ('cat', 'dog')
+    head = 'roi_head.bbox_head.fc_cls.weight'
+    checkpoint['state_dict'][head] = torch.zeros(3, 2048)
+    torch.save(checkpoint, path)
+    finished = command(
+        'test',
+        CONFIG,
+        path,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        *TINY,
+        code=2,
+    )
+    assert f'{head} (checkpoint (3, 2048), model (7, 2048))' in (
+        finished.stderr
+    )
+    assert 'knows 2 classes: cat, dog' in finished.stderr
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [('{', 'cannot read'), ('[]', 'no list of results'), ('[1]', 'record 0')],
+)
+def test_broken_result_file_is_named(
+    command, shapes, tmp_path, content, message
+):
+    path = tmp_path / 'broken.json'
+    path.write_text(content)
+    finished = command(
+        'test',
+        CONFIG,
+        path,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        tmp_path,
+        code=2,
+    )
+    assert message in finished.stderr
+    assert str(path) in finished.stderr
+
+
+def test_demo_needs_checkpoint_and_images_only(
+    trained, command, shapes, tmp_path
+):
+    images = tmp_path / 'images'
+    shutil.copytree(shapes / 'val', images)
+    (images / 'broken.jpg').write_bytes(b'\xff\xd8\xff no picture')
+    finished = command(
+        'demo',
+        images,
+        CONFIG,
+        trained[0] / 'epoch_2.pth',
+        '--out-dir',
+        tmp_path / 'drawn',
+        '--score-thr',
+        0.0,
+        '--cfg-options',
+        *TINY,
+        code=1,
+    )
+    assert 'broken.jpg' in finished.stderr
+    drawn = {p.name for p in (tmp_path / 'drawn').glob('*.png')}
+    assert drawn == {p.name for p in (shapes / 'val').iterdir()}
+    records = json.loads((tmp_path / 'drawn' / 'detections.json').read_text())
+    assert records.keys() == drawn
+    first = next(iter(records.values()))[0]
+    assert first['class'] in ('circle', 'square', 'triangle', 'star', 'ring')
+    assert len(first['box']) == 4
+
+
+def test_demo_without_an_image_says_so(trained, command, tmp_path):
+    finished = command(
+        'demo',
+        tmp_path,
+        CONFIG,
+        trained[0] / 'epoch_2.pth',
+        code=2,
+    )
+    assert 'no image found' in finished.stderr

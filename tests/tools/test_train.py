@@ -1,0 +1,253 @@
+"""``tools/train.py`` as its users run it, on a tiny drawn data set."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from mmengine.runner import CheckpointLoader
+from tiny_run import CONFIG, TINY
+
+import mmdet_shufflenetv2  # noqa: F401  (allows mmengine's types)
+
+
+def test_run_leaves_checkpoint_curve_and_classes(trained):
+    work_dir, printed = trained
+    assert (work_dir / 'epoch_2.pth').is_file()
+    assert (work_dir / 'curves.png').read_bytes().startswith(b'\x89PNG')
+    checkpoint = CheckpointLoader.load_checkpoint(
+        str(work_dir / 'epoch_2.pth'), 'cpu'
+    )
+    assert checkpoint['meta']['dataset_meta']['classes'] == (
+        'circle',
+        'square',
+        'triangle',
+        'star',
+        'ring',
+        'cross',
+    )
+    head = checkpoint['state_dict']['roi_head.bbox_head.fc_cls.weight']
+    assert len(head) == 6 + 1
+    for word in 'eta:', 'images_per_s:', 'loss_rpn_cls:', 'loss_bbox:':
+        assert word in printed
+
+
+def test_resume_goes_on_from_the_last_checkpoint(
+    trained, command, shapes, tmp_path
+):
+    work_dir = tmp_path / 'resumed'
+    shutil.copytree(trained[0], work_dir)
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_2.pth'))
+    arguments = [o for o in TINY if 'max_epochs' not in o]
+    finished = command(
+        'train',
+        CONFIG,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        work_dir,
+        '--resume',
+        '--cfg-options',
+        *arguments,
+        'train_cfg.max_epochs=3',
+    )
+    printed = finished.stdout + finished.stderr
+    assert re.findall(r'Epoch\(train\) +\[(\d+)\]', printed) == ['3'] * 3
+    assert (work_dir / 'epoch_3.pth').is_file()
+
+
+def test_two_processes_train_through_gloo(command, shapes, tmp_path):
+    command(
+        'train',
+        CONFIG,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        tmp_path,
+        '--launcher',
+        'pytorch',
+        '--cfg-options',
+        *[o for o in TINY if 'max_epochs' not in o],
+        'train_cfg.max_epochs=1',
+        launcher=(
+            '-m',
+            'torch.distributed.run',
+            '--standalone',
+            '--nproc-per-node=2',
+        ),
+    )
+    assert (tmp_path / 'epoch_1.pth').is_file()
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    # 6 images, 2 a process: two steps an epoch instead of three.
+    assert re.search(r'Epoch\(train\) +\[1\]\[2/2\]', log)
+
+
+def test_amp_and_scaled_rate_reach_the_optimizer(command, shapes, tmp_path):
+    finished = command(
+        'train',
+        CONFIG,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        tmp_path,
+        '--amp',
+        '--auto-scale-lr',
+        '--cfg-options',
+        *[o for o in TINY if 'max_epochs' not in o],
+        'train_cfg.max_epochs=1',
+    )
+    printed = finished.stdout + finished.stderr
+    assert 'AmpOptimWrapper' in printed
+    # A batch of 2 where the rate is meant for 8.
+    assert 'LR has been automatically scaled from 0.001 to 0.00025' in printed
+
+
+@pytest.mark.skipif(
+    sys.platform == 'win32', reason='Windows has no SIGINT to send'
+)
+def test_ctrl_c_keeps_the_last_checkpoint(root, shapes, tmp_path):
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            str(root / 'tools/train.py'),
+            CONFIG,
+            '--data-root',
+            str(shapes),
+            '--work-dir',
+            str(tmp_path),
+            '--cfg-options',
+            *[o for o in TINY if 'max_epochs' not in o],
+            'train_cfg.max_epochs=1000',
+        ],
+        cwd=root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / 'last_checkpoint').is_file():
+        assert process.poll() is None, process.stderr.read()[-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert 'the last whole checkpoint is' in stderr
+    assert '--resume' in stderr
+    assert 'Traceback' not in stderr
+    last = (tmp_path / 'last_checkpoint').read_text()
+    assert CheckpointLoader.load_checkpoint(last, 'cpu')['state_dict']
+
+
+def test_missing_data_set_is_one_message(command, tmp_path):
+    finished = command(
+        'train',
+        'configs/lighthead_shufflenetv2.py',
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        f'train_dataloader.dataset.data_root={tmp_path}/coco',
+        code=2,
+    )
+    assert finished.stderr.count('error: ') == 1
+    assert f'{tmp_path}/coco/annotations/instances_train2017.json' in (
+        finished.stderr
+    )
+    assert 'tools/prepare_coco.py' in finished.stderr
+    assert 'Traceback' not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['no_such_config.py'], 'config not found: no_such_config.py'),
+        ([CONFIG, '--data-root', 'nowhere'], 'nowhere is no folder'),
+        (
+            [CONFIG, '--work-dir', '/proc/nothing'],
+            'cannot write to the work dir /proc/nothing',
+        ),
+    ],
+)
+def test_wrong_arguments_are_one_message(command, arguments, message):
+    finished = command('train', *arguments, code=2)
+    assert message in finished.stderr
+    assert 'Traceback' not in finished.stderr
+
+
+def test_bad_box_names_file_and_record(command, shapes, tmp_path):
+    folder = tmp_path / 'data'
+    shutil.copytree(shapes, folder)
+    path = folder / 'annotations' / 'instances_train.json'
+    data = json.loads(path.read_text())
+    data['annotations'][1]['bbox'][2] = -5
+    path.write_text(json.dumps(data))
+    finished = command(
+        'train',
+        CONFIG,
+        '--data-root',
+        folder,
+        '--work-dir',
+        tmp_path,
+        code=2,
+    )
+    assert 'instances_train.json' in finished.stderr
+    assert f'id {data["annotations"][1]["id"]}' in finished.stderr
+    assert 'Traceback' not in finished.stderr
+
+
+def test_truncated_image_in_a_worker_names_the_file(command, shapes, tmp_path):
+    folder = tmp_path / 'data'
+    shutil.copytree(shapes, folder)
+    victim = folder / 'train' / '000003.png'
+    victim.write_bytes(victim.read_bytes()[:500])
+    options = [o for o in TINY if 'train_dataloader.' not in o]
+    finished = command(
+        'train',
+        CONFIG,
+        '--data-root',
+        folder,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        *options,
+        'train_dataloader.num_workers=1',
+        code=2,
+    )
+    assert finished.stderr.count('error: ') == 1
+    error = finished.stderr.partition('error: ')[2]
+    assert '000003.png' in error
+    assert 'Traceback' not in error
+
+
+def test_weights_of_the_backbone_are_loaded(command, shapes, tmp_path):
+    from mmdet.registry import MODELS
+
+    backbone = MODELS.build(
+        dict(type='ShuffleNetV2', widen_factor=0.5, out_indices=(1, 3))
+    )
+    path = tmp_path / 'backbone.pth'
+    for parameter in backbone.parameters():
+        torch.nn.init.constant_(parameter, 0.5)
+    torch.save(backbone.state_dict(), path)
+    command(
+        'train',
+        CONFIG,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        tmp_path,
+        '--backbone-weights',
+        path,
+        '--cfg-options',
+        *[o for o in TINY if 'max_epochs' not in o],
+        'train_cfg.max_epochs=1',
+        'optim_wrapper.optimizer.lr=0.0',
+    )
+    state = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+    weight = state['state_dict']['backbone.stem.conv1.conv.weight']
+    assert torch.equal(weight, torch.full_like(weight, 0.5))
