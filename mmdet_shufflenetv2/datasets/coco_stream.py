@@ -102,7 +102,8 @@ class _Scanner:
             except RecursionError as error:
                 raise self.fail('a value nested too deeply') from error
             # A number at the window's edge may go on in the next chunk.
-            if end == len(self._buffer) and self._read_more():
+            if end == len(self._buffer) and not self._ended:
+                self._read_more()
                 continue
             text = self._buffer[self._at : end]
             self._at = end

@@ -1,0 +1,104 @@
+import importlib.util
+import json
+import shlex
+import sys
+
+import pytest
+from mmengine.config import Config, DictAction
+
+YEARS = {'2014': ('train2014', 'val2014'), '2017': ('train2017', 'val2017')}
+
+
+@pytest.fixture
+def run(root, monkeypatch):
+    spec = importlib.util.spec_from_file_location(
+        'prepare_coco', root / 'tools' / 'prepare_coco.py'
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def run(*arguments):
+        command = ['prepare_coco.py', *map(str, arguments)]
+        monkeypatch.setattr(sys, 'argv', command)
+        module.main()
+
+    return run
+
+
+@pytest.fixture
+def data_root(tmp_path):
+    (tmp_path / 'annotations').mkdir()
+    for train, val in YEARS.values():
+        for folder, ids in ((train, (1, 2)), (val, (3,))):
+            (tmp_path / folder).mkdir()
+            data = {'images': [], 'annotations': [], 'categories': []}
+            for number in ids:
+                name = f'{folder}_{number}.jpg'
+                (tmp_path / folder / name).touch()
+                data['images'].append(dict(id=number, file_name=name))
+                data['annotations'].append(dict(id=number, image_id=number))
+            path = tmp_path / 'annotations' / f'instances_{folder}.json'
+            path.write_text(json.dumps(data))
+    return tmp_path
+
+
+@pytest.mark.parametrize('layout', YEARS)
+def test_command_it_names_finds_files_and_images(
+    run, data_root, capsys, layout, root
+):
+    run(
+        '--data-root',
+        data_root,
+        '--layout',
+        layout,
+        '--num-train',
+        2,
+        '--num-val',
+        1,
+    )
+    output = capsys.readouterr().out
+    command = output.partition('Train with\n')[2].replace('\\\n', ' ')
+    words = shlex.split(command)
+    assert words[:2] == ['python', 'tools/train.py']
+    cfg = Config.fromfile(root / words[2])
+    options = {}
+    for word in words[4:]:
+        key, _, value = word.partition('=')
+        options[key] = DictAction._parse_iterable(value)
+    cfg.merge_from_dict(options)
+    for split in ('train', 'val', 'test'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        path = data_root / dataset.ann_file
+        assert dataset.data_root == f'{data_root}/'
+        folder = data_root / dataset.data_prefix.img
+        images = json.loads(path.read_text())['images']
+        assert len(images) == (2 if split == 'train' else 1)
+        for image in images:
+            assert (folder / image['file_name']).is_file()
+        if split != 'train':
+            assert cfg[f'{split}_evaluator'].ann_file == str(path)
+
+
+def test_missing_data_set_is_one_message_and_exit_code_2(
+    run, tmp_path, capsys
+):
+    with pytest.raises(SystemExit) as stop:
+        run('--data-root', tmp_path / 'coco')
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith('error: ')
+    assert 'is no folder' in message
+    assert 'Traceback' not in message
+
+
+def test_wrong_number_of_images_is_an_error(run, data_root, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run('--data-root', data_root, '--layout', '2017')
+    assert stop.value.code == 2
+    assert 'must have 118287 images, but has 2' in capsys.readouterr().err
+
+
+def test_help_has_an_example(run, capsys):
+    with pytest.raises(SystemExit):
+        run('--help')
+    assert 'prepare_coco.py --data-root data/coco' in capsys.readouterr().out
