@@ -29,6 +29,18 @@ MODES = ('avg', 'max')
 Sides = tuple[tuple[int, int], tuple[int, int]]
 
 
+def _check_options(
+    spatial_scale: float, sampling_ratio: int, mode: str
+) -> None:
+    check_scale(spatial_scale)
+    if not isinstance(sampling_ratio, int):
+        raise ValueError(
+            f'sampling_ratio: an int is allowed, got {sampling_ratio!r}'
+        )
+    if mode not in MODES:
+        raise ValueError(f'mode: one of {MODES} is allowed, got {mode!r}')
+
+
 def _sample_taps(
     start: Tensor,
     size: Tensor,
@@ -118,6 +130,7 @@ def _taps(
     return Taps(y.cell, y.weight * valid[:, None, None]), x
 
 
+@torch.compiler.disable
 def _adaptive_groups(
     valid: Tensor, box: Tensor, sides: Sides, maximum: bool
 ) -> list[Group]:
@@ -204,9 +217,7 @@ def ps_roi_align(
     """
     ph, pw = to_pair(output_size)
     channels = check_map(input, (ph, pw))
-    check_scale(spatial_scale)
-    if mode not in MODES:
-        raise ValueError(f'mode: one of {MODES} is allowed, got {mode!r}')
+    _check_options(spatial_scale, sampling_ratio, mode)
     rois = to_rois(boxes).detach()
     if input.is_meta:
         return input.new_empty(rois.size(0), channels, ph, pw)
@@ -243,9 +254,7 @@ class PSRoIAlign(nn.Module):
     ) -> None:
         super().__init__()
         to_pair(output_size)
-        check_scale(spatial_scale)
-        if mode not in MODES:
-            raise ValueError(f'mode: one of {MODES} is allowed, got {mode!r}')
+        _check_options(spatial_scale, sampling_ratio, mode)
         self.output_size = output_size
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio

@@ -49,7 +49,7 @@ def to_pair(output_size: int | Sequence[int]) -> tuple[int, int]:
     """Return ``output_size`` as (height, width) in bins."""
     if isinstance(output_size, int):
         output_size = (output_size, output_size)
-    pair = tuple(output_size)
+    pair = tuple(output_size) if isinstance(output_size, Sequence) else ()
     if len(pair) != 2 or any(not isinstance(p, int) or p < 1 for p in pair):
         raise ValueError(
             'output_size: a positive int or two of them (height, width) are '
