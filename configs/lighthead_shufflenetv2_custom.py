@@ -17,9 +17,50 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
-# Small images have few anchors, and few of them survive.
+# From scratch, what batch norm rescales anyway starts small, so that an
+# update of a given size turns it further.
+small_init = dict(
+    type='Kaiming',
+    layer='Conv2d',
+    a=5**0.5,
+    mode='fan_in',
+    nonlinearity='leaky_relu',
+)
 model = dict(
-    train_cfg=dict(rpn_proposal=dict(nms_pre=2000, max_per_img=1000)),
+    # Small images keep their detail in a thin map of stride 16.
+    backbone=dict(
+        strides=(2, 2, 1),
+        dilations=(1, 1, 2),
+        init_cfg=[
+            small_init,
+            dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
+        ],
+    ),
+    neck=dict(norm=True, init_cfg=small_init),
+    # Half of the main config's sizes, as the images are.
+    rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 8, 16])),
+    roi_head=dict(
+        bbox_roi_extractor=dict(
+            roi_layer=dict(aligned=False), featmap_strides=[16]
+        ),
+        bbox_head=dict(reg_class_agnostic=True),
+    ),
+    # Small images have few anchors, and few of them survive.
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=2000, max_per_img=1000),
+        # A rare class next to a common one gets its share of the samples.
+        rcnn=dict(
+            sampler=dict(
+                _delete_=True,
+                type='CombinedSampler',
+                num=512,
+                pos_fraction=0.25,
+                add_gt_as_proposals=True,
+                pos_sampler=dict(type='InstanceBalancedPosSampler'),
+                neg_sampler=dict(type='RandomSampler'),
+            )
+        ),
+    ),
     test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=300)),
 )
 
@@ -47,7 +88,7 @@ test_pipeline = [
     ),
 ]
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     dataset=dict(
         filter_cfg=dict(_delete_=True, filter_empty_gt=False),
         pipeline=train_pipeline,

@@ -103,8 +103,8 @@ def test_amp_and_scaled_rate_reach_the_optimizer(command, shapes, tmp_path):
     )
     printed = finished.stdout + finished.stderr
     assert 'AmpOptimWrapper' in printed
-    # A batch of 2 where the rate is meant for 8.
-    assert 'LR has been automatically scaled from 0.001 to 0.00025' in printed
+    # A batch of 2 where the rate is meant for 4.
+    assert 'LR has been automatically scaled from 0.002 to 0.001' in printed
 
 
 @pytest.mark.skipif(
