@@ -7,8 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import mmdet_shufflenetv2  # noqa: F401  (puts the stand-in in place)
-
 
 @pytest.fixture
 def corner_weights() -> Callable:
