@@ -148,7 +148,7 @@ def use_headless_opencv(venv_python: str, why: str) -> None:
 
     Slim machines have no libGL or libglib, and nothing here opens a window.
     """
-    print(f'setup: {why}; taking opencv-python-headless instead')
+    print(f'setup: {why}; taking opencv-python-headless instead', flush=True)
     version = subprocess.check_output(
         [
             venv_python,
@@ -193,7 +193,8 @@ def fingerprint(version) -> str:
     digest = hashlib.sha256()
     for name in SOURCES:
         digest.update((ROOT / name).read_bytes())
-    return f'Python {dotted(version)} {digest.hexdigest()}'
+    # The folder, because an editable installation breaks when it moves.
+    return f'Python {dotted(version)} {ROOT} {digest.hexdigest()}'
 
 
 def set_up(name=None) -> None:
@@ -206,17 +207,17 @@ def set_up(name=None) -> None:
     done = fingerprint(python.version)
     if present and stamp.is_file() and stamp.read_text() == done:
         return
+    if VENV.exists() and not stamp.is_file():
+        raise SetupError(
+            f'{VENV} was not made by this: move it away, so that nothing of '
+            'it gets replaced'
+        )
     check_platform()
     if not check_disk(ROOT, tree_bytes(VENV)):
         os.environ['PIP_NO_CACHE_DIR'] = '1'
     index = package_index()
     check_network(index)
     if VENV.exists() and (not present or present.version != python.version):
-        if not stamp.is_file():
-            raise SetupError(
-                f'{VENV} was not made by this and is not for Python '
-                f'{dotted(python.version)}: move it away'
-            )
         shutil.rmtree(str(VENV))
     VENV.mkdir(exist_ok=True)
     stamp.write_text('unfinished')

@@ -16,12 +16,13 @@ THIS = Interpreter(sys.executable, sys.version_info[:2], True, True)
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """An empty checkout; every check passes, ``installed`` counts calls."""
+    root = tmp_path / 'checkout'
     for name in make_venv.SOURCES:
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
-    monkeypatch.setattr(make_venv, 'ROOT', tmp_path)
-    monkeypatch.setattr(make_venv, 'VENV', tmp_path / '.venv')
+    monkeypatch.setattr(make_venv, 'ROOT', root)
+    monkeypatch.setattr(make_venv, 'VENV', root / '.venv')
     monkeypatch.setattr(make_venv, 'choose_python', lambda name: THIS)
     monkeypatch.setattr(make_venv, 'check_platform', lambda: None)
     monkeypatch.setattr(make_venv, 'check_disk', lambda *_: True)
@@ -31,13 +32,13 @@ def checkout(tmp_path, monkeypatch):
 
     def install(python, index):
         installed.append(python.version)
-        executable = tmp_path / '.venv' / 'bin' / 'python'
+        executable = make_venv.VENV / 'bin' / 'python'
         executable.parent.mkdir(exist_ok=True)
         if not executable.exists():
             executable.symlink_to(sys.executable)
 
     monkeypatch.setattr(make_venv, 'install', install)
-    return tmp_path, installed
+    return root, installed
 
 
 def test_second_run_installs_nothing(checkout):
@@ -52,6 +53,17 @@ def test_changed_source_installs_again(checkout, name):
     root, installed = checkout
     make_venv.set_up()
     (root / name).write_text('changed')
+    make_venv.set_up()
+    assert len(installed) == 2
+
+
+def test_moved_checkout_installs_again(checkout, monkeypatch):
+    root, installed = checkout
+    make_venv.set_up()
+    moved = root.parent / 'moved'
+    root.rename(moved)
+    monkeypatch.setattr(make_venv, 'ROOT', moved)
+    monkeypatch.setattr(make_venv, 'VENV', moved / '.venv')
     make_venv.set_up()
     assert len(installed) == 2
 
@@ -92,9 +104,10 @@ def test_installed_python_is_kept_when_none_is_named(checkout, monkeypatch):
     assert installed == [THIS.version]
 
 
-def test_foreign_venv_is_not_deleted(checkout):
+def test_foreign_venv_is_neither_deleted_nor_filled(checkout):
     root, installed = checkout
-    (root / '.venv').mkdir()
+    (root / '.venv' / 'bin').mkdir(parents=True)
+    (root / '.venv' / 'bin' / 'python').symlink_to(sys.executable)
     (root / '.venv' / 'precious').touch()
     with pytest.raises(SetupError, match='move it away'):
         make_venv.set_up()
