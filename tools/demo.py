@@ -13,6 +13,9 @@ import os
 import sys
 from pathlib import Path
 
+import mmdet_shufflenetv2  # noqa: F401  (before mmdet, whose ops it brings)
+
+# isort: split
 import mmcv
 import torch
 from mmdet.apis import inference_detector
