@@ -1,10 +1,9 @@
 """Checking a COCO annotation file before a run reads it.
 
 The file is read record by record, 860 000 annotations in some ten seconds and
-a few hundred MB. Errors stop the run; warnings are logged; a field that
-MMDetection or pycocotools cannot do without but that can be told from the rest
-(``area``, ``iscrowd``) is repaired in a copy. An image without objects is
-legal.
+a few hundred MB. Errors stop the run; warnings are logged; a field that can be
+told from the rest (``area``, ``iscrowd``) is repaired in a copy. An image
+without objects is legal.
 """
 
 import os
@@ -44,8 +43,7 @@ class _Checker:
         self.dropped: set[int] = set()
 
     def add(self, record: Record) -> None:
-        add = self._adders.get(record.section)
-        if add is None:
+        if record.section not in self._adders:
             return
         if not isinstance(record.value, dict):
             self.errors.add(
@@ -53,7 +51,7 @@ class _Checker:
                 f'{record.section}[{record.index}]: {record.value!r:.60}',
             )
             return
-        add(record.index, record.value)
+        self._adders[record.section](record.index, record.value)
 
     def _add_category(self, index: int, value: dict) -> None:
         number, name = value.get('id'), value.get('name')
@@ -176,6 +174,8 @@ class _Checker:
                 f'{keys[at, 1]}',
             )
         self._check_boxes(ids, keys, rows, ~stray, on_bad_boxes)
+        if len(rows) and len(self.dropped) == len(rows):
+            self.errors.add('file whose boxes are all bad', str(self.ann_file))
 
     def fill(self, report: CheckReport) -> None:
         report.classes = tuple(self.categories.values())
