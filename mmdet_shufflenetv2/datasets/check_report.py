@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ class Problems:
 
     def __bool__(self) -> bool:
         return bool(self._found)
+
+    def __str__(self) -> str:
+        return ''.join(f'\n  {line}' for line in self.lines())
 
     def lines(self) -> list[str]:
         lines = []
@@ -65,6 +68,23 @@ def records_of(
             continue
         for index, item in enumerate(value):
             yield Record(key, index, item, json.dumps(item))
+
+
+def reorder_categories(
+    categories: dict[int, str], classes: Sequence[str] | None
+) -> list[dict] | None:
+    """The categories in the order of the classes; None if they are."""
+    names = list(categories.values())
+    if classes is None or list(classes) == [n for n in names if n in classes]:
+        return None
+    number_of = {name: number for number, name in categories.items()}
+    unused = max(number_of.values()) + 1
+    for name in classes:
+        if name not in number_of:
+            number_of[name] = unused
+            unused += 1
+    order = [*classes, *(name for name in names if name not in classes)]
+    return [{'id': number_of[name], 'name': name} for name in order]
 
 
 class CheckReport:

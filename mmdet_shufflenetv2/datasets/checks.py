@@ -1,10 +1,9 @@
 """Checking a COCO annotation file before a run reads it.
 
 The file is read record by record, 860 000 annotations in some ten seconds and
-a few hundred MB. Errors stop the run; warnings are logged; a field that
-MMDetection or pycocotools cannot do without but that can be told from the rest
-(``area``, ``iscrowd``) is repaired in a copy. An image without objects is
-legal.
+a few hundred MB. Errors stop the run; warnings are logged; a field that can be
+told from the rest (``area``, ``iscrowd``) is repaired in a copy. An image
+without objects is legal.
 """
 
 import os
@@ -17,7 +16,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from .box_rules import ERRORS, WARNINGS, classify_boxes, clip_box
-from .check_report import CheckReport, Problems, records_of
+from .check_report import CheckReport, Problems, records_of, reorder_categories
 from .coco_stream import DatasetError, Record
 from .image_folder import ImageFolder, escapes
 
@@ -44,8 +43,7 @@ class _Checker:
         self.dropped: set[int] = set()
 
     def add(self, record: Record) -> None:
-        add = self._adders.get(record.section)
-        if add is None:
+        if record.section not in self._adders:
             return
         if not isinstance(record.value, dict):
             self.errors.add(
@@ -53,7 +51,7 @@ class _Checker:
                 f'{record.section}[{record.index}]: {record.value!r:.60}',
             )
             return
-        add(record.index, record.value)
+        self._adders[record.section](record.index, record.value)
 
     def _add_category(self, index: int, value: dict) -> None:
         number, name = value.get('id'), value.get('name')
@@ -176,6 +174,15 @@ class _Checker:
                 f'{keys[at, 1]}',
             )
         self._check_boxes(ids, keys, rows, ~stray, on_bad_boxes)
+        if len(rows) and len(self.dropped) == len(rows):
+            self.errors.add('file whose boxes are all bad', str(self.ann_file))
+
+    def fill(self, report: CheckReport) -> None:
+        report.classes = tuple(self.categories.values())
+        report.num_images = len(self.image_ids)
+        report.num_annotations = len(self.rows)
+        report.dropped, report.changes = self.dropped, self.changes
+        report.warnings = self.warnings.lines()
 
     def _repeated(self, ids, section: str, rows) -> None:
         for at in _repeats(ids):
@@ -221,23 +228,6 @@ class _Checker:
                 self.warnings.add(what, describe(at))
                 if rule == 'coco_flat':
                     self.changes.pop(int(rows[at]), None)
-
-
-def _reorder(
-    categories: dict[int, str], classes: Sequence[str] | None
-) -> list[dict] | None:
-    """The categories in the order of the classes; None if they are."""
-    names = list(categories.values())
-    if classes is None or list(classes) == [n for n in names if n in classes]:
-        return None
-    number_of = {name: number for number, name in categories.items()}
-    unused = max(number_of.values()) + 1
-    for name in classes:
-        if name not in number_of:
-            number_of[name] = unused
-            unused += 1
-    order = [*classes, *(name for name in names if name not in classes)]
-    return [{'id': number_of[name], 'name': name} for name in order]
 
 
 def _explain(error: Exception) -> str:
@@ -300,16 +290,10 @@ def check_coco_file(
         checker.add(record)
     checker.finish(on_bad_boxes)
     if checker.errors:
-        lines = '\n  '.join(checker.errors.lines())
-        raise DatasetError(f'{ann_file} cannot be used:\n  {lines}')
+        raise DatasetError(f'{ann_file} cannot be used:{checker.errors}')
     report = CheckReport(ann_file, data)
-    report.classes = tuple(checker.categories.values())
-    report.categories = _reorder(checker.categories, classes)
-    report.num_images = len(checker.image_ids)
-    report.num_annotations = len(checker.rows)
-    report.dropped, report.changes = checker.dropped, checker.changes
-    report.warnings = checker.warnings.lines()
-    if report.warnings:
-        lines = '\n  '.join(report.warnings)
-        print_log(f'{ann_file}:\n  {lines}', logger='current', level=30)
+    checker.fill(report)
+    report.categories = reorder_categories(checker.categories, classes)
+    if checker.warnings:
+        print_log(f'{ann_file}:{checker.warnings}', 'current', level=30)
     return report

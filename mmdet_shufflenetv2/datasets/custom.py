@@ -192,6 +192,27 @@ def _image_folder(
     )
 
 
+def _find_split(
+    root: Path, found: list[Path], split: str, ann: str | None, img: str | None
+) -> CocoSplit:
+    """One split; a test split stands in where there is no validation."""
+    option = f'--{split}-ann'
+    if ann is not None:
+        path = _given_annotation(root, ann, option)
+        role = _role_of(Path(ann)) or split
+    else:
+        for role in ('train',) if split == 'train' else ('val', 'test'):
+            name = _choose_annotation(root, role, found, option)
+            if name is not None:
+                break
+        else:
+            raise _not_found(root, split, found)
+        path = root / name
+    return CocoSplit(
+        path, _image_folder(root, path, role, img, f'--{split}-img')
+    )
+
+
 def read_classes(ann_file: str | os.PathLike) -> tuple[str, ...]:
     """The class names of an annotation file, in the file's order.
 
@@ -239,40 +260,14 @@ def find_coco_splits(
     if not root.is_dir():
         raise DatasetError(f'--data-root {root} is no folder')
     found = _find_annotations(root)
-    if train_ann is not None:
-        train = _given_annotation(root, train_ann, '--train-ann')
-    else:
-        name = _choose_annotation(root, 'train', found, '--train-ann')
-        if name is None:
-            raise _not_found(root, 'train', found)
-        train = root / name
-    val_role = 'val'
-    if val_ann is not None:
-        val = _given_annotation(root, val_ann, '--val-ann')
-        val_role = _role_of(Path(val_ann)) or 'val'
-    else:
-        name = _choose_annotation(root, 'val', found, '--val-ann')
-        if name is None:
-            val_role = 'test'
-            name = _choose_annotation(root, 'test', found, '--val-ann')
-        if name is None:
-            raise _not_found(root, 'val', found)
-        val = root / name
-    splits = CocoSplits(
-        CocoSplit(
-            train,
-            _image_folder(root, train, 'train', train_img, '--train-img'),
-        ),
-        CocoSplit(
-            val, _image_folder(root, val, val_role, val_img, '--val-img')
-        ),
-        read_classes(train),
-    )
-    strange = set(read_classes(val)) - set(splits.classes)
+    train = _find_split(root, found, 'train', train_ann, train_img)
+    val = _find_split(root, found, 'val', val_ann, val_img)
+    classes = read_classes(train.ann_file)
+    strange = set(read_classes(val.ann_file)) - set(classes)
     if strange:
         raise DatasetError(
-            f'{val} has categories that {train} lacks: '
+            f'{val.ann_file} has categories that {train.ann_file} lacks: '
             f'{", ".join(sorted(strange))}; the training file lists '
-            f'{", ".join(splits.classes)}'
+            f'{", ".join(classes)}'
         )
-    return splits
+    return CocoSplits(train, val, classes)

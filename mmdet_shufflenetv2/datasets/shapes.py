@@ -170,6 +170,19 @@ def _drop_abandoned(out_dir: Path) -> None:
             continue
 
 
+def _refuse_foreign(folder: Path) -> None:
+    """Raise unless the folder is absent, empty or made by us."""
+    foreign = folder.exists() and (
+        not folder.is_dir()
+        or (any(folder.iterdir()) and not (folder / MANIFEST).is_file())
+    )
+    if foreign:
+        raise ValueError(
+            'out_dir must be a new or empty folder or an earlier data set of '
+            f'this command, but {folder} holds something else (no {MANIFEST})'
+        )
+
+
 def generate(
     out_dir: str | os.PathLike,
     spec: ShapesSpec | None = None,
@@ -190,15 +203,7 @@ def generate(
     folder = Path(os.path.abspath(out_dir))
     if is_complete(folder, spec):
         return False
-    foreign = folder.exists() and (
-        not folder.is_dir()
-        or (any(folder.iterdir()) and not (folder / MANIFEST).is_file())
-    )
-    if foreign:
-        raise ValueError(
-            'out_dir must be a new or empty folder or an earlier data set of '
-            f'this command, but {folder} holds something else (no {MANIFEST})'
-        )
+    _refuse_foreign(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _drop_abandoned(folder)
     partial = folder.parent / f'.{folder.name}.partial-{os.getpid()}'

@@ -78,6 +78,13 @@ def test_drop_leaves_out_bad_boxes_and_nothing_else(coco, box):
     assert copied == expected
 
 
+def test_drop_never_leaves_a_file_without_annotations(coco):
+    for ann in coco.data['annotations']:
+        ann['bbox'] = [5, 5, 0, 8]
+    with pytest.raises(DatasetError, match='boxes are all bad'):
+        check(coco, on_bad_boxes='drop')
+
+
 def test_drop_clips_a_box_that_is_partly_inside(coco):
     coco.data['annotations'][2]['bbox'] = [-5, 25, 20, 20]
     report = check(coco, on_bad_boxes='drop')
