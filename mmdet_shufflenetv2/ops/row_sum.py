@@ -107,7 +107,7 @@ def gather_backward(
     offset = F.pad(end, (1, 0)).to(row.dtype)
     order = row.sort().indices
     if len(index) == 1:
-        bag = order.to(row.dtype).div_(index[0].size(1), rounding_mode='floor')
+        bag = order.to(row.dtype).div(index[0].size(1), rounding_mode='floor')
     else:
         taps = [torch.full_like(i[:, 0], i.size(1)) for i in index]
         taps = torch.cat(taps)
