@@ -25,7 +25,9 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 def interleave(even: Tensor, odd: Tensor) -> Tensor:
     """Concatenate two halves and shuffle them, in one pass over memory.
 
-    Equal to ``channel_shuffle(torch.cat((even, odd), 1), groups=2)``.
+    Equal to ``channel_shuffle(torch.cat((even, odd), 1), groups=2)``. Keeps
+    the memory layout of ``odd``: a channels-last map that comes back
+    contiguous costs several times the shuffle in every layer that follows.
 
     Args:
         even, odd: (N, C / 2, H, W) each.
@@ -33,4 +35,21 @@ def interleave(even: Tensor, odd: Tensor) -> Tensor:
     Returns:
         (N, C, H, W): ``even[:, 0], odd[:, 0], even[:, 1], ...``.
     """
+    if not odd.is_contiguous() and odd.is_contiguous(
+        memory_format=torch.channels_last
+    ):
+        halves = (even.permute(0, 2, 3, 1), odd.permute(0, 2, 3, 1))
+        return torch.stack(halves, -1).flatten(3).permute(0, 3, 1, 2)
     return torch.stack((even, odd), 2).flatten(1, 2)
+
+
+def deal(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Undo `interleave`: the even channels and the odd ones, as views.
+
+    Args:
+        x: (N, C, H, W).
+
+    Returns:
+        (N, C / 2, H, W) twice.
+    """
+    return x.unflatten(1, (-1, 2)).unbind(2)

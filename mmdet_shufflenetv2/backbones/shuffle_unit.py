@@ -5,17 +5,31 @@ N images, C channels, H x W pixels.
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn as nn
 from mmcv.cnn import ConvModule, build_activation_layer
 from torch import Tensor
 
-from .channel_shuffle import interleave
+from .channel_shuffle import deal, interleave
 
 
 @dataclass(frozen=True)
 class UnitOptions:
-    """What all units of one network have in common."""
+    """What all units of one network have in common.
 
+    Attributes:
+        shuffle_first: shuffle where a unit begins, as the authors' code
+            does, instead of where it ends; the first branch of a unit with
+            ``downsample`` then keeps its input's channels and the second
+            one adds the rest, instead of half of the output each.
+        enlarged: the extra depthwise convolution of V2*.
+        with_se: squeeze and excitation at the end of the main branch.
+        with_residual: the main branch adds its input where sizes agree.
+        norm_cfg: type of normalisation.
+        act_cfg: type of activation.
+    """
+
+    shuffle_first: bool
     enlarged: bool
     with_se: bool
     with_residual: bool
@@ -70,17 +84,22 @@ class ShuffleUnit(nn.Module):
     ):
         super().__init__()
         self.downsample = downsample
+        self.shuffle_first = options.shuffle_first
         self.with_residual = options.with_residual and not downsample
         norm_cfg, act_cfg = options.norm_cfg, options.act_cfg
-        half = out_channels // 2
-        main_in = in_channels if downsample else half
+        middle = out_channels // 2
+        passed = middle
+        if downsample and self.shuffle_first:
+            passed = in_channels
+        main_in = in_channels if downsample else middle
+        main_out = out_channels - passed
 
-        def pointwise(channels: int, act_cfg: dict | None) -> ConvModule:
+        def pointwise(before: int, after: int, act_cfg: dict | None):
             return ConvModule(
-                channels, half, 1, norm_cfg=norm_cfg, act_cfg=act_cfg
+                before, after, 1, norm_cfg=norm_cfg, act_cfg=act_cfg
             )
 
-        def depthwise(channels: int, stride: int) -> ConvModule:
+        def depthwise(channels: int, stride: int):
             return ConvModule(
                 channels,
                 channels,
@@ -96,15 +115,15 @@ class ShuffleUnit(nn.Module):
         if downsample:
             self.branch1 = nn.Sequential()
             self.branch1.depthwise = depthwise(main_in, stride)
-            self.branch1.pointwise = pointwise(main_in, act_cfg)
+            self.branch1.pointwise = pointwise(main_in, passed, act_cfg)
         self.branch2 = nn.Sequential()
         if options.enlarged:
             self.branch2.enlarge = depthwise(main_in, 1)
-        self.branch2.pointwise1 = pointwise(main_in, act_cfg)
-        self.branch2.depthwise = depthwise(half, stride)
-        self.branch2.pointwise2 = pointwise(half, None)
+        self.branch2.pointwise1 = pointwise(main_in, middle, act_cfg)
+        self.branch2.depthwise = depthwise(middle, stride)
+        self.branch2.pointwise2 = pointwise(middle, main_out, None)
         if options.with_se:
-            self.branch2.se = SqueezeExcite(half, act_cfg)
+            self.branch2.se = SqueezeExcite(main_out, act_cfg)
         self.activate = (
             build_activation_layer(dict(act_cfg)) if act_cfg else nn.Identity()
         )
@@ -113,9 +132,14 @@ class ShuffleUnit(nn.Module):
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
         if self.downsample:
             passed = self.branch1(x)
+        elif self.shuffle_first:
+            passed, x = deal(x)
         else:
             passed, x = x.chunk(2, dim=1)
         main = self.branch2(x)
         if self.with_residual:
             main = main + x
-        return interleave(passed, self.activate(main))
+        main = self.activate(main)
+        if self.shuffle_first:
+            return torch.cat((passed, main), 1)
+        return interleave(passed, main)

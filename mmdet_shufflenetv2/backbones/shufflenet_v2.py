@@ -3,9 +3,10 @@
 Paper: "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture
 Design", https://arxiv.org/abs/1807.11164.
 Original code: https://github.com/megvii-model/ShuffleNet-Series (MIT).
-Written from the paper. Channel order is torchvision's; the authors' code
-shuffles at the start of a unit instead of its end, which is the same network
-with its channels numbered differently.
+Written from the paper. By default a network equals torchvision's. With
+``style='authors'`` it equals the authors' code, which shuffles where a unit
+begins and gives the two branches of stage2's first unit 24 and C - 24
+channels instead of C / 2 each; the paper's FLOPs count the latter.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import torch.nn as nn
 from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
 
+from ..compat.foreign_checkpoints import SHUFFLENET_V2_FORMATS
 from .base import Stage, StagedBackbone, check_choice
 from .shuffle_unit import ShuffleUnit, UnitOptions
 
@@ -72,6 +74,7 @@ VARIANTS = {
     ),
 }
 
+STYLES = ('torchvision', 'authors')
 RECEPTIVE_FIELDS = ('standard', 'enlarged')
 NORM_CFG = dict(type='BN')
 ACT_CFG = dict(type='ReLU', inplace=True)
@@ -91,6 +94,9 @@ class ShuffleNetV2(StagedBackbone):
             conv5. Nothing behind the last one is built.
         arch: ``'v2'`` (Table 5), ``'v2_50'`` or ``'se_v2_164'`` (Table 2 of
             the appendix).
+        style: ``'torchvision'`` or ``'authors'``: whose unit, and so whose
+            pretrained weights fit; they differ in stage2's first unit and
+            in the order of channels.
         receptive_field: ``'enlarged'`` is the paper's V2* (section 4,
             object detection): a 3x3 depthwise convolution in front of the
             first pointwise one of every unit's main branch.
@@ -108,6 +114,7 @@ class ShuffleNetV2(StagedBackbone):
         act_cfg: type of activation; None for none.
         norm_eval: keep every BN in evaluation mode.
         with_cp: trade computation for memory in training.
+        channels_last: memory layout; None means on the CPU only.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` reads our own,
             torchvision's, the authors' and mmpretrain's checkpoints.
 
@@ -115,11 +122,14 @@ class ShuffleNetV2(StagedBackbone):
         ValueError: an argument is not one of the allowed values.
     """
 
+    checkpoint_formats = SHUFFLENET_V2_FORMATS
+
     def __init__(
         self,
         widen_factor: float = 1.0,
         out_indices: Sequence[int] | None = None,
         arch: str = 'v2',
+        style: str = 'torchvision',
         receptive_field: str = 'standard',
         with_se: bool | None = None,
         with_residual: bool | None = None,
@@ -130,11 +140,14 @@ class ShuffleNetV2(StagedBackbone):
         act_cfg: dict | None = ACT_CFG,
         norm_eval: bool = False,
         with_cp: bool = False,
+        channels_last: bool | None = None,
         init_cfg: dict | list[dict] | None = None,
     ):
         variant = _variant(arch, widen_factor)
+        check_choice('style', style, STYLES)
         check_choice('receptive_field', receptive_field, RECEPTIVE_FIELDS)
         options = UnitOptions(
+            shuffle_first=style == 'authors',
             enlarged=receptive_field == 'enlarged',
             with_se=variant.with_se if with_se is None else with_se,
             with_residual=(
@@ -146,7 +159,7 @@ class ShuffleNetV2(StagedBackbone):
             act_cfg=act_cfg,
         )
         count = len(variant.units)
-        stages = _plan(
+        levels = _plan(
             variant,
             options,
             _per_stage('strides', strides or variant.strides, count, (1, 2)),
@@ -154,13 +167,15 @@ class ShuffleNetV2(StagedBackbone):
         )
         super().__init__(
             stem=_stem(variant.stem, norm_cfg, act_cfg),
-            stages=stages,
+            levels=levels,
             out_indices=range(count) if out_indices is None else out_indices,
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             with_cp=with_cp,
+            channels_last=channels_last,
             init_cfg=init_cfg,
         )
+        self.style = style
 
 
 def _variant(arch: str, widen_factor: float) -> Variant:

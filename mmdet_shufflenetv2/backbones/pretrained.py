@@ -1,0 +1,193 @@
+"""Load pretrained weights whole or not at all, and say what was done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader
+from torch import Tensor
+
+from ..compat.foreign_checkpoints import CheckpointFormat
+
+if TYPE_CHECKING:
+    from .base import StagedBackbone
+
+# Where training frameworks keep the weights within a checkpoint.
+WRAPPERS = ('state_dict', 'model', 'model_state_dict')
+# Old checkpoints lack it, and it has no effect with a fixed momentum.
+COUNTER = 'num_batches_tracked'
+SHOWN = 6
+
+
+def load_pretrained(
+    backbone: StagedBackbone,
+    checkpoint: str,
+    prefix: str | None = None,
+    map_location: str = 'cpu',
+) -> None:
+    """Load a checkpoint of any format that the backbone's family knows.
+
+    Levels that the backbone did not build, and classifiers, are left out;
+    everything else has to fit. What happened is logged.
+
+    Args:
+        backbone: where to.
+        checkpoint: path or address of the file.
+        prefix: the backbone's name in a larger model, such as
+            ``'backbone.'``, which is found without it being given.
+        map_location: as ``torch.load`` takes it.
+
+    Raises:
+        ValueError: the file holds no weights, or weights of another network,
+            width or style; the backbone is unchanged.
+    """
+    content = CheckpointLoader.load_checkpoint(checkpoint, map_location)
+    weights = _weights(content, checkpoint)
+    weights, outside = _inner(weights, prefix, checkpoint)
+    found = _recognise(backbone, weights, checkpoint)
+    fit = _fit(backbone, weights, found)
+    if fit.problems:
+        raise ValueError(
+            f'checkpoint {checkpoint!r} looks like {found.name} but does not '
+            f'fit {type(backbone).__name__}: ' + '; '.join(fit.problems)
+        )
+    backbone.load_state_dict(fit.loaded, strict=True)
+    report = [
+        f'Loaded {len(fit.loaded)} tensors of {found.name} format from '
+        f'{checkpoint}, none missing, none unexpected.'
+    ]
+    for what, keys in (
+        ('Ignored', fit.ignored + outside),
+        ('Belongs to levels not built here', fit.not_built),
+    ):
+        if keys:
+            report.append(f'{what}: {_shown(keys)}.')
+    report.append(f'Images it expects: {found.image_format}.')
+    print_log(' '.join(report), logger='current')
+
+
+@dataclass
+class _Fit:
+    """How a checkpoint and a backbone go together."""
+
+    loaded: dict[str, Tensor] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    not_built: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def _weights(content: object, source: str) -> dict[str, Tensor]:
+    """The weights in a checkpoint, without wrappers."""
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(
+            content.get(wrapper), Mapping
+        ):
+            content = content[wrapper]
+    weights = {}
+    if isinstance(content, Mapping):
+        weights = {
+            key: value
+            for key, value in content.items()
+            if isinstance(key, str) and isinstance(value, Tensor)
+        }
+    if not weights:
+        raise ValueError(
+            f'checkpoint {source!r} must hold named tensors, alone or under '
+            f'one of {", ".join(WRAPPERS)}; it holds none'
+        )
+    return weights
+
+
+def _inner(
+    weights: dict[str, Tensor], prefix: str | None, source: str
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The backbone's part of a model's weights, and the other keys."""
+    if all(key.startswith('module.') for key in weights):
+        weights = {k.removeprefix('module.'): v for k, v in weights.items()}
+    if prefix is None:
+        prefix = 'backbone.'
+        if not any(key.startswith(prefix) for key in weights):
+            return weights, []
+    prefix = prefix.rstrip('.') + '.'
+    inner = {
+        key.removeprefix(prefix): value
+        for key, value in weights.items()
+        if key.startswith(prefix)
+    }
+    if not inner:
+        heads = sorted({key.split('.')[0] + '.' for key in weights})
+        raise ValueError(
+            f'prefix must be that of a module in checkpoint {source!r}, '
+            f'which has {_shown(heads)}; got {prefix!r}'
+        )
+    return inner, [key for key in weights if not key.startswith(prefix)]
+
+
+def _recognise(
+    backbone: StagedBackbone, weights: dict[str, Tensor], source: str
+) -> CheckpointFormat:
+    for candidate in backbone.checkpoint_formats:
+        if candidate.recognises(weights):
+            return candidate
+    names = ', '.join(f.name for f in backbone.checkpoint_formats)
+    raise ValueError(
+        f'checkpoint {source!r} is in none of the formats that '
+        f'{type(backbone).__name__} reads ({names}); its keys are '
+        f'{_shown(weights)}'
+    )
+
+
+def _fit(
+    backbone: StagedBackbone,
+    weights: dict[str, Tensor],
+    found: CheckpointFormat,
+) -> _Fit:
+    """Sort a checkpoint's keys by what becomes of them."""
+    fit = _Fit()
+    expected = backbone.state_dict()
+    not_built = set(backbone.level_names) - set(backbone.stage_names)
+    rename = found.renamer(weights)
+    unexpected, shapes = [], []
+    for key, value in weights.items():
+        name = rename(key)
+        if re.match(found.ignored, key):
+            fit.ignored.append(key)
+        elif name in expected:
+            fit.loaded[name] = value
+            if value.shape != expected[name].shape:
+                shapes.append(
+                    f'{key} {tuple(value.shape)} instead of '
+                    f'{tuple(expected[name].shape)}'
+                )
+        elif name and name.split('.')[0] in not_built:
+            fit.not_built.append(key)
+        else:
+            unexpected.append(key)
+    missing = []
+    for name, value in expected.items():
+        if name not in fit.loaded and name.endswith(COUNTER):
+            fit.loaded[name] = value
+        elif name not in fit.loaded:
+            missing.append(name)
+    style = getattr(backbone, 'style', None)
+    if found.style not in (None, style):
+        fit.problems.append(f'style must be {found.style!r}, got {style!r}')
+    for what, keys in (
+        ('missing', missing),
+        ('unexpected', unexpected),
+        ('of another shape', shapes),
+    ):
+        if keys:
+            fit.problems.append(f'{what}: {_shown(keys)}')
+    return fit
+
+
+def _shown(keys: Iterable[str]) -> str:
+    """A few of the keys, and how many more there are."""
+    keys = list(keys)
+    rest = f' and {len(keys) - SHOWN} more' if len(keys) > SHOWN else ''
+    return ', '.join(keys[:SHOWN]) + rest
