@@ -27,6 +27,7 @@ from mmdet_shufflenetv2.datasets.checks import DatasetError
 from mmdet_shufflenetv2.engine import run_config
 from mmdet_shufflenetv2.engine.command_line import (
     add_cfg_options,
+    make_parser,
     reporting_errors,
 )
 from mmdet_shufflenetv2.engine.detector import load_detector
@@ -35,10 +36,7 @@ SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('images', help='an image, or a folder of images')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')

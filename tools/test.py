@@ -22,6 +22,7 @@ from mmdet_shufflenetv2.engine import CheckedRunner, run_config
 from mmdet_shufflenetv2.engine.command_line import (
     add_common_arguments,
     add_data_arguments,
+    make_parser,
     reporting_errors,
 )
 from mmdet_shufflenetv2.engine.evaluation import (
@@ -31,10 +32,7 @@ from mmdet_shufflenetv2.engine.evaluation import (
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint', help='checkpoint, or a .json result file of --json'

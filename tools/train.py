@@ -16,15 +16,13 @@ from mmdet_shufflenetv2.engine import CheckedRunner, run_config
 from mmdet_shufflenetv2.engine.command_line import (
     add_common_arguments,
     add_data_arguments,
+    make_parser,
     reporting_errors,
 )
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='config file')
     add_common_arguments(parser)
     add_data_arguments(parser)

@@ -8,41 +8,24 @@
 
 _base_ = '../lighthead_shufflenetv2_custom.py'
 
-max_epochs = 12
 data_root = 'data/shapes/'
-classes = ('circle', 'square', 'triangle', 'star', 'ring', 'cross')
+metainfo = dict(
+    classes=('circle', 'square', 'triangle', 'star', 'ring', 'cross')
+)
+model = dict(roi_head=dict(bbox_head=dict(num_classes=6)))
+
 scale = (320, 240)
+train_pipeline = _base_.train_pipeline
+test_pipeline = _base_.test_pipeline
+train_pipeline[2].scale = scale
+test_pipeline[1].scale = scale
 
-model = dict(roi_head=dict(bbox_head=dict(num_classes=len(classes))))
-
-train_pipeline = [
-    dict(type='LoadImageStrict'),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageStrict'),
-    dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=(
-            'img_id',
-            'img_path',
-            'ori_shape',
-            'img_shape',
-            'scale_factor',
-        ),
-    ),
-]
 train_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         ann_file='annotations/instances_train.json',
         data_prefix=dict(img='train/'),
-        metainfo=dict(classes=classes),
+        metainfo=metainfo,
         pipeline=train_pipeline,
     )
 )
@@ -51,7 +34,7 @@ val_dataloader = dict(
         data_root=data_root,
         ann_file='annotations/instances_val.json',
         data_prefix=dict(img='val/'),
-        metainfo=dict(classes=classes),
+        metainfo=metainfo,
         pipeline=test_pipeline,
     )
 )
@@ -59,16 +42,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
+max_epochs = 12
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=max_epochs,
-        eta_min_ratio=0.01,
-        by_epoch=True,
-        begin=0,
-        end=max_epochs,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].T_max = param_scheduler[1].end = max_epochs

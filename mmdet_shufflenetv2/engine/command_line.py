@@ -22,6 +22,14 @@ REPORTED = (
 )
 
 
+def make_parser(doc: str) -> argparse.ArgumentParser:
+    """Make a command's parser; its module docstring is the help."""
+    return argparse.ArgumentParser(
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """Add mmengine's way to override a config."""
     parser.add_argument(
