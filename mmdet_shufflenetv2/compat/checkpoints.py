@@ -124,7 +124,7 @@ PLAIN_ERRORS = (
     IsADirectoryError,
     PermissionError,
     MemoryError,
-    torch.OutOfMemoryError,
+    torch.cuda.OutOfMemoryError,
     ImportError,
     URLError,
 )
