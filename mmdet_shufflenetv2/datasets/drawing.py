@@ -252,10 +252,10 @@ def background(
 ) -> np.ndarray:
     """A cluttered picture without any object, float32 (H, W, 3)."""
     base = rng.color()
-    picture = texture(rng, height, width, base, _near(rng, base, 90))
+    picture = texture(rng, height, width, base, near(rng, base, 90))
     for _ in range(1 + rng.below(2)):
         base = rng.color()
-        layer = texture(rng, height, width, base, _near(rng, base, 90))
+        layer = texture(rng, height, width, base, near(rng, base, 90))
         mask = _smooth(rng, height, width, 4, 5)[..., None]
         picture += (layer - picture) * (mask * rng.uniform(0.3, 1.0))
     for _ in range(rng.below(distractors + 1)):
@@ -263,7 +263,8 @@ def background(
     return picture
 
 
-def _near(rng: RandomSource, color: Color, spread: float) -> Color:
+def near(rng: RandomSource, color: Color, spread: float) -> Color:
+    """A colour at most ``spread`` from another in each of RGB."""
     return tuple(
         min(255.0, max(0.0, c + rng.uniform(-spread, spread))) for c in color
     )
