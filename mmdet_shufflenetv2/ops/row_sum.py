@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Schemas are spelt out because torch 2.4 cannot read them from list[Tensor].
 _NAMESPACE = 'mmdet_shufflenetv2'
+_GROUPS = 'Tensor[] index, Tensor[] weight'
 
 
 def weighted_row_sum(
@@ -60,7 +62,11 @@ def exporting() -> bool:
     )
 
 
-@torch.library.custom_op(f'{_NAMESPACE}::row_sum', mutates_args=())
+@torch.library.custom_op(
+    f'{_NAMESPACE}::row_sum',
+    mutates_args=(),
+    schema=f'(Tensor table, {_GROUPS}) -> Tensor',
+)
 def _row_sum(
     table: Tensor, index: list[Tensor], weight: list[Tensor]
 ) -> Tensor:
@@ -74,7 +80,11 @@ def _row_sum(
     return torch.cat(sums) if sums else table.new_zeros(0, table.size(1))
 
 
-@torch.library.custom_op(f'{_NAMESPACE}::row_sum_backward', mutates_args=())
+@torch.library.custom_op(
+    f'{_NAMESPACE}::row_sum_backward',
+    mutates_args=(),
+    schema=f'(Tensor grad, {_GROUPS}, SymInt rows) -> Tensor',
+)
 def _row_sum_backward(
     grad: Tensor, index: list[Tensor], weight: list[Tensor], rows: int
 ) -> Tensor:
@@ -105,7 +115,7 @@ def gather_backward(
     row = torch.cat([i.flatten() for i in index])
     end = torch.bincount(row, minlength=rows).cumsum(0)
     offset = F.pad(end, (1, 0)).to(row.dtype)
-    order = row.sort().indices
+    order = row.sort(stable=True).indices
     if len(index) == 1:
         bag = order.to(row.dtype).div(index[0].size(1), rounding_mode='floor')
     else:
