@@ -30,6 +30,8 @@ def randomised() -> Callable[[nn.Module], nn.Module]:
                 uniform(module.bias, -0.5, 0.5)
                 uniform(module.running_mean, -0.5, 0.5)
                 uniform(module.running_var, 0.5, 1.5)
-        return model.eval()
+        # mmpretrain's eval() returns nothing.
+        model.eval()
+        return model
 
     return randomise

@@ -10,6 +10,8 @@ import torch
 from mmdet.registry import MODELS
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
+import mmdet_shufflenetv2  # noqa: F401  (registers the backbones)
+
 V2 = dict(type='ShuffleNetV2', out_indices=(0, 1, 2, 3))
 SMALL = dict(V2, widen_factor=0.5)
 DEEP = dict(type='ShuffleNetV2', arch='v2_50', out_indices=(0, 1, 2, 3, 4))
