@@ -4,7 +4,7 @@ CONFIG = 'configs/lighthead_shufflenetv2_custom.py'
 # Small enough for seconds, real in every part.
 TINY = (
     'model.backbone.widen_factor=0.5',
-    'model.neck.in_channels=(96,1024)',
+    'model.neck.in_channels=(96,192)',
     'model.rpn_head.in_channels=96',
     'train_cfg.max_epochs=2',
     'train_cfg.val_interval=1',

@@ -3,7 +3,7 @@
     python -m mmdet_shufflenetv2.datasets.shapes data/shapes
     python tools/train.py configs/demo/lighthead_shufflenetv2_shapes.py
     python tools/test.py configs/demo/lighthead_shufflenetv2_shapes.py \
-        work_dirs/lighthead_shufflenetv2_shapes/epoch_12.pth --eval bbox
+        work_dirs/lighthead_shufflenetv2_shapes/epoch_14.pth --eval bbox
 """
 
 _base_ = '../lighthead_shufflenetv2_custom.py'
@@ -42,7 +42,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-max_epochs = 12
+max_epochs = 14
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 param_scheduler = _base_.param_scheduler
 param_scheduler[1].T_max = param_scheduler[1].end = max_epochs

@@ -104,7 +104,7 @@ def test_amp_and_scaled_rate_reach_the_optimizer(command, shapes, tmp_path):
     printed = finished.stdout + finished.stderr
     assert 'AmpOptimWrapper' in printed
     # A batch of 2 where the rate is meant for 4.
-    assert 'LR has been automatically scaled from 0.002 to 0.001' in printed
+    assert 'LR has been automatically scaled from 0.003 to 0.0015' in printed
 
 
 @pytest.mark.skipif(
@@ -228,7 +228,7 @@ def test_weights_of_the_backbone_are_loaded(command, shapes, tmp_path):
     from mmdet.registry import MODELS
 
     backbone = MODELS.build(
-        dict(type='ShuffleNetV2', widen_factor=0.5, out_indices=(1, 3))
+        dict(type='ShuffleNetV2', widen_factor=0.5, out_indices=(1, 2))
     )
     path = tmp_path / 'backbone.pth'
     for parameter in backbone.parameters():
