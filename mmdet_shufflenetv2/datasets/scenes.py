@@ -57,8 +57,8 @@ class SceneSpec:
 
     width: int = 256
     height: int = 192
-    objects: tuple[int, int] = (1, 7)
-    size_weights: tuple[float, float, float] = (0.3, 0.45, 0.25)
+    objects: tuple[int, int] = (4, 10)
+    size_weights: tuple[float, float, float] = (0.3, 0.5, 0.2)
     empty_rate: float = 0.05
     crowd_rate: float = 0.1
     distractors: int = 7
