@@ -36,12 +36,6 @@ class Table(NamedTuple):
     rows: Tensor
     strides: tuple[int, int, int, int]
 
-    @property
-    def index_dtype(self) -> torch.dtype:
-        """int32 halves the traffic of the indices; int64 when it must be."""
-        few = self.rows.size(0) < 2**31
-        return torch.int32 if few else torch.int64
-
 
 def split_bins(input: Tensor, bins: int, bin_major: bool) -> Tensor:
     """Return ``(N, C * bins, H, W)`` as a view ``(bins, N, H, W, C)``."""
@@ -76,7 +70,9 @@ def _bags(
     """Return indices and weights ``(ph, pw, K * Sy * Sx * Ty * Tx)``."""
     bin_step, image_step, y_step, x_step = table.strides
     (ph, rois, sy, ty), (pw, _, sx, tx) = y.cell.shape, x.cell.shape
-    dtype, device = table.index_dtype, image.device
+    # int32 halves the traffic of the indices; int64 when it must be.
+    few = table.rows.size(0) < 2**31
+    dtype, device = torch.int32 if few else torch.int64, image.device
     ph_index = torch.arange(ph, dtype=dtype, device=device).view(ph, 1, 1, 1)
     pw_index = torch.arange(pw, dtype=dtype, device=device).view(pw, 1, 1, 1)
     row = y.cell.to(dtype) * y_step + ph_index * (pw * bin_step)
