@@ -78,25 +78,23 @@ def check_out_indices(
 def norm_statistics_kept(module: nn.Module):
     """Let BN normalise by the batch but leave its running values alone.
 
-    A checkpointed forward pass runs twice; only the first may count.
+    A checkpointed forward pass runs twice; only the first may count. Without
+    tracking, BN would save other tensors than in the first pass, which
+    checkpointing refuses; with a momentum of 0 it saves the same.
     """
-    norms = [
-        m
+    kept = [
+        (m, m.momentum, m.num_batches_tracked.clone())
         for m in module.modules()
         if isinstance(m, _BatchNorm) and m.track_running_stats
     ]
-    for norm in norms:
-        # An evaluating BN without tracking would switch to batch values.
-        norm.track_running_stats = not norm.training
+    for norm, _, _ in kept:
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
-
-
-def _is_pretrained(init_cfg: dict) -> bool:
-    return init_cfg['type'] in ('Pretrained', PretrainedInit)
+        for norm, momentum, batches in kept:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)
 
 
 class UnitSequence(nn.Sequential):
