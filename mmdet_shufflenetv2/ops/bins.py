@@ -21,8 +21,8 @@ class Taps(NamedTuple):
     weight: Tensor
 
 
-# RoIs' indices, and their taps along y and x.
-Group = tuple[Tensor, Taps, Taps]
+# RoIs' indices (None: all of them), and their taps along y and x.
+Group = tuple[Tensor | None, Taps, Taps]
 
 
 class Table(NamedTuple):
@@ -96,59 +96,41 @@ def _bags(
     return index, weight
 
 
-def pool_bins(
-    table: Table,
-    image: Tensor,
-    groups: list[tuple[Taps, Taps]],
-    maximum: bool = False,
+def pool_groups(
+    table: Table, image: Tensor, groups: list[Group], maximum: bool = False
 ) -> Tensor:
     """Pool every bin of every RoI.
 
     Args:
         table: the map.
-        image: ``(K,)`` image of each RoI, in the order of the groups.
-        groups: (y, x) taps of consecutive RoIs, K in all.
+        image: ``(K,)`` image of each RoI.
+        groups: the K RoIs in groups of as many samples and taps.
         maximum: take the largest sample of a bin instead of their sum.
 
     Returns:
         ``(K, C, ph, pw)``, in the table's dtype.
     """
-    index, weight, shapes, first = [], [], [], 0
-    for y, x in groups:
+    index, weight, shapes = [], [], []
+    for member, y, x in groups:
         (ph, rois, sy, ty), (pw, _, sx, tx) = y.cell.shape, x.cell.shape
         samples = sy * sx if maximum else 1
-        taps = sy * sx * ty * tx // samples
-        bags = ph * pw * rois * samples
-        i, w = _bags(table, image[first : first + rois], y, x)
-        index.append(i.view(bags, taps))
-        weight.append(w.view(bags, taps))
-        shapes.append((ph, pw, rois, samples))
-        first += rois
+        shape = (ph * pw * rois * samples, sy * sx * ty * tx // samples)
+        i, w = _bags(table, image if member is None else image[member], y, x)
+        index.append(i.view(shape))
+        weight.append(w.view(shape))
+        shapes.append((ph, pw, rois, samples, table.rows.size(1)))
     sums = weighted_row_sum(table.rows, index, weight)
     pooled = []
     for shape, part in zip(
         shapes, sums.split([i.size(0) for i in index]), strict=True
     ):
-        part = part.view(*shape, table.rows.size(1))
+        part = part.view(shape)
         part = part.max(dim=3).values if maximum else part.squeeze(3)
         pooled.append(part.permute(2, 3, 0, 1))
-    return torch.cat(pooled) if len(pooled) > 1 else pooled[0].contiguous()
-
-
-def pool_groups(
-    table: Table,
-    image: Tensor,
-    groups: list[Group],
-    maximum: bool = False,
-) -> Tensor:
-    """:func:`pool_bins` for (RoIs, y, x) groups in any order of the RoIs."""
     if len(groups) == 1:
-        _, y, x = groups[0]
-        return pool_bins(table, image, [(y, x)], maximum)
+        return pooled[0].contiguous()
     order = torch.cat([member for member, _, _ in groups])
-    taps = [(y, x) for _, y, x in groups]
-    pooled = pool_bins(table, image[order], taps, maximum)
-    return pooled.index_select(0, order.argsort())
+    return torch.cat(pooled).index_select(0, order.argsort())
 
 
 def group_by_size(size: Tensor) -> list[Tensor]:

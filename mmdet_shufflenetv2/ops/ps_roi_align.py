@@ -6,6 +6,18 @@ per bin and side.
 A bin averages S x S bilinear samples. Samples are a grid and a bilinear
 sample is a product, so a bin is ``sum_ij wy[i] wx[j] map[y[i], x[j]]``: a
 weighted sum over 2S rows and 2S columns, all of them known before the map.
+
+The defaults give the values of ``torchvision.ops.ps_roi_align``. A RoI that
+is NaN, infinite, empty (``x2 <= x1`` or ``y2 <= y1``) or outside of the map
+is pooled as zeros and sends no gradient, where torchvision crashes, returns
+NaN, or samples an empty box along a line or backwards. The original
+Light-Head R-CNN code takes the largest of 2 x 2 samples, with a cell's value
+at its corner: ``sampling_ratio=2, mode='max', aligned=False``.
+
+Work is done in float32, for a float64 map in float64. No gradient goes to the
+boxes. With ``sampling_ratio <= 0`` the grid depends on the boxes' values,
+which are then read on the host: a wait on a GPU, and a graph break under
+``torch.compile``.
 """
 
 from collections.abc import Sequence
@@ -13,12 +25,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .bins import Group, Taps, as_table, group_by_size, pool_bins, pool_groups
+from .bins import Group, Taps, as_table, group_by_size, pool_groups
 from .rois import (
-    check_images,
     check_map,
     check_scale,
-    split_rois,
+    read_rois,
     to_pair,
     to_rois,
     values_known,
@@ -167,6 +178,22 @@ def _dense_groups(
     return groups
 
 
+def _groups(
+    valid: Tensor,
+    box: Tensor,
+    sides: Sides,
+    sampling_ratio: int,
+    maximum: bool,
+) -> list[Group]:
+    """Return taps of all RoIs, in groups where that saves work."""
+    if sampling_ratio <= 0:
+        return _adaptive_groups(valid, box, sides, maximum)
+    if sampling_ratio > 1 and not maximum and values_known(box) and len(box):
+        return _dense_groups(valid, box, sides, sampling_ratio)
+    samples = (sampling_ratio, sampling_ratio)
+    return [(None, *_taps(valid, box, sides, samples, maximum, False))]
+
+
 def ps_roi_align(
     input: Tensor,
     boxes: Tensor | Sequence[Tensor],
@@ -180,16 +207,6 @@ def ps_roi_align(
 ) -> Tensor:
     """Pool each bin of each RoI from its own channels, by bilinear samples.
 
-    The defaults give the values of ``torchvision.ops.ps_roi_align``. A RoI
-    that is NaN, infinite, empty (``x2 <= x1`` or ``y2 <= y1``) or outside of
-    the map is pooled as zeros and sends no gradient. (There torchvision
-    crashes, returns NaN, or samples an empty box along a line or backwards.)
-
-    The work is done in float32, in float64 for a float64 input. No gradient
-    goes to the boxes. With ``sampling_ratio <= 0`` the grid depends on the
-    boxes' values, which are then read on the host: a wait on a GPU, and a
-    graph break under ``torch.compile``.
-
     Args:
         input: ``(N, C*ph*pw, H, W)``.
         boxes: ``(K, 5)`` of (batch index, x1, y1, x2, y2), or one ``(L, 4)``
@@ -198,12 +215,10 @@ def ps_roi_align(
         spatial_scale: cells of the map per pixel.
         sampling_ratio: S, samples per bin and side; when not positive,
             ``ceil`` of the bin's size in cells.
-        mode: ``'avg'``, or ``'max'`` for the largest sample of a bin as in
-            the original Light-Head R-CNN code (where a sample outside of the
-            map counts as zero).
+        mode: ``'avg'``, or ``'max'`` for a bin's largest sample (a sample
+            outside of the map counts as zero).
         aligned: whether a cell's value is at its centre, half a cell from
-            its corner; the original Light-Head R-CNN code has it at the
-            corner (``False``).
+            its corner, or at its corner (``False``).
         bin_major: the order of input channels: ``c * ph * pw + bin`` as in
             torchvision, or ``bin * C + c`` (``True``), which in channels-last
             memory is pooled without a copy of the map.
@@ -218,24 +233,16 @@ def ps_roi_align(
     ph, pw = to_pair(output_size)
     channels = check_map(input, (ph, pw))
     _check_options(spatial_scale, sampling_ratio, mode)
-    rois = to_rois(boxes).detach()
     if input.is_meta:
-        return input.new_empty(rois.size(0), channels, ph, pw)
-    rois = rois.to(torch.promote_types(input.dtype, torch.float32))
-    check_images(rois, input.size(0))
-    valid, image, box = split_rois(rois, input.size(0), spatial_scale)
+        return input.new_empty(len(to_rois(boxes)), channels, ph, pw)
+    valid, image, box = read_rois(boxes, input, spatial_scale)
     box = box - 0.5 if aligned else box
+    sides, maximum = (
+        tuple(zip((ph, pw), input.shape[2:], strict=True)),
+        mode == 'max',
+    )
+    groups = _groups(valid, box, sides, sampling_ratio, maximum)
     table = as_table(input, ph * pw, bin_major)
-    sides = ((ph, input.size(2)), (pw, input.size(3)))
-    maximum = mode == 'max'
-    if sampling_ratio <= 0:
-        groups = _adaptive_groups(valid, box, sides, maximum)
-    elif sampling_ratio > 1 and not maximum and values_known(box) and len(box):
-        groups = _dense_groups(valid, box, sides, sampling_ratio)
-    else:
-        samples = (sampling_ratio, sampling_ratio)
-        taps = _taps(valid, box, sides, samples, maximum, False)
-        return pool_bins(table, image, [taps], maximum).to(input.dtype)
     return pool_groups(table, image, groups, maximum).to(input.dtype)
 
 

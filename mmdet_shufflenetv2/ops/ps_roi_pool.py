@@ -22,15 +22,13 @@ from .bins import (
     Taps,
     as_table,
     group_by_size,
-    pool_bins,
     pool_groups,
     split_bins,
 )
 from .rois import (
-    check_images,
     check_map,
     check_scale,
-    split_rois,
+    read_rois,
     to_pair,
     to_rois,
     values_known,
@@ -99,7 +97,8 @@ def _sum_corners(
     """Pool by an integral image; bins' edges are ``(bins, K, 1)``."""
     bins = y[0].size(0) * x[0].size(0)
     table = _integral_table(input, bins, bin_major)
-    return pool_bins(table, image, [(_corner_taps(*y), _corner_taps(*x))])
+    group = (None, _corner_taps(*y), _corner_taps(*x))
+    return pool_groups(table, image, [group])
 
 
 def _sum_cells(
@@ -160,12 +159,9 @@ def ps_roi_pool(
     ph, pw = to_pair(output_size)
     channels = check_map(input, (ph, pw))
     check_scale(spatial_scale)
-    rois = to_rois(boxes).detach()
     if input.is_meta:
-        return input.new_empty(rois.size(0), channels, ph, pw)
-    rois = rois.to(torch.promote_types(input.dtype, torch.float32))
-    check_images(rois, input.size(0))
-    valid, image, box = split_rois(rois, input.size(0), spatial_scale)
+        return input.new_empty(len(to_rois(boxes)), channels, ph, pw)
+    valid, image, box = read_rois(boxes, input, spatial_scale)
     sides = []
     for axis, bins, length in ((1, ph, input.size(2)), (0, pw, input.size(3))):
         first, last = _edges(box[:, axis], box[:, axis + 2], bins, length)

@@ -154,3 +154,13 @@ def split_rois(
     )
     rois = torch.where(valid[:, None], rois, torch.zeros_like(rois))
     return valid, rois[:, 0].long(), rois[:, 1:]
+
+
+def read_rois(
+    boxes: Tensor | Sequence[Tensor], input: Tensor, spatial_scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return :func:`split_rois` of checked boxes, in float32 at least."""
+    dtype = torch.promote_types(input.dtype, torch.float32)
+    rois = to_rois(boxes).detach().to(dtype)
+    check_images(rois, input.size(0))
+    return split_rois(rois, input.size(0), spatial_scale)
