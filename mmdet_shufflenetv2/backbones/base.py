@@ -97,6 +97,10 @@ def norm_statistics_kept(module: nn.Module):
             norm.num_batches_tracked.copy_(batches)
 
 
+def _is_pretrained(init_cfg: dict) -> bool:
+    return init_cfg['type'] in ('Pretrained', PretrainedInit)
+
+
 class UnitSequence(nn.Sequential):
     """The units of one stage, run in order.
 
