@@ -58,12 +58,12 @@ class SceneSpec:
     width: int = 256
     height: int = 192
     objects: tuple[int, int] = (4, 10)
-    size_weights: tuple[float, float, float] = (0.3, 0.5, 0.2)
+    size_weights: tuple[float, float, float] = (0.2, 0.5, 0.3)
     empty_rate: float = 0.05
     crowd_rate: float = 0.1
     distractors: int = 7
-    min_visible: float = 0.5
-    usual_color: float = 0.8
+    min_visible: float = 0.6
+    usual_color: float = 0.9
     min_contrast: float = 90.0
     noise: float = 12.0
 
