@@ -6,6 +6,7 @@ Here exactly those types are allowed, and everything that mmengine loads is
 held to them, on every torch.
 """
 
+import codecs
 import functools
 import os
 import pickle
@@ -78,6 +79,7 @@ def _safe_types() -> list:
         HistoryBuffer,
         ConfigDict,  # the meta data that a config gives to its data set
         _alias(_statistics_method, 'builtins.getattr'),
+        codecs.encode,  # how pickle spells bytes; torch 2.4 lacks it
         np.ndarray,
         np.dtype,
         *(type(np.dtype(name)) for name in NUMBER_TYPES),
