@@ -1,11 +1,8 @@
 """Light-Head R-CNN on mmdet's two-stage detector."""
 
 from .large_separable_conv import LargeSeparableConv, LightHeadNeck
-from .light_head import (
-    LightHeadBBoxHead,
-    LightHeadRPNHead,
-    PSRoIExtractor,
-)
+from .roi_head import LightHeadBBoxHead, PSRoIExtractor
+from .rpn_head import LightHeadRPNHead
 
 __all__ = [
     'LargeSeparableConv',

@@ -1,0 +1,171 @@
+"""The region proposal part of Light-Head R-CNN (arXiv 1711.07264).
+
+Shapes: N images, A anchors per place, h x w the RPN's map, B = h * w * A
+anchors per image.
+"""
+
+from collections.abc import Sequence
+
+from mmdet.models.dense_heads import RPNHead
+from mmdet.registry import MODELS
+from mmengine.structures import InstanceData
+from torch import Tensor
+from torchvision.ops import nms
+
+
+@MODELS.register_module()
+class LightHeadRPNHead(RPNHead):
+    """mmdet's RPN head on the last of the neck's maps.
+
+    Proposals are ranked and decoded for the whole batch at once, and the
+    suppression stops as soon as ``max_per_img`` boxes are sure to be kept;
+    the proposals are those of mmdet's own loop.
+    """
+
+    def forward(self, x: Sequence[Tensor]) -> tuple[list, list]:
+        """Score the anchors of the last map.
+
+        Args:
+            x: The neck's maps; only the last, (N, ``in_channels``, h, w),
+                is read.
+
+        Returns:
+            Two lists of one tensor: scores (N, A, h, w) and box deltas
+            (N, 4 * A, h, w).
+        """
+        return super().forward(x[-1:])
+
+    def predict_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        score_factors: list[Tensor] | None = None,
+        batch_img_metas: list[dict] | None = None,
+        cfg: dict | None = None,
+        rescale: bool = False,
+        with_nms: bool = True,
+    ) -> list[InstanceData]:
+        """Turn scores and deltas into ranked proposals.
+
+        Args:
+            cls_scores: One tensor (N, A, h, w).
+            bbox_preds: One tensor (N, 4 * A, h, w).
+            score_factors: Unused, as in mmdet's RPN head.
+            batch_img_metas: ``img_shape`` (and ``scale_factor`` for
+                ``rescale``) of each image.
+            cfg: ``nms_pre``, ``nms``, ``max_per_img``, ``min_bbox_size``;
+                ``test_cfg`` by default.
+            rescale: Give boxes in the original image's pixels.
+            with_nms: Must be true, as in mmdet's RPN head.
+
+        Returns:
+            For each image the ``bboxes`` (n, 4), ``scores`` (n,), best
+            first, and ``labels`` (n,), all zero.
+        """
+        cfg = self.test_cfg if cfg is None else cfg
+        stock = not self.use_sigmoid_cls or cfg.nms.type != 'nms'
+        if stock or len(cls_scores) != 1 or not with_nms:
+            return super().predict_by_feat(
+                cls_scores,
+                bbox_preds,
+                score_factors,
+                batch_img_metas,
+                cfg,
+                rescale,
+                with_nms,
+            )
+        scores, boxes = self._top_boxes(
+            cls_scores[0].detach(),
+            bbox_preds[0].detach(),
+            cfg.get('nms_pre', -1),
+            [meta['img_shape'][:2] for meta in batch_img_metas],
+        )
+        return [
+            self._suppress(*image, meta, cfg, rescale)
+            for *image, meta in zip(
+                scores, boxes, batch_img_metas, strict=True
+            )
+        ]
+
+    @staticmethod
+    def _suppress(
+        scores: Tensor, boxes: Tensor, meta: dict, cfg: dict, rescale: bool
+    ) -> InstanceData:
+        """Drop an image's small and overlapping boxes."""
+        if rescale:
+            boxes = boxes / boxes.new_tensor(meta['scale_factor']).repeat(2)
+        min_size = cfg.get('min_bbox_size', -1)
+        if min_size >= 0:
+            large = ((boxes[:, 2:] - boxes[:, :2]) > min_size).all(1)
+            scores, boxes = scores[large], boxes[large]
+        keep = first_kept(
+            boxes, scores, cfg.nms.iou_threshold, cfg.max_per_img
+        )
+        return InstanceData(
+            bboxes=boxes[keep],
+            scores=scores[keep],
+            labels=keep.new_zeros(len(keep)),
+        )
+
+    def _top_boxes(
+        self,
+        logits: Tensor,
+        deltas: Tensor,
+        nms_pre: int,
+        img_shapes: list[tuple[int, int]],
+    ) -> tuple[Tensor, Tensor]:
+        """Decode the best anchors of each image and clip them to it.
+
+        Returns:
+            Scores (N, n), descending, and boxes (N, n, 4), n being
+            ``nms_pre`` or all B anchors where that is less or negative.
+        """
+        num_images, featmap_size = len(logits), logits.shape[-2:]
+        # (N, A, h, w) -> (N, h * w * A), the order of the anchors.
+        logits = logits.permute(0, 2, 3, 1).reshape(num_images, -1)
+        deltas = deltas.permute(0, 2, 3, 1).reshape(num_images, -1, 4)
+        count = logits.shape[1]
+        if nms_pre > 0:
+            count = min(count, nms_pre)
+        # The sigmoid is monotonic: rank first, squash what is left.
+        logits, index = logits.topk(count)
+        priors = self.prior_generator.sparse_priors(
+            index.flatten(), featmap_size, 0, logits.dtype, logits.device
+        ).view(num_images, count, 4)
+        deltas = deltas.gather(1, index[..., None].expand(-1, -1, 4))
+        # The coder's own clipping takes one shape or a slow general path.
+        boxes = self.bbox_coder.decode(
+            priors.flatten(0, 1), deltas.flatten(0, 1)
+        ).view(num_images, count, 4)
+        limits = boxes.new_tensor([shape[::-1] for shape in img_shapes])
+        limits = limits.repeat(1, 2)[:, None]
+        return logits.sigmoid(), boxes.clamp(min=0).minimum(limits)
+
+
+def first_kept(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, max_num: int
+) -> Tensor:
+    """Give the first ``max_num`` survivors of non-maximum suppression.
+
+    Whether a box survives depends on better boxes only, so the survivors
+    among the best n are the first survivors of all. On the CPU, where the
+    suppression is a quadratic loop, it therefore runs on a growing prefix
+    until enough survive; a GPU does all pairs at once without waiting.
+
+    Args:
+        boxes: (n, 4), best first.
+        scores: (n,), descending.
+        iou_threshold: Overlap above which the worse box goes.
+        max_num: How many survivors are wanted.
+
+    Returns:
+        Indices (at most ``max_num``,), ascending.
+    """
+    prefix = len(boxes) if boxes.is_cuda else 2 * max_num
+    while True:
+        keep = nms(
+            boxes[:prefix].float(), scores[:prefix].float(), iou_threshold
+        )
+        if len(keep) >= max_num or prefix >= len(boxes):
+            return keep[:max_num]
+        prefix *= 2
