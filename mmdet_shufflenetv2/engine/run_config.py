@@ -10,6 +10,8 @@ from mmengine.config import Config, ConfigDict
 from ..datasets.checks import check_coco_file
 from ..datasets.custom import find_coco_splits, read_classes
 
+SPLITS = 'train', 'val', 'test'
+
 
 class UsageError(ValueError):
     """Something the user gave cannot work; the message says what would."""
@@ -40,7 +42,30 @@ def load_config(
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
+    read_images_strictly(cfg)
     return cfg
+
+
+def dicts_of(node) -> Iterator[dict]:
+    """Give every dict inside of a part of a config, itself included."""
+    if isinstance(node, dict):
+        yield node
+        node = node.values()
+    elif not isinstance(node, list | tuple):
+        return
+    for value in node:
+        yield from dicts_of(value)
+
+
+def read_images_strictly(cfg: Config) -> None:
+    """Exchange mmdet's image loading for the one that names a bad file.
+
+    The configs name mmdet's, which mmdet's own tools look for.
+    """
+    loaders = [cfg.get(f'{name}_dataloader') for name in SPLITS]
+    for node in dicts_of(loaders):
+        if node.get('type') == 'LoadImageFromFile':
+            node['type'] = 'LoadImageStrict'
 
 
 def require_writable(folder: str) -> None:
@@ -65,17 +90,9 @@ def set_classes(cfg: Config, classes: tuple[str, ...]) -> None:
         classes: Their names, in the order of the labels.
     """
 
-    def resize(node) -> None:
-        if isinstance(node, dict):
-            if 'num_classes' in node:
-                node['num_classes'] = len(classes)
-            for value in node.values():
-                resize(value)
-        elif isinstance(node, list | tuple):
-            for value in node:
-                resize(value)
-
-    resize(cfg.model)
+    for node in dicts_of(cfg.model):
+        if 'num_classes' in node:
+            node['num_classes'] = len(classes)
     for _, dataset in coco_datasets(cfg):
         dataset.metainfo = dict(classes=tuple(classes))
 
@@ -131,7 +148,7 @@ def use_data_root(cfg: Config, data_root: str, **given: str | None) -> None:
 
 def coco_datasets(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
     """Give (``'train'`` | ``'val'`` | ``'test'``, innermost data set)."""
-    for name in 'train', 'val', 'test':
+    for name in SPLITS:
         loader = cfg.get(f'{name}_dataloader')
         pending = [loader['dataset']] if loader else []
         while pending:

@@ -1,0 +1,96 @@
+import json
+
+import pytest
+from mmengine.config import Config
+
+from mmdet_shufflenetv2.engine import run_config
+from mmdet_shufflenetv2.engine.run_config import UsageError
+
+MAIN = 'configs/lighthead_shufflenetv2.py'
+
+
+@pytest.fixture
+def cfg(root):
+    return run_config.load_config(str(root / MAIN))
+
+
+def test_absent_config_is_named():
+    with pytest.raises(UsageError, match='config not found: nowhere'):
+        run_config.load_config('nowhere.py')
+
+
+def test_options_and_work_dir_override_the_file(root):
+    cfg = run_config.load_config(
+        str(root / MAIN), {'model.neck.act_each': True}, 'elsewhere'
+    )
+    assert cfg.model.neck.act_each is True
+    assert cfg.work_dir == 'elsewhere'
+
+
+def test_work_dir_is_called_like_the_config(cfg):
+    assert cfg.work_dir == 'work_dirs/lighthead_shufflenetv2'
+
+
+def test_tools_read_images_strictly_and_files_name_mmdets_loading(root, cfg):
+    stored = Config.fromfile(root / MAIN)
+    for name, dataset in run_config.coco_datasets(stored):
+        assert dataset.pipeline[0].type == 'LoadImageFromFile', name
+    for name, dataset in run_config.coco_datasets(cfg):
+        assert dataset.pipeline[0].type == 'LoadImageStrict', name
+
+
+def test_classes_reach_model_and_data_sets(cfg):
+    run_config.set_classes(cfg, ('cat', 'dog'))
+    assert cfg.model.roi_head.bbox_head.num_classes == 2
+    datasets = dict(run_config.coco_datasets(cfg))
+    assert datasets.keys() == {'train', 'val', 'test'}
+    for dataset in datasets.values():
+        assert dataset.metainfo.classes == ('cat', 'dog')
+
+
+def test_wrapped_and_joined_data_sets_are_found():
+    inner = [dict(type='CocoDataset', ann_file=name) for name in 'abc']
+    cfg = Config(
+        dict(
+            train_dataloader=dict(
+                dataset=dict(
+                    type='RepeatDataset',
+                    dataset=dict(type='ConcatDataset', datasets=inner[:2]),
+                )
+            ),
+            test_dataloader=dict(dataset=inner[2]),
+        )
+    )
+    found = [(n, d.ann_file) for n, d in run_config.coco_datasets(cfg)]
+    assert sorted(found) == [('test', 'c'), ('train', 'a'), ('train', 'b')]
+
+
+def test_checkpoint_classes_are_adopted_only_if_the_data_has_them(
+    cfg, tmp_path
+):
+    path = tmp_path / 'annotations.json'
+    names = [dict(id=i, name=n) for i, n in enumerate(('cat', 'dog'))]
+    path.write_text(
+        json.dumps(dict(images=[], annotations=[], categories=names))
+    )
+    dataset = dict(run_config.coco_datasets(cfg))['test']
+    dataset.data_root, dataset.ann_file = '', str(path)
+
+    def checkpoint(*classes):
+        return dict(meta=dict(dataset_meta=dict(classes=classes)))
+
+    run_config.adopt_classes(cfg, checkpoint('cow'))
+    assert cfg.model.roi_head.bbox_head.num_classes == 80
+    run_config.adopt_classes(cfg, checkpoint('dog', 'cat'))
+    assert cfg.model.roi_head.bbox_head.num_classes == 2
+    assert dataset.metainfo.classes == ('dog', 'cat')
+
+
+def test_missing_data_set_says_what_is_expected_and_how_to_get_it(tmp_path):
+    with pytest.raises(UsageError) as error:
+        run_config.require_data('train', 'a.json', str(tmp_path), 'data/coco/')
+    message = str(error.value)
+    assert 'a.json' in message
+    assert str(tmp_path) not in message  # The image folder is there.
+    assert 'tools/prepare_coco.py --data-root data/coco/' in message
+    assert '--data-root DIR' in message
