@@ -83,16 +83,19 @@ def norm_statistics_kept(module: nn.Module):
     norms = [
         m
         for m in module.modules()
-        if isinstance(m, _BatchNorm) and m.track_running_stats
+        if isinstance(m, _BatchNorm) and m.training and m.track_running_stats
     ]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        # An evaluating BN without tracking would switch to batch values.
-        norm.track_running_stats = not norm.training
+        # The second pass has to save the same tensors as the first, so the
+        # running values must be updated, by nothing.
+        norm.momentum = 0.0
+        norm.num_batches_tracked = norm.num_batches_tracked.clone()
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def _is_pretrained(init_cfg: dict) -> bool:
