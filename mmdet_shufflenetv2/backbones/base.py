@@ -78,23 +78,24 @@ def check_out_indices(
 def norm_statistics_kept(module: nn.Module):
     """Let BN normalise by the batch but leave its running values alone.
 
-    A checkpointed forward pass runs twice; only the first may count. Without
-    tracking, BN would save other tensors than in the first pass, which
-    checkpointing refuses; with a momentum of 0 it saves the same.
+    A checkpointed forward pass runs twice; only the first may count.
     """
-    kept = [
-        (m, m.momentum, m.num_batches_tracked.clone())
+    norms = [
+        m
         for m in module.modules()
-        if isinstance(m, _BatchNorm) and m.track_running_stats
+        if isinstance(m, _BatchNorm) and m.training and m.track_running_stats
     ]
-    for norm, _, _ in kept:
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        # The second pass has to save the same tensors as the first, so the
+        # running values must be updated, by nothing.
         norm.momentum = 0.0
+        norm.num_batches_tracked = norm.num_batches_tracked.clone()
     try:
         yield
     finally:
-        for norm, momentum, batches in kept:
-            norm.momentum = momentum
-            norm.num_batches_tracked.copy_(batches)
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def _is_pretrained(init_cfg: dict) -> bool:

@@ -27,7 +27,7 @@ def interleave(even: Tensor, odd: Tensor) -> Tensor:
 
     Equal to ``channel_shuffle(torch.cat((even, odd), 1), groups=2)``. Keeps
     the memory layout of ``odd``: a channels-last map that comes back
-    contiguous costs several times the shuffle in every layer that follows.
+    contiguous would be converted by every layer that follows.
 
     Args:
         even, odd: (N, C / 2, H, W) each.
@@ -35,12 +35,11 @@ def interleave(even: Tensor, odd: Tensor) -> Tensor:
     Returns:
         (N, C, H, W): ``even[:, 0], odd[:, 0], even[:, 1], ...``.
     """
-    if not odd.is_contiguous() and odd.is_contiguous(
-        memory_format=torch.channels_last
-    ):
-        halves = (even.permute(0, 2, 3, 1), odd.permute(0, 2, 3, 1))
-        return torch.stack(halves, -1).flatten(3).permute(0, 3, 1, 2)
-    return torch.stack((even, odd), 2).flatten(1, 2)
+    if not _is_channels_last(odd):
+        return torch.stack((even, odd), 2).flatten(1, 2)
+    if torch.jit.is_tracing():
+        return _interleave_channels_last(even, odd)
+    return _InterleaveChannelsLast.apply(even, odd)
 
 
 def deal(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,4 +51,41 @@ def deal(x: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (N, C / 2, H, W) twice.
     """
-    return x.unflatten(1, (-1, 2)).unbind(2)
+    if not _is_channels_last(x):
+        return x.unflatten(1, (-1, 2)).unbind(2)
+    # The same views, but their gradient comes back channels-last.
+    even, odd = x.permute(0, 2, 3, 1).unflatten(3, (-1, 2)).unbind(4)
+    return even.permute(0, 3, 1, 2), odd.permute(0, 3, 1, 2)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return not x.is_contiguous() and x.is_contiguous(
+        memory_format=torch.channels_last
+    )
+
+
+def _interleave_channels_last(even: Tensor, odd: Tensor) -> Tensor:
+    halves = (even.permute(0, 2, 3, 1), odd.permute(0, 2, 3, 1))
+    return torch.stack(halves, -1).flatten(3).permute(0, 3, 1, 2)
+
+
+class _InterleaveChannelsLast(torch.autograd.Function):
+    """`interleave` whose gradients are dense.
+
+    The derivative of ``stack`` is every other channel of a map, a view in
+    which channels-last kernels are up to 17 times slower than in a copy
+    (`docs/decisions.md`).
+    """
+
+    @staticmethod
+    def forward(ctx, even: Tensor, odd: Tensor) -> Tensor:
+        return _interleave_channels_last(even, odd)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        even, odd = deal(gradient)
+        layout = torch.channels_last
+        return (
+            even.contiguous(memory_format=layout),
+            odd.contiguous(memory_format=layout),
+        )

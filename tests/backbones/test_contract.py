@@ -44,6 +44,12 @@ def build(config: dict, **changes) -> torch.nn.Module:
     return MODELS.build({**config, **changes})
 
 
+def outlined(config: dict, **changes) -> torch.nn.Module:
+    """A network without values, which takes no time to build."""
+    with torch.device('meta'):
+        return build(config, **changes)
+
+
 def images(count: int = 2, size: tuple[int, int] = (64, 96)) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(count, 3, *size, generator=generator)
@@ -68,21 +74,20 @@ def same(a: dict, b: dict) -> bool:
     return all(torch.equal(a[key], b[key]) for key in a)
 
 
-@pytest.mark.parametrize('size', [(64, 96), (33, 47), (1, 1)])
-def test_features_are_what_feature_info_says(config, size):
+def test_features_are_what_feature_info_says(config):
     backbone = build(config).eval()
-    features = backbone(images(1, size))
-    assert isinstance(features, tuple)
-    assert len(features) == len(config['out_indices'])
-    for feature, info in zip(features, backbone.feature_info, strict=True):
-        height, width = (-(-side // info['reduction']) for side in size)
-        assert feature.shape == (1, info['num_chs'], height, width)
-    assert backbone.out_channels == tuple(f.shape[1] for f in features)
+    for size in [(64, 96), (33, 47), (1, 1)]:
+        features = backbone(images(1, size))
+        assert isinstance(features, tuple)
+        assert len(features) == len(config['out_indices'])
+        for feature, info in zip(features, backbone.feature_info, strict=True):
+            height, width = (-(-side // info['reduction']) for side in size)
+            assert feature.shape == (1, info['num_chs'], height, width)
+        assert backbone.out_channels == tuple(f.shape[1] for f in features)
 
 
 def test_what_is_not_asked_for_is_not_built(config):
-    backbone = build(config, out_indices=(0,))
-    assert len(backbone(images())) == 1
+    backbone = outlined(config, out_indices=(0,))
     assert set(dict(backbone.named_children())) == {
         'stem',
         backbone.feature_info[0]['module'],
@@ -100,33 +105,31 @@ def test_a_gradient_reaches_every_parameter(config):
     assert without == []
 
 
-@pytest.mark.parametrize('frozen_stages', [0, 1, 2])
+@pytest.mark.parametrize('frozen_stages', [0, 2])
 def test_frozen_parts_do_not_change_in_a_training_step(config, frozen_stages):
     backbone = build(config, frozen_stages=frozen_stages).train()
     frozen = ('stem', *backbone.stage_names)[: frozen_stages + 1]
     before = copy.deepcopy(backbone.state_dict())
-    optimizer = torch.optim.SGD(
-        [p for p in backbone.parameters() if p.requires_grad], lr=0.1
-    )
     features = backbone(images())
+    trained = [p for p in backbone.parameters() if p.requires_grad]
     # A network may be frozen as a whole.
-    if any(feature.requires_grad for feature in features):
+    if trained:
         loss(features).backward()
-        optimizer.step()
+        torch.optim.SGD(trained, lr=0.1).step()
     for name, value in backbone.state_dict().items():
         is_frozen = name.split('.')[0] in frozen
         assert torch.equal(value, before[name]) == is_frozen, name
 
 
 def test_nothing_is_frozen_by_default(config):
-    backbone = build(config).train()
+    backbone = outlined(config).train()
     assert all(p.requires_grad for p in backbone.parameters())
     assert all(m.training for m in backbone.modules())
 
 
 @pytest.mark.parametrize('kind', ['BN', 'SyncBN'])
 def test_norm_eval_covers_every_norm(config, kind):
-    backbone = build(config, norm_eval=True, norm_cfg=dict(type=kind))
+    backbone = outlined(config, norm_eval=True, norm_cfg=dict(type=kind))
     backbone.train()
     found = [m for m in backbone.modules() if isinstance(m, _BatchNorm)]
     assert found
@@ -227,10 +230,10 @@ def test_scratch_weights_keep_the_scale_of_features(config):
 )
 def test_bad_out_indices_are_refused(config, out_indices):
     with pytest.raises(ValueError, match='out_indices must be an ascending'):
-        build(config, out_indices=out_indices)
+        outlined(config, out_indices=out_indices)
 
 
 @pytest.mark.parametrize('frozen_stages', [-2, 9, None])
 def test_bad_frozen_stages_are_refused(config, frozen_stages):
     with pytest.raises(ValueError, match='frozen_stages must be one of -1, 0'):
-        build(config, frozen_stages=frozen_stages)
+        outlined(config, frozen_stages=frozen_stages)
