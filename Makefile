@@ -58,7 +58,7 @@ $(DEMO)/.tested: $(DEMO)/.trained
 
 demo: install $(DEMO)/.tested  ## install, draw data, train, test, draw boxes
 	@echo 'pictures with boxes: $(DEMO)/pictures'
-	@echo 'loss and mAP curves: $(DEMO)'
+	@echo 'loss and mAP curves: $(DEMO)/curves.png'
 
 clean-demo:  ## forget the demo's data and training
 	rm -rf $(DEMO_DATA) $(DEMO)
