@@ -12,6 +12,8 @@ Checkpoints, the log and curves.png are kept in the work dir.
 import argparse
 import os
 
+import torch
+
 from mmdet_shufflenetv2.engine import CheckedRunner, run_config
 from mmdet_shufflenetv2.engine.command_line import (
     add_common_arguments,
@@ -58,6 +60,10 @@ def apply_arguments(cfg, args: argparse.Namespace) -> None:
     """Write what the command line asks for into the config."""
     cfg.launcher = args.launcher
     if args.amp:
+        if not torch.cuda.is_available():
+            raise run_config.UsageError(
+                '--amp needs a GPU, and PyTorch sees none here; leave it out'
+            )
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:

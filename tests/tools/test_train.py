@@ -81,7 +81,26 @@ def test_two_processes_train_through_gloo(command, shapes, tmp_path):
     assert re.search(r'Epoch\(train\) +\[1\]\[2/2\]', log)
 
 
-def test_amp_and_scaled_rate_reach_the_optimizer(command, shapes, tmp_path):
+def test_scaled_rate_reaches_the_optimizer(command, shapes, tmp_path):
+    finished = command(
+        'train',
+        CONFIG,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        tmp_path,
+        '--auto-scale-lr',
+        '--cfg-options',
+        *[o for o in TINY if 'max_epochs' not in o],
+        'train_cfg.max_epochs=1',
+    )
+    printed = finished.stdout + finished.stderr
+    # A batch of 2 where the rate is meant for 4.
+    assert 'LR has been automatically scaled from 0.003 to 0.0015' in printed
+
+
+@pytest.mark.gpu
+def test_amp_reaches_the_optimizer(command, shapes, tmp_path):
     finished = command(
         'train',
         CONFIG,
@@ -90,20 +109,20 @@ def test_amp_and_scaled_rate_reach_the_optimizer(command, shapes, tmp_path):
         '--work-dir',
         tmp_path,
         '--amp',
-        '--auto-scale-lr',
         '--cfg-options',
-        *[o for o in TINY if 'max_epochs' not in o],
-        'train_cfg.max_epochs=1',
+        *TINY,
     )
-    printed = finished.stdout + finished.stderr
-    assert 'AmpOptimWrapper' in printed
-    # A batch of 2 where the rate is meant for 4.
-    assert 'LR has been automatically scaled from 0.003 to 0.0015' in printed
+    assert 'AmpOptimWrapper' in finished.stdout + finished.stderr
 
 
-@pytest.mark.skipif(
-    sys.platform == 'win32', reason='Windows has no SIGINT to send'
-)
+@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU is there')
+def test_amp_without_a_gpu_is_one_message(command, tmp_path):
+    finished = command(
+        'train', CONFIG, '--work-dir', tmp_path, '--amp', code=2
+    )
+    assert '--amp needs a GPU' in finished.stderr
+
+
 def test_ctrl_c_keeps_the_last_checkpoint(root, shapes, tmp_path):
     process = subprocess.Popen(
         [
