@@ -3,16 +3,19 @@
     python tools/benchmark.py ops
     python tools/benchmark.py ops --case test_800x1200 --op ps_roi_align
 
-Competitors run in turn in one process; a factor is a ratio of medians.
+Competitors run in turn in one process; a factor is a ratio of medians. On a
+busy machine ``--threads 1 --clock cpu`` still tells the work that is done.
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from mmdet_shufflenetv2.benchmark import ops
 from mmdet_shufflenetv2.benchmark.records import append_rows
+from mmdet_shufflenetv2.benchmark.timing import CLOCKS
 
 
 def add_ops_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +27,12 @@ def add_ops_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_ops(args: argparse.Namespace) -> list[dict[str, object]]:
-    rows = []
+def run_ops(args: argparse.Namespace) -> Iterator[dict[str, object]]:
     for case in args.case:
         for op in args.op:
-            for row in ops.measure(case, op, args.device, args.repeats):
+            for row in ops.measure(
+                case, op, args.device, args.repeats, args.clock
+            ):
                 print(
                     f'{case:18} {op:22} {row["layout"]:24} '
                     f'{row["passes"]:21} torchvision '
@@ -38,8 +42,7 @@ def run_ops(args: argparse.Namespace) -> list[dict[str, object]]:
                     f'{row["times_faster_p90"]:.1f})',
                     flush=True,
                 )
-                rows.append(row)
-    return rows
+                yield row
 
 
 # name: (what it measures, its arguments, the function that runs it)
@@ -72,6 +75,12 @@ def parse_args() -> argparse.Namespace:
             type=Path,
             help='CSV file to append to (default: results/COMMAND_DEVICE.csv)',
         )
+        command.add_argument(
+            '--clock',
+            choices=CLOCKS,
+            default='wall',
+            help='cpu: time of all threads, for a busy machine',
+        )
         add_arguments(command)
     return parser.parse_args()
 
@@ -81,7 +90,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     device = torch.device(args.device).type
     out = args.out or Path('results') / f'{args.command}_{device}.csv'
-    append_rows(out, COMMANDS[args.command][2](args))
+    # Row by row, so that an interrupted run keeps what it has measured.
+    for row in COMMANDS[args.command][2](args):
+        append_rows(out, [row])
     print(f'written to {out}')
 
 

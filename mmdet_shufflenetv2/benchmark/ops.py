@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..ops import ps_roi_align, ps_roi_pool
 from .environment import describe
-from .timing import interleave, ratio, spread
+from .timing import CLOCKS, interleave, ratio, spread
 
 BINS = 7
 
@@ -109,11 +109,12 @@ def _competitors(
 
 
 def measure(
-    case_name: str, op: str, device: str, repeats: int
+    case_name: str, op: str, device: str, repeats: int, clock: str = 'wall'
 ) -> list[dict[str, object]]:
     """Time one op on one case; return one record per layout and pass."""
     case = CASES[case_name]
-    times = interleave(_competitors(case, op, device), repeats, 3, device)
+    competitors = _competitors(case, op, device)
+    times = interleave(competitors, repeats, 3, device, CLOCKS[clock])
     rows = []
     for layout, who in (
         ('as torchvision', 'ours'),
@@ -141,6 +142,7 @@ def measure(
                     'times_faster_p10': round(factor.p10, 2),
                     'times_faster_p90': round(factor.p90, 2),
                     'copy_ms': round(spread(times['copy']).median, 2),
+                    'clock': clock,
                     'repeats': repeats,
                     **describe(device),
                     'torchvision': torchvision.__version__,

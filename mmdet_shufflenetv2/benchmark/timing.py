@@ -12,6 +12,10 @@ from typing import NamedTuple
 
 import torch
 
+# What a clock counts. CPU time is of all threads together: on a busy machine,
+# and with one thread, it is what a quiet machine's wall clock would show.
+CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
+
 
 class Spread(NamedTuple):
     """Median, and the values that 10 % and 90 % of the samples stay under."""
