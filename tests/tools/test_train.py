@@ -96,7 +96,7 @@ def test_scaled_rate_reaches_the_optimizer(command, shapes, tmp_path):
     )
     printed = finished.stdout + finished.stderr
     # A batch of 2 where the rate is meant for 4.
-    assert 'LR has been automatically scaled from 0.003 to 0.0015' in printed
+    assert 'Scaling the original LR by 0.5' in printed
 
 
 @pytest.mark.gpu
