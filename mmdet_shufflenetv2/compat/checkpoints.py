@@ -13,13 +13,15 @@ import pickle
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, BinaryIO
 from urllib.error import URLError
 
 import numpy as np
 import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import CheckpointLoader, checkpoint
+from torch.serialization import MAP_LOCATION as MapLocation
 
 # What a metric, a learning rate or a counter can be.
 NUMBER_TYPES = (
@@ -165,11 +167,23 @@ def clear_errors(filename: str) -> Iterator[None]:
 
 def guard_loading() -> None:
     """Hold every loader of mmengine's checkpoints to ``weights_only``."""
+    if hasattr(checkpoint, '_safe_torch_load'):
+        # onedl-mmengine's own answer allows the real getattr, takes the
+        # types back after each file, and tries again without weights_only.
+        checkpoint._safe_torch_load = _load_weights
     for prefix, loader in list(CheckpointLoader._schemes.items()):
         if not hasattr(loader, '__wrapped__'):
             CheckpointLoader.register_scheme(
                 prefix, _guarded(loader), force=True
             )
+
+
+def _load_weights(
+    file: str | BinaryIO,
+    map_location: MapLocation = None,
+    weights_only: bool | None = None,
+) -> Any:
+    return torch.load(file, map_location, weights_only=True)
 
 
 def _guarded(loader: Callable) -> Callable:
