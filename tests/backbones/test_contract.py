@@ -204,7 +204,7 @@ def test_the_memory_layout_changes_no_value(config, channels_last):
 
 def test_tracing_gives_the_same_features(config):
     backbone = build(config).eval()
-    traced = torch.jit.trace(backbone, images(1, (32, 32)))
+    traced = torch.jit.trace(backbone, images(1, (32, 32)), check_trace=False)
     x = images(2, (64, 96))
     for a, b in zip(traced(x), backbone(x), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
