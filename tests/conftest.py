@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(
@@ -37,3 +38,10 @@ def root() -> Path:
 def real_data() -> Path:
     """The folder of real images; a test that uses it is ``real_data``."""
     return REAL_DATA
+
+
+@pytest.fixture(autouse=True)
+def mmdet_scope():
+    """Look types up in mmdet, whatever scope an earlier test's run left."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield

@@ -141,6 +141,8 @@ def test_ctrl_c_keeps_the_last_checkpoint(root, shapes, tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background jobs hand an ignored SIGINT down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 240
     while not (tmp_path / 'last_checkpoint').is_file():
