@@ -24,7 +24,7 @@ from .drawing import RandomSource
 from .scenes import CLASSES, Instance, SceneSpec, draw_scene
 
 #: Raised whenever the same options give other bytes than before.
-VERSION = 2
+VERSION = 3
 MANIFEST = 'manifest.json'
 SPLITS = ('train', 'val')
 

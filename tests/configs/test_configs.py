@@ -7,6 +7,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
@@ -70,6 +71,8 @@ def make_batch(height=96, width=128, num_images=2):
 
 
 def total_loss(model, batch):
+    # As a runner does; augmentations of whole batches count on it.
+    MessageHub.get_current_instance().update_info('iter', 0)
     data = model.data_preprocessor(batch, training=True)
     losses = model(**data, mode='loss')
     total, _ = model.parse_losses(losses)
