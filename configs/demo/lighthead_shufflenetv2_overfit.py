@@ -29,9 +29,21 @@ model = dict(
             dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
         ]
     ),
-    neck=dict(init_cfg=small_init),
     rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 8, 16])),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=2000, max_per_img=500)),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=2000, max_per_img=500),
+        rcnn=dict(
+            sampler=dict(
+                _delete_=True,
+                type='CombinedSampler',
+                num=128,
+                pos_fraction=0.5,
+                add_gt_as_proposals=True,
+                pos_sampler=dict(type='InstanceBalancedPosSampler'),
+                neg_sampler=dict(type='RandomSampler'),
+            )
+        ),
+    ),
     test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=300)),
 )
 
@@ -45,7 +57,9 @@ train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-max_epochs = 60
-train_cfg = dict(max_epochs=max_epochs, val_interval=20)
+max_epochs = 150
+train_cfg = dict(max_epochs=max_epochs, val_interval=30)
 param_scheduler = _base_.param_scheduler
 param_scheduler[1].T_max = param_scheduler[1].end = max_epochs
+# Nothing to generalise to.
+optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.0))
