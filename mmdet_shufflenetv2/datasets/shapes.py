@@ -64,9 +64,7 @@ def annotation(instance: Instance, image_id: int, ann_id: int) -> dict:
     }
 
 
-def _split_files(
-    split: str, spec: ShapesSpec
-) -> Iterator[tuple[str, bytes]]:
+def _split_files(split: str, spec: ShapesSpec) -> Iterator[tuple[str, bytes]]:
     """The pictures of a split, then the annotation file of all of them."""
     images, annotations = [], []
     first_id = {'train': 1, 'val': spec.train + 1}[split]
