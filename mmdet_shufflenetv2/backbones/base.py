@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..compat.foreign_checkpoints import OWN_FORMAT
+from ..compat.input_format import InputFormat
 from .pretrained import load_pretrained
 from .stages import Stage, check_choice, check_out_indices
 
@@ -108,6 +109,8 @@ class StagedBackbone(BaseModule):
 
     # How the family's weights are named where they are published.
     checkpoint_formats = (OWN_FORMAT,)
+    # What pretrained weights, once loaded, expect of the images.
+    expected_input: InputFormat | None = None
 
     def __init__(
         self,
