@@ -52,6 +52,18 @@ def check_choice(name: str, value: object, allowed: Sequence) -> None:
         raise ValueError(f'{name} must be one of {choices}, got {value!r}')
 
 
+def check_fixed(name: str, value: Sequence[int] | None, only: int) -> None:
+    """Raise a ValueError unless every stage has the one value there is.
+
+    For what a family's networks cannot do, such as dilation.
+    """
+    if value is not None and set(value) != {only}:
+        raise ValueError(
+            f'{name} of this network must be None or {only} for every stage, '
+            f'got {value!r}'
+        )
+
+
 def check_out_indices(
     out_indices: Sequence[int], names: Sequence[str]
 ) -> tuple[int, ...]:
@@ -242,8 +254,15 @@ class StagedBackbone(BaseModule):
         for index, name in enumerate(self.stage_names):
             x = getattr(self, name)(x)
             if index in self.out_indices:
-                outputs.append(x)
+                outputs.append(self.feature(x))
         return tuple(outputs)
+
+    def feature(self, state: Tensor) -> Tensor:
+        """The map a level returns, from what its stage hands to the next.
+
+        The same, unless a family's stages hand on more than one map.
+        """
+        return state
 
     def _laid_out(self, x: Tensor) -> Tensor:
         """The images in the memory layout to compute in."""
