@@ -57,7 +57,8 @@ def check_fixed(name: str, value: Sequence[int] | None, only: int) -> None:
 
     For what a family's networks cannot do, such as dilation.
     """
-    if value is not None and set(value) != {only}:
+    same = isinstance(value, Sequence) and set(value) == {only}
+    if value is not None and not same:
         raise ValueError(
             f'{name} of this network must be None or {only} for every stage, '
             f'got {value!r}'

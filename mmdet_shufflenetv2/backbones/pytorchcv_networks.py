@@ -1,0 +1,249 @@
+"""Networks of the library pytorchcv, split into levels by their strides.
+
+Papers: IGCV3, https://arxiv.org/abs/1806.00178; CondenseNet,
+https://arxiv.org/abs/1711.09224; NASNet, https://arxiv.org/abs/1707.07012;
+SENet, https://arxiv.org/abs/1709.01507.
+Library: https://github.com/osmr/pytorchcv (MIT), version 0.0.74; optional,
+and imported when a network is built.
+What differs from the library: images may have any size; IGCV3-D rounds its
+channels as MobileNet V2 does; CondenseNet's learned groups, which come with
+pretrained weights only, start as plain ones.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from types import ModuleType
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmdet.models.utils import make_divisible
+from mmdet.registry import MODELS
+from torch import Tensor
+
+from ..compat.foreign_checkpoints import (
+    NORMALISED_RGB,
+    OWN_FORMAT,
+    CheckpointFormat,
+    Rename,
+)
+from .base import Stage, StagedBackbone, check_choice, check_fixed
+from .pytorchcv_split import Level, split_by_stride
+
+REQUIREMENT = 'pytorchcv==0.0.74'
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of the library.
+
+    Attributes:
+        module: where the library has it.
+        build: makes it out of that module, without weights to download.
+        size_divisor: what the library wants an image's sides to be
+            multiples of.
+        with_previous: its cells also read the input of the cell before.
+        any_layout: it computes in the memory layout it is given.
+    """
+
+    module: str
+    build: Callable[[ModuleType], nn.Module]
+    size_divisor: int = 1
+    with_previous: bool = False
+    any_layout: bool = True
+
+
+def _igcv3(library: ModuleType, widen_factor: float) -> nn.Module:
+    """IGCV3-D (section 4.1) of any width.
+
+    The library rounds channels to even numbers. MobileNet V2, whose widths
+    IGCV3-D takes over, rounds them to multiples of 8, with which the
+    multiply-adds come closer to the published ones.
+    """
+
+    def scaled(channels: int) -> int:
+        return make_divisible(channels * widen_factor, 8)
+
+    # (channels, units) of what has one stride.
+    stages = (
+        ((16, 1),),
+        ((24, 4),),
+        ((32, 6),),
+        ((64, 8), (96, 6)),
+        ((160, 6), (320, 1)),
+    )
+    return library.IGCV3(
+        channels=[
+            [scaled(width) for width, count in stage for _ in range(count)]
+            for stage in stages
+        ],
+        init_block_channels=scaled(32),
+        final_block_channels=max(1280, scaled(1280)),
+    )
+
+
+# CondenseNet's and NASNet's poolings round down; CondenseNet's selection of
+# channels and NASNet's cropping give contiguous maps.
+_condensenet = partial(
+    Architecture, 'condensenet', size_divisor=32, any_layout=False
+)
+ARCHITECTURES = {
+    'igcv3_d_x0_7': Architecture('igcv3', partial(_igcv3, widen_factor=0.7)),
+    'igcv3_d_x1_0': Architecture('igcv3', partial(_igcv3, widen_factor=1.0)),
+    'igcv3_d_x1_4': Architecture('igcv3', partial(_igcv3, widen_factor=1.4)),
+    'condensenet_g4_c4': _condensenet(lambda lib: lib.condensenet74_c4_g4()),
+    'condensenet_g8_c8': _condensenet(lambda lib: lib.condensenet74_c8_g8()),
+    'nasnet_a_4_1056': Architecture(
+        'nasnet',
+        lambda library: library.nasnet_4a1056(),
+        size_divisor=32,
+        with_previous=True,
+        any_layout=False,
+    ),
+    'senet_154': Architecture('senet', lambda library: library.senet154()),
+}
+
+
+@MODELS.register_module()
+class PytorchcvBackbone(StagedBackbone):
+    """A network of the library pytorchcv as a backbone.
+
+    Levels: 0 stage1, 1 stage2, 2 stage3 and 3 stage4, at strides 4, 8, 16
+    and 32; IGCV3-D also has 4 conv5, at stride 32.
+
+    Args:
+        arch: ``'igcv3_d_x0_7'``, ``'igcv3_d_x1_0'``, ``'igcv3_d_x1_4'``,
+            ``'condensenet_g4_c4'``, ``'condensenet_g8_c8'``,
+            ``'nasnet_a_4_1056'`` or ``'senet_154'``.
+        out_indices: levels to return, ascending. Nothing behind the last
+            one is built.
+        strides, dilations: None or 2 and 1 for every stage, which is what
+            the library's networks have.
+        frozen_stages: -1 none, 0 the stem, k the stem and k stages.
+        norm_cfg: type of normalisation; None means the library's BN.
+        norm_eval: keep every BN in evaluation mode.
+        with_cp: trade computation for memory in training.
+        channels_last: memory layout; None means on the CPU only.
+            CondenseNet and NASNet have no choice but False.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` reads our own
+            and the library's checkpoints, from files; nothing is downloaded
+            that is not asked for.
+
+    Raises:
+        ImportError: the library is not installed.
+        ValueError: an argument is not one of the allowed values.
+    """
+
+    def __init__(
+        self,
+        arch: str,
+        out_indices: Sequence[int] = (1, 2, 3),
+        strides: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        frozen_stages: int = -1,
+        norm_cfg: dict | None = None,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        channels_last: bool | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ):
+        check_choice('arch', arch, list(ARCHITECTURES))
+        check_fixed('strides', strides, 2)
+        check_fixed('dilations', dilations, 1)
+        architecture = ARCHITECTURES[arch]
+        if not architecture.any_layout:
+            check_choice(
+                f'channels_last of arch {arch!r}', channels_last, (None, False)
+            )
+            channels_last = False
+        stem, *levels = split_by_stride(
+            _network(arch).features, architecture.with_previous
+        )
+        super().__init__(
+            stem=nn.Sequential(*stem.build(norm_cfg)),
+            levels=[
+                Stage(
+                    level.name,
+                    level.out_channels,
+                    level.reduction,
+                    partial(level.build, norm_cfg),
+                )
+                for level in levels
+            ],
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+            channels_last=channels_last,
+            init_cfg=init_cfg,
+        )
+        self.architecture = architecture
+        self.checkpoint_formats = (
+            OWN_FORMAT,
+            _library_format([stem, *levels]),
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Features of a batch of images, of any size.
+
+        Where the library wants certain sizes, the image is padded with zeros
+        on the right and at the bottom, as mmdet pads batches, and features
+        are cropped.
+        """
+        divisor = self.architecture.size_divisor
+        if divisor == 1:
+            return super().forward(x)
+        height, width = x.shape[2:]
+        x = F.pad(x, (0, -width % divisor, 0, -height % divisor))
+        return tuple(
+            feature[..., : -(-height // stride), : -(-width // stride)]
+            for feature, stride in zip(
+                super().forward(x), self.strides, strict=True
+            )
+        )
+
+    def feature(self, state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+        """A stage's output; of cells, with the next cell's activation."""
+        return F.relu(state[0]) if isinstance(state, tuple) else state
+
+
+def _network(arch: str) -> nn.Module:
+    """The library's network without values, which costs next to nothing."""
+    architecture = ARCHITECTURES[arch]
+    try:
+        library = import_module(f'pytorchcv.models.{architecture.module}')
+    except ImportError as error:
+        raise ImportError(
+            f'arch {arch!r} is a network of the optional library pytorchcv; '
+            f"install it with: pip install '{REQUIREMENT}'"
+        ) from error
+    with torch.device('meta'):
+        return architecture.build(library)
+
+
+def _library_format(levels: Sequence[Level]) -> CheckpointFormat:
+    """How the library names the weights of a network."""
+    ours = {
+        f'features.{theirs}': name
+        for level in levels
+        for name, theirs in level.unit_names()
+    }
+
+    def renamer(keys: Iterable[str]) -> Rename:
+        def rename(key: str) -> str | None:
+            for theirs, name in ours.items():
+                if key.startswith(f'{theirs}.'):
+                    return name + key.removeprefix(theirs)
+            return None
+
+        return rename
+
+    return CheckpointFormat(
+        name='pytorchcv',
+        signature=(r'features\.init_block\.',),
+        renamer=renamer,
+        ignored=r'output\.',
+        image_format=NORMALISED_RGB,
+    )
