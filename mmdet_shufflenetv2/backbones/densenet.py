@@ -19,7 +19,15 @@ from mmcv.cnn import ConvModule, build_activation_layer, build_norm_layer
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from .base import Stage, StagedBackbone, check_choice, check_fixed
+from .base import StagedBackbone
+from .convolutions import ACT_CFG, NORM_CFG, image_stem
+from .stages import (
+    Stage,
+    StageRow,
+    check_choice,
+    check_fixed,
+    plan_stages,
+)
 
 STEM = 24
 # Table 5 has one unit of stride 2 and then these many of stride 1. DenseNet
@@ -37,9 +45,6 @@ COMPRESSION = 0.5
 # 519 million. Units (4, 8, 4), no compression, no bottleneck, a rate that
 # doubles at each stage, and stride-2 units instead of transitions have none.
 GROWTH_RATES = {0.5: 13, 1.0: 26, 1.5: 39, 2.0: 52}
-
-NORM_CFG = dict(type='BN')
-ACT_CFG = dict(type='ReLU', inplace=True)
 
 
 class DenseUnit(nn.Module):
@@ -117,13 +122,8 @@ class DenseNet(StagedBackbone):
         check_choice('widen_factor', widen_factor, list(GROWTH_RATES))
         check_fixed('strides', strides, 2)
         check_fixed('dilations', dilations, 1)
-        stem = nn.Sequential()
-        stem.conv = ConvModule(
-            3, STEM, 3, 2, 1, norm_cfg=norm_cfg, act_cfg=act_cfg
-        )
-        stem.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         super().__init__(
-            stem=stem,
+            stem=image_stem((STEM,), norm_cfg, act_cfg),
             levels=_plan(GROWTH_RATES[widen_factor], norm_cfg, act_cfg),
             out_indices=out_indices,
             frozen_stages=frozen_stages,
@@ -137,29 +137,35 @@ class DenseNet(StagedBackbone):
 def _plan(
     growth_rate: int, norm_cfg: dict | None, act_cfg: dict | None
 ) -> list[Stage]:
-    stages = []
+    channels = []
     before = STEM
-    for index, count in enumerate(UNITS):
-        build = partial(_units, before, count, growth_rate, norm_cfg, act_cfg)
+    for count in UNITS:
         before = int(before * COMPRESSION) + count * growth_rate
-        stages.append(Stage(f'stage{index + 2}', before, 8 << index, build))
-    return stages
+        channels.append(before)
+    return plan_stages(
+        names=('stage2', 'stage3', 'stage4'),
+        in_channels=STEM,
+        channels=channels,
+        counts=UNITS,
+        strides=(2, 2, 2),
+        dilations=(1, 1, 1),
+        units=partial(_units, growth_rate, norm_cfg, act_cfg),
+    )
 
 
 def _units(
-    in_channels: int,
-    count: int,
     growth_rate: int,
     norm_cfg: dict | None,
     act_cfg: dict | None,
+    row: StageRow,
 ) -> list[nn.Module]:
     """A transition, the dense units, and the end of a stage."""
-    channels = int(in_channels * COMPRESSION)
+    channels = row.out_channels - row.count * growth_rate
     transition = nn.Sequential()
-    transition.conv = nn.Conv2d(in_channels, channels, 1, bias=False)
+    transition.conv = nn.Conv2d(row.in_channels, channels, 1, bias=False)
     transition.pool = nn.AvgPool2d(2, stride=2, ceil_mode=True)
     units = [transition]
-    for _ in range(count):
+    for _ in range(row.count):
         units.append(DenseUnit(channels, growth_rate, norm_cfg, act_cfg))
         channels += growth_rate
     end = nn.Sequential()

@@ -21,7 +21,8 @@ from mmcv.cnn import ConvModule, build_norm_layer
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from .base import Stage, StagedBackbone, check_choice, check_fixed
+from .base import StagedBackbone
+from .stages import Stage, check_choice, check_fixed
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ channels as MobileNet V2 does; CondenseNet's learned groups, which come with
 pretrained weights only, start as plain ones.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -23,14 +23,11 @@ from mmdet.models.utils import make_divisible
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from ..compat.foreign_checkpoints import (
-    NORMALISED_RGB,
-    OWN_FORMAT,
-    CheckpointFormat,
-    Rename,
-)
-from .base import Stage, StagedBackbone, check_choice, check_fixed
+from ..compat.foreign_checkpoints import OWN_FORMAT, CheckpointFormat
+from ..compat.input_format import NORMALISED_RGB
+from .base import StagedBackbone
 from .pytorchcv_split import Level, split_by_stride
+from .stages import Stage, check_choice, check_fixed
 
 REQUIREMENT = 'pytorchcv==0.0.74'
 
@@ -46,6 +43,7 @@ class Architecture:
             multiples of.
         with_previous: its cells also read the input of the cell before.
         any_layout: it computes in the memory layout it is given.
+        classifier: what the library calls its linear layer.
     """
 
     module: str
@@ -53,6 +51,7 @@ class Architecture:
     size_divisor: int = 1
     with_previous: bool = False
     any_layout: bool = True
+    classifier: str = 'output'
 
 
 def _igcv3(library: ModuleType, widen_factor: float) -> nn.Module:
@@ -101,8 +100,11 @@ ARCHITECTURES = {
         size_divisor=32,
         with_previous=True,
         any_layout=False,
+        classifier='output.fc',
     ),
-    'senet_154': Architecture('senet', lambda library: library.senet154()),
+    'senet_154': Architecture(
+        'senet', lambda library: library.senet154(), classifier='output.fc'
+    ),
 }
 
 
@@ -182,7 +184,7 @@ class PytorchcvBackbone(StagedBackbone):
         self.architecture = architecture
         self.checkpoint_formats = (
             OWN_FORMAT,
-            _library_format([stem, *levels]),
+            _library_format([stem, *levels], architecture.classifier),
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -223,27 +225,19 @@ def _network(arch: str) -> nn.Module:
         return architecture.build(library)
 
 
-def _library_format(levels: Sequence[Level]) -> CheckpointFormat:
+def _library_format(
+    levels: Sequence[Level], classifier: str
+) -> CheckpointFormat:
     """How the library names the weights of a network."""
-    ours = {
-        f'features.{theirs}': name
-        for level in levels
-        for name, theirs in level.unit_names()
-    }
-
-    def renamer(keys: Iterable[str]) -> Rename:
-        def rename(key: str) -> str | None:
-            for theirs, name in ours.items():
-                if key.startswith(f'{theirs}.'):
-                    return name + key.removeprefix(theirs)
-            return None
-
-        return rename
-
     return CheckpointFormat(
-        name='pytorchcv',
-        signature=(r'features\.init_block\.',),
-        renamer=renamer,
-        ignored=r'output\.',
-        image_format=NORMALISED_RGB,
+        'pytorchcv',
+        'pytorchcv',
+        (r'features\.init_block\.',),
+        {
+            ours: f'features.{theirs}'
+            for level in levels
+            for ours, theirs in level.module_names().items()
+        },
+        classifier=classifier,
+        input_format=NORMALISED_RGB,
     )

@@ -74,16 +74,17 @@ class Level:
         """
         return [_real(unit, norm_cfg) for unit in self.units.values()]
 
-    def unit_names(self) -> list[tuple[str, str]]:
-        """Of each unit, what it is called here and in the library."""
-        return [
-            (
-                f'{self.name}.{index}'
-                + ('.unit' if isinstance(unit, CellWithPrevious) else ''),
-                theirs,
-            )
-            for index, (theirs, unit) in enumerate(self.units.items())
-        ]
+    def module_names(self) -> dict[str, str]:
+        """Of every module that has weights, our name -> the library's."""
+        names = {}
+        for index, (theirs, unit) in enumerate(self.units.items()):
+            ours = f'{self.name}.{index}'
+            if isinstance(unit, CellWithPrevious):
+                ours, unit = f'{ours}.unit', unit.unit
+            for inner, module in unit.named_modules():
+                if module._parameters or module._buffers:
+                    names[f'{ours}.{inner}'] = f'{theirs}.{inner}'
+        return names
 
 
 def split_by_stride(

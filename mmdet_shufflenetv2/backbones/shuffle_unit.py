@@ -11,6 +11,7 @@ from mmcv.cnn import ConvModule, build_activation_layer
 from torch import Tensor
 
 from .channel_shuffle import deal, interleave
+from .convolutions import depthwise, pointwise
 
 
 @dataclass(frozen=True)
@@ -94,34 +95,21 @@ class ShuffleUnit(nn.Module):
         main_in = in_channels if downsample else middle
         main_out = out_channels - passed
 
-        def pointwise(before: int, after: int, act_cfg: dict | None):
-            return ConvModule(
-                before, after, 1, norm_cfg=norm_cfg, act_cfg=act_cfg
-            )
-
-        def depthwise(channels: int, stride: int):
-            return ConvModule(
-                channels,
-                channels,
-                3,
-                stride=stride,
-                padding=dilation,
-                dilation=dilation,
-                groups=channels,
-                norm_cfg=norm_cfg,
-                act_cfg=None,
-            )
-
+        spatial = dict(norm_cfg=norm_cfg, dilation=dilation)
         if downsample:
             self.branch1 = nn.Sequential()
-            self.branch1.depthwise = depthwise(main_in, stride)
-            self.branch1.pointwise = pointwise(main_in, passed, act_cfg)
+            self.branch1.depthwise = depthwise(
+                main_in, stride=stride, **spatial
+            )
+            self.branch1.pointwise = pointwise(
+                main_in, passed, norm_cfg, act_cfg
+            )
         self.branch2 = nn.Sequential()
         if options.enlarged:
-            self.branch2.enlarge = depthwise(main_in, 1)
-        self.branch2.pointwise1 = pointwise(main_in, middle, act_cfg)
-        self.branch2.depthwise = depthwise(middle, stride)
-        self.branch2.pointwise2 = pointwise(middle, main_out, None)
+            self.branch2.enlarge = depthwise(main_in, **spatial)
+        self.branch2.pointwise1 = pointwise(main_in, middle, norm_cfg, act_cfg)
+        self.branch2.depthwise = depthwise(middle, stride=stride, **spatial)
+        self.branch2.pointwise2 = pointwise(middle, main_out, norm_cfg, None)
         if options.with_se:
             self.branch2.se = SqueezeExcite(main_out, act_cfg)
         self.activate = (

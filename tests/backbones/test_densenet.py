@@ -18,9 +18,7 @@ def pytorchcv_stages(growth: int) -> list[nn.Sequential]:
         units = [densenet.TransitionBlock(channels, channels // 2)]
         channels //= 2
         for _ in range(count):
-            units.append(
-                densenet.DenseUnit(channels, channels + growth, 0.0)
-            )
+            units.append(densenet.DenseUnit(channels, channels + growth, 0.0))
             channels += growth
         stages.append(nn.Sequential(*units))
     stages[-1].append(preresnet.PreResActivation(channels))

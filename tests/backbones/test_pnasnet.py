@@ -88,9 +88,7 @@ def test_equals_pytorchcv_at_every_level(monkeypatch, randomised):
         )
 
 
-@pytest.mark.parametrize(
-    'arch, params_m', [('mobile', 5.1), ('large', 86.1)]
-)
+@pytest.mark.parametrize('arch, params_m', [('mobile', 5.1), ('large', 86.1)])
 def test_parameters_are_the_papers(arch, params_m):
     with torch.device('meta'):
         classifier = Classifier(PNASNet(arch, out_indices=(3,)))
