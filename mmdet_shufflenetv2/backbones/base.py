@@ -123,7 +123,10 @@ class StagedBackbone(BaseModule):
         channels_last: bool | None = None,
         init_cfg: dict | list[dict] | None = None,
     ):
-        super().__init__(init_cfg or [dict(cfg) for cfg in SCRATCH_INIT])
+        # By name, because a family may have one of mmdet's networks as its
+        # second base, whose constructor and `train` are not to run.
+        init_cfg = init_cfg or [dict(cfg) for cfg in SCRATCH_INIT]
+        BaseModule.__init__(self, init_cfg)
         self.out_indices = check_out_indices(
             out_indices, [stage.name for stage in levels]
         )
@@ -222,7 +225,7 @@ class StagedBackbone(BaseModule):
 
     def train(self, mode: bool = True) -> 'StagedBackbone':
         """Set the mode; what is frozen stays in evaluation mode."""
-        super().train(mode)
+        BaseModule.train(self, mode)
         self._freeze()
         if self.norm_eval:
             for module in self.modules():

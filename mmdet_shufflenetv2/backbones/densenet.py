@@ -19,6 +19,7 @@ from mmcv.cnn import ConvModule, build_activation_layer, build_norm_layer
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from ..compat.foreign_families import DENSENET_FORMATS
 from .base import StagedBackbone
 from .convolutions import ACT_CFG, NORM_CFG, image_stem
 from .stages import (
@@ -93,17 +94,16 @@ class DenseNet(StagedBackbone):
             one is built.
         strides, dilations: None or 2 and 1 for every stage; the average
             pooling between the blocks cannot be dilated.
-        frozen_stages: -1 none, 0 the stem, k the stem and k stages.
         norm_cfg: type of normalisation.
         act_cfg: type of activation; None for none.
-        norm_eval: keep every BN in evaluation mode.
-        with_cp: trade computation for memory in training.
-        channels_last: memory layout; None means on the CPU only.
-        init_cfg: initial or pretrained weights.
+        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
+            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
 
     Raises:
         ValueError: an argument is not one of the allowed values.
     """
+
+    checkpoint_formats = DENSENET_FORMATS
 
     def __init__(
         self,
@@ -111,13 +111,9 @@ class DenseNet(StagedBackbone):
         out_indices: Sequence[int] = (0, 1, 2),
         strides: Sequence[int] | None = None,
         dilations: Sequence[int] | None = None,
-        frozen_stages: int = -1,
         norm_cfg: dict | None = NORM_CFG,
         act_cfg: dict | None = ACT_CFG,
-        norm_eval: bool = False,
-        with_cp: bool = False,
-        channels_last: bool | None = None,
-        init_cfg: dict | list[dict] | None = None,
+        **staged,
     ):
         check_choice('widen_factor', widen_factor, list(GROWTH_RATES))
         check_fixed('strides', strides, 2)
@@ -126,11 +122,7 @@ class DenseNet(StagedBackbone):
             stem=image_stem((STEM,), norm_cfg, act_cfg),
             levels=_plan(GROWTH_RATES[widen_factor], norm_cfg, act_cfg),
             out_indices=out_indices,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            channels_last=channels_last,
-            init_cfg=init_cfg,
+            **staged,
         )
 
 

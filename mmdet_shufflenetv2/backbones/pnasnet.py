@@ -21,6 +21,7 @@ from mmcv.cnn import ConvModule, build_norm_layer
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from ..compat.foreign_families import PNASNET_FORMATS
 from .base import StagedBackbone
 from .stages import Stage, check_choice, check_fixed
 
@@ -236,16 +237,15 @@ class PNASNet(StagedBackbone):
             one is built.
         strides, dilations: None or 2 and 1 for every stage; cells are
             defined for a stride of 2, and without dilation.
-        frozen_stages: -1 none, 0 the stem, k the stem and k stages.
         norm_cfg: type of normalisation.
-        norm_eval: keep every BN in evaluation mode.
-        with_cp: trade computation for memory in training.
-        channels_last: memory layout; None means on the CPU only.
-        init_cfg: initial or pretrained weights.
+        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
+            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
 
     Raises:
         ValueError: an argument is not one of the allowed values.
     """
+
+    checkpoint_formats = PNASNET_FORMATS
 
     def __init__(
         self,
@@ -253,12 +253,8 @@ class PNASNet(StagedBackbone):
         out_indices: Sequence[int] = (1, 2, 3),
         strides: Sequence[int] | None = None,
         dilations: Sequence[int] | None = None,
-        frozen_stages: int = -1,
         norm_cfg: dict | None = NORM_CFG,
-        norm_eval: bool = False,
-        with_cp: bool = False,
-        channels_last: bool | None = None,
-        init_cfg: dict | list[dict] | None = None,
+        **staged,
     ):
         check_choice('arch', arch, list(VARIANTS))
         check_fixed('strides', strides, 2)
@@ -277,11 +273,7 @@ class PNASNet(StagedBackbone):
             ),
             levels=_plan(variant, norm_cfg),
             out_indices=out_indices,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            channels_last=channels_last,
-            init_cfg=init_cfg,
+            **staged,
         )
 
     def feature(self, state: tuple[Tensor, Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ pretrained weights only, start as plain ones.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -23,10 +23,10 @@ from mmdet.models.utils import make_divisible
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from ..compat.foreign_checkpoints import OWN_FORMAT, CheckpointFormat
+from ..compat.foreign_families import FAMILIES
 from ..compat.input_format import NORMALISED_RGB
 from .base import StagedBackbone
-from .pytorchcv_split import Level, split_by_stride
+from .pytorchcv_split import split_by_stride
 from .stages import Stage, check_choice, check_fixed
 
 REQUIREMENT = 'pytorchcv==0.0.74'
@@ -37,8 +37,8 @@ class Architecture:
     """A network of the library.
 
     Attributes:
-        module: where the library has it.
-        build: makes it out of that module, without weights to download.
+        family: what it is one of.
+        build: makes it from the library's module of that family.
         size_divisor: what the library wants an image's sides to be
             multiples of.
         with_previous: its cells also read the input of the cell before.
@@ -46,7 +46,7 @@ class Architecture:
         classifier: what the library calls its linear layer.
     """
 
-    module: str
+    family: str
     build: Callable[[ModuleType], nn.Module]
     size_divisor: int = 1
     with_previous: bool = False
@@ -86,16 +86,16 @@ def _igcv3(library: ModuleType, widen_factor: float) -> nn.Module:
 # CondenseNet's and NASNet's poolings round down; CondenseNet's selection of
 # channels and NASNet's cropping give contiguous maps.
 _condensenet = partial(
-    Architecture, 'condensenet', size_divisor=32, any_layout=False
+    Architecture, 'CondenseNet', size_divisor=32, any_layout=False
 )
 ARCHITECTURES = {
-    'igcv3_d_x0_7': Architecture('igcv3', partial(_igcv3, widen_factor=0.7)),
-    'igcv3_d_x1_0': Architecture('igcv3', partial(_igcv3, widen_factor=1.0)),
-    'igcv3_d_x1_4': Architecture('igcv3', partial(_igcv3, widen_factor=1.4)),
+    'igcv3_d_x0_7': Architecture('IGCV3', partial(_igcv3, widen_factor=0.7)),
+    'igcv3_d_x1_0': Architecture('IGCV3', partial(_igcv3, widen_factor=1.0)),
+    'igcv3_d_x1_4': Architecture('IGCV3', partial(_igcv3, widen_factor=1.4)),
     'condensenet_g4_c4': _condensenet(lambda lib: lib.condensenet74_c4_g4()),
     'condensenet_g8_c8': _condensenet(lambda lib: lib.condensenet74_c8_g8()),
     'nasnet_a_4_1056': Architecture(
-        'nasnet',
+        'NASNet',
         lambda library: library.nasnet_4a1056(),
         size_divisor=32,
         with_previous=True,
@@ -103,7 +103,7 @@ ARCHITECTURES = {
         classifier='output.fc',
     ),
     'senet_154': Architecture(
-        'senet', lambda library: library.senet154(), classifier='output.fc'
+        'SENet', lambda library: library.senet154(), classifier='output.fc'
     ),
 }
 
@@ -123,15 +123,12 @@ class PytorchcvBackbone(StagedBackbone):
             one is built.
         strides, dilations: None or 2 and 1 for every stage, which is what
             the library's networks have.
-        frozen_stages: -1 none, 0 the stem, k the stem and k stages.
         norm_cfg: type of normalisation; None means the library's BN.
-        norm_eval: keep every BN in evaluation mode.
-        with_cp: trade computation for memory in training.
         channels_last: memory layout; None means on the CPU only.
             CondenseNet and NASNet have no choice but False.
-        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` reads our own
-            and the library's checkpoints, from files; nothing is downloaded
-            that is not asked for.
+        staged: ``frozen_stages``, ``norm_eval``, ``with_cp`` and
+            ``init_cfg`` of `StagedBackbone`. Pretrained weights may be the
+            library's; none are downloaded by themselves.
 
     Raises:
         ImportError: the library is not installed.
@@ -144,12 +141,9 @@ class PytorchcvBackbone(StagedBackbone):
         out_indices: Sequence[int] = (1, 2, 3),
         strides: Sequence[int] | None = None,
         dilations: Sequence[int] | None = None,
-        frozen_stages: int = -1,
         norm_cfg: dict | None = None,
-        norm_eval: bool = False,
-        with_cp: bool = False,
         channels_last: bool | None = None,
-        init_cfg: dict | list[dict] | None = None,
+        **staged,
     ):
         check_choice('arch', arch, list(ARCHITECTURES))
         check_fixed('strides', strides, 2)
@@ -175,17 +169,22 @@ class PytorchcvBackbone(StagedBackbone):
                 for level in levels
             ],
             out_indices=out_indices,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
             channels_last=channels_last,
-            init_cfg=init_cfg,
+            **staged,
         )
         self.architecture = architecture
-        self.checkpoint_formats = (
-            OWN_FORMAT,
-            _library_format([stem, *levels], architecture.classifier),
+        own, library = FAMILIES[architecture.family]
+        library = replace(
+            library,
+            modules={
+                ours: f'features.{theirs}'
+                for level in (stem, *levels)
+                for ours, theirs in level.module_names().items()
+            },
+            classifier=architecture.classifier,
+            input_format=NORMALISED_RGB,
         )
+        self.checkpoint_formats = (own, library)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of a batch of images, of any size.
@@ -215,7 +214,9 @@ def _network(arch: str) -> nn.Module:
     """The library's network without values, which costs next to nothing."""
     architecture = ARCHITECTURES[arch]
     try:
-        library = import_module(f'pytorchcv.models.{architecture.module}')
+        library = import_module(
+            f'pytorchcv.models.{architecture.family.lower()}'
+        )
     except ImportError as error:
         raise ImportError(
             f'arch {arch!r} is a network of the optional library pytorchcv; '
@@ -223,21 +224,3 @@ def _network(arch: str) -> nn.Module:
         ) from error
     with torch.device('meta'):
         return architecture.build(library)
-
-
-def _library_format(
-    levels: Sequence[Level], classifier: str
-) -> CheckpointFormat:
-    """How the library names the weights of a network."""
-    return CheckpointFormat(
-        'pytorchcv',
-        'pytorchcv',
-        (r'features\.init_block\.',),
-        {
-            ours: f'features.{theirs}'
-            for level in levels
-            for ours, theirs in level.module_names().items()
-        },
-        classifier=classifier,
-        input_format=NORMALISED_RGB,
-    )

@@ -22,11 +22,11 @@ from .convolutions import ACT_CFG, NORM_CFG, image_stem, pointwise
 from .shuffle_unit import ShuffleUnit, UnitOptions
 from .stages import (
     Stage,
-    StageRow,
     check_choice,
     check_dilations,
     check_strides,
     plan_stages,
+    repeated,
 )
 
 
@@ -210,7 +210,7 @@ def _plan(
         counts=variant.units,
         strides=strides,
         dilations=dilations,
-        units=partial(_units, options),
+        units=repeated(partial(ShuffleUnit, options=options)),
     )
     last = stages[-1]
 
@@ -225,16 +225,3 @@ def _plan(
         ]
 
     return [*stages, Stage('conv5', variant.conv5, last.reduction, conv5)]
-
-
-def _units(options: UnitOptions, row: StageRow) -> list[nn.Module]:
-    """One unit that changes the number of channels, then equal ones."""
-    before, after = row.in_channels, row.out_channels
-    first, rest = row.dilations
-    return [
-        ShuffleUnit(before, after, options, True, row.stride, dilation=first),
-        *(
-            ShuffleUnit(after, after, options, dilation=rest)
-            for _ in range(row.count - 1)
-        ),
-    ]

@@ -30,6 +30,7 @@ class StageRow:
     """What the units of one stage are built from.
 
     Attributes:
+        name: of the stage.
         in_channels: channels of the stage's input.
         out_channels: channels of its output.
         count: number of units.
@@ -38,11 +39,15 @@ class StageRow:
             and of everything behind it.
     """
 
+    name: str
     in_channels: int
     out_channels: int
     count: int
     stride: int
     dilations: tuple[int, int]
+
+
+Units = Callable[[StageRow], Sequence[nn.Module]]
 
 
 def plan_stages(
@@ -52,7 +57,7 @@ def plan_stages(
     counts: Sequence[int],
     strides: Sequence[int],
     dilations: Sequence[int],
-    units: Callable[[StageRow], Sequence[nn.Module]],
+    units: Units,
     reduction: int = 4,
 ) -> list[Stage]:
     """The stages of a network whose stages differ in numbers only.
@@ -77,10 +82,34 @@ def plan_stages(
         names, channels, counts, strides, dilations, strict=True
     ):
         reduction *= stride
-        row = StageRow(in_channels, after, count, stride, (dilation, rest))
+        row = StageRow(
+            name, in_channels, after, count, stride, (dilation, rest)
+        )
         stages.append(Stage(name, after, reduction, partial(units, row)))
         in_channels, dilation = after, rest
     return stages
+
+
+def repeated(unit: Callable[..., nn.Module]) -> Units:
+    """Stages of one unit that changes size and equal ones behind it.
+
+    Args:
+        unit: takes the channels before and after it, and ``stride`` and
+            ``dilations`` as in a `StageRow`.
+    """
+
+    def units(row: StageRow) -> list[nn.Module]:
+        before, after = row.in_channels, row.out_channels
+        rest = (row.dilations[1], row.dilations[1])
+        return [
+            unit(before, after, stride=row.stride, dilations=row.dilations),
+            *(
+                unit(after, after, stride=1, dilations=rest)
+                for _ in range(row.count - 1)
+            ),
+        ]
+
+    return units
 
 
 def check_choice(name: str, value: object, allowed: Sequence) -> None:
