@@ -1,4 +1,4 @@
-"""Light-Head R-CNN, ShuffleNet V2* 1x, in the recipe for your own data set.
+"""Light-Head R-CNN, ShuffleNet V2* 1x, on your own data set.
 
     python tools/train.py configs/lighthead_shufflenetv2star_custom.py \
         --data-root DIR

@@ -201,8 +201,15 @@ class StagedBackbone(BaseModule):
         for index, name in enumerate(self.stage_names):
             x = getattr(self, name)(x)
             if index in self.out_indices:
-                outputs.append(x)
+                outputs.append(self.feature(x))
         return tuple(outputs)
+
+    def feature(self, state: Tensor) -> Tensor:
+        """The map a level returns, from what its stage hands to the next.
+
+        The same, unless a family's stages hand on more than one map.
+        """
+        return state
 
     def _laid_out(self, x: Tensor) -> Tensor:
         """The images in the memory layout to compute in."""

@@ -163,6 +163,19 @@ def check_dilations(
     return _per_stage('dilations', dilations, (1,) * count)
 
 
+def check_fixed(name: str, value: Sequence[int] | None, only: int) -> None:
+    """Raise a ValueError unless every stage has the one value there is.
+
+    For what a family's networks cannot do, such as dilation.
+    """
+    same = isinstance(value, Sequence) and set(value) == {only}
+    if value is not None and not same:
+        raise ValueError(
+            f'{name} of this network must be None or {only} for every stage, '
+            f'got {value!r}'
+        )
+
+
 def _per_stage(
     name: str,
     values: Sequence[int] | None,

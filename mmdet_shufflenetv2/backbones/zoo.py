@@ -80,6 +80,19 @@ _xception = _Rows('Xception', 2).known(
 _resnet = _Rows('ResNet', 3).known(
     channels=2048, choice="style='caffe', whose FLOPs are the published ones"
 )
+_densenet = _Rows('DenseNet', 2).known(
+    choice='units, growth rates and no conv5, of which only the layout of '
+    "ShuffleNet V2's Table 5 is published"
+)
+_igcv2 = _Rows('IGCV2', 4).known(
+    choice='width and groups, which were found from the published FLOPs'
+)
+_igcv3_d = _Rows('PytorchcvBackbone', 4)
+_condensenet = _Rows('PytorchcvBackbone', 3).known(
+    choice='the published FLOPs count 12.7 million activations and additions '
+    'in poolings, and a classifier of half the channels'
+)
+_pytorchcv = _Rows('PytorchcvBackbone', 3)
 
 NETWORKS = {
     'shufflenet_v2_x0_5': _v2(widen_factor=0.5),
@@ -123,6 +136,30 @@ NETWORKS = {
     'xception_x1_0': _xception(widen_factor=1.0),
     'xception_x1_5': _xception(widen_factor=1.5),
     'xception_x2_0': _xception(widen_factor=2.0),
+    'densenet_x0_5': _densenet(widen_factor=0.5),
+    'densenet_x1_0': _densenet(widen_factor=1.0),
+    'densenet_x1_5': _densenet(widen_factor=1.5),
+    'densenet_x2_0': _densenet(widen_factor=2.0),
+    'igcv2_0_25': _igcv2(widen_factor=0.25),
+    'igcv2_0_5': _igcv2(widen_factor=0.5),
+    'igcv2_1_0': _igcv2(widen_factor=1.0),
+    'igcv3_d_0_7': _igcv3_d.known(
+        mflops=177.5,
+        choice='all channels times 0.7; how else the published network was '
+        'made smaller, perhaps by fewer units, is not known',
+    )(arch='igcv3_d_x0_7'),
+    'igcv3_d_1_0': _igcv3_d(arch='igcv3_d_x1_0'),
+    'igcv3_d_1_4': _igcv3_d.known(
+        choice="channels in multiples of 8, as MobileNet V2's; in even "
+        'numbers the FLOPs would be 582 million'
+    )(arch='igcv3_d_x1_4'),
+    'condensenet_g8_c8': _condensenet.known(mflops=262.6)(
+        arch='condensenet_g8_c8'
+    ),
+    'condensenet_g4_c4': _condensenet(arch='condensenet_g4_c4'),
+    'nasnet_a_4_1056': _pytorchcv(arch='nasnet_a_4_1056'),
+    'pnasnet_5': _Rows('PNASNet', 3)(arch='mobile'),
+    'senet': _pytorchcv(arch='senet_154'),
     'resnet_50': _resnet(depth=50, style='caffe'),
 }
 

@@ -207,6 +207,19 @@ MOBILENET_V2_FORMATS = (
     ),
 )
 XCEPTION_FORMATS = (own_format(r'stage\d\.0\.branch\.'),)
+DENSENET_FORMATS = (own_format(r'stage\d\.0\.conv\.'),)
+IGCV2_FORMATS = (own_format(r'stage\d\.0\.mix1\.'),)
+PNASNET_FORMATS = (own_format(r'stage1\.0\.squeeze\.'),)
+
+
+def _of_pytorchcv(ours: str, theirs: str) -> tuple[CheckpointFormat, ...]:
+    """Formats of a network that `PytorchcvBackbone` takes from the library.
+
+    It is there that the names' table is made, from the network itself.
+    """
+    library = CheckpointFormat('pytorchcv', 'pytorchcv', (theirs,))
+    return own_format(ours), library
+
 
 FAMILIES = {
     'ShuffleNetV2': SHUFFLENET_V2_FORMATS,
@@ -214,6 +227,21 @@ FAMILIES = {
     'MobileNetV1': MOBILENET_V1_FORMATS,
     'MobileNetV2': MOBILENET_V2_FORMATS,
     'Xception': XCEPTION_FORMATS,
+    'DenseNet': DENSENET_FORMATS,
+    'IGCV2': IGCV2_FORMATS,
+    'PNASNet': PNASNET_FORMATS,
+    'IGCV3': _of_pytorchcv(
+        r'stage1\.0\.conv3\.', r'features\.stage1\.unit1\.conv3\.'
+    ),
+    'CondenseNet': _of_pytorchcv(
+        r'stage1\.1\.conv1\.index', r'features\.stage1\.unit1\.conv1\.index'
+    ),
+    'NASNet': _of_pytorchcv(
+        r'stage1\.0\.unit\.', r'features\.stem1_unit\.conv1x1\.'
+    ),
+    'SENet': _of_pytorchcv(
+        r'stage1\.0\.body\.', r'features\.stage1\.unit1\.body\.'
+    ),
     # To be told apart only.
     'ResNet': (
         CheckpointFormat(
