@@ -31,10 +31,49 @@ class ClassificationResult:
     input_size: int
 
 
+@dataclass(frozen=True)
+class DetectionResult:
+    """A backbone's published figures in Light-Head R-CNN on COCO minival.
+
+    Attributes:
+        complexity: column of Table 7, such as ``'140M'``.
+        mmap: mean AP over IoU of 0.50 to 0.95, in %.
+        images_per_s: of a GPU, at batch 4 and 800x1200.
+    """
+
+    complexity: str
+    mmap: float
+    images_per_s: float
+
+
 def published_results() -> dict:
     """The whole of ``results.yaml``, whose comments say what is what."""
     text = files(__name__).joinpath('results.yaml').read_text('utf-8')
     return yaml.safe_load(text)
+
+
+@cache
+def detection_results() -> MappingProxyType[str, DetectionResult]:
+    """Table 7, by the names of the backbones' networks in Table 8."""
+    table = dict(published_results()['table7_coco_lighthead'])
+    complexities = table.pop('complexities')
+    found = {}
+    for row in table.values():
+        figures = complexities, row['mmap'], row['images_per_s']
+        for name, *values in zip(row['networks'], *figures, strict=True):
+            found[name] = DetectionResult(*values)
+    return MappingProxyType(found)
+
+
+@cache
+def published_costs() -> MappingProxyType[str, tuple[float, float | None]]:
+    """MFLOPs, and millions of parameters if published, of every network."""
+    mflops = {
+        **{n: result.mflops for n, result in classification_results().items()},
+        **published_results()['shufflenet_v1_others'],
+    }
+    params_m = published_params_m()
+    return MappingProxyType({n: (mflops[n], params_m.get(n)) for n in mflops})
 
 
 @cache
