@@ -1,0 +1,77 @@
+"""Figures that were published, to show beside measured ones."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+import yaml
+
+
+@dataclass(frozen=True)
+class ClassificationResult:
+    """A network's published ImageNet figures; None where there is none.
+
+    Attributes:
+        complexity: column of Table 8, such as ``'140M'``; None for Table 6.
+        mflops: multiply-adds of one image, in millions.
+        params_m: parameters in millions.
+        top1_err: top-1 error of a single centre crop, in %.
+        gpu_batches_per_s: at batch 8.
+        arm_images_per_s: at batch 1, one thread.
+        input_size: side of the image.
+    """
+
+    complexity: str | None
+    mflops: float
+    params_m: float | None
+    top1_err: float
+    gpu_batches_per_s: float | None
+    arm_images_per_s: float | None
+    input_size: int
+
+
+def published_results() -> dict:
+    """The whole of ``results.yaml``, whose comments say what is what."""
+    text = files(__name__).joinpath('results.yaml').read_text('utf-8')
+    return yaml.safe_load(text)
+
+
+@cache
+def classification_results() -> MappingProxyType[str, ClassificationResult]:
+    """Tables 8 and 6, by the names they have in ``results.yaml``."""
+    published = published_results()
+    params = _params_m(published['params_m_published'])
+    sizes = published['table8_input_sizes']
+    found = {}
+    for complexity, networks in published['table8_imagenet'].items():
+        for name, (mflops, *figures) in networks.items():
+            found[name] = ClassificationResult(
+                complexity,
+                mflops,
+                params.get(name),
+                *figures,
+                input_size=sizes.get(name, 224),
+            )
+    for name, figures in published['table6_large_models'].items():
+        found[name] = ClassificationResult(
+            complexity=None,
+            mflops=1000 * figures['gflops'],
+            params_m=params.get(name),
+            top1_err=figures['top1_err'],
+            gpu_batches_per_s=None,
+            arm_images_per_s=None,
+            input_size=224,
+        )
+    return MappingProxyType(found)
+
+
+def _params_m(families: dict) -> dict[str, float]:
+    """Parameters by network: Table 8 writes the groups behind the width."""
+    found = {}
+    for family, widths in families.items():
+        family, _, groups = family.partition('_g')
+        for width, params_m in widths.items():
+            name = '_'.join(filter(None, (family, width)))
+            found[f'{name}_g{groups}' if groups else name] = params_m
+    return found
