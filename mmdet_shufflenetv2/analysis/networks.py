@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..backbones.base import StagedBackbone
 from ..backbones.pretrained import load_pretrained
-from ..backbones.zoo import NETWORKS, build_classifier
+from ..backbones.zoo import NETWORKS, Classifier
 from ..engine.run_config import (
     UsageError,
     checkpoint_classes,
@@ -153,8 +153,9 @@ def load_subject(
         if is_config:
             model = _from_config(target, cfg_options, checkpoint)
         elif target in NETWORKS:
+            init_default_scope('mmdet')
             _refuse(backbone_options, target)
-            model = build_classifier(target)
+            model = _published(target)
         else:
             model = _from_registry(target, dict(backbone_options or {}))
     except (TypeError, KeyError, AssertionError, AttributeError) as error:
@@ -167,6 +168,13 @@ def load_subject(
     if checkpoint:
         _load(model, checkpoint)
     return Subject(target, model)
+
+
+def _published(name: str) -> nn.Module:
+    """The classification network, with every level to look at."""
+    row = NETWORKS[name]
+    config = dict(row.config, out_indices=tuple(range(row.last_level + 1)))
+    return Classifier(MODELS.build(config))
 
 
 def _refuse(options: Mapping | None, target: str) -> None:

@@ -260,9 +260,8 @@ def work_of(
     inputs, outputs = tensors_of((args, kwargs)), tensors_of(out)
     in_place = func._schema.is_mutable
     # An empty tensor has no storage to be recognised by.
-    if (
-        func.is_view
-        or not in_place
+    if func.is_view or (
+        not in_place
         and any(_same_storage(a, b) for a in outputs[:1] for b in inputs)
     ):
         return Work(VIEW, 0, 0)

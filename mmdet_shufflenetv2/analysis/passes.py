@@ -9,20 +9,28 @@ Python's part and the recording's own, is in neither.
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..benchmark.timing import Spread, interleave, spread
+from ..benchmark.timing import (
+    Effort,
+    Spread,
+    Timing,
+    cuda_stopwatch,
+    host_stopwatch,
+    interleave,
+    spread,
+)
 
 # GPU cycles, about 60 us, that the device waits in front of an operation.
 _HEAD_START = 100_000
 
 
-class HostStopwatch:
-    """Times calls by a clock of the host.
+class HostLaps:
+    """Times calls, each by its own, by a clock of the host.
 
     Args:
         clock: seconds.
@@ -43,7 +51,7 @@ class HostStopwatch:
         return [1e3 * each for each in self._seconds]
 
 
-class CudaStopwatch:
+class CudaLaps:
     """Times calls by events on a GPU.
 
     The device is kept waiting while the host starts a call, so that the
@@ -73,14 +81,14 @@ class CudaStopwatch:
 class _TimedPass(TorchDispatchMode):
     """Times every operation, and remembers its name."""
 
-    def __init__(self, stopwatch: HostStopwatch | CudaStopwatch):
+    def __init__(self, laps: HostLaps | CudaLaps):
         super().__init__()
         self.names: list[str] = []
-        self._stopwatch = stopwatch
+        self._laps = laps
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.names.append(func._schema.name)
-        return self._stopwatch(func, *args, **(kwargs or {}))
+        return self._laps(func, *args, **(kwargs or {}))
 
 
 @dataclass(frozen=True)
@@ -88,21 +96,21 @@ class Times:
     """Milliseconds of a network and of its operations.
 
     Attributes:
-        whole: of an undisturbed pass, one per round.
-        operations: of each operation (outer), one per pass that was used.
-        strays: passes not used, since other operations ran in them.
+        whole: of undisturbed passes.
+        operations: of each operation (outer), in each pass that was used.
+        strays: timed passes not used, since other operations ran in them.
     """
 
-    whole: list[float]
+    whole: Timing
     operations: list[list[float]]
     strays: int = 0
 
     @property
     def whole_ms(self) -> Spread:
         """The whole network's median and spread."""
-        return spread(self.whole)
+        return spread(self.whole.times_ms)
 
-    def sum_ms(self, indices: list[int]) -> float:
+    def sum_ms(self, indices: Sequence[int]) -> float:
         """The median, over passes, of some operations' time together."""
         passes = zip(*(self.operations[i] for i in indices), strict=True)
         return statistics.median(map(sum, passes))
@@ -110,61 +118,51 @@ class Times:
     @property
     def unexplained_ms(self) -> float:
         """The whole network's time less that of all its operations."""
-        everything = list(range(len(self.operations)))
+        everything = range(len(self.operations))
         return self.whole_ms.median - self.sum_ms(everything)
-
-
-def rounds_for(seconds: float, pass_ms: float) -> int:
-    """How many rounds of two passes fit into a time, 5 to 50."""
-    return max(5, min(50, int(1e3 * seconds / (2 * pass_ms))))
 
 
 def time_operations(
     run: Callable[[], object],
-    names: list[str],
-    repeats: int,
-    warmup: int = 2,
+    names: Sequence[str],
+    effort: Effort,
     device: str = 'cpu',
     clock: Callable[[], float] = time.perf_counter,
+    progress: Callable[[], object] = lambda: None,
 ) -> Times:
     """Time a network's operations, and the network.
 
     Args:
         run: one forward pass; each must execute the same operations.
         names: of these operations, in their order.
-        repeats: rounds of an undisturbed and a timed pass.
-        warmup: rounds before them.
+        effort: how many rounds of an undisturbed and a timed pass.
         device: where it runs.
         clock: seconds of the host.
+        progress: called after each round.
 
     Raises:
         ValueError: no pass executed the operations of ``names``.
     """
     on_gpu = torch.device(device).type == 'cuda'
-    passes: list[_TimedPass] = []
-    samples: list[list[float]] = []
+    watch = cuda_stopwatch(device) if on_gpu else host_stopwatch(clock)
+    passes: list[tuple[list[str], list[float]]] = []
 
     def timed() -> None:
-        stopwatch = CudaStopwatch() if on_gpu else HostStopwatch(clock)
-        with _TimedPass(stopwatch) as timed_pass:
+        laps = CudaLaps() if on_gpu else HostLaps(clock)
+        with _TimedPass(laps) as timed_pass:
             run()
-        passes.append(timed_pass)
-        samples.append(stopwatch.read_ms())
+        passes.append((timed_pass.names, laps.read_ms()))
+        progress()
 
     with torch.no_grad():
-        whole = interleave(
-            {'whole': run, 'timed': timed}, repeats, warmup, device, clock
-        )['whole']
-    used = [
-        sample
-        for each, sample in zip(passes, samples, strict=True)
-        if each.names == names
-    ][-repeats:]
+        timings = interleave({'whole': run, 'timed': timed}, watch, effort)
+    kept = passes[-len(timings['timed'].times_ms) :]
+    used = [laps for found, laps in kept if found == list(names)]
     if not used:
         raise ValueError(
             'run: every pass must execute the same operations, and none of '
-            f'{len(passes)} executed those recorded; the network depends on '
+            f'{len(kept)} executed those recorded; the network depends on '
             'chance or on earlier passes'
         )
     per_operation = [list(each) for each in zip(*used, strict=True)]
-    return Times(whole, per_operation, repeats - len(used))
+    return Times(timings['whole'], per_operation, len(kept) - len(used))

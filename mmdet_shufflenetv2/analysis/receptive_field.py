@@ -152,10 +152,8 @@ class _FieldMode(TorchDispatchMode):
         if name in _WINDOWS:
             window = _WINDOWS[name](args, outputs)
         is_whole = (
-            name in _WHOLE
-            and (name != 'aten::mean' or args[0].dim() > 2)
-            or name in _PRODUCTS
-            and len(fields) > 1
+            (name in _WHOLE and (name != 'aten::mean' or args[0].dim() > 2))
+            or (name in _PRODUCTS and len(fields) > 1)
             or 'dot_product' in name
         )
         if name.endswith('adaptive_avg_pool2d') and outputs[0].shape[-1] == 1:

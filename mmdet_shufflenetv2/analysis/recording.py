@@ -156,9 +156,10 @@ class Recorder(TorchDispatchMode):
             code = frame.f_code
             in_torch = code.co_filename.startswith(_TORCH)
             if not (in_torch or place or code.co_filename == __file__):
+                place = f'{Path(code.co_filename).name}:{frame.f_lineno}'
+            # A comprehension is part of the function around it.
+            if place and not function and not code.co_name.startswith('<'):
                 function = code.co_name
-                file = Path(code.co_filename).name
-                place = f'{file}:{frame.f_lineno}'
             module = frame.f_locals.get('self')
             if owner is None:
                 is_shuffle |= bool(_SHUFFLES.search(code.co_name))

@@ -8,13 +8,16 @@ limit of a small layer is that of its cache.
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from ..benchmark.timing import interleave, spread
+from ..benchmark.setting import Setting
+from ..benchmark.timing import Effort, Stopwatch, interleave
 
+_EFFORT = Effort(min_runs=5, max_runs=20, seconds=0.5, warmup_seconds=0.2)
 _MATRIX_SIDES = (512, 1024, 2048)
 # Bytes read and written by a copy, 64 KB to 256 MB.
 _COPIED = tuple(2**power for power in range(16, 29, 2))
@@ -27,10 +30,12 @@ class Peaks:
     Attributes:
         gflops_per_s: billions of multiply-adds per second.
         copies: ((bytes, GB/s), ...), bytes read and written, ascending.
+        start_ms: of a convolution with next to nothing to do.
     """
 
     gflops_per_s: float
     copies: tuple[tuple[int, float], ...]
+    start_ms: float = 0.0
 
     @property
     def memory_gb_per_s(self) -> float:
@@ -60,42 +65,58 @@ class Peaks:
         return max(self.compute_ms(flops), self.memory_ms(moved))
 
 
-def _best_ms(function: Callable[[], object], repeats: int, device: str):
-    times = interleave({'peak': function}, repeats, 2, device)['peak']
+def _best_ms(function: Callable[[], object], watch: Stopwatch) -> float:
     # A peak is what the machine can do when nothing disturbs it.
-    return spread(times).p10
+    return min(interleave({'peak': function}, watch, _EFFORT)['peak'].times_ms)
 
 
 def measure_peaks(
-    device: str = 'cpu', progress: Callable[[], object] = lambda: None
+    setting: Setting, progress: Callable[[], object] = lambda: None
 ) -> Peaks:
-    """Measure a matrix product and copies in float32.
+    """Measure matrix products and copies.
 
     Args:
-        device: where.
+        setting: device and precision.
         progress: called after each measurement, ``PEAK_STEPS`` times.
     """
+    watch = setting.stopwatch()
+    place = dict(device=setting.device, dtype=setting.dtype)
     rates = []
     for side in _MATRIX_SIDES:
-        a, b = torch.randn(2, side, side, device=device)
-        out = torch.empty_like(a)
-        best = _best_ms(lambda: torch.mm(a, b, out=out), 7, device)  # noqa: B023
-        rates.append(side**3 / best / 1e6)
+        a, b = torch.randn(2, side, side, **place)
+        product = partial(torch.mm, a, b, out=torch.empty_like(a))
+        rates.append(side**3 / _best_ms(product, watch) / 1e6)
         progress()
     copies = []
     for moved in _COPIED:
-        source = torch.randn(moved // 8, device=device)
+        source = torch.randn(moved // 2 // setting.dtype.itemsize, **place)
         target = torch.empty_like(source)
-        inner = max(1, min(64, 2**24 // moved))
+        turns = max(1, min(64, 2**24 // moved))
 
-        def copy(source=source, target=target, inner=inner):
-            for _ in range(inner):
+        def copy(source=source, target=target, turns=turns):
+            for _ in range(turns):
                 target.copy_(source)
 
-        best = _best_ms(copy, 7, device) / inner
-        copies.append((moved, moved / best / 1e6))
+        copies.append((moved, moved * turns / _best_ms(copy, watch) / 1e6))
         progress()
-    return Peaks(max(rates), tuple(copies))
+    x, weight = torch.randn(2, 1, 8, 1, 1, **place)
+    tiny = partial(torch.conv2d, x, weight)
+    start_ms = _best_ms(tiny, watch)
+    progress()
+    return Peaks(max(rates), rising(copies), start_ms)
 
 
-PEAK_STEPS = len(_MATRIX_SIDES) + len(_COPIED)
+def rising(copies: Sequence[tuple[int, float]]) -> tuple:
+    """Give no copy a lower rate than a larger one reached.
+
+    What a small copy falls short is the cost of starting it, which is none
+    of the memory's.
+    """
+    best, result = 0.0, []
+    for size, rate in reversed(copies):
+        best = max(best, rate)
+        result.append((size, best))
+    return tuple(reversed(result))
+
+
+PEAK_STEPS = len(_MATRIX_SIDES) + len(_COPIED) + 1

@@ -1,0 +1,275 @@
+"""Everything that is found out about one network on one machine."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from tqdm import tqdm
+
+from ..benchmark.environment import describe
+from ..benchmark.setting import Setting, settle_norms
+from ..benchmark.timing import Effort
+from . import operations
+from .alternatives import DEFAULT_WAYS, Alternative, measure_alternatives
+from .breaches import find_breaches
+from .layers import Layer, layers_of, not_counted
+from .networks import Subject, random_image
+from .passes import Times, time_operations
+from .receptive_field import Field, gradient_maps, theoretical_fields
+from .recording import Operation, record
+from .roofline import PEAK_STEPS, Peaks, measure_peaks
+from .trials import Price, comparison, price_breaches
+
+BETWEEN = 'between operations'
+# Images for gradients need no more; a deep network's field is this wide.
+GRADIENT_SIDE = 512
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        size: (H, W) of the images.
+        batch: images of a pass.
+        setting: where and how.
+        ways: alternatives to measure.
+        effort: for timing the network; alternatives get half of it each.
+        samples: images for the effective receptive field; 0 for none.
+        settled: the weights are trained, so nothing has to be done to them.
+        quiet: show no progress bar.
+    """
+
+    size: tuple[int, int]
+    batch: int = 1
+    setting: Setting = field(default_factory=Setting)
+    ways: Sequence[str] = DEFAULT_WAYS
+    effort: Effort = field(default_factory=Effort)
+    samples: int = 4
+    settled: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What was found.
+
+    Attributes:
+        name: of the network.
+        request: what was asked for.
+        environment: what it was measured on.
+        recorded: operations, in their order.
+        layers: the network's.
+        layer_ms: the time of each.
+        times: of the operations and of the whole.
+        peaks: the machine's.
+        prices: of broken guidelines.
+        alternatives: other ways to run the network.
+        fields: receptive field of each level.
+        gradients: where each level's gradient comes from.
+        params: of the whole network.
+        not_counted: operations without multiply-adds: how many.
+        results: detections per image, or None for other networks.
+    """
+
+    name: str
+    request: Request
+    environment: dict[str, object]
+    recorded: list[Operation]
+    layers: list[Layer]
+    layer_ms: list[float]
+    times: Times
+    peaks: Peaks
+    prices: list[Price]
+    alternatives: list[Alternative]
+    fields: dict[str, Field | None]
+    gradients: dict[str, Tensor]
+    params: int
+    not_counted: dict[str, int]
+    results: list[int] | None = None
+
+    @property
+    def flops(self) -> int:
+        """Multiply-adds of a pass."""
+        return sum(layer.flops for layer in self.layers)
+
+    @property
+    def bytes(self) -> int:
+        """To be read and written in a pass."""
+        return sum(layer.bytes for layer in self.layers)
+
+    @property
+    def ms(self) -> float:
+        """Median of a pass left alone."""
+        return self.times.whole_ms.median
+
+    def floor_ms(self, layer: Layer) -> float:
+        """The least time of a layer by the roofline."""
+        return self.peaks.floor_ms(layer.flops, layer.bytes)
+
+    def limit(self, layer: Layer) -> str:
+        """What the layer's time would be bound by at best."""
+        if not layer.bytes:
+            return ''
+        floor, start = self.floor_ms(layer), self.peaks.start_ms
+        if floor < start:
+            return 'start'
+        compute = self.peaks.compute_ms(layer.flops)
+        return 'compute' if compute == floor else 'memory'
+
+    @cached_property
+    def kinds_ms(self) -> dict[str, float]:
+        """Time of each kind of work, and what is left of the whole's."""
+        result = {}
+        for kind in operations.KINDS:
+            indices = [
+                index
+                for layer in self.layers
+                if layer.kind == kind
+                for index in layer.operations
+            ]
+            if indices:
+                result[kind] = self.times.sum_ms(indices)
+        return result | {BETWEEN: self.times.unexplained_ms}
+
+    @cached_property
+    def parts_ms(self) -> dict[str, dict[str, float]]:
+        """Time of each part of the network by kind."""
+        result: dict[str, dict[str, float]] = {}
+        for layer, ms in zip(self.layers, self.layer_ms, strict=True):
+            kinds = result.setdefault(layer.part or '(network)', {})
+            kinds[layer.kind] = kinds.get(layer.kind, 0) + ms
+        return result
+
+
+@contextmanager
+def _stage(title: str, total: int | None, quiet: bool) -> Iterator[Callable]:
+    """A progress bar that is gone when the stage is over."""
+    # How many passes there will be is not known before they are timed.
+    form = '{desc}: {n_fmt} passes, {elapsed}'
+    if total is not None:
+        form = '{desc}: {n_fmt}/{total_fmt} |{bar:20}| {elapsed}<{remaining}'
+    with tqdm(
+        total=total,
+        desc=title,
+        leave=False,
+        disable=quiet or None,
+        bar_format=form,
+    ) as bar:
+        yield lambda: bar.update()
+
+
+class _Maps(nn.Module):
+    """A network's maps as those of one module."""
+
+    def __init__(self, subject: Subject):
+        super().__init__()
+        self.model = subject.model
+        self._features = subject.features
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return self._features(image)
+
+    def train(self, mode: bool = True) -> '_Maps':
+        super().train(mode)
+        # A backbone with `norm_eval` would keep its own in evaluation mode.
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.train(mode)
+        return self
+
+
+def _settle(subject: Subject, request: Request) -> None:
+    """Let maps of random weights have the size of trained ones."""
+    side = [min(each, 256) for each in request.size]
+    # Two images: one gives a map of one pixel no variance.
+    image = random_image(2, tuple(side), request.setting.device)
+    settle_norms(_Maps(subject), image)
+    subject.model.eval()
+
+
+def _detections(results: object) -> list[int] | None:
+    if not isinstance(results, list):
+        return None
+    found = [getattr(each, 'pred_instances', None) for each in results]
+    return None if None in found else [len(each) for each in found]
+
+
+def analyse(subject: Subject, request: Request) -> Analysis:
+    """Find out everything about a network; the setting must be applied.
+
+    Args:
+        subject: the network, on its device.
+        request: what to find out.
+    """
+    setting, quiet = request.setting, request.quiet
+    if not request.settled:
+        _settle(subject, request)
+    image = random_image(request.batch, request.size, setting.device)
+    results = None
+
+    def run() -> None:
+        nonlocal results
+        results = subject.run(image)
+
+    recorded = record(subject.model, run)
+    layers = layers_of(subject.model, recorded)
+    with _stage('machine', PEAK_STEPS, quiet) as step:
+        peaks = measure_peaks(setting, step)
+    with _stage('network', None, quiet) as step:
+        times = time_operations(
+            run,
+            [op.name for op in recorded],
+            request.effort,
+            setting.device,
+            progress=step,
+        )
+    layer_ms = [times.sum_ms(layer.operations) for layer in layers]
+    breaches = find_breaches(layers)
+    with _stage('guidelines', len(breaches), quiet) as step:
+        prices = price_breaches(
+            breaches, layers, layer_ms, comparison(setting), step
+        )
+    half = request.effort._replace(seconds=request.effort.seconds / 2)
+    with _stage('alternatives', len(request.ways), quiet) as step:
+        alternatives = measure_alternatives(
+            subject, image, setting, request.ways, half, step
+        )
+    fields, gradients = _receptive_fields(subject, request)
+    return Analysis(
+        name=subject.name,
+        request=request,
+        environment=describe(setting),
+        recorded=recorded,
+        layers=layers,
+        layer_ms=layer_ms,
+        times=times,
+        peaks=peaks,
+        prices=prices,
+        alternatives=alternatives,
+        fields=fields,
+        gradients=gradients,
+        params=sum(p.numel() for p in subject.model.parameters()),
+        not_counted=not_counted(recorded),
+        results=_detections(results),
+    )
+
+
+def _receptive_fields(subject: Subject, request: Request):
+    """Theoretical fields, and gradients on images that are not too large."""
+    side = tuple(min(each, GRADIENT_SIDE) for each in request.size)
+    device = request.setting.device
+    fields = theoretical_fields(
+        subject.features, random_image(1, side, device)
+    )
+    gradients = {}
+    if request.samples:
+        total = request.samples
+        with _stage('receptive field', total, request.quiet) as step:
+            gradients = gradient_maps(
+                subject.features, side, total, device, step
+            )
+    return fields, gradients
