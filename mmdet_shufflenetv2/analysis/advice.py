@@ -65,8 +65,9 @@ def no_gain(analysis: Analysis) -> list[str]:
     for rule, prices in _by_rule(analysis.prices).items():
         total = sum(price.ms or 0 for price in prices)
         if total <= WORTH_SAYING * analysis.ms:
+            count = _count(len(prices), 'layer')
             lines.append(
-                f'{rule} is broken by {len(prices)} layers, which costs '
+                f'{rule}, {RULES[rule].title}: {count}, in all '
                 f'{max(total, 0):.2g} ms'
             )
     return lines
@@ -181,8 +182,8 @@ def _distances(analysis: Analysis) -> Iterator[Advice]:
         floor = sum(analysis.floor_ms(layer) for layer, _ in chosen)
         yield Advice(
             total - floor,
-            f'{name}: {_count(len(chosen), "layer")} take {total:.3g} ms '
-            f'where {floor:.3g} ms would do; most '
+            f'{name}: {_count(len(chosen), "layer")}, {total:.3g} ms; the '
+            f'roofline allows {floor:.3g} ms; most '
             f'{max(chosen, key=lambda each: each[1])[0].name}',
             ROOFLINE,
         )
@@ -208,10 +209,7 @@ def _of(analysis: Analysis, wanted) -> Sequence[tuple[Layer, float]]:
 def _results(analysis: Analysis) -> str:
     if analysis.results is None:
         return ''
-    found = sum(analysis.results)
-    return f', with {_count(found, "detection")}' + (
-        '' if analysis.request.settled else ' of random weights'
-    )
+    return f'; {_count(sum(analysis.results), "detection")} came of it'
 
 
 def _count(number: int, noun: str) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..benchmark.memory import is_out_of_memory
 from ..benchmark.setting import Setting, place
 from ..benchmark.timing import Effort, Spread, interleave, ratio, spread
-from .networks import Subject
+from .subject import Subject
 
 # Largest difference to the network as it is, of the largest value.
 TOLERANCE = 1e-2

@@ -15,12 +15,13 @@ from ..benchmark.timing import Effort
 from . import operations
 from .alternatives import DEFAULT_WAYS, Alternative, measure_alternatives
 from .breaches import find_breaches
+from .candidates import CANDIDATES, let_pass
 from .layers import Layer, layers_of, not_counted
-from .networks import Subject, random_image
 from .passes import Times, time_operations
 from .receptive_field import Field, gradient_maps, theoretical_fields
 from .recording import Operation, record
 from .roofline import PEAK_STEPS, Peaks, measure_peaks
+from .subject import Subject, random_image
 from .trials import Price, comparison, price_breaches
 
 BETWEEN = 'between operations'
@@ -73,6 +74,7 @@ class Analysis:
         params: of the whole network.
         not_counted: operations without multiply-adds: how many.
         results: detections per image, or None for other networks.
+        threshold: score threshold that was set for random weights, or None.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Analysis:
     params: int
     not_counted: dict[str, int]
     results: list[int] | None = None
+    threshold: float | None = None
 
     @property
     def flops(self) -> int:
@@ -215,6 +218,10 @@ def analyse(subject: Subject, request: Request) -> Analysis:
         nonlocal results
         results = subject.run(image)
 
+    threshold = None
+    if subject.is_detector and not request.settled:
+        some = CANDIDATES * request.batch
+        threshold = let_pass(subject.model, run, some)
     recorded = record(subject.model, run)
     layers = layers_of(subject.model, recorded)
     with _stage('machine', PEAK_STEPS, quiet) as step:
@@ -255,6 +262,7 @@ def analyse(subject: Subject, request: Request) -> Analysis:
         params=sum(p.numel() for p in subject.model.parameters()),
         not_counted=not_counted(recorded),
         results=_detections(results),
+        threshold=threshold,
     )
 
 

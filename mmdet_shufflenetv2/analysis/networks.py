@@ -6,19 +6,16 @@ a registry.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 
-import torch
-from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import Tensor, nn
+from torch import nn
 
 from ..backbones.base import StagedBackbone
 from ..backbones.pretrained import load_pretrained
@@ -31,88 +28,15 @@ from ..engine.run_config import (
     set_classes,
 )
 from ..engine.runner import load_fitting
+from .subject import Subject
 
 # Where backbones are looked for, after this package's own.
 SCOPES = ('mmdet', 'mmpretrain')
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A network that can be run.
-
-    Attributes:
-        name: what the user called it.
-        model: in evaluation mode.
-    """
-
-    name: str
-    model: nn.Module
-
-    @property
-    def is_detector(self) -> bool:
-        """Whether it has detections to make after its last layer."""
-        return hasattr(self.model, 'extract_feat') and any(
-            hasattr(self.model, name)
-            for name in ('bbox_head', 'roi_head', 'rpn_head', 'mask_head')
-        )
-
-    def run(self, image: Tensor) -> object:
-        """One forward pass, of a detector with its post-processing.
-
-        Args:
-            image: (N, 3, H, W).
-        """
-        if self.is_detector:
-            return self.model(image, _samples(image), mode='predict')
-        if hasattr(self.model, 'extract_feat'):
-            return self.model(image, mode='tensor')
-        return self.model(image)
-
-    def features(self, image: Tensor) -> dict[str, Tensor]:
-        """The maps of backbone and neck, by name.
-
-        Args:
-            image: (N, 3, H, W).
-        """
-        backbone = getattr(self.model, 'backbone', self.model)
-        maps = backbone(image)
-        levels = _named(getattr(backbone, 'feature_info', None), maps)
-        neck = getattr(self.model, 'neck', None)
-        if self.is_detector and neck is not None:
-            maps = neck(maps)
-            levels |= {f'neck {i}': m for i, m in enumerate(_maps(maps))}
-        return levels
-
-
-def _maps(value: object) -> list[Tensor]:
-    values = value.values() if isinstance(value, Mapping) else value
-    if isinstance(value, Tensor):
-        values = [value]
-    return [each for each in values if isinstance(each, Tensor)]
-
-
-def _named(info: Sequence[dict] | None, maps: object) -> dict[str, Tensor]:
-    maps = _maps(maps)
-    if info and len(info) == len(maps):
-        names = [level['module'] for level in info]
-    else:
-        names = [f'level {i}' for i in range(len(maps))]
-    return dict(zip(names, maps, strict=True))
-
-
-def _samples(image: Tensor) -> list[DetDataSample]:
-    size = tuple(image.shape[-2:])
-    meta = dict(
-        img_shape=size,
-        ori_shape=size,
-        pad_shape=size,
-        batch_input_shape=size,
-        scale_factor=(1.0, 1.0),
-        img_id=0,
-        flip=False,
-        flip_direction=None,
-    )
-    return [DetDataSample(metainfo=dict(meta)) for _ in range(len(image))]
+# What constructors raise about arguments they do not like.
+_BUILD_ERRORS = (
+    *(TypeError, ValueError, KeyError, AttributeError),
+    *(AssertionError, ImportError, NotImplementedError),
+)
 
 
 def load_subject(
@@ -151,30 +75,29 @@ def load_subject(
     logging.getLogger('mmengine').setLevel(logging.WARNING)
     try:
         if is_config:
-            model = _from_config(target, cfg_options, checkpoint)
+            subject = _from_config(target, cfg_options, checkpoint)
         elif target in NETWORKS:
-            init_default_scope('mmdet')
             _refuse(backbone_options, target)
-            model = _published(target)
+            subject = _published(target)
         else:
-            model = _from_registry(target, dict(backbone_options or {}))
-    except (TypeError, KeyError, AssertionError, AttributeError) as error:
-        raise UsageError(f'{target} cannot be built: {error}') from error
+            subject = _from_registry(target, dict(backbone_options or {}))
     except UsageError:
         raise
-    except (ValueError, ImportError) as error:
+    except _BUILD_ERRORS as error:
         raise UsageError(f'{target} cannot be built: {error}') from error
-    model.eval()
+    subject.model.eval()
     if checkpoint:
-        _load(model, checkpoint)
-    return Subject(target, model)
+        _load(subject.model, checkpoint)
+    return subject
 
 
-def _published(name: str) -> nn.Module:
+def _published(name: str) -> Subject:
     """The classification network, with every level to look at."""
+    init_default_scope('mmdet')
     row = NETWORKS[name]
     config = dict(row.config, out_indices=tuple(range(row.last_level + 1)))
-    return Classifier(MODELS.build(config))
+    side = row.input_size
+    return Subject(name, Classifier(MODELS.build(config)), (side, side))
 
 
 def _refuse(options: Mapping | None, target: str) -> None:
@@ -198,7 +121,7 @@ def _load(model: nn.Module, checkpoint: str) -> None:
 
 def _from_config(
     path: str, options: Mapping | None, checkpoint: str | None
-) -> nn.Module:
+) -> Subject:
     cfg = load_config(path, options)
     if not isinstance(cfg.get('model'), dict):
         raise UsageError(f'{path} has no model to analyse')
@@ -213,7 +136,22 @@ def _from_config(
     model = MODELS.build(cfg.model)
     if hasattr(model, 'init_weights'):
         model.init_weights()
-    return model
+    return Subject(path, model, test_size(cfg))
+
+
+def test_size(cfg: Config) -> tuple[int, int]:
+    """(H, W) of a config's test images, at its widest, padded to 32."""
+    sizes = [
+        node.get('crop_size') or node.get('scale')
+        for node in dicts_of(cfg.get('test_dataloader'))
+        if node.get('type') in ('Resize', 'CenterCrop', 'LetterResize')
+    ]
+    sizes = [size for size in sizes if size]
+    if not sizes:
+        return Subject.size
+    last = sizes[-1]
+    width, height = (last, last) if isinstance(last, int) else last
+    return tuple(-(-side // 32) * 32 for side in (height, width))
 
 
 def without_pretrained(cfg: Config) -> None:
@@ -226,13 +164,14 @@ def without_pretrained(cfg: Config) -> None:
             del node['init_cfg']
 
 
-def _from_registry(name: str, options: dict) -> nn.Module:
+def _from_registry(name: str, options: dict) -> Subject:
     scope, _, bare = name.rpartition('.')
     known = _backbones()
     for candidate in [scope] if scope else SCOPES:
         if bare in known.get(candidate, {}):
             init_default_scope(candidate)
-            return MODELS.build(dict(type=f'{candidate}.{bare}', **options))
+            config = dict(type=f'{candidate}.{bare}', **options)
+            return Subject(name, MODELS.build(config))
     names = sorted({*NETWORKS, *(n for each in known.values() for n in each)})
     folded = {each.lower(): each for each in reversed(names)}
     near = get_close_matches(bare.lower(), folded, n=5, cutoff=0.5)
@@ -257,11 +196,3 @@ def _backbones() -> dict[str, dict[str, type]]:
             if 'backbones' in cls.__module__
         }
     return found
-
-
-def random_image(
-    batch: int, size: tuple[int, int], device: str = 'cpu'
-) -> Tensor:
-    """Normally distributed images (N, 3, H, W), the same each time."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(batch, 3, *size, generator=generator).to(device)

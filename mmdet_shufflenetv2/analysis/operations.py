@@ -172,6 +172,11 @@ def _embedding_bag(args, out):
     return taps.numel() * table.shape[1], None
 
 
+def _row_sum(args, out):
+    """This package's own op, of several groups of bags."""
+    return sum(taps.numel() for taps in args[1]) * args[0].shape[1], None
+
+
 def _roi_align(args, out):
     samples = args[5]
     # Without a number of samples it follows from the boxes' values.
@@ -203,6 +208,7 @@ FLOPS: dict[str, Callable] = {
     ),
     'aten::_embedding_bag': _embedding_bag,
     'aten::_embedding_bag_forward_only': _embedding_bag,
+    'mmdet_shufflenetv2::row_sum': _row_sum,
     'torchvision::roi_align': _roi_align,
 }
 
@@ -228,6 +234,8 @@ _KIND_OF_WORD = (
         ),
     ),
 )
+# Work that is no multiply-adds, and enough of it to be named.
+_NAMED = ('nms', 'roi', 'sort', 'topk', 'unique')
 # These read as much as they write, wherever their table is.
 _LOOKUPS = ('index', 'gather', 'embedding', 'aten::take', 'grid_sampler')
 _WRITE_ONLY = ('fill', 'zero_', 'copy_')
@@ -269,7 +277,7 @@ def work_of(
     flops, convolution = 0, None
     if name in FLOPS and outputs and outputs[0].numel():
         flops, convolution = FLOPS[name](args, outputs)
-    elif kind in (CONVOLUTION, MATRIX, OTHER) or 'roi' in name:
+    elif kind in (CONVOLUTION, MATRIX) or any(w in name for w in _NAMED):
         flops = None
     window = None
     if name == 'aten::convolution' and convolution:

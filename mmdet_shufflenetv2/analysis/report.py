@@ -6,6 +6,7 @@ from ..benchmark.timing import WIDE
 from . import operations
 from .advice import advise, no_gain
 from .analysis import BETWEEN, Analysis
+from .candidates import CANDIDATES
 from .receptive_field import Field, effective_size
 
 # Share of a pass that may be unexplained without a word.
@@ -57,6 +58,12 @@ def _head(analysis: Analysis) -> Iterator[str]:
         f'roofline allows {floor:.3g} ms, {floor / time.median:.0%} of the '
         'time taken'
     )
+    if analysis.threshold is not None:
+        yield (
+            f'random weights: the score threshold was set to '
+            f'{analysis.threshold:.3g}, which {CANDIDATES} boxes an image '
+            'pass; --checkpoint FILE shows what yours do'
+        )
     if analysis.not_counted:
         names = ', '.join(
             f'{name.replace("::", ".")} ({count})'
@@ -155,8 +162,8 @@ def _pair(pair: Sequence[float]) -> str:
 
 def _layers(analysis: Analysis, most: int | None) -> Iterator[str]:
     yield (
-        f'Slowest of {len(analysis.layers)} layers: ms, of the pass, GFLOP/s '
-        'of the peak, times the floor, broken guidelines'
+        f'Slowest of {len(analysis.layers)} layers: ms, share of the pass, '
+        'GFLOP/s of the peak, times the floor, broken guidelines'
     )
     rules: dict[int, list[str]] = {}
     for price in analysis.prices:
@@ -173,7 +180,15 @@ def _layers(analysis: Analysis, most: int | None) -> Iterator[str]:
             f'{rate / analysis.peaks.gflops_per_s:5.0%} '
             f'{f"{ms / floor:.1f}x" if floor else "":>7}  '
             f'{layer.name} ({layer.type}, {_shape(layer.out_shape)}) '
-            f'{" ".join(rules.get(index, []))}'
+            f'{" ".join(rules.get(index, []))}'.rstrip()
+        )
+    if any(
+        layer.flops > 1.05e6 * ms * analysis.peaks.gflops_per_s
+        for layer, ms in zip(analysis.layers, analysis.layer_ms, strict=True)
+    ):
+        yield (
+            '    Above 100 %: fast algorithms for 3x3 kernels do fewer '
+            'multiplications than are counted.'
         )
 
 
