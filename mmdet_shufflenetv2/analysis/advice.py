@@ -1,8 +1,8 @@
 """What would make a network faster here, the largest gain first.
 
 Every gain says how it is known: another way of running the network that was
-measured, a layer measured beside its replacement, time measured in place,
-or the distance to the roofline. Gains overlap and do not add up.
+measured, a layer measured beside its replacement, or time measured in place.
+Gains overlap and do not add up.
 """
 
 from collections import Counter
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from . import operations
-from .alternatives import WAYS
+from .alternatives import WAYS, Alternative
 from .analysis import BETWEEN, Analysis
 from .breaches import RULES
 from .layers import Layer
@@ -19,7 +19,6 @@ from .trials import Price
 MEASURED = 'measured'
 REPLACED = 'each layer measured beside its replacement'
 IN_PLACE = 'time taken now, the most to be gained'
-ROOFLINE = "time above this machine's roofline, the most to be gained"
 
 # Shares of a pass below which nothing is said.
 WORTH_SAYING = 0.01
@@ -44,7 +43,7 @@ def advise(analysis: Analysis) -> list[Advice]:
     """What would help most, first."""
     found = [
         advice
-        for source in (_ways, _guidelines, _work, _distances)
+        for source in (_ways, _guidelines, _work)
         for advice in source(analysis)
         if advice.ms > WORTH_SAYING * analysis.ms
     ]
@@ -53,15 +52,11 @@ def advise(analysis: Analysis) -> list[Advice]:
 
 def no_gain(analysis: Analysis) -> list[str]:
     """What one might try, and what was measured to bring nothing here."""
-    lines = []
-    for other in analysis.alternatives:
-        if other.problem:
-            lines.append(f'{other.name}: {other.problem}')
-        elif not _is_faster(other):
-            lines.append(
-                f'{other.name}: {other.ms:.3g} ms, '
-                f'{1 / other.speedup.median:.2f} times as long'
-            )
+    lines = [
+        f'{other.name}: {_outcome(other)}'
+        for other in analysis.alternatives
+        if not _is_faster(other)
+    ]
     for rule, prices in _by_rule(analysis.prices).items():
         total = sum(price.ms or 0 for price in prices)
         if total <= WORTH_SAYING * analysis.ms:
@@ -73,7 +68,16 @@ def no_gain(analysis: Analysis) -> list[str]:
     return lines
 
 
-def _is_faster(other) -> bool:
+def _outcome(other: Alternative) -> str:
+    if other.speedup is None:
+        return other.problem
+    low, high = other.speedup.p10, other.speedup.p90
+    if high < 1:
+        return f'{1 / other.speedup.median:.2f} times as long'
+    return f'no clear difference ({low:.2f} to {high:.2f} times as fast)'
+
+
+def _is_faster(other: Alternative) -> bool:
     """Whether nine of ten rounds were faster."""
     return other.speedup is not None and other.speedup.p10 > 1
 
@@ -115,9 +119,11 @@ def _guidelines(analysis: Analysis) -> Iterator[Advice]:
 def _work(analysis: Analysis) -> Iterator[Advice]:
     """Time of kinds of work that compute nothing one would miss."""
     texts = {
-        operations.SHUFFLE: 'channel shuffle: {count} move {gb:.3g} GB',
-        operations.DATA: 'copies, concatenation, resizing: most {most}',
-        operations.POST: 'post-processing: most {most}{results}',
+        operations.SHUFFLE: 'channel shuffle: {count}, {mb:.3g} MB moved',
+        operations.DATA: 'copies, concatenation, resizing: {count}, most '
+        '{most}',
+        operations.POST: 'post-processing: most {most}; {results}nms_pre and '
+        'max_per_img in test_cfg make it less',
     }
     for kind, text in texts.items():
         chosen = _of(analysis, lambda layer, kind=kind: layer.kind == kind)
@@ -126,7 +132,7 @@ def _work(analysis: Analysis) -> Iterator[Advice]:
                 analysis.kinds_ms[kind],
                 text.format(
                     count=_count(len(chosen), 'time'),
-                    gb=sum(layer.bytes for layer, _ in chosen) / 1e9,
+                    mb=sum(layer.bytes for layer, _ in chosen) / 1e6,
                     most=max(chosen, key=lambda each: each[1])[0].name,
                     results=_results(analysis),
                 ),
@@ -170,37 +176,6 @@ def _elementwise(analysis: Analysis) -> Iterator[Advice]:
         )
 
 
-def _distances(analysis: Analysis) -> Iterator[Advice]:
-    """Kinds of convolutions that stay behind what the machine can do."""
-    groups: dict[str, list[tuple[Layer, float]]] = {}
-    for layer, ms in zip(analysis.layers, analysis.layer_ms, strict=True):
-        name = _class(layer)
-        if name:
-            groups.setdefault(name, []).append((layer, ms))
-    for name, chosen in groups.items():
-        total = sum(ms for _, ms in chosen)
-        floor = sum(analysis.floor_ms(layer) for layer, _ in chosen)
-        yield Advice(
-            total - floor,
-            f'{name}: {_count(len(chosen), "layer")}, {total:.3g} ms; the '
-            f'roofline allows {floor:.3g} ms; most '
-            f'{max(chosen, key=lambda each: each[1])[0].name}',
-            ROOFLINE,
-        )
-
-
-def _class(layer: Layer) -> str | None:
-    if layer.kind == operations.MATRIX:
-        return 'matrix products'
-    conv = layer.convolution
-    if layer.kind != operations.CONVOLUTION or conv is None:
-        return None
-    if conv.is_depthwise:
-        return 'depthwise convolutions'
-    shape = 'x'.join(map(str, conv.kernel_size))
-    return f'{shape} convolutions' + (' in groups' * (conv.groups > 1))
-
-
 def _of(analysis: Analysis, wanted) -> Sequence[tuple[Layer, float]]:
     pairs = zip(analysis.layers, analysis.layer_ms, strict=True)
     return [(layer, ms) for layer, ms in pairs if wanted(layer)]
@@ -209,7 +184,7 @@ def _of(analysis: Analysis, wanted) -> Sequence[tuple[Layer, float]]:
 def _results(analysis: Analysis) -> str:
     if analysis.results is None:
         return ''
-    return f'; {_count(sum(analysis.results), "detection")} came of it'
+    return f'{_count(sum(analysis.results), "detection")} came of it; '
 
 
 def _count(number: int, noun: str) -> str:

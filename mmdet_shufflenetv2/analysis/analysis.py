@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from ..benchmark.environment import describe
+from ..benchmark.memory import is_out_of_memory, peak_mb, weights_mb
 from ..benchmark.setting import Setting, settle_norms
 from ..benchmark.timing import Effort
 from . import operations
@@ -71,7 +73,10 @@ class Analysis:
         alternatives: other ways to run the network.
         fields: receptive field of each level.
         gradients: where each level's gradient comes from.
+        gradient_problem: why there are none.
         params: of the whole network.
+        weights_mb, peak_mb: memory of the weights, and the most a pass
+            takes besides.
         not_counted: operations without multiply-adds: how many.
         results: detections per image, or None for other networks.
         threshold: score threshold that was set for random weights, or None.
@@ -89,7 +94,10 @@ class Analysis:
     alternatives: list[Alternative]
     fields: dict[str, Field | None]
     gradients: dict[str, Tensor]
+    gradient_problem: str | None
     params: int
+    weights_mb: float
+    peak_mb: float
     not_counted: dict[str, int]
     results: list[int] | None = None
     threshold: float | None = None
@@ -190,7 +198,7 @@ def _settle(subject: Subject, request: Request) -> None:
     side = [min(each, 256) for each in request.size]
     # Two images: one gives a map of one pixel no variance.
     image = random_image(2, tuple(side), request.setting.device)
-    settle_norms(_Maps(subject), image)
+    settle_norms(_Maps(subject), image.to(request.setting.dtype))
     subject.model.eval()
 
 
@@ -212,6 +220,7 @@ def analyse(subject: Subject, request: Request) -> Analysis:
     if not request.settled:
         _settle(subject, request)
     image = random_image(request.batch, request.size, setting.device)
+    image = image.to(setting.dtype)
     results = None
 
     def run() -> None:
@@ -245,7 +254,9 @@ def analyse(subject: Subject, request: Request) -> Analysis:
         alternatives = measure_alternatives(
             subject, image, setting, request.ways, half, step
         )
-    fields, gradients = _receptive_fields(subject, request)
+    with torch.no_grad():
+        most = peak_mb(run, setting.device)
+    fields, gradients, problem = _receptive_fields(subject, request)
     return Analysis(
         name=subject.name,
         request=request,
@@ -259,7 +270,10 @@ def analyse(subject: Subject, request: Request) -> Analysis:
         alternatives=alternatives,
         fields=fields,
         gradients=gradients,
+        gradient_problem=problem,
         params=sum(p.numel() for p in subject.model.parameters()),
+        weights_mb=weights_mb(subject.model),
+        peak_mb=most,
         not_counted=not_counted(recorded),
         results=_detections(results),
         threshold=threshold,
@@ -267,17 +281,22 @@ def analyse(subject: Subject, request: Request) -> Analysis:
 
 
 def _receptive_fields(subject: Subject, request: Request):
-    """Theoretical fields, and gradients on images that are not too large."""
+    """Theoretical fields, gradients, and why there are none."""
+    setting = request.setting
     side = tuple(min(each, GRADIENT_SIDE) for each in request.size)
-    device = request.setting.device
-    fields = theoretical_fields(
-        subject.features, random_image(1, side, device)
-    )
-    gradients = {}
-    if request.samples:
-        total = request.samples
-        with _stage('receptive field', total, request.quiet) as step:
+    image = random_image(1, side, setting.device).to(setting.dtype)
+    fields = theoretical_fields(subject.features, image)
+    if not request.samples:
+        return fields, {}, None
+    with _stage('receptive field', request.samples, request.quiet) as step:
+        try:
             gradients = gradient_maps(
-                subject.features, side, total, device, step
+                subject.features, image, request.samples, step
             )
-    return fields, gradients
+        except (RuntimeError, MemoryError) as error:
+            # Everything else has been measured by now.
+            reason = 'its gradient cannot be computed: '
+            if is_out_of_memory(error):
+                reason = 'its gradient does not fit in memory: '
+            return fields, {}, reason + str(error).partition('\n')[0]
+    return fields, gradients, None

@@ -186,6 +186,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UsageError: what was given cannot be analysed; says why.
     """
+    # PyTorch's profiler, which tells of memory, reports on stderr.
+    os.environ.setdefault('KINETO_LOG_LEVEL', '9')
     _check_device(args.device)
     setting = Setting(args.device, args.threads, args.precision)
     subject = load_subject(

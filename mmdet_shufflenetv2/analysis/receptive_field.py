@@ -183,19 +183,17 @@ def theoretical_fields(
 
 def gradient_maps(
     features: Features,
-    size: tuple[int, int],
+    like: Tensor,
     samples: int = 4,
-    device: str = 'cpu',
     progress: Callable[[], object] = lambda: None,
 ) -> dict[str, Tensor]:
     """Where the gradient of each level's middle position comes from.
 
     Args:
         features: gives the levels by name.
-        size: (H, W) of the random images.
+        like: an image (1, 3, H, W); its values do not matter.
         samples: images to average over; each has its own random signs of
             the channels' gradients.
-        device: where it runs.
         progress: called after each image.
 
     Returns:
@@ -204,7 +202,7 @@ def gradient_maps(
     generator = torch.Generator().manual_seed(0)
     sums: dict[str, Tensor] = {}
     for _ in range(samples):
-        image = torch.randn(1, 3, *size, generator=generator).to(device)
+        image = torch.randn(like.shape, generator=generator).to(like)
         image.requires_grad_()
         with torch.enable_grad():
             levels = {
@@ -214,17 +212,12 @@ def gradient_maps(
             }
             for name, level in levels.items():
                 middle = level[0, :, level.shape[2] // 2, level.shape[3] // 2]
-                signs = torch.randint(
-                    2, middle.shape, generator=generator, dtype=middle.dtype
-                )
+                signs = torch.randint(2, middle.shape, generator=generator)
                 (gradient,) = torch.autograd.grad(
-                    middle,
-                    image,
-                    signs.to(device) * 2 - 1,
-                    retain_graph=True,
+                    middle, image, signs.to(middle) * 2 - 1, retain_graph=True
                 )
                 strength = gradient[0].abs().sum(0)
-                sums[name] = sums.get(name, 0) + strength.cpu()
+                sums[name] = sums.get(name, 0) + strength.float().cpu()
         progress()
     return {name: total / total.max() for name, total in sums.items()}
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
+import mmcv
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -28,7 +29,7 @@ _POST_PROCESSING = re.compile(
 _SHUFFLES = re.compile('shuffle|^interleave$|^deal$|_interleave')
 # Position-sensitive pooling is made of many smaller operations.
 _ROI = re.compile('RoI(Align|Pool|Extract)')
-_TORCH = str(Path(torch.__file__).parent)
+_TORCH, _MMCV = (str(Path(m.__file__).parent) for m in (torch, mmcv))
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Operation:
         owner: path of the module in whose code it was called.
         call: which call of that module, from 1; shared heads have several.
         function: name of the Python function that called it.
-        place: ``file.py:line`` of that call, outside of PyTorch.
+        place: ``file.py:line`` of that call, outside of PyTorch and mmcv.
         inputs, outputs: shapes of the tensors.
         sources: indices of the operations that wrote its inputs.
     """
@@ -155,11 +156,14 @@ class Recorder(TorchDispatchMode):
         while frame is not None:
             code = frame.f_code
             in_torch = code.co_filename.startswith(_TORCH)
-            if not (in_torch or place or code.co_filename == __file__):
-                place = f'{Path(code.co_filename).name}:{frame.f_lineno}'
-            # A comprehension is part of the function around it.
-            if place and not function and not code.co_name.startswith('<'):
-                function = code.co_name
+            if not in_torch and code.co_filename != __file__:
+                # Of mmcv's building blocks who uses them is of interest.
+                if not (place or code.co_filename.startswith(_MMCV)):
+                    file = Path(code.co_filename).name
+                    place = f'{file}:{frame.f_lineno}'
+                # A comprehension is part of the function around it.
+                if not (function or code.co_name.startswith('<')):
+                    function = code.co_name
             module = frame.f_locals.get('self')
             if owner is None:
                 is_shuffle |= bool(_SHUFFLES.search(code.co_name))

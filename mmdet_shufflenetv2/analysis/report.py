@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from ..benchmark.timing import WIDE
 from . import operations
-from .advice import advise, no_gain
+from .advice import WORTH_SAYING, advise, no_gain
 from .analysis import BETWEEN, Analysis
 from .candidates import CANDIDATES
+from .distances import distances
 from .receptive_field import Field, effective_size
 
 # Share of a pass that may be unexplained without a word.
@@ -26,6 +27,7 @@ def report(analysis: Analysis, most: int | None = None) -> str:
         _advice(analysis, most),
         _kinds(analysis),
         _parts(analysis),
+        _distances(analysis),
         _fields(analysis),
         _layers(analysis, most),
     )
@@ -57,6 +59,10 @@ def _head(analysis: Analysis) -> Iterator[str]:
         f' {peaks.memory_gb_per_s:.3g} GB/s in a copy (more in caches); its '
         f'roofline allows {floor:.3g} ms, {floor / time.median:.0%} of the '
         'time taken'
+    )
+    yield (
+        f'memory: weights {analysis.weights_mb:.3g} MB, maps and what '
+        f'operations need {analysis.peak_mb:.3g} MB at most'
     )
     if analysis.threshold is not None:
         yield (
@@ -130,6 +136,20 @@ def _parts(analysis: Analysis) -> Iterator[str]:
         )
 
 
+def _distances(analysis: Analysis) -> Iterator[str]:
+    yield (
+        "Kinds of layers against this machine's roofline: ms, what it "
+        'allows, what starting as many convolutions takes'
+    )
+    for each in distances(analysis):
+        if each.ms > WORTH_SAYING * analysis.ms:
+            yield (
+                f'    {each.name:20} {each.count:4} {each.ms:9.3g} '
+                f'{each.floor_ms:9.3g} {each.starting_ms:9.3g}   slowest '
+                f'{each.slowest}'
+            )
+
+
 def _fields(analysis: Analysis) -> Iterator[str]:
     yield (
         'Receptive fields in pixels; effective: the side of the area whose '
@@ -139,10 +159,13 @@ def _fields(analysis: Analysis) -> Iterator[str]:
     for name, field in analysis.fields.items():
         if field is None:
             continue
-        effective = 'not measured'
+        effective = analysis.gradient_problem or 'not measured'
         if name in analysis.gradients:
-            size = effective_size(analysis.gradients[name])
-            effective = f'{size:.0f}{weights}'
+            gradients = analysis.gradients[name]
+            size = effective_size(gradients)
+            # A disc that touches the image's edges fills so much of it.
+            is_cut = size > 0.8 * min(gradients.shape)
+            effective = f'{"over " * is_cut}{size:.0f}{weights}'
         yield (
             f'    {name:12} stride {_pair(field.stride):8} theoretical '
             f'{_pair(field.size):10} effective {effective}{_whole(field)}'

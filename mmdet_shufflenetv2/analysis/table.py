@@ -9,6 +9,7 @@ from pathlib import Path
 from ..benchmark.timing import significant
 from .advice import advise, no_gain
 from .analysis import Analysis
+from .distances import distances
 from .layers import Layer
 from .receptive_field import effective_size
 from .trials import Price
@@ -124,8 +125,11 @@ def record_of(analysis: Analysis) -> dict[str, object]:
         'flops': analysis.flops,
         'params': analysis.params,
         'bytes': analysis.bytes,
+        'weights_mb': analysis.weights_mb,
+        'peak_mb': analysis.peak_mb,
         'not_counted': analysis.not_counted,
         'detections': analysis.results,
+        'score_threshold_set': analysis.threshold,
         'peaks': asdict(analysis.peaks),
         'kinds_ms': analysis.kinds_ms,
         'parts_ms': analysis.parts_ms,
@@ -150,6 +154,7 @@ def record_of(analysis: Analysis) -> dict[str, object]:
             for name, field in analysis.fields.items()
             if field is not None
         },
+        'roofline': [asdict(each) for each in distances(analysis)],
         'layers': layer_rows(analysis),
     }
 
