@@ -51,10 +51,9 @@ def _widest(members: list[int], before: list[int]) -> int:
 def parallel_branches(recorded: Sequence[Operation]) -> dict[int, int]:
     """How many branches run beside each convolution, itself included.
 
-    Only convolutions of one building block count: those that share a module
-    below the whole network's. A lateral connection of a pyramid is parallel
-    to the rest of its backbone, too, but it fragments nothing. In a flat
-    network the whole is the block.
+    Of a network with a backbone only convolutions of the same part count:
+    a lateral connection of a neck is parallel to the rest of the backbone,
+    too, but it fragments nothing.
 
     Returns:
         {index of the operation: branches}.
@@ -63,7 +62,9 @@ def parallel_branches(recorded: Sequence[Operation]) -> dict[int, int]:
     members = [
         i for i, op in enumerate(recorded) if op.kind == operations.CONVOLUTION
     ]
-    is_flat = not any('.' in recorded[i].owner for i in members)
+    is_one_part = not any(
+        recorded[i].owner.startswith('backbone.') for i in members
+    )
     widths: dict[tuple[int, ...], int] = {}
     result = {}
     for index in members:
@@ -74,7 +75,7 @@ def parallel_branches(recorded: Sequence[Operation]) -> dict[int, int]:
             and not before[index] >> other & 1
             and not before[other] >> index & 1
             and (
-                is_flat
+                is_one_part
                 or _shared_module(recorded[index].owner, recorded[other].owner)
             )
         )

@@ -153,7 +153,7 @@ class Recorder(TorchDispatchMode):
         function = place = ''
         owner = None
         is_post = is_shuffle = is_pooling = False
-        while frame is not None:
+        while frame is not None and frame.f_code is not record.__code__:
             code = frame.f_code
             in_torch = code.co_filename.startswith(_TORCH)
             if not in_torch and code.co_filename != __file__:
