@@ -14,7 +14,7 @@ from ..benchmark.environment import describe
 from ..benchmark.memory import is_out_of_memory, peak_mb, weights_mb
 from ..benchmark.setting import Setting, settle_norms
 from ..benchmark.timing import Effort
-from . import operations
+from . import operations, roofline, trials
 from .alternatives import DEFAULT_WAYS, Alternative, measure_alternatives
 from .breaches import find_breaches
 from .candidates import CANDIDATES, let_pass
@@ -26,6 +26,7 @@ from .roofline import PEAK_STEPS, Peaks, measure_peaks
 from .subject import Subject, random_image
 from .trials import Price, comparison, price_breaches
 
+QUICK = Effort(min_runs=2, max_runs=5, seconds=0.02, warmup_seconds=1e-3)
 BETWEEN = 'between operations'
 # Images for gradients need no more; a deep network's field is this wide.
 GRADIENT_SIDE = 512
@@ -42,6 +43,7 @@ class Request:
         ways: alternatives to measure.
         effort: for timing the network; alternatives get half of it each.
         samples: images for the effective receptive field; 0 for none.
+        quick: give every measurement little time.
         settled: the weights are trained, so nothing has to be done to them.
         quiet: show no progress bar.
     """
@@ -52,6 +54,7 @@ class Request:
     ways: Sequence[str] = DEFAULT_WAYS
     effort: Effort = field(default_factory=Effort)
     samples: int = 4
+    quick: bool = False
     settled: bool = False
     quiet: bool = False
 
@@ -234,7 +237,9 @@ def analyse(subject: Subject, request: Request) -> Analysis:
     recorded = record(subject.model, run)
     layers = layers_of(subject.model, recorded)
     with _stage('machine', PEAK_STEPS, quiet) as step:
-        peaks = measure_peaks(setting, step)
+        peaks = measure_peaks(
+            setting, QUICK if request.quick else roofline.EFFORT, step
+        )
     with _stage('network', None, quiet) as step:
         times = time_operations(
             run,
@@ -246,9 +251,10 @@ def analyse(subject: Subject, request: Request) -> Analysis:
     layer_ms = [times.sum_ms(layer.operations) for layer in layers]
     breaches = find_breaches(layers)
     with _stage('guidelines', len(breaches), quiet) as step:
-        prices = price_breaches(
-            breaches, layers, layer_ms, comparison(setting), step
+        compare = comparison(
+            setting, QUICK if request.quick else trials.EFFORT
         )
+        prices = price_breaches(breaches, layers, layer_ms, compare, step)
     half = request.effort._replace(seconds=request.effort.seconds / 2)
     with _stage('alternatives', len(request.ways), quiet) as step:
         alternatives = measure_alternatives(

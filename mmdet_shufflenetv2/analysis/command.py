@@ -20,7 +20,7 @@ from ..benchmark.timing import Effort
 from ..engine.command_line import add_cfg_options, make_parser
 from ..engine.run_config import UsageError, require_writable
 from .alternatives import DEFAULT_WAYS
-from .analysis import Analysis, Request, analyse
+from .analysis import QUICK, Analysis, Request, analyse
 from .networks import load_subject
 from .picture import draw
 from .report import report
@@ -125,6 +125,11 @@ def parser(doc: str) -> argparse.ArgumentParser:
         help='for timing the network; default: %(default)s',
     )
     result.add_argument(
+        '--quick',
+        action='store_true',
+        help='a first look: a few runs of everything, which say less',
+    )
+    result.add_argument(
         '--samples',
         type=int,
         default=4,
@@ -201,8 +206,11 @@ def run(args: argparse.Namespace) -> None:
         batch=args.batch,
         setting=setting,
         ways=(*DEFAULT_WAYS, *(['compiled'] if args.compile else [])),
-        effort=Effort(5, 100, args.seconds, args.seconds / 3),
+        effort=QUICK
+        if args.quick
+        else Effort(5, 100, args.seconds, args.seconds / 3),
         samples=args.samples,
+        quick=args.quick,
         settled=args.checkpoint is not None,
     )
     setting.apply()

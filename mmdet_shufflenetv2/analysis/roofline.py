@@ -15,9 +15,9 @@ from functools import partial
 import torch
 
 from ..benchmark.setting import Setting
-from ..benchmark.timing import Effort, Stopwatch, interleave
+from ..benchmark.timing import Effort, interleave
 
-_EFFORT = Effort(min_runs=5, max_runs=20, seconds=0.5, warmup_seconds=0.2)
+EFFORT = Effort(min_runs=5, max_runs=20, seconds=0.5, warmup_seconds=0.2)
 _MATRIX_SIDES = (512, 1024, 2048)
 # Bytes read and written by a copy, 64 KB to 256 MB.
 _COPIED = tuple(2**power for power in range(16, 29, 2))
@@ -65,27 +65,30 @@ class Peaks:
         return max(self.compute_ms(flops), self.memory_ms(moved))
 
 
-def _best_ms(function: Callable[[], object], watch: Stopwatch) -> float:
-    # A peak is what the machine can do when nothing disturbs it.
-    return min(interleave({'peak': function}, watch, _EFFORT)['peak'].times_ms)
-
-
 def measure_peaks(
-    setting: Setting, progress: Callable[[], object] = lambda: None
+    setting: Setting,
+    effort: Effort = EFFORT,
+    progress: Callable[[], object] = lambda: None,
 ) -> Peaks:
     """Measure matrix products and copies.
 
     Args:
         setting: device and precision.
+        effort: for each.
         progress: called after each measurement, ``PEAK_STEPS`` times.
     """
     watch = setting.stopwatch()
+
+    def best_ms(function: Callable[[], object]) -> float:
+        # A peak is what the machine can do when nothing disturbs it.
+        return min(interleave({'': function}, watch, effort)[''].times_ms)
+
     place = dict(device=setting.device, dtype=setting.dtype)
     rates = []
     for side in _MATRIX_SIDES:
         a, b = torch.randn(2, side, side, **place)
         product = partial(torch.mm, a, b, out=torch.empty_like(a))
-        rates.append(side**3 / _best_ms(product, watch) / 1e6)
+        rates.append(side**3 / best_ms(product) / 1e6)
         progress()
     copies = []
     for moved in _COPIED:
@@ -97,11 +100,11 @@ def measure_peaks(
             for _ in range(turns):
                 target.copy_(source)
 
-        copies.append((moved, moved * turns / _best_ms(copy, watch) / 1e6))
+        copies.append((moved, moved * turns / best_ms(copy) / 1e6))
         progress()
     x, weight = torch.randn(2, 1, 8, 1, 1, **place)
     tiny = partial(torch.conv2d, x, weight)
-    start_ms = _best_ms(tiny, watch)
+    start_ms = best_ms(tiny)
     progress()
     return Peaks(max(rates), rising(copies), start_ms)
 

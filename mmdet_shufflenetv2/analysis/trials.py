@@ -85,7 +85,7 @@ def _repeated(function: Callable[[], object], turns: int) -> None:
         function()
 
 
-def comparison(setting: Setting) -> Compare:
+def comparison(setting: Setting, effort: Effort = EFFORT) -> Compare:
     """How trials are compared under a setting; each pair only once."""
     known: dict[tuple[Trial, Trial], tuple[float, float] | None] = {}
     watch = setting.stopwatch()
@@ -99,7 +99,7 @@ def comparison(setting: Setting) -> Compare:
                     name: partial(_repeated, prepared(trial, setting), turns)
                     for name, trial in (('own', own), ('other', other))
                 }
-                times = interleave(runs, watch, EFFORT)
+                times = interleave(runs, watch, effort)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise

@@ -5,7 +5,7 @@ from torch import nn
 from mmdet_shufflenetv2.analysis.breaches import Trial, find_breaches
 from mmdet_shufflenetv2.analysis.layers import layers_of
 from mmdet_shufflenetv2.analysis.recording import record
-from mmdet_shufflenetv2.analysis.trials import price_breaches
+from mmdet_shufflenetv2.analysis.trials import prepared, price_breaches
 from mmdet_shufflenetv2.benchmark.setting import Setting
 
 
@@ -52,8 +52,7 @@ def layers(network, layout=torch.contiguous_format):
 @pytest.mark.parametrize('rule', CASES)
 def test_one_rule_broken_is_found_and_no_other(rule):
     network, where = CASES[rule]
-    # A slice has gaps where channels lie side by side; at a batch of two
-    # in both layouts.
+    # Of a batch a slice has gaps in either layout.
     found_layers = layers(network)
     found = find_breaches(found_layers)
     assert {breach.rule for breach in found} == {rule}
@@ -108,8 +107,6 @@ def test_replacements_are_tried_in_the_layout_of_the_layer(layout):
 
 @pytest.mark.parametrize('rule', ['G1', 'G2', 'G3', 'layout'])
 def test_layer_and_replacement_can_be_run_alone(rule):
-    from mmdet_shufflenetv2.analysis.trials import prepared
-
     found_layers = layers(CASES[rule][0])
     breach = find_breaches(found_layers)[0]
     own = found_layers[breach.layer]
@@ -120,8 +117,6 @@ def test_layer_and_replacement_can_be_run_alone(rule):
 
 
 def test_a_transposed_layer_can_be_run_alone():
-    from mmdet_shufflenetv2.analysis.trials import prepared
-
     network = nn.Sequential(nn.ConvTranspose2d(8, 4, 2, stride=2, groups=2))
     (layer,) = layers(network)
     out = prepared(Trial(layer.convolution, layer.window), Setting())()
