@@ -100,14 +100,9 @@ def test_an_absent_gpu_is_said_to_be_absent(tmp_path):
 
 
 def test_what_does_not_fit_in_memory_is_told_as_such(tmp_path):
-    with pytest.raises(UsageError, match='does not fit in memory.* free'):
-        run(
-            'shufflenet_v2_x0_5',
-            '--size',
-            '999999x999999',
-            '--out-dir',
-            tmp_path,
-        )
+    size = ('--size', '999999x999999')
+    with pytest.raises(UsageError, match=r'does not fit in memory.* free'):
+        run('shufflenet_v2_x0_5', *size, '--out-dir', tmp_path)
 
 
 def test_a_network_that_cannot_run_says_why(tmp_path, monkeypatch):
