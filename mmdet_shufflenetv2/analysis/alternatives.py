@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 import torch
 from mmcv.cnn import fuse_conv_bn
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..backbones.base import StagedBackbone
 from ..benchmark.memory import is_out_of_memory
 from ..benchmark.setting import Setting, place
 from ..benchmark.timing import Effort, Spread, interleave, ratio, spread
@@ -29,10 +31,12 @@ class Way:
     Attributes:
         advice: what to do to have it.
         change: gives the changed model; may change its argument, a copy.
+        changes: the type of module without which nothing would change.
     """
 
     advice: str
     change: Callable[[nn.Module, Setting], nn.Module]
+    changes: type[nn.Module] = nn.Module
 
 
 def _placed(layout: str) -> Callable[[nn.Module, Setting], nn.Module]:
@@ -56,15 +60,17 @@ WAYS = {
         'fold batch norms into the convolutions before them: '
         'mmcv.cnn.fuse_conv_bn(model)',
         lambda model, setting: fuse_conv_bn(model),
+        _BatchNorm,
     ),
     'channels-last': Way(
         'keep maps channels-last: model.to(memory_format='
-        'torch.channels_last), for ShuffleNetV2 channels_last=True',
+        'torch.channels_last) and the images, too',
         _placed('channels_last'),
     ),
     'contiguous': Way(
-        'keep maps contiguous: for ShuffleNetV2 channels_last=False',
+        'keep maps contiguous: in the backbone channels_last=False',
         _placed('contiguous'),
+        StagedBackbone,
     ),
     'compiled': Way(
         'compile backbone, neck and heads: module.compile()', _compiled
@@ -104,7 +110,7 @@ def measure_alternatives(
         subject: the network, which stays as it is.
         image: (N, 3, H, W).
         setting: under which it runs.
-        ways: keys of ``WAYS``.
+        ways: keys of ``WAYS``; those that change nothing are left out.
         effort: for each.
         progress: called after each.
     """
@@ -112,9 +118,11 @@ def measure_alternatives(
         expected = subject.features(image)
     results = []
     for name in ways:
-        results.append(
-            _measure(name, subject, image, setting, expected, effort)
-        )
+        kinds = WAYS[name].changes
+        if any(isinstance(m, kinds) for m in subject.model.modules()):
+            results.append(
+                _measure(name, subject, image, setting, expected, effort)
+            )
         progress()
     return results
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -261,7 +261,7 @@ def analyse(subject: Subject, request: Request) -> Analysis:
             subject, image, setting, request.ways, half, step
         )
     with torch.no_grad():
-        most = peak_mb(run, setting.device)
+        most = peak_mb(partial(subject.run, image), setting.device)
     fields, gradients, problem = _receptive_fields(subject, request)
     return Analysis(
         name=subject.name,

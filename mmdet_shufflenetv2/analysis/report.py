@@ -1,6 +1,7 @@
 """The analysis as text: what to do first, then where the time goes."""
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 
 from ..benchmark.timing import WIDE
 from . import operations
@@ -13,6 +14,7 @@ from .receptive_field import Field, effective_size
 # Share of a pass that may be unexplained without a word.
 UNEXPLAINED = 0.1
 _BAR = 24
+_WIDTH = 100
 
 
 def report(analysis: Analysis, most: int | None = None) -> str:
@@ -89,11 +91,13 @@ def _advice(analysis: Analysis, most: int | None) -> Iterator[str]:
     yield 'What would help, and how much of a pass (gains overlap)'
     advice = advise(analysis)
     for number, each in enumerate(advice[:most], start=1):
-        yield (
-            f'{number:2}. {each.ms:8.3g} ms {each.ms / analysis.ms:5.0%}  '
-            f'{each.text}'
+        yield from wrap(
+            f'{each.text} [{each.how}]',
+            _WIDTH,
+            initial_indent=f'{number:2}. {each.ms:8.3g} ms '
+            f'{each.ms / analysis.ms:5.0%}  ',
+            subsequent_indent=' ' * 22,
         )
-        yield f'{"":22}[{each.how}]'
     if not advice:
         yield '    nothing that was tried or measured'
     for line in no_gain(analysis):

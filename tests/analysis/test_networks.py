@@ -47,6 +47,18 @@ def test_backbones_of_other_packages_are_found():
         assert list(subject.features(random_image(1, (64, 64)))) == ['level 0']
 
 
+def test_configs_of_classifiers_run():
+    pytest.importorskip('mmpretrain')
+    subject = load_subject(
+        'mmpretrain::shufflenet_v1/shufflenet-v1-1x_16xb64_in1k.py'
+    )
+    with torch.no_grad():
+        scores = subject.run(random_image(1, (32, 32)))
+    assert scores.shape == (1, 1000)
+    assert not subject.is_detector
+    assert subject.size == (224, 224)
+
+
 def test_a_detector_runs_to_its_detections(detector):
     with torch.no_grad():
         (found,) = detector.run(random_image(1, (64, 64)))
