@@ -3,8 +3,9 @@
 import argparse
 import os
 import re
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,7 +21,8 @@ from ..benchmark.timing import Effort
 from ..engine.command_line import add_cfg_options, make_parser
 from ..engine.run_config import UsageError, require_writable
 from .alternatives import DEFAULT_WAYS
-from .analysis import QUICK, Analysis, Request, analyse
+from .analysis import Analysis, Request
+from .measuring import QUICK, analyse
 from .networks import load_subject
 from .picture import draw
 from .report import report
@@ -28,6 +30,11 @@ from .subject import Subject, random_image
 from .table import write_csv, write_json
 from .trace import write_trace
 
+# What networks raise at images or settings they are not made for.
+_RUN_ERRORS = (
+    *(RuntimeError, MemoryError, ValueError, TypeError, AssertionError),
+    *(IndexError, KeyError, AttributeError, NotImplementedError),
+)
 # Lines of advice and layers on the terminal; report.txt has all.
 SHOWN = 8
 
@@ -56,12 +63,26 @@ def size_of(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
+def _count(text: str) -> int:
+    if not text.isdecimal():
         raise argparse.ArgumentTypeError(
-            f'a positive integer is allowed, got {text}'
+            f'a whole number is allowed, got {text}'
         )
     return int(text)
+
+
+def _positive(text: str) -> int:
+    if not _count(text):
+        raise argparse.ArgumentTypeError('1 or more is allowed, got 0')
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r'\d+(\.\d+)?', text) or not float(text):
+        raise argparse.ArgumentTypeError(
+            f'a number of seconds above 0 is allowed, got {text}'
+        )
+    return float(text)
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
@@ -78,68 +99,80 @@ def parser(doc: str) -> argparse.ArgumentParser:
         'published name such as shufflenet_v2_x1_0, or a registered '
         'backbone such as ShuffleNetV2',
     )
+    _add_network_arguments(result)
+    _add_setting_arguments(result)
+    _add_effort_arguments(result)
     result.add_argument(
-        '--size',
-        type=size_of,
-        metavar='HxW',
-        help="pixels; default: the config's test images, else 224x224",
+        '--out-dir', help='default: work_dirs/analysis/<name of the network>'
     )
-    result.add_argument(
-        '--batch', type=_positive, default=1, help='images; default: 1'
-    )
-    result.add_argument(
-        '--device', default='cpu', help='cpu, cuda or cuda:N; default: cpu'
-    )
-    result.add_argument(
-        '--threads',
-        type=_positive,
-        default=os.cpu_count(),
-        help='CPU threads; default: %(default)s',
-    )
-    result.add_argument(
-        '--precision',
-        choices=PRECISIONS,
-        default='fp32',
-        help='default: fp32, TF32 off',
-    )
-    result.add_argument(
+    return result
+
+
+def _add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         '--checkpoint', help='trained weights; default: random ones'
     )
-    result.add_argument(
+    parser.add_argument(
         '--backbone-options',
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
         help='arguments of a backbone, such as widen_factor=0.5',
     )
-    add_cfg_options(result)
-    result.add_argument(
-        '--compile',
-        action='store_true',
-        help='also measure torch.compile, which takes minutes',
+    add_cfg_options(parser)
+
+
+def _add_setting_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--size',
+        type=size_of,
+        metavar='HxW',
+        help="pixels; default: the config's test images, else 224x224",
     )
-    result.add_argument(
-        '--seconds',
-        type=float,
-        default=10.0,
-        help='for timing the network; default: %(default)s',
+    parser.add_argument(
+        '--batch', type=_positive, default=1, help='images; default: 1'
     )
-    result.add_argument(
+    parser.add_argument(
+        '--device', default='cpu', help='cpu, cuda or cuda:N; default: cpu'
+    )
+    parser.add_argument(
+        '--threads',
+        type=_positive,
+        default=os.cpu_count(),
+        help='CPU threads; default: %(default)s',
+    )
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default='fp32',
+        help='default: fp32, TF32 off',
+    )
+
+
+def _add_effort_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         '--quick',
         action='store_true',
         help='a first look: a few runs of everything, which say less',
     )
-    result.add_argument(
+    parser.add_argument(
+        '--seconds',
+        type=_seconds,
+        default=10.0,
+        help='for timing the network; default: %(default)s',
+    )
+    parser.add_argument(
         '--samples',
-        type=int,
+        type=_count,
         default=4,
         help='images for the effective receptive field, 0 for none; '
         'default: %(default)s',
     )
-    result.add_argument(
-        '--out-dir', help='default: work_dirs/analysis/<name of the network>'
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='also measure torch.compile, which takes minutes',
     )
-    return result
 
 
 def _check_device(name: str) -> None:
@@ -154,26 +187,53 @@ def _check_device(name: str) -> None:
         raise UsageError(f'--device: cpu or cuda is allowed, got {name}')
 
 
-def _check_runs(subject: Subject, request: Request) -> None:
-    """Run the network once, or say why it does not."""
+def _running(subject: Subject, request: Request) -> Subject:
+    """The network after it has run once, without predictions if need be.
+
+    Raises:
+        UsageError: it does not run; says why.
+    """
+    setting = request.setting
+    image = random_image(request.batch, request.size, setting.device)
+    image = image.to(setting.dtype)
+    reason = ''
+    # Some heads of MMDetection cannot predict, but can be run up to there.
+    for attempt in (
+        subject,
+        *([replace(subject, no_results='?')] if subject.is_detector else []),
+    ):
+        try:
+            with torch.no_grad():
+                attempt.run(image)
+        except _RUN_ERRORS as error:
+            if is_out_of_memory(error):
+                raise
+            first = str(error).strip().partition('\n')[0]
+            reason = reason or f'{type(error).__name__}: {first}'
+        else:
+            return replace(attempt, no_results=reason or None)
+    raise UsageError(f'{_what(subject, request)} cannot run: {reason}')
+
+
+def _what(subject: Subject, request: Request) -> str:
     height, width = request.size
-    what = f'{subject.name} at {request.batch} x {height} x {width}'
-    device = request.setting.device
+    return f'{subject.name} at {request.batch} x {height} x {width}'
+
+
+@contextmanager
+def _memory_watched(subject: Subject, request: Request) -> Iterator[None]:
+    """Say so if the network does not fit in memory."""
+    setting = request.setting
+    room = nullcontext() if setting.on_gpu else refused_rather_than_killed()
     try:
-        image = random_image(request.batch, request.size, device)
-        with torch.no_grad():
-            subject.run(image.to(request.setting.dtype))
-    except (RuntimeError, MemoryError, ValueError, TypeError) as error:
-        if is_out_of_memory(error):
-            raise UsageError(
-                f'{what} does not fit in memory{_free(device)}; give a '
-                'smaller --size or --batch'
-            ) from error
-        reason = str(error).strip().partition('\n')[0]
-        raise UsageError(f'{what} cannot run: {reason}') from error
-    except (AssertionError, IndexError, KeyError, AttributeError) as error:
+        with room:
+            yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise UsageError(
-            f'{what} cannot run: {type(error).__name__} {error}'
+            f'{_what(subject, request)} does not fit in memory'
+            f'{_free(setting.device)}; give a smaller --size or --batch'
         ) from error
 
 
@@ -214,11 +274,9 @@ def run(args: argparse.Namespace) -> None:
         settled=args.checkpoint is not None,
     )
     setting.apply()
-    guard = nullcontext() if setting.on_gpu else refused_rather_than_killed()
-    with guard:
+    with _memory_watched(subject, request):
         subject.model.to(setting.device, setting.dtype)
-        _check_runs(subject, request)
-        analysis = analyse(subject, request)
+        analysis = analyse(_running(subject, request), request)
     print(report(analysis, SHOWN))
     width = max(map(len, OUTPUTS))
     for file, (what, write) in OUTPUTS.items():

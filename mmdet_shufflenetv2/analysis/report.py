@@ -66,6 +66,8 @@ def _head(analysis: Analysis) -> Iterator[str]:
         f'memory: weights {analysis.weights_mb:.3g} MB, maps and what '
         f'operations need {analysis.peak_mb:.3g} MB at most'
     )
+    if analysis.no_results:
+        yield f'run without predictions, which fail: {analysis.no_results}'
     if analysis.threshold is not None:
         yield (
             f'random weights: the score threshold was set to '

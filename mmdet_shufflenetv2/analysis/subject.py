@@ -19,11 +19,14 @@ class Subject:
         name: what the user called it.
         model: in evaluation mode.
         size: (H, W) of the images it is usually given.
+        no_results: why a detector is run without its post-processing; None
+            if it is not.
     """
 
     name: str
     model: nn.Module
     size: tuple[int, int] = (224, 224)
+    no_results: str | None = None
 
     @property
     def is_detector(self) -> bool:
@@ -40,7 +43,8 @@ class Subject:
             image: (N, 3, H, W).
         """
         if self.is_detector:
-            return self.model(image, _samples(image), mode='predict')
+            mode = 'tensor' if self.no_results else 'predict'
+            return self.model(image, _samples(image), mode=mode)
         if hasattr(self.model, 'extract_feat'):
             return self.model(image, mode='tensor')
         return self.model(image)

@@ -130,6 +130,7 @@ def record_of(analysis: Analysis) -> dict[str, object]:
         'not_counted': analysis.not_counted,
         'detections': analysis.results,
         'score_threshold_set': analysis.threshold,
+        'no_predictions': analysis.no_results,
         'peaks': asdict(analysis.peaks),
         'kinds_ms': analysis.kinds_ms,
         'parts_ms': analysis.parts_ms,

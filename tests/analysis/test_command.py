@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from mmdet_shufflenetv2.analysis import command, roofline
-from mmdet_shufflenetv2.analysis.analysis import QUICK, Request, analyse
+from mmdet_shufflenetv2.analysis.analysis import Request
+from mmdet_shufflenetv2.analysis.measuring import QUICK, analyse
 from mmdet_shufflenetv2.analysis.networks import load_subject
 from mmdet_shufflenetv2.analysis.subject import Subject
 from mmdet_shufflenetv2.engine.run_config import UsageError
@@ -81,6 +82,24 @@ def test_wrong_sizes_are_refused(text, capsys):
 
 
 @pytest.mark.parametrize(
+    'arguments',
+    [
+        ('--batch', '0'),
+        ('--batch', 'two'),
+        ('--threads', '-1'),
+        ('--seconds', '0'),
+        ('--seconds', 'nan'),
+        ('--samples', '1.5'),
+        ('--precision', 'fp7'),
+    ],
+)
+def test_wrong_numbers_are_refused_by_their_option(arguments, capsys):
+    with pytest.raises(SystemExit):
+        command.parser('doc').parse_args(['net', *arguments])
+    assert f'argument {arguments[0]}' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     'arguments, words',
     [
         (['--device', 'tpu'], '--device'),
@@ -113,6 +132,35 @@ def test_a_network_that_cannot_run_says_why(tmp_path, monkeypatch):
     with pytest.raises(UsageError) as caught:
         run(*NETWORK, '--out-dir', tmp_path)
     assert str(caught.value) == (
-        'shufflenet_v2_x0_5 at 1 x 32 x 64 cannot run: kernel is larger than '
-        'the input'
+        'shufflenet_v2_x0_5 at 1 x 32 x 64 cannot run: RuntimeError: kernel '
+        'is larger than the input'
     )
+
+
+def test_a_detector_that_cannot_predict_is_run_up_to_there():
+    class Detector(torch.nn.Module):
+        bbox_head = None
+
+        def extract_feat(self, image):
+            return image
+
+        def forward(self, image, samples, mode):
+            if mode == 'predict':
+                raise AttributeError('loss_cls')
+            return image
+
+    request = Request((8, 8))
+    found = command._running(Subject('net', Detector()), request)
+    assert found.no_results == 'AttributeError: loss_cls'
+    assert found.run(torch.ones(1, 3, 8, 8)).shape == (1, 3, 8, 8)
+
+
+def test_memory_that_runs_out_in_the_middle_is_told_as_such(
+    tmp_path, monkeypatch
+):
+    def analysed(subject, request):
+        raise RuntimeError('DefaultCPUAllocator: not enough memory: you tried')
+
+    monkeypatch.setattr(command, 'analyse', analysed)
+    with pytest.raises(UsageError, match='does not fit in memory'):
+        run(*NETWORK, '--out-dir', tmp_path)

@@ -2,8 +2,9 @@ import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 
-from mmdet_shufflenetv2.analysis.analysis import Request, _settle
+from mmdet_shufflenetv2.analysis.analysis import Request
 from mmdet_shufflenetv2.analysis.candidates import let_pass
+from mmdet_shufflenetv2.analysis.measuring import _settle
 from mmdet_shufflenetv2.analysis.networks import (
     load_subject,
     without_pretrained,
