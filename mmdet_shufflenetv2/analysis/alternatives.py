@@ -137,7 +137,9 @@ def _measure(
 ) -> Alternative:
     try:
         model = WAYS[name].change(copy.deepcopy(subject.model), setting)
-        other = replace(subject, model=model.eval())
+        # Some of MMDetection's backbones return None here.
+        model.eval()
+        other = replace(subject, model=model)
         layout = torch.preserve_format
         if name == 'channels-last':
             layout = torch.channels_last
@@ -153,8 +155,10 @@ def _measure(
                 setting.stopwatch(),
                 effort,
             )
-    except (RuntimeError, MemoryError, ValueError) as error:
-        reason = str(error).strip().partition('\n')[0]
+    except Exception as error:
+        # A model or compiler may fail in any way; the network itself ran.
+        first = str(error).strip().partition('\n')[0]
+        reason = f'fails with {type(error).__name__}: {first}'
         if is_out_of_memory(error):
             reason = 'does not fit in memory'
         return Alternative(name, problem=reason)

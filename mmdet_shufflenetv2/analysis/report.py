@@ -112,22 +112,27 @@ def _kinds(analysis: Analysis) -> Iterator[str]:
         share = ms / analysis.ms
         bar = '#' * round(_BAR * max(share, 0))
         yield f'    {kind:20} {ms:9.3g} ms {share:5.0%}  {bar}'
-    share = analysis.kinds_ms[BETWEEN] / analysis.ms
-    if abs(share) > UNEXPLAINED:
-        yield (
-            f'    The layers explain {1 - share:.0%} of a pass. '
-            + (
-                'The rest is Python, starting operations, and on a GPU '
-                'waiting for both.'
-                if share > 0
-                else 'They took longer when timed: the machine is not quiet.'
-            )
-        )
+    yield from _unexplained(analysis)
     if analysis.times.strays:
         yield (
             f'    {analysis.times.strays} passes executed other operations '
             'and were left out.'
         )
+
+
+def _unexplained(analysis: Analysis) -> Iterator[str]:
+    share = analysis.kinds_ms[BETWEEN] / analysis.ms
+    if abs(share) <= UNEXPLAINED:
+        return
+    rest = 'Python, starting operations, and on a GPU waiting for both'
+    if analysis.times.whole_ms.width > WIDE:
+        rest += ', or other work of this machine, which is not quiet'
+    if share < 0:
+        rest = 'noise: they took longer when they were timed'
+    yield (
+        f'    The layers explain {1 - share:.0%} of a pass. '
+        f'The rest is {rest}.'
+    )
 
 
 def _parts(analysis: Analysis) -> Iterator[str]:

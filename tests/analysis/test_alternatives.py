@@ -63,6 +63,12 @@ def test_a_changed_network_computes_the_same_in_another_way(way):
     assert subject.model.channels_last is None
 
 
+def test_a_backbone_whose_eval_returns_nothing_is_measured(timed):
+    subject = load_subject('ResNet', dict(depth=18))
+    (found,) = measure(subject, ['batch norm folded'])
+    assert found.problem is None
+
+
 def test_what_would_change_nothing_is_not_measured(timed):
     subject = Subject('net', nn.Sequential(nn.Conv2d(3, 3, 1)))
     assert measure(subject, ['batch norm folded', 'contiguous']) == []
@@ -81,12 +87,21 @@ def test_other_values_are_no_alternative(timed, monkeypatch):
     assert timed == []
 
 
-def test_a_way_that_fails_says_why_and_the_others_go_on(timed, monkeypatch):
+@pytest.mark.parametrize(
+    'error, reason',
+    [
+        (RuntimeError('out of memory\nmore'), 'does not fit in memory'),
+        (KeyError('part'), "fails with KeyError: 'part'"),
+    ],
+)
+def test_a_way_that_fails_says_why_and_the_others_go_on(
+    timed, monkeypatch, error, reason
+):
     def fails(model, setting):
-        raise RuntimeError('out of memory\nmore')
+        raise error
 
     monkeypatch.setitem(WAYS, 'fails', alternatives.Way('', fails))
     subject = Subject('net', nn.Sequential(nn.Conv2d(3, 3, 1)).eval())
     found = measure(subject, ['fails', 'channels-last'])
-    assert found[0].problem == 'does not fit in memory'
+    assert found[0].problem == reason
     assert found[1].ms == 2.0
