@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -23,7 +24,7 @@ def load_config(
     """Read a config, apply ``--cfg-options`` and choose the work dir.
 
     Args:
-        path: A file, or ``package::file`` as mmengine reads it.
+        path: A file, or ``package::file`` as in a config's ``_base_``.
         options: Keys and values to override.
         work_dir: Overrides the config's; by default
             ``work_dirs/<name of the config>``.
@@ -31,19 +32,46 @@ def load_config(
     Raises:
         UsageError: If there is no such file.
     """
-    if '::' not in path and not Path(path).is_file():
+    file = packaged_config(path) if '::' in path else Path(path)
+    if not file.is_file():
         raise UsageError(
-            f'config not found: {path}; give one of configs/*.py or a path'
+            f'config not found: {path}; give one of configs/*.py, a path or '
+            'package::file'
         )
-    cfg = Config.fromfile(path)
+    cfg = Config.fromfile(file)
     if options:
         cfg.merge_from_dict(options)
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
+        cfg.work_dir = str(Path('work_dirs') / file.stem)
     read_images_strictly(cfg)
     return cfg
+
+
+def packaged_config(path: str) -> Path:
+    """Where an installed OpenMMLab package keeps a config.
+
+    Args:
+        path: ``package::file``.
+
+    Raises:
+        UsageError: If there is no such package.
+    """
+    package, _, file = path.partition('::')
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None:
+        raise UsageError(
+            f'config not found: {path}; the package {package!r} is not '
+            'installed'
+        )
+    folder = Path(spec.origin).parent
+    # A checkout that is used in place has them beside the package.
+    places = [folder / '.mim' / 'configs' / file, folder.parent / 'configs']
+    return places[0] if places[0].is_file() else places[1] / file
 
 
 def dicts_of(node) -> Iterator[dict]:
@@ -68,16 +96,23 @@ def read_images_strictly(cfg: Config) -> None:
             node['type'] = 'LoadImageStrict'
 
 
-def require_writable(folder: str) -> None:
-    """Make the work dir, or say that nothing can be written there."""
+def require_writable(
+    folder: str, name: str = 'work dir', option: str = '--work-dir'
+) -> None:
+    """Make a folder, or say that nothing can be written there.
+
+    Args:
+        folder: Its path.
+        name, option: What the message calls it, and what changes it.
+    """
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise UsageError(
-            f'cannot write to the work dir {folder}: {error.strerror}; '
-            'choose another with --work-dir'
+            f'cannot write to the {name} {folder}: {error.strerror}; '
+            f'choose another with {option}'
         ) from error
 
 

@@ -19,6 +19,20 @@ def test_absent_config_is_named():
         run_config.load_config('nowhere.py')
 
 
+def test_configs_of_installed_packages_are_read():
+    cfg = run_config.load_config(
+        'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+    )
+    assert cfg.model.type == 'RetinaNet'
+    assert cfg.work_dir == 'work_dirs/retinanet_r50_fpn_1x_coco'
+
+
+@pytest.mark.parametrize('path', ['mmdet::nowhere.py', 'mmnone::a.py'])
+def test_absent_configs_of_packages_are_named(path):
+    with pytest.raises(UsageError, match=f'config not found: {path}'):
+        run_config.load_config(path)
+
+
 def test_options_and_work_dir_override_the_file(root):
     cfg = run_config.load_config(
         str(root / MAIN), {'model.neck.act_each': True}, 'elsewhere'
