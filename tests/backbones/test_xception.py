@@ -49,6 +49,7 @@ def test_a_unit_adds_its_input_where_sizes_agree():
     'config, message',
     [
         (dict(widen_factor=0.25), 'one of 0.5, 1.0, 1.5, 2.0, got 0.25'),
+        (dict(widen_factor=[1.0]), 'one of 0.5, 1.0, 1.5, 2.0, got [1.0]'),
         (dict(strides=(2, 2, 4)), 'strides must have 3 values'),
         (dict(dilations=(1, 1)), 'dilations must have 3 values'),
     ],
