@@ -5,7 +5,7 @@ module does between the calls of its children: a shuffle, a concatenation, a
 sum. Post-processing is one layer per function, whatever it loops over.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -63,9 +63,7 @@ class Layer:
         return '.'.join(path[:2] if path[0] == 'backbone' else path[:1])
 
 
-def _spans(
-    recorded: Sequence[Operation], leaves: set[str]
-) -> Iterator[list[int]]:
+def _spans(recorded: Sequence[Operation], leaves: set[str]) -> list[list[int]]:
     """Indices of the operations of each layer, in order of first use."""
 
     def key(index: int) -> tuple:
@@ -88,7 +86,7 @@ def _spans(
             spans.append(run)
         else:
             spans += _by_kind(recorded, run)
-    return iter(spans)
+    return spans
 
 
 def _by_kind(recorded: Sequence[Operation], run: list[int]) -> list[list[int]]:

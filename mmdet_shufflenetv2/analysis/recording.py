@@ -4,6 +4,7 @@ A dispatch mode sees what runs, the Python stack who asked for it. The stack
 is only walked in one pass that is not timed.
 """
 
+import os
 import re
 import sys
 from collections import Counter
@@ -29,7 +30,10 @@ _POST_PROCESSING = re.compile(
 _SHUFFLES = re.compile('shuffle|^interleave$|^deal$|_interleave')
 # Position-sensitive pooling is made of many smaller operations.
 _ROI = re.compile('RoI(Align|Pool|Extract)')
-_TORCH, _MMCV = (str(Path(m.__file__).parent) for m in (torch, mmcv))
+# Not torchvision, whose folder's name begins alike.
+_TORCH, _MMCV = (
+    f'{Path(package.__file__).parent}{os.sep}' for package in (torch, mmcv)
+)
 
 
 @dataclass(frozen=True)
