@@ -23,6 +23,7 @@ from mmdet_shufflenetv2.engine.command_line import (
     add_common_arguments,
     add_data_arguments,
     make_parser,
+    parse_run,
     reporting_errors,
 )
 from mmdet_shufflenetv2.engine.evaluation import (
@@ -63,7 +64,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_common_arguments(parser)
     add_data_arguments(parser)
-    return parser.parse_args()
+    return parse_run(parser)
 
 
 def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:

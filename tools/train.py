@@ -19,6 +19,7 @@ from mmdet_shufflenetv2.engine.command_line import (
     add_common_arguments,
     add_data_arguments,
     make_parser,
+    parse_run,
     reporting_errors,
 )
 
@@ -53,7 +54,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tensorboard', action='store_true', help='also log to TensorBoard'
     )
-    return parser.parse_args()
+    return parse_run(parser)
 
 
 def apply_arguments(cfg, args: argparse.Namespace) -> None:

@@ -1,0 +1,65 @@
+import sys
+
+import pytest
+
+from mmdet_shufflenetv2.engine.command_line import (
+    add_common_arguments,
+    add_data_arguments,
+    make_parser,
+    parse_run,
+)
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    def run(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['tool', *arguments])
+        parser = make_parser('What it does.')
+        add_common_arguments(parser)
+        add_data_arguments(parser)
+        return parse_run(parser)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    'option', ['--train-ann', '--train-img', '--val-ann', '--val-img']
+)
+def test_names_of_a_data_set_need_its_root(parse, capsys, option):
+    with pytest.raises(SystemExit) as stopped:
+        parse(option, 'name')
+    assert stopped.value.code == 2
+    assert f'{option} needs --data-root' in capsys.readouterr().err
+    args = parse(option, 'name', '--data-root', 'folder')
+    assert args.data_root == 'folder'
+
+
+@pytest.mark.parametrize(
+    'launcher, variable, starter',
+    [
+        ('pytorch', 'RANK', 'torchrun'),
+        ('slurm', 'SLURM_PROCID', 'srun'),
+        ('mpi', 'OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
+    ],
+)
+def test_launcher_that_started_nothing_is_refused(
+    parse, capsys, monkeypatch, launcher, variable, starter
+):
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        parse('--launcher', launcher)
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert starter in message
+    assert f'{variable} is not set' in message
+    monkeypatch.setenv(variable, '0')
+    assert parse('--launcher', launcher).launcher == launcher
+
+
+def test_option_without_a_value_is_named(parse, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse('--cfg-options', 'train_cfg.max_epochs=2', 'batch')
+    assert stopped.value.code == 2
+    assert "expected KEY=VALUE, got 'batch'" in capsys.readouterr().err
+    args = parse('--cfg-options', 'train_cfg.max_epochs=2')
+    assert args.cfg_options == {'train_cfg.max_epochs': 2}
