@@ -55,6 +55,28 @@ def test_resume_goes_on_from_the_last_checkpoint(
     assert (work_dir / 'epoch_3.pth').is_file()
 
 
+def test_best_checkpoint_cannot_be_resumed_and_says_what_it_lacks(
+    trained, command, shapes, tmp_path
+):
+    best = next(trained[0].glob('best_*.pth'))
+    finished = command(
+        'train',
+        CONFIG,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        tmp_path,
+        '--resume',
+        best,
+        '--cfg-options',
+        *TINY,
+        code=2,
+    )
+    error = finished.stderr.partition('error: ')[2]
+    assert f'{best} lacks optimizer, param_schedulers' in error
+    assert 'load_from' in error
+
+
 def test_two_processes_train_through_gloo(command, shapes, tmp_path):
     command(
         'train',
