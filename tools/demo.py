@@ -95,7 +95,7 @@ def main() -> None:
     args = parse_args()
     images = find_images(args.images)
     cfg = run_config.load_config(args.config, args.cfg_options)
-    run_config.require_writable(args.out_dir)
+    run_config.require_writable(args.out_dir, 'folder', '--out-dir')
     model = load_detector(cfg, args.checkpoint, args.device)
     visualizer = DetLocalVisualizer()
     visualizer.dataset_meta = model.dataset_meta

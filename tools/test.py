@@ -87,6 +87,15 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
         cfg.visualizer.vis_backends = []
 
 
+def require_outputs(args: argparse.Namespace) -> None:
+    """Refuse before the run what could not be written after it."""
+    for option, path in ('--out', args.out), ('--json', args.json):
+        if path:
+            run_config.require_writable_file(path, option)
+    if args.show_dir:
+        run_config.require_writable(args.show_dir, 'folder', '--show-dir')
+
+
 def test_network(cfg: Config, args: argparse.Namespace) -> None:
     """Predict every test image, evaluate, and keep what was asked for."""
     with tempfile.TemporaryDirectory() as folder:
@@ -123,6 +132,7 @@ def main() -> None:
     if args.data_root:
         run_config.use_data_root(cfg, **run_config.data_names(args))
     run_config.require_writable(cfg.work_dir)
+    require_outputs(args)
     from_file = args.checkpoint.endswith('.json')
     if not from_file:
         run_config.adopt_classes(

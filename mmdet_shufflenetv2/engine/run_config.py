@@ -68,17 +68,40 @@ def read_images_strictly(cfg: Config) -> None:
             node['type'] = 'LoadImageStrict'
 
 
-def require_writable(folder: str) -> None:
-    """Make the work dir, or say that nothing can be written there."""
+def require_writable(
+    folder: str, name: str = 'work dir', option: str = '--work-dir'
+) -> None:
+    """Make a folder, or say that nothing can be written there.
+
+    Args:
+        folder: Its path.
+        name, option: What the message calls it, and what changes it.
+    """
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise UsageError(
-            f'cannot write to the work dir {folder}: {error.strerror}; '
-            'choose another with --work-dir'
+            f'cannot write to the {name} {folder}: {error.strerror}; '
+            f'choose another with {option}'
         ) from error
+
+
+def require_writable_file(path: str, option: str) -> None:
+    """Make the folder of a file that is written at the end of a run.
+
+    Args:
+        path: The file's.
+        option: What gave it.
+
+    Raises:
+        UsageError: If it could not be written; better now than then.
+    """
+    if os.path.isdir(path):
+        raise UsageError(f'{option} {path} is a folder; name a file in it')
+    folder = os.path.dirname(path) or '.'
+    require_writable(folder, f'folder of {os.path.basename(path)},', option)
 
 
 def set_classes(cfg: Config, classes: tuple[str, ...]) -> None:

@@ -39,6 +39,25 @@ def test_tools_read_images_strictly_and_files_name_mmdets_loading(root, cfg):
         assert dataset.pipeline[0].type == 'LoadImageStrict', name
 
 
+def test_folder_that_cannot_be_written_is_named_with_its_option():
+    with pytest.raises(UsageError) as error:
+        run_config.require_writable('/proc/nothing', 'folder', '--out-dir')
+    assert 'cannot write to the folder /proc/nothing' in str(error.value)
+    assert '--out-dir' in str(error.value)
+
+
+def test_file_that_cannot_be_written_is_named_with_its_option(tmp_path):
+    plain = tmp_path / 'plain'
+    plain.touch()
+    for path in plain / 'results.pkl', '/proc/nothing/results.pkl':
+        with pytest.raises(UsageError, match='cannot write to the folder of'):
+            run_config.require_writable_file(str(path), '--out')
+    with pytest.raises(UsageError, match=r'--out .* is a folder'):
+        run_config.require_writable_file(str(tmp_path), '--out')
+    run_config.require_writable_file(str(tmp_path / 'new/a.pkl'), '--out')
+    assert [p.name for p in (tmp_path / 'new').iterdir()] == []
+
+
 def test_classes_reach_model_and_data_sets(cfg):
     run_config.set_classes(cfg, ('cat', 'dog'))
     assert cfg.model.roi_head.bbox_head.num_classes == 2

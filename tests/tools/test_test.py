@@ -26,6 +26,7 @@ def tested(trained, command, shapes, tmp_path_factory):
         '--eval',
         'bbox',
         'proposal',
+        'bbox',
         '--out',
         folder / 'results.pkl',
         '--json',
@@ -43,7 +44,7 @@ def coco_numbers(printed):
     return re.findall(r'Average (?:Precision|Recall).*= (-?\d\.\d+)', printed)
 
 
-def test_prints_the_twelve_numbers(tested):
+def test_prints_the_twelve_numbers_once_for_each_word(tested):
     bbox, _, proposal = tested[0].partition('Evaluating proposal')
     assert len(coco_numbers(bbox)) == 12
     assert len(coco_numbers(proposal)) == 12
@@ -124,6 +125,30 @@ def test_other_word_for_eval_is_refused(command):
     finished = command('test', CONFIG, 'x.pth', '--eval', 'mask', code=2)
     assert "invalid choice: 'mask'" in finished.stderr
     assert 'bbox' in finished.stderr
+
+
+@pytest.mark.parametrize(
+    'option, name',
+    [('--out', 'r.pkl'), ('--json', 'r.json'), ('--show-dir', 'pictures')],
+)
+def test_output_that_cannot_be_written_is_refused_before_the_run(
+    command, tmp_path, option, name
+):
+    path = f'/proc/nothing/{name}'
+    finished = command(
+        'test',
+        CONFIG,
+        'no_checkpoint_yet.pth',
+        '--work-dir',
+        tmp_path,
+        option,
+        path,
+        code=2,
+    )
+    assert 'cannot write to the folder' in finished.stderr
+    assert '/proc/nothing' in finished.stderr
+    assert f'choose another with {option}' in finished.stderr
+    assert 'Traceback' not in finished.stderr
 
 
 def test_checkpoint_of_other_classes_is_refused(
