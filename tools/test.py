@@ -3,9 +3,10 @@
     python tools/test.py configs/lighthead_shufflenetv2.py CKPT --eval bbox
     python tools/test.py CONFIG CKPT --eval bbox --out results.pkl \\
         --json results.json --show-dir pictures
-    python tools/test.py CONFIG results.json --eval bbox
+    python tools/test.py CONFIG results.pkl --eval bbox
 
-The last form evaluates a result file again, without the network.
+The last form evaluates a result file of --out or --json again, without the
+network.
 """
 
 import argparse
@@ -30,13 +31,18 @@ from mmdet_shufflenetv2.engine.evaluation import (
     ResultFileMetric,
     coco_metrics,
 )
+from mmdet_shufflenetv2.engine.predictions import evaluate_predictions
+
+# What the names of pickles end in.
+PICKLES = ('.pkl', '.pickle')
 
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        'checkpoint', help='checkpoint, or a .json result file of --json'
+        'checkpoint',
+        help='checkpoint, or a result file of --out or --json',
     )
     parser.add_argument(
         '--eval',
@@ -71,7 +77,7 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """Write what the command line asks for into the config."""
     cfg.launcher = args.launcher
     cfg.load_from = args.checkpoint
-    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+    if args.out and not args.out.endswith(PICKLES):
         raise run_config.UsageError(
             '--out writes a pickle, so its name must end in .pkl or .pickle, '
             f'got {args.out}; --json writes JSON'
@@ -117,8 +123,18 @@ def test_network(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def test_file(cfg: Config, args: argparse.Namespace) -> None:
-    """Evaluate a COCO-format result file again."""
+    """Evaluate a result file again."""
     MMLogger.get_instance('test')
+    if args.checkpoint.endswith(PICKLES):
+        metainfo = cfg.test_dataloader.dataset.get('metainfo') or {}
+        results = evaluate_predictions(
+            args.checkpoint,
+            cfg.test_evaluator,
+            args.eval,
+            metainfo.get('classes'),
+        )
+        print(json.dumps(results, indent=2))
+        return
     for metric in coco_metrics(cfg.test_evaluator, args.eval):
         metric.pop('type')
         results = ResultFileMetric(args.checkpoint, **metric).evaluate_file()
@@ -133,7 +149,7 @@ def main() -> None:
         run_config.use_data_root(cfg, **run_config.data_names(args))
     run_config.require_writable(cfg.work_dir)
     require_outputs(args)
-    from_file = args.checkpoint.endswith('.json')
+    from_file = args.checkpoint.endswith(('.json', *PICKLES))
     if not from_file:
         run_config.adopt_classes(
             cfg, CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')

@@ -51,12 +51,15 @@ def test_prints_the_twelve_numbers_once_for_each_word(tested):
     assert re.search(r'maxDets=  1 \]', bbox)
 
 
-def test_json_gives_the_same_numbers_offline(tested, command, shapes):
+@pytest.mark.parametrize('name', ['results.json', 'results.pkl'])
+def test_result_file_gives_the_same_numbers_offline(
+    tested, command, shapes, name
+):
     printed, folder = tested
     finished = command(
         'test',
         CONFIG,
-        folder / 'results.json',
+        folder / name,
         '--data-root',
         shapes,
         '--work-dir',
