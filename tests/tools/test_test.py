@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 
+import mmcv
+import numpy as np
 import pytest
 import torch
 from tiny_run import CONFIG, TINY
@@ -210,6 +212,8 @@ def test_demo_needs_checkpoint_and_images_only(
     images = tmp_path / 'images'
     shutil.copytree(shapes / 'val', images)
     (images / 'broken.jpg').write_bytes(b'\xff\xd8\xff no picture')
+    # Resized to fit 480 x 360, it has no height left.
+    mmcv.imwrite(np.zeros((2, 3000, 3), np.uint8), str(images / 'a_line.png'))
     finished = command(
         'demo',
         images,
@@ -224,6 +228,7 @@ def test_demo_needs_checkpoint_and_images_only(
         code=1,
     )
     assert 'broken.jpg' in finished.stderr
+    assert 'a_line.png cannot be resized' in finished.stderr
     drawn = {p.name for p in (tmp_path / 'drawn').glob('*.png')}
     assert drawn == {p.name for p in (shapes / 'val').iterdir()}
     records = json.loads((tmp_path / 'drawn' / 'detections.json').read_text())
