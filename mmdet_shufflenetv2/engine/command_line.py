@@ -9,7 +9,7 @@ from mmengine.config import DictAction
 
 from ..compat.checkpoints import CheckpointError
 from ..datasets.checks import DatasetError
-from .run_config import Interrupted, UsageError
+from .run_config import UsageError
 from .runner import CheckpointMismatch
 
 # These name the user's file and what to do; a traceback would hide it.
@@ -137,8 +137,8 @@ def reporting_errors(main: Callable[[], None]) -> None:
     os.environ.setdefault('LOCAL_RANK', '0')
     try:
         main()
-    except Interrupted as stopped:
-        print(f'\n{stopped}', file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f'\n{stopped or "stopped"}', file=sys.stderr)
         sys.exit(130)
     except REPORTED as error:
         # A data loader's process hands its whole traceback over as text.
@@ -147,4 +147,10 @@ def reporting_errors(main: Callable[[], None]) -> None:
             marker = f'{type(error).__name__}: '
             message = message.rpartition(marker)[2].strip()
         print(f'error: {message}', file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        # Not permitted, disk full: clear where it names the file.
+        if error.filename is None:
+            raise
+        print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
         sys.exit(2)

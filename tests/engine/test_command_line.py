@@ -1,3 +1,4 @@
+import errno
 import sys
 
 import pytest
@@ -7,6 +8,7 @@ from mmdet_shufflenetv2.engine.command_line import (
     add_data_arguments,
     make_parser,
     parse_run,
+    reporting_errors,
 )
 
 
@@ -63,3 +65,32 @@ def test_option_without_a_value_is_named(parse, capsys):
     assert "expected KEY=VALUE, got 'batch'" in capsys.readouterr().err
     args = parse('--cfg-options', 'train_cfg.max_epochs=2')
     assert args.cfg_options == {'train_cfg.max_epochs': 2}
+
+
+def test_full_disk_is_one_message(capsys):
+    def main():
+        raise OSError(errno.ENOSPC, 'No space left on device', 'epoch_1.pth')
+
+    with pytest.raises(SystemExit) as stopped:
+        reporting_errors(main)
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert message == 'error: epoch_1.pth: No space left on device\n'
+
+
+def test_error_of_the_system_without_a_file_keeps_its_traceback():
+    def main():
+        raise ConnectionResetError(errno.ECONNRESET, 'reset by peer')
+
+    with pytest.raises(ConnectionResetError):
+        reporting_errors(main)
+
+
+def test_ctrl_c_anywhere_is_one_message(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stopped:
+        reporting_errors(main)
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == '\nstopped\n'
