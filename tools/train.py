@@ -11,6 +11,7 @@ Checkpoints, the log and curves.png are kept in the work dir.
 
 import argparse
 import os
+from importlib.util import find_spec
 
 import torch
 
@@ -84,6 +85,11 @@ def apply_arguments(cfg, args: argparse.Namespace) -> None:
             type='Pretrained', checkpoint=args.backbone_weights
         )
     if args.tensorboard:
+        if find_spec('tensorboard') is None:
+            raise run_config.UsageError(
+                '--tensorboard needs the package tensorboard: '
+                'pip install tensorboard'
+            )
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -143,6 +144,30 @@ def test_amp_without_a_gpu_is_one_message(command, tmp_path):
         'train', CONFIG, '--work-dir', tmp_path, '--amp', code=2
     )
     assert '--amp needs a GPU' in finished.stderr
+
+
+def test_tensorboard_switch_logs_or_says_what_it_needs(
+    command, shapes, tmp_path
+):
+    arguments = (
+        'train',
+        CONFIG,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        tmp_path,
+        '--tensorboard',
+        '--cfg-options',
+        *[o for o in TINY if 'max_epochs' not in o],
+        'train_cfg.max_epochs=1',
+    )
+    if find_spec('tensorboard') is None:
+        finished = command(*arguments, code=2)
+        assert 'pip install tensorboard' in finished.stderr
+        assert 'Traceback' not in finished.stderr
+    else:
+        command(*arguments)
+        assert list(tmp_path.glob('*/vis_data/events.out.tfevents.*'))
 
 
 def test_ctrl_c_keeps_the_last_checkpoint(root, shapes, tmp_path):
