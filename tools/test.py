@@ -82,6 +82,11 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
             '--out writes a pickle, so its name must end in .pkl or .pickle, '
             f'got {args.out}; --json writes JSON'
         )
+    if args.show_dir and args.launcher != 'none':
+        raise run_config.UsageError(
+            '--show-dir would draw the images of the first process only; '
+            'draw without --launcher'
+        )
     if args.show_dir:
         cfg.default_hooks.visualization = dict(
             type='DetVisualizationHook',
@@ -96,8 +101,16 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
 def require_outputs(args: argparse.Namespace) -> None:
     """Refuse before the run what could not be written after it."""
     for option, path in ('--out', args.out), ('--json', args.json):
+        if path and os.path.isdir(path):
+            raise run_config.UsageError(
+                f'{option} {path} is a folder; name a file in it'
+            )
         if path:
-            run_config.require_writable_file(path, option)
+            run_config.require_writable(
+                os.path.dirname(path) or '.',
+                f'folder of {os.path.basename(path)},',
+                option,
+            )
     if args.show_dir:
         run_config.require_writable(args.show_dir, 'folder', '--show-dir')
 

@@ -132,6 +132,23 @@ def test_other_word_for_eval_is_refused(command):
     assert 'bbox' in finished.stderr
 
 
+def test_pictures_of_one_process_among_several_are_refused(
+    command, monkeypatch
+):
+    monkeypatch.setenv('RANK', '0')
+    finished = command(
+        'test',
+        CONFIG,
+        'x.pth',
+        '--launcher',
+        'pytorch',
+        '--show-dir',
+        'pictures',
+        code=2,
+    )
+    assert 'draw without --launcher' in finished.stderr
+
+
 @pytest.mark.parametrize(
     'option, name',
     [('--out', 'r.pkl'), ('--json', 'r.json'), ('--show-dir', 'pictures')],
