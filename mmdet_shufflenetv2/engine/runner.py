@@ -1,5 +1,7 @@
 """mmengine's runner, strict about checkpoints and at home on the CPU."""
 
+import os
+
 import torch
 from mmdet.registry import RUNNERS
 from mmengine.dist import is_distributed
@@ -59,6 +61,11 @@ class CheckedRunner(Runner):
         Raises:
             CheckpointMismatch: If it lacks a part of the state.
         """
+        if self._load_from is None:
+            # Of the last checkpoint mmengine notes the absolute path, but a
+            # work dir may be moved or copied.
+            here = os.path.join(self.work_dir, os.path.basename(filename))
+            filename = here if os.path.isfile(here) else filename
         checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
         # The best checkpoint is stored without the last two.
         wanted = ['meta', 'message_hub', 'optimizer']

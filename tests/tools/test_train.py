@@ -32,12 +32,12 @@ def test_run_leaves_checkpoint_curve_and_classes(trained):
         assert word in printed
 
 
-def test_resume_goes_on_from_the_last_checkpoint(
+def test_resume_goes_on_from_the_last_checkpoint_of_a_moved_work_dir(
     trained, command, shapes, tmp_path
 ):
     work_dir = tmp_path / 'resumed'
     shutil.copytree(trained[0], work_dir)
-    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_2.pth'))
+    (work_dir / 'last_checkpoint').write_text('/where/it/was/epoch_2.pth')
     arguments = [o for o in TINY if 'max_epochs' not in o]
     finished = command(
         'train',
