@@ -24,6 +24,8 @@ EXTRAS = {
         'mmcv-lite==2.1.0',
         'mmengine==0.10.7',
         'pycocotools',
+        # For train.py --tensorboard.
+        'tensorboard',
         # mmengine 0.10.7 imports pkg_resources, which setuptools 82 dropped.
         'setuptools<81',
     ],

@@ -11,6 +11,7 @@ Checkpoints, the log and curves.png are kept in the work dir.
 
 import argparse
 import os
+from importlib.util import find_spec
 
 import torch
 
@@ -20,6 +21,7 @@ from mmdet_shufflenetv2.engine.command_line import (
     add_common_arguments,
     add_data_arguments,
     make_parser,
+    parse_run,
     reporting_errors,
 )
 
@@ -54,7 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tensorboard', action='store_true', help='also log to TensorBoard'
     )
-    return parser.parse_args()
+    return parse_run(parser)
 
 
 def apply_arguments(cfg, args: argparse.Namespace) -> None:
@@ -82,6 +84,11 @@ def apply_arguments(cfg, args: argparse.Namespace) -> None:
     if args.backbone_weights:
         use_backbone_weights(cfg, args.backbone_weights)
     if args.tensorboard:
+        if find_spec('tensorboard') is None:
+            raise run_config.UsageError(
+                '--tensorboard needs the package tensorboard: '
+                'pip install tensorboard'
+            )
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
 
 

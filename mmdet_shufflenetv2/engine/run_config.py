@@ -1,5 +1,6 @@
 """From a config file and a command line to a config that can run."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -7,9 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 
 from ..datasets.checks import check_coco_file
 from ..datasets.custom import find_coco_splits, read_classes
+from .unknown_options import explain_unknown_option
 
 SPLITS = 'train', 'val', 'test'
 
@@ -30,7 +33,7 @@ def load_config(
             ``work_dirs/<name of the config>``.
 
     Raises:
-        UsageError: If there is no such file.
+        UsageError: If there is no such file, or an option has no effect.
     """
     file = packaged_config(path) if '::' in path else Path(path)
     if not file.is_file():
@@ -40,6 +43,9 @@ def load_config(
         )
     cfg = Config.fromfile(file)
     if options:
+        problem = explain_unknown_option(cfg, options)
+        if problem:
+            raise UsageError(problem)
         cfg.merge_from_dict(options)
     if work_dir is not None:
         cfg.work_dir = work_dir
@@ -147,10 +153,21 @@ def adopt_classes(cfg: Config, checkpoint: dict) -> None:
     if not classes or 'ann_file' not in test[0]:
         return
     ann_file = os.path.join(test[0].get('data_root') or '', test[0].ann_file)
-    if os.path.isfile(ann_file) and set(classes) <= set(
-        read_classes(ann_file)
-    ):
+    if not os.path.isfile(ann_file):
+        return
+    listed = read_classes(ann_file)
+    if set(classes) <= set(listed):
         set_classes(cfg, classes)
+        unknown = [name for name in listed if name not in classes]
+        if unknown:
+            print_log(
+                f'{len(unknown)} of the {len(listed)} classes of {ann_file} '
+                'are unknown to the checkpoint and not in the numbers: '
+                + ', '.join(unknown[:10])
+                + (', ...' if unknown[10:] else ''),
+                'current',
+                logging.WARNING,
+            )
 
 
 def checkpoint_classes(checkpoint: dict) -> tuple[str, ...] | None:
