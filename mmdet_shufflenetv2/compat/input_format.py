@@ -151,8 +151,9 @@ def require_same_input(
         dict(type=type(preprocessor).__name__)
     )
     raise CheckpointError(
-        f'{source} expect images as {declared}, but data_preprocessor of '
-        f'this config gives {delivered}; add\n  --cfg-options '
+        f'the weights of {source} expect images as {declared}, but '
+        f'data_preprocessor of this config gives {delivered}; add\n'
+        '  --cfg-options '
         + ' '.join(
             f'model.data_preprocessor.{key}={value}'.replace(' ', '')
             for key, value in options.items()

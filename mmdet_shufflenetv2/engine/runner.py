@@ -71,9 +71,7 @@ class CheckedRunner(Runner):
         super()._init_model_weights()
         model = self._bare_model()
         expected = getattr(model.backbone, 'expected_input', None)
-        require_same_input(
-            "the backbone's pretrained weights", expected, model
-        )
+        require_same_input("the backbone's init_cfg", expected, model)
 
     def _bare_model(self) -> nn.Module:
         return getattr(self.model, 'module', self.model)
