@@ -27,6 +27,8 @@ EXTRAS = {
         'setuptools<81',
     ],
     'pretrain': ['mmpretrain==1.2.0'],
+    # IGCV3, CondenseNet, NASNet and SENet: `PytorchcvBackbone`.
+    'pytorchcv': ['pytorchcv==0.0.74'],
     'test': [
         'pytest>=8',
         'pytest-xdist>=3.6',

@@ -29,10 +29,11 @@ SOURCES = (
     'tools',
 )
 # In a process of its own: the package as unpacked from the wheel, seen from
-# a folder that has nothing.
+# a folder that has nothing, and without the optional libraries.
 USE_OF_THE_COPY = """
 import sys
 from pathlib import Path
+sys.modules['pytorchcv'] = None
 import mmdet_shufflenetv2
 from mmdet_shufflenetv2.__main__ import main, resource_root
 from mmengine.config import Config

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..compat.checkpoints import CheckpointError
 from ..compat.foreign_checkpoints import CheckpointFormat
+from ..compat.foreign_families import family_of
 from ..compat.input_format import InputFormat, declared_format
 
 if TYPE_CHECKING:
@@ -167,9 +168,11 @@ def _recognise(
         if candidate.recognises(weights):
             return candidate
     names = ', '.join(f.title for f in backbone.checkpoint_formats)
+    likeness = family_of(weights)
+    looks = f'it looks like {likeness}; ' if likeness else ''
     raise CheckpointError(
         f'checkpoint {source!r} is in none of the formats that '
-        f'{type(backbone).__name__} reads ({names}); its keys are '
+        f'{type(backbone).__name__} reads ({names}); {looks}its keys are '
         f'{_shown(weights)}'
     )
 

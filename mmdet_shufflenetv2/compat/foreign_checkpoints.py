@@ -105,6 +105,11 @@ def _shufflenet_v2(
                 if unit == 0 or name.startswith('branch2'):
                     home = f'stage{stage}.{unit}.{name}'
                     layers[home] = unit_layer(stage, unit, number)
+    return of_layers(layers)
+
+
+def of_layers(layers: Mapping[str, ConvAndNorm]) -> dict[str, str]:
+    """Our modules' names -> theirs, of layers of a convolution and a norm."""
     return {
         f'{ours}.{kind}': theirs
         for ours, pair in layers.items()
@@ -112,11 +117,11 @@ def _shufflenet_v2(
     }
 
 
-def _numbered(home: str) -> ConvAndNorm:
+def numbered(home: str) -> ConvAndNorm:
     return f'{home}.0', f'{home}.1'
 
 
-def _named(home: str) -> ConvAndNorm:
+def named(home: str) -> ConvAndNorm:
     return f'{home}.conv', f'{home}.bn'
 
 
@@ -145,30 +150,35 @@ def _mmpretrain_layer(stage: int, unit: int, number: int) -> ConvAndNorm:
             number - 2,
         )
     )
-    return _named(f'layers.{stage - 2}.{unit}.{branch}.{place}')
+    return named(f'layers.{stage - 2}.{unit}.{branch}.{place}')
 
 
 def _pytorchcv_layer(stage: int, unit: int, number: int) -> ConvAndNorm:
     names = ('shortcut_dconv', 'shortcut_conv', 'conv1', 'dconv', 'conv2')
-    return _named(f'features.stage{stage - 1}.unit{unit + 1}.{names[number]}')
+    return named(f'features.stage{stage - 1}.unit{unit + 1}.{names[number]}')
 
 
-OWN_FORMAT = CheckpointFormat(
-    'mmdet_shufflenetv2',
-    'mmdet_shufflenetv2',
-    (r'(backbone\.)?stem\.',),
-    classifier='head.fc',
-    prefix='backbone.',
-    wrapped=True,
-)
+def own_format(*patterns: str) -> CheckpointFormat:
+    """This package's names, of networks that have such keys."""
+    return CheckpointFormat(
+        'mmdet_shufflenetv2',
+        'mmdet_shufflenetv2',
+        tuple(rf'(backbone\.)?{each}' for each in (r'stem\.', *patterns)),
+        classifier='head.fc',
+        prefix='backbone.',
+        wrapped=True,
+    )
+
+
+OWN_FORMAT = own_format()
 SHUFFLENET_V2_FORMATS = (
-    OWN_FORMAT,
+    own_format(r'stage\d\.0\.branch2\.'),
     CheckpointFormat(
         'torchvision',
         'torchvision',
         (r'conv1\.0\.weight', r'stage2\.0\.branch1\.0\.weight'),
         _shufflenet_v2(
-            _numbered('conv1'), _numbered('conv5'), _torchvision_layer
+            numbered('conv1'), numbered('conv5'), _torchvision_layer
         ),
         input_format=NORMALISED_RGB,
         style='torchvision',
@@ -178,7 +188,7 @@ SHUFFLENET_V2_FORMATS = (
         "ShuffleNet-Series (the authors')",
         (r'first_conv\.0\.weight', r'features\.0\.branch_main\.0\.weight'),
         _shufflenet_v2(
-            _numbered('first_conv'), _numbered('conv_last'), _authors_layer
+            numbered('first_conv'), numbered('conv_last'), _authors_layer
         ),
         classifier='classifier.0',
         classifier_bias=False,
@@ -193,7 +203,7 @@ SHUFFLENET_V2_FORMATS = (
             r'(backbone\.)?conv1\.conv\.weight',
             r'(backbone\.)?layers\.0\.0\.branch1\.0\.conv\.weight',
         ),
-        _shufflenet_v2(_named('conv1'), _named('layers.3'), _mmpretrain_layer),
+        _shufflenet_v2(named('conv1'), named('layers.3'), _mmpretrain_layer),
         classifier='head.fc',
         prefix='backbone.',
         wrapped=True,
@@ -210,8 +220,8 @@ SHUFFLENET_V2_FORMATS = (
             r'features\.stage1\.unit1\.shortcut_dconv\.conv\.weight',
         ),
         _shufflenet_v2(
-            _named('features.init_block.conv'),
-            _named('features.final_block'),
+            named('features.init_block.conv'),
+            named('features.final_block'),
             _pytorchcv_layer,
         ),
         classifier='output',

@@ -1,4 +1,0 @@
-_base_ = 'pretrain_small.py'
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=3e-3, weight_decay=0.05)
-)
