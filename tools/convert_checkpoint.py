@@ -27,17 +27,16 @@ from mmdet_shufflenetv2.engine.command_line import (
 )
 from mmdet_shufflenetv2.engine.run_config import UsageError
 
-OURS = conversion.OWN_FORMAT.name
-
 
 def parse_args() -> argparse.Namespace:
-    formats = conversion.families().values()
-    names = dict.fromkeys(each.name for own in formats for each in own)
     parser = make_parser(__doc__)
     parser.add_argument('source', help='checkpoint to read')
     parser.add_argument('target', help='checkpoint to write')
     parser.add_argument(
-        '--to', choices=names, default=OURS, help='default: %(default)s'
+        '--to',
+        choices=conversion.FORMAT_NAMES,
+        default=conversion.OURS,
+        help='default: %(default)s',
     )
     parser.add_argument(
         '--force', action='store_true', help='overwrite an existing target'

@@ -41,8 +41,7 @@ class PublishedClassifier(ImageClassifier):
         # mmpretrain has networks of the same names.
         config['type'] = f'mmdet.{config["type"]}'
         built = BACKBONES.build(config)
+        channels = row.channels or built.out_channels[-1]
         super().__init__(
-            backbone=built,
-            head=dict(head, in_channels=built.out_channels[-1]),
-            **kwargs,
+            backbone=built, head=dict(head, in_channels=channels), **kwargs
         )

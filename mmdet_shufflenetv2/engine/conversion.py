@@ -5,59 +5,72 @@ network of `mmdet_shufflenetv2.backbones.zoo`. Values are not touched, so
 there and back again gives the same bits.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from ..backbones.pretrained import COUNTER, declared_style, weights_of
-from ..backbones.zoo import NETWORKS, Network
+from ..backbones.zoo import NETWORKS
 from ..compat.checkpoints import CheckpointError
 from ..compat.foreign_checkpoints import OWN_FORMAT, CheckpointFormat
+from ..compat.foreign_families import FAMILIES, family_of
 from ..compat.input_format import META_KEY, InputFormat, declared_format
 from .runner import mismatches
 
 Weights = dict[str, Tensor]
 
+#: What ``to`` of `write` may be; a network has some of them.
+FORMAT_NAMES = tuple(
+    dict.fromkeys(each.name for own in FAMILIES.values() for each in own)
+)
+OURS = OWN_FORMAT.name
 
-@dataclass(frozen=True)
+
+@dataclass
 class Classifier:
     """A classification network's weights under our names.
 
     Attributes:
         network: its published name.
         style: its ``style``, for families that have one.
-        found: the format they were in.
-        formats: all formats of its family.
+        formats: what its family's weights are found in.
+        found: the one they were in.
         backbone: the backbone's, with all of BN's batch counters.
         head: ``weight`` and ``bias`` of the linear layer; empty if the file
             had a backbone only.
-        expected_input: what they expect of images; None if not known.
         counted: whether the batch counters were there at first.
+        expected_input: what they expect of images; None if not known.
+        distance: entries that the network lacks or has besides.
+        problems: the same in words.
     """
 
     network: str
     style: str | None
-    found: CheckpointFormat
     formats: tuple[CheckpointFormat, ...]
+    found: CheckpointFormat
     backbone: Weights
     head: Weights
-    expected_input: InputFormat | None
     counted: bool
+    expected_input: InputFormat | None = None
+    distance: int = 0
+    problems: list[str] = field(default_factory=list)
 
 
-def formats_of(backbone_type: str) -> tuple[CheckpointFormat, ...]:
-    """The formats that a registered backbone's weights are found in."""
-    backbone = MODELS.get(backbone_type)
-    return getattr(backbone, 'checkpoint_formats', (OWN_FORMAT,))
+def formats_of(config: dict) -> tuple[CheckpointFormat, ...]:
+    """The formats that a backbone's weights are found in.
 
-
-def families() -> dict[str, tuple[CheckpointFormat, ...]]:
-    """The formats of every type of backbone among the networks."""
-    types = dict.fromkeys(row.config['type'] for row in NETWORKS.values())
-    return {each: formats_of(each) for each in types}
+    Args:
+        config: the backbone, as ``MODELS.build`` takes it.
+    """
+    kind = MODELS.get(config['type'])
+    if 'checkpoint_formats' in vars(kind):
+        return kind.checkpoint_formats
+    # Some networks only know when they are built.
+    return getattr(_outlined(config), 'checkpoint_formats', ())
 
 
 def read(content: object, source: str) -> Classifier:
@@ -72,26 +85,30 @@ def read(content: object, source: str) -> Classifier:
             those of one whole network; says what is missing or too much.
     """
     weights = weights_of(content, source)
-    declared = declared_format(content)
-    found = _recognise(weights, source)
-    backbone, head = _parts(weights, found, source)
-    counted = any(key.endswith(COUNTER) for key in backbone)
-    if not counted:
-        backbone = _with_counters(backbone)
-    style = declared_style(content) or found.style
-    network, model = _identify(backbone, found, style, source)
-    _require_classifier(head, model, source)
+    style = declared_style(content)
+    attempts = []
+    for network, formats, found in _recognised(weights):
+        attempts.append(_attempt(weights, network, formats, found, style))
+        if not attempts[-1].problems:
+            break
+    if not attempts:
+        likeness = family_of(weights)
+        raise CheckpointError(
+            f'{source} has the weights of no network that can be converted; '
+            + (f'it looks like {likeness}; ' if likeness else '')
+            + f'its keys are {", ".join(list(weights)[:6])}, ...'
+        )
+    best = min(attempts, key=lambda attempt: attempt.distance)
+    if best.problems:
+        raise CheckpointError(
+            f'{source} looks like {best.found.title}, but is no whole '
+            f'network; it is closest to {best.network}:\n  '
+            + '\n  '.join(best.problems)
+        )
+    best.expected_input = declared_format(content) or best.found.input_format
     meta = content.get('meta') if isinstance(content, Mapping) else None
-    return Classifier(
-        network,
-        getattr(model, 'style', None),
-        found,
-        formats_of(NETWORKS[network].config['type']),
-        backbone,
-        head,
-        declared or found.input_format,
-        (meta or {}).get('counted', counted),
-    )
+    best.counted = (meta or {}).get('counted', best.counted)
+    return best
 
 
 def write(classifier: Classifier, to: str) -> dict:
@@ -109,14 +126,12 @@ def write(classifier: Classifier, to: str) -> dict:
     weights = {
         target.prefix + target.to_theirs(key): value
         for key, value in classifier.backbone.items()
-        if classifier.counted
-        or target is OWN_FORMAT
-        or not key.endswith(COUNTER)
+        if classifier.counted or to == OURS or not key.endswith(COUNTER)
     }
     for name, value in classifier.head.items():
         if name == 'weight' or target.classifier_bias:
             weights[f'{target.classifier}.{name}'] = value
-    if target is OWN_FORMAT:
+    if to == OURS:
         return dict(meta=_meta(classifier), state_dict=weights)
     return dict(state_dict=weights) if target.wrapped else weights
 
@@ -132,40 +147,73 @@ def _meta(classifier: Classifier) -> dict:
     return meta
 
 
-def _recognise(weights: Weights, source: str) -> CheckpointFormat:
-    for formats in families().values():
+def _recognised(
+    weights: Weights,
+) -> Iterator[tuple[str, tuple[CheckpointFormat, ...], CheckpointFormat]]:
+    """Networks that the keys may be of, their formats, and the one found."""
+    if not family_of(weights):
+        return
+    for network in NETWORKS:
+        formats = _formats_of_network(network)
         for found in formats:
             if found.recognises(weights):
-                return found
-    titles = dict.fromkeys(f.title for fs in families().values() for f in fs)
-    raise CheckpointError(
-        f'{source} is in none of the formats known here '
-        f'({", ".join(titles)}); its keys are '
-        f'{", ".join(list(weights)[:6])}, ...'
+                yield network, formats, found
+                break
+
+
+@cache
+def _formats_of_network(name: str) -> tuple[CheckpointFormat, ...]:
+    return formats_of(NETWORKS[name].config)
+
+
+def _attempt(
+    weights: Weights,
+    network: str,
+    formats: tuple[CheckpointFormat, ...],
+    found: CheckpointFormat,
+    style: str | None,
+) -> Classifier:
+    """The weights as those of a network, and what speaks against it."""
+    row = NETWORKS[network]
+    config = dict(row.config, out_indices=(row.last_level,))
+    if style or found.style:
+        config['style'] = style or found.style
+    model = _outlined(config)
+    backbone, head = {}, {}
+    for key, value in weights.items():
+        module, _, parameter = key.rpartition('.')
+        name = found.to_ours(key.removeprefix(found.prefix))
+        if module == found.classifier:
+            head[parameter] = value
+        else:
+            backbone[name or key] = value
+    counted = any(key.endswith(COUNTER) for key in backbone)
+    if not counted:
+        backbone = _with_counters(backbone)
+    if head and not found.classifier_bias:
+        head.setdefault('bias', torch.zeros(len(head['weight'])))
+    channels = row.channels or model.out_channels[-1]
+    return Classifier(
+        network,
+        getattr(model, 'style', None),
+        formats,
+        found,
+        backbone,
+        head,
+        counted,
+        distance=len(_entries(model.state_dict()) ^ _entries(backbone)),
+        problems=mismatches(model, backbone) + _misshapen(head, channels),
     )
 
 
-def _parts(
-    weights: Weights, found: CheckpointFormat, source: str
-) -> tuple[Weights, Weights]:
-    """The backbone's weights and the linear layer's, under our names."""
-    backbone, head, unknown = {}, {}, []
-    for key, value in weights.items():
-        module, _, parameter = key.rpartition('.')
-        if module == found.classifier:
-            head[parameter] = value
-        elif name := found.to_ours(key.removeprefix(found.prefix)):
-            backbone[name] = value
-        else:
-            unknown.append(key)
-    if unknown:
-        raise CheckpointError(
-            f'{source} looks like {found.title}, but {len(unknown)} of its '
-            f'keys are not: {", ".join(unknown[:6])}'
-        )
-    if head and not found.classifier_bias:
-        head.setdefault('bias', torch.zeros(len(head['weight'])))
-    return backbone, head
+def _entries(weights: Mapping[str, Tensor]) -> set:
+    return {(key, value.shape) for key, value in weights.items()}
+
+
+def _outlined(config: dict) -> nn.Module:
+    """A network without values."""
+    with torch.device('meta'):
+        return MODELS.build(config)
 
 
 def _with_counters(backbone: Weights) -> Weights:
@@ -178,53 +226,17 @@ def _with_counters(backbone: Weights) -> Weights:
     return full
 
 
-def _outlined(row: Network, style: str | None) -> nn.Module:
-    """A network with all its levels and without values."""
-    config = dict(row.config, out_indices=(row.last_level,))
-    if style:
-        config['style'] = style
-    with torch.device('meta'):
-        return MODELS.build(config)
-
-
-def _identify(
-    backbone: Weights, found: CheckpointFormat, style: str | None, source: str
-) -> tuple[str, nn.Module]:
-    """The network that has exactly these weights."""
-    shapes = {(key, value.shape) for key, value in backbone.items()}
-    closest = (-1, '', None)
-    for name, row in NETWORKS.items():
-        if found not in formats_of(row.config['type']):
-            continue
-        model = _outlined(row, style)
-        wanted = {(k, v.shape) for k, v in model.state_dict().items()}
-        if wanted == shapes:
-            return name, model
-        closest = max(
-            closest,
-            (len(wanted & shapes), name, model),
-            key=lambda entry: entry[0],
-        )
-    _, name, model = closest
-    raise CheckpointError(
-        f'{source} looks like {found.title}, but is no whole network of '
-        f'those known here; it is closest to {name}:\n  '
-        + '\n  '.join(mismatches(model, backbone))
-    )
-
-
-def _require_classifier(head: Weights, model: nn.Module, source: str) -> None:
-    if not head:
-        return
-    channels = model.out_channels[-1]
+def _misshapen(head: Weights, channels: int) -> list[str]:
+    """What is wrong with the linear layer, where there is one."""
     shapes = {name: tuple(value.shape) for name, value in head.items()}
-    classes = len(head['weight']) if 'weight' in head else 0
+    classes = shapes.get('weight', (0,))[0]
     wanted = dict(weight=(classes, channels), bias=(classes,))
-    if shapes != wanted:
-        raise CheckpointError(
-            f'the linear layer of {source} must have a weight of (classes, '
-            f'{channels}) and a bias of (classes,), got {shapes}'
-        )
+    if not head or shapes == wanted:
+        return []
+    return [
+        f'the linear layer must have a weight of (classes, {channels}) and '
+        f'a bias of (classes,), got {shapes}'
+    ]
 
 
 def _target(classifier: Classifier, to: str) -> CheckpointFormat:
@@ -246,7 +258,11 @@ def _target(classifier: Classifier, to: str) -> CheckpointFormat:
         and not target.input_format.agrees_with(expected)
     ):
         wrong = f'for images as {target.input_format}, not {expected}'
-    elif not target.classifier_bias and classifier.head['bias'].any():
+    elif (
+        classifier.head
+        and not target.classifier_bias
+        and classifier.head['bias'].any()
+    ):
         wrong = 'without a bias in the linear layer, which is not zero here'
     if wrong:
         raise CheckpointError(

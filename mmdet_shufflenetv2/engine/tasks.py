@@ -135,13 +135,11 @@ def use_backbone_weights(cfg: Config, path: str) -> None:
         CheckpointError: If it cannot be read or holds no weights.
     """
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=path)
+    backbone = {k: v for k, v in cfg.model.backbone.items() if k != 'init_cfg'}
     if 'network' in cfg.model:
-        kind = network(cfg.model.network).config['type']
-    else:
-        kind = cfg.model.backbone.type
-    expected = expected_input(
-        CheckpointLoader.load_checkpoint(path, 'cpu'), path, formats_of(kind)
-    )
+        backbone = {**network(cfg.model.network).config, **backbone}
+    content = CheckpointLoader.load_checkpoint(path, 'cpu')
+    expected = expected_input(content, path, formats_of(backbone))
     run_config.adopt_input_format(cfg, expected, path)
 
 
