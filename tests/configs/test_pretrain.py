@@ -44,12 +44,16 @@ def smallest_of_each_family() -> list[str]:
     """The first network of every type of backbone."""
     first = {}
     for name, row in NETWORKS.items():
-        first.setdefault(row.config['type'], file_name(name))
+        if file_name(name) in LEAVES:
+            first.setdefault(row.config['type'], file_name(name))
     return list(first.values())
 
 
-def test_every_network_has_a_config():
-    assert sorted(map(file_name, NETWORKS)) == LEAVES
+def test_every_network_of_tables_6_7_and_8_has_a_config():
+    """V2*, of Table 7, has no published classification error."""
+    star = {name for name in NETWORKS if '_star_' in name}
+    wanted = star | set(classification_results())
+    assert set(LEAVES) == set(map(file_name, wanted))
 
 
 @pytest.mark.parametrize('name', LEAVES)
@@ -57,11 +61,11 @@ def test_leaf_names_its_network_and_builds(name):
     cfg = load(name)
     assert file_name(cfg.model.network) == name
     with torch.device('meta'):
-        model = MODELS.build(cfg.model)
+        model = MODELS.build(cfg.model).eval()
+        scores = model(torch.empty(1, 3, 64, 64), mode='tensor')
+    assert scores.shape == (1, 1000)
     row = network(cfg.model.network)
     assert model.backbone.out_indices == (row.last_level,)
-    assert model.head.fc.in_features == model.backbone.out_channels[-1]
-    assert model.head.fc.out_features == 1000
     crop = cfg.test_dataloader.dataset.pipeline[2].crop_size
     assert crop == cfg.train_dataloader.dataset.pipeline[1].scale
     assert crop == row.input_size
