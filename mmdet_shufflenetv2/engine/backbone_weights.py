@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -10,8 +11,11 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from ..backbones.base import StagedBackbone
-from ..backbones.pretrained import COUNTER
+from ..backbones.pretrained import COUNTER, expected_input
+from ..backbones.zoo import network
 from ..compat.foreign_families import family_of
+from .conversion import formats_of
+from .run_config import adopt_input_format
 from .runner import CheckpointMismatch, mismatches
 
 # How a detector's checkpoint calls its backbone.
@@ -21,21 +25,31 @@ PREFIXES = ('backbone.', 'module.backbone.')
 def use_backbone_weights(cfg: Config, filename: str) -> None:
     """Start the backbone of a config from a file.
 
-    This package's backbones look at the file themselves when they load it.
-    With others mmengine's loader would pass over what does not fit.
+    This package's backbones look at the file themselves when they load it,
+    and the config then gives them the images that the weights expect. With
+    others mmengine's loader would pass over what does not fit.
 
     Args:
         cfg: Changed in place.
         filename: Path of the checkpoint.
 
     Raises:
+        CheckpointError: If it cannot be read or holds no weights.
         CheckpointMismatch: If a backbone from elsewhere would not get all
             of its weights; says which.
     """
     init_cfg = dict(type='Pretrained', checkpoint=filename)
+    config = {k: v for k, v in cfg.model.backbone.items() if k != 'init_cfg'}
+    if 'network' in cfg.model:
+        config = {**network(cfg.model.network).config, **config}
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    backbone = MODELS.build(cfg.model.backbone)
-    if not isinstance(backbone, StagedBackbone):
+    with torch.device('meta'):
+        backbone = MODELS.build(config)
+    if isinstance(backbone, StagedBackbone):
+        content = CheckpointLoader.load_checkpoint(filename, 'cpu')
+        expected = expected_input(content, filename, formats_of(config))
+        adopt_input_format(cfg, expected, filename)
+    else:
         prefix = require_all_weights(backbone, filename)
         if prefix:
             init_cfg['prefix'] = prefix

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
+from mmengine.utils import import_modules_from_strings
 
+from ..compat.input_format import InputFormat
 from ..datasets.checks import check_coco_file
 from ..datasets.custom import find_coco_splits, read_classes
 from .unknown_options import explain_unknown_option
@@ -33,7 +35,8 @@ def load_config(
             ``work_dirs/<name of the config>``.
 
     Raises:
-        UsageError: If there is no such file, or an option has no effect.
+        UsageError: If there is no such file, an option has no effect, or
+            mmpretrain is needed and not installed.
     """
     file = packaged_config(path) if '::' in path else Path(path)
     if not file.is_file():
@@ -41,7 +44,16 @@ def load_config(
             f'config not found: {path}; give one of configs/*.py, a path or '
             'package::file'
         )
-    cfg = Config.fromfile(file)
+    cfg = Config.fromfile(file, import_custom_modules=False)
+    if cfg.get('default_scope') == 'mmpretrain' and not find_spec(
+        'mmpretrain'
+    ):
+        raise UsageError(
+            f'{path} trains a classifier and needs mmpretrain; install it '
+            'with  pip install mmpretrain==1.2.0'
+        )
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)
     if options:
         problem = explain_unknown_option(cfg, options)
         if problem:
@@ -92,14 +104,14 @@ def dicts_of(node) -> Iterator[dict]:
 
 
 def read_images_strictly(cfg: Config) -> None:
-    """Exchange mmdet's image loading for the one that names a bad file.
+    """Exchange mmcv's image loading for the one that names a bad file.
 
-    The configs name mmdet's, which mmdet's own tools look for.
+    The configs name mmcv's, which mmdet's own tools look for.
     """
     loaders = [cfg.get(f'{name}_dataloader') for name in SPLITS]
     for node in dicts_of(loaders):
         if node.get('type') == 'LoadImageFromFile':
-            node['type'] = 'LoadImageStrict'
+            node['type'] = 'mmdet.LoadImageStrict'
 
 
 def require_writable(
@@ -134,7 +146,7 @@ def set_classes(cfg: Config, classes: tuple[str, ...]) -> None:
     for node in dicts_of(cfg.model):
         if 'num_classes' in node:
             node['num_classes'] = len(classes)
-    for _, dataset in coco_datasets(cfg):
+    for _, dataset in datasets_of(cfg):
         dataset.metainfo = dict(classes=tuple(classes))
 
 
@@ -149,7 +161,7 @@ def adopt_classes(cfg: Config, checkpoint: dict) -> None:
         checkpoint: As loaded.
     """
     classes = checkpoint_classes(checkpoint)
-    test = [dataset for name, dataset in coco_datasets(cfg) if name == 'test']
+    test = [dataset for name, dataset in datasets_of(cfg) if name == 'test']
     if not classes or 'ann_file' not in test[0]:
         return
     ann_file = os.path.join(test[0].get('data_root') or '', test[0].ann_file)
@@ -177,6 +189,25 @@ def checkpoint_classes(checkpoint: dict) -> tuple[str, ...] | None:
     return tuple(map(str, classes)) if classes else None
 
 
+def adopt_input_format(
+    cfg: Config, expected: InputFormat | None, source: str
+) -> None:
+    """Let the data preprocessor deliver what a checkpoint expects.
+
+    Args:
+        cfg: Changed in place.
+        expected: What it expects; None if that is not known.
+        source: Its path, for the message.
+    """
+    preprocessor = cfg.model.get('data_preprocessor')
+    if expected is None or preprocessor is None:
+        return
+    options = expected.preprocessor_options(preprocessor)
+    if any(preprocessor.get(key) != options[key] for key in options):
+        preprocessor.update(options)
+        print_log(f'Images as {source} expects them: {expected}', 'current')
+
+
 def use_data_root(cfg: Config, data_root: str, **given: str | None) -> None:
     """Point every data set and evaluator of a config to a COCO folder.
 
@@ -187,7 +218,7 @@ def use_data_root(cfg: Config, data_root: str, **given: str | None) -> None:
         given: Names that the search would otherwise detect.
     """
     splits = find_coco_splits(data_root, **given)
-    for name, dataset in coco_datasets(cfg):
+    for name, dataset in datasets_of(cfg):
         split = splits.train if name == 'train' else splits.val
         dataset.data_root = ''
         dataset.ann_file = str(split.ann_file)
@@ -198,8 +229,8 @@ def use_data_root(cfg: Config, data_root: str, **given: str | None) -> None:
     set_classes(cfg, splits.classes)
 
 
-def coco_datasets(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
-    """Give (``'train'`` | ``'val'`` | ``'test'``, innermost data set)."""
+def datasets_of(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
+    """Give ``'train'``, ``'val'`` or ``'test'`` and its innermost data set."""
     for name in SPLITS:
         loader = cfg.get(f'{name}_dataloader')
         pending = [loader['dataset']] if loader else []
@@ -230,7 +261,7 @@ def check_data(
         DatasetError: If a file's records are wrong; names them.
     """
     usable = {}
-    for name, dataset in coco_datasets(cfg):
+    for name, dataset in datasets_of(cfg):
         if name not in splits or 'ann_file' not in dataset:
             continue
         root = dataset.get('data_root') or ''

@@ -9,6 +9,13 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from ..compat.input_format import (
+    META_KEY,
+    declared_format,
+    delivered_format,
+    require_same_input,
+)
+
 
 class CheckpointMismatch(ValueError):
     """A checkpoint that does not hold exactly the model's parameters."""
@@ -80,6 +87,26 @@ class CheckedRunner(Runner):
             )
         super().resume(filename, *args, **kwargs)
 
+    def save_checkpoint(self, *args, meta: dict | None = None, **kwargs):
+        """Save as mmengine does, with what the weights expect of images."""
+        model = self._bare_model()
+        own = dict(style=getattr(model.backbone, 'style', None))
+        delivered = delivered_format(getattr(model, 'data_preprocessor', None))
+        if delivered:
+            own[META_KEY] = delivered.to_meta()
+        super().save_checkpoint(*args, meta={**own, **(meta or {})}, **kwargs)
+
+    def _init_model_weights(self) -> None:
+        """Initialise; pretrained weights have to get the images they expect.
+
+        Raises:
+            CheckpointError: If ``data_preprocessor`` gives them others.
+        """
+        super()._init_model_weights()
+        model = self._bare_model()
+        expected = getattr(model.backbone, 'expected_input', None)
+        require_same_input("the backbone's init_cfg", expected, model)
+
     def _bare_model(self) -> nn.Module:
         return getattr(self.model, 'module', self.model)
 
@@ -125,6 +152,7 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
 
     Raises:
         CheckpointMismatch: If it does not fit; says which entries.
+        CheckpointError: If it expects other images than the model gives.
     """
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
     state = checkpoint.get('state_dict', checkpoint)
@@ -133,6 +161,12 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
     }
     problems = mismatches(model, state)
     if problems:
+        if not state.keys() & model.state_dict().keys():
+            problems.append(
+                'no entry has a name that the model knows; '
+                'tools/convert_checkpoint.py converts weights of other '
+                'projects'
+            )
         classes = checkpoint.get('meta', {}).get('dataset_meta', {})
         classes = classes.get('classes')
         if classes:
@@ -145,6 +179,7 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
             f'{filename} does not fit the model of this config:\n  '
             + '\n  '.join(problems)
         )
+    require_same_input(filename, declared_format(checkpoint), model)
     model.load_state_dict(state)
     return checkpoint
 

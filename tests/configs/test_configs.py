@@ -1,4 +1,4 @@
-"""Every config builds, trains a step and predicts, small and on the CPU."""
+"""Every detector's config builds, trains a step and predicts, in small."""
 
 from pathlib import Path
 
@@ -34,6 +34,8 @@ TABLE7 = {
 }
 # What may differ between backbones of Table 7, besides the backbone.
 CHANNELS = {'model.neck.in_channels', 'model.rpn_head.in_channels'}
+# Those that train classifiers are in test_pretrain.py.
+DETECTORS = [path for path in LEAVES if '/pretrain' not in path]
 
 
 def load(path: str) -> Config:
@@ -90,10 +92,14 @@ def total_loss(model, batch):
     return total
 
 
-@pytest.mark.parametrize('path', LEAVES)
+@pytest.mark.parametrize('path', DETECTORS)
 def test_trains_a_step_and_predicts(path):
     torch.manual_seed(0)
-    model = MODELS.build(load(path).model)
+    cfg = load(path)
+    if isinstance(cfg.model.backbone.get('init_cfg'), dict):
+        # Of a run that is not there.
+        del cfg.model.backbone['init_cfg']
+    model = MODELS.build(cfg.model)
     model.init_weights()
     model.train()
     total_loss(model, make_batch()).backward()

@@ -63,9 +63,9 @@ def test_work_dir_is_called_like_the_config(cfg):
 
 def test_tools_read_images_strictly_and_files_name_mmdets_loading(root, cfg):
     stored = Config.fromfile(root / MAIN)
-    for name, dataset in run_config.coco_datasets(stored):
+    for name, dataset in run_config.datasets_of(stored):
         assert dataset.pipeline[0].type == 'LoadImageFromFile', name
-    for name, dataset in run_config.coco_datasets(cfg):
+    for name, dataset in run_config.datasets_of(cfg):
         assert dataset.pipeline[0].type == 'LoadImageStrict', name
 
 
@@ -79,7 +79,7 @@ def test_folder_that_cannot_be_written_is_named_with_its_option():
 def test_classes_reach_model_and_data_sets(cfg):
     run_config.set_classes(cfg, ('cat', 'dog'))
     assert cfg.model.roi_head.bbox_head.num_classes == 2
-    datasets = dict(run_config.coco_datasets(cfg))
+    datasets = dict(run_config.datasets_of(cfg))
     assert datasets.keys() == {'train', 'val', 'test'}
     for dataset in datasets.values():
         assert dataset.metainfo.classes == ('cat', 'dog')
@@ -98,7 +98,7 @@ def test_wrapped_and_joined_data_sets_are_found():
             test_dataloader=dict(dataset=inner[2]),
         )
     )
-    found = [(n, d.ann_file) for n, d in run_config.coco_datasets(cfg)]
+    found = [(n, d.ann_file) for n, d in run_config.datasets_of(cfg)]
     assert sorted(found) == [('test', 'c'), ('train', 'a'), ('train', 'b')]
 
 
@@ -110,7 +110,7 @@ def test_checkpoint_classes_are_adopted_only_if_the_data_has_them(
     path.write_text(
         json.dumps(dict(images=[], annotations=[], categories=names))
     )
-    dataset = dict(run_config.coco_datasets(cfg))['test']
+    dataset = dict(run_config.datasets_of(cfg))['test']
     dataset.data_root, dataset.ann_file = '', str(path)
 
     def checkpoint(*classes):
