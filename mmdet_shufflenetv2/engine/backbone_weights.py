@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
@@ -40,10 +40,14 @@ def use_backbone_weights(cfg: Config, filename: str) -> None:
     """
     init_cfg = dict(type='Pretrained', checkpoint=filename)
     config = {k: v for k, v in cfg.model.backbone.items() if k != 'init_cfg'}
+    scope = cfg.get('default_scope') or 'mmdet'
     if 'network' in cfg.model:
         config = {**network(cfg.model.network).config, **config}
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    with torch.device('meta'):
+        scope = 'mmdet'
+    with (
+        DefaultScope.overwrite_default_scope(scope),
+        torch.device('meta'),
+    ):
         backbone = MODELS.build(config)
     if isinstance(backbone, StagedBackbone):
         content = CheckpointLoader.load_checkpoint(filename, 'cpu')

@@ -138,7 +138,7 @@ def reporting_errors(main: Callable[[], None]) -> None:
     try:
         main()
     except KeyboardInterrupt as stopped:
-        print(f'\n{stopped or "stopped"}', file=sys.stderr)
+        print(f'\n{str(stopped) or "stopped"}', file=sys.stderr)
         sys.exit(130)
     except REPORTED as error:
         # A data loader's process hands its whole traceback over as text.

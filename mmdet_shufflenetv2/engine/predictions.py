@@ -71,8 +71,7 @@ def read_predictions(path: str) -> list[dict]:
     if not isinstance(predictions, list):
         predictions = [predictions]
     for place, record in enumerate(predictions):
-        whole = isinstance(record, dict) and record.keys() >= IMAGE_KEYS
-        if not whole or not set(record['pred_instances']) >= BOX_KEYS:
+        if not _is_prediction(record):
             raise UsageError(
                 f'{path}, record {place}: expected the keys '
                 f'{sorted(IMAGE_KEYS)}, and {sorted(BOX_KEYS)} in '

@@ -5,6 +5,7 @@ from mmengine.config import Config
 from torch import nn
 from torchvision import models
 
+from mmdet_shufflenetv2.compat.checkpoints import CheckpointError
 from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
 from mmdet_shufflenetv2.engine.runner import CheckpointMismatch
 
@@ -72,12 +73,11 @@ def test_deeper_network_of_the_same_shapes_is_refused(cfg, saved):
     assert 'init_cfg' not in cfg.model.backbone
 
 
-@pytest.mark.parametrize('content', [lambda state: dict(model=state), list])
-def test_what_mmengine_would_find_nothing_in_is_refused(
-    content, cfg, saved, resnet18
-):
+def test_what_mmengine_would_find_nothing_in_is_refused(cfg, saved, resnet18):
     with pytest.raises(CheckpointMismatch, match='missing in the checkpoint'):
-        use_backbone_weights(cfg, saved(content(resnet18)))
+        use_backbone_weights(cfg, saved(dict(model=resnet18)))
+    with pytest.raises(CheckpointError, match='must be a dict'):
+        use_backbone_weights(cfg, saved(list(resnet18)))
 
 
 def test_other_family_is_named(cfg, saved):
