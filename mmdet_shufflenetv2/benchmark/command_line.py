@@ -5,14 +5,16 @@ import os
 import sys
 from functools import partial
 
+from mmengine.logging import MMLogger
+
 from ..engine.command_line import make_parser, reporting_errors
+from . import backbones, detectors, ops, shuffle
 from . import guidelines as guidelines_command
-from . import ops, shuffle
 from .command import add_common_arguments, execute
 
 COMMANDS = {
     module.COMMAND.name: module.COMMAND
-    for module in (guidelines_command, shuffle, ops)
+    for module in (backbones, detectors, guidelines_command, shuffle, ops)
 }
 
 
@@ -51,6 +53,8 @@ def guidelines(doc: str) -> None:
 def _finish(command, args: argparse.Namespace) -> None:
     # PyTorch's profiler reports each start and end on stderr.
     os.environ.setdefault('KINETO_LOG_LEVEL', '9')
+    # Initial weights are logged one by one.
+    MMLogger.get_current_instance().setLevel('ERROR')
     outcome = execute(command, args)
     if any('failed' in problem for problem in outcome.problems):
         sys.exit(1)

@@ -23,10 +23,6 @@ class DeviceLost(RuntimeError):
     """The device stopped working in the middle of a run."""
 
 
-class Unavailable(RuntimeError):
-    """Something optional that a case needs is not installed; says what."""
-
-
 @dataclass(frozen=True)
 class Case:
     """One thing to measure.
@@ -136,7 +132,7 @@ def _measure(case: Case, records: Records) -> list[dict[str, str]]:
         case.setting.apply()
         with room or refused_rather_than_killed():
             found = [dict(row) for row in case.measure()]
-    except (RuntimeError, MemoryError, OSError) as error:
+    except (RuntimeError, MemoryError, OSError, ImportError) as error:
         status = _status_of(error, case, records)
         found = [{}]
     if case.setting.on_gpu:
@@ -168,8 +164,8 @@ def _status_of(error: Exception, case: Case, records: Records) -> str:
         ) from error
     if is_out_of_memory(error):
         return NO_ROOM
-    if isinstance(error, Unavailable):
-        return str(error)
+    if isinstance(error, ImportError):
+        return f'not available: {error}'
     return f'failed: {_line(error)}'
 
 

@@ -180,15 +180,25 @@ def place(network: nn.Module, setting: Setting) -> nn.Module:
     return network.to(memory_format=LAYOUTS[setting.layout])
 
 
-def settle_norms(network: nn.Module, images: Tensor) -> None:
-    """Give every batch norm the statistics of these images."""
+def settle_norms(
+    network: nn.Module,
+    images: Tensor,
+    forward: Callable[[Tensor], object] | None = None,
+) -> None:
+    """Give every batch norm the statistics of these images.
+
+    Args:
+        network: left in training mode.
+        images: (N, 3, H, W).
+        forward: what to call with them; the network by default.
+    """
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
     network.train()
     with torch.no_grad():
-        network(images)
+        (forward or network)(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
