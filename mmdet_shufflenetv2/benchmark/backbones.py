@@ -4,24 +4,15 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 
-import torch
-
 from ..backbones.zoo import NETWORKS, build_classifier, network
 from ..engine.run_config import UsageError
 from ..published import classification_results, published_results
+from . import stacked_units
 from .command import Command, effort, image_size, settings
-from .energy import EnergyMeter, joules_per_run
-from .memory import peak_mb, weights_mb
 from .session import Case, Row
-from .setting import Setting, inference, prepare
-from .timing import (
-    TIMED,
-    Effort,
-    compared,
-    interleave,
-    ratio_names,
-    significant,
-)
+from .setting import Setting
+from .speed import SPEEDS, Subject, compare_networks, paper_columns
+from .timing import Effort
 
 COLUMNS = ('40M', '140M', '300M', '500M')
 # A table of the appendix names families; these are their networks by column.
@@ -117,6 +108,13 @@ def choose(names: Sequence[str] | None, size: Sequence[int]) -> list[str]:
     return [name for name in names if name in NETWORKS]
 
 
+def _subject(name: str, size: tuple[int, int], batch: int) -> Subject:
+    width, height = _own(name, size)
+    return Subject(
+        name, partial(build_classifier, name), (batch, 3, height, width)
+    )
+
+
 def _measure(
     name: str,
     size: tuple[int, int],
@@ -126,63 +124,25 @@ def _measure(
     with_energy: bool,
 ) -> list[Row]:
     reference = reference_of(name)
-
-    def load(name: str) -> tuple[torch.nn.Module, tuple[int, ...]]:
-        width, height = _own(name, size)
-        built = prepare(build_classifier(name), setting)
-        return built, (batch, 3, height, width)
-
-    mine, shape = load(name)
-    functions = {name: inference(mine, shape, setting)}
-    if name != reference:
-        functions = {
-            reference: inference(*load(reference), setting),
-            **functions,
-        }
-    times = interleave(functions, setting.stopwatch(), effort)
-    time = times[name].columns()
-    on_gpu = setting.on_gpu
-    paper = paper_per_s(name, size, batch, on_gpu)
-    paper_reference = paper_per_s(reference, size, batch, on_gpu)
+    row = compare_networks(
+        _subject(name, size, batch),
+        _subject(reference, size, batch),
+        setting,
+        effort,
+        with_energy,
+    )
+    papers = (
+        paper_per_s(each, size, batch, setting.on_gpu)
+        for each in (name, reference)
+    )
     result = classification_results().get(name)
-    # A graph's memory is its own pool, so the pass before it is measured.
-    plain = inference(mine, shape, _without_graph(setting))
     return [
         {
-            **time,
-            **compared('speed_ratio', times[reference], times[name]),
-            'batches_per_s': significant(1e3 / time['median_ms']),
-            'images_per_s': significant(batch * 1e3 / time['median_ms']),
-            'paper_batches_per_s': paper or '',
-            'paper_speed_ratio': (
-                round(paper / paper_reference, 3) if paper else ''
-            ),
+            **row,
+            **paper_columns(*papers),
             'paper_mflops': result.mflops if result else '',
-            'weights_mb': significant(weights_mb(mine)),
-            'activations_mb': significant(peak_mb(plain, setting.device)),
-            'joules': (
-                measured_joules(functions[name], setting)
-                if with_energy
-                else 'not measured'
-            ),
         }
     ]
-
-
-def _without_graph(setting: Setting) -> Setting:
-    if setting.mode != 'graph':
-        return setting
-    return Setting(**{**vars(setting), 'mode': 'folded'})
-
-
-def measured_joules(function, setting: Setting) -> float | str:
-    """Energy of one call, or that it was not measured."""
-    try:
-        meter = EnergyMeter(setting.device)
-    except RuntimeError:
-        return 'not measured'
-    wait = partial(torch.cuda.synchronize, setting.device)
-    return significant(joules_per_run(function, meter, wait))
 
 
 def _own(name: str, size: tuple[int, int]) -> tuple[int, int]:
@@ -204,6 +164,11 @@ def cases(args: argparse.Namespace) -> list[Case]:
                     found.append(
                         _case(name, column, size, batch, setting, args)
                     )
+        default = [8 if setting.on_gpu else 1]
+        for batch in args.batch or default:
+            found += stacked_units.cases(
+                args.units, batch, setting, effort(args), args.energy
+            )
     return found
 
 
@@ -258,6 +223,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'Table 8 and, at other sizes, of Table 1 of the appendix',
     )
     parser.add_argument(
+        '--units',
+        nargs='*',
+        type=image_size,
+        default=list(stacked_units.SIZES),
+        metavar='WIDTHxHEIGHT',
+        help='maps that ten units are stacked on, as in Table 1b of the '
+        'appendix; nothing behind it: none; default: '
+        + ' '.join(map(_text, stacked_units.SIZES)),
+    )
+    parser.add_argument(
         '--energy',
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -267,8 +242,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 COMMAND = Command(
     name='backbones',
-    help='Table 8, Figure 1 (c) and (d), and Table 1a of the appendix: '
-    'speed of whole networks',
+    help='Table 8, Figure 1 (c) and (d), and Table 1 of the appendix: '
+    'speed of whole networks and of stacked units',
     example='--device cuda --batch 1 8 --size 224x224 320x320',
     columns=(
         'table',
@@ -276,16 +251,8 @@ COMMAND = Command(
         'network',
         'input',
         'batch',
-        *TIMED,
-        *ratio_names('speed_ratio'),
-        'batches_per_s',
-        'images_per_s',
-        'paper_batches_per_s',
-        'paper_speed_ratio',
+        *SPEEDS,
         'paper_mflops',
-        'weights_mb',
-        'activations_mb',
-        'joules',
     ),
     shown={
         'column': 'column',
@@ -294,13 +261,12 @@ COMMAND = Command(
         'batch': 'batch',
         'ms': 'median_ms',
         'images/s': 'images_per_s',
-        'batches/s': 'batches_per_s',
-        'paper batches/s': 'paper_batches_per_s',
+        'paper batches/s': 'paper_per_s',
         'speed, ShuffleNet V2 = 1': 'speed_ratio',
         'p10': 'speed_ratio_p10',
         'p90': 'speed_ratio_p90',
         'paper': 'paper_speed_ratio',
-        'activations MB': 'activations_mb',
+        'peak MB': 'peak_mb',
         'J': 'joules',
         'doubt': 'doubt',
     },

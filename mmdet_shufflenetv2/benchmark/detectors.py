@@ -2,28 +2,22 @@
 
 import argparse
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from mmengine.config import Config
 
-from ..__main__ import resource_root
+from ..__main__ import locate, resource_root
 from ..engine.run_config import UsageError, load_config
 from ..published import published_results
-from .backbones import COLUMNS, FAMILIES, measured_joules
+from .backbones import COLUMNS, FAMILIES
 from .command import Command, effort, image_size, settings
 from .detector_parts import PARTS, Detector
 from .memory import peak_mb, weights_mb
 from .session import Case, Row
 from .setting import Setting
-from .timing import (
-    TIMED,
-    Effort,
-    compared,
-    interleave,
-    ratio_names,
-    significant,
-)
+from .speed import SPEEDS, joules, paper_columns, speed
+from .timing import Effort, interleave, significant
 
 PAPER_SIZE, PAPER_BATCH = (1200, 800), 4
 # What the paper's images/s may mean; it does not say.
@@ -75,6 +69,14 @@ def paper_images_per_s(stem: str) -> float | None:
     return table[family]['images_per_s'][table['complexities'].index(column)]
 
 
+# A config's parts are measured one after the other, its column's with it.
+@lru_cache(maxsize=2)
+def _detector(
+    path: Path, size: tuple[int, int], batch: int, setting: Setting
+) -> Detector:
+    return Detector(_config(path), size, batch, setting)
+
+
 def _measure(
     path: Path,
     reference: Path,
@@ -85,39 +87,24 @@ def _measure(
     effort: Effort,
     with_energy: bool,
 ) -> list[Row]:
-    def load(path: Path) -> Detector:
-        return Detector(_config(path), size, batch, setting)
-
-    mine = load(path)
-    functions = {path: mine.part(part)}
-    # Before a second network comes in, so that this one's memory counts.
-    peak = peak_mb(functions[path], setting.device)
-    if reference != path:
-        other = load(reference).part(part)
-        functions = {reference: other, **functions}
+    detectors = {
+        each: _detector(each, size, batch, setting)
+        for each in (reference, path)
+    }
+    functions = {each: d.part(part) for each, d in detectors.items()}
     times = interleave(functions, setting.stopwatch(), effort)
-    time = times[path].columns()
-    paper = paper_reference = None
     at_paper = (size, batch) == (PAPER_SIZE, PAPER_BATCH)
+    papers = (None, None)
     if setting.on_gpu and at_paper and part in PAPER_PARTS:
-        paper = paper_images_per_s(path.stem)
-        paper_reference = paper_images_per_s(reference.stem)
+        papers = [paper_images_per_s(p.stem) for p in (path, reference)]
+    run = functions[path]
     return [
         {
-            **time,
-            **compared('speed_ratio', times[reference], times[path]),
-            'images_per_s': significant(batch * 1e3 / time['median_ms']),
-            'paper_images_per_s': paper or '',
-            'paper_speed_ratio': (
-                round(paper / paper_reference, 3) if paper else ''
-            ),
-            'weights_mb': significant(weights_mb(mine.model)),
-            'peak_mb': significant(peak),
-            'joules': (
-                measured_joules(functions[path], setting)
-                if with_energy
-                else 'not measured'
-            ),
+            **speed(times[path], times[reference], batch),
+            **paper_columns(*papers),
+            'weights_mb': significant(weights_mb(detectors[path].model)),
+            'peak_mb': significant(peak_mb(run, setting.device)),
+            'joules': joules(run, setting, with_energy),
         }
     ]
 
@@ -128,19 +115,30 @@ def _config(path: Path) -> Config:
 
 def cases(args: argparse.Namespace) -> list[Case]:
     """One case for each config and part, with its reference."""
-    paths = args.configs or default_configs()
+    root = resource_root()
+    paths = [Path(locate(text, root)) for text in args.configs]
+    paths = paths or default_configs()
     for path in paths:
         # A config that is absent or broken is told at once.
         _config(path)
     if not paths:
         raise UsageError('configs: no lighthead_*.py was found')
+    paths = sorted(paths, key=_place)
+    # Training leaves a detector in another state than it found it in.
+    parts = sorted(args.part, key=list(PARTS).index)
     return [
         _case(path, part, batch, setting, args)
         for setting in settings(args)
         for batch in args.batch
-        for part in args.part
         for path in paths
+        for part in parts
     ]
+
+
+def _place(path: Path) -> int:
+    """Columns after each other, so that a reference is built once."""
+    _, column = TABLE7.get(path.stem, ('', ''))
+    return (*COLUMNS, '').index(column)
 
 
 def _case(
@@ -205,7 +203,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'configs',
         nargs='*',
-        type=Path,
         metavar='CONFIG',
         help='default: configs/lighthead_*.py',
     )
@@ -244,14 +241,7 @@ COMMAND = Command(
         'part',
         'input',
         'batch',
-        *TIMED,
-        *ratio_names('speed_ratio'),
-        'images_per_s',
-        'paper_images_per_s',
-        'paper_speed_ratio',
-        'weights_mb',
-        'peak_mb',
-        'joules',
+        *SPEEDS,
     ),
     shown={
         'column': 'column',
@@ -261,7 +251,7 @@ COMMAND = Command(
         'batch': 'batch',
         'ms': 'median_ms',
         'images/s': 'images_per_s',
-        'paper': 'paper_images_per_s',
+        'paper': 'paper_per_s',
         'speed, ShuffleNet V2 = 1': 'speed_ratio',
         'p10': 'speed_ratio_p10',
         'p90': 'speed_ratio_p90',
