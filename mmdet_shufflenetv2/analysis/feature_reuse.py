@@ -11,12 +11,12 @@ which the later reads the earlier one, after Figure 5 of arXiv 1608.06993.
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..backbones.base import StagedBackbone
 from ..backbones.shuffle_unit import ShuffleUnit
 
 
@@ -41,21 +41,21 @@ class Reuse(NamedTuple):
     expected: float | None = None
 
 
-def passed_channels(backbone: StagedBackbone) -> list[Reuse]:
+def passed_channels(backbone: nn.Module) -> list[Reuse]:
     """Count the channels that pass from block to block untouched.
 
-    Each channel of a block's output is given a number of its own; blocks
-    behind it run as they are, with their main branch silenced. Whatever
-    still bears such a number has come through untouched.
+    Each channel of a block's output is given a number; the blocks behind it
+    run as they are, but their main branch gives no number. Whatever still is
+    a number has come through untouched.
 
     Args:
-        backbone: of `ShuffleUnit`s; its values are not looked at.
+        backbone: of `ShuffleUnit`s; its weights have no influence.
 
     Raises:
         ValueError: no stage has two such blocks of equal channels.
     """
     found = []
-    for name in backbone.stage_names:
+    for name in getattr(backbone, 'stage_names', ()):
         units = list(getattr(backbone, name))
         if len(units) > 1 and all(isinstance(u, ShuffleUnit) for u in units):
             found += _passed_in(name, units)
@@ -68,11 +68,11 @@ def passed_channels(backbone: StagedBackbone) -> list[Reuse]:
 
 
 def _passed_in(name: str, units: list[nn.Module]) -> list[Reuse]:
-    # The first unit changes the number of channels: all of them are new.
-    channels = units[0].branch2.pointwise2.out_channels * 2
-    silenced = [
+    # The main branch reads half of the channels.
+    channels = 2 * units[1].branch2.pointwise1.in_channels
+    unmarked = [
         unit.branch2.register_forward_hook(
-            lambda module, inputs, output: torch.zeros_like(output)
+            lambda module, inputs, output: torch.full_like(output, torch.nan)
         )
         for unit in units
     ]
@@ -80,12 +80,11 @@ def _passed_in(name: str, units: list[nn.Module]) -> list[Reuse]:
     found = []
     try:
         for source in range(len(units)):
-            marked = torch.arange(1.0, channels + 1).view(1, -1, 1, 1)
-            x = marked = marked.expand(1, channels, 2, 2)
+            x = torch.ones(1, channels, 2, 2)
             for target in range(source + 1, len(units)):
                 with torch.no_grad():
                     x = units[target].eval()(x)
-                count = len(set(x[0, :, 0, 0].tolist()) - {0.0})
+                count = int(x[0, :, 0, 0].isfinite().sum())
                 found.append(
                     Reuse(
                         name,
@@ -97,7 +96,7 @@ def _passed_in(name: str, units: list[nn.Module]) -> list[Reuse]:
                     )
                 )
     finally:
-        for handle in silenced:
+        for handle in unmarked:
             handle.remove()
         for unit, mode in zip(units, modes, strict=True):
             unit.train(mode)
@@ -148,7 +147,7 @@ def dense_weights(state: Mapping[str, Tensor]) -> list[Reuse]:
 
 def _dense_block(name: str, weights: list[Tensor]) -> list[Reuse]:
     widths = [weight.shape[1] for weight in weights]
-    growth = {after - before for before, after in zip(widths, widths[1:])}
+    growth = {after - before for before, after in pairwise(widths)}
     if len(growth) > 1 or min(growth, default=1) <= 0:
         raise ValueError(
             f'state: the layers of {name} must read equally many channels '

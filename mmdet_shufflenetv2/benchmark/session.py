@@ -84,25 +84,23 @@ def run(
         DeviceLost: the GPU no longer answers.
     """
     outcome = Outcome()
+    known = [[] if again else _recorded(case, records) for case in cases]
+    pending = [c for c, rows in zip(cases, known, strict=True) if not rows]
     with tqdm(
-        total=sum(case.cost for case in cases),
+        total=sum(case.cost for case in pending),
         bar_format='{percentage:3.0f}% |{bar:20}| {elapsed}<{remaining} '
         '{desc}',
-        disable=quiet,
+        disable=quiet or not pending,
     ) as bar:
-        for case in cases:
-            bar.set_description_str(case.label)
-            known = [] if again else _recorded(case, records)
-            if known:
+        for case, rows in zip(cases, known, strict=True):
+            if rows:
                 outcome.found += 1
-                outcome.rows += known
-                # What costs nothing says nothing about the time left.
-                bar.total -= case.cost
-                bar.refresh()
+                outcome.rows += rows
                 continue
             if deadline is not None and time.monotonic() > deadline:
                 outcome.left.append(case.label)
                 continue
+            bar.set_description_str(case.label)
             rows = _measure(case, records)
             outcome.measured += 1
             outcome.rows += rows

@@ -13,7 +13,10 @@ from mmdet.models.layers import InvertedResidual
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..backbones.convolutions import ACT_CFG, NORM_CFG
 from ..backbones.shuffle_unit import ShuffleUnit, UnitOptions
+from ..backbones.shuffle_unit_v1 import STYLES, ShuffleUnitV1
+from ..backbones.xception import XceptionUnit
 from ..published import published_results
 from .session import Case, Row
 from .setting import Setting
@@ -23,7 +26,6 @@ from .timing import Effort
 UNITS = 10
 CHANNELS = (64, 128, 256)
 SIZES = ((56, 56), (28, 28))
-NORM_CFG, ACT_CFG = dict(type='BN'), dict(type='ReLU', inplace=True)
 REFERENCE = 'shufflenet_v2'
 
 
@@ -40,6 +42,12 @@ def _v2(channels: int) -> nn.Module:
     return ShuffleUnit(channels, channels, options)
 
 
+def _v1(channels: int) -> nn.Module:
+    return ShuffleUnitV1(
+        channels, channels, (3, 3), STYLES['paper'], NORM_CFG, ACT_CFG
+    )
+
+
 def _mobilenet_v2(channels: int) -> nn.Module:
     return InvertedResidual(
         channels,
@@ -50,9 +58,15 @@ def _mobilenet_v2(channels: int) -> nn.Module:
     )
 
 
+def _xception(channels: int) -> nn.Module:
+    return XceptionUnit(channels, channels, NORM_CFG, ACT_CFG)
+
+
 FAMILIES = {
     REFERENCE: Family(_v2, 2),
+    'shufflenet_v1': Family(_v1, 12),
     'mobilenet_v2': Family(_mobilenet_v2, 1),
+    'xception': Family(_xception, 4),
 }
 
 
