@@ -40,8 +40,8 @@ def draw(networks: Networks) -> Figure:
         for axis in line[len(parts) :]:
             axis.axis('off')
         for axis, (part, reuses) in zip(line, parts.items(), strict=False):
-            picture = axis.imshow(_grid(reuses), vmin=0, vmax=1, cmap='jet')
-            axis.set(title=f'{name}\n{part}', xlabel='target', ylabel='source')
+            picture = _draw_part(axis, reuses)
+            axis.set_title(f'{name}\n{part}')
     figure.colorbar(
         picture,
         ax=axes,
