@@ -27,6 +27,8 @@ EXTRAS = {
         'setuptools<81',
     ],
     'pretrain': ['mmpretrain==1.2.0'],
+    # Counts the energy that a GPU of NVIDIA draws.
+    'energy': ['nvidia-ml-py'],
     'test': [
         'pytest>=8',
         'pytest-xdist>=3.6',

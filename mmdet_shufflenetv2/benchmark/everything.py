@@ -4,6 +4,7 @@ The same command given again goes on where the budget ended.
 """
 
 import argparse
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +17,23 @@ from .command import Command, add_common_arguments, execute, require_device
 
 # Command and arguments, in this order. A GPU's steps are short ones: it is
 # often had for minutes only, and seldom disturbed.
-_GPU = '--seconds 0.5'
-_TABLE8 = f'{_GPU} --size 224x224 --units --no-energy'
+_GPU = '--seconds 0.4'
+_TABLE8 = f'{_GPU} --size 224x224 --units'
 PLANS = {
     'cuda': (
         ('guidelines', f'{_GPU} --batch 8 1'),
         ('backbones', _TABLE8),
-        ('backbones', f'{_TABLE8} --mode graph'),
-        ('detectors', _GPU),
-        ('backbones', f'{_TABLE8} --mode folded graph --precision fp16'),
-        ('detectors', f'{_GPU} --precision bf16 --no-energy'),
-        ('backbones', f'{_GPU} --no-energy'),
+        ('detectors', f'{_GPU} --no-energy'),
         ('guidelines', f'{_GPU} --batch 8 --precision fp16'),
+        ('backbones', f'{_TABLE8} --precision fp16 --mode graph --no-energy'),
+        (
+            'detectors',
+            f'{_GPU} --precision bf16 --no-energy '
+            '--part network detection "training step"',
+        ),
+        ('backbones', f'{_TABLE8} --mode graph --no-energy'),
+        ('backbones', f'{_TABLE8} --precision fp16 --no-energy'),
+        ('backbones', f'{_GPU} --no-energy'),
         ('shuffle', f'{_GPU} --precision fp32 fp16'),
         ('ops', _GPU),
     ),
@@ -99,7 +105,13 @@ def plan(args: argparse.Namespace, commands: dict[str, Command]) -> list[Step]:
         command.add_arguments(parser)
         add_common_arguments(parser, command)
         out = args.out_dir / f'{name}_{kind}.csv'
-        words = [*text.split(), '--device', args.device, '--out', str(out)]
+        words = [
+            *shlex.split(text),
+            '--device',
+            args.device,
+            '--out',
+            str(out),
+        ]
         for switch in 'quick', 'again':
             if getattr(args, switch):
                 words.append(f'--{switch}')

@@ -77,16 +77,20 @@ def prepare(
     """
     network.to(setting.device)
     maps = torch.randn(*shape, device=setting.device)
-    settle_norms(network, maps)
-    network.eval().requires_grad_(False)
-    if setting.mode in ('folded', 'graph'):
-        before = network(maps)
-        fold(network)
-        error = (network(maps) - before).abs().max() / before.abs().max()
-        if not error < FOLD_TOLERANCE:
-            raise RuntimeError(
-                f'folding batch norms changes the output by {error:.0%}'
-            )
+    # Nothing is timed yet, so no search for the fastest algorithms either.
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, allow_tf32=False
+    ):
+        settle_norms(network, maps)
+        network.eval().requires_grad_(False)
+        if setting.mode in ('folded', 'graph'):
+            before = network(maps)
+            fold(network)
+            error = (network(maps) - before).abs().max() / before.abs().max()
+            if not error < FOLD_TOLERANCE:
+                raise RuntimeError(
+                    f'folding batch norms changes the output by {error:.0%}'
+                )
     return place(network, setting)
 
 

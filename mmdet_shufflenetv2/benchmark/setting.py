@@ -93,7 +93,7 @@ class Setting:
         # hardly, are 100 times slower on a CPU.
         torch.set_flush_denormal(True)
         if self.on_gpu:
-            torch.cuda.set_device(self.device)
+            torch.cuda.set_device(torch.device(self.device).index or 0)
             tf32 = PRECISIONS[self.precision].tf32
             torch.backends.cuda.matmul.allow_tf32 = tf32
             torch.backends.cudnn.allow_tf32 = tf32
