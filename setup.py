@@ -32,6 +32,8 @@ EXTRAS = {
     'pretrain': ['mmpretrain==1.2.0'],
     # IGCV3, CondenseNet, NASNet and SENet: `PytorchcvBackbone`.
     'pytorchcv': ['pytorchcv==0.0.74'],
+    # Counts the energy that a GPU of NVIDIA draws.
+    'energy': ['nvidia-ml-py'],
     'test': [
         'pytest>=8',
         'pytest-xdist>=3.6',

@@ -221,12 +221,20 @@ def stack(
     """Blocks in series, with weights that keep the size of the values."""
     network = nn.Sequential(*(block(*channels) for _ in range(BLOCKS)))
     relu = any(isinstance(m, nn.ReLU) for m in network.modules())
+    for conv in _convs(network):
+        nn.init.kaiming_normal_(
+            conv.weight, nonlinearity='relu' if relu else 'linear'
+        )
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(
-                module.weight, nonlinearity='relu' if relu else 'linear'
-            )
+        if isinstance(module, Sum):
+            for fragment in module.fragments:
+                for conv in _convs(fragment)[-1:]:
+                    conv.weight.data /= math.sqrt(len(module.fragments))
     return network
+
+
+def _convs(module: nn.Module) -> list[nn.Conv2d]:
+    return [m for m in module.modules() if isinstance(m, nn.Conv2d)]
 
 
 def predict(experiment: Experiment, batch: int) -> tuple[int, int]:

@@ -26,7 +26,10 @@ class EnergyMeter:
             import pynvml
         except ImportError as error:
             raise RuntimeError('needs pip install nvidia-ml-py') from error
-        uuid = torch.cuda.get_device_properties(device).uuid
+        properties = torch.cuda.get_device_properties(device)
+        uuid = getattr(properties, 'uuid', None)
+        if uuid is None:
+            raise RuntimeError('this PyTorch does not tell a GPU by its UUID')
         try:
             pynvml.nvmlInit()
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(f'GPU-{uuid}')

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from ..backbones.shuffle_unit import ShuffleUnit
 from .command import Command, effort, image_size, settings
+from .networks import Inputs, place, settle_norms
 from .session import Case, Row
-from .setting import Inputs, Setting, place, settle_norms
+from .setting import Setting
 from .timing import TIMED, Effort, compared, interleave, ratio_names
 
 PASSES = ('forward', 'forward and backward')
@@ -47,7 +48,8 @@ def with_plain_units(network: nn.Module) -> nn.Module:
     return network
 
 
-def _network() -> nn.Module:
+def build_network() -> nn.Module:
+    """The network whose units are exchanged: ShuffleNet V2 1x."""
     return MODELS.build(dict(type='ShuffleNetV2', widen_factor=1.0))
 
 
@@ -91,7 +93,7 @@ def _measure(
     effort: Effort,
 ) -> list[Row]:
     def build() -> tuple[nn.Module, tuple[int, ...]]:
-        network = _network().to(setting.device)
+        network = build_network().to(setting.device)
         settle_norms(network, torch.randn(8, 3, 64, 64, device=setting.device))
         width, height = size
         if part == 'network':

@@ -182,7 +182,8 @@ def test_a_prefix_that_is_not_there_is_refused(saved):
 
 @pytest.mark.parametrize('content', [{}, {'epoch': 3}, [1, 2], 5])
 def test_a_file_without_weights_is_refused(content, saved):
-    assert 'must hold named tensors' in refusal(saved(content))
+    text = refusal(saved(content))
+    assert 'must hold named tensors' in text or 'must be a dict' in text
 
 
 class Malicious:
