@@ -11,7 +11,7 @@ model = dict(
         init_cfg=dict(
             _delete_=True,
             type='Pretrained',
-            checkpoint='work_dirs/pretrain_shufflenetv2_shapes/iter_600.pth',
+            checkpoint='work_dirs/pretrain_shufflenetv2_shapes/iter_2000.pth',
             prefix='backbone.',
         )
     )

@@ -90,7 +90,8 @@ class CheckedRunner(Runner):
     def save_checkpoint(self, *args, meta: dict | None = None, **kwargs):
         """Save as mmengine does, with what the weights expect of images."""
         model = self._bare_model()
-        own = dict(style=getattr(model.backbone, 'style', None))
+        backbone = getattr(model, 'backbone', None)
+        own = dict(style=getattr(backbone, 'style', None))
         delivered = delivered_format(getattr(model, 'data_preprocessor', None))
         if delivered:
             own[META_KEY] = delivered.to_meta()
@@ -104,7 +105,8 @@ class CheckedRunner(Runner):
         """
         super()._init_model_weights()
         model = self._bare_model()
-        expected = getattr(model.backbone, 'expected_input', None)
+        backbone = getattr(model, 'backbone', None)
+        expected = getattr(backbone, 'expected_input', None)
         require_same_input("the backbone's init_cfg", expected, model)
 
     def _bare_model(self) -> nn.Module:

@@ -1,8 +1,6 @@
 """What weights expect of images, and what a model gives them."""
 
 import pytest
-from mmdet.models import DetDataPreprocessor
-from mmpretrain.models.utils import ClsDataPreprocessor
 from torch import nn
 
 from mmdet_shufflenetv2.compat.checkpoints import CheckpointError
@@ -14,6 +12,10 @@ from mmdet_shufflenetv2.compat.input_format import (
     delivered_format,
     require_same_input,
 )
+
+# isort: split
+from mmdet.models import DetDataPreprocessor
+from mmpretrain.models.utils import ClsDataPreprocessor
 
 PREPROCESSORS = {
     'DetDataPreprocessor': DetDataPreprocessor,
