@@ -23,6 +23,13 @@ def test_curves_show_every_loss_and_score(hub):
     np.testing.assert_allclose(scores.lines[0].get_ydata(), [0.1, 0.3])
 
 
+def test_last_score_is_drawn_where_the_run_ends(hub):
+    for score in 0.1, 0.3, 0.4:
+        hub.update_scalar('val/coco/bbox_mAP', score)
+    scores = draw_curves(hub, val_interval=5, last=12).axes[1]
+    np.testing.assert_allclose(scores.lines[0].get_xdata(), [5, 10, 12])
+
+
 def test_curves_of_a_run_without_validation(hub):
     hub.update_scalar('train/loss', 2.0)
     losses, scores = draw_curves(hub).axes
