@@ -277,7 +277,7 @@ def test_file_in_the_place_of_a_folder_is_one_message(tmp_path, capsys):
     plain.touch()
     for out_dir, message in (
         (plain, 'holds something else'),
-        (plain / 'set', 'Not a directory'),
+        (plain / 'set', 'File exists'),
     ):
         with pytest.raises(SystemExit) as stopped:
             shapes.main([str(out_dir), '--train', '1', '--val', '1'])
