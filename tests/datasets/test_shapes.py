@@ -270,3 +270,17 @@ def test_bad_size_is_refused_by_the_command(tmp_path, capsys):
     with pytest.raises(SystemExit):
         shapes.main([str(tmp_path / 'set'), '--size', '256'])
     assert 'must be WIDTHxHEIGHT' in capsys.readouterr().err
+
+
+def test_file_in_the_place_of_a_folder_is_one_message(tmp_path, capsys):
+    plain = tmp_path / 'plain'
+    plain.touch()
+    for out_dir, message in (
+        (plain, 'holds something else'),
+        (plain / 'set', 'File exists'),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            shapes.main([str(out_dir), '--train', '1', '--val', '1'])
+        assert stopped.value.code == 2
+        assert message in capsys.readouterr().err
+    assert plain.is_file()
