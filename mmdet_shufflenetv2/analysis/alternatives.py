@@ -15,7 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..backbones.base import StagedBackbone
 from ..benchmark.memory import is_out_of_memory
-from ..benchmark.setting import Setting, place
+from ..benchmark.networks import place
+from ..benchmark.setting import Setting
 from ..benchmark.timing import Effort, Spread, interleave, ratio, spread
 from .subject import Subject
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..benchmark.environment import describe
 from ..benchmark.memory import is_out_of_memory, peak_mb, weights_mb
-from ..benchmark.setting import settle_norms
+from ..benchmark.networks import settle_norms
 from ..benchmark.timing import Effort
 from . import roofline, trials
 from .alternatives import Alternative, measure_alternatives
