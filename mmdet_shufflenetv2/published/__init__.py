@@ -41,7 +41,7 @@ def published_results() -> dict:
 def classification_results() -> MappingProxyType[str, ClassificationResult]:
     """Tables 8 and 6, by the names they have in ``results.yaml``."""
     published = published_results()
-    params = _params_m(published['params_m_published'])
+    params_m = published_params_m()
     sizes = published['table8_input_sizes']
     found = {}
     for complexity, networks in published['table8_imagenet'].items():
@@ -49,7 +49,7 @@ def classification_results() -> MappingProxyType[str, ClassificationResult]:
             found[name] = ClassificationResult(
                 complexity,
                 mflops,
-                params.get(name),
+                params_m.get(name),
                 *figures,
                 input_size=sizes.get(name, 224),
             )
@@ -57,7 +57,7 @@ def classification_results() -> MappingProxyType[str, ClassificationResult]:
         found[name] = ClassificationResult(
             complexity=None,
             mflops=1000 * figures['gflops'],
-            params_m=params.get(name),
+            params_m=params_m.get(name),
             top1_err=figures['top1_err'],
             gpu_batches_per_s=None,
             arm_images_per_s=None,
@@ -66,12 +66,13 @@ def classification_results() -> MappingProxyType[str, ClassificationResult]:
     return MappingProxyType(found)
 
 
-def _params_m(families: dict) -> dict[str, float]:
-    """Parameters by network: Table 8 writes the groups behind the width."""
+def published_params_m() -> dict[str, float]:
+    """Parameters in millions, by network; some are not in Table 8."""
     found = {}
-    for family, widths in families.items():
+    for family, widths in published_results()['params_m_published'].items():
+        # Table 8 writes the groups behind the width.
         family, _, groups = family.partition('_g')
         for width, params_m in widths.items():
-            name = '_'.join(filter(None, (family, width)))
+            name = f'{family}_{width}'
             found[f'{name}_g{groups}' if groups else name] = params_m
     return found
