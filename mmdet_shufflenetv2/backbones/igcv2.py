@@ -36,13 +36,12 @@ from .stages import (
 
 WIDTHS = (0.25, 0.5, 1.0)
 # How much wider than MobileNet V1, and in how many groups, was found from the
-# published FLOPs, 46, 156 and 564 million: as functions of the width their
-# linear part says twice as wide, and their quadratic part then says that the
-# two pointwise convolutions of a unit cost as much as one in 4 groups. Out of
-# the arrangements of 1 to 16 groups these have the figures, 46.1, 155.6 and
-# 564.8 million: 8 groups, the first convolution keeps the number of channels,
-# and the last of all emits the 1024 channels that MobileNet V1's classifier
-# has, from 4 groups. ("4 or 8" is what the ShuffleNet V2 paper says of them.)
+# published FLOPs, 46, 156 and 564 million. Of networks up to 3 times as wide,
+# with 1 to 16 groups in each pointwise convolution, this one comes closest,
+# at 46.1, 155.6 and 564.8 (docs/decisions.md): the first convolution of a unit
+# keeps the number of channels, and the last one of all emits the 1024 that
+# MobileNet V1's classifier reads, from 4 groups. "4 or 8" groups is what the
+# ShuffleNet V2 paper says.
 WIDER = 2
 GROUPS = (8, 8)
 LAST_GROUPS = (8, 4)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
+from pytorchcv.models.igcv3 import igcv3_wd4
 from pytorchcv.models.mobilenet import mobilenet_wd4
 from pytorchcv.models.shufflenet import shufflenet_g1_wd2
 from torchvision.models import mobilenet_v2, resnet18, shufflenet_v2_x0_5
@@ -15,11 +16,16 @@ FAMILIES = {
     'MobileNetV1': dict(type='MobileNetV1', widen_factor=0.25),
     'MobileNetV2': dict(type='StagedMobileNetV2', widen_factor=0.15),
     'Xception': dict(type='Xception', widen_factor=0.5),
+    'DenseNet': dict(type='DenseNet', widen_factor=0.5),
+    'IGCV2': dict(type='IGCV2', widen_factor=0.25),
+    'PNASNet': dict(type='PNASNet', out_indices=(0, 1)),
+    'IGCV3': dict(type='PytorchcvBackbone', arch='igcv3_d_x0_7'),
 }
 FOREIGN = {
     'ShuffleNetV2 in the format of torchvision': shufflenet_v2_x0_5,
     'ShuffleNetV1 in the format of pytorchcv': shufflenet_g1_wd2,
     'MobileNetV1 in the format of pytorchcv': mobilenet_wd4,
+    'IGCV3 in the format of pytorchcv': igcv3_wd4,
     'MobileNetV2 in the format of torchvision': mobilenet_v2,
     'ResNet in the format of torchvision': resnet18,
 }
