@@ -15,7 +15,7 @@ import os
 import torch
 
 from mmdet_shufflenetv2.engine import CheckedRunner, run_config
-from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
+from mmdet_shufflenetv2.engine.backbone_weights import pretrained_init_cfg
 from mmdet_shufflenetv2.engine.command_line import (
     add_common_arguments,
     add_data_arguments,
@@ -80,7 +80,9 @@ def apply_arguments(cfg, args: argparse.Namespace) -> None:
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.backbone_weights:
-        use_backbone_weights(cfg, args.backbone_weights)
+        cfg.model.backbone.init_cfg = pretrained_init_cfg(
+            cfg.model.backbone, args.backbone_weights
+        )
     if args.tensorboard:
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
 

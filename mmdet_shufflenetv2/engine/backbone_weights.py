@@ -1,11 +1,9 @@
-"""Pretrained weights for a config's backbone, checked before the run."""
+"""Pretrained weights for a backbone, checked before the run."""
 
 import re
 from collections.abc import Mapping
 
 from mmdet.registry import MODELS
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
@@ -18,14 +16,14 @@ from .runner import CheckpointMismatch, mismatches
 PREFIXES = ('backbone.', 'module.backbone.')
 
 
-def use_backbone_weights(cfg: Config, filename: str) -> None:
-    """Start the backbone of a config from a file.
+def pretrained_init_cfg(backbone: Mapping, filename: str) -> dict:
+    """The ``init_cfg`` that starts a backbone from a file, which is checked.
 
     This package's backbones look at the file themselves when they load it.
     With others mmengine's loader would pass over what does not fit.
 
     Args:
-        cfg: Changed in place.
+        backbone: Its config.
         filename: Path of the checkpoint.
 
     Raises:
@@ -33,13 +31,12 @@ def use_backbone_weights(cfg: Config, filename: str) -> None:
             of its weights; says which.
     """
     init_cfg = dict(type='Pretrained', checkpoint=filename)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    backbone = MODELS.build(cfg.model.backbone)
-    if not isinstance(backbone, StagedBackbone):
-        prefix = require_all_weights(backbone, filename)
+    built = MODELS.build(dict(backbone))
+    if not isinstance(built, StagedBackbone):
+        prefix = require_all_weights(built, filename)
         if prefix:
             init_cfg['prefix'] = prefix
-    cfg.model.backbone.init_cfg = init_cfg
+    return init_cfg
 
 
 def require_all_weights(backbone: nn.Module, filename: str) -> str | None:

@@ -1,17 +1,13 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.config import Config
 from torch import nn
 from torchvision import models
 
-from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
+from mmdet_shufflenetv2.engine.backbone_weights import pretrained_init_cfg
 from mmdet_shufflenetv2.engine.runner import CheckpointMismatch
 
-
-@pytest.fixture
-def cfg():
-    return Config(dict(model=dict(backbone=dict(type='ResNet', depth=18))))
+RESNET = dict(type='ResNet', depth=18)
 
 
 @pytest.fixture
@@ -54,46 +50,41 @@ def in_detector(state: dict) -> dict:
     ids=['bare', 'parallel', 'detector', 'parallel detector', 'old'],
 )
 def test_what_is_accepted_is_what_the_backbone_then_holds(
-    content, cfg, saved, resnet18
+    content, saved, resnet18
 ):
-    use_backbone_weights(cfg, saved(content(resnet18)))
-    backbone = MODELS.build(cfg.model.backbone)
+    init_cfg = pretrained_init_cfg(RESNET, saved(content(resnet18)))
+    backbone = MODELS.build(dict(RESNET, init_cfg=init_cfg))
     backbone.init_weights()
     for name, parameter in backbone.named_parameters():
         assert torch.equal(parameter, resnet18[name]), name
 
 
-def test_deeper_network_of_the_same_shapes_is_refused(cfg, saved):
+def test_deeper_network_of_the_same_shapes_is_refused(saved):
     path = saved(models.resnet34().state_dict())
     with pytest.raises(CheckpointMismatch) as error:
-        use_backbone_weights(cfg, path)
+        pretrained_init_cfg(RESNET, path)
     assert f'{path} does not fit the ResNet' in str(error.value)
     assert 'unknown to the model: layer1.2.conv1.weight' in str(error.value)
-    assert 'init_cfg' not in cfg.model.backbone
 
 
 @pytest.mark.parametrize('content', [lambda state: dict(model=state), list])
 def test_what_mmengine_would_find_nothing_in_is_refused(
-    content, cfg, saved, resnet18
+    content, saved, resnet18
 ):
     with pytest.raises(CheckpointMismatch, match='missing in the checkpoint'):
-        use_backbone_weights(cfg, saved(content(resnet18)))
+        pretrained_init_cfg(RESNET, saved(content(resnet18)))
 
 
-def test_other_family_is_named(cfg, saved):
+def test_other_family_is_named(saved):
     path = saved(models.shufflenet_v2_x0_5().state_dict())
     with pytest.raises(
         CheckpointMismatch, match='looks like ShuffleNetV2 in the format of'
     ):
-        use_backbone_weights(cfg, path)
+        pretrained_init_cfg(RESNET, path)
 
 
 def test_own_backbone_looks_at_the_file_itself(saved):
-    cfg = Config(
-        dict(model=dict(backbone=dict(type='ShuffleNetV2', widen_factor=0.5)))
-    )
-    path = saved(nn.Linear(1, 1).state_dict())
-    use_backbone_weights(cfg, path)
-    assert cfg.model.backbone.init_cfg.checkpoint == path
+    own = dict(type='ShuffleNetV2', widen_factor=0.5)
+    init_cfg = pretrained_init_cfg(own, saved(nn.Linear(1, 1).state_dict()))
     with pytest.raises(ValueError, match='none of the formats'):
-        MODELS.build(cfg.model.backbone).init_weights()
+        MODELS.build(dict(own, init_cfg=init_cfg)).init_weights()
