@@ -1,5 +1,6 @@
 """FLOPs and parameters of every network: published, and computed here."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -44,13 +45,17 @@ def cost(name: str) -> Cost:
     return Cost(mflops, sum(p.numel() for p in model.parameters()) / 1e6)
 
 
-def network_rows() -> list[Row]:
-    """A row per network of the zoo, with a number for what was chosen."""
+def network_rows(names: Iterable[str] = NETWORKS) -> list[Row]:
+    """A row per network, with a number for what was chosen.
+
+    Raises:
+        ValueError: no network has one of the names.
+    """
     notes = {row['what was chosen']: row['note'] for row in choice_rows()}
     published = published_costs()
     rows = []
-    for name, row in NETWORKS.items():
-        here = cost(name)
+    for name in names:
+        row, here = network(name), cost(name)
         mflops, params_m = published.get(name, (None, None))
         rows.append(
             {

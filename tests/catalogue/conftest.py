@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture
-def with_runs(root, tmp_path) -> Callable[..., Path]:
+@pytest.fixture(scope='session')
+def with_runs(root, tmp_path_factory) -> Callable[..., Path]:
     """A folder of the committed results and some (config, data, mAP) more."""
 
     def make(*runs: tuple[str, str, float]) -> Path:
@@ -14,7 +14,8 @@ def with_runs(root, tmp_path) -> Callable[..., Path]:
         for config, data, mmap in runs:
             run = dict(config=config, data=data, mAP=str(mmap))
             text += ','.join(run.get(c, '') for c in columns) + '\n'
-        (tmp_path / 'trained.csv').write_text(text)
-        return tmp_path
+        folder = tmp_path_factory.mktemp('results')
+        (folder / 'trained.csv').write_text(text)
+        return folder
 
     return make

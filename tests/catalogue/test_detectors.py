@@ -17,8 +17,23 @@ def test_network_with_another_stride_is_none_of_the_published(root):
     assert network_of(Config.fromfile(path).model.backbone) is None
 
 
-def test_table_7_has_a_row_per_config_by_complexity(root, with_runs):
-    rows = table7_rows(root, with_runs())
+MEASURED = 'lighthead_xception_x1_0'
+
+
+@pytest.fixture(scope='module')
+def rows(root, with_runs):
+    return table7_rows(
+        root,
+        with_runs(
+            (MEASURED, 'COCO val2017', 0.271),
+            (MEASURED, 'COCO val2017', 0.2849),
+            (MEASURED, 'BCCD blood cells', 0.5),
+            ('lighthead_xception_x0_5', 'BCCD blood cells', 0.5),
+        ),
+    )
+
+
+def test_table_7_has_a_row_per_config_by_complexity(root, rows):
     columns = [row['complexity'] for row in rows]
     assert columns == ['40M'] * 5 + ['140M'] * 5 + ['300M'] * 5 + ['500M'] * 5
     assert len({row['config'] for row in rows}) == 20
@@ -27,16 +42,11 @@ def test_table_7_has_a_row_per_config_by_complexity(root, with_runs):
         assert (root / target).is_file()
 
 
-def test_mmap_measured_on_coco_stands_beside_the_papers(root, with_runs):
-    stem = 'lighthead_xception_x1_0'
-    results = with_runs(
-        (stem, 'COCO val2017', 0.271),
-        (stem, 'COCO val2017', 0.2849),
-        (stem, 'BCCD blood cells', 0.5),
-        ('lighthead_xception_x0_5', 'BCCD blood cells', 0.5),
-    )
-    rows = {row['config']: row for row in table7_rows(root, results)}
-    row = rows[f'[{stem}](configs/{stem}.py)']
+def test_mmap_measured_on_coco_stands_beside_the_papers(rows):
+    (row,) = (row for row in rows if f'[{MEASURED}]' in row['config'])
     assert row['paper: mmAP'] == '29.0'
     assert row['here: mmAP'] == '28.5'
-    assert [r for r in rows.values() if r['here: mmAP']] == [row]
+
+
+def test_other_data_than_cocos_is_not_measured(rows):
+    assert [row['here: mmAP'] for row in rows if row['here: mmAP']] == ['28.5']

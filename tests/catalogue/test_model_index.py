@@ -1,5 +1,7 @@
 """``model-index.yml``, as OpenMMLab's tools read it."""
 
+import shutil
+
 import pytest
 import yaml
 from modelindex.load_model_index import load
@@ -58,10 +60,15 @@ def test_the_reader_of_mim_finds_models_and_inherits(root):
     assert model.full_model.metadata.training_data == 'COCO'
 
 
-def test_results_are_those_measured_here(root, with_runs):
-    name = 'lighthead_resnet50'
-    index = model_index(root, with_runs((name, 'COCO val2017', 0.3712)))
-    (model,) = (m for m in index['Models'] if m['Name'] == name)
+def test_results_are_those_measured_here(root, with_runs, tmp_path):
+    name = 'lighthead_resnet101'
+    configs = tmp_path / 'configs'
+    configs.mkdir()
+    shutil.copy(root / f'configs/{name}.py', configs)
+    shutil.copytree(root / 'configs/_base_', configs / '_base_')
+    index = model_index(tmp_path, with_runs((name, 'COCO val2017', 0.3712)))
+    (model,) = index['Models']
+    assert model['Metadata'] == dict(Epochs=20)
     assert model['Results'] == [
         dict(
             Task='Object Detection',
