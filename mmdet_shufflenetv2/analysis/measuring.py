@@ -70,6 +70,12 @@ class _Maps(nn.Module):
 
 def _settle(subject: Subject, request: Request) -> None:
     """Let maps of random weights have the size of trained ones."""
+    for module in subject.model.modules():
+        is_scaling = isinstance(module, _BatchNorm) and module.affine
+        # Residual branches are made to begin at zero, and would hide
+        # whatever they see.
+        if is_scaling and not module.weight.any():
+            nn.init.ones_(module.weight)
     side = [min(each, 256) for each in request.size]
     # Two images: one gives a map of one pixel no variance.
     image = random_image(2, tuple(side), request.setting.device)
