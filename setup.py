@@ -91,7 +91,10 @@ setup(
     ],
     python_requires='>=3.10',
     packages=find_packages(include=['mmdet_shufflenetv2*']),
-    package_data={'mmdet_shufflenetv2.published': ['*.yaml']},
+    package_data={
+        'mmdet_shufflenetv2.datasets': ['*.txt'],
+        'mmdet_shufflenetv2.published': ['*.yaml'],
+    },
     install_requires=[],
     extras_require=EXTRAS,
     cmdclass={'build_py': BuildWithConfigs},

@@ -1,5 +1,23 @@
 """Backbones registered in MMDetection's registry."""
 
+from .densenet import DenseNet
+from .igcv2 import IGCV2
+from .mobilenet_v1 import MobileNetV1
+from .mobilenet_v2 import StagedMobileNetV2
+from .pnasnet import PNASNet
+from .pytorchcv_networks import PytorchcvBackbone
+from .shufflenet_v1 import ShuffleNetV1
 from .shufflenet_v2 import ShuffleNetV2
+from .xception import Xception
 
-__all__ = ['ShuffleNetV2']
+__all__ = [
+    'IGCV2',
+    'DenseNet',
+    'MobileNetV1',
+    'PNASNet',
+    'PytorchcvBackbone',
+    'ShuffleNetV1',
+    'ShuffleNetV2',
+    'StagedMobileNetV2',
+    'Xception',
+]

@@ -6,10 +6,8 @@ class builds the stages that are needed and looks after ``out_indices``,
 initial weights.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 import torch.nn as nn
@@ -19,59 +17,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..compat.foreign_checkpoints import OWN_FORMAT
+from ..compat.input_format import InputFormat
 from .pretrained import load_pretrained
+from .stages import Stage, check_choice, check_out_indices
 
 SCRATCH_INIT = (
     # fan_in, unlike fan_out, gives depthwise kernels their true fan, k * k.
     dict(type='Kaiming', layer='Conv2d', mode='fan_in'),
     dict(type='Constant', layer=['_BatchNorm', 'GroupNorm'], val=1, bias=0),
 )
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One level of a backbone: a name, what it emits, and how to build it.
-
-    Attributes:
-        name: the attribute that holds the module, part of checkpoint keys.
-        out_channels: channels of the stage's output.
-        reduction: pixels of the image per pixel of the output, per side.
-        build: makes the stage's units, in order; called only when needed.
-    """
-
-    name: str
-    out_channels: int
-    reduction: int
-    build: Callable[[], Sequence[nn.Module]]
-
-
-def check_choice(name: str, value: object, allowed: Sequence) -> None:
-    """Raise a ValueError that names the argument unless value is allowed."""
-    if value not in allowed:
-        choices = ', '.join(repr(choice) for choice in allowed)
-        raise ValueError(f'{name} must be one of {choices}, got {value!r}')
-
-
-def check_out_indices(
-    out_indices: Sequence[int], names: Sequence[str]
-) -> tuple[int, ...]:
-    """Out indices as an ascending tuple of distinct levels.
-
-    Raises:
-        ValueError: they are empty, not ascending or out of range.
-    """
-    levels = ', '.join(f'{i}: {name}' for i, name in enumerate(names))
-    indices = tuple(out_indices) if isinstance(out_indices, Sequence) else None
-    if (
-        not indices
-        or any(index not in range(len(names)) for index in indices)
-        or any(a >= b for a, b in pairwise(indices))
-    ):
-        raise ValueError(
-            'out_indices must be an ascending sequence of levels out of '
-            f'{{{levels}}}, got {out_indices!r}'
-        )
-    return indices
 
 
 @contextmanager
@@ -155,6 +109,8 @@ class StagedBackbone(BaseModule):
 
     # How the family's weights are named where they are published.
     checkpoint_formats = (OWN_FORMAT,)
+    # What pretrained weights, once loaded, expect of the images.
+    expected_input: InputFormat | None = None
 
     def __init__(
         self,
@@ -167,7 +123,10 @@ class StagedBackbone(BaseModule):
         channels_last: bool | None = None,
         init_cfg: dict | list[dict] | None = None,
     ):
-        super().__init__(init_cfg or [dict(cfg) for cfg in SCRATCH_INIT])
+        # By name, because a family may have one of mmdet's networks as its
+        # second base, whose constructor and `train` are not to run.
+        init_cfg = init_cfg or [dict(cfg) for cfg in SCRATCH_INIT]
+        BaseModule.__init__(self, init_cfg)
         self.out_indices = check_out_indices(
             out_indices, [stage.name for stage in levels]
         )
@@ -242,8 +201,15 @@ class StagedBackbone(BaseModule):
         for index, name in enumerate(self.stage_names):
             x = getattr(self, name)(x)
             if index in self.out_indices:
-                outputs.append(x)
+                outputs.append(self.feature(x))
         return tuple(outputs)
+
+    def feature(self, state: Tensor) -> Tensor:
+        """The map a level returns, from what its stage hands to the next.
+
+        The same, unless a family's stages hand on more than one map.
+        """
+        return state
 
     def _laid_out(self, x: Tensor) -> Tensor:
         """The images in the memory layout to compute in."""
@@ -259,7 +225,7 @@ class StagedBackbone(BaseModule):
 
     def train(self, mode: bool = True) -> 'StagedBackbone':
         """Set the mode; what is frozen stays in evaluation mode."""
-        super().train(mode)
+        BaseModule.train(self, mode)
         self._freeze()
         if self.norm_eval:
             for module in self.modules():

@@ -10,7 +10,9 @@ from torch import Tensor
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """Deal the channels of each group out in turn (arXiv 1707.01083, Fig. 1).
 
-    Channel ``g * C / groups + i`` moves to channel ``i * groups + g``.
+    Channel ``g * C / groups + i`` moves to channel ``i * groups + g``. Keeps
+    the memory layout: a channels-last map that comes back contiguous would
+    be converted by every layer that follows.
 
     Args:
         x: (N, C, H, W).
@@ -19,15 +21,19 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     Returns:
         (N, C, H, W), the same channels in the new order.
     """
-    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    if groups in (1, x.shape[1]):
+        return x
+    if not _is_channels_last(x):
+        return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    x = x.permute(0, 2, 3, 1).unflatten(3, (groups, -1))
+    return x.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
 
 
 def interleave(even: Tensor, odd: Tensor) -> Tensor:
     """Concatenate two halves and shuffle them, in one pass over memory.
 
     Equal to ``channel_shuffle(torch.cat((even, odd), 1), groups=2)``. Keeps
-    the memory layout of ``odd``: a channels-last map that comes back
-    contiguous would be converted by every layer that follows.
+    the memory layout of ``odd``.
 
     Args:
         even, odd: (N, C / 2, H, W) each.

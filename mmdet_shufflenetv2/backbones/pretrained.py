@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,6 +11,8 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from ..compat.foreign_checkpoints import CheckpointFormat
+from ..compat.foreign_families import family_of
+from ..compat.input_format import declared_format
 
 if TYPE_CHECKING:
     from .base import StagedBackbone
@@ -32,7 +33,8 @@ def load_pretrained(
     """Load a checkpoint of any format that the backbone's family knows.
 
     Levels that the backbone did not build, and classifiers, are left out;
-    everything else has to fit. What happened is logged.
+    everything else has to fit. What happened is logged. What the weights
+    expect of images is kept as the backbone's ``expected_input``.
 
     Args:
         backbone: where to.
@@ -46,18 +48,20 @@ def load_pretrained(
             width or style; the backbone is unchanged.
     """
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location)
-    weights = _weights(content, checkpoint)
+    weights = weights_of(content, checkpoint)
     weights, outside = _inner(weights, prefix, checkpoint)
     found = _recognise(backbone, weights, checkpoint)
-    fit = _fit(backbone, weights, found)
+    fit = _fit(backbone, weights, found, declared_style(content))
     if fit.problems:
         raise ValueError(
-            f'checkpoint {checkpoint!r} looks like {found.name} but does not '
+            f'checkpoint {checkpoint!r} looks like {found.title} but does not '
             f'fit {type(backbone).__name__}: ' + '; '.join(fit.problems)
         )
     backbone.load_state_dict(fit.loaded, strict=True)
+    expected = declared_format(content) or found.input_format
+    backbone.expected_input = expected
     report = [
-        f'Loaded {len(fit.loaded)} tensors of {found.name} format from '
+        f'Loaded {len(fit.loaded)} tensors of {found.title} format from '
         f'{checkpoint}, none missing, none unexpected.'
     ]
     for what, keys in (
@@ -66,7 +70,8 @@ def load_pretrained(
     ):
         if keys:
             report.append(f'{what}: {_shown(keys)}.')
-    report.append(f'Images it expects: {found.image_format}.')
+    unknown = 'as in the run which wrote it'
+    report.append(f'Images it expects: {expected or unknown}.')
     print_log(' '.join(report), logger='current')
 
 
@@ -80,8 +85,18 @@ class _Fit:
     problems: list[str] = field(default_factory=list)
 
 
-def _weights(content: object, source: str) -> dict[str, Tensor]:
-    """The weights in a checkpoint, without wrappers."""
+def declared_style(content: object) -> str | None:
+    """The ``style`` of network that a checkpoint of ours is of."""
+    meta = content.get('meta') if isinstance(content, Mapping) else None
+    return meta.get('style') if isinstance(meta, Mapping) else None
+
+
+def weights_of(content: object, source: str) -> dict[str, Tensor]:
+    """The weights in a checkpoint, without wrappers.
+
+    Raises:
+        ValueError: it holds none.
+    """
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(
             content.get(wrapper), Mapping
@@ -99,6 +114,8 @@ def _weights(content: object, source: str) -> dict[str, Tensor]:
             f'checkpoint {source!r} must hold named tensors, alone or under '
             f'one of {", ".join(WRAPPERS)}; it holds none'
         )
+    if all(key.startswith('module.') for key in weights):
+        weights = {k.removeprefix('module.'): v for k, v in weights.items()}
     return weights
 
 
@@ -106,8 +123,6 @@ def _inner(
     weights: dict[str, Tensor], prefix: str | None, source: str
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The backbone's part of a model's weights, and the other keys."""
-    if all(key.startswith('module.') for key in weights):
-        weights = {k.removeprefix('module.'): v for k, v in weights.items()}
     if prefix is None:
         prefix = 'backbone.'
         if not any(key.startswith(prefix) for key in weights):
@@ -133,10 +148,12 @@ def _recognise(
     for candidate in backbone.checkpoint_formats:
         if candidate.recognises(weights):
             return candidate
-    names = ', '.join(f.name for f in backbone.checkpoint_formats)
+    names = ', '.join(f.title for f in backbone.checkpoint_formats)
+    likeness = family_of(weights)
+    looks = f'it looks like {likeness}; ' if likeness else ''
     raise ValueError(
         f'checkpoint {source!r} is in none of the formats that '
-        f'{type(backbone).__name__} reads ({names}); its keys are '
+        f'{type(backbone).__name__} reads ({names}); {looks}its keys are '
         f'{_shown(weights)}'
     )
 
@@ -145,16 +162,16 @@ def _fit(
     backbone: StagedBackbone,
     weights: dict[str, Tensor],
     found: CheckpointFormat,
+    declared: str | None,
 ) -> _Fit:
     """Sort a checkpoint's keys by what becomes of them."""
     fit = _Fit()
     expected = backbone.state_dict()
     not_built = set(backbone.level_names) - set(backbone.stage_names)
-    rename = found.renamer(weights)
     unexpected, shapes = [], []
     for key, value in weights.items():
-        name = rename(key)
-        if re.match(found.ignored, key):
+        name = found.to_ours(key)
+        if key.startswith(f'{found.classifier}.'):
             fit.ignored.append(key)
         elif name in expected:
             fit.loaded[name] = value
@@ -173,9 +190,9 @@ def _fit(
             fit.loaded[name] = value
         elif name not in fit.loaded:
             missing.append(name)
-    style = getattr(backbone, 'style', None)
-    if found.style not in (None, style):
-        fit.problems.append(f'style must be {found.style!r}, got {style!r}')
+    style, wanted = getattr(backbone, 'style', None), declared or found.style
+    if wanted not in (None, style):
+        fit.problems.append(f'style must be {wanted!r}, got {style!r}')
     for what, keys in (
         ('missing', missing),
         ('unexpected', unexpected),

@@ -11,6 +11,7 @@ from mmcv.cnn import ConvModule, build_activation_layer
 from torch import Tensor
 
 from .channel_shuffle import deal, interleave
+from .convolutions import depthwise, pointwise
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class UnitOptions:
 
     Attributes:
         shuffle_first: shuffle where a unit begins, as the authors' code
-            does, instead of where it ends; the first branch of a unit with
-            ``downsample`` then keeps its input's channels and the second
-            one adds the rest, instead of half of the output each.
+            does, instead of where it ends; where channels change, the first
+            branch then keeps its input's and the second one adds the rest,
+            instead of half of the output each.
         enlarged: the extra depthwise convolution of V2*.
         with_se: squeeze and excitation at the end of the main branch.
         with_residual: the main branch adds its input where sizes agree.
@@ -63,14 +64,15 @@ class SqueezeExcite(nn.Module):
 class ShuffleUnit(nn.Module):
     """A unit of Fig. 3 (c), or (d) where the number of channels changes.
 
+    The latter transforms both branches instead of passing half through.
+
     Args:
         in_channels: channels of the input.
-        out_channels: channels of the output; equal to ``in_channels``
-            without ``downsample``.
+        out_channels: channels of the output.
         options: what all units of the network have in common.
-        downsample: transform both branches instead of passing half through.
-        stride: of the depthwise convolutions; 1 without ``downsample``.
-        dilation: of the 3x3 depthwise convolutions.
+        stride: of the depthwise convolutions; 1 where channels do not change.
+        dilations: the first one is that of the 3x3 depthwise convolutions,
+            none of which comes behind the stride.
     """
 
     def __init__(
@@ -78,12 +80,11 @@ class ShuffleUnit(nn.Module):
         in_channels: int,
         out_channels: int,
         options: UnitOptions,
-        downsample: bool = False,
         stride: int = 1,
-        dilation: int = 1,
+        dilations: tuple[int, int] = (1, 1),
     ):
         super().__init__()
-        self.downsample = downsample
+        self.downsample = downsample = in_channels != out_channels
         self.shuffle_first = options.shuffle_first
         self.with_residual = options.with_residual and not downsample
         norm_cfg, act_cfg = options.norm_cfg, options.act_cfg
@@ -94,34 +95,21 @@ class ShuffleUnit(nn.Module):
         main_in = in_channels if downsample else middle
         main_out = out_channels - passed
 
-        def pointwise(before: int, after: int, act_cfg: dict | None):
-            return ConvModule(
-                before, after, 1, norm_cfg=norm_cfg, act_cfg=act_cfg
-            )
-
-        def depthwise(channels: int, stride: int):
-            return ConvModule(
-                channels,
-                channels,
-                3,
-                stride=stride,
-                padding=dilation,
-                dilation=dilation,
-                groups=channels,
-                norm_cfg=norm_cfg,
-                act_cfg=None,
-            )
-
+        spatial = dict(norm_cfg=norm_cfg, dilation=dilations[0])
         if downsample:
             self.branch1 = nn.Sequential()
-            self.branch1.depthwise = depthwise(main_in, stride)
-            self.branch1.pointwise = pointwise(main_in, passed, act_cfg)
+            self.branch1.depthwise = depthwise(
+                main_in, stride=stride, **spatial
+            )
+            self.branch1.pointwise = pointwise(
+                main_in, passed, norm_cfg, act_cfg
+            )
         self.branch2 = nn.Sequential()
         if options.enlarged:
-            self.branch2.enlarge = depthwise(main_in, 1)
-        self.branch2.pointwise1 = pointwise(main_in, middle, act_cfg)
-        self.branch2.depthwise = depthwise(middle, stride)
-        self.branch2.pointwise2 = pointwise(middle, main_out, None)
+            self.branch2.enlarge = depthwise(main_in, **spatial)
+        self.branch2.pointwise1 = pointwise(main_in, middle, norm_cfg, act_cfg)
+        self.branch2.depthwise = depthwise(middle, stride=stride, **spatial)
+        self.branch2.pointwise2 = pointwise(middle, main_out, norm_cfg, None)
         if options.with_se:
             self.branch2.se = SqueezeExcite(main_out, act_cfg)
         self.activate = (

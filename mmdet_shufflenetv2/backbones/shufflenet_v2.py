@@ -12,15 +12,22 @@ channels instead of C / 2 each; the paper's FLOPs count the latter.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
 import torch.nn as nn
-from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
 
 from ..compat.foreign_checkpoints import SHUFFLENET_V2_FORMATS
-from .base import Stage, StagedBackbone, check_choice
+from .base import StagedBackbone
+from .convolutions import ACT_CFG, NORM_CFG, image_stem, pointwise
 from .shuffle_unit import ShuffleUnit, UnitOptions
+from .stages import (
+    Stage,
+    check_choice,
+    check_dilations,
+    check_strides,
+    plan_stages,
+    repeated,
+)
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,6 @@ VARIANTS = {
 
 STYLES = ('torchvision', 'authors')
 RECEPTIVE_FIELDS = ('standard', 'enlarged')
-NORM_CFG = dict(type='BN')
-ACT_CFG = dict(type='ReLU', inplace=True)
 
 
 @MODELS.register_module()
@@ -162,11 +167,11 @@ class ShuffleNetV2(StagedBackbone):
         levels = _plan(
             variant,
             options,
-            _per_stage('strides', strides or variant.strides, count, (1, 2)),
-            _per_stage('dilations', dilations or (1,) * count, count),
+            check_strides(strides, variant.strides),
+            check_dilations(dilations, count),
         )
         super().__init__(
-            stem=_stem(variant.stem, norm_cfg, act_cfg),
+            stem=image_stem(variant.stem, norm_cfg, act_cfg),
             levels=levels,
             out_indices=range(count) if out_indices is None else out_indices,
             frozen_stages=frozen_stages,
@@ -188,44 +193,6 @@ def _variant(arch: str, widen_factor: float) -> Variant:
     return VARIANTS[arch, widen_factor]
 
 
-def _per_stage(
-    name: str,
-    values: Sequence[int],
-    count: int,
-    allowed: Sequence[int] | None = None,
-) -> tuple[int, ...]:
-    """One positive integer per stage, or a ValueError."""
-    valid = isinstance(values, Sequence) and len(values) == count
-    if not valid or any(
-        value not in (allowed or range(1, 1 << 16)) for value in values
-    ):
-        kind = f'one of {allowed}' if allowed else 'a positive integer'
-        raise ValueError(
-            f'{name} must have {count} values, each {kind}, got {values!r}'
-        )
-    return tuple(values)
-
-
-def _stem(
-    channels: Sequence[int], norm_cfg: dict | None, act_cfg: dict | None
-) -> nn.Sequential:
-    """3x3 convolutions, the first with stride 2, and a max pool."""
-    stem = nn.Sequential()
-    for index, (before, after) in enumerate(pairwise((3, *channels)), start=1):
-        conv = ConvModule(
-            before,
-            after,
-            3,
-            stride=2 if index == 1 else 1,
-            padding=1,
-            norm_cfg=norm_cfg,
-            act_cfg=act_cfg,
-        )
-        stem.add_module(f'conv{index}', conv)
-    stem.add_module('maxpool', nn.MaxPool2d(3, stride=2, padding=1))
-    return stem
-
-
 def _plan(
     variant: Variant,
     options: UnitOptions,
@@ -233,55 +200,28 @@ def _plan(
     dilations: Sequence[int],
 ) -> list[Stage]:
     """The stages of a variant, and conv5."""
-    stages = []
-    before, dilation, reduction = variant.stem[-1], 1, 4
     # Names follow the paper's Table 5, where stage2 is the first one and
     # has stride 8; the deep variants have one more stage in front of it.
     first = 5 - len(variant.units)
-    for index, after in enumerate(variant.channels):
-        reduction *= strides[index]
-        build = partial(
-            _units,
-            before,
-            after,
-            variant.units[index],
-            options,
-            stride=strides[index],
-            dilations=(dilation, dilations[index]),
-        )
-        stages.append(Stage(f'stage{first + index}', after, reduction, build))
-        before, dilation = after, dilations[index]
+    stages = plan_stages(
+        names=[f'stage{first + i}' for i in range(len(variant.units))],
+        in_channels=variant.stem[-1],
+        channels=variant.channels,
+        counts=variant.units,
+        strides=strides,
+        dilations=dilations,
+        units=repeated(partial(ShuffleUnit, options=options)),
+    )
+    last = stages[-1]
 
     def conv5() -> list[nn.Module]:
         return [
-            ConvModule(
-                before,
+            pointwise(
+                last.out_channels,
                 variant.conv5,
-                1,
-                norm_cfg=options.norm_cfg,
-                act_cfg=options.act_cfg,
+                options.norm_cfg,
+                options.act_cfg,
             )
         ]
 
-    return [*stages, Stage('conv5', variant.conv5, reduction, conv5)]
-
-
-def _units(
-    in_channels: int,
-    out_channels: int,
-    count: int,
-    options: UnitOptions,
-    stride: int,
-    dilations: tuple[int, int],
-) -> list[nn.Module]:
-    """One unit that changes the number of channels, then equal ones."""
-    first, rest = dilations
-    return [
-        ShuffleUnit(
-            in_channels, out_channels, options, True, stride, dilation=first
-        ),
-        *(
-            ShuffleUnit(out_channels, out_channels, options, dilation=rest)
-            for _ in range(count - 1)
-        ),
-    ]
+    return [*stages, Stage('conv5', variant.conv5, last.reduction, conv5)]

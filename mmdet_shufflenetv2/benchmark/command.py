@@ -162,10 +162,10 @@ def image_size(text: str) -> tuple[int, int]:
     """Width and height, as a command line gives them."""
     width, _, height = text.partition('x')
     if not (width.isdecimal() and height.isdecimal()) or (
-        min(int(width), int(height)) < 32
+        min(int(width), int(height)) < 8
     ):
         raise argparse.ArgumentTypeError(
-            'WIDTHxHEIGHT of at least 32 pixels is allowed, such as 640x480, '
+            'WIDTHxHEIGHT of at least 8 pixels is allowed, such as 640x480, '
             f'got {text!r}'
         )
     return int(width), int(height)

@@ -13,8 +13,9 @@ from ..analysis.guidelines import (
     predict,
 )
 from .command import Command, Rows, effort, settings
+from .networks import inference, place
 from .session import Case, Row
-from .setting import Setting, inference, place
+from .setting import Setting
 from .timing import (
     TIMED,
     Effort,

@@ -23,10 +23,6 @@ class DeviceLost(RuntimeError):
     """The device stopped working in the middle of a run."""
 
 
-class Unavailable(RuntimeError):
-    """Something optional that a case needs is not installed; says what."""
-
-
 @dataclass(frozen=True)
 class Case:
     """One thing to measure.
@@ -88,25 +84,23 @@ def run(
         DeviceLost: the GPU no longer answers.
     """
     outcome = Outcome()
+    known = [[] if again else _recorded(case, records) for case in cases]
+    pending = [c for c, rows in zip(cases, known, strict=True) if not rows]
     with tqdm(
-        total=sum(case.cost for case in cases),
+        total=sum(case.cost for case in pending),
         bar_format='{percentage:3.0f}% |{bar:20}| {elapsed}<{remaining} '
         '{desc}',
-        disable=quiet,
+        disable=quiet or not pending,
     ) as bar:
-        for case in cases:
-            bar.set_description_str(case.label)
-            known = [] if again else _recorded(case, records)
-            if known:
+        for case, rows in zip(cases, known, strict=True):
+            if rows:
                 outcome.found += 1
-                outcome.rows += known
-                # What costs nothing says nothing about the time left.
-                bar.total -= case.cost
-                bar.refresh()
+                outcome.rows += rows
                 continue
             if deadline is not None and time.monotonic() > deadline:
                 outcome.left.append(case.label)
                 continue
+            bar.set_description_str(case.label)
             rows = _measure(case, records)
             outcome.measured += 1
             outcome.rows += rows
@@ -136,7 +130,7 @@ def _measure(case: Case, records: Records) -> list[dict[str, str]]:
         case.setting.apply()
         with room or refused_rather_than_killed():
             found = [dict(row) for row in case.measure()]
-    except (RuntimeError, MemoryError, OSError) as error:
+    except (RuntimeError, MemoryError, OSError, ImportError) as error:
         status = _status_of(error, case, records)
         found = [{}]
     if case.setting.on_gpu:
@@ -168,8 +162,8 @@ def _status_of(error: Exception, case: Case, records: Records) -> str:
         ) from error
     if is_out_of_memory(error):
         return NO_ROOM
-    if isinstance(error, Unavailable):
-        return str(error)
+    if isinstance(error, ImportError):
+        return f'not available: {error}'
     return f'failed: {_line(error)}'
 
 

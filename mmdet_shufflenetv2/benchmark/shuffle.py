@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from ..backbones.shuffle_unit import ShuffleUnit
 from .command import Command, effort, image_size, settings
+from .networks import Inputs, place, settle_norms
 from .session import Case, Row
-from .setting import Inputs, Setting, place, settle_norms
+from .setting import Setting
 from .timing import TIMED, Effort, compared, interleave, ratio_names
 
 PASSES = ('forward', 'forward and backward')

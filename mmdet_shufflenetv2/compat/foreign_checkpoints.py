@@ -1,164 +1,231 @@
-"""How ShuffleNet V2's weights are named where they are published.
+"""How networks' weights are named where they are published.
 
-A format is recognised by its keys and translated to this package's names;
-the values stay as they are, because the networks are numerically the same.
+A format is recognised by its keys. One table, from our modules' names to
+theirs, translates in both directions; the values stay as they are, because
+the networks are numerically the same.
 """
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
-NORMALISED_RGB = (
-    'RGB, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], '
-    'bgr_to_rgb=True'
-)
-RAW_BGR = 'BGR 0-255, mean=[0, 0, 0], std=[1, 1, 1], bgr_to_rgb=False'
-
-# Position in a branch, as torchvision and the authors number its layers,
-# counting activations -> our name.
-BRANCH1 = {
-    '0': 'depthwise.conv',
-    '1': 'depthwise.bn',
-    '2': 'pointwise.conv',
-    '3': 'pointwise.bn',
-}
-BRANCH2 = {
-    '0': 'pointwise1.conv',
-    '1': 'pointwise1.bn',
-    '3': 'depthwise.conv',
-    '4': 'depthwise.bn',
-    '5': 'pointwise2.conv',
-    '6': 'pointwise2.bn',
-}
-CONV_BN = {'0': 'conv', '1': 'bn'}
-
-Rename = Callable[[str], str | None]
+from .input_format import NORMALISED_RGB, RAW_BGR, InputFormat
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CheckpointFormat:
     """A way to name a network's weights.
 
     Attributes:
-        name: what to call it in messages.
+        name: short, as a command line takes it.
+        title: what to call it in messages.
         signature: patterns; each one matches some key of such a file.
-        renamer: given all keys, makes the function from a key to our name;
-            it answers None for a key it does not know.
-        ignored: pattern of the keys a backbone has no use for.
-        image_format: what the weights expect of ``data_preprocessor``.
+        modules: our module -> theirs, of every module that has weights; None
+            where the names are the same.
+        classifier: their name of the linear layer in a whole file.
+        classifier_bias: whether that layer has one.
+        prefix: in front of the backbone's keys in a whole file.
+        wrapped: the file has the weights under ``'state_dict'``.
+        input_format: what the weights expect of ``data_preprocessor``; None
+            where the file's meta data say it.
         style: the ``style`` of network that such weights fit; None for any.
     """
 
     name: str
+    title: str
     signature: tuple[str, ...]
-    renamer: Callable[[Iterable[str]], Rename]
-    ignored: str = r'(?!)'
-    image_format: str = 'that of the run which wrote it'
+    modules: Mapping[str, str] | None = field(default=None, repr=False)
+    classifier: str = 'fc'
+    classifier_bias: bool = True
+    prefix: str = ''
+    wrapped: bool = False
+    input_format: InputFormat | None = None
     style: str | None = None
 
     def recognises(self, keys: Iterable[str]) -> bool:
+        """Whether a file with these keys is in this format."""
         keys = list(keys)
         return all(
             any(re.match(pattern, key) for key in keys)
             for pattern in self.signature
         )
 
+    def to_ours(self, key: str) -> str | None:
+        """Our name of a backbone's weight; None if there is none."""
+        return _exchanged(key, self._inverse)
 
-def _branch(number: str, layer: str) -> str | None:
-    name = (BRANCH1 if number == '1' else BRANCH2).get(layer)
-    return name and f'branch{number}.{name}'
+    def to_theirs(self, key: str) -> str | None:
+        """Their name of a backbone's weight; None if there is none."""
+        return _exchanged(key, self.modules)
 
-
-def _ours(keys: Iterable[str]) -> Rename:
-    return lambda key: key
-
-
-def _torchvision(keys: Iterable[str]) -> Rename:
-    def rename(key: str) -> str | None:
-        if m := re.fullmatch(r'(conv1|conv5)\.([01])\.(\w+)', key):
-            home = {'conv1': 'stem.conv1', 'conv5': 'conv5.0'}[m[1]]
-            return f'{home}.{CONV_BN[m[2]]}.{m[3]}'
-        pattern = r'(stage[234]\.\d+)\.branch([12])\.(\d)\.(\w+)'
-        if m := re.fullmatch(pattern, key):
-            layer = _branch(m[2], m[3])
-            return layer and f'{m[1]}.{layer}.{m[4]}'
-        return None
-
-    return rename
-
-
-def _authors(keys: Iterable[str]) -> Rename:
-    # Units are numbered through; one with a projection opens a stage.
-    pattern = r'features\.(\d+)\.branch_(main|proj)\.'
-    found = [m for m in (re.match(pattern, key) for key in keys) if m]
-    openings = sorted({int(m[1]) for m in found if m[2] == 'proj'})
-
-    def rename(key: str) -> str | None:
-        if m := re.fullmatch(r'(first_conv|conv_last)\.([01])\.(\w+)', key):
-            home = {'first_conv': 'stem.conv1', 'conv_last': 'conv5.0'}[m[1]]
-            return f'{home}.{CONV_BN[m[2]]}.{m[3]}'
-        pattern = r'features\.(\d+)\.branch_(main|proj)\.(\d)\.(\w+)'
-        if not (m := re.fullmatch(pattern, key)):
+    @cached_property
+    def _inverse(self) -> dict[str, str] | None:
+        if self.modules is None:
             return None
-        unit = int(m[1])
-        earlier = [opening for opening in openings if opening <= unit]
-        layer = _branch('1' if m[2] == 'proj' else '2', m[3])
-        if not earlier or not layer:
-            return None
-        home = f'stage{1 + len(earlier)}.{unit - earlier[-1]}'
-        return f'{home}.{layer}.{m[4]}'
-
-    return rename
+        return {theirs: ours for ours, theirs in self.modules.items()}
 
 
-def _mmpretrain(keys: Iterable[str]) -> Rename:
-    branches = {
-        '1': ('depthwise', 'pointwise'),
-        '2': ('pointwise1', 'depthwise', 'pointwise2'),
+def _exchanged(key: str, modules: Mapping[str, str] | None) -> str | None:
+    if modules is None:
+        return key
+    module, _, parameter = key.rpartition('.')
+    return f'{modules[module]}.{parameter}' if module in modules else None
+
+
+# ShuffleNet V2: units per stage (Table 5), and the layers of a unit; only a
+# stage's first unit has branch1. A layer is a convolution and its norm.
+UNITS = {2: 4, 3: 8, 4: 4}
+LAYERS = (
+    *('branch1.depthwise', 'branch1.pointwise'),
+    *('branch2.pointwise1', 'branch2.depthwise', 'branch2.pointwise2'),
+)
+# Places in a branch that is a Sequential with its activations.
+PLACES = ((0, 1), (2, 3), (0, 1), (3, 4), (5, 6))
+
+ConvAndNorm = tuple[str, str]
+
+
+def _shufflenet_v2(
+    stem: ConvAndNorm,
+    conv5: ConvAndNorm,
+    unit_layer: Callable[[int, int, int], ConvAndNorm],
+) -> dict[str, str]:
+    """Our modules' names -> theirs.
+
+    Args:
+        stem, conv5: their names.
+        unit_layer: gives theirs for a stage, a unit's number in it and a
+            layer's number.
+    """
+    layers = {'stem.conv1': stem, 'conv5.0': conv5}
+    for stage, count in UNITS.items():
+        for unit in range(count):
+            for number, name in enumerate(LAYERS):
+                if unit == 0 or name.startswith('branch2'):
+                    home = f'stage{stage}.{unit}.{name}'
+                    layers[home] = unit_layer(stage, unit, number)
+    return of_layers(layers)
+
+
+def of_layers(layers: Mapping[str, ConvAndNorm]) -> dict[str, str]:
+    """Our modules' names -> theirs, of layers of a convolution and a norm."""
+    return {
+        f'{ours}.{kind}': theirs
+        for ours, pair in layers.items()
+        for kind, theirs in zip(('conv', 'bn'), pair, strict=True)
     }
 
-    def rename(key: str) -> str | None:
-        if m := re.fullmatch(r'(conv1|layers\.3)\.((?:conv|bn)\.\w+)', key):
-            home = {'conv1': 'stem.conv1', 'layers.3': 'conv5.0'}[m[1]]
-            return f'{home}.{m[2]}'
-        pattern = (
-            r'layers\.([012])\.(\d+)\.branch([12])\.(\d)\.((?:conv|bn)\.\w+)'
+
+def numbered(home: str) -> ConvAndNorm:
+    return f'{home}.0', f'{home}.1'
+
+
+def named(home: str) -> ConvAndNorm:
+    return f'{home}.conv', f'{home}.bn'
+
+
+def _torchvision_layer(stage: int, unit: int, number: int) -> ConvAndNorm:
+    branch = LAYERS[number].partition('.')[0]
+    conv, norm = PLACES[number]
+    home = f'stage{stage}.{unit}.{branch}'
+    return f'{home}.{conv}', f'{home}.{norm}'
+
+
+def _authors_layer(stage: int, unit: int, number: int) -> ConvAndNorm:
+    # Units are numbered through.
+    through = unit + sum(UNITS[s] for s in UNITS if s < stage)
+    branch = 'proj' if LAYERS[number].startswith('branch1') else 'main'
+    conv, norm = PLACES[number]
+    home = f'features.{through}.branch_{branch}'
+    return f'{home}.{conv}', f'{home}.{norm}'
+
+
+def _mmpretrain_layer(stage: int, unit: int, number: int) -> ConvAndNorm:
+    branch, place = (
+        ('branch1', number)
+        if number < 2
+        else (
+            'branch2',
+            number - 2,
         )
-        if m := re.fullmatch(pattern, key):
-            names = branches[m[3]]
-            if int(m[4]) < len(names):
-                unit = f'stage{int(m[1]) + 2}.{m[2]}'
-                return f'{unit}.branch{m[3]}.{names[int(m[4])]}.{m[5]}'
-        return None
-
-    return rename
+    )
+    return named(f'layers.{stage - 2}.{unit}.{branch}.{place}')
 
 
-OWN_FORMAT = CheckpointFormat('mmdet_shufflenetv2', (r'stem\.',), _ours)
+def _pytorchcv_layer(stage: int, unit: int, number: int) -> ConvAndNorm:
+    names = ('shortcut_dconv', 'shortcut_conv', 'conv1', 'dconv', 'conv2')
+    return named(f'features.stage{stage - 1}.unit{unit + 1}.{names[number]}')
+
+
+def own_format(*patterns: str) -> CheckpointFormat:
+    """This package's names, of networks that have such keys."""
+    return CheckpointFormat(
+        'mmdet_shufflenetv2',
+        'mmdet_shufflenetv2',
+        tuple(rf'(backbone\.)?{each}' for each in (r'stem\.', *patterns)),
+        classifier='head.fc',
+        prefix='backbone.',
+        wrapped=True,
+    )
+
+
+OWN_FORMAT = own_format()
 SHUFFLENET_V2_FORMATS = (
-    OWN_FORMAT,
+    own_format(r'stage\d\.0\.branch2\.'),
     CheckpointFormat(
+        'torchvision',
         'torchvision',
         (r'conv1\.0\.weight', r'stage2\.0\.branch1\.0\.weight'),
-        _torchvision,
-        r'fc\.',
-        NORMALISED_RGB,
-        'torchvision',
+        _shufflenet_v2(
+            numbered('conv1'), numbered('conv5'), _torchvision_layer
+        ),
+        input_format=NORMALISED_RGB,
+        style='torchvision',
     ),
     CheckpointFormat(
+        'authors',
         "ShuffleNet-Series (the authors')",
         (r'first_conv\.0\.weight', r'features\.0\.branch_main\.0\.weight'),
-        _authors,
-        r'classifier\.',
-        RAW_BGR,
-        'authors',
+        _shufflenet_v2(
+            numbered('first_conv'), numbered('conv_last'), _authors_layer
+        ),
+        classifier='classifier.0',
+        classifier_bias=False,
+        wrapped=True,
+        input_format=RAW_BGR,
+        style='authors',
     ),
     CheckpointFormat(
         'mmpretrain',
-        (r'conv1\.conv\.weight', r'layers\.0\.0\.branch1\.0\.conv\.weight'),
-        _mmpretrain,
-        r'(head|fc)\.',
-        NORMALISED_RGB,
-        'torchvision',
+        'mmpretrain',
+        (
+            r'(backbone\.)?conv1\.conv\.weight',
+            r'(backbone\.)?layers\.0\.0\.branch1\.0\.conv\.weight',
+        ),
+        _shufflenet_v2(named('conv1'), named('layers.3'), _mmpretrain_layer),
+        classifier='head.fc',
+        prefix='backbone.',
+        wrapped=True,
+        input_format=NORMALISED_RGB,
+        style='torchvision',
+    ),
+    # Its shufflenetv2b at 0.5x; the other widths mix both styles, and its
+    # shufflenetv2 pools at other places.
+    CheckpointFormat(
+        'pytorchcv',
+        'pytorchcv (shufflenetv2b)',
+        (
+            r'features\.init_block\.conv\.conv\.weight',
+            r'features\.stage1\.unit1\.shortcut_dconv\.conv\.weight',
+        ),
+        _shufflenet_v2(
+            named('features.init_block.conv'),
+            named('features.final_block'),
+            _pytorchcv_layer,
+        ),
+        classifier='output',
+        input_format=NORMALISED_RGB,
+        style='torchvision',
     ),
 )

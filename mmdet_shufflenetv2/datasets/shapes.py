@@ -7,25 +7,22 @@ writes ``annotations/instances_{train,val}.json``, ``train/*.png``,
 """
 
 import argparse
-import hashlib
 import json
 import os
-import shutil
-import struct
-import zlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from itertools import chain
 
 import numpy as np
 from pycocotools import mask as rle
-from tqdm import tqdm
 
 from .drawing import RandomSource
+from .drawn_folder import write_folder
+from .png import encode_png
 from .scenes import CLASSES, Instance, SceneSpec, draw_scene
 
 #: Raised whenever the same options give other bytes than before.
 VERSION = 2
-MANIFEST = 'manifest.json'
 SPLITS = ('train', 'val')
 
 
@@ -45,36 +42,6 @@ class ShapesSpec:
                     f'{name} must be at least {lowest}, but got '
                     f'{getattr(self, name)}'
                 )
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """An RGB uint8 (H, W, 3) image as PNG without compression.
-
-    Compressors give other bytes from version to version; stored blocks do
-    not, noisy pictures hardly shrink, and reading is fast.
-    """
-    height, width = image.shape[:2]
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)
-    rows[:, 1:] = image.reshape(height, -1)
-    raw = rows.tobytes()
-    stream = [b'\x78\x01']
-    for start in range(0, len(raw), 65535):
-        block = raw[start : start + 65535]
-        final = start + 65535 >= len(raw)
-        stream.append(
-            struct.pack('<BHH', final, len(block), 65535 ^ len(block))
-        )
-        stream.append(block)
-    stream.append(struct.pack('>I', zlib.adler32(raw)))
-    header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
-    chunks = (b'IHDR', header), (b'IDAT', b''.join(stream)), (b'IEND', b'')
-    return b'\x89PNG\r\n\x1a\n' + b''.join(
-        struct.pack('>I', len(body))
-        + kind
-        + body
-        + struct.pack('>I', zlib.crc32(kind + body))
-        for kind, body in chunks
-    )
 
 
 def annotation(instance: Instance, image_id: int, ann_id: int) -> dict:
@@ -97,21 +64,15 @@ def annotation(instance: Instance, image_id: int, ann_id: int) -> dict:
     }
 
 
-def _write_split(
-    folder: Path, split: str, spec: ShapesSpec, bar: tqdm
-) -> dict[str, str]:
-    """Write one split and return the SHA-256 of each of its files."""
-    digests = {}
+def _split_files(split: str, spec: ShapesSpec) -> Iterator[tuple[str, bytes]]:
+    """The pictures of a split, then the annotation file of all of them."""
     images, annotations = [], []
     first_id = {'train': 1, 'val': spec.train + 1}[split]
-    (folder / split).mkdir()
     for index in range(getattr(spec, split)):
         rng = RandomSource(spec.seed, SPLITS.index(split), index)
         scene = draw_scene(rng, spec.scene)
         name, image_id = f'{index:06d}.png', first_id + index
-        data = encode_png(scene.image)
-        (folder / split / name).write_bytes(data)
-        digests[f'{split}/{name}'] = hashlib.sha256(data).hexdigest()
+        yield f'{split}/{name}', encode_png(scene.image)
         height, width = scene.image.shape[:2]
         images.append(
             dict(id=image_id, file_name=name, height=height, width=width)
@@ -120,67 +81,20 @@ def _write_split(
             annotations.append(
                 annotation(instance, image_id, len(annotations) + 1)
             )
-        bar.update()
-    text = json.dumps(
-        {
-            'info': {'description': 'drawn shapes', 'version': str(VERSION)},
-            'licenses': [],
-            'categories': [
-                dict(id=label + 1, name=name, supercategory='shape')
-                for label, name in enumerate(CLASSES)
-            ],
-            'images': images,
-            'annotations': annotations,
-        }
-    ).encode()
-    path = f'annotations/instances_{split}.json'
-    (folder / path).write_bytes(text)
-    digests[path] = hashlib.sha256(text).hexdigest()
-    return digests
-
-
-def _description(spec: ShapesSpec) -> dict:
-    # Through JSON and back, so that it compares equal to what was stored.
-    return json.loads(json.dumps({'version': VERSION, **asdict(spec)}))
-
-
-def is_complete(out_dir: str | os.PathLike, spec: ShapesSpec) -> bool:
-    """Whether the folder holds this data set, by the sum of every file."""
-    folder = Path(out_dir)
-    try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        if manifest['spec'] != _description(spec):
-            return False
-        return all(
-            hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
-            for name, sha256 in manifest['sha256'].items()
-        )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _drop_abandoned(out_dir: Path) -> None:
-    """Remove the half-written folders of processes that are gone."""
-    for left in out_dir.parent.glob(f'.{out_dir.name}.partial-*'):
-        try:
-            os.kill(int(left.name.rpartition('-')[2]), 0)
-        except ProcessLookupError:
-            shutil.rmtree(left)
-        except PermissionError:
-            continue
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Raise unless the folder is absent, empty or made by us."""
-    foreign = folder.exists() and (
-        not folder.is_dir()
-        or (any(folder.iterdir()) and not (folder / MANIFEST).is_file())
+    content = {
+        'info': {'description': 'drawn shapes', 'version': str(VERSION)},
+        'licenses': [],
+        'categories': [
+            dict(id=label + 1, name=name, supercategory='shape')
+            for label, name in enumerate(CLASSES)
+        ],
+        'images': images,
+        'annotations': annotations,
+    }
+    yield (
+        f'annotations/instances_{split}.json',
+        json.dumps(content).encode(),
     )
-    if foreign:
-        raise ValueError(
-            'out_dir must be a new or empty folder or an earlier data set of '
-            f'this command, but {folder} holds something else (no {MANIFEST})'
-        )
 
 
 def generate(
@@ -190,9 +104,6 @@ def generate(
 ) -> bool:
     """Write the data set unless the folder already holds it.
 
-    It is written beside ``out_dir`` and renamed when finished, so a folder
-    of that name is always whole.
-
     Returns:
         Whether anything was written.
 
@@ -200,32 +111,13 @@ def generate(
         ValueError: ``out_dir`` holds files that this function did not make.
     """
     spec = spec or ShapesSpec()
-    folder = Path(os.path.abspath(out_dir))
-    if is_complete(folder, spec):
-        return False
-    _refuse_foreign(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _drop_abandoned(folder)
-    partial = folder.parent / f'.{folder.name}.partial-{os.getpid()}'
-    try:
-        (partial / 'annotations').mkdir(parents=True)
-        with tqdm(
-            total=spec.train + spec.val,
-            desc='drawing',
-            unit='image',
-            disable=not progress,
-        ) as bar:
-            digests = {}
-            for split in SPLITS:
-                digests.update(_write_split(partial, split, spec, bar))
-        manifest = {'spec': _description(spec), 'sha256': digests}
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return True
+    return write_folder(
+        out_dir,
+        {'version': VERSION, **asdict(spec)},
+        chain.from_iterable(_split_files(split, spec) for split in SPLITS),
+        total=spec.train + spec.val + len(SPLITS),
+        progress=progress,
+    )
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -18,11 +18,24 @@ def test_channel_shuffle_deals_groups_out_in_turn():
     assert shuffled == [0, 2, 4, 1, 3, 5]
 
 
-def test_shuffling_by_the_other_divisor_undoes_a_shuffle():
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_shuffling_by_the_other_divisor_undoes_a_shuffle(layout):
+    x = torch.rand(2, 12, 3, 5).contiguous(memory_format=layout)
+    assert torch.equal(channel_shuffle(channel_shuffle(x, 3), 4), x)
+
+
+@pytest.mark.parametrize('groups', [1, 2, 3, 4, 6])
+def test_a_shuffle_keeps_the_layout_and_moves_the_same_channels(groups):
     x = torch.rand(2, 12, 3, 5)
-    torch.testing.assert_close(
-        channel_shuffle(channel_shuffle(x, 3), 4), x, rtol=0, atol=0
-    )
+    last = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    shuffled = channel_shuffle(last, groups)
+    assert torch.equal(shuffled, channel_shuffle(x, groups))
+    # A convolution that gets the gradient would have to convert it.
+    for tensor in (
+        shuffled,
+        *torch.autograd.grad(shuffled, last, torch.ones_like(shuffled)),
+    ):
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)

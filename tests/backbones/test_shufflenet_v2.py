@@ -90,8 +90,7 @@ def test_layers_number_as_the_deep_networks_are_called():
 
 def renamed(state_dict: dict, format_name: str) -> dict:
     found = next(f for f in SHUFFLENET_V2_FORMATS if f.name == format_name)
-    rename = found.renamer(state_dict)
-    pairs = ((rename(key), value) for key, value in state_dict.items())
+    pairs = ((found.to_ours(key), value) for key, value in state_dict.items())
     return {key: value for key, value in pairs if key}
 
 
@@ -116,27 +115,8 @@ def test_equals_torchvision_at_every_level(width, randomised):
 def test_equals_pytorchcv(randomised):
     # At 0.5x only: its other widths mix the two styles.
     theirs = randomised(shufflenetv2b.shufflenetv2b_wd2())
-    layers = {
-        'conv1': 'branch2.pointwise1',
-        'dconv': 'branch2.depthwise',
-        'conv2': 'branch2.pointwise2',
-        'shortcut_dconv': 'branch1.depthwise',
-        'shortcut_conv': 'branch1.pointwise',
-    }
-    weights = {}
-    for key, value in theirs.features.state_dict().items():
-        home, rest = key.split('.', 1)
-        if home == 'init_block':
-            key = f'stem.{rest.replace("conv.", "conv1.", 1)}'
-        elif home == 'final_block':
-            key = f'conv5.0.{rest}'
-        else:
-            unit, layer, rest = rest.split('.', 2)
-            stage, number = int(home[-1]) + 1, int(unit[4:]) - 1
-            key = f'stage{stage}.{number}.{layers[layer]}.{rest}'
-        weights[key] = value
     ours = ShuffleNetV2(0.5, out_indices=(3,)).eval()
-    ours.load_state_dict(weights)
+    ours.load_state_dict(renamed(theirs.state_dict(), 'pytorchcv'))
     images = torch.randn(2, 3, 224, 224)
     expected = theirs.features[:-1](images)
     scale = expected.abs().max()

@@ -17,6 +17,7 @@ from mmdet_shufflenetv2.datasets.drawing import (
     RandomSource,
     rasterize,
 )
+from mmdet_shufflenetv2.datasets.png import encode_png
 from mmdet_shufflenetv2.datasets.scenes import (
     CLASSES,
     Canvas,
@@ -96,7 +97,7 @@ def test_images_are_read_at_the_listed_size(folder, coco):
 
 def test_png_holds_the_drawn_pixels():
     picture = draw_scene(RandomSource(0), SceneSpec()).image
-    data = np.frombuffer(shapes.encode_png(picture), np.uint8)
+    data = np.frombuffer(encode_png(picture), np.uint8)
     read = cv2.imdecode(data, cv2.IMREAD_COLOR)
     assert np.array_equal(read[..., ::-1], picture)
 

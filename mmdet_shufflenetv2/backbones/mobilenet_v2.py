@@ -1,0 +1,145 @@
+"""MobileNet V2: mmdet's network with what this package's backbones have more.
+
+Paper: "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
+https://arxiv.org/abs/1801.04381.
+Original code: https://github.com/tensorflow/models (Apache-2.0). The table
+of layers and the blocks are those of mmdet's ``MobileNetV2`` (Apache-2.0).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch.nn as nn
+from mmdet.models.backbones import MobileNetV2
+from mmdet.models.utils import make_divisible
+from mmdet.registry import MODELS
+
+from ..compat.foreign_families import MOBILENET_V2_FORMATS
+from .base import StagedBackbone
+from .convolutions import NORM_CFG, image_stem, pointwise
+from .stages import (
+    Stage,
+    StageRow,
+    check_choice,
+    check_dilations,
+    check_strides,
+    plan_stages,
+)
+
+ACT_CFG = dict(type='ReLU6', inplace=True)
+STEM = 32
+LAST = 1280
+
+
+def _to_eighths(width: float) -> Callable[[int], int]:
+    """Channels to a multiple of 8, as the original code and mmdet do it."""
+    return lambda channels: make_divisible(channels * width, 8)
+
+
+def _from_16(width: float) -> Callable[[int], int]:
+    """Channels rounded up; the first layer's 16 stay."""
+    return lambda channels: (
+        16 if channels == 16 else math.ceil(round(channels * width, 6))
+    )
+
+
+# widen_factor -> rounding of channels. The last convolution never has less
+# than 1280. Table 8 of arXiv 1807.11164 states 39, 43, 141 and 145 million
+# multiply-adds for the narrow ones, the last at 192x192, the second at
+# 160x160. Multiples of 8 give 30.6, 41.8, 151.0 and 153.9; chosen to meet
+# the table were plainly rounded channels behind a first layer of 16, which
+# give 38.3, 43.6, 141.7 and 140.7. The paper says nothing on either.
+ROUNDINGS = {
+    0.15: _from_16,
+    0.4: _from_16,
+    0.6: _from_16,
+    0.75: _from_16,
+    1.0: _to_eighths,
+    1.4: _to_eighths,
+}
+
+
+@MODELS.register_module()
+class StagedMobileNetV2(StagedBackbone, MobileNetV2):
+    """mmdet's MobileNet V2 as a `StagedBackbone`.
+
+    It freezes the stem with its BN, keeps SyncBN in evaluation mode too,
+    states its ``feature_info``, checks its arguments, builds no layer that
+    is not needed, and can be dilated. Levels are mmdet's: 0 layer1 to
+    6 layer7 and 7 conv2, at strides 2, 4, 8, 16, 16, 32, 32 and 32.
+
+    Args:
+        widen_factor: 0.15, 0.4, 0.6, 0.75, 1.0 or 1.4; from 1.0 on the
+            channels are mmdet's.
+        out_indices: levels to return, ascending. Nothing behind the last one
+            is built.
+        strides: stride of each layer's first block; None means the paper's.
+        dilations: dilation of each layer's blocks. A layer's first block
+            takes the previous layer's, as in `ShuffleNetV2`.
+        norm_cfg: type of normalisation.
+        act_cfg: type of activation.
+        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
+            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
+
+    Raises:
+        ValueError: an argument is not one of the allowed values.
+    """
+
+    checkpoint_formats = MOBILENET_V2_FORMATS
+
+    def __init__(
+        self,
+        widen_factor: float = 1.0,
+        out_indices: Sequence[int] = (1, 2, 4, 7),
+        strides: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        norm_cfg: dict | None = NORM_CFG,
+        act_cfg: dict | None = ACT_CFG,
+        **staged,
+    ):
+        check_choice('widen_factor', widen_factor, ROUNDINGS)
+        rounded = ROUNDINGS[widen_factor](widen_factor)
+        # What mmdet's `make_layer` reads; the units are checkpointed here.
+        self.conv_cfg, self.norm_cfg, self.act_cfg = None, norm_cfg, act_cfg
+        self.with_cp = False
+        _, channels, counts, own_strides = zip(
+            *self.arch_settings, strict=True
+        )
+        layers = plan_stages(
+            names=[f'layer{i + 1}' for i in range(len(counts))],
+            in_channels=rounded(STEM),
+            channels=[rounded(each) for each in channels],
+            counts=counts,
+            strides=check_strides(strides, own_strides),
+            dilations=check_dilations(dilations, len(counts)),
+            units=self._blocks,
+            reduction=2,
+        )
+        before, last = layers[-1].out_channels, LAST
+        if widen_factor > 1:
+            last = int(LAST * widen_factor)
+        conv2 = Stage(
+            'conv2',
+            last,
+            layers[-1].reduction,
+            lambda: [pointwise(before, last, norm_cfg, act_cfg)],
+        )
+        super().__init__(
+            stem=image_stem(
+                (rounded(STEM),), norm_cfg, act_cfg, with_pool=False
+            ),
+            levels=[*layers, conv2],
+            out_indices=out_indices,
+            **staged,
+        )
+
+    def _blocks(self, row: StageRow) -> nn.Sequential:
+        """mmdet's inverted residuals, dilated."""
+        ratio, *_ = self.arch_settings[int(row.name[-1]) - 1]
+        self.in_channels = row.in_channels
+        layer = self.make_layer(row.out_channels, row.count, row.stride, ratio)
+        for index, block in enumerate(layer):
+            conv = block.depthwise_conv.conv
+            dilation = row.dilations[0 if index == 0 else 1]
+            conv.dilation = conv.padding = (dilation, dilation)
+        return layer

@@ -1,0 +1,158 @@
+"""What a network's weights expect of the pixels they are given.
+
+Weights from elsewhere were trained on RGB that was normalised by ImageNet's
+statistics, or on plain BGR; fed with the other one they give nonsense without
+a word. So checkpoints carry it in their meta data, and it is compared with
+the model's ``data_preprocessor``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isclose
+
+from torch import nn
+
+META_KEY = 'input_format'
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """Order, offset and scale of the channels.
+
+    Attributes:
+        channel_order: ``'RGB'`` or ``'BGR'``.
+        mean: subtracted from pixels of 0 to 255, in that order.
+        std: what the difference is divided by, in that order.
+    """
+
+    channel_order: str
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.channel_order not in ('RGB', 'BGR'):
+            raise ValueError(
+                "channel_order must be 'RGB' or 'BGR', got "
+                f'{self.channel_order!r}'
+            )
+        for name in ('mean', 'std'):
+            values = tuple(map(float, getattr(self, name)))
+            if len(values) != 3:
+                raise ValueError(f'{name} must have 3 values, got {values}')
+            object.__setattr__(self, name, values)
+
+    def __str__(self) -> str:
+        if self == RAW_BGR:
+            return 'BGR 0-255, mean=[0, 0, 0], std=[1, 1, 1]'
+        return (
+            f'{self.channel_order}, mean={list(self.mean)}, '
+            f'std={list(self.std)}'
+        )
+
+    def agrees_with(self, other: 'InputFormat') -> bool:
+        """Whether a network sees the same pixels, but for rounding."""
+        return self.channel_order == other.channel_order and all(
+            isclose(a, b, rel_tol=1e-3, abs_tol=1e-3)
+            for a, b in zip(
+                self.mean + self.std, other.mean + other.std, strict=True
+            )
+        )
+
+    def preprocessor_options(self, preprocessor: Mapping) -> dict:
+        """The arguments that make a ``data_preprocessor`` deliver this.
+
+        Args:
+            preprocessor: Its config, of mmdet's type or mmpretrain's.
+        """
+        # mmpretrain's data preprocessor has another word for it.
+        classifies = preprocessor.get('type', '').endswith(
+            'ClsDataPreprocessor'
+        )
+        flag = 'to_rgb' if classifies else 'bgr_to_rgb'
+        return {
+            flag: self.channel_order == 'RGB',
+            'mean': list(self.mean),
+            'std': list(self.std),
+        }
+
+    def to_meta(self) -> dict:
+        """As a checkpoint's meta data hold it."""
+        plain = asdict(self)
+        return dict(plain, mean=list(plain['mean']), std=list(plain['std']))
+
+
+NORMALISED_RGB = InputFormat(
+    'RGB', (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+)
+RAW_BGR = InputFormat('BGR')
+
+
+def declared_format(checkpoint: object) -> InputFormat | None:
+    """What a checkpoint says it expects; None if it does not say.
+
+    Raises:
+        ValueError: it says something that makes no sense.
+    """
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    stored = meta.get(META_KEY) if isinstance(meta, Mapping) else None
+    if stored is None:
+        return None
+    try:
+        return InputFormat(**stored)
+    except TypeError as error:
+        raise ValueError(
+            f'meta.{META_KEY} must have channel_order, mean and std, got '
+            f'{stored!r}'
+        ) from error
+
+
+def delivered_format(preprocessor: nn.Module | None) -> InputFormat | None:
+    """What a model's data preprocessor gives the network.
+
+    Images are read as BGR, as mmcv does; None where the preprocessor is of a
+    kind that does not tell.
+    """
+    if not hasattr(preprocessor, '_enable_normalize'):
+        return None
+    to_rgb = getattr(preprocessor, 'to_rgb', False) or getattr(
+        preprocessor, '_channel_conversion', False
+    )
+    order = 'RGB' if to_rgb else 'BGR'
+    if not preprocessor._enable_normalize:
+        return InputFormat(order)
+    # Written in float32, meant in decimals.
+    mean, std = (
+        tuple(round(value, 4) for value in buffer.flatten().tolist())
+        for buffer in (preprocessor.mean, preprocessor.std)
+    )
+    return InputFormat(order, mean, std)
+
+
+def require_same_input(
+    source: str, declared: InputFormat | None, model: nn.Module
+) -> None:
+    """Raise unless a model feeds its network what the weights expect.
+
+    Args:
+        source: Of the weights, for the message.
+        declared: What they expect; None if it is not known.
+        model: Has the ``data_preprocessor``.
+
+    Raises:
+        ValueError: They differ; says what to set.
+    """
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    delivered = delivered_format(preprocessor)
+    if not declared or not delivered or declared.agrees_with(delivered):
+        return
+    options = declared.preprocessor_options(
+        dict(type=type(preprocessor).__name__)
+    )
+    raise ValueError(
+        f'{source} expects images as {declared}, but data_preprocessor of '
+        f'this config gives {delivered}; add\n  --cfg-options '
+        + ' '.join(
+            f'model.data_preprocessor.{key}={value}'.replace(' ', '')
+            for key, value in options.items()
+        )
+    )

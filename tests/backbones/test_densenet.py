@@ -1,0 +1,91 @@
+"""DenseNet against pytorchcv's blocks, and its arguments."""
+
+import pytest
+import torch
+import torch.nn as nn
+from pytorchcv.models import densenet, preresnet
+
+from mmdet_shufflenetv2.backbones import DenseNet
+
+GROWTH = {0.5: 13, 2.0: 52}
+UNITS = (3, 7, 3)
+
+
+def pytorchcv_stages(growth: int) -> list[nn.Sequential]:
+    """The same network from the library's blocks."""
+    stages, channels = [], 24
+    for count in UNITS:
+        units = [densenet.TransitionBlock(channels, channels // 2)]
+        channels //= 2
+        for _ in range(count):
+            units.append(densenet.DenseUnit(channels, channels + growth, 0.0))
+            channels += growth
+        stages.append(nn.Sequential(*units))
+    stages[-1].append(preresnet.PreResActivation(channels))
+    return stages
+
+
+def renamed(stages: list[nn.Sequential]) -> dict[str, torch.Tensor]:
+    """Weights of the library's blocks under our names."""
+    layers = {'conv1': 'pointwise', 'conv2': 'conv'}
+    weights = {}
+    for s, stage in enumerate(stages):
+        last = UNITS[s]
+        for key, value in stage.state_dict().items():
+            index, *inner, layer, leaf = key.split('.')
+            home = f'stage{s + 2}.{index}'
+            if int(index) > last:
+                home = f'stage{s + 2}.{last + 1}.bn'
+            elif index == '0' and layer == 'conv':
+                home += '.conv'
+            elif index == '0':
+                # What a transition begins with is where our stage ends.
+                home = f'stage{s + 1}.{UNITS[s - 1] + 1}.bn'
+            else:
+                home += f'.{layers[inner[0]]}.{layer}'
+            weights[f'{home}.{leaf}'] = value
+    return {k: v for k, v in weights.items() if not k.startswith('stage1')}
+
+
+@pytest.mark.parametrize('width', GROWTH)
+def test_equals_pytorchcv_at_every_level(width, randomised):
+    theirs = pytorchcv_stages(GROWTH[width])
+    for stage in theirs:
+        randomised(stage)
+    # The stem normalises and activates already.
+    theirs[0][0].conv.bn = nn.Identity()
+    ours = randomised(DenseNet(width))
+    missing, unexpected = ours.load_state_dict(renamed(theirs), strict=False)
+    assert unexpected == []
+    assert all(key.startswith('stem.') for key in missing)
+    images = torch.randn(2, 3, 64, 96)
+    x = ours.stem(images)
+    for index, feature in enumerate(ours(images)):
+        x = theirs[index](x)
+        expected = x
+        if index < 2:
+            # Up to where the next stage's transition convolves.
+            end = theirs[index + 1][0].conv
+            expected = end.activ(end.bn(x))
+        scale = expected.abs().max()
+        torch.testing.assert_close(
+            feature / scale, expected / scale, rtol=0, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    'argument, value, allowed',
+    [
+        ('widen_factor', 0.75, '0.5, 1.0, 1.5, 2.0'),
+        ('strides', (2, 2, 1), 'None or 2 for every stage'),
+        ('dilations', (1, 1, 2), 'None or 1 for every stage'),
+        ('dilations', 2, 'None or 1 for every stage'),
+    ],
+)
+def test_an_unknown_value_is_refused_with_what_is_allowed(
+    argument, value, allowed
+):
+    with pytest.raises(ValueError, match=argument) as error:
+        DenseNet(**{argument: value})
+    assert allowed in str(error.value)
+    assert repr(value) in str(error.value)

@@ -1,0 +1,99 @@
+"""IGCV2 against the product of sparse matrices that it is."""
+
+import pytest
+import torch
+import torch.nn as nn
+
+from mmdet_shufflenetv2.backbones import IGCV2
+
+
+def dense(conv: nn.Conv2d) -> torch.Tensor:
+    """A pointwise group convolution as the matrix it multiplies by."""
+    blocks = conv.weight.flatten(1).chunk(conv.groups)
+    return torch.block_diag(*blocks)
+
+
+def permutation(channels: int, groups: int) -> torch.Tensor:
+    """Channel i of group g goes to place i * groups + g."""
+    matrix = torch.zeros(channels, channels)
+    size = channels // groups
+    for group in range(groups):
+        for i in range(size):
+            matrix[i * groups + group, group * size + i] = 1
+    return matrix
+
+
+def norm(bn: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
+    scale = bn.weight / (bn.running_var + bn.eps).sqrt()
+    return (x - bn.running_mean[:, None]) * scale[:, None] + bn.bias[:, None]
+
+
+@pytest.mark.parametrize('stage, unit', [(0, 0), (1, 1), (4, 1)])
+def test_a_unit_is_the_product_of_its_matrices(stage, unit, randomised):
+    backbone = randomised(IGCV2(0.25, out_indices=(stage,)))
+    unit = getattr(backbone, backbone.stage_names[stage])[unit]
+    channels = unit.mix1.conv.in_channels
+    x = torch.randn(1, channels, 5, 7)
+    columns = unit.depthwise(x)[0].flatten(1)
+    columns = norm(unit.mix1.bn, dense(unit.mix1.conv) @ columns)
+    columns = permutation(channels, unit.groups) @ columns
+    columns = norm(unit.mix2.bn, dense(unit.mix2.conv) @ columns).relu()
+    expected = columns.unflatten(1, (5, 7))[None]
+    scale = expected.abs().max()
+    torch.testing.assert_close(
+        unit(x) / scale, expected / scale, rtol=0, atol=1e-5
+    )
+
+
+def test_every_output_of_a_unit_sees_every_input():
+    # The complementary condition, section 3.2.
+    backbone = IGCV2(0.25)
+    for name in backbone.stage_names:
+        for unit in getattr(backbone, name):
+            first, second = (
+                dense(conv).ne(0).float()
+                for conv in (unit.mix1.conv, unit.mix2.conv)
+            )
+            shuffle = permutation(len(first), unit.groups)
+            assert (second @ shuffle @ first > 0).all()
+
+
+def test_the_last_unit_emits_what_mobilenets_does():
+    backbone = IGCV2(1.0, out_indices=(0, 1, 2, 3, 4))
+    assert backbone.out_channels == (128, 256, 512, 1024, 1024)
+    assert backbone.strides == (2, 4, 8, 16, 32)
+
+
+def test_a_dilated_network_computes_the_strided_one_at_more_places(
+    randomised,
+):
+    plain = randomised(IGCV2(0.25))
+    dilated = IGCV2(
+        0.25, strides=(1, 2, 2, 1, 1), dilations=(1, 1, 1, 2, 4)
+    ).eval()
+    dilated.load_state_dict(plain.state_dict())
+    assert dilated.strides == (8, 8, 8)
+    images = torch.randn(1, 3, 96, 64)
+    for step, a, b in zip(
+        (1, 2, 4), plain(images), dilated(images), strict=True
+    ):
+        torch.testing.assert_close(
+            b[..., ::step, ::step], a, rtol=1e-4, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize(
+    'argument, value, allowed',
+    [
+        ('widen_factor', 0.75, '0.25, 0.5, 1.0'),
+        ('strides', (2, 2), '5 values, each one of (1, 2)'),
+        ('dilations', (1, 1, 1, 1, 0), '5 values, each a positive integer'),
+    ],
+)
+def test_an_unknown_value_is_refused_with_what_is_allowed(
+    argument, value, allowed
+):
+    with pytest.raises(ValueError, match=argument) as error:
+        IGCV2(**{argument: value})
+    assert allowed in str(error.value)
+    assert repr(value) in str(error.value)

@@ -1,0 +1,113 @@
+"""PNASNet-5 against pytorchcv and the paper."""
+
+import pytest
+import torch
+from pytorchcv.models import pnasnet as library
+
+from mmdet_shufflenetv2.backbones import PNASNet, pnasnet
+from mmdet_shufflenetv2.backbones.pnasnet import Variant
+from mmdet_shufflenetv2.backbones.zoo import Classifier
+
+SEPARABLE = {
+    'conv1.conv.dw_conv': '0.conv',
+    'conv1.conv.pw_conv': '1.conv',
+    'conv1.bn': '1.bn',
+    'conv2.conv.dw_conv': '2.conv',
+    'conv2.conv.pw_conv': '3.conv',
+    'conv2.bn': '3.bn',
+}
+INPUTS = {
+    'conv_1x1': 'squeeze',
+    'conv_prev_1x1.path1.conv': 'match.conv1',
+    'conv_prev_1x1.path2.conv': 'match.conv2',
+    'conv_prev_1x1': 'match',
+}
+
+
+def renamed(theirs: library.PNASNet) -> dict[str, torch.Tensor]:
+    """The library's weights under our names."""
+    weights = {}
+    for key, value in theirs.features.state_dict().items():
+        home, rest = key.split('.', 1)
+        if home == 'init_block':
+            weights[f'stem.{rest}'] = value
+            continue
+        index = 0
+        if home.startswith('stage'):
+            unit, rest = rest.split('.', 1)
+            index = int(unit.removeprefix('unit')) - 1
+            home = f'stage{int(home[-1]) + 1}'
+        else:
+            home = 'stage1'
+        name, leaf = rest.rsplit('.', 1)
+        if name.startswith('comb'):
+            block, name = name.split('.', 1)
+            side = ['left', 'right'].index(block[6:])
+            name = SEPARABLE.get(
+                name, f'1.{name}' if (home, block) == FIRST_POOL else name
+            )
+            name = f'blocks.{block[4]}.{side}.{name}'
+        else:
+            old = next(old for old in INPUTS if name.startswith(old))
+            name = name.replace(old, INPUTS[old])
+        weights[f'{home}.{index}.{name}.{leaf}'] = value
+    return weights
+
+
+# The only pool with a projection behind it.
+FIRST_POOL = ('stage1', 'comb0_right')
+
+
+def test_equals_pytorchcv_at_every_level(monkeypatch, randomised):
+    monkeypatch.setitem(pnasnet.VARIANTS, 'small', Variant(6, 2, 8))
+    theirs = randomised(
+        library.PNASNet([[20, 40, 40], [80, 80], [160, 160]], 6, 10)
+    )
+    # Padded evenly, where the library follows TensorFlow.
+    theirs.features.init_block.conv.padding = (1, 1)
+    for module in theirs.modules():
+        if isinstance(module, library.NasDwsConv | library.PnasMaxPoolBlock):
+            module.extra_padding = False
+    expected = []
+    for unit in (
+        theirs.features.stem1_unit,
+        *(getattr(theirs.features, f'stage{i}')[-1] for i in (1, 2, 3)),
+    ):
+        unit.register_forward_hook(
+            lambda _, __, out: expected.append(out.relu())
+        )
+    ours = PNASNet('small', out_indices=(0, 1, 2, 3)).eval()
+    ours.load_state_dict(renamed(theirs))
+    images = torch.randn(2, 3, 65, 96)
+    theirs.features.final_pool = torch.nn.Identity()
+    theirs.features(images)
+    for feature, other in zip(ours(images), expected, strict=True):
+        scale = other.abs().max()
+        torch.testing.assert_close(
+            feature / scale, other / scale, rtol=0, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize('arch, params_m', [('mobile', 5.1), ('large', 86.1)])
+def test_parameters_are_the_papers(arch, params_m):
+    with torch.device('meta'):
+        classifier = Classifier(PNASNet(arch, out_indices=(3,)))
+    count = sum(p.numel() for p in classifier.parameters())
+    assert round(count / 1e6, 1) == params_m
+
+
+@pytest.mark.parametrize(
+    'argument, value, allowed',
+    [
+        ('arch', 'small', "'mobile', 'large'"),
+        ('strides', (2, 2, 2, 1), 'None or 2 for every stage'),
+        ('dilations', (1, 1, 1, 2), 'None or 1 for every stage'),
+    ],
+)
+def test_an_unknown_value_is_refused_with_what_is_allowed(
+    argument, value, allowed
+):
+    with pytest.raises(ValueError, match=argument) as error:
+        PNASNet(**{argument: value})
+    assert allowed in str(error.value)
+    assert repr(value) in str(error.value)
