@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
+from ..benchmark.detector_inputs import CANDIDATES
 from ..benchmark.timing import WIDE
 from . import operations
 from .advice import WORTH_SAYING, advise, no_gain
 from .analysis import BETWEEN, Analysis
-from .candidates import CANDIDATES
 from .distances import distances
 from .receptive_field import Field, effective_size
 
