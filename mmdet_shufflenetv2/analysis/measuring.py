@@ -13,7 +13,7 @@ from ..benchmark.detector_inputs import CANDIDATES
 from ..benchmark.environment import describe
 from ..benchmark.memory import is_out_of_memory, peak_mb, weights_mb
 from ..benchmark.networks import settle_norms
-from ..benchmark.timing import Effort
+from ..benchmark.timing import CLOCKS, Effort
 from . import roofline, trials
 from .alternatives import Alternative, measure_alternatives
 from .analysis import Analysis, Request
@@ -98,10 +98,11 @@ def _times(
     run: Callable[[], object], recorded: list[Operation], request: Request
 ) -> Times:
     names = [op.name for op in recorded]
-    device = request.setting.device
+    setting = request.setting
+    clock = CLOCKS[setting.clock]
     with _stage('network', None, request.quiet) as step:
         return time_operations(
-            run, names, request.effort, device, progress=step
+            run, names, request.effort, setting.device, clock, step
         )
 
 

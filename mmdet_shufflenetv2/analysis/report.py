@@ -45,7 +45,8 @@ def _head(analysis: Analysis) -> Iterator[str]:
     yield (
         f'{analysis.name}: {batch} x 3 x {height} x {width} on '
         f'{where["device"]} ({where["cpu"]}, threads {where["threads"]}), '
-        f'{where["precision"]}, torch {where["torch"]}'
+        f'{where["precision"]}, {where["clock"]} clock, torch '
+        f'{where["torch"]}'
     )
     yield (
         f'{time.median:.4g} ms a pass ({time.p10:.4g} to {time.p90:.4g}), '
@@ -126,7 +127,10 @@ def _unexplained(analysis: Analysis) -> Iterator[str]:
         return
     rest = 'Python, starting operations, and on a GPU waiting for both'
     if analysis.times.whole_ms.width > WIDE:
-        rest += ', or other work of this machine, which is not quiet'
+        rest += (
+            ', or other work of this machine, which is not quiet (--threads 1 '
+            '--clock cpu leaves it out)'
+        )
     if share < 0:
         rest = 'noise: they took longer when they were timed'
     yield (
