@@ -127,10 +127,9 @@ def _unexplained(analysis: Analysis) -> Iterator[str]:
         return
     rest = 'Python, starting operations, and on a GPU waiting for both'
     if analysis.times.whole_ms.width > WIDE:
-        rest += (
-            ', or other work of this machine, which is not quiet (--threads 1 '
-            '--clock cpu leaves it out)'
-        )
+        rest += ', or other work of this machine, which is not quiet'
+        if analysis.environment['clock'] == 'wall':
+            rest += ' (--threads 1 --clock cpu leaves it out)'
     if share < 0:
         rest = 'noise: they took longer when they were timed'
     yield (
