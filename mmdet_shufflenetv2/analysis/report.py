@@ -60,8 +60,8 @@ def _head(analysis: Analysis) -> Iterator[str]:
     yield (
         f'this machine: {peaks.gflops_per_s:.3g} GFLOP/s in a matrix product,'
         f' {peaks.memory_gb_per_s:.3g} GB/s in a copy (more in caches); its '
-        f'roofline allows {floor:.3g} ms, {floor / time.median:.0%} of the '
-        'time taken'
+        f'roofline for what is counted is {floor:.3g} ms, '
+        f'{floor / time.median:.0%} of the time taken'
     )
     yield (
         f'memory: weights {analysis.weights_mb:.3g} MB, maps and what '
