@@ -21,6 +21,7 @@ SOURCES = (
     'setup.py',
     'pyproject.toml',
     'MANIFEST.in',
+    'model-index.yml',
     'README.md',
     'CHANGELOG.md',
     'LICENSE',
@@ -29,10 +30,11 @@ SOURCES = (
     'tools',
 )
 # In a process of its own: the package as unpacked from the wheel, seen from
-# a folder that has nothing.
+# a folder that has nothing, and without the optional libraries.
 USE_OF_THE_COPY = """
 import sys
 from pathlib import Path
+sys.modules['pytorchcv'] = None
 import mmdet_shufflenetv2
 from mmdet_shufflenetv2.__main__ import main, resource_root
 from mmengine.config import Config
@@ -95,6 +97,12 @@ def test_wheel_carries_every_config_and_tool(root, wheel, name):
             if each.startswith(f'{inside}{name}/')
         }
     assert carried == relative_files(root, name)
+
+
+def test_wheel_carries_the_index_of_models(root, wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        index = archive.read('mmdet_shufflenetv2/.mim/model-index.yml')
+    assert index == (root / 'model-index.yml').read_bytes()
 
 
 def test_wheel_carries_the_package_and_nothing_else(root, wheel):

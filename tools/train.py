@@ -1,24 +1,30 @@
-"""Train a detector.
+"""Train a detector, or a classifier to start one from.
 
     python tools/train.py configs/lighthead_shufflenetv2.py
     python tools/train.py configs/lighthead_shufflenetv2_custom.py \\
         --data-root my_data
     torchrun --nproc-per-node 8 tools/train.py \\
         configs/lighthead_shufflenetv2.py --launcher pytorch
+    python tools/train.py configs/pretrain/shufflenetv2_x1_0.py
+    python tools/train.py configs/lighthead_shufflenetv2.py \\
+        --backbone-weights work_dirs/shufflenetv2_x1_0/iter_300000.pth
 
 Checkpoints, the log and curves.png are kept in the work dir.
 """
 
 import argparse
 import os
+from importlib.util import find_spec
 
 import torch
 
-from mmdet_shufflenetv2.engine import CheckedRunner, run_config
+from mmdet_shufflenetv2.engine import CheckedRunner, run_config, tasks
+from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
 from mmdet_shufflenetv2.engine.command_line import (
     add_common_arguments,
     add_data_arguments,
     make_parser,
+    parse_run,
     reporting_errors,
 )
 
@@ -47,13 +53,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--backbone-weights',
         metavar='FILE',
-        help='ImageNet weights of the backbone (ours, torchvision, the '
-        "authors' or mmpretrain's)",
+        help="pretrained weights of the backbone (ours, torchvision's, the "
+        "authors', mmpretrain's or pytorchcv's); data_preprocessor follows",
     )
     parser.add_argument(
         '--tensorboard', action='store_true', help='also log to TensorBoard'
     )
-    return parser.parse_args()
+    return parse_run(parser)
 
 
 def apply_arguments(cfg, args: argparse.Namespace) -> None:
@@ -79,21 +85,25 @@ def apply_arguments(cfg, args: argparse.Namespace) -> None:
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.backbone_weights:
-        cfg.model.backbone.init_cfg = dict(
-            type='Pretrained', checkpoint=args.backbone_weights
-        )
+        use_backbone_weights(cfg, args.backbone_weights)
     if args.tensorboard:
+        if find_spec('tensorboard') is None:
+            raise run_config.UsageError(
+                '--tensorboard needs the package tensorboard: '
+                'pip install tensorboard'
+            )
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
 
 
 def main() -> None:
     args = parse_args()
     cfg = run_config.load_config(args.config, args.cfg_options, args.work_dir)
+    task = tasks.task_of(cfg, args)
     apply_arguments(cfg, args)
     if args.data_root:
-        run_config.use_data_root(cfg, **run_config.data_names(args))
+        task.use_data_root(cfg, args)
     run_config.require_writable(cfg.work_dir)
-    run_config.check_data(cfg, ('train', 'val'), args.on_bad_boxes)
+    task.check_data(cfg, ('train', 'val'), args)
     runner = CheckedRunner.from_cfg(cfg)
     try:
         runner.train()
@@ -104,7 +114,7 @@ def main() -> None:
             with open(last) as file:
                 kept = f'the last whole checkpoint is {file.read().strip()}'
         raise run_config.Interrupted(
-            f'stopped in epoch {runner.epoch + 1}; {kept}; '
+            f'stopped in iteration {runner.iter + 1}; {kept}; '
             'the same command with --resume goes on from it'
         ) from None
 

@@ -62,7 +62,7 @@ class DenseUnit(nn.Module):
         self,
         in_channels: int,
         growth_rate: int,
-        norm_cfg: dict | None,
+        norm_cfg: dict,
         act_cfg: dict | None,
     ):
         super().__init__()
@@ -111,7 +111,7 @@ class DenseNet(StagedBackbone):
         out_indices: Sequence[int] = (0, 1, 2),
         strides: Sequence[int] | None = None,
         dilations: Sequence[int] | None = None,
-        norm_cfg: dict | None = NORM_CFG,
+        norm_cfg: dict = NORM_CFG,
         act_cfg: dict | None = ACT_CFG,
         **staged,
     ):
@@ -127,7 +127,7 @@ class DenseNet(StagedBackbone):
 
 
 def _plan(
-    growth_rate: int, norm_cfg: dict | None, act_cfg: dict | None
+    growth_rate: int, norm_cfg: dict, act_cfg: dict | None
 ) -> list[Stage]:
     channels = []
     before = STEM
@@ -147,7 +147,7 @@ def _plan(
 
 def _units(
     growth_rate: int,
-    norm_cfg: dict | None,
+    norm_cfg: dict,
     act_cfg: dict | None,
     row: StageRow,
 ) -> list[nn.Module]:
@@ -161,8 +161,7 @@ def _units(
         units.append(DenseUnit(channels, growth_rate, norm_cfg, act_cfg))
         channels += growth_rate
     end = nn.Sequential()
-    if norm_cfg:
-        end.bn = build_norm_layer(norm_cfg, channels)[1]
+    end.bn = build_norm_layer(norm_cfg, channels)[1]
     if act_cfg:
         end.activate = build_activation_layer(act_cfg)
     return [*units, end]

@@ -10,9 +10,10 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
+from ..compat.checkpoints import CheckpointError
 from ..compat.foreign_checkpoints import CheckpointFormat
 from ..compat.foreign_families import family_of
-from ..compat.input_format import declared_format
+from ..compat.input_format import InputFormat, declared_format
 
 if TYPE_CHECKING:
     from .base import StagedBackbone
@@ -44,8 +45,8 @@ def load_pretrained(
         map_location: as ``torch.load`` takes it.
 
     Raises:
-        ValueError: the file holds no weights, or weights of another network,
-            width or style; the backbone is unchanged.
+        CheckpointError: the file holds no weights, or weights of another
+            network, width or style; the backbone is unchanged.
     """
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location)
     weights = weights_of(content, checkpoint)
@@ -53,7 +54,7 @@ def load_pretrained(
     found = _recognise(backbone, weights, checkpoint)
     fit = _fit(backbone, weights, found, declared_style(content))
     if fit.problems:
-        raise ValueError(
+        raise CheckpointError(
             f'checkpoint {checkpoint!r} looks like {found.title} but does not '
             f'fit {type(backbone).__name__}: ' + '; '.join(fit.problems)
         )
@@ -85,6 +86,24 @@ class _Fit:
     problems: list[str] = field(default_factory=list)
 
 
+def expected_input(
+    content: object, source: str, formats: Iterable[CheckpointFormat]
+) -> InputFormat | None:
+    """What weights expect of images: their meta data's or their format's.
+
+    Args:
+        content: a loaded checkpoint.
+        source: its path, for messages.
+        formats: those of the backbone's family.
+    """
+    declared = declared_format(content)
+    if declared:
+        return declared
+    weights = weights_of(content, source)
+    found = (f.input_format for f in formats if f.recognises(weights))
+    return next(found, None)
+
+
 def declared_style(content: object) -> str | None:
     """The ``style`` of network that a checkpoint of ours is of."""
     meta = content.get('meta') if isinstance(content, Mapping) else None
@@ -95,7 +114,7 @@ def weights_of(content: object, source: str) -> dict[str, Tensor]:
     """The weights in a checkpoint, without wrappers.
 
     Raises:
-        ValueError: it holds none.
+        CheckpointError: it holds none.
     """
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(
@@ -110,7 +129,7 @@ def weights_of(content: object, source: str) -> dict[str, Tensor]:
             if isinstance(key, str) and isinstance(value, Tensor)
         }
     if not weights:
-        raise ValueError(
+        raise CheckpointError(
             f'checkpoint {source!r} must hold named tensors, alone or under '
             f'one of {", ".join(WRAPPERS)}; it holds none'
         )
@@ -135,7 +154,7 @@ def _inner(
     }
     if not inner:
         heads = sorted({key.split('.')[0] + '.' for key in weights})
-        raise ValueError(
+        raise CheckpointError(
             f'prefix must be that of a module in checkpoint {source!r}, '
             f'which has {_shown(heads)}; got {prefix!r}'
         )
@@ -151,7 +170,7 @@ def _recognise(
     names = ', '.join(f.title for f in backbone.checkpoint_formats)
     likeness = family_of(weights)
     looks = f'it looks like {likeness}; ' if likeness else ''
-    raise ValueError(
+    raise CheckpointError(
         f'checkpoint {source!r} is in none of the formats that '
         f'{type(backbone).__name__} reads ({names}); {looks}its keys are '
         f'{_shown(weights)}'

@@ -12,7 +12,7 @@ pretrained weights only, start as plain ones.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from types import ModuleType
 
@@ -26,7 +26,7 @@ from torch import Tensor
 from ..compat.foreign_families import FAMILIES
 from ..compat.input_format import NORMALISED_RGB
 from .base import StagedBackbone
-from .pytorchcv_split import split_by_stride
+from .pytorchcv_split import Level, split_by_stride
 from .stages import Stage, check_choice, check_fixed
 
 REQUIREMENT = 'pytorchcv==0.0.74'
@@ -154,17 +154,16 @@ class PytorchcvBackbone(StagedBackbone):
                 f'channels_last of arch {arch!r}', channels_last, (None, False)
             )
             channels_last = False
-        stem, *levels = split_by_stride(
-            _network(arch).features, architecture.with_previous
-        )
+        features = _network(arch).features
+        stem, *levels = _levels(arch)
         super().__init__(
-            stem=nn.Sequential(*stem.build(norm_cfg)),
+            stem=nn.Sequential(*stem.build(features, norm_cfg)),
             levels=[
                 Stage(
                     level.name,
                     level.out_channels,
                     level.reduction,
-                    partial(level.build, norm_cfg),
+                    partial(level.build, features, norm_cfg),
                 )
                 for level in levels
             ],
@@ -179,7 +178,7 @@ class PytorchcvBackbone(StagedBackbone):
             modules={
                 ours: f'features.{theirs}'
                 for level in (stem, *levels)
-                for ours, theirs in level.module_names().items()
+                for ours, theirs in level.module_names(features).items()
             },
             classifier=architecture.classifier,
             input_format=NORMALISED_RGB,
@@ -208,6 +207,12 @@ class PytorchcvBackbone(StagedBackbone):
     def feature(self, state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
         """A stage's output; of cells, with the next cell's activation."""
         return F.relu(state[0]) if isinstance(state, tuple) else state
+
+
+@cache
+def _levels(arch: str) -> tuple[Level, ...]:
+    architecture = ARCHITECTURES[arch]
+    return split_by_stride(_network(arch).features, architecture.with_previous)
 
 
 def _network(arch: str) -> nn.Module:

@@ -1,6 +1,6 @@
 """Split a network of pytorchcv into levels, and make their units real."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn as nn
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from .channel_shuffle import channel_shuffle
 
-# Stages are called by their strides, as in the other families.
-NAMES = {4: 'stage1', 8: 'stage2', 16: 'stage3', 32: 'stage4'}
+# Levels are called by their strides, as in the other families.
+NAMES = {2: 'stem', 4: 'stage1', 8: 'stage2', 16: 'stage3', 32: 'stage4'}
 # What the library has behind the last stage: a level of its own, or nothing
 # that a backbone needs. Its pooling wants one size of images, and its
 # activation is in `PytorchcvBackbone.feature`.
@@ -50,7 +50,7 @@ class CellWithPrevious(nn.Module):
         return self.unit(x, previous), x
 
 
-@dataclass
+@dataclass(frozen=True)
 class Level:
     """Units that emit maps of one size.
 
@@ -58,29 +58,42 @@ class Level:
         name: ``'stem'``, a stage or ``'conv5'``.
         reduction: pixels of the image per pixel of the map, per side.
         out_channels: channels that the last unit emits.
-        units: on the meta device, by their names in the library.
+        units: what the library calls them.
+        with_previous: they also read the input of the unit before.
     """
 
     name: str
     reduction: int
-    out_channels: int = 0
-    units: dict[str, nn.Module] = field(default_factory=dict)
+    out_channels: int
+    units: tuple[str, ...]
+    with_previous: bool
 
-    def build(self, norm_cfg: dict | None) -> list[nn.Module]:
+    def build(
+        self, features: nn.Module, norm_cfg: dict | None
+    ) -> list[nn.Module]:
         """The units with fresh weights, where tensors are made by default.
 
         Args:
+            features: of the library's network on the meta device, whose
+                modules are taken.
             norm_cfg: type of normalisation; None means the library's.
         """
-        return [_real(unit, norm_cfg) for unit in self.units.values()]
+        units = [
+            _real(features.get_submodule(unit), norm_cfg)
+            for unit in self.units
+        ]
+        if self.with_previous:
+            return [CellWithPrevious(unit) for unit in units]
+        return units
 
-    def module_names(self) -> dict[str, str]:
+    def module_names(self, features: nn.Module) -> dict[str, str]:
         """Of every module that has weights, our name -> the library's."""
         names = {}
-        for index, (theirs, unit) in enumerate(self.units.items()):
+        for index, theirs in enumerate(self.units):
             ours = f'{self.name}.{index}'
-            if isinstance(unit, CellWithPrevious):
-                ours, unit = f'{ours}.unit', unit.unit
+            if self.with_previous:
+                ours += '.unit'
+            unit = features.get_submodule(theirs)
             for inner, module in unit.named_modules():
                 if module._parameters or module._buffers:
                     names[f'{ours}.{inner}'] = f'{theirs}.{inner}'
@@ -89,30 +102,36 @@ class Level:
 
 def split_by_stride(
     features: nn.Sequential, with_previous: bool
-) -> list[Level]:
+) -> tuple[Level, ...]:
     """A network's stem, stages and last convolution.
 
     Args:
-        features: of the library, on the meta device.
+        features: of the library's network on the meta device.
         with_previous: units behind the stem also read the input of the unit
             before.
     """
     state = torch.empty(1, 3, SIDE, SIDE, device='meta')
-    levels = [Level('stem', 2)]
-    for name, unit in _units(features):
-        if with_previous and levels[0].units:
-            unit = CellWithPrevious(unit)
-        state = unit.eval()(state)
-        output = state[0] if isinstance(state, tuple) else state
+    levels = []
+    for name, unit in _units(features.eval()):
+        cell = with_previous and bool(levels)
+        state = (CellWithPrevious(unit) if cell else unit)(state)
+        channels, _, width = (state[0] if cell else state).shape[1:]
         # Unpadded layers leave a little less than half.
-        reduction = round(SIDE / output.shape[-1])
-        if name == LAST_CONVOLUTION:
-            levels.append(Level('conv5', reduction))
-        elif reduction > levels[-1].reduction and levels[0].units:
-            levels.append(Level(NAMES[reduction], reduction))
-        levels[-1].units[name] = unit
-        levels[-1].out_channels = output.shape[1]
-    return levels
+        reduction = max(round(SIDE / width), 2)
+        level = Level(NAMES[reduction], reduction, channels, (name,), cell)
+        if not levels:
+            # Some have a pool in it, behind which the first stage begins.
+            levels.append(replace(level, name='stem', reduction=2))
+        elif name == LAST_CONVOLUTION:
+            levels.append(replace(level, name='conv5'))
+        elif reduction > levels[-1].reduction:
+            levels.append(level)
+        else:
+            units = (*levels[-1].units, name)
+            levels[-1] = replace(
+                levels[-1], out_channels=channels, units=units
+            )
+    return tuple(levels)
 
 
 def _units(features: nn.Sequential) -> list[tuple[str, nn.Module]]:

@@ -12,6 +12,8 @@ from math import isclose
 
 from torch import nn
 
+from .checkpoints import CheckpointError
+
 META_KEY = 'input_format'
 
 
@@ -91,7 +93,7 @@ def declared_format(checkpoint: object) -> InputFormat | None:
     """What a checkpoint says it expects; None if it does not say.
 
     Raises:
-        ValueError: it says something that makes no sense.
+        CheckpointError: it says something that makes no sense.
     """
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     stored = meta.get(META_KEY) if isinstance(meta, Mapping) else None
@@ -99,10 +101,10 @@ def declared_format(checkpoint: object) -> InputFormat | None:
         return None
     try:
         return InputFormat(**stored)
-    except TypeError as error:
-        raise ValueError(
-            f'meta.{META_KEY} must have channel_order, mean and std, got '
-            f'{stored!r}'
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f'meta.{META_KEY} of the checkpoint must have channel_order, mean '
+            f'and std, got {stored!r}'
         ) from error
 
 
@@ -139,7 +141,7 @@ def require_same_input(
         model: Has the ``data_preprocessor``.
 
     Raises:
-        ValueError: They differ; says what to set.
+        CheckpointError: They differ; says what to set.
     """
     preprocessor = getattr(model, 'data_preprocessor', None)
     delivered = delivered_format(preprocessor)
@@ -148,9 +150,10 @@ def require_same_input(
     options = declared.preprocessor_options(
         dict(type=type(preprocessor).__name__)
     )
-    raise ValueError(
-        f'{source} expects images as {declared}, but data_preprocessor of '
-        f'this config gives {delivered}; add\n  --cfg-options '
+    raise CheckpointError(
+        f'the weights of {source} expect images as {declared}, but '
+        f'data_preprocessor of this config gives {delivered}; add\n'
+        '  --cfg-options '
         + ' '.join(
             f'model.data_preprocessor.{key}={value}'.replace(' ', '')
             for key, value in options.items()

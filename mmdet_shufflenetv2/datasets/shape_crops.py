@@ -5,7 +5,7 @@
 writes ``train/<class>/*.png``, ``val/<class>/*.png`` (ImageNet's layout) and
 ``manifest.json``. Shapes, textures and clutter are those of the detection
 set, but there are more of them, half of them have no usual colour, and no
-picture is in both sets. The bytes depend on the options alone.
+background is in both sets. The bytes depend on the options alone.
 """
 
 import argparse
@@ -27,10 +27,10 @@ VERSION = 1
 #: Split: first number of its random streams, which the detection set's
 #: splits (0 and 1) do not have.
 SPLITS = {'train': 2, 'val': 3}
-#: Side of a square of the object's area, as a share of the picture's side.
-MAIN_SIZE = (0.25, 0.75)
-NEIGHBOUR_SIZE = (0.2, 0.5)
-NEIGHBOURS = 2
+#: Side of a square of the shape's area, and where its middle may be, as
+#: shares of the picture's side.
+SIZE = (0.25, 0.75)
+MIDDLE = (0.3, 0.7)
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class CropsSpec:
         seed: Another one gives other pictures.
     """
 
-    train: int = 500
-    val: int = 50
-    size: int = 96
+    train: int = 800
+    val: int = 80
+    size: int = 64
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -67,55 +67,34 @@ class CropsSpec:
 
 
 def draw_crop(rng: RandomSource, spec: SceneSpec, label: int) -> np.ndarray:
-    """Draw one shape in the middle and others, in part, at the border.
+    """Draw one shape over a cluttered background.
 
     Args:
         rng: Where the random numbers come from.
         spec: Size and clutter; square.
-        label: Index of the class in the middle.
+        label: Index of the class.
 
     Returns:
         RGB uint8 (H, W, 3).
     """
     canvas = Canvas(rng, spec)
-    middle = (spec.width * 0.3, spec.width * 0.7)
-    main = canvas.add_owner(label, iscrowd=False)
-    while not canvas.try_paint(
-        main,
-        _placement(
-            rng,
-            label,
-            spec,
-            MAIN_SIZE,
-            (rng.uniform(*middle), rng.uniform(*middle)),
-        ),
-    ):
+    owner = canvas.add_owner(label, iscrowd=False)
+    # Refused where too much of it would be outside.
+    while not canvas.try_paint(owner, _placement(rng, label, spec.width)):
         pass
-    for _ in range(rng.below(NEIGHBOURS + 1)):
-        other = rng.below(len(CLASSES))
-        owner = canvas.add_owner(other, iscrowd=False)
-        along = rng.uniform(0, spec.width)
-        # Further out, more of it would be outside than `min_visible` allows.
-        edge = rng.pick((0.1, 0.9)) * spec.width
-        centre = (along, edge) if rng.chance(0.5) else (edge, along)
-        # Refused where it would hide too much of the one in the middle.
-        canvas.try_paint(
-            owner, _placement(rng, other, spec, NEIGHBOUR_SIZE, centre)
-        )
     return canvas.scene().image
 
 
-def _placement(
-    rng: RandomSource,
-    label: int,
-    spec: SceneSpec,
-    size: tuple[float, float],
-    centre: tuple[float, float],
-) -> Placement:
+def _placement(rng: RandomSource, label: int, side: int) -> Placement:
     squeeze = rng.uniform(0.6, 1.0)
     area = SHAPES[CLASSES[label]].area * squeeze
-    radius = spec.width * rng.uniform(*size) / math.sqrt(area)
-    return Placement(*centre, radius, rng.uniform(), squeeze)
+    return Placement(
+        side * rng.uniform(*MIDDLE),
+        side * rng.uniform(*MIDDLE),
+        side * rng.uniform(*SIZE) / math.sqrt(area),
+        rng.uniform(),
+        squeeze,
+    )
 
 
 def _split_files(split: str, spec: CropsSpec) -> Iterator[tuple[str, bytes]]:
@@ -175,7 +154,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         spec = CropsSpec(**options)
         made = generate(out_dir, spec, progress=True)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     state = 'written' if made else 'already complete'
     print(

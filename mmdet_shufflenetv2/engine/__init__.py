@@ -1,6 +1,13 @@
 """The runner and hooks behind ``tools/``."""
 
 from .hooks import CurvesHook, ThroughputHook
+from .iterations import EndlessSampler, ResumableIterLoop
 from .runner import CheckedRunner
 
-__all__ = ['CheckedRunner', 'CurvesHook', 'ThroughputHook']
+__all__ = [
+    'CheckedRunner',
+    'CurvesHook',
+    'EndlessSampler',
+    'ResumableIterLoop',
+    'ThroughputHook',
+]

@@ -6,7 +6,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from .run_config import checkpoint_classes, set_classes
+from ..compat.input_format import declared_format
+from .run_config import adopt_input_format, checkpoint_classes, set_classes
 from .runner import load_fitting
 
 
@@ -14,8 +15,8 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
     """Build a detector with the classes its checkpoint knows.
 
     Args:
-        cfg: Its config; the number of classes is changed in place to the
-            checkpoint's.
+        cfg: Its config; the number of classes and the input format are
+            changed in place to the checkpoint's.
         checkpoint: Path of the checkpoint.
         device: Where it goes.
 
@@ -30,6 +31,7 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
     classes = checkpoint_classes(meta)
     if classes:
         set_classes(cfg, classes)
+    adopt_input_format(cfg, declared_format(meta), checkpoint)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     # The checkpoint brings the weights; pretrained ones would be read twice.
     cfg.model.backbone.pop('init_cfg', None)

@@ -9,7 +9,7 @@ from mmdet.registry import HOOKS
 from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 
 @HOOKS.register_module()
@@ -56,8 +56,13 @@ class CurvesHook(Hook):
 
     @master_only
     def _save(self, runner: Runner) -> None:
+        loop = runner.train_loop
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
         figure = draw_curves(
-            runner.message_hub, runner.train_loop.val_interval
+            runner.message_hub,
+            loop.val_interval,
+            'epoch' if by_epoch else 'iteration',
+            loop.max_epochs if by_epoch else loop.max_iters,
         )
         target = Path(runner.work_dir) / self.out_name
         temporary = target.with_suffix('.tmp.png')
@@ -66,24 +71,36 @@ class CurvesHook(Hook):
         runner.logger.info(f'Curves: {target}')
 
 
-def draw_curves(hub: MessageHub, val_interval: int = 1) -> Figure:
+def draw_curves(
+    hub: MessageHub,
+    val_interval: int = 1,
+    unit: str = 'epoch',
+    last: int | None = None,
+) -> Figure:
     """Draw every training loss and every validation score of a run.
 
     Args:
         hub: Where the run's history is.
         val_interval: Epochs (or iterations) between two validations.
+        unit: What the interval counts.
+        last: Epochs (or iterations) of the whole run, whose end is validated
+            too, within an interval.
 
     Returns:
         A figure of two axes.
     """
     figure = Figure(figsize=(8, 8), layout='constrained')
     losses, scores = figure.subplots(2)
+    highest = 1
     for name, buffer in hub.log_scalars.items():
         values = np.asarray(buffer.data[0], dtype=float)
         if name.startswith('train/') and 'loss' in name:
             losses.plot(*smoothed(values), label=name.removeprefix('train/'))
-        elif name.startswith('val/') and 'mAP' in name:
+        elif name.startswith('val/') and ('mAP' in name or 'error' in name):
+            # An mAP is a share, an error is in %.
+            highest = 100 if 'error' in name else highest
             steps = val_interval * (1 + np.arange(len(values)))
+            steps = np.minimum(steps, last or steps)
             # pycocotools says -1 where no object of that size exists.
             scores.plot(
                 steps,
@@ -93,7 +110,8 @@ def draw_curves(hub: MessageHub, val_interval: int = 1) -> Figure:
             )
     losses.set(xlabel='iteration', ylabel='loss (running mean)')
     losses.set_yscale('log')
-    scores.set(xlabel='epoch', ylabel='score', ylim=(0, 1))
+    ylabel = 'score' if highest == 1 else 'error (%)'
+    scores.set(xlabel=unit, ylabel=ylabel, ylim=(0, highest))
     for axes in losses, scores:
         axes.grid(alpha=0.3)
         if axes.lines:

@@ -1,14 +1,20 @@
 """From a config file and a command line to a config that can run."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from mmengine.utils import import_modules_from_strings
 
+from ..compat.input_format import InputFormat
 from ..datasets.checks import check_coco_file
 from ..datasets.custom import find_coco_splits, read_classes
+from .unknown_options import explain_unknown_option
 
 SPLITS = 'train', 'val', 'test'
 
@@ -23,27 +29,67 @@ def load_config(
     """Read a config, apply ``--cfg-options`` and choose the work dir.
 
     Args:
-        path: A file, or ``package::file`` as mmengine reads it.
+        path: A file, or ``package::file`` as in a config's ``_base_``.
         options: Keys and values to override.
         work_dir: Overrides the config's; by default
             ``work_dirs/<name of the config>``.
 
     Raises:
-        UsageError: If there is no such file.
+        UsageError: If there is no such file, an option has no effect, or
+            mmpretrain is needed and not installed.
     """
-    if '::' not in path and not Path(path).is_file():
+    file = packaged_config(path) if '::' in path else Path(path)
+    if not file.is_file():
         raise UsageError(
-            f'config not found: {path}; give one of configs/*.py or a path'
+            f'config not found: {path}; give one of configs/*.py, a path or '
+            'package::file'
         )
-    cfg = Config.fromfile(path)
+    cfg = Config.fromfile(file, import_custom_modules=False)
+    if cfg.get('default_scope') == 'mmpretrain' and not find_spec(
+        'mmpretrain'
+    ):
+        raise UsageError(
+            f'{path} trains a classifier and needs mmpretrain; install it '
+            'with  pip install mmpretrain==1.2.0'
+        )
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)
     if options:
+        problem = explain_unknown_option(cfg, options)
+        if problem:
+            raise UsageError(problem)
         cfg.merge_from_dict(options)
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
+        cfg.work_dir = str(Path('work_dirs') / file.stem)
     read_images_strictly(cfg)
     return cfg
+
+
+def packaged_config(path: str) -> Path:
+    """Where an installed OpenMMLab package keeps a config.
+
+    Args:
+        path: ``package::file``.
+
+    Raises:
+        UsageError: If there is no such package.
+    """
+    package, _, file = path.partition('::')
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None:
+        raise UsageError(
+            f'config not found: {path}; the package {package!r} is not '
+            'installed'
+        )
+    folder = Path(spec.origin).parent
+    # A checkout that is used in place has them beside the package.
+    places = [folder / '.mim' / 'configs' / file, folder.parent / 'configs']
+    return places[0] if places[0].is_file() else places[1] / file
 
 
 def dicts_of(node) -> Iterator[dict]:
@@ -58,26 +104,33 @@ def dicts_of(node) -> Iterator[dict]:
 
 
 def read_images_strictly(cfg: Config) -> None:
-    """Exchange mmdet's image loading for the one that names a bad file.
+    """Exchange mmcv's image loading for the one that names a bad file.
 
-    The configs name mmdet's, which mmdet's own tools look for.
+    The configs name mmcv's, which mmdet's own tools look for.
     """
     loaders = [cfg.get(f'{name}_dataloader') for name in SPLITS]
     for node in dicts_of(loaders):
         if node.get('type') == 'LoadImageFromFile':
-            node['type'] = 'LoadImageStrict'
+            node['type'] = 'mmdet.LoadImageStrict'
 
 
-def require_writable(folder: str) -> None:
-    """Make the work dir, or say that nothing can be written there."""
+def require_writable(
+    folder: str, name: str = 'work dir', option: str = '--work-dir'
+) -> None:
+    """Make a folder, or say that nothing can be written there.
+
+    Args:
+        folder: Its path.
+        name, option: What the message calls it, and what changes it.
+    """
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise UsageError(
-            f'cannot write to the work dir {folder}: {error.strerror}; '
-            'choose another with --work-dir'
+            f'cannot write to the {name} {folder}: {error.strerror}; '
+            f'choose another with {option}'
         ) from error
 
 
@@ -93,7 +146,7 @@ def set_classes(cfg: Config, classes: tuple[str, ...]) -> None:
     for node in dicts_of(cfg.model):
         if 'num_classes' in node:
             node['num_classes'] = len(classes)
-    for _, dataset in coco_datasets(cfg):
+    for _, dataset in datasets_of(cfg):
         dataset.metainfo = dict(classes=tuple(classes))
 
 
@@ -108,14 +161,25 @@ def adopt_classes(cfg: Config, checkpoint: dict) -> None:
         checkpoint: As loaded.
     """
     classes = checkpoint_classes(checkpoint)
-    test = [dataset for name, dataset in coco_datasets(cfg) if name == 'test']
+    test = [dataset for name, dataset in datasets_of(cfg) if name == 'test']
     if not classes or 'ann_file' not in test[0]:
         return
     ann_file = os.path.join(test[0].get('data_root') or '', test[0].ann_file)
-    if os.path.isfile(ann_file) and set(classes) <= set(
-        read_classes(ann_file)
-    ):
+    if not os.path.isfile(ann_file):
+        return
+    listed = read_classes(ann_file)
+    if set(classes) <= set(listed):
         set_classes(cfg, classes)
+        unknown = [name for name in listed if name not in classes]
+        if unknown:
+            print_log(
+                f'{len(unknown)} of the {len(listed)} classes of {ann_file} '
+                'are unknown to the checkpoint and not in the numbers: '
+                + ', '.join(unknown[:10])
+                + (', ...' if unknown[10:] else ''),
+                'current',
+                logging.WARNING,
+            )
 
 
 def checkpoint_classes(checkpoint: dict) -> tuple[str, ...] | None:
@@ -123,6 +187,25 @@ def checkpoint_classes(checkpoint: dict) -> tuple[str, ...] | None:
     meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
     classes = meta.get('classes')
     return tuple(map(str, classes)) if classes else None
+
+
+def adopt_input_format(
+    cfg: Config, expected: InputFormat | None, source: str
+) -> None:
+    """Let the data preprocessor deliver what a checkpoint expects.
+
+    Args:
+        cfg: Changed in place.
+        expected: What it expects; None if that is not known.
+        source: Its path, for the message.
+    """
+    preprocessor = cfg.model.get('data_preprocessor')
+    if expected is None or preprocessor is None:
+        return
+    options = expected.preprocessor_options(preprocessor)
+    if any(preprocessor.get(key) != options[key] for key in options):
+        preprocessor.update(options)
+        print_log(f'Images as {source} expects them: {expected}', 'current')
 
 
 def use_data_root(cfg: Config, data_root: str, **given: str | None) -> None:
@@ -135,7 +218,7 @@ def use_data_root(cfg: Config, data_root: str, **given: str | None) -> None:
         given: Names that the search would otherwise detect.
     """
     splits = find_coco_splits(data_root, **given)
-    for name, dataset in coco_datasets(cfg):
+    for name, dataset in datasets_of(cfg):
         split = splits.train if name == 'train' else splits.val
         dataset.data_root = ''
         dataset.ann_file = str(split.ann_file)
@@ -146,8 +229,8 @@ def use_data_root(cfg: Config, data_root: str, **given: str | None) -> None:
     set_classes(cfg, splits.classes)
 
 
-def coco_datasets(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
-    """Give (``'train'`` | ``'val'`` | ``'test'``, innermost data set)."""
+def datasets_of(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
+    """Give ``'train'``, ``'val'`` or ``'test'`` and its innermost data set."""
     for name in SPLITS:
         loader = cfg.get(f'{name}_dataloader')
         pending = [loader['dataset']] if loader else []
@@ -178,7 +261,7 @@ def check_data(
         DatasetError: If a file's records are wrong; names them.
     """
     usable = {}
-    for name, dataset in coco_datasets(cfg):
+    for name, dataset in datasets_of(cfg):
         if name not in splits or 'ann_file' not in dataset:
             continue
         root = dataset.get('data_root') or ''

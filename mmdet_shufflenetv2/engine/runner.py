@@ -1,11 +1,20 @@
 """mmengine's runner, strict about checkpoints and at home on the CPU."""
 
+import os
+
 import torch
 from mmdet.registry import RUNNERS
 from mmengine.dist import is_distributed
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
+
+from ..compat.input_format import (
+    META_KEY,
+    declared_format,
+    delivered_format,
+    require_same_input,
+)
 
 
 class CheckpointMismatch(ValueError):
@@ -45,6 +54,60 @@ class CheckedRunner(Runner):
         self._has_loaded = True
         self.logger.info(f'Loaded checkpoint {filename}')
         return checkpoint
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Go on from a checkpoint that holds the whole state of a run.
+
+        mmengine goes on from less, with a new optimizer and the learning
+        rate of a first epoch, and says nothing.
+
+        Args:
+            filename: Path of the checkpoint.
+            args, kwargs: As in mmengine.
+
+        Raises:
+            CheckpointMismatch: If it lacks a part of the state.
+        """
+        if self._load_from is None:
+            # Of the last checkpoint mmengine notes the absolute path, but a
+            # work dir may be moved or copied.
+            here = os.path.join(self.work_dir, os.path.basename(filename))
+            filename = here if os.path.isfile(here) else filename
+        checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
+        # The best checkpoint is stored without the last two.
+        wanted = ['meta', 'message_hub', 'optimizer']
+        if self.param_schedulers is not None:
+            wanted.append('param_schedulers')
+        missing = [part for part in wanted if part not in checkpoint]
+        if missing:
+            raise CheckpointMismatch(
+                f'{filename} lacks {", ".join(missing)}, so a run cannot go '
+                'on from it; resume from an epoch_N.pth, or start anew from '
+                f"its weights: --cfg-options load_from='{filename}'"
+            )
+        super().resume(filename, *args, **kwargs)
+
+    def save_checkpoint(self, *args, meta: dict | None = None, **kwargs):
+        """Save as mmengine does, with what the weights expect of images."""
+        model = self._bare_model()
+        backbone = getattr(model, 'backbone', None)
+        own = dict(style=getattr(backbone, 'style', None))
+        delivered = delivered_format(getattr(model, 'data_preprocessor', None))
+        if delivered:
+            own[META_KEY] = delivered.to_meta()
+        super().save_checkpoint(*args, meta={**own, **(meta or {})}, **kwargs)
+
+    def _init_model_weights(self) -> None:
+        """Initialise; pretrained weights have to get the images they expect.
+
+        Raises:
+            CheckpointError: If ``data_preprocessor`` gives them others.
+        """
+        super()._init_model_weights()
+        model = self._bare_model()
+        backbone = getattr(model, 'backbone', None)
+        expected = getattr(backbone, 'expected_input', None)
+        require_same_input("the backbone's init_cfg", expected, model)
 
     def _bare_model(self) -> nn.Module:
         return getattr(self.model, 'module', self.model)
@@ -91,6 +154,7 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
 
     Raises:
         CheckpointMismatch: If it does not fit; says which entries.
+        CheckpointError: If it expects other images than the model gives.
     """
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
     state = checkpoint.get('state_dict', checkpoint)
@@ -99,6 +163,12 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
     }
     problems = mismatches(model, state)
     if problems:
+        if not state.keys() & model.state_dict().keys():
+            problems.append(
+                'no entry has a name that the model knows; '
+                'tools/convert_checkpoint.py converts weights of other '
+                'projects'
+            )
         classes = checkpoint.get('meta', {}).get('dataset_meta', {})
         classes = classes.get('classes')
         if classes:
@@ -111,6 +181,7 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
             f'{filename} does not fit the model of this config:\n  '
             + '\n  '.join(problems)
         )
+    require_same_input(filename, declared_format(checkpoint), model)
     model.load_state_dict(state)
     return checkpoint
 

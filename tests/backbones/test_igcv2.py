@@ -46,8 +46,8 @@ def test_a_unit_is_the_product_of_its_matrices(stage, unit, randomised):
 
 
 def test_every_output_of_a_unit_sees_every_input():
-    # The complementary condition, section 3.2.
-    backbone = IGCV2(0.25)
+    # The complementary condition, section 3.2, which takes 64 channels.
+    backbone = IGCV2(1.0, out_indices=(2,))
     for name in backbone.stage_names:
         for unit in getattr(backbone, name):
             first, second = (
@@ -62,24 +62,6 @@ def test_the_last_unit_emits_what_mobilenets_does():
     backbone = IGCV2(1.0, out_indices=(0, 1, 2, 3, 4))
     assert backbone.out_channels == (128, 256, 512, 1024, 1024)
     assert backbone.strides == (2, 4, 8, 16, 32)
-
-
-def test_a_dilated_network_computes_the_strided_one_at_more_places(
-    randomised,
-):
-    plain = randomised(IGCV2(0.25))
-    dilated = IGCV2(
-        0.25, strides=(1, 2, 2, 1, 1), dilations=(1, 1, 1, 2, 4)
-    ).eval()
-    dilated.load_state_dict(plain.state_dict())
-    assert dilated.strides == (8, 8, 8)
-    images = torch.randn(1, 3, 96, 64)
-    for step, a, b in zip(
-        (1, 2, 4), plain(images), dilated(images), strict=True
-    ):
-        torch.testing.assert_close(
-            b[..., ::step, ::step], a, rtol=1e-4, atol=1e-4
-        )
 
 
 @pytest.mark.parametrize(

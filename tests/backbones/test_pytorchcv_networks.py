@@ -99,22 +99,6 @@ def test_other_sizes_are_those_of_the_padded_image(pair):
         )
 
 
-@pytest.mark.parametrize('arch', ARCHITECTURES)
-def test_levels_are_those_of_the_strides(arch):
-    with torch.device('meta'):
-        backbone = PytorchcvBackbone(arch)
-        images = torch.empty(2, 3, 64, 96)
-    assert backbone.strides == (8, 16, 32)
-    assert backbone.level_names[:4] == ('stage1', 'stage2', 'stage3', 'stage4')
-    for feature, channels, size in zip(
-        backbone(images),
-        backbone.out_channels,
-        [(8, 12), (4, 6), (2, 3)],
-        strict=True,
-    ):
-        assert feature.shape == (2, channels, *size)
-
-
 def test_every_unit_of_the_library_is_in_one_level():
     with torch.device('meta'):
         theirs = senet.senet154()

@@ -1,0 +1,24 @@
+"""A published network, the mean over its last level, a linear layer.
+
+``data_preprocessor`` has to follow the checkpoint: this is what torchvision's
+and mmpretrain's weights expect. The ShuffleNet authors' expect BGR of 0-255:
+``mean=[0, 0, 0], std=[1, 1, 1], to_rgb=False`` and ``style='authors'`` in
+``backbone``.
+"""
+
+model = dict(
+    type='PublishedClassifier',
+    data_preprocessor=dict(
+        type='ClsDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        to_rgb=True,
+    ),
+    backbone=dict(),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead',
+        num_classes=1000,
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1),
+    ),
+)

@@ -1,0 +1,116 @@
+"""Class folders, checks and measures of a classifier's config."""
+
+import os
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from ..datasets.class_folders import (
+    SPLITS,
+    check_class_folders,
+    imagenet_synsets,
+)
+from ..published import classification_results
+from .run_config import (
+    UsageError,
+    checkpoint_classes,
+    datasets_of,
+    set_classes,
+)
+
+
+def use_data_root(cfg: Config, data_root: str) -> None:
+    """Point every data set of a config to a folder of ImageNet's layout.
+
+    Args:
+        cfg: Changed in place; classes become those of ``train/`` unless the
+            config is ImageNet's and the folder has its 1000 synsets.
+        data_root: Holds ``train/<class>/`` and ``val/<class>/``.
+
+    Raises:
+        DatasetError: If a folder or class is missing or empty.
+    """
+    folders = [os.path.join(data_root, split) for split in SPLITS]
+    classes = check_class_folders(folders, decode=False)
+    for name, dataset in datasets_of(cfg):
+        dataset.data_root = data_root
+        dataset.data_prefix = 'train' if name == 'train' else 'val'
+        if classes != imagenet_synsets():
+            dataset.type = 'CustomDataset'
+    if classes != imagenet_synsets():
+        set_classes(cfg, classes)
+
+
+def adopt_classes(cfg: Config, checkpoint: dict) -> None:
+    """Give the model as many classes as its checkpoint has.
+
+    Args:
+        cfg: Changed in place; ImageNet's are always the same and stay.
+        checkpoint: As loaded.
+    """
+    classes = checkpoint_classes(checkpoint)
+    if classes and not any(is_imagenet(each) for _, each in datasets_of(cfg)):
+        set_classes(cfg, classes)
+
+
+def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Check the folders that a run reads before it starts.
+
+    Args:
+        cfg: The config.
+        splits: Which of ``'train'``, ``'val'``, ``'test'`` the run reads.
+
+    Raises:
+        UsageError: If a folder is missing or the model has another number
+            of classes; says what to do.
+        DatasetError: If a class or an image is not as it should be.
+    """
+    used = [dataset for name, dataset in datasets_of(cfg) if name in splits]
+    folders = [
+        os.path.join(each.get('data_root') or '', each.data_prefix)
+        for each in used
+    ]
+    for name, folder in zip(splits, folders, strict=True):
+        if not os.path.isdir(folder):
+            raise UsageError(
+                f'the {name} data set is not there; expected:\n'
+                f'  {folder}/<class>/<image>\n'
+                'ImageNet: put or link it there\n'
+                'Your own class folders: add --data-root DIR\n'
+                'The embedded data: run  '
+                'python -m mmdet_shufflenetv2.datasets.shape_crops '
+                'data/shape_crops'
+            )
+    expected = used[0].get('metainfo', {}).get('classes')
+    if is_imagenet(used[0]):
+        expected = imagenet_synsets()
+    classes = check_class_folders(folders, expected)
+    wanted = cfg.model.head.num_classes
+    if len(classes) != wanted:
+        raise UsageError(
+            f'{folders[0]} has {len(classes)} classes, but the model of this '
+            f'config has model.head.num_classes={wanted}; --data-root '
+            f'{Path(folders[0]).parent} sets it'
+        )
+
+
+def error_metrics(cfg: Config, words: list[str]) -> list[ConfigDict]:
+    """Make the metric config for ``--eval error``.
+
+    Args:
+        cfg: The config; on ImageNet the published error goes along.
+        words: ``['error']``.
+    """
+    metric = ConfigDict(cfg.test_evaluator)
+    published = classification_results().get(cfg.model.get('network'))
+    on_imagenet = all(
+        is_imagenet(d) for n, d in datasets_of(cfg) if n == 'test'
+    )
+    if published and on_imagenet:
+        metric.published = {1: published.top1_err}
+    return [metric]
+
+
+def is_imagenet(dataset: ConfigDict) -> bool:
+    """Whether a data set's config is that of ImageNet's 1000 classes."""
+    return dataset.type.rpartition('.')[2] == 'ImageNet'

@@ -1,0 +1,105 @@
+"""What weights expect of images, and what a model gives them."""
+
+import pytest
+from torch import nn
+
+from mmdet_shufflenetv2.compat.checkpoints import CheckpointError
+from mmdet_shufflenetv2.compat.input_format import (
+    NORMALISED_RGB,
+    RAW_BGR,
+    InputFormat,
+    declared_format,
+    delivered_format,
+    require_same_input,
+)
+
+# isort: split
+from mmdet.models import DetDataPreprocessor
+from mmpretrain.models.utils import ClsDataPreprocessor
+
+PREPROCESSORS = {
+    'DetDataPreprocessor': DetDataPreprocessor,
+    'ClsDataPreprocessor': ClsDataPreprocessor,
+}
+FORMATS = [NORMALISED_RGB, RAW_BGR, InputFormat('BGR', (1, 2, 3), (4, 5, 6))]
+
+
+def model_with(preprocessor) -> nn.Module:
+    model = nn.Module()
+    model.data_preprocessor = preprocessor
+    return model
+
+
+@pytest.mark.parametrize('expected', FORMATS, ids=str)
+@pytest.mark.parametrize('kind', PREPROCESSORS)
+def test_options_make_a_preprocessor_deliver_the_format(kind, expected):
+    options = expected.preprocessor_options(dict(type=f'mmx.{kind}'))
+    delivered = delivered_format(PREPROCESSORS[kind](**options))
+    assert delivered == expected
+    require_same_input(
+        'x.pth', expected, model_with(PREPROCESSORS[kind](**options))
+    )
+
+
+@pytest.mark.parametrize('expected', FORMATS, ids=str)
+def test_meta_data_keep_the_format(expected):
+    meta = dict(input_format=expected.to_meta())
+    assert declared_format(dict(meta=meta)) == expected
+
+
+@pytest.mark.parametrize('content', [{}, dict(meta={}), [1], dict(meta=1)])
+def test_a_checkpoint_may_say_nothing(content):
+    assert declared_format(content) is None
+
+
+@pytest.mark.parametrize(
+    'stored',
+    [
+        dict(order='RGB'),
+        dict(channel_order='GBR'),
+        dict(channel_order='RGB', mean=[1]),
+        dict(channel_order='RGB', std=['a', 'b', 'c']),
+        'RGB',
+    ],
+)
+def test_nonsense_is_refused(stored):
+    with pytest.raises(CheckpointError, match='channel_order, mean and std'):
+        declared_format(dict(meta=dict(input_format=stored)))
+
+
+@pytest.mark.parametrize('kind', PREPROCESSORS)
+def test_a_preprocessor_without_arguments_gives_raw_bgr(kind):
+    assert delivered_format(PREPROCESSORS[kind]()) == RAW_BGR
+
+
+@pytest.mark.parametrize('preprocessor', [None, nn.Identity()])
+def test_a_preprocessor_that_does_not_tell_is_let_pass(preprocessor):
+    assert delivered_format(preprocessor) is None
+    require_same_input('x.pth', RAW_BGR, model_with(preprocessor))
+
+
+def test_rounding_is_no_difference():
+    rounded = InputFormat('RGB', (123.68, 116.28, 103.53), (58.4, 57.12, 57.4))
+    assert NORMALISED_RGB.agrees_with(rounded)
+    assert not NORMALISED_RGB.agrees_with(
+        InputFormat('BGR', NORMALISED_RGB.mean, NORMALISED_RGB.std)
+    )
+
+
+@pytest.mark.parametrize(
+    'kind, flag',
+    [('DetDataPreprocessor', 'bgr_to_rgb'), ('ClsDataPreprocessor', 'to_rgb')],
+)
+def test_a_difference_is_refused_with_what_to_set(kind, flag):
+    options = NORMALISED_RGB.preprocessor_options(dict(type=kind))
+    model = model_with(PREPROCESSORS[kind](**options))
+    with pytest.raises(CheckpointError) as error:
+        require_same_input('x.pth', RAW_BGR, model)
+    assert 'the weights of x.pth expect images as BGR 0-255' in str(
+        error.value
+    )
+    assert (
+        f'--cfg-options model.data_preprocessor.{flag}=False '
+        'model.data_preprocessor.mean=[0.0,0.0,0.0] '
+        'model.data_preprocessor.std=[1.0,1.0,1.0]'
+    ) in str(error.value)

@@ -1,0 +1,229 @@
+"""Classification configs: the paper's protocol, every network of Table 8."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+
+import mmdet_shufflenetv2.classification  # noqa: F401  (registers it)
+from mmdet_shufflenetv2.backbones.zoo import NETWORKS, network
+from mmdet_shufflenetv2.published import classification_results
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / 'configs' / 'pretrain'
+LEAVES = sorted(path.stem for path in FOLDER.glob('*.py'))
+DEMO = ROOT / 'configs' / 'demo' / 'pretrain_shufflenetv2_shapes.py'
+REFERENCE = 'shufflenetv2_x1_0'
+
+
+@pytest.fixture(autouse=True)
+def mmpretrain_scope(mmdet_scope):
+    """As ``default_scope`` of the configs has it."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
+
+
+def load(name: str) -> Config:
+    return Config.fromfile(FOLDER / f'{name}.py')
+
+
+def file_name(published: str) -> str:
+    return re.sub(r'_v(?=\d)', 'v', published)
+
+
+def smallest_of_each_family() -> list[str]:
+    """The first network of every type of backbone."""
+    first = {}
+    for name, row in NETWORKS.items():
+        if file_name(name) in LEAVES:
+            first.setdefault(row.config['type'], file_name(name))
+    return list(first.values())
+
+
+def test_every_network_of_tables_6_7_and_8_has_a_config():
+    """V2*, of Table 7, has no published classification error."""
+    star = {name for name in NETWORKS if '_star_' in name}
+    wanted = star | set(classification_results())
+    assert set(LEAVES) == set(map(file_name, wanted))
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_leaf_names_its_network_and_builds(name):
+    cfg = load(name)
+    assert file_name(cfg.model.network) == name
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model).eval()
+        scores = model(torch.empty(1, 3, 64, 64), mode='tensor')
+    assert scores.shape == (1, 1000)
+    row = network(cfg.model.network)
+    assert model.backbone.out_indices == (row.last_level,)
+    crop = cfg.test_dataloader.dataset.pipeline[2].crop_size
+    assert crop == cfg.train_dataloader.dataset.pipeline[1].scale
+    assert crop == row.input_size
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_leaf_states_the_published_error(name):
+    docstring = (FOLDER / f'{name}.py').read_text().split('"""')[1]
+    published = classification_results().get(load(name).model.network)
+    if published:
+        assert f'{published.top1_err:g} % top-1 error' in docstring
+    else:
+        assert 'no classification error' in docstring
+    assert 'Not trained here.' in docstring
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_networks_share_everything_but_the_network(name):
+    cfg, reference = load(name), load(REFERENCE)
+    crop = cfg.test_dataloader.dataset.pipeline[2].crop_size
+    for own in cfg, reference:
+        own.model.pop('network')
+    if crop == 224:
+        assert cfg.to_dict() == reference.to_dict()
+    assert cfg.optim_wrapper == reference.optim_wrapper
+    assert cfg.param_scheduler == reference.param_scheduler
+    assert cfg.train_cfg == reference.train_cfg
+
+
+@pytest.mark.parametrize('name', smallest_of_each_family())
+def test_trains_a_step(name):
+    torch.manual_seed(0)
+    cfg = load(name)
+    cfg.model.head.num_classes = 7
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    before = model.head.fc.weight.clone()
+    batch = dict(
+        inputs=torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8),
+        data_samples=[DataSample().set_gt_label(label) for label in (1, 5)],
+    )
+    data = model.data_preprocessor(batch, training=True)
+    wrapper.backward(model(**data, mode='loss')['loss'])
+    missing = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.isfinite().all()
+    ]
+    assert missing == []
+    wrapper.step()
+    assert not torch.equal(model.head.fc.weight, before)
+    model.eval()
+    predicted = model.val_step(batch)
+    assert [sample.pred_score.shape for sample in predicted] == [(7,)] * 2
+
+
+def test_batch_iterations_and_optimizer_are_the_papers():
+    cfg = load(REFERENCE)
+    assert 8 * cfg.train_dataloader.batch_size == 1024
+    assert cfg.auto_scale_lr.base_batch_size == 1024
+    assert cfg.train_cfg.max_iters == 300_000
+    optimizer = cfg.optim_wrapper.optimizer
+    assert optimizer == dict(
+        type='SGD', lr=0.5, momentum=0.9, weight_decay=4e-5
+    )
+
+
+def test_rate_falls_by_a_straight_line_to_0():
+    cfg = load(REFERENCE)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=cfg.optim_wrapper.optimizer.lr)
+    schedule = cfg.param_scheduler
+    scheduler = PARAM_SCHEDULERS.build(dict(schedule, optimizer=optimizer))
+    optimizer.step()
+    for iteration in range(2001):
+        if iteration in (0, 1, 2000):
+            expected = 0.5 * (1 - iteration / 300_000)
+            rate = optimizer.param_groups[0]['lr']
+            assert rate == pytest.approx(expected, rel=1e-9)
+        scheduler.step()
+    # The same line in short.
+    optimizer.param_groups[0].update(lr=0.5, initial_lr=0.5)
+    short = PARAM_SCHEDULERS.build(dict(schedule, end=11, optimizer=optimizer))
+    for _ in range(10):
+        short.step()
+    assert optimizer.param_groups[0]['lr'] == pytest.approx(0, abs=1e-12)
+
+
+def test_nothing_but_weights_of_layers_decays():
+    cfg = load('shufflenetv2_x0_5')
+    model = MODELS.build(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    decays = {
+        id(group['params'][0]): group['weight_decay']
+        for group in wrapper.param_groups
+    }
+    for name, parameter in model.named_parameters():
+        is_layer = parameter.ndim > 1
+        assert name.endswith('weight') or not is_layer
+        assert decays[id(parameter)] == (4e-5 if is_layer else 0), name
+
+
+def test_labels_are_smoothed_by_a_tenth():
+    cfg = load('shufflenetv2_x0_5')
+    head = MODELS.build(dict(cfg.model.head, in_channels=4))
+    features = torch.randn(3, 4)
+    samples = [DataSample().set_gt_label(label) for label in (0, 9, 999)]
+    labels = torch.tensor([0, 9, 999])
+    expected = F.cross_entropy(head.fc(features), labels, label_smoothing=0.1)
+    loss = head.loss((features,), samples)['loss']
+    torch.testing.assert_close(loss, expected)
+
+
+def picture(tmp_path, height: int, width: int) -> str:
+    """A photograph whose red grows downwards and green to the right."""
+    import cv2
+
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 2] = np.linspace(0, 255, height)[:, None]
+    image[..., 1] = np.linspace(0, 255, width)
+    path = str(tmp_path / 'picture.png')
+    cv2.imwrite(path, image)
+    return path
+
+
+@pytest.mark.parametrize('height, width', [(512, 1024), (1024, 512)])
+def test_evaluation_sees_the_centre_of_the_short_side_of_256(
+    height, width, tmp_path
+):
+    pipeline = load(REFERENCE).test_dataloader.dataset.pipeline
+    packed = Compose(pipeline)(
+        dict(img_path=picture(tmp_path, height, width), gt_label=1)
+    )
+    assert packed['inputs'].shape == (3, 224, 224)
+    _, green, red = packed['inputs'].float() / 255
+    # 224 of 256 pixels along the short side, of 512 along the long one.
+    for values, side in (red[:, 112], height), (green[112], width):
+        share = 224 / (256 * side / 512)
+        assert values.mean() == pytest.approx(0.5, abs=0.01)
+        assert values[-1] - values[0] == pytest.approx(share, abs=0.02)
+
+
+def test_training_crops_are_of_the_networks_size(tmp_path):
+    pipeline = Compose(load(REFERENCE).train_dataloader.dataset.pipeline)
+    path = picture(tmp_path, 300, 400)
+    crops = [
+        pipeline(dict(img_path=path, gt_label=1))['inputs'] for _ in range(4)
+    ]
+    assert {crop.shape for crop in crops} == {(3, 224, 224)}
+    assert len({crop.float().mean().item() for crop in crops}) == 4
+
+
+def test_demo_keeps_the_network_and_the_protocols_form():
+    cfg, reference = Config.fromfile(DEMO), load(REFERENCE)
+    assert cfg.model.network == reference.model.network
+    assert cfg.model.head.loss == reference.model.head.loss
+    assert cfg.param_scheduler.end == cfg.train_cfg.max_iters + 1
+    classes = cfg.train_dataloader.dataset.metainfo.classes
+    assert list(classes) == sorted(classes)
+    assert cfg.model.head.num_classes == len(classes)

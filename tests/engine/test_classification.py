@@ -1,0 +1,180 @@
+"""A classifier's config and its data: found, checked, or refused."""
+
+from argparse import Namespace
+
+import pytest
+import torch
+from torchvision import models
+
+from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, RAW_BGR
+from mmdet_shufflenetv2.datasets.coco_stream import DatasetError
+from mmdet_shufflenetv2.datasets.shape_crops import CropsSpec, generate
+from mmdet_shufflenetv2.engine import run_config, tasks
+from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
+from mmdet_shufflenetv2.engine.run_config import UsageError
+
+CLASSIFIER = 'configs/pretrain/shufflenetv2_x0_5.py'
+DETECTOR = 'configs/lighthead_shufflenetv2_x0_5.py'
+CLASSES = ('circle', 'cross', 'ring', 'square', 'star', 'triangle')
+
+
+@pytest.fixture
+def crops(tmp_path):
+    folder = tmp_path / 'crops'
+    generate(folder, CropsSpec(train=1, val=1, size=64))
+    return folder
+
+
+@pytest.fixture
+def load(root):
+    return lambda path: run_config.load_config(str(root / path))
+
+
+def arguments(config=CLASSIFIER, **given) -> Namespace:
+    return Namespace(config=config, **given)
+
+
+@pytest.fixture
+def on_crops(load, crops):
+    """A classifier's config pointed to the small set, and its task."""
+    cfg = load(CLASSIFIER)
+    args = arguments(data_root=str(crops))
+    task = tasks.task_of(cfg, args)
+    task.use_data_root(cfg, args)
+    return cfg, task, args
+
+
+def test_data_root_sets_folders_and_classes(on_crops, crops):
+    cfg, task, args = on_crops
+    assert cfg.model.head.num_classes == 6
+    for name, dataset in run_config.datasets_of(cfg):
+        assert dataset.type == 'CustomDataset'
+        assert dataset.metainfo.classes == CLASSES
+        assert dataset.data_root == str(crops)
+        assert dataset.data_prefix == ('train' if name == 'train' else 'val')
+    task.check_data(cfg, ('train', 'val'), args)
+
+
+def test_absent_folder_says_what_is_expected(load, tmp_path):
+    cfg = load(CLASSIFIER)
+    for _, dataset in run_config.datasets_of(cfg):
+        dataset.data_root = str(tmp_path)
+    with pytest.raises(UsageError) as error:
+        tasks.CLASSIFICATION.check_data(cfg, ('train', 'val'), arguments())
+    assert f'{tmp_path}/train/<class>/<image>' in str(error.value)
+    assert 'mmdet_shufflenetv2.datasets.shape_crops' in str(error.value)
+
+
+def test_imagenet_needs_its_synsets(load, crops):
+    cfg = load(CLASSIFIER)
+    for _, dataset in run_config.datasets_of(cfg):
+        dataset.data_root = str(crops)
+    with pytest.raises(DatasetError) as error:
+        tasks.CLASSIFICATION.check_data(cfg, ('train', 'val'), arguments())
+    assert '1000 x missing class folder' in str(error.value)
+    assert 'n01440764' in str(error.value)
+
+
+def test_class_that_only_one_split_has_is_named(on_crops, crops):
+    cfg, task, args = on_crops
+    (crops / 'val' / 'star').rename(crops / 'val' / 'moon')
+    with pytest.raises(DatasetError, match='moon'):
+        task.check_data(cfg, ('train', 'val'), args)
+    with pytest.raises(DatasetError, match='moon'):
+        task.check_data(cfg, ('test',), args)
+
+
+def test_corrupt_image_is_named_before_training(on_crops, crops):
+    cfg, task, args = on_crops
+    path = crops / 'train' / 'star' / '000000.png'
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DatasetError, match=f'image {path} is truncated'):
+        task.check_data(cfg, ('train', 'val'), args)
+
+
+def test_another_number_of_classes_is_refused(on_crops):
+    cfg, task, args = on_crops
+    cfg.model.head.num_classes = 1000
+    with pytest.raises(UsageError, match=r'has 6 classes.*num_classes=1000'):
+        task.check_data(cfg, ('train', 'val'), args)
+
+
+def test_checkpoints_classes_reach_model_and_data(load):
+    cfg = load('configs/demo/pretrain_shufflenetv2_shapes.py')
+    meta = dict(dataset_meta=dict(classes=('cat', 'dog')))
+    tasks.CLASSIFICATION.adopt_classes(cfg, dict(meta=meta))
+    assert cfg.model.head.num_classes == 2
+    test = dict(run_config.datasets_of(cfg))['test']
+    assert test.metainfo.classes == ('cat', 'dog')
+
+
+def test_published_error_is_for_imagenet_alone(load, on_crops):
+    metric = tasks.CLASSIFICATION.metrics(load(CLASSIFIER), ['error'], None)
+    assert metric[0].published == {1: 39.7}
+    metric = tasks.CLASSIFICATION.metrics(on_crops[0], ['error'], None)
+    assert 'published' not in metric[0]
+
+
+@pytest.mark.parametrize(
+    'config, given, message',
+    [
+        (CLASSIFIER, dict(eval=['bbox']), '--eval bbox cannot be had of'),
+        (CLASSIFIER, dict(eval=['bbox']), 'a classifier; --eval error can'),
+        (DETECTOR, dict(eval=['error']), 'a detector; --eval bbox proposal'),
+        (CLASSIFIER, dict(train_ann='a'), 'is a classifier; --train-ann'),
+        (CLASSIFIER, dict(json='a.json'), 'is a classifier; --json'),
+        (CLASSIFIER, dict(checkpoint='a.json'), 'is a classifier; a.json'),
+    ],
+)
+def test_words_of_the_other_task_are_refused(load, config, given, message):
+    with pytest.raises(UsageError, match=message):
+        tasks.task_of(load(config), arguments(config, **given))
+
+
+@pytest.mark.parametrize(
+    'config, words', [(CLASSIFIER, ['error']), (DETECTOR, ['bbox'])]
+)
+def test_eval_has_a_default_for_each_task(load, config, words):
+    args = arguments(config, eval=None)
+    tasks.task_of(load(config), args)
+    assert args.eval == words
+
+
+def test_without_mmpretrain_one_line_says_what_to_install(load, monkeypatch):
+    monkeypatch.setattr(run_config, 'find_spec', lambda name: None)
+    with pytest.raises(UsageError) as error:
+        load(CLASSIFIER)
+    assert 'pip install mmpretrain==1.2.0' in str(error.value)
+    assert '\n' not in str(error.value)
+    # Detection does without.
+    assert load(DETECTOR).model.type == 'TwoStageDetector'
+
+
+@pytest.mark.parametrize('config', [CLASSIFIER, DETECTOR])
+@pytest.mark.parametrize('expected', [NORMALISED_RGB, RAW_BGR], ids=str)
+def test_preprocessor_follows_the_checkpoint(load, config, expected):
+    cfg = load(config)
+    before = cfg.to_dict()
+    run_config.adopt_input_format(cfg, expected, 'x.pth')
+    flag = 'to_rgb' if config == CLASSIFIER else 'bgr_to_rgb'
+    preprocessor = cfg.model.data_preprocessor
+    assert preprocessor[flag] == (expected is NORMALISED_RGB)
+    assert preprocessor.mean == list(expected.mean)
+    assert preprocessor.std == list(expected.std)
+    assert (cfg.to_dict() == before) == (expected is NORMALISED_RGB)
+    run_config.adopt_input_format(cfg, None, 'x.pth')
+    assert cfg.model.data_preprocessor == preprocessor
+
+
+@pytest.mark.parametrize('config', [CLASSIFIER, DETECTOR])
+def test_backbone_weights_bring_their_input_along(load, config, tmp_path):
+    cfg = load(config)
+    weights = models.shufflenet_v2_x0_5().state_dict()
+    path = str(tmp_path / 'torchvision.pth')
+    torch.save(weights, path)
+    cfg.model.data_preprocessor.mean = [0, 0, 0]
+    use_backbone_weights(cfg, path)
+    assert cfg.model.data_preprocessor.mean == list(NORMALISED_RGB.mean)
+    assert cfg.model.backbone.init_cfg == dict(
+        type='Pretrained', checkpoint=path
+    )

@@ -1,0 +1,119 @@
+"""The whole road in small: classify drawn shapes, then detect them."""
+
+import re
+
+import pytest
+import torch
+from tiny_run import CONFIG, TINY
+
+from mmdet_shufflenetv2.datasets.shape_crops import CropsSpec, generate
+
+CLASSIFIER = 'configs/demo/pretrain_shufflenetv2_shapes.py'
+TINY_CLASSIFIER = (
+    'model.network=shufflenet_v2_x0_5',
+    'train_cfg.max_iters=3',
+    'train_cfg.val_interval=3',
+    'train_dataloader.batch_size=8',
+    *(
+        f'{split}_dataloader.{option}'
+        for split in ('train', 'val', 'test')
+        for option in ('num_workers=0', 'persistent_workers=False')
+    ),
+    'default_hooks.logger.interval=1',
+)
+
+
+@pytest.fixture(scope='module')
+def crops(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('data') / 'crops'
+    generate(folder, CropsSpec(train=4, val=2, size=64))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def pretrained(command, crops, tmp_path_factory):
+    """The work dir of three iterations, and what was printed."""
+    work_dir = tmp_path_factory.mktemp('pretrain')
+    finished = command(
+        'train',
+        CLASSIFIER,
+        '--data-root',
+        crops,
+        '--work-dir',
+        work_dir,
+        '--cfg-options',
+        *TINY_CLASSIFIER,
+    )
+    return work_dir, finished.stdout + finished.stderr
+
+
+def test_pretraining_leaves_weights_curves_and_error(pretrained):
+    work_dir, printed = pretrained
+    assert (work_dir / 'curves.png').is_file()
+    assert re.search(r'Iter\(val\).*error/top1: \d', printed)
+    assert 'images_per_s:' in printed
+    meta = torch.load(work_dir / 'iter_3.pth', weights_only=True)['meta']
+    assert meta['input_format']['channel_order'] == 'RGB'
+    assert meta['style'] == 'torchvision'
+    assert meta['iter'] == 3
+
+
+def test_test_gives_the_errors_of_the_run(pretrained, command, crops):
+    work_dir, printed = pretrained
+    finished = command(
+        'test',
+        CLASSIFIER,
+        work_dir / 'iter_3.pth',
+        '--eval',
+        'error',
+        '--data-root',
+        crops,
+        '--work-dir',
+        work_dir,
+        '--out',
+        work_dir / 'results.pkl',
+        '--show-dir',
+        work_dir / 'pictures',
+        '--cfg-options',
+        *TINY_CLASSIFIER,
+    )
+    pattern = r'error/top1: (\S+)  error/top5: (\S+)'
+    shown = re.findall(pattern, finished.stdout + finished.stderr)
+    assert shown == re.findall(pattern, printed)
+    assert (work_dir / 'results.pkl').stat().st_size
+    assert any((work_dir / 'pictures').iterdir())
+
+
+def test_detector_starts_from_the_classifier(
+    pretrained, command, shapes, tmp_path
+):
+    work_dir, _ = pretrained
+    path = work_dir / 'iter_3.pth'
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    finished = command(
+        'train',
+        CONFIG,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        *[o for o in TINY if 'max_epochs' not in o],
+        'train_cfg.max_epochs=1',
+        'optim_wrapper.optimizer.lr=0.0',
+        'model.backbone.init_cfg._delete_=True',
+        'model.backbone.init_cfg.prefix=backbone.',
+        *(f'model.backbone.init_cfg.{k}={v}' for k, v in init_cfg.items()),
+    )
+    printed = finished.stdout + finished.stderr
+    assert re.search(r'Loaded \d+ tensors of mmdet_shufflenetv2', printed)
+    detector = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+    classifier = torch.load(path, weights_only=True)['state_dict']
+    weights = {
+        key: value
+        for key, value in detector['state_dict'].items()
+        if key.startswith('backbone.') and key.endswith('conv.weight')
+    }
+    assert len(weights) > 50
+    for key, value in weights.items():
+        assert torch.equal(value, classifier[key]), key
