@@ -22,6 +22,8 @@ IN_PLACE = 'time taken now, the most to be gained'
 
 # Shares of a pass below which nothing is said.
 WORTH_SAYING = 0.01
+# Spread of the passes above which they tell nothing about Python.
+TOO_WIDE = 0.3
 
 
 @dataclass(frozen=True)
@@ -139,10 +141,11 @@ def _work(analysis: Analysis) -> Iterator[Advice]:
                 IN_PLACE,
             )
     yield from _elementwise(analysis)
-    # On a busy machine the median pass waited for other work, too.
-    disturbed = analysis.ms - analysis.times.whole_ms.p10
-    between = analysis.kinds_ms[BETWEEN] - disturbed
-    if between > 0:
+    # On a busy machine the median pass waited for other work, too; where
+    # passes differ widely there is no telling for how long.
+    whole = analysis.times.whole_ms
+    between = analysis.kinds_ms[BETWEEN] - (whole.median - whole.p10)
+    if between > 0 and whole.width <= TOO_WIDE:
         yield Advice(
             between,
             'Python and starting operations: compile the network, or replay '

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from mmcv.cnn import fuse_conv_bn
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..backbones.base import StagedBackbone
 from ..benchmark.memory import is_out_of_memory
-from ..benchmark.setting import Setting, place
+from ..benchmark.networks import fold, place
+from ..benchmark.setting import Setting
 from ..benchmark.timing import Effort, Spread, interleave, ratio, spread
 from .subject import Subject
 
@@ -43,6 +43,11 @@ def _placed(layout: str) -> Callable[[nn.Module, Setting], nn.Module]:
     return lambda model, setting: place(model, replace(setting, layout=layout))
 
 
+def _folded(model: nn.Module, setting: Setting) -> nn.Module:
+    fold(model)
+    return model
+
+
 def _compiled(model: nn.Module, setting: Setting) -> nn.Module:
     """Compile backbone, neck and heads; post-processing is left as it is."""
     parts = [
@@ -57,9 +62,9 @@ def _compiled(model: nn.Module, setting: Setting) -> nn.Module:
 
 WAYS = {
     'batch norm folded': Way(
-        'fold batch norms into the convolutions before them: '
-        'mmcv.cnn.fuse_conv_bn(model)',
-        lambda model, setting: fuse_conv_bn(model),
+        'fold batch norms into the convolutions before them, as '
+        'mmcv.cnn.fuse_conv_bn does',
+        _folded,
         _BatchNorm,
     ),
     'channels-last': Way(

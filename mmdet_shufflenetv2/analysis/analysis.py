@@ -127,17 +127,16 @@ class Analysis:
     @cached_property
     def kinds_ms(self) -> dict[str, float]:
         """Time of each kind of work, and what is left of the whole's."""
-        result = {}
+        result: dict[str, float] = {}
         for kind in operations.KINDS:
-            indices = [
-                index
-                for layer in self.layers
+            times = [
+                ms
+                for layer, ms in zip(self.layers, self.layer_ms, strict=True)
                 if layer.kind == kind
-                for index in layer.operations
             ]
-            if indices:
-                result[kind] = self.times.sum_ms(indices)
-        return result | {BETWEEN: self.times.unexplained_ms}
+            if times:
+                result[kind] = sum(times)
+        return result | {BETWEEN: self.ms - sum(self.layer_ms)}
 
     @cached_property
     def parts_ms(self) -> dict[str, dict[str, float]]:

@@ -24,6 +24,9 @@ EXCESS = 1.05
 # A shared head has a branch per level and task; more than this wide a layer
 # is nothing one would build.
 MOST_BRANCHES = 16
+# Channels that kernels take at a time, and the error of rounding to them.
+BLOCKS = (16, 8, 4, 2)
+ROUNDING = 0.07
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,21 @@ def _can_be_tried(layer: Layer) -> bool:
     return layer.window is not None and len(layer.window.in_shape) == 4
 
 
+def _like(layer: Layer, channels: float) -> int:
+    """About as many channels, as divisible as the layer's own up to 16.
+
+    Kernels work on channels in blocks; a replacement that does not fill
+    them would be slow for a reason of its own.
+    """
+    conv = layer.convolution
+    own = math.gcd(conv.in_channels, conv.out_channels)
+    for block in BLOCKS:
+        rounded = max(1, round(channels / block)) * block
+        if own % block == 0 and abs(rounded / channels - 1) <= ROUNDING:
+            return rounded
+    return max(1, round(channels))
+
+
 def _unbalanced(layer: Layer):
     conv = layer.convolution
     if not _can_be_tried(layer) or conv.groups > 1:
@@ -103,7 +121,7 @@ def _unbalanced(layer: Layer):
     bound = conv.memory_access_bound
     if bound is None or conv.memory_access < EXCESS * bound:
         return None
-    channels = max(1, round(math.sqrt(conv.in_channels * conv.out_channels)))
+    channels = _like(layer, math.sqrt(conv.in_channels * conv.out_channels))
     return (
         f'{conv.in_channels} -> {conv.out_channels} channels, '
         f'{conv.memory_access / bound:.2f} times the least memory access',
@@ -118,7 +136,7 @@ def _grouped(layer: Layer):
         return None
     less = math.sqrt(conv.groups)
     before, after = (
-        max(1, round(channels / less))
+        _like(layer, channels / less)
         for channels in (conv.in_channels, conv.out_channels)
     )
     return (
@@ -139,7 +157,9 @@ def _fragmented(layer: Layer):
     else:
         wider, groups = math.sqrt(branches), conv.groups
         before, after = (
-            max(1, round(channels * wider / groups)) * groups
+            _like(layer, channels * wider)
+            if groups == 1
+            else max(1, round(channels * wider / groups)) * groups
             for channels in (conv.in_channels, conv.out_channels)
         )
     return (

@@ -10,10 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# Boxes and classes per image that pass: the order of what detectors trained
-# on COCO hand to their last suppression.
-CANDIDATES = 1000
-
 
 def thresholds(model: nn.Module) -> Iterator[dict]:
     """The test settings of a detector's heads that have a threshold."""

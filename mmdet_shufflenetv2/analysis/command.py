@@ -17,7 +17,7 @@ from ..benchmark.memory import (
     refused_rather_than_killed,
 )
 from ..benchmark.setting import PRECISIONS, Setting
-from ..benchmark.timing import Effort
+from ..benchmark.timing import CLOCKS, Effort
 from ..engine.command_line import add_cfg_options, make_parser
 from ..engine.run_config import UsageError, require_writable
 from .alternatives import DEFAULT_WAYS
@@ -147,6 +147,12 @@ def _add_setting_arguments(parser: argparse.ArgumentParser) -> None:
         default='fp32',
         help='default: fp32, TF32 off',
     )
+    parser.add_argument(
+        '--clock',
+        choices=CLOCKS,
+        default='wall',
+        help='cpu: time of all threads, for a busy machine with --threads 1',
+    )
 
 
 def _add_effort_arguments(parser: argparse.ArgumentParser) -> None:
@@ -173,6 +179,15 @@ def _add_effort_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='also measure torch.compile, which takes minutes',
     )
+
+
+def _setting(args: argparse.Namespace) -> Setting:
+    try:
+        return Setting(
+            args.device, args.threads, args.precision, clock=args.clock
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _check_device(name: str) -> None:
@@ -254,7 +269,7 @@ def run(args: argparse.Namespace) -> None:
     # PyTorch's profiler, which tells of memory, reports on stderr.
     os.environ.setdefault('KINETO_LOG_LEVEL', '9')
     _check_device(args.device)
-    setting = Setting(args.device, args.threads, args.precision)
+    setting = _setting(args)
     subject = load_subject(
         args.network, args.backbone_options, args.cfg_options, args.checkpoint
     )

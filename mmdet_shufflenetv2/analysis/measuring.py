@@ -9,15 +9,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
+from ..benchmark.detector_inputs import CANDIDATES
 from ..benchmark.environment import describe
 from ..benchmark.memory import is_out_of_memory, peak_mb, weights_mb
-from ..benchmark.setting import settle_norms
-from ..benchmark.timing import Effort
+from ..benchmark.networks import settle_norms
+from ..benchmark.timing import CLOCKS, Effort
 from . import roofline, trials
 from .alternatives import Alternative, measure_alternatives
 from .analysis import Analysis, Request
 from .breaches import find_breaches
-from .candidates import CANDIDATES, let_pass
+from .candidates import let_pass
 from .layers import Layer, layers_of, not_counted
 from .passes import Times, time_operations
 from .receptive_field import Field, gradient_maps, theoretical_fields
@@ -48,32 +49,26 @@ def _stage(title: str, total: int | None, quiet: bool) -> Iterator[Callable]:
         yield lambda: bar.update()
 
 
-class _Maps(nn.Module):
-    """A network's maps as those of one module."""
-
-    def __init__(self, subject: Subject):
-        super().__init__()
-        self.model = subject.model
-        self._features = subject.features
-
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return self._features(image)
-
-    def train(self, mode: bool = True) -> '_Maps':
-        super().train(mode)
-        # A backbone with `norm_eval` would keep its own in evaluation mode.
-        for module in self.modules():
-            if isinstance(module, _BatchNorm):
-                module.train(mode)
-        return self
-
-
 def _settle(subject: Subject, request: Request) -> None:
     """Let maps of random weights have the size of trained ones."""
+    norms = [m for m in subject.model.modules() if isinstance(m, _BatchNorm)]
+    for norm in norms:
+        # Residual branches are made to begin at zero, and would hide
+        # whatever they see.
+        if norm.affine and not norm.weight.any():
+            nn.init.ones_(norm.weight)
+
+    def forward(image: Tensor) -> object:
+        # A backbone with `norm_eval` keeps its own in evaluation mode.
+        for norm in norms:
+            norm.train()
+        return subject.features(image)
+
     side = [min(each, 256) for each in request.size]
     # Two images: one gives a map of one pixel no variance.
     image = random_image(2, tuple(side), request.setting.device)
-    settle_norms(_Maps(subject), image.to(request.setting.dtype))
+    image = image.to(request.setting.dtype)
+    settle_norms(subject.model, image, forward)
     subject.model.eval()
 
 
@@ -103,10 +98,11 @@ def _times(
     run: Callable[[], object], recorded: list[Operation], request: Request
 ) -> Times:
     names = [op.name for op in recorded]
-    device = request.setting.device
+    setting = request.setting
+    clock = CLOCKS[setting.clock]
     with _stage('network', None, request.quiet) as step:
         return time_operations(
-            run, names, request.effort, device, progress=step
+            run, names, request.effort, setting.device, clock, step
         )
 
 

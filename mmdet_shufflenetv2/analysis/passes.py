@@ -115,12 +115,6 @@ class Times:
         passes = zip(*(self.operations[i] for i in indices), strict=True)
         return statistics.median(map(sum, passes))
 
-    @property
-    def unexplained_ms(self) -> float:
-        """The whole network's time less that of all its operations."""
-        everything = range(len(self.operations))
-        return self.whole_ms.median - self.sum_ms(everything)
-
 
 def time_operations(
     run: Callable[[], object],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,6 +26,7 @@ COLOURS = dict(
     )
 )
 # More would be too small to see.
+_LINE = 90
 _MOST_LEVELS, _MOST_PARTS, _MOST_ADVICE = 6, 14, 8
 
 
@@ -141,8 +143,8 @@ def _advice(axes: Axes, analysis: Analysis) -> None:
     places = range(len(advice))
     axes.barh(places, [each.ms for each in advice], color='#ccddee')
     for place, each in zip(places, advice, strict=True):
-        text = each.text if len(each.text) < 75 else f'{each.text[:72]}...'
-        axes.text(0, place, f' {text}', va='center', fontsize='small')
+        lines = wrap(each.text, _LINE, max_lines=2, placeholder=' ...')
+        axes.text(0, place, '\n'.join(lines), va='center', fontsize='small')
     axes.set_yticks([])
     axes.set_xlabel('ms a pass')
 

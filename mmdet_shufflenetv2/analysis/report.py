@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
+from ..benchmark.detector_inputs import CANDIDATES
 from ..benchmark.timing import WIDE
 from . import operations
 from .advice import WORTH_SAYING, advise, no_gain
 from .analysis import BETWEEN, Analysis
-from .candidates import CANDIDATES
 from .distances import distances
 from .receptive_field import Field, effective_size
 
@@ -45,7 +45,8 @@ def _head(analysis: Analysis) -> Iterator[str]:
     yield (
         f'{analysis.name}: {batch} x 3 x {height} x {width} on '
         f'{where["device"]} ({where["cpu"]}, threads {where["threads"]}), '
-        f'{where["precision"]}, torch {where["torch"]}'
+        f'{where["precision"]}, {where["clock"]} clock, torch '
+        f'{where["torch"]}'
     )
     yield (
         f'{time.median:.4g} ms a pass ({time.p10:.4g} to {time.p90:.4g}), '
@@ -59,8 +60,8 @@ def _head(analysis: Analysis) -> Iterator[str]:
     yield (
         f'this machine: {peaks.gflops_per_s:.3g} GFLOP/s in a matrix product,'
         f' {peaks.memory_gb_per_s:.3g} GB/s in a copy (more in caches); its '
-        f'roofline allows {floor:.3g} ms, {floor / time.median:.0%} of the '
-        'time taken'
+        f'roofline for what is counted is {floor:.3g} ms, '
+        f'{floor / time.median:.0%} of the time taken'
     )
     yield (
         f'memory: weights {analysis.weights_mb:.3g} MB, maps and what '
@@ -127,6 +128,8 @@ def _unexplained(analysis: Analysis) -> Iterator[str]:
     rest = 'Python, starting operations, and on a GPU waiting for both'
     if analysis.times.whole_ms.width > WIDE:
         rest += ', or other work of this machine, which is not quiet'
+        if analysis.environment['clock'] == 'wall':
+            rest += ' (--threads 1 --clock cpu leaves it out)'
     if share < 0:
         rest = 'noise: they took longer when they were timed'
     yield (

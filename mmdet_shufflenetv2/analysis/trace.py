@@ -118,8 +118,9 @@ def trace_of(analysis: Analysis) -> dict[str, object]:
                 called_at=op.place,
             )
         )
-    if times.unexplained_ms > 0:
-        end = starts[-1] + times.unexplained_ms
+    between = analysis.kinds_ms[BETWEEN]
+    if between > 0:
+        end = starts[-1] + between
         events.append(_slice('layers', BETWEEN, starts[-1], end, BETWEEN))
     return {'traceEvents': events, 'displayTimeUnit': 'ms'}
 

@@ -52,7 +52,12 @@ def analysis(unit) -> Analysis:
         name='unit',
         request=Request(size=(4, 4), settled=True),
         environment=dict(
-            device='cpu', cpu='a CPU', threads=1, precision='fp32', torch='2'
+            device='cpu',
+            cpu='a CPU',
+            threads=1,
+            precision='fp32',
+            clock='wall',
+            torch='2',
         ),
         recorded=recorded,
         layers=layers,

@@ -85,6 +85,21 @@ def test_replacements_do_the_same_work_and_keep_the_guideline(rule):
             assert not breach.trial.window.has_gaps
 
 
+def test_replacements_fill_blocks_of_channels_as_the_layer_does():
+    network = nn.Sequential(nn.Conv2d(8, 16, 1))
+    (breach,) = find_breaches(layers(network))
+    # The square root of 128 is 11.3: 8 and 16 are too far from it.
+    assert breach.trial.convolution.in_channels == 12
+    wide = Branches()
+    wide.left = nn.Conv2d(8, 128, 3, padding=1)
+    trial = next(
+        b.trial for b in find_breaches(layers(wide)) if b.rule == 'G3'
+    )
+    # 8 and 128 times the square root of 2 are 11.3 and 181.
+    assert trial.convolution.in_channels == 12
+    assert trial.convolution.out_channels == 184
+
+
 def test_depthwise_branches_become_a_wider_depthwise_layer():
     network = Branches()
     network.left = nn.Conv2d(8, 8, 3, padding=1, groups=8)

@@ -172,12 +172,17 @@ def test_images_are_the_same_each_time_and_not_zero():
 
 def test_maps_of_random_weights_get_the_size_of_trained_ones():
     subject = load_subject('ResNet', dict(depth=18, norm_eval=True))
+    subject.model.init_weights()
+    last_of_a_branch = subject.model.layer1[0].norm2
+    assert not last_of_a_branch.weight.any()
     image = random_image(2, (64, 64))
     _settle(subject, Request(size=(64, 64)))
     with torch.no_grad():
         sizes = [m.std() for m in subject.features(image).values()]
     assert all(0.1 < size < 10 for size in sizes)
     assert not any(m.training for m in subject.model.modules())
+    # As in a trained network, the residual branch has something to add.
+    assert last_of_a_branch.weight.all()
 
 
 class Scorer(torch.nn.Module):
