@@ -96,12 +96,23 @@ def add_common_arguments(
         default='wall',
         help='cpu: time of all threads, for a busy machine',
     )
+    add_run_arguments(parser)
     parser.add_argument(
         '--seconds',
         type=float,
         default=command.effort.seconds,
         help='of timed runs for one case; default: %(default)s',
     )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help=f'CSV file to append to; default: results/{command.name}_cpu.csv '
+        'or _cuda.csv',
+    )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how far a run goes."""
     parser.add_argument(
         '--quick', action='store_true', help='a try: three runs of everything'
     )
@@ -112,12 +123,6 @@ def add_common_arguments(
         '--budget-minutes',
         type=float,
         help='begin nothing new after so long; the same command goes on',
-    )
-    parser.add_argument(
-        '--out',
-        type=Path,
-        help=f'CSV file to append to; default: results/{command.name}_cpu.csv '
-        'or _cuda.csv',
     )
 
 

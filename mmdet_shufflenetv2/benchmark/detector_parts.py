@@ -195,10 +195,11 @@ class Detector:
             with self._autocast():
                 losses = model.loss(self.inputs(), self.samples)
                 total, _ = model.parse_losses(losses)
-            optimizer.zero_grad()
             scaler.scale(total).backward()
             scaler.step(optimizer)
             scaler.update()
+            # Gradients are memory of this step, not of the next one.
+            optimizer.zero_grad()
 
         return run
 

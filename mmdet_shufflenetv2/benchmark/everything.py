@@ -13,7 +13,13 @@ import torch
 
 from ..engine.command_line import make_parser
 from ..engine.run_config import UsageError
-from .command import Command, add_common_arguments, execute, require_device
+from .command import (
+    Command,
+    add_common_arguments,
+    add_run_arguments,
+    execute,
+    require_device,
+)
 
 # Command and arguments, in this order. A GPU's steps are short ones: it is
 # often had for minutes only, and seldom disturbed.
@@ -72,22 +78,12 @@ class Step:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', default='cpu', help='default: cpu')
     parser.add_argument(
-        '--budget-minutes',
-        type=float,
-        help='begin nothing new after so long; the same command goes on',
-    )
-    parser.add_argument(
         '--out-dir',
         type=Path,
         default=Path('results'),
         help='folder of the CSV files; default: %(default)s',
     )
-    parser.add_argument(
-        '--quick', action='store_true', help='a try of everything, small'
-    )
-    parser.add_argument(
-        '--again', action='store_true', help='measure what is recorded, too'
-    )
+    add_run_arguments(parser)
 
 
 def plan(args: argparse.Namespace, commands: dict[str, Command]) -> list[Step]:

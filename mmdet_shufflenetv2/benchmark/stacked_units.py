@@ -4,6 +4,7 @@ A unit keeps size and channels. ShuffleNet V2's has the channels of the
 table's column; the others have as many as come closest to its FLOPs.
 """
 
+from bisect import bisect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -70,6 +71,7 @@ FAMILIES = {
 }
 
 
+@cache
 def flops_per_place(family: str, channels: int) -> int:
     """Multiply-adds of a unit for one place of its map."""
     with torch.device('meta'), FlopCounterMode(display=False) as counter:
@@ -86,13 +88,15 @@ def channels_of(family: str, column: int) -> int:
         column: channels of ShuffleNet V2.
     """
     wanted = flops_per_place(REFERENCE, column)
-    step = FAMILIES[family].multiple
-    below = step
-    while flops_per_place(family, below + step) <= wanted:
-        below += step
+    multiples = range(
+        FAMILIES[family].multiple, 4 * column, FAMILIES[family].multiple
+    )
+    above = bisect(
+        multiples, wanted, key=lambda each: flops_per_place(family, each)
+    )
     return min(
-        (below, below + step),
-        key=lambda channels: abs(flops_per_place(family, channels) - wanted),
+        multiples[above - 1 : above + 1],
+        key=lambda each: abs(flops_per_place(family, each) - wanted),
     )
 
 
