@@ -46,7 +46,7 @@ $(DEMO_DATA)/.made: | install
 	@touch $@
 
 $(DEMO)/.trained: | $(DEMO_DATA)/.made
-	$(BIN)/python tools/train.py $(DEMO_CONFIG) --work-dir $(DEMO) \
+	$(BIN)/python tools/train.py $(DEMO_CONFIG) --work-dir $(DEMO) --seed 0 \
 	$(if $(wildcard $(DEMO)/last_checkpoint),--resume)
 	@touch $@
 

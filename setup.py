@@ -1,6 +1,6 @@
 """Packaging of mmdet_shufflenetv2: metadata, extras, and wheels that carry
-``configs/`` and ``tools/`` in the package's ``.mim`` folder, where OpenMMLab's
-packages have theirs.
+``configs/``, ``tools/`` and the index of models in the package's ``.mim``
+folder, where OpenMMLab's packages have theirs.
 """
 
 import re
@@ -12,6 +12,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 CARRIED = ('configs', 'tools')
+INDEX = 'model-index.yml'
 
 # Installing the plugin must never replace a user's PyTorch or OpenMMLab, so
 # nothing is required; these extras install a set that is known to work.
@@ -23,12 +24,16 @@ EXTRAS = {
         'mmcv-lite==2.1.0',
         'mmengine==0.10.7',
         'pycocotools',
+        # For train.py --tensorboard.
+        'tensorboard',
         # mmengine 0.10.7 imports pkg_resources, which setuptools 82 dropped.
         'setuptools<81',
     ],
     'pretrain': ['mmpretrain==1.2.0'],
     # IGCV3, CondenseNet, NASNet and SENet: `PytorchcvBackbone`.
     'pytorchcv': ['pytorchcv==0.0.74'],
+    # Counts the energy that a GPU of NVIDIA draws.
+    'energy': ['nvidia-ml-py'],
     'test': [
         'pytest>=8',
         'pytest-xdist>=3.6',
@@ -48,7 +53,7 @@ def version() -> str:
 
 
 class BuildWithConfigs(build_py):
-    """Copies ``configs/`` and ``tools/`` into the built package.
+    """Copies what is `CARRIED` and the `INDEX` into the built package.
 
     An editable installation finds them in the checkout and gets no copy.
     """
@@ -65,6 +70,7 @@ class BuildWithConfigs(build_py):
                 target / name,
                 ignore=shutil.ignore_patterns('__pycache__', '*.py[cod]'),
             )
+        shutil.copy(ROOT / INDEX, target)
 
 
 setup(

@@ -21,6 +21,7 @@ SOURCES = (
     'setup.py',
     'pyproject.toml',
     'MANIFEST.in',
+    'model-index.yml',
     'README.md',
     'CHANGELOG.md',
     'LICENSE',
@@ -96,6 +97,12 @@ def test_wheel_carries_every_config_and_tool(root, wheel, name):
             if each.startswith(f'{inside}{name}/')
         }
     assert carried == relative_files(root, name)
+
+
+def test_wheel_carries_the_index_of_models(root, wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        index = archive.read('mmdet_shufflenetv2/.mim/model-index.yml')
+    assert index == (root / 'model-index.yml').read_bytes()
 
 
 def test_wheel_carries_the_package_and_nothing_else(root, wheel):

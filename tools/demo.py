@@ -16,6 +16,7 @@ from pathlib import Path
 import mmdet_shufflenetv2  # noqa: F401  (before mmdet, whose ops it brings)
 
 # isort: split
+import cv2
 import mmcv
 import torch
 from mmdet.apis import inference_detector
@@ -58,18 +59,34 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def find_images(source: str) -> list[Path]:
-    """List the image, or the images below a folder."""
-    path = Path(source)
+def find_images(source: str, out_dir: str) -> list[Path]:
+    """List the image, or the images below a folder but not in ``out_dir``."""
+    path, out = Path(source), Path(out_dir).resolve()
+    if out == (path.parent if path.is_file() else path).resolve():
+        raise run_config.UsageError(
+            f'the pictures have the names of the images, so --out-dir {out} '
+            'must not be the folder of the images'
+        )
     if path.is_file():
         return [path]
-    images = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES)
+    images = sorted(
+        image
+        for image in path.rglob('*')
+        if image.suffix.lower() in SUFFIXES
+        and out not in image.resolve().parents
+    )
     if not images:
         raise run_config.UsageError(
             f'no image found at {source}; give an image, or a folder that '
             f'holds one ({", ".join(sorted(SUFFIXES))})'
         )
     return images
+
+
+def picture_name(image: Path | str) -> str:
+    """The image's name, with a suffix that says how to write it."""
+    known = Path(image).suffix.lower() in SUFFIXES
+    return str(image) if known else f'{image}.png'
 
 
 def as_records(result: DetDataSample, classes, score_thr: float) -> list:
@@ -91,11 +108,21 @@ def as_records(result: DetDataSample, classes, score_thr: float) -> list:
     ]
 
 
+def require_device(name: str) -> None:
+    """Say in one line that a device cannot be used."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition('\n')[0]
+        raise run_config.UsageError(f'--device {name}: {reason}') from error
+
+
 def main() -> None:
     args = parse_args()
-    images = find_images(args.images)
+    images = find_images(args.images, args.out_dir)
+    require_device(args.device)
     cfg = run_config.load_config(args.config, args.cfg_options)
-    run_config.require_writable(args.out_dir)
+    run_config.require_writable(args.out_dir, 'folder', '--out-dir')
     model = load_detector(cfg, args.checkpoint, args.device)
     visualizer = DetLocalVisualizer()
     visualizer.dataset_meta = model.dataset_meta
@@ -108,13 +135,17 @@ def main() -> None:
         except DatasetError as error:
             unreadable.append(str(error))
             continue
+        except cv2.error as error:
+            # A picture of 3 x 3000 has no height left when it is resized.
+            unreadable.append(f'image {path} cannot be resized: {error.err}')
+            continue
         visualizer.add_datasample(
             str(name),
             mmcv.imread(str(path), channel_order='rgb'),
             result,
             draw_gt=False,
             pred_score_thr=args.score_thr,
-            out_file=os.path.join(args.out_dir, name),
+            out_file=os.path.join(args.out_dir, picture_name(name)),
         )
         records[str(name)] = as_records(
             result, model.dataset_meta['classes'], args.score_thr

@@ -87,6 +87,11 @@ def main() -> None:
     counts = (args.num_train or None, args.num_val or None)
     try:
         layout = choose_layout(root, args.layout, args.minival_ids)
+        if args.minival_ids and layout != '2014':
+            raise DatasetError(
+                f'--minival-ids is for the 2014 layout, but {root} has the '
+                f'{layout} layout; leave it out, or add --layout 2014'
+            )
         files = source_files(root, layout)
         with tqdm(
             total=sum(path.stat().st_size for path in files),
@@ -96,7 +101,7 @@ def main() -> None:
         ) as bar:
             prepare(root, layout, args.minival_ids, counts, bar.update)
             bar.update(bar.total - bar.n)
-    except DatasetError as error:
+    except (DatasetError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
     for split, number in zip(LAYOUTS[layout], counts, strict=True):

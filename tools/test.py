@@ -3,11 +3,12 @@
     python tools/test.py configs/lighthead_shufflenetv2.py CKPT --eval bbox
     python tools/test.py CONFIG CKPT --eval bbox --out results.pkl \\
         --json results.json --show-dir pictures
-    python tools/test.py CONFIG results.json --eval bbox
+    python tools/test.py CONFIG results.pkl --eval bbox
     python tools/test.py configs/pretrain/shufflenetv2_x1_0.py CKPT \\
         --eval error
 
-The third form evaluates a result file again, without the network.
+The third form evaluates a result file of --out or --json again, without the
+network.
 """
 
 import argparse
@@ -26,19 +27,25 @@ from mmdet_shufflenetv2.engine.command_line import (
     add_common_arguments,
     add_data_arguments,
     make_parser,
+    parse_run,
     reporting_errors,
 )
 from mmdet_shufflenetv2.engine.evaluation import (
     ResultFileMetric,
     coco_metrics,
 )
+from mmdet_shufflenetv2.engine.predictions import evaluate_predictions
+
+# What the names of pickles end in.
+PICKLES = ('.pkl', '.pickle')
 
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        'checkpoint', help='checkpoint, or a .json result file of --json'
+        'checkpoint',
+        help='checkpoint, or a result file of --out or --json',
     )
     parser.add_argument(
         '--eval',
@@ -67,7 +74,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_common_arguments(parser)
     add_data_arguments(parser)
-    return parser.parse_args()
+    return parse_run(parser)
 
 
 def apply_arguments(
@@ -76,10 +83,15 @@ def apply_arguments(
     """Write what the command line asks for into the config."""
     cfg.launcher = args.launcher
     cfg.load_from = args.checkpoint
-    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+    if args.out and not args.out.endswith(PICKLES):
         raise run_config.UsageError(
             '--out writes a pickle, so its name must end in .pkl or .pickle, '
             f'got {args.out}; --json writes JSON'
+        )
+    if args.show_dir and args.launcher != 'none':
+        raise run_config.UsageError(
+            '--show-dir would draw the images of the first process only; '
+            'draw without --launcher'
         )
     if args.show_dir:
         cfg.default_hooks.visualization = task.drawing(
@@ -87,6 +99,23 @@ def apply_arguments(
         )
         # The hook writes the files; a backend would write them once more.
         cfg.visualizer.vis_backends = []
+
+
+def require_outputs(args: argparse.Namespace) -> None:
+    """Refuse before the run what could not be written after it."""
+    for option, path in ('--out', args.out), ('--json', args.json):
+        if path and os.path.isdir(path):
+            raise run_config.UsageError(
+                f'{option} {path} is a folder; name a file in it'
+            )
+        if path:
+            run_config.require_writable(
+                os.path.dirname(path) or '.',
+                f'folder of {os.path.basename(path)},',
+                option,
+            )
+    if args.show_dir:
+        run_config.require_writable(args.show_dir, 'folder', '--show-dir')
 
 
 def test_network(
@@ -110,8 +139,18 @@ def test_network(
 
 
 def test_file(cfg: Config, args: argparse.Namespace) -> None:
-    """Evaluate a COCO-format result file again."""
+    """Evaluate a result file again."""
     MMLogger.get_instance('test')
+    if args.checkpoint.endswith(PICKLES):
+        metainfo = cfg.test_dataloader.dataset.get('metainfo') or {}
+        results = evaluate_predictions(
+            args.checkpoint,
+            cfg.test_evaluator,
+            args.eval,
+            metainfo.get('classes'),
+        )
+        print(json.dumps(results, indent=2))
+        return
     for metric in coco_metrics(cfg.test_evaluator, args.eval):
         metric.pop('type')
         results = ResultFileMetric(args.checkpoint, **metric).evaluate_file()
@@ -126,7 +165,8 @@ def main() -> None:
     if args.data_root:
         task.use_data_root(cfg, args)
     run_config.require_writable(cfg.work_dir)
-    from_file = args.checkpoint.endswith('.json')
+    require_outputs(args)
+    from_file = args.checkpoint.endswith(('.json', *PICKLES))
     if not from_file:
         checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')
         task.adopt_classes(cfg, checkpoint)

@@ -14,14 +14,17 @@ Checkpoints, the log and curves.png are kept in the work dir.
 
 import argparse
 import os
+from importlib.util import find_spec
 
 import torch
 
 from mmdet_shufflenetv2.engine import CheckedRunner, run_config, tasks
+from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
 from mmdet_shufflenetv2.engine.command_line import (
     add_common_arguments,
     add_data_arguments,
     make_parser,
+    parse_run,
     reporting_errors,
 )
 
@@ -56,7 +59,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tensorboard', action='store_true', help='also log to TensorBoard'
     )
-    return parser.parse_args()
+    return parse_run(parser)
 
 
 def apply_arguments(cfg, args: argparse.Namespace) -> None:
@@ -82,8 +85,13 @@ def apply_arguments(cfg, args: argparse.Namespace) -> None:
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.backbone_weights:
-        tasks.use_backbone_weights(cfg, args.backbone_weights)
+        use_backbone_weights(cfg, args.backbone_weights)
     if args.tensorboard:
+        if find_spec('tensorboard') is None:
+            raise run_config.UsageError(
+                '--tensorboard needs the package tensorboard: '
+                'pip install tensorboard'
+            )
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
 
 

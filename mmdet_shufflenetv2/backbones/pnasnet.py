@@ -66,6 +66,15 @@ act_first = partial(
 )
 
 
+def every_other() -> nn.Module:
+    """Take every other pixel, for a 1x1 convolution without a stride.
+
+    With a stride, fewer than 16 channels and a channels-last map, its
+    backward pass writes where it must not (oneDNN's issue 6035).
+    """
+    return nn.AvgPool2d(1, stride=2)
+
+
 def separable(
     in_channels: int,
     channels: int,
@@ -119,10 +128,12 @@ def max_pool(
 def identity(
     in_channels: int, channels: int, stride: int, norm_cfg: dict | None
 ) -> nn.Module:
-    """The input, or a projection where sizes differ."""
-    if in_channels == channels and stride == 1:
+    """The input, or a projection of every other pixel of it."""
+    if stride == 1:
         return nn.Identity()
-    return act_first(in_channels, channels, 1, stride, norm_cfg=norm_cfg)
+    return nn.Sequential(
+        every_other(), act_first(in_channels, channels, 1, norm_cfg=norm_cfg)
+    )
 
 
 OPERATIONS = {
@@ -140,8 +151,9 @@ class FactorizedReduction(nn.Module):
     def __init__(self, in_channels: int, channels: int, norm_cfg: dict | None):
         super().__init__()
         half = channels // 2
-        self.conv1 = nn.Conv2d(in_channels, half, 1, 2, bias=False)
-        self.conv2 = nn.Conv2d(in_channels, channels - half, 1, 2, bias=False)
+        self.pool = every_other()
+        self.conv1 = nn.Conv2d(in_channels, half, 1, bias=False)
+        self.conv2 = nn.Conv2d(in_channels, channels - half, 1, bias=False)
         self.bn = (
             build_norm_layer(norm_cfg, channels)[1]
             if norm_cfg
@@ -152,7 +164,8 @@ class FactorizedReduction(nn.Module):
         """Map (N, C, H, W) to (N, channels, ceil(H / 2), ceil(W / 2))."""
         x = F.relu(x)
         shifted = F.pad(x, (-1, 1, -1, 1))
-        return self.bn(torch.cat((self.conv1(x), self.conv2(shifted)), 1))
+        halves = self.conv1(self.pool(x)), self.conv2(self.pool(shifted))
+        return self.bn(torch.cat(halves, 1))
 
 
 class Cell(nn.Module):

@@ -43,22 +43,23 @@ STYLES = {
 class MeanPool(nn.Module):
     """Mean of 3x3 pixels, zeros around the map; may be dilated."""
 
-    def __init__(self, stride: int, dilation: int):
+    def __init__(self, channels: int, stride: int, dilation: int):
         super().__init__()
+        self.channels = channels
         self.stride = stride
         self.dilation = dilation
 
     def forward(self, x: Tensor) -> Tensor:
         if self.dilation == 1:
             return F.avg_pool2d(x, 3, self.stride, padding=1)
-        kernel = x.new_full((x.shape[1], 1, 3, 3), 1 / 9)
+        kernel = x.new_full((self.channels, 1, 3, 3), 1 / 9)
         return F.conv2d(
             x,
             kernel,
             stride=self.stride,
             padding=self.dilation,
             dilation=self.dilation,
-            groups=len(kernel),
+            groups=self.channels,
         )
 
 
@@ -92,11 +93,11 @@ class ShuffleUnitV1(nn.Module):
         middle = out_channels // 4
         added = out_channels - in_channels if self.downsample else out_channels
         self.style = style
-        self.shuffle_groups = (
-            middle // groups[1] if style.dealt_back else groups[1]
-        )
+        self.shuffle_groups = groups[1]
+        if style.dealt_back and groups[1] > 1:
+            self.shuffle_groups = middle // groups[1]
         if self.downsample:
-            self.pool = MeanPool(stride, dilations[0])
+            self.pool = MeanPool(in_channels, stride, dilations[0])
         self.compress = pointwise(
             in_channels, middle, norm_cfg, act_cfg, groups[0]
         )

@@ -1,6 +1,6 @@
 """Stages of a network: their plan, and the checks of arguments about them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -112,9 +112,10 @@ def repeated(unit: Callable[..., nn.Module]) -> Units:
     return units
 
 
-def check_choice(name: str, value: object, allowed: Sequence) -> None:
+def check_choice(name: str, value: object, allowed: Iterable) -> None:
     """Raise a ValueError that names the argument unless value is allowed."""
-    if value not in allowed:
+    # As a tuple, because nothing says that the value can be hashed.
+    if value not in tuple(allowed):
         choices = ', '.join(repr(choice) for choice in allowed)
         raise ValueError(f'{name} must be one of {choices}, got {value!r}')
 

@@ -4,8 +4,10 @@
 of a map in less than about half of it, for the map must at least be read.
 """
 
+import argparse
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,10 +15,18 @@ import torchvision
 from torch import Tensor
 
 from ..ops import ps_roi_align, ps_roi_pool
-from .environment import describe
-from .timing import CLOCKS, interleave, ratio, spread
+from .command import Command, effort, settings
+from .session import Case as Measurement
+from .session import Row
+from .setting import Setting
+from .timing import TIMED, Effort, compared, interleave, ratio_names
 
 BINS = 7
+LAYOUTS = {
+    'as torchvision': 'ours',
+    'bin-major channels-last': 'bin-major',
+}
+PASSES = {'forward': 'forward', 'forward and backward': 'both'}
 
 
 class Case(NamedTuple):
@@ -109,43 +119,84 @@ def _competitors(
 
 
 def measure(
-    case_name: str, op: str, device: str, repeats: int, clock: str = 'wall'
-) -> list[dict[str, object]]:
+    case_name: str, op: str, setting: Setting, effort: Effort
+) -> list[Row]:
     """Time one op on one case; return one record per layout and pass."""
     case = CASES[case_name]
-    competitors = _competitors(case, op, device)
-    times = interleave(competitors, repeats, 3, device, CLOCKS[clock])
+    times = interleave(
+        _competitors(case, op, setting.device), setting.stopwatch(), effort
+    )
     rows = []
-    for layout, who in (
-        ('as torchvision', 'ours'),
-        ('bin-major channels-last', 'bin-major'),
-    ):
-        for passes, key in (
-            ('forward', 'forward'),
-            ('forward and backward', 'both'),
-        ):
-            mine, base = times[f'{who} {key}'], times[f'torchvision {key}']
-            time, factor = spread(mine), ratio(base, mine)
+    for layout, who in LAYOUTS.items():
+        for passes, key in PASSES.items():
+            ours, theirs = times[f'{who} {key}'], times[f'torchvision {key}']
             rows.append(
                 {
-                    'op': op,
-                    'case': case_name,
                     'map': 'x'.join(map(str, case[:4])),
                     'rois': case.rois,
-                    'layout': layout,
+                    'map_layout': layout,
                     'passes': passes,
-                    'torchvision_ms': round(spread(base).median, 2),
-                    'ours_ms': round(time.median, 2),
-                    'ours_p10_ms': round(time.p10, 2),
-                    'ours_p90_ms': round(time.p90, 2),
-                    'times_faster': round(factor.median, 2),
-                    'times_faster_p10': round(factor.p10, 2),
-                    'times_faster_p90': round(factor.p90, 2),
-                    'copy_ms': round(spread(times['copy']).median, 2),
-                    'clock': clock,
-                    'repeats': repeats,
-                    **describe(device),
+                    **ours.columns(),
+                    **compared('times_faster', theirs, ours),
+                    'torchvision_ms': theirs.columns()['median_ms'],
+                    'copy_ms': times['copy'].columns()['median_ms'],
                     'torchvision': torchvision.__version__,
                 }
             )
     return rows
+
+
+def cases(args: argparse.Namespace) -> list[Measurement]:
+    """One case for each map and op."""
+    return [
+        Measurement(
+            key={'op': op, 'case': case},
+            setting=setting,
+            measure=partial(measure, case, op, setting, effort(args)),
+            label=f'{op}, {case}',
+        )
+        for setting in settings(args)
+        for case in args.case
+        for op in args.op
+    ]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--case', nargs='+', choices=CASES, default=CASES)
+    parser.add_argument('--op', nargs='+', choices=OPS, default=OPS)
+
+
+COMMAND = Command(
+    name='ops',
+    help="PSRoI ops against torchvision's",
+    example='--case test_800x1200 --op ps_roi_align',
+    columns=(
+        'op',
+        'case',
+        'map',
+        'rois',
+        'map_layout',
+        'passes',
+        *TIMED,
+        *ratio_names('times_faster'),
+        'torchvision_ms',
+        'copy_ms',
+        'torchvision',
+    ),
+    shown={
+        'op': 'op',
+        'case': 'case',
+        'layout': 'map_layout',
+        'passes': 'passes',
+        'torchvision ms': 'torchvision_ms',
+        'ours ms': 'median_ms',
+        'times faster': 'times_faster',
+        'p10': 'times_faster_p10',
+        'p90': 'times_faster_p90',
+        'copy ms': 'copy_ms',
+        'doubt': 'doubt',
+    },
+    cases=cases,
+    add_arguments=add_arguments,
+    effort=Effort(min_runs=10, max_runs=60, seconds=15, warmup_seconds=5),
+)

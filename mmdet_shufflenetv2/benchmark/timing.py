@@ -7,7 +7,7 @@ medians. The spread says how much to believe.
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,14 @@ import torch
 # What a clock counts. CPU time is of all threads together: on a busy machine,
 # and with one thread, it is what a quiet machine's wall clock would show.
 CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
+# Share of the median by which p90 may exceed p10.
+WIDE = 0.1
+# Warm-up is over when the medians of this many rounds and of as many before
+# them differ by this share at most.
+WINDOW = 3
+SETTLED = 0.05
+
+Stopwatch = Callable[[Callable[[], object]], float]
 
 
 class Spread(NamedTuple):
@@ -24,8 +32,13 @@ class Spread(NamedTuple):
     p10: float
     p90: float
 
+    @property
+    def width(self) -> float:
+        """From p10 to p90, as a share of the median."""
+        return (self.p90 - self.p10) / self.median
 
-def spread(samples: list[float]) -> Spread:
+
+def spread(samples: Sequence[float]) -> Spread:
     """Return the median and spread of samples, interpolated linearly."""
     if not samples:
         raise ValueError('samples: at least one is needed, got none')
@@ -40,7 +53,7 @@ def spread(samples: list[float]) -> Spread:
     return Spread(statistics.median(ordered), quantile(0.1), quantile(0.9))
 
 
-def ratio(slow: list[float], fast: list[float]) -> Spread:
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> Spread:
     """Return how many times longer ``slow`` takes than ``fast``.
 
     Args:
@@ -60,41 +73,175 @@ def ratio(slow: list[float], fast: list[float]) -> Spread:
     return rounds._replace(median=of_medians)
 
 
+class Effort(NamedTuple):
+    """How long to go on.
+
+    Attributes:
+        min_runs, max_runs: rounds that are kept, at least and at most.
+        seconds: kept rounds stop after so long, but for ``min_runs``.
+        warmup_seconds: warm-up stops after so long if the times have not
+            become steady before.
+    """
+
+    min_runs: int = 10
+    max_runs: int = 100
+    seconds: float = 10.0
+    warmup_seconds: float = 5.0
+
+
+QUICK = Effort(min_runs=2, max_runs=3, seconds=0.5, warmup_seconds=0.5)
+
+
+class Timing(NamedTuple):
+    """The milliseconds of each kept round, and how warm-up went.
+
+    Attributes:
+        times_ms: one per round.
+        warmup_runs: rounds before them.
+        settled: whether warm-up ended because the times were steady.
+    """
+
+    times_ms: list[float]
+    warmup_runs: int
+    settled: bool
+
+    def columns(self) -> dict[str, object]:
+        """The timing as columns of a record, `TIMED`."""
+        time_ms = spread(self.times_ms)
+        return {
+            'median_ms': significant(time_ms.median),
+            'p10_ms': significant(time_ms.p10),
+            'p90_ms': significant(time_ms.p90),
+            'runs': len(self.times_ms),
+            'warmup_runs': self.warmup_runs,
+        }
+
+
+TIMED = ('median_ms', 'p10_ms', 'p90_ms', 'runs', 'warmup_runs')
+
+
+def ratio_names(name: str) -> tuple[str, ...]:
+    """The columns of a ratio with its spread, and of doubts."""
+    return (name, f'{name}_p10', f'{name}_p90', 'doubt')
+
+
+def compared(name: str, slow: Timing, fast: Timing) -> dict[str, object]:
+    """How many times longer ``slow`` takes, as columns of a record.
+
+    They are those of `ratio_names`. Doubted is what varied by more than
+    `WIDE`, or was not steady when warm-up ended.
+    """
+    factor = ratio(slow.times_ms, fast.times_ms)
+    widths = {
+        'times': max(spread(t.times_ms).width for t in (slow, fast)),
+        'ratio': factor.width,
+    }
+    doubts = [f'{k} spread {w:.0%}' for k, w in widths.items() if w > WIDE]
+    if not (slow.settled and fast.settled):
+        doubts.append('warm-up did not settle')
+    values = (*map(significant, factor), ', '.join(doubts))
+    return dict(zip(ratio_names(name), values, strict=True))
+
+
+def significant(value: float, digits: int = 4) -> float:
+    """Round to so many significant digits."""
+    return float(f'{value:.{digits}g}')
+
+
+def host_stopwatch(clock: Callable[[], float]) -> Stopwatch:
+    """A stopwatch for work that is done when the call returns.
+
+    Args:
+        clock: seconds.
+    """
+
+    def elapsed_ms(function: Callable[[], object]) -> float:
+        start = clock()
+        function()
+        return (clock() - start) * 1e3
+
+    return elapsed_ms
+
+
+def cuda_stopwatch(device: str) -> Stopwatch:
+    """A stopwatch of CUDA events, which the GPU itself takes the time of.
+
+    The GPU is idle at the start. What the host needs to launch the work
+    counts where the GPU has to wait for it, as it does in use.
+    """
+
+    def elapsed_ms(function: Callable[[], object]) -> float:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in 'ab')
+        torch.cuda.synchronize(device)
+        start.record()
+        function()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end)
+
+    return elapsed_ms
+
+
+def settled(rounds: Sequence[Sequence[float]]) -> bool:
+    """Whether the times of every competitor have become steady.
+
+    Args:
+        rounds: one sequence of times per competitor.
+    """
+    for times in rounds:
+        if len(times) < 2 * WINDOW:
+            return False
+        before = statistics.median(times[-2 * WINDOW : -WINDOW])
+        now = statistics.median(times[-WINDOW:])
+        if abs(now - before) > SETTLED * now:
+            return False
+    return True
+
+
 def interleave(
     functions: Mapping[str, Callable[[], object]],
-    repeats: int = 30,
-    warmup: int = 3,
-    device: str = 'cpu',
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, list[float]]:
-    """Time functions in turn.
+    watch: Stopwatch,
+    effort: Effort = Effort(),  # noqa: B008  (immutable)
+) -> dict[str, Timing]:
+    """Time functions in turn, after a warm-up until their times are steady.
+
+    Time is what ``watch`` says has passed, so a slow start of a function
+    counts against ``effort.warmup_seconds`` too.
 
     Args:
         functions: the competitors by name.
-        repeats: rounds that are kept.
-        warmup: rounds before them that are not.
-        device: what to wait for before each look at the clock.
-        clock: seconds.
+        watch: how to time one call.
+        effort: how long to go on.
 
     Returns:
-        for each name the milliseconds of each round.
+        the timing of each name.
+
+    Raises:
+        ValueError: ``effort`` allows no run.
     """
-    if repeats < 1 or warmup < 0:
+    if not 1 <= effort.min_runs <= effort.max_runs:
         raise ValueError(
-            'repeats, warmup: at least 1 and 0 are allowed, got '
-            f'{repeats} and {warmup}'
+            'effort: 1 <= min_runs <= max_runs is allowed, got '
+            f'{effort.min_runs} and {effort.max_runs}'
         )
-    on_gpu = torch.device(device).type == 'cuda'
-    samples: dict[str, list[float]] = {name: [] for name in functions}
-    for turn in range(warmup + repeats):
+    warm_up: dict[str, list[float]] = {name: [] for name in functions}
+    kept: dict[str, list[float]] = {name: [] for name in functions}
+
+    def play_round(times: dict[str, list[float]]) -> float:
         for name, function in functions.items():
-            if on_gpu:
-                torch.cuda.synchronize(device)
-            start = clock()
-            function()
-            if on_gpu:
-                torch.cuda.synchronize(device)
-            elapsed_ms = (clock() - start) * 1e3
-            if turn >= warmup:
-                samples[name].append(elapsed_ms)
-    return samples
+            times[name].append(watch(function))
+        return sum(series[-1] for series in times.values()) / 1e3
+
+    left = effort.warmup_seconds
+    steady = False
+    while left > 0 and not steady:
+        left -= play_round(warm_up)
+        steady = settled(list(warm_up.values()))
+    left, runs = effort.seconds, 0
+    while runs < effort.min_runs or (runs < effort.max_runs and left > 0):
+        left -= play_round(kept)
+        runs += 1
+    return {
+        name: Timing(times, len(warm_up[name]), steady)
+        for name, times in kept.items()
+    }

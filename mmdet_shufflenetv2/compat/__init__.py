@@ -24,6 +24,7 @@ def close_gaps() -> None:
         )
     # Below the check, because these import the packages it looks for.
     from . import atomic_files, checkpoints, mmcv_ops, pkg_resources
+    from .ssd_head import ensure_ssd_predicts
     from .stand_in_modules import offer_stand_ins
 
     finder = offer_stand_ins(
@@ -36,3 +37,4 @@ def close_gaps() -> None:
     checkpoints.allow_mmengine_types()
     checkpoints.guard_loading()
     atomic_files.write_atomically()
+    ensure_ssd_predicts()

@@ -186,10 +186,25 @@ def _load_weights(
     return torch.load(file, map_location, weights_only=True)
 
 
+def _require_dicts(content: Any, filename: str) -> None:
+    """Raise unless a checkpoint has the form that everybody relies on."""
+    parts = {'it': content}
+    if isinstance(content, dict):
+        parts = {key: content.get(key, {}) for key in ('state_dict', 'meta')}
+    for name, part in parts.items():
+        if not isinstance(part, dict):
+            raise CheckpointError(
+                f'checkpoint {filename} is none: {name} must be a dict of '
+                f'named entries, but is of type {type(part).__name__}'
+            )
+
+
 def _guarded(loader: Callable) -> Callable:
     @functools.wraps(loader)
     def load(filename, *args, **kwargs):
         with weights_only_loads(), clear_errors(filename):
-            return loader(filename, *args, **kwargs)
+            content = loader(filename, *args, **kwargs)
+        _require_dicts(content, filename)
+        return content
 
     return load

@@ -1,5 +1,6 @@
 """What the check of an annotation file found, and the file to go on with."""
 
+import codecs
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,8 @@ from .coco_stream import (
     iter_records,
 )
 
+#: What the names of repaired copies end in.
+CHECKED_SUFFIX = '.checked.json'
 #: How many records of each kind a message shows.
 MAX_EXAMPLES = 5
 
@@ -87,6 +90,12 @@ def reorder_categories(
     return [{'id': number_of[name], 'name': name} for name in order]
 
 
+def _has_byte_order_mark(path: Path) -> bool:
+    """Whether a file starts with what pycocotools cannot read."""
+    with open(path, 'rb') as file:
+        return file.read(3) == codecs.BOM_UTF8
+
+
 class CheckReport:
     """What a check found in a file that can be used.
 
@@ -115,7 +124,10 @@ class CheckReport:
     def needs_copy(self) -> bool:
         """Whether training on ``ann_file`` itself would go wrong."""
         return bool(
-            self.dropped or self.changes or self.categories is not None
+            self.dropped
+            or self.changes
+            or self.categories is not None
+            or (self._data is None and _has_byte_order_mark(self.ann_file))
         )
 
     def usable_file(self, folder: str | os.PathLike) -> Path:
@@ -127,7 +139,7 @@ class CheckReport:
         if not self.needs_copy:
             return self.ann_file
         path = self.ann_file.resolve()
-        copy = Path(folder) / f'{path.parent.name}_{path.stem}.checked.json'
+        copy = Path(folder) / f'{path.parent.name}_{path.stem}{CHECKED_SUFFIX}'
         with CocoWriter(copy) as writer:
             for category in self.categories or ():
                 writer.add('categories', json.dumps(category))

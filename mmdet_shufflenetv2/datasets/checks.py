@@ -212,9 +212,10 @@ class _Checker:
         for rule, (what, remedy) in ERRORS.items():
             drop = on_bad_boxes == 'drop'
             done = {'drop': 'left out', 'clip': 'clipped'}[remedy]
+            offer = f'{what} ({done} with --on-bad-boxes drop)'
             target = self.warnings if drop else self.errors
             for at in found[rule]:
-                target.add(f'{what}; {done}' if drop else what, describe(at))
+                target.add(f'{what}; {done}' if drop else offer, describe(at))
                 if not drop:
                     continue
                 if remedy == 'drop':

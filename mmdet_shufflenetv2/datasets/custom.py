@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from .check_report import CHECKED_SUFFIX
 from .coco_stream import DatasetError, iter_records
 
 #: Words in file or folder names by the part of the data they stand for.
@@ -89,6 +90,8 @@ def _find_annotations(root: Path) -> list[Path]:
         if name.endswith('.json')
         and not _words(name) & _OTHER_TASKS
         and not name.startswith('.')
+        # A repaired copy in a work dir that lies below the root.
+        and not name.endswith(CHECKED_SUFFIX)
     ]
 
 

@@ -31,7 +31,7 @@ def is_complete(out_dir: str | os.PathLike, description: dict) -> bool:
             hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
             for name, sha256 in manifest['sha256'].items()
         )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 

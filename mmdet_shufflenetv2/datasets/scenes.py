@@ -58,11 +58,11 @@ class SceneSpec:
     width: int = 256
     height: int = 192
     objects: tuple[int, int] = (4, 10)
-    size_weights: tuple[float, float, float] = (0.2, 0.5, 0.3)
+    size_weights: tuple[float, float, float] = (0.15, 0.6, 0.25)
     empty_rate: float = 0.05
     crowd_rate: float = 0.1
     distractors: int = 7
-    min_visible: float = 0.6
+    min_visible: float = 0.7
     usual_color: float = 0.9
     min_contrast: float = 90.0
     noise: float = 12.0

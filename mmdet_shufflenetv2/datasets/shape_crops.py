@@ -154,7 +154,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         spec = CropsSpec(**options)
         made = generate(out_dir, spec, progress=True)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     state = 'written' if made else 'already complete'
     print(

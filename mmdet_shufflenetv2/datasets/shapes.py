@@ -22,7 +22,7 @@ from .png import encode_png
 from .scenes import CLASSES, Instance, SceneSpec, draw_scene
 
 #: Raised whenever the same options give other bytes than before.
-VERSION = 2
+VERSION = 3
 SPLITS = ('train', 'val')
 
 
@@ -154,7 +154,7 @@ def main(args: list[str] | None = None) -> None:
             SceneSpec(width=width, height=height),
         )
         made = generate(options.out_dir, spec, progress=True)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     state = 'written' if made else 'already complete'
     print(

@@ -1,6 +1,7 @@
-"""Light-Head R-CNN on mmdet's two-stage detector."""
+"""Light-Head R-CNN and R-FCN on mmdet's two-stage detector."""
 
 from .large_separable_conv import LargeSeparableConv, LightHeadNeck
+from .r_fcn import RFCNBBoxHead, RFCNNeck
 from .roi_head import LightHeadBBoxHead, PSRoIExtractor
 from .rpn_head import LightHeadRPNHead
 
@@ -10,4 +11,6 @@ __all__ = [
     'LightHeadNeck',
     'LightHeadRPNHead',
     'PSRoIExtractor',
+    'RFCNBBoxHead',
+    'RFCNNeck',
 ]

@@ -7,9 +7,9 @@ channels of the thin map (10 * 7 * 7 = 490), h x w its size.
 from collections.abc import Sequence
 
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
-from mmengine.utils import is_seq_of
 from torch import Tensor, nn
+
+from .neck import RoIMapNeck
 
 
 class LargeSeparableConv(nn.Module):
@@ -88,12 +88,8 @@ class LargeSeparableConv(nn.Module):
 
 
 @MODELS.register_module()
-class LightHeadNeck(BaseModule):
-    """Turn backbone maps into the two maps a Light-Head detector reads.
-
-    The output is ``(thin_map, rpn_feature)``: mmdet hands one tuple to both
-    heads, its RoI heads read it from the front, :class:`LightHeadRPNHead`
-    takes the last.
+class LightHeadNeck(RoIMapNeck):
+    """The thin map, and the RPN's map as it arrives.
 
     Args:
         in_channels: Channels of each backbone level that arrives.
@@ -108,8 +104,7 @@ class LightHeadNeck(BaseModule):
             convolutions so that activations keep their scale.
 
     Raises:
-        ValueError: If ``in_channels`` is not a sequence of integers or a
-            level is outside of it.
+        ValueError: As in :class:`RoIMapNeck`.
     """
 
     def __init__(
@@ -131,24 +126,11 @@ class LightHeadNeck(BaseModule):
                 mode='fan_in',
                 nonlinearity='linear',
             )
-        super().__init__(init_cfg)
-        if not is_seq_of(in_channels, int):
-            raise ValueError(
-                'in_channels must list the channels of each backbone level, '
-                f'got {in_channels!r}'
-            )
-        levels = len(in_channels)
-        for name, level in dict(
-            thin_level=thin_level, rpn_level=rpn_level
-        ).items():
-            if not -levels <= level < levels:
-                raise ValueError(
-                    f'{name} must be one of the {levels} levels of '
-                    f'in_channels, {-levels}..{levels - 1}, got {level}'
-                )
-        self.in_channels = tuple(in_channels)
-        self.thin_level = thin_level
-        self.rpn_level = rpn_level
+        super().__init__(
+            in_channels,
+            dict(thin_level=thin_level, rpn_level=rpn_level),
+            init_cfg,
+        )
         self.thin_conv = LargeSeparableConv(
             in_channels[thin_level],
             out_channels,
@@ -158,19 +140,6 @@ class LightHeadNeck(BaseModule):
             norm,
         )
 
-    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Compute the thin map of one level and pass the RPN's level on.
-
-        Args:
-            inputs: The backbone's maps, each (N, C_i, h_i, w_i).
-
-        Returns:
-            The thin map (N, ``out_channels``, h, w) and the RPN's map.
-        """
-        if len(inputs) != len(self.in_channels):
-            raise ValueError(
-                f'the neck expects {len(self.in_channels)} backbone levels '
-                f'(in_channels={self.in_channels}), got {len(inputs)}'
-            )
-        thin_map = self.thin_conv(inputs[self.thin_level])
-        return thin_map, inputs[self.rpn_level]
+    def roi_map(self, x: Tensor) -> Tensor:
+        """Map (N, C_in, h, w) to the thin map (N, ``out_channels``, h, w)."""
+        return self.thin_conv(x)

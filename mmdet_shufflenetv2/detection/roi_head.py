@@ -5,13 +5,13 @@ Shapes: K RoIs, C channels of a pooled bin, P x P bins.
 
 from collections.abc import Sequence
 
-import torch
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 from mmdet.models.roi_heads.roi_extractors import BaseRoIExtractor
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from ..ops import PSRoIAlign, PSRoIPool
+from .hard_examples import HardExampleLoss
 
 ROI_LAYERS = {'PSRoIAlign': PSRoIAlign, 'PSRoIPool': PSRoIPool}
 
@@ -24,8 +24,9 @@ class PSRoIExtractor(BaseRoIExtractor):
         roi_layer: ``dict(type=..., output_size=7, ...)`` with the type
             ``'PSRoIAlign'`` or ``'PSRoIPool'`` of this package; the
             remaining keys go to it.
-        out_channels: Channels C of a pooled bin.
         featmap_strides: The stride of the one map, in a list.
+        out_channels: Channels C of a pooled bin. For readers and mmdet's
+            interface only: the map's own channels decide.
         init_cfg: As in every mmengine module.
 
     Raises:
@@ -36,8 +37,8 @@ class PSRoIExtractor(BaseRoIExtractor):
     def __init__(
         self,
         roi_layer: dict,
-        out_channels: int,
-        featmap_strides: list[int],
+        featmap_strides: Sequence[int],
+        out_channels: int | None = None,
         init_cfg: dict | list | None = None,
     ):
         if len(featmap_strides) != 1:
@@ -76,20 +77,12 @@ class PSRoIExtractor(BaseRoIExtractor):
 
 
 @MODELS.register_module()
-class LightHeadBBoxHead(ConvFCBBoxHead):
+class LightHeadBBoxHead(HardExampleLoss, ConvFCBBoxHead):
     """One fully connected layer, class scores and boxes.
 
     Args:
-        num_hard: Online hard example mining as Light-Head R-CNN does it:
-            of all RoIs of an image, the ``num_hard`` with the largest sum
-            of class and box loss train the head, without a quota of
-            foreground (256 in the authors' code; use mmdet's
-            ``PseudoSampler`` so that all RoIs arrive). ``None`` trains on
-            whatever the sampler chose.
-        kwargs: Those of mmdet's ``ConvFCBBoxHead``.
-
-    Raises:
-        ValueError: If ``num_hard`` is not positive.
+        kwargs: Those of mmdet's ``ConvFCBBoxHead``, and ``num_hard`` of
+            :class:`HardExampleLoss` (256 in the authors' code).
     """
 
     def __init__(
@@ -97,7 +90,6 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
         *args,
         num_shared_fcs: int = 1,
         fc_out_channels: int = 2048,
-        num_hard: int | None = None,
         **kwargs,
     ):
         super().__init__(
@@ -106,79 +98,3 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
             fc_out_channels=fc_out_channels,
             **kwargs,
         )
-        if num_hard is not None and num_hard < 1:
-            raise ValueError(
-                f'num_hard must be positive or None, got {num_hard}'
-            )
-        self.num_hard = num_hard
-
-    def loss(
-        self,
-        cls_score: Tensor,
-        bbox_pred: Tensor,
-        rois: Tensor,
-        labels: Tensor,
-        label_weights: Tensor,
-        bbox_targets: Tensor,
-        bbox_weights: Tensor,
-        reduction_override: str | None = None,
-    ) -> dict:
-        """Compute class and box loss of all or of the hardest RoIs.
-
-        Args:
-            cls_score: (K, classes + 1).
-            bbox_pred: (K, 4 * classes), or (K, 4) if class-agnostic.
-            rois: (K, 5), the first column being the image.
-            labels: (K,), the background being ``num_classes``.
-            label_weights: (K,).
-            bbox_targets: (K, 4).
-            bbox_weights: (K, 4).
-            reduction_override: As in mmdet's losses.
-
-        Returns:
-            ``loss_cls``, ``loss_bbox`` and ``acc``.
-        """
-        targets = labels, label_weights, bbox_targets, bbox_weights
-        if self.num_hard is not None and len(rois):
-            with torch.no_grad():
-                each = self._loss_of_each(cls_score, bbox_pred, rois, *targets)
-                hard = hardest_per_image(each, rois[:, 0], self.num_hard)
-            cls_score, bbox_pred, rois = (
-                tensor[hard] for tensor in (cls_score, bbox_pred, rois)
-            )
-            targets = tuple(tensor[hard] for tensor in targets)
-        return super().loss(
-            cls_score, bbox_pred, rois, *targets, reduction_override
-        )
-
-    def _loss_of_each(
-        self, cls_score, bbox_pred, rois, labels, *weights_and_targets
-    ) -> Tensor:
-        """Sum class and box loss of each RoI, unreduced, (K,)."""
-        losses = super().loss(
-            cls_score, bbox_pred, rois, labels, *weights_and_targets, 'none'
-        )
-        each = losses['loss_cls'].clone()
-        positive = (labels >= 0) & (labels < self.num_classes)
-        if positive.any():
-            each[positive] += losses['loss_bbox'].sum(-1)
-        return each
-
-
-def hardest_per_image(losses: Tensor, image: Tensor, num: int) -> Tensor:
-    """Choose the ``num`` largest losses of each image.
-
-    Args:
-        losses: (K,).
-        image: (K,), the image each belongs to.
-        num: How many to choose of each image; all where it has fewer.
-
-    Returns:
-        Ascending indices of the chosen.
-    """
-    order = losses.argsort(descending=True)
-    order = order[image[order].argsort(stable=True)]
-    grouped = image[order]
-    first = torch.searchsorted(grouped, grouped)
-    rank = torch.arange(len(order), device=order.device) - first
-    return order[rank < num].sort().values

@@ -9,7 +9,7 @@ from mmengine.config import DictAction
 
 from ..compat.checkpoints import CheckpointError
 from ..datasets.checks import DatasetError
-from .run_config import Interrupted, UsageError
+from .run_config import UsageError
 from .runner import CheckpointMismatch
 
 # These name the user's file and what to do; a traceback would hide it.
@@ -20,6 +20,27 @@ REPORTED = (
     CheckpointError,
     FileNotFoundError,
 )
+
+
+# launcher: (a variable that it sets for each process, its command).
+LAUNCHERS = {
+    'pytorch': ('RANK', 'torchrun --nproc-per-node N'),
+    'slurm': ('SLURM_PROCID', 'srun'),
+    'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
+}
+DATA_OPTIONS = 'train_ann', 'train_img', 'val_ann', 'val_img'
+
+
+class ConfigAction(DictAction):
+    """mmengine's KEY=VALUE pairs, and a word on what is none."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for pair in values:
+            if '=' not in pair:
+                raise argparse.ArgumentError(
+                    self, f'expected KEY=VALUE, got {pair!r}'
+                )
+        super().__call__(parser, namespace, values, option_string)
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:
@@ -35,7 +56,7 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigAction,
         metavar='KEY=VALUE',
         help='override config values, such as '
         'train_dataloader.batch_size=4 model.neck.act_each=True',
@@ -50,7 +71,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add_cfg_options(parser)
     parser.add_argument(
         '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        choices=['none', *LAUNCHERS],
         default='none',
         help='what started several processes',
     )
@@ -87,6 +108,26 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def parse_run(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse; refuse options that would have no effect or cannot work.
+
+    Args:
+        parser: With the common arguments and those of the data.
+    """
+    args = parser.parse_args()
+    for name in DATA_OPTIONS:
+        if getattr(args, name) is not None and args.data_root is None:
+            parser.error(f'--{name.replace("_", "-")} needs --data-root DIR')
+    variable, starter = LAUNCHERS.get(args.launcher, (None, None))
+    if variable and variable not in os.environ:
+        parser.error(
+            f'--launcher {args.launcher} is for processes that {starter} '
+            f'started, and {variable} is not set; start it so, or leave '
+            '--launcher out'
+        )
+    return args
+
+
 def reporting_errors(main: Callable[[], None]) -> None:
     """Run a command; show an expected error as one message, exit code 2.
 
@@ -96,8 +137,8 @@ def reporting_errors(main: Callable[[], None]) -> None:
     os.environ.setdefault('LOCAL_RANK', '0')
     try:
         main()
-    except Interrupted as stopped:
-        print(f'\n{stopped}', file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f'\n{str(stopped) or "stopped"}', file=sys.stderr)
         sys.exit(130)
     except REPORTED as error:
         # A data loader's process hands its whole traceback over as text.
@@ -106,4 +147,10 @@ def reporting_errors(main: Callable[[], None]) -> None:
             marker = f'{type(error).__name__}: '
             message = message.rpartition(marker)[2].strip()
         print(f'error: {message}', file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        # Not permitted, disk full: clear where it names the file.
+        if error.filename is None:
+            raise
+        print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
         sys.exit(2)

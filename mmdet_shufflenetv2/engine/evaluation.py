@@ -24,7 +24,7 @@ def coco_metrics(
         outfile_prefix: Where the metrics leave ``<prefix>.bbox.json``.
 
     Returns:
-        The configs, in the order of the words.
+        The configs, in the order of the words, one of each.
     """
     return [
         ConfigDict(
@@ -33,7 +33,7 @@ def coco_metrics(
             proposal_nums=BOXES_PER_IMAGE[word],
             outfile_prefix=outfile_prefix,
         )
-        for word in words
+        for word in dict.fromkeys(words)
     ]
 
 

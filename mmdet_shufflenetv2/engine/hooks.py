@@ -56,11 +56,13 @@ class CurvesHook(Hook):
 
     @master_only
     def _save(self, runner: Runner) -> None:
-        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        loop = runner.train_loop
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
         figure = draw_curves(
             runner.message_hub,
-            runner.train_loop.val_interval,
+            loop.val_interval,
             'epoch' if by_epoch else 'iteration',
+            loop.max_epochs if by_epoch else loop.max_iters,
         )
         target = Path(runner.work_dir) / self.out_name
         temporary = target.with_suffix('.tmp.png')
@@ -70,7 +72,10 @@ class CurvesHook(Hook):
 
 
 def draw_curves(
-    hub: MessageHub, val_interval: int = 1, unit: str = 'epoch'
+    hub: MessageHub,
+    val_interval: int = 1,
+    unit: str = 'epoch',
+    last: int | None = None,
 ) -> Figure:
     """Draw every training loss and every validation score of a run.
 
@@ -78,6 +83,8 @@ def draw_curves(
         hub: Where the run's history is.
         val_interval: Epochs (or iterations) between two validations.
         unit: What the interval counts.
+        last: Epochs (or iterations) of the whole run, whose end is validated
+            too, within an interval.
 
     Returns:
         A figure of two axes.
@@ -93,6 +100,7 @@ def draw_curves(
             # An mAP is a share, an error is in %.
             highest = 100 if 'error' in name else highest
             steps = val_interval * (1 + np.arange(len(values)))
+            steps = np.minimum(steps, last or steps)
             # pycocotools says -1 where no object of that size exists.
             scores.plot(
                 steps,

@@ -1,5 +1,6 @@
 """From a config file and a command line to a config that can run."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from mmengine.utils import import_modules_from_strings
 from ..compat.input_format import InputFormat
 from ..datasets.checks import check_coco_file
 from ..datasets.custom import find_coco_splits, read_classes
+from .unknown_options import explain_unknown_option
 
 SPLITS = 'train', 'val', 'test'
 
@@ -27,20 +29,22 @@ def load_config(
     """Read a config, apply ``--cfg-options`` and choose the work dir.
 
     Args:
-        path: A file, or ``package::file`` as mmengine reads it.
+        path: A file, or ``package::file`` as in a config's ``_base_``.
         options: Keys and values to override.
         work_dir: Overrides the config's; by default
             ``work_dirs/<name of the config>``.
 
     Raises:
-        UsageError: If there is no such file, or it needs mmpretrain and
-            that is not installed.
+        UsageError: If there is no such file, an option has no effect, or
+            mmpretrain is needed and not installed.
     """
-    if '::' not in path and not Path(path).is_file():
+    file = packaged_config(path) if '::' in path else Path(path)
+    if not file.is_file():
         raise UsageError(
-            f'config not found: {path}; give one of configs/*.py or a path'
+            f'config not found: {path}; give one of configs/*.py, a path or '
+            'package::file'
         )
-    cfg = Config.fromfile(path, import_custom_modules=False)
+    cfg = Config.fromfile(file, import_custom_modules=False)
     if cfg.get('default_scope') == 'mmpretrain' and not find_spec(
         'mmpretrain'
     ):
@@ -51,13 +55,41 @@ def load_config(
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
     if options:
+        problem = explain_unknown_option(cfg, options)
+        if problem:
+            raise UsageError(problem)
         cfg.merge_from_dict(options)
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
+        cfg.work_dir = str(Path('work_dirs') / file.stem)
     read_images_strictly(cfg)
     return cfg
+
+
+def packaged_config(path: str) -> Path:
+    """Where an installed OpenMMLab package keeps a config.
+
+    Args:
+        path: ``package::file``.
+
+    Raises:
+        UsageError: If there is no such package.
+    """
+    package, _, file = path.partition('::')
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None:
+        raise UsageError(
+            f'config not found: {path}; the package {package!r} is not '
+            'installed'
+        )
+    folder = Path(spec.origin).parent
+    # A checkout that is used in place has them beside the package.
+    places = [folder / '.mim' / 'configs' / file, folder.parent / 'configs']
+    return places[0] if places[0].is_file() else places[1] / file
 
 
 def dicts_of(node) -> Iterator[dict]:
@@ -82,16 +114,23 @@ def read_images_strictly(cfg: Config) -> None:
             node['type'] = 'mmdet.LoadImageStrict'
 
 
-def require_writable(folder: str) -> None:
-    """Make the work dir, or say that nothing can be written there."""
+def require_writable(
+    folder: str, name: str = 'work dir', option: str = '--work-dir'
+) -> None:
+    """Make a folder, or say that nothing can be written there.
+
+    Args:
+        folder: Its path.
+        name, option: What the message calls it, and what changes it.
+    """
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise UsageError(
-            f'cannot write to the work dir {folder}: {error.strerror}; '
-            'choose another with --work-dir'
+            f'cannot write to the {name} {folder}: {error.strerror}; '
+            f'choose another with {option}'
         ) from error
 
 
@@ -126,10 +165,21 @@ def adopt_classes(cfg: Config, checkpoint: dict) -> None:
     if not classes or 'ann_file' not in test[0]:
         return
     ann_file = os.path.join(test[0].get('data_root') or '', test[0].ann_file)
-    if os.path.isfile(ann_file) and set(classes) <= set(
-        read_classes(ann_file)
-    ):
+    if not os.path.isfile(ann_file):
+        return
+    listed = read_classes(ann_file)
+    if set(classes) <= set(listed):
         set_classes(cfg, classes)
+        unknown = [name for name in listed if name not in classes]
+        if unknown:
+            print_log(
+                f'{len(unknown)} of the {len(listed)} classes of {ann_file} '
+                'are unknown to the checkpoint and not in the numbers: '
+                + ', '.join(unknown[:10])
+                + (', ...' if unknown[10:] else ''),
+                'current',
+                logging.WARNING,
+            )
 
 
 def checkpoint_classes(checkpoint: dict) -> tuple[str, ...] | None:

@@ -1,5 +1,7 @@
 """mmengine's runner, strict about checkpoints and at home on the CPU."""
 
+import os
+
 import torch
 from mmdet.registry import RUNNERS
 from mmengine.dist import is_distributed
@@ -52,6 +54,38 @@ class CheckedRunner(Runner):
         self._has_loaded = True
         self.logger.info(f'Loaded checkpoint {filename}')
         return checkpoint
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Go on from a checkpoint that holds the whole state of a run.
+
+        mmengine goes on from less, with a new optimizer and the learning
+        rate of a first epoch, and says nothing.
+
+        Args:
+            filename: Path of the checkpoint.
+            args, kwargs: As in mmengine.
+
+        Raises:
+            CheckpointMismatch: If it lacks a part of the state.
+        """
+        if self._load_from is None:
+            # Of the last checkpoint mmengine notes the absolute path, but a
+            # work dir may be moved or copied.
+            here = os.path.join(self.work_dir, os.path.basename(filename))
+            filename = here if os.path.isfile(here) else filename
+        checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
+        # The best checkpoint is stored without the last two.
+        wanted = ['meta', 'message_hub', 'optimizer']
+        if self.param_schedulers is not None:
+            wanted.append('param_schedulers')
+        missing = [part for part in wanted if part not in checkpoint]
+        if missing:
+            raise CheckpointMismatch(
+                f'{filename} lacks {", ".join(missing)}, so a run cannot go '
+                'on from it; resume from an epoch_N.pth, or start anew from '
+                f"its weights: --cfg-options load_from='{filename}'"
+            )
+        super().resume(filename, *args, **kwargs)
 
     def save_checkpoint(self, *args, meta: dict | None = None, **kwargs):
         """Save as mmengine does, with what the weights expect of images."""

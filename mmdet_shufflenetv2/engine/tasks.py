@@ -5,12 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import CheckpointLoader
 
-from ..backbones.pretrained import expected_input
-from ..backbones.zoo import network
 from . import classification, run_config
-from .conversion import formats_of
 from .evaluation import coco_metrics
 from .run_config import UsageError
 
@@ -106,7 +102,7 @@ def task_of(cfg: Config, args: Namespace) -> Task:
         if getattr(args, name, None) is not None
     ]
     checkpoint = getattr(args, 'checkpoint', '')
-    if task.needs_coco and checkpoint.endswith('.json'):
+    if task.needs_coco and checkpoint.endswith(('.json', '.pkl', '.pickle')):
         given.append(checkpoint)
     if given:
         raise UsageError(
@@ -122,25 +118,6 @@ def task_of(cfg: Config, args: Namespace) -> Task:
                 f'a {task.model}; --eval {" ".join(task.eval_words)} can'
             )
     return task
-
-
-def use_backbone_weights(cfg: Config, path: str) -> None:
-    """Start the backbone from a file, and give it the images it expects.
-
-    Args:
-        cfg: Changed in place.
-        path: Weights in any format of the backbone's family.
-
-    Raises:
-        CheckpointError: If it cannot be read or holds no weights.
-    """
-    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=path)
-    backbone = {k: v for k, v in cfg.model.backbone.items() if k != 'init_cfg'}
-    if 'network' in cfg.model:
-        backbone = {**network(cfg.model.network).config, **backbone}
-    content = CheckpointLoader.load_checkpoint(path, 'cpu')
-    expected = expected_input(content, path, formats_of(backbone))
-    run_config.adopt_input_format(cfg, expected, path)
 
 
 def all_eval_words() -> list[str]:

@@ -1,6 +1,6 @@
-"""Networks in which every number matters."""
+"""Networks in which every number matters, and their comparison."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -35,3 +35,46 @@ def randomised() -> Callable[[nn.Module], nn.Module]:
         return model
 
     return randomise
+
+
+@pytest.fixture
+def with_weights_of() -> Callable[[nn.Module, nn.Module], nn.Module]:
+    """Copy the weights of somebody else's network into a backbone.
+
+    By the format that a checkpoint of that network would be recognised as.
+    """
+
+    def copy(backbone: nn.Module, theirs: nn.Module) -> nn.Module:
+        weights = theirs.state_dict()
+        found = next(
+            f for f in backbone.checkpoint_formats if f.recognises(weights)
+        )
+        renamed = {found.to_ours(k): v for k, v in weights.items()}
+        renamed.pop(None, None)
+        backbone.load_state_dict(renamed, strict=True)
+        return backbone.eval()
+
+    return copy
+
+
+@pytest.fixture
+def assert_same_values() -> Callable[[Sequence, Sequence], None]:
+    """Check maps to be equal within 1e-5 of their largest value."""
+
+    def check(actual: Sequence, expected: Sequence) -> None:
+        for a, b in zip(actual, expected, strict=True):
+            scale = b.abs().max()
+            torch.testing.assert_close(a / scale, b / scale, rtol=0, atol=1e-5)
+
+    return check
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Write a checkpoint; gives its path."""
+
+    def save(content, name: str = 'weights.pth'):
+        torch.save(content, tmp_path / name)
+        return tmp_path / name
+
+    return save

@@ -1,37 +1,71 @@
 """What every backbone of this package promises.
 
-A new family joins by adding its networks to ``NETWORKS``.
+A new family joins by its rows in the zoo. All of them are outlined, which
+costs next to nothing; the smallest of each family, and networks built with
+other options, are in `NETWORKS` and run through every test.
 """
 
 import copy
+from operator import floordiv
 
 import pytest
 import torch
 from mmdet.registry import MODELS
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
-import mmdet_shufflenetv2  # noqa: F401  (registers the backbones)
+from mmdet_shufflenetv2.backbones import zoo
+from mmdet_shufflenetv2.backbones.base import StagedBackbone
 
-V2 = dict(type='ShuffleNetV2', out_indices=(0, 1, 2, 3))
-SMALL = dict(V2, widen_factor=0.5)
-DEEP = dict(type='ShuffleNetV2', arch='v2_50', out_indices=(0, 1, 2, 3, 4))
-# The two stages that a test has time for, of 133 million parameters.
-SE_164 = dict(type='ShuffleNetV2', arch='se_v2_164', out_indices=(0, 1))
+
+def levels(name: str, **changes) -> dict:
+    """A network of the zoo that returns all its levels."""
+    row = zoo.network(name)
+    indices = tuple(range(row.last_level + 1))
+    return {**row.config, 'out_indices': indices, **changes}
+
+
+V2 = 'shufflenet_v2_x0_5'
+V1 = 'shufflenet_v1_x0_5_g3'
 NETWORKS = {
-    'shufflenet_v2_x0_5': SMALL,
-    'shufflenet_v2_x1_0': dict(V2, widen_factor=1.0),
-    'shufflenet_v2_x1_5': dict(V2, widen_factor=1.5),
-    'shufflenet_v2_x2_0': dict(V2, widen_factor=2.0),
-    'shufflenet_v2_star': dict(SMALL, receptive_field='enlarged'),
-    'shufflenet_v2_se': dict(SMALL, with_se=True),
-    'shufflenet_v2_residual': dict(SMALL, with_residual=True),
-    'shufflenet_v2_authors': dict(V2, style='authors'),
-    'shufflenet_v2_dilated': dict(
-        SMALL, strides=(2, 2, 1), dilations=(1, 1, 2)
-    ),
-    'shufflenet_v2_50': DEEP,
-    'se_shufflenet_v2_164': SE_164,
+    V2: levels(V2),
+    'shufflenet_v2_star': levels('shufflenet_v2_star_x0_5'),
+    'shufflenet_v2_se': levels(V2, with_se=True),
+    'shufflenet_v2_residual': levels(V2, with_residual=True),
+    'shufflenet_v2_authors': levels(V2, style='authors'),
+    'shufflenet_v2_50': levels('shufflenet_v2_50'),
+    # The two stages that a test has time for, of 133 million parameters.
+    'se_shufflenet_v2_164': levels('se_shufflenet_v2_164', out_indices=(0, 1)),
+    V1: levels(V1),
+    'shufflenet_v1_authors': levels('shufflenet_v1_x0_5_g8', style='authors'),
+    'shufflenet_v1_50': levels('shufflenet_v1_50_g3', out_indices=(0, 1)),
+    'mobilenet_v1_x0_25': levels('mobilenet_v1_x0_25'),
+    'mobilenet_v2_x0_15': levels('mobilenet_v2_x0_15'),
+    'xception_x0_5': levels('xception_x0_5'),
 }
+LATE = dict(strides=(2, 1, 1), dilations=(1, 2, 4))
+DILATED = {
+    V2: LATE,
+    'shufflenet_v2_star': LATE,
+    'shufflenet_v2_authors': LATE,
+    V1: LATE,
+    'mobilenet_v1_x0_25': dict(
+        strides=(1, 2, 2, 1, 1), dilations=(1, 1, 1, 2, 4)
+    ),
+    'mobilenet_v2_x0_15': dict(
+        strides=(1, 2, 2, 1, 1, 1, 1), dilations=(1, 1, 1, 2, 2, 4, 4)
+    ),
+    'xception_x0_5': LATE,
+}
+NETWORKS |= {
+    f'{name}_dilated': levels(name, **LATE)
+    for name in (V2, V1, 'xception_x0_5')
+}
+# Others are the host's and make promises of their own.
+OURS = [
+    name
+    for name, row in zoo.NETWORKS.items()
+    if issubclass(MODELS.get(row.config['type']), StagedBackbone)
+]
 
 
 @pytest.fixture(params=NETWORKS)
@@ -62,16 +96,16 @@ def loss(features) -> torch.Tensor:
     )
 
 
-def norms(module) -> dict[str, dict[str, torch.Tensor]]:
-    return {
-        name: copy.deepcopy(dict(m.named_buffers()))
-        for name, m in module.named_modules()
-        if isinstance(m, _BatchNorm)
-    }
-
-
-def same(a: dict, b: dict) -> bool:
-    return all(torch.equal(a[key], b[key]) for key in a)
+@pytest.mark.parametrize('name', OURS)
+def test_every_network_states_channels_and_strides(name):
+    backbone = outlined(levels(name)).eval()
+    height, width = 64, 97
+    features = backbone(torch.empty(1, 3, height, width, device='meta'))
+    for feature, channels, stride in zip(
+        features, backbone.out_channels, backbone.strides, strict=True
+    ):
+        assert feature.shape[1] == channels
+        assert feature.shape[2:] == (-(-height // stride), -(-width // stride))
 
 
 def test_features_are_what_feature_info_says(config):
@@ -115,21 +149,25 @@ def test_frozen_parts_do_not_change_in_a_training_step(config, frozen_stages):
     # A network may be frozen as a whole.
     if trained:
         loss(features).backward()
-        torch.optim.SGD(trained, lr=0.1).step()
+        # A scale in front of a normalised layer has next to no gradient.
+        torch.optim.SGD(trained, lr=1e4).step()
     for name, value in backbone.state_dict().items():
         is_frozen = name.split('.')[0] in frozen
         assert torch.equal(value, before[name]) == is_frozen, name
 
 
-def test_nothing_is_frozen_by_default(config):
-    backbone = outlined(config).train()
+@pytest.mark.parametrize('name', OURS)
+def test_nothing_is_frozen_by_default(name):
+    backbone = outlined(levels(name)).train()
     assert all(p.requires_grad for p in backbone.parameters())
     assert all(m.training for m in backbone.modules())
 
 
+@pytest.mark.parametrize('name', OURS)
 @pytest.mark.parametrize('kind', ['BN', 'SyncBN'])
-def test_norm_eval_covers_every_norm(config, kind):
-    backbone = outlined(config, norm_eval=True, norm_cfg=dict(type=kind))
+def test_norm_eval_covers_every_norm(name, kind):
+    config = levels(name, norm_cfg=dict(type=kind))
+    backbone = outlined(config, norm_eval=True)
     backbone.train()
     found = [m for m in backbone.modules() if isinstance(m, _BatchNorm)]
     assert found
@@ -154,8 +192,10 @@ def test_checkpointed_equals_plain(config):
     ):
         torch.testing.assert_close(a.grad, b.grad, msg=name)
     # The second run of a checkpointed unit must not count as a batch.
-    for name, statistics in norms(plain).items():
-        assert same(statistics, norms(checkpointed)[name]), name
+    for (name, a), b in zip(
+        plain.named_buffers(), checkpointed.buffers(), strict=True
+    ):
+        assert torch.equal(a, b), name
 
 
 def test_checkpointing_saves_memory(config):
@@ -208,6 +248,22 @@ def test_tracing_gives_the_same_features(config):
     x = images(2, (64, 96))
     for a, b in zip(traced(x), backbone(x), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('name', DILATED)
+def test_a_dilated_network_computes_the_strided_one_at_more_places(
+    name, randomised, assert_same_values
+):
+    plain = randomised(build(NETWORKS[name]))
+    dilated = build(NETWORKS[name], **DILATED[name]).eval()
+    dilated.load_state_dict(plain.state_dict())
+    assert max(dilated.strides) == 8
+    x = images(1, (96, 64))
+    steps = map(floordiv, plain.strides, dilated.strides)
+    assert_same_values(
+        [b[..., ::k, ::k] for k, b in zip(steps, dilated(x), strict=True)],
+        plain(x),
+    )
 
 
 def test_a_state_dict_restores_the_features(config, randomised):

@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from mmdet_shufflenetv2.benchmark import ops
+from mmdet_shufflenetv2.benchmark.setting import Setting
+from mmdet_shufflenetv2.benchmark.timing import Effort
 
 
 @pytest.mark.parametrize('name', ops.CASES)
@@ -21,7 +23,9 @@ def test_rois_lie_in_their_images_and_repeat(name):
 @pytest.mark.parametrize('op', ops.OPS)
 def test_one_record_per_layout_and_pass(op, monkeypatch):
     monkeypatch.setitem(ops.CASES, 'tiny', ops.Case(2, 98, 5, 6, 16, 4))
-    rows = ops.measure('tiny', op, 'cpu', repeats=1)
+    rows = ops.measure('tiny', op, Setting(), Effort(1, 1, 0, 0))
     assert len(rows) == 4
-    assert len({(row['layout'], row['passes']) for row in rows}) == 4
-    assert all(row['ours_ms'] > 0 and row['rois'] == 4 for row in rows)
+    assert len({(row['map_layout'], row['passes']) for row in rows}) == 4
+    assert all(row['median_ms'] > 0 and row['rois'] == 4 for row in rows)
+    columns = {'op', 'case', *rows[0]}
+    assert columns == set(ops.COMMAND.columns)

@@ -18,7 +18,10 @@ from mmengine.runner import (
     save_checkpoint,
 )
 
-from mmdet_shufflenetv2.compat.checkpoints import allow_mmengine_types
+from mmdet_shufflenetv2.compat.checkpoints import (
+    CheckpointError,
+    allow_mmengine_types,
+)
 
 
 class Linear(BaseModel):
@@ -264,6 +267,24 @@ def test_a_broken_checkpoint_is_named(tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=r'broken\.pth cannot be read'):
         load_checkpoint(Linear(), str(path))
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ([1, 2], 'it must be a dict .* of type list'),
+        (torch.rand(3), 'it must be a dict .* of type Tensor'),
+        (dict(state_dict=[1]), 'state_dict must be a dict .* of type list'),
+        (dict(meta='epoch 3'), 'meta must be a dict .* of type str'),
+    ],
+)
+def test_data_that_is_no_checkpoint_is_named(tmp_path, content, message):
+    path = str(tmp_path / 'other.pth')
+    torch.save(content, path)
+    with pytest.raises(
+        CheckpointError, match=rf'other\.pth is none: {message}'
+    ):
+        CheckpointLoader.load_checkpoint(path)
 
 
 def test_an_absent_checkpoint_is_still_file_not_found(tmp_path):

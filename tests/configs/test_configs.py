@@ -7,8 +7,12 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
+
+from mmdet_shufflenetv2.catalogue.detectors import table7_configs
+from mmdet_shufflenetv2.published import detection_results
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES = sorted(
@@ -16,9 +20,22 @@ LEAVES = sorted(
     for path in (ROOT / 'configs').rglob('*.py')
     if '_base_' not in path.parts
 )
+REFERENCE = 'configs/lighthead_shufflenetv2.py'
+# The custom config is another recipe by intention.
+REGION_BASED = [
+    path
+    for path in LEAVES
+    if path.startswith(('configs/lighthead', 'configs/rfcn'))
+    and '_custom' not in path
+]
+TABLE7 = {
+    network: path.relative_to(ROOT).as_posix()
+    for network, path in table7_configs(ROOT).items()
+}
+# What may differ between backbones of Table 7, besides the backbone.
+CHANNELS = {'model.neck.in_channels', 'model.rpn_head.in_channels'}
 # Those that train classifiers are in test_pretrain.py.
 DETECTORS = [path for path in LEAVES if '/pretrain' not in path]
-LIGHT_HEAD = [path for path in LEAVES if path.startswith('configs/lighthead')]
 
 
 def load(path: str) -> Config:
@@ -67,6 +84,8 @@ def make_batch(height=96, width=128, num_images=2):
 
 
 def total_loss(model, batch):
+    # As a runner does; augmentations of whole batches count on it.
+    MessageHub.get_current_instance().update_info('iter', 0)
     data = model.data_preprocessor(batch, training=True)
     losses = model(**data, mode='loss')
     total, _ = model.parse_losses(losses)
@@ -110,34 +129,73 @@ def test_leaf_is_short_and_says_what_was_measured(path):
     assert len(body.strip().splitlines()) <= limit
 
 
-@pytest.mark.parametrize('path', LIGHT_HEAD)
-def test_light_head_configs_share_everything_but_the_backbone(path):
-    """Changing the backbone changes nothing else (Table 7)."""
-    if path.endswith('_custom.py'):
-        pytest.skip('another recipe by intention')
-    cfg, reference = load(path), load('configs/lighthead_shufflenetv2.py')
-    for own in cfg, reference:
-        own.model.pop('backbone')
-        own.model.neck.pop('in_channels')
-        own.model.rpn_head.pop('in_channels')
-    assert cfg.to_dict() == reference.to_dict()
+def flat(node: dict, prefix: str = '') -> dict:
+    """A config's values under their dotted names."""
+    values = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            values |= flat(value, f'{prefix}{key}.')
+        else:
+            values[prefix + key] = value
+    return values
 
 
-@pytest.mark.parametrize(
-    'width, stage3, conv5',
-    [(0.5, 96, 1024), (1.0, 232, 1024), (1.5, 352, 1024), (2.0, 488, 2048)],
-)
-@pytest.mark.parametrize('family', ['shufflenetv2', 'shufflenetv2star'])
-def test_width_of_the_name_is_the_width_of_the_model(
-    family, width, stage3, conv5
+def differences(path: str, reference: str) -> set[str]:
+    """Dotted names of what two resolved configs do not share."""
+    one, other = (flat(load(each).to_dict()) for each in (path, reference))
+    return {k for k in one | other if one.get(k) != other.get(k)}
+
+
+def test_table_7_is_complete():
+    assert set(TABLE7) == set(detection_results())
+    assert len(TABLE7) == 5 * 4
+
+
+@pytest.mark.parametrize('path', TABLE7.values())
+def test_changing_the_backbone_changes_nothing_else(path):
+    """Switches, data, schedule and thin map are one for all (Table 7)."""
+    found = differences(path, REFERENCE)
+    others = {k for k in found if not k.startswith('model.backbone.')}
+    assert others <= CHANNELS
+
+
+@pytest.mark.parametrize('path', REGION_BASED)
+def test_data_and_schedule_are_those_of_table_7(path):
+    found = differences(path, REFERENCE)
+    assert all(name.startswith('model.') for name in found)
+
+
+def test_resnets_differ_in_their_depth_alone():
+    found = differences(
+        'configs/lighthead_resnet50.py', 'configs/lighthead_resnet101.py'
+    )
+    assert found == {'model.backbone.depth'}
+
+
+@pytest.mark.parametrize('network, path', TABLE7.items())
+def test_config_is_called_like_its_backbone_and_states_its_paper(
+    network, path
 ):
-    """Channels of Table 5."""
-    name = f'{family}_x{width}'.replace('.', '_')
-    path = f'configs/lighthead_{name}.py'
-    if path not in LEAVES:
-        path = 'configs/lighthead_shufflenetv2.py'
-    model = load(path).model
-    assert model.backbone.widen_factor == width
-    assert tuple(model.neck.in_channels) == (stage3, conv5)
-    receptive_field = model.backbone.get('receptive_field', 'standard')
-    assert (receptive_field == 'enlarged') == ('star' in family)
+    name = network.replace('_v', 'v').replace('_star', 'star')
+    stem = f'lighthead_{name.removesuffix("_g3")}'
+    assert path in (f'configs/{stem}.py', REFERENCE)
+    paper = detection_results()[network]
+    column = paper.complexity.replace('M', ' MFLOPs')
+    stated = f'Paper (Table 7, {column}): {paper.mmap} mmAP.'
+    assert stated in (ROOT / path).read_text()
+
+
+@pytest.mark.parametrize('path', REGION_BASED)
+def test_heads_assume_the_channels_and_strides_of_their_maps(path):
+    cfg = load(path).model
+    with torch.device('meta'):
+        levels = MODELS.build(cfg.backbone)(torch.empty(1, 3, 64, 96))
+        roi_map, rpn_map = MODELS.build(cfg.neck)(levels)
+    assert tuple(cfg.neck.in_channels) == tuple(x.shape[1] for x in levels)
+    assert cfg.rpn_head.in_channels == rpn_map.shape[1]
+    (rpn_stride,) = cfg.rpn_head.anchor_generator.strides
+    (roi_stride,) = cfg.roi_head.bbox_roi_extractor.featmap_strides
+    assert rpn_map.shape[2:] == (64 // rpn_stride, 96 // rpn_stride)
+    assert roi_map.shape[2:] == (64 // roi_stride, 96 // roi_stride)
+    bins = cfg.roi_head.bbox_roi_extractor
+    assert roi_map.shape[1] == bins.out_channels * 7 * 7

@@ -52,6 +52,7 @@ def test_bad_box_is_named_with_file_record_and_image(coco, box, message):
         check(coco)
     text = str(error.value)
     assert f'1 x {message}' in text
+    assert '--on-bad-boxes drop' in text
     assert str(coco.ann_file) in text
     assert "annotations[2] (id 102, image 7 '0.png', 40 x 30)" in text
     assert str([float(x) for x in box]) in text
@@ -285,6 +286,18 @@ def test_unreadable_json_is_an_error_naming_the_file(coco, text):
     coco.ann_file.write_text(text)
     with pytest.raises(DatasetError, match=r'ann\.json'):
         check_coco_file(coco.ann_file)
+
+
+def test_byte_order_mark_is_repaired(coco):
+    """pycocotools stops at it."""
+    check(coco)
+    coco.ann_file.write_text(
+        coco.ann_file.read_text(encoding='utf-8'), encoding='utf-8-sig'
+    )
+    report = check_coco_file(coco.ann_file, coco.img_dir)
+    usable = report.usable_file(coco.root / 'work')
+    assert usable != coco.ann_file
+    assert len(COCO(str(usable)).getAnnIds()) == 4
 
 
 def test_categories_in_another_order_are_repaired(coco):

@@ -137,6 +137,20 @@ def test_class_unknown_in_training_is_an_error(tmp_path):
         find_coco_splits(tmp_path)
 
 
+def test_repaired_copies_of_a_run_below_the_root_are_not_taken(tmp_path):
+    put(tmp_path, 'annotations/train.json', 'train')
+    put(tmp_path, 'annotations/val.json', 'val')
+    before = find_coco_splits(tmp_path)
+    copies = tmp_path / 'runs'
+    copies.mkdir()
+    for split in 'train', 'val':
+        shutil.copy(
+            tmp_path / 'annotations' / f'{split}.json',
+            copies / f'annotations_{split}.checked.json',
+        )
+    assert find_coco_splits(tmp_path) == before
+
+
 def test_nothing_is_guessed_between_two_files(tmp_path):
     put(tmp_path, 'annotations/instances_train2014.json', 'images')
     put(tmp_path, 'annotations/instances_train2017.json', 'images')

@@ -28,7 +28,7 @@ from mmdet_shufflenetv2.datasets.shapes import ShapesSpec, generate
 
 #: SHA-256 over the names and bytes of all files of SMALL. It changes only
 #: together with shapes.VERSION.
-GOLDEN = '0c0dabbdc7a295b53e485b3a765271e1c7ae0bd852a0f64dd199cbd6ab26edbc'
+GOLDEN = '8b60612df6f6b2ccd6d0ec85e5ba214d70259820cf9260a2b956119e85cc3714'
 SMALL = ShapesSpec(3, 2, 5, SceneSpec(width=96, height=64))
 
 
@@ -270,3 +270,17 @@ def test_bad_size_is_refused_by_the_command(tmp_path, capsys):
     with pytest.raises(SystemExit):
         shapes.main([str(tmp_path / 'set'), '--size', '256'])
     assert 'must be WIDTHxHEIGHT' in capsys.readouterr().err
+
+
+def test_file_in_the_place_of_a_folder_is_one_message(tmp_path, capsys):
+    plain = tmp_path / 'plain'
+    plain.touch()
+    for out_dir, message in (
+        (plain, 'holds something else'),
+        (plain / 'set', 'File exists'),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            shapes.main([str(out_dir), '--train', '1', '--val', '1'])
+        assert stopped.value.code == 2
+        assert message in capsys.readouterr().err
+    assert plain.is_file()

@@ -10,6 +10,7 @@ from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, RAW_BGR
 from mmdet_shufflenetv2.datasets.coco_stream import DatasetError
 from mmdet_shufflenetv2.datasets.shape_crops import CropsSpec, generate
 from mmdet_shufflenetv2.engine import run_config, tasks
+from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
 from mmdet_shufflenetv2.engine.run_config import UsageError
 
 CLASSIFIER = 'configs/pretrain/shufflenetv2_x0_5.py'
@@ -172,7 +173,7 @@ def test_backbone_weights_bring_their_input_along(load, config, tmp_path):
     path = str(tmp_path / 'torchvision.pth')
     torch.save(weights, path)
     cfg.model.data_preprocessor.mean = [0, 0, 0]
-    tasks.use_backbone_weights(cfg, path)
+    use_backbone_weights(cfg, path)
     assert cfg.model.data_preprocessor.mean == list(NORMALISED_RGB.mean)
     assert cfg.model.backbone.init_cfg == dict(
         type='Pretrained', checkpoint=path

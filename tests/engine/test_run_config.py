@@ -19,12 +19,42 @@ def test_absent_config_is_named():
         run_config.load_config('nowhere.py')
 
 
+def test_configs_of_installed_packages_are_read():
+    cfg = run_config.load_config(
+        'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+    )
+    assert cfg.model.type == 'RetinaNet'
+    assert cfg.work_dir == 'work_dirs/retinanet_r50_fpn_1x_coco'
+
+
+@pytest.mark.parametrize('path', ['mmdet::nowhere.py', 'mmnone::a.py'])
+def test_absent_configs_of_packages_are_named(path):
+    with pytest.raises(UsageError, match=f'config not found: {path}'):
+        run_config.load_config(path)
+
+
 def test_options_and_work_dir_override_the_file(root):
     cfg = run_config.load_config(
         str(root / MAIN), {'model.neck.act_each': True}, 'elsewhere'
     )
     assert cfg.model.neck.act_each is True
     assert cfg.work_dir == 'elsewhere'
+
+
+def test_option_that_nobody_reads_is_refused_with_what_is_like_it(root):
+    with pytest.raises(UsageError) as error:
+        run_config.load_config(
+            str(root / MAIN), {'train_dataloadr.batch_size': 4}
+        )
+    assert "'train_dataloadr' is neither" in str(error.value)
+    assert "did you mean 'train_dataloader'?" in str(error.value)
+
+
+def test_option_of_the_runner_that_the_config_lacks_is_taken(root):
+    cfg = run_config.load_config(
+        str(root / MAIN), {'randomness.deterministic': True}
+    )
+    assert cfg.randomness.deterministic is True
 
 
 def test_work_dir_is_called_like_the_config(cfg):
@@ -36,7 +66,14 @@ def test_tools_read_images_strictly_and_files_name_mmdets_loading(root, cfg):
     for name, dataset in run_config.datasets_of(stored):
         assert dataset.pipeline[0].type == 'LoadImageFromFile', name
     for name, dataset in run_config.datasets_of(cfg):
-        assert dataset.pipeline[0].type == 'LoadImageStrict', name
+        assert dataset.pipeline[0].type == 'mmdet.LoadImageStrict', name
+
+
+def test_folder_that_cannot_be_written_is_named_with_its_option():
+    with pytest.raises(UsageError) as error:
+        run_config.require_writable('/proc/nothing', 'folder', '--out-dir')
+    assert 'cannot write to the folder /proc/nothing' in str(error.value)
+    assert '--out-dir' in str(error.value)
 
 
 def test_classes_reach_model_and_data_sets(cfg):
@@ -66,8 +103,12 @@ def test_wrapped_and_joined_data_sets_are_found():
 
 
 def test_checkpoint_classes_are_adopted_only_if_the_data_has_them(
-    cfg, tmp_path
+    cfg, tmp_path, monkeypatch
 ):
+    said = []
+    monkeypatch.setattr(
+        run_config, 'print_log', lambda text, *_: said.append(text)
+    )
     path = tmp_path / 'annotations.json'
     names = [dict(id=i, name=n) for i, n in enumerate(('cat', 'dog'))]
     path.write_text(
@@ -84,6 +125,9 @@ def test_checkpoint_classes_are_adopted_only_if_the_data_has_them(
     run_config.adopt_classes(cfg, checkpoint('dog', 'cat'))
     assert cfg.model.roi_head.bbox_head.num_classes == 2
     assert dataset.metainfo.classes == ('dog', 'cat')
+    assert said == []
+    run_config.adopt_classes(cfg, checkpoint('dog'))
+    assert '1 of the 2 classes' in said[0]
 
 
 def test_missing_data_set_says_what_is_expected_and_how_to_get_it(tmp_path):

@@ -1,33 +1,94 @@
 import csv
-import subprocess
-import sys
 
 from mmdet_shufflenetv2.benchmark.ops import CASES
+from mmdet_shufflenetv2.benchmark.records import SCHEMA
 
 
-def run(root, *arguments):
-    return subprocess.run(
-        [sys.executable, str(root / 'tools' / 'benchmark.py'), *arguments],
-        capture_output=True,
-        text=True,
-        cwd=root,
-    )
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
-def test_ops_are_measured_and_recorded(root, tmp_path):
-    out = tmp_path / 'ops.csv'
-    case = 'train_480x360_s32'
-    arguments = ['--op', 'ps_roi_pool', '--repeats', '1', '--threads', '1']
-    done = run(root, 'ops', '--case', case, *arguments, '--out', str(out))
-    assert done.returncode == 0, done.stderr
-    with out.open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row['case'] for row in rows] == [case] * 4
+def test_everything_runs_small_and_goes_on_where_it_stopped(command, tmp_path):
+    arguments = ('all', '--quick', '--out-dir', tmp_path)
+    done = command('benchmark', *arguments)
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == [
+        f'{name}_cpu.csv'
+        for name in ('backbones', 'detectors', 'guidelines', 'ops', 'shuffle')
+    ]
+    for file in files:
+        rows = rows_of(file)
+        assert rows
+        assert {row['status'] for row in rows} == {'ok'}
+        assert all(float(row['median_ms']) > 0 for row in rows)
+    assert 'G1 (equal channel width' in done.stdout
+    assert 'end to end' in done.stdout
+    before = [file.read_bytes() for file in files]
+    again = command('benchmark', *arguments)
+    assert [file.read_bytes() for file in files] == before
+    assert again.stdout.count(' 0 measured') == 0
+    assert again.stdout.count('0 measured, ') == len(files)
+
+
+def test_guidelines_stand_beside_the_papers_figures(command, tmp_path):
+    out = tmp_path / 'g.csv'
+    arguments = ('G4', '--quick', '--threads', '1', '--out', out)
+    done = command('guidelines', *arguments)
+    rows = rows_of(out)
+    assert len(rows) == 12
+    last = rows[-1]
+    assert last['row'] == 'ReLU no, shortcut no'
+    assert last['paper_per_s'] == '5.4'
+    assert float(last['paper_time_ratio']) == round(5.0 / 5.4, 3)
     assert {row['threads'] for row in rows} == {'1'}
-    assert done.stdout.count(case) == len(rows)
+    assert 'G4 (element-wise' in done.stdout
 
 
-def test_unknown_case_is_refused_with_the_known_ones(root):
-    done = run(root, 'ops', '--case', 'nonsense')
-    assert done.returncode == 2
+def test_records_of_a_newer_version_are_refused_and_kept(command, tmp_path):
+    out = tmp_path / 'ops.csv'
+    out.write_text(f'schema,op\n{SCHEMA + 1},x\n')
+    done = command('benchmark', 'ops', '--quick', '--out', out, code=2)
+    assert done.stderr.startswith(f'error: {out} was written by a newer')
+    assert 'Traceback' not in done.stderr
+    assert out.read_text() == f'schema,op\n{SCHEMA + 1},x\n'
+
+
+def test_what_is_not_there_is_one_line_and_exit_code_2(command, tmp_path):
+    for arguments, words in (
+        (('detectors', 'configs/no.py'), 'config not found: configs/no.py'),
+        (('shuffle', '--device', 'cuda:99'), 'device: cuda:99 was asked for'),
+        (('backbones', '--network', 'resnet'), 'network must be a published'),
+        (('shuffle', '--threads', '0'), 'threads must be a positive'),
+    ):
+        out = ('--out', tmp_path / 'x.csv')
+        done = command('benchmark', *arguments, *out, code=2)
+        assert done.stderr.startswith('error: ')
+        assert words in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_unknown_case_is_refused_with_the_known_ones(command):
+    done = command('benchmark', 'ops', '--case', 'nonsense', code=2)
     assert all(case in done.stderr for case in CASES)
+
+
+def test_help_has_an_example_of_every_command(command):
+    for name in 'backbones', 'detectors', 'shuffle', 'ops', 'all':
+        done = command('benchmark', name, '--help')
+        assert f'python tools/benchmark.py {name} --' in done.stdout
+    done = command('guidelines', '--help')
+    assert 'python tools/guidelines.py G1 G3' in done.stdout
+
+
+def test_feature_reuse_leaves_a_picture_and_a_table(command, tmp_path):
+    done = command('feature_reuse', '--out-dir', tmp_path)
+    assert '116 (116), 58 (58)' in done.stdout
+    assert (tmp_path / 'feature_reuse.png').stat().st_size > 10_000
+    assert len(rows_of(tmp_path / 'feature_reuse.csv')) == 6 + 28 + 6
+    bad = tmp_path / 'bad.pth'
+    bad.write_bytes(b'no checkpoint')
+    arguments = ('--densenet', bad, '--out-dir', tmp_path)
+    done = command('feature_reuse', *arguments, code=2)
+    assert f'checkpoint {bad} cannot be read' in done.stderr
+    assert 'Traceback' not in done.stderr

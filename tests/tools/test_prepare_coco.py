@@ -98,6 +98,33 @@ def test_wrong_number_of_images_is_an_error(run, data_root, capsys):
     assert 'must have 118287 images, but has 2' in capsys.readouterr().err
 
 
+def test_ids_that_a_layout_has_no_use_for_are_refused(
+    run, data_root, capsys, tmp_path
+):
+    ids = tmp_path / 'ids.txt'
+    ids.write_text('1\n')
+    with pytest.raises(SystemExit) as stop:
+        run('--data-root', data_root, '--minival-ids', ids)
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert '--minival-ids is for the 2014 layout' in message
+
+
+def test_folder_that_cannot_be_written_is_one_message(
+    run, data_root, capsys, monkeypatch
+):
+    def refuse(*args, **kwargs):
+        raise PermissionError(1, 'Operation not permitted', 'annotations')
+
+    monkeypatch.setattr('tempfile.mkdtemp', refuse)
+    with pytest.raises(SystemExit) as stop:
+        run('--data-root', data_root, '--layout', '2014')
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert 'Operation not permitted' in message
+    assert 'Traceback' not in message
+
+
 def test_help_has_an_example(run, capsys):
     with pytest.raises(SystemExit):
         run('--help')

@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 
+import mmcv
+import numpy as np
 import pytest
 import torch
 from tiny_run import CONFIG, TINY
@@ -26,6 +28,7 @@ def tested(trained, command, shapes, tmp_path_factory):
         '--eval',
         'bbox',
         'proposal',
+        'bbox',
         '--out',
         folder / 'results.pkl',
         '--json',
@@ -43,19 +46,22 @@ def coco_numbers(printed):
     return re.findall(r'Average (?:Precision|Recall).*= (-?\d\.\d+)', printed)
 
 
-def test_prints_the_twelve_numbers(tested):
+def test_prints_the_twelve_numbers_once_for_each_word(tested):
     bbox, _, proposal = tested[0].partition('Evaluating proposal')
     assert len(coco_numbers(bbox)) == 12
     assert len(coco_numbers(proposal)) == 12
     assert re.search(r'maxDets=  1 \]', bbox)
 
 
-def test_json_gives_the_same_numbers_offline(tested, command, shapes):
+@pytest.mark.parametrize('name', ['results.json', 'results.pkl'])
+def test_result_file_gives_the_same_numbers_offline(
+    tested, command, shapes, name
+):
     printed, folder = tested
     finished = command(
         'test',
         CONFIG,
-        folder / 'results.json',
+        folder / name,
         '--data-root',
         shapes,
         '--work-dir',
@@ -66,7 +72,32 @@ def test_json_gives_the_same_numbers_offline(tested, command, shapes):
     )
     numbers = coco_numbers(finished.stdout + finished.stderr)
     assert numbers == coco_numbers(printed)
-    assert max(map(float, numbers)) > 0
+
+
+def test_json_of_the_true_boxes_scores_one(command, shapes, tmp_path):
+    truth = json.loads(
+        (shapes / 'annotations' / 'instances_val.json').read_text()
+    )
+    keys = 'image_id', 'category_id', 'bbox'
+    found = [
+        dict({key: box[key] for key in keys}, score=1.0)
+        for box in truth['annotations']
+        if not box['iscrowd']
+    ]
+    path = tmp_path / 'truth.json'
+    path.write_text(json.dumps(found))
+    finished = command(
+        'test',
+        CONFIG,
+        path,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        tmp_path,
+        '--eval',
+        'bbox',
+    )
+    assert coco_numbers(finished.stdout + finished.stderr)[0] == '1.000'
 
 
 def test_pickle_gives_the_same_numbers_by_mmdets_tool(tested, shapes):
@@ -99,6 +130,47 @@ def test_other_word_for_eval_is_refused(command):
     finished = command('test', CONFIG, 'x.pth', '--eval', 'mask', code=2)
     assert "invalid choice: 'mask'" in finished.stderr
     assert 'bbox' in finished.stderr
+
+
+def test_pictures_of_one_process_among_several_are_refused(
+    command, monkeypatch
+):
+    monkeypatch.setenv('RANK', '0')
+    finished = command(
+        'test',
+        CONFIG,
+        'x.pth',
+        '--launcher',
+        'pytorch',
+        '--show-dir',
+        'pictures',
+        code=2,
+    )
+    assert 'draw without --launcher' in finished.stderr
+
+
+@pytest.mark.parametrize(
+    'option, name',
+    [('--out', 'r.pkl'), ('--json', 'r.json'), ('--show-dir', 'pictures')],
+)
+def test_output_that_cannot_be_written_is_refused_before_the_run(
+    command, tmp_path, option, name
+):
+    path = f'/proc/nothing/{name}'
+    finished = command(
+        'test',
+        CONFIG,
+        'no_checkpoint_yet.pth',
+        '--work-dir',
+        tmp_path,
+        option,
+        path,
+        code=2,
+    )
+    assert 'cannot write to the folder' in finished.stderr
+    assert '/proc/nothing' in finished.stderr
+    assert f'choose another with {option}' in finished.stderr
+    assert 'Traceback' not in finished.stderr
 
 
 def test_checkpoint_of_other_classes_is_refused(
@@ -157,6 +229,8 @@ def test_demo_needs_checkpoint_and_images_only(
     images = tmp_path / 'images'
     shutil.copytree(shapes / 'val', images)
     (images / 'broken.jpg').write_bytes(b'\xff\xd8\xff no picture')
+    # Resized to fit 480 x 360, it has no height left.
+    mmcv.imwrite(np.zeros((2, 3000, 3), np.uint8), str(images / 'a_line.png'))
     finished = command(
         'demo',
         images,
@@ -171,6 +245,7 @@ def test_demo_needs_checkpoint_and_images_only(
         code=1,
     )
     assert 'broken.jpg' in finished.stderr
+    assert 'a_line.png cannot be resized' in finished.stderr
     drawn = {p.name for p in (tmp_path / 'drawn').glob('*.png')}
     assert drawn == {p.name for p in (shapes / 'val').iterdir()}
     records = json.loads((tmp_path / 'drawn' / 'detections.json').read_text())

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -31,12 +32,12 @@ def test_run_leaves_checkpoint_curve_and_classes(trained):
         assert word in printed
 
 
-def test_resume_goes_on_from_the_last_checkpoint(
+def test_resume_goes_on_from_the_last_checkpoint_of_a_moved_work_dir(
     trained, command, shapes, tmp_path
 ):
     work_dir = tmp_path / 'resumed'
     shutil.copytree(trained[0], work_dir)
-    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_2.pth'))
+    (work_dir / 'last_checkpoint').write_text('/where/it/was/epoch_2.pth')
     arguments = [o for o in TINY if 'max_epochs' not in o]
     finished = command(
         'train',
@@ -53,6 +54,32 @@ def test_resume_goes_on_from_the_last_checkpoint(
     printed = finished.stdout + finished.stderr
     assert re.findall(r'Epoch\(train\) +\[(\d+)\]', printed) == ['3'] * 3
     assert (work_dir / 'epoch_3.pth').is_file()
+
+
+def test_best_checkpoint_cannot_be_resumed_and_says_what_it_lacks(
+    trained, command, shapes, tmp_path
+):
+    best = tmp_path / 'best.pth'
+    checkpoint = torch.load(trained[0] / 'epoch_2.pth', weights_only=True)
+    # As mmengine stores it.
+    del checkpoint['optimizer'], checkpoint['param_schedulers']
+    torch.save(checkpoint, best)
+    finished = command(
+        'train',
+        CONFIG,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        tmp_path,
+        '--resume',
+        best,
+        '--cfg-options',
+        *TINY,
+        code=2,
+    )
+    error = finished.stderr.partition('error: ')[2]
+    assert f'{best} lacks optimizer, param_schedulers' in error
+    assert 'load_from' in error
 
 
 def test_two_processes_train_through_gloo(command, shapes, tmp_path):
@@ -121,6 +148,30 @@ def test_amp_without_a_gpu_is_one_message(command, tmp_path):
         'train', CONFIG, '--work-dir', tmp_path, '--amp', code=2
     )
     assert '--amp needs a GPU' in finished.stderr
+
+
+def test_tensorboard_switch_logs_or_says_what_it_needs(
+    command, shapes, tmp_path
+):
+    arguments = (
+        'train',
+        CONFIG,
+        '--data-root',
+        shapes,
+        '--work-dir',
+        tmp_path,
+        '--tensorboard',
+        '--cfg-options',
+        *[o for o in TINY if 'max_epochs' not in o],
+        'train_cfg.max_epochs=1',
+    )
+    if find_spec('tensorboard') is None:
+        finished = command(*arguments, code=2)
+        assert 'pip install tensorboard' in finished.stderr
+        assert 'Traceback' not in finished.stderr
+    else:
+        command(*arguments)
+        assert list(tmp_path.glob('*/vis_data/events.out.tfevents.*'))
 
 
 def test_ctrl_c_keeps_the_last_checkpoint(root, shapes, tmp_path):

@@ -6,12 +6,17 @@ TEXT = '# Title\n<!-- table runs: model, mAP -->\nold\n<!-- end -->\nrest\n'
 
 
 @pytest.fixture
-def update(root, monkeypatch):
+def tool(root, monkeypatch):
     monkeypatch.syspath_prepend(str(root / 'tools'))
     sys.modules.pop('update_readme', None)
-    from update_readme import update
+    import update_readme
 
-    return update
+    return update_readme
+
+
+@pytest.fixture
+def update(tool):
+    return tool.update
 
 
 @pytest.fixture
@@ -38,6 +43,33 @@ def test_unknown_column_is_refused(update, results):
         update(TEXT.replace('mAP', 'AP'), results)
 
 
-def test_readme_agrees_with_the_results(update, root):
+def test_computed_table_is_filled_like_a_files(update, results):
+    others = dict(runs=[dict(model='c', mAP='')])
+    assert '| c | not measured |' in update(TEXT, results, others)
+    with pytest.raises(ValueError, match='the computed table runs has no'):
+        update(TEXT.replace('mAP', 'AP'), results, others)
+
+
+def test_what_is_generated_is_up_to_date(tool, root):
+    for path, text in tool.generated(root, root / 'results').items():
+        assert path.read_text('utf-8') == text, path
+
+
+@pytest.mark.parametrize(
+    'page, names',
+    [
+        ('README.md', {'table7', 'trained', 'versions'}),
+        ('docs/networks.md', {'networks', 'choices'}),
+    ],
+)
+def test_page_has_its_tables(tool, root, page, names):
+    text = (root / page).read_text('utf-8')
+    assert {match[1] for match in tool.BLOCK.findall(text)} >= names
+
+
+def test_readme_names_every_example_of_a_swap(root):
     readme = (root / 'README.md').read_text('utf-8')
-    assert update(readme, root / 'results') == readme
+    section = readme.partition('## In any MMDetection config')[2]
+    section = section.partition('\n## ')[0]
+    for path in (root / 'configs' / 'swap').glob('*.py'):
+        assert f'(configs/swap/{path.name})' in section

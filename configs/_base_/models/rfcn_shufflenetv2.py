@@ -1,0 +1,47 @@
+"""R-FCN around ShuffleNet V2 1x (arXiv 1605.06409).
+
+The maps have stride 16 (stage 4 dilated), conv5 is the paper's 1024-channel
+layer, 300 RoIs vote, and the 128 hardest of them train.
+"""
+
+_base_ = './lighthead_shufflenetv2.py'
+
+model = dict(
+    backbone=dict(strides=(2, 2, 1), dilations=(1, 1, 2)),
+    neck=dict(
+        _delete_=True,
+        type='RFCNNeck',
+        in_channels=(232, 1024),
+        num_classes=80,
+        mid_channels=None,
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(
+            roi_layer=dict(_delete_=True, type='PSRoIPool', output_size=7),
+            out_channels=85,
+            featmap_strides=[16],
+        ),
+        bbox_head=dict(
+            _delete_=True,
+            type='RFCNBBoxHead',
+            num_classes=80,
+            num_hard=128,
+            bbox_coder=dict(
+                type='DeltaXYWHBBoxCoder',
+                target_means=[0.0, 0.0, 0.0, 0.0],
+                target_stds=[0.1, 0.1, 0.2, 0.2],
+            ),
+            loss_cls=dict(
+                type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0
+            ),
+            loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=1.0),
+        ),
+    ),
+    train_cfg=dict(
+        rpn_proposal=dict(max_per_img=300),
+        rcnn=dict(sampler=dict(_delete_=True, type='PseudoSampler')),
+    ),
+    test_cfg=dict(
+        rpn=dict(max_per_img=300), rcnn=dict(nms=dict(iou_threshold=0.3))
+    ),
+)

@@ -1,0 +1,65 @@
+"""Can it learn at all? The main network made to memorise a few images.
+
+    python tools/train.py configs/demo/lighthead_shufflenetv2_overfit.py \
+        --data-root DIR --val-ann annotations/instances_train2017.json \
+        --val-img train2017
+
+The check to make before a long run on new data: small images, no
+augmentation, and a recipe that starts from nothing.
+"""
+
+_base_ = [
+    '../_base_/models/lighthead_shufflenetv2.py',
+    '../_base_/datasets/coco_detection.py',
+    '../_base_/schedules/adamw_30e.py',
+    '../_base_/default_runtime.py',
+]
+
+small_init = dict(
+    type='Kaiming',
+    layer='Conv2d',
+    a=5**0.5,
+    mode='fan_in',
+    nonlinearity='leaky_relu',
+)
+model = dict(
+    backbone=dict(
+        init_cfg=[
+            small_init,
+            dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
+        ]
+    ),
+    rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 8, 16])),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=2000, max_per_img=500),
+        rcnn=dict(
+            sampler=dict(
+                _delete_=True,
+                type='CombinedSampler',
+                num=128,
+                pos_fraction=0.5,
+                add_gt_as_proposals=True,
+                pos_sampler=dict(type='InstanceBalancedPosSampler'),
+                neg_sampler=dict(type='RandomSampler'),
+            )
+        ),
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=300)),
+)
+
+scale = (480, 360)
+train_pipeline = _base_.train_pipeline
+test_pipeline = _base_.test_pipeline
+train_pipeline[2].scale = scale
+train_pipeline[3].prob = 0.0
+test_pipeline[1].scale = scale
+train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+max_epochs = 150
+train_cfg = dict(max_epochs=max_epochs, val_interval=30)
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].T_max = param_scheduler[1].end = max_epochs
+# Nothing to generalise to.
+optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.0))

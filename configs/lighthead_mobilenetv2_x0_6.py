@@ -1,0 +1,14 @@
+"""Light-Head R-CNN, MobileNet V2 0.6x, COCO train+val minus minival.
+
+Paper (Table 7, 140 MFLOPs): 24.4 mmAP. Not trained here.
+
+The width was chosen by its FLOPs at 224x224; Table 7 has no widths.
+"""
+
+_base_ = 'lighthead_mobilenetv2_x1_0.py'
+
+model = dict(
+    backbone=dict(widen_factor=0.6),
+    neck=dict(in_channels=(58, 1280)),
+    rpn_head=dict(in_channels=58),
+)

@@ -1,0 +1,14 @@
+"""Light-Head R-CNN, MobileNet V2 1.4x, COCO train+val minus minival.
+
+Paper (Table 7, 500 MFLOPs): 30.6 mmAP. Not trained here.
+
+The width was chosen by its FLOPs at 224x224; Table 7 has no widths.
+"""
+
+_base_ = 'lighthead_mobilenetv2_x1_0.py'
+
+model = dict(
+    backbone=dict(widen_factor=1.4),
+    neck=dict(in_channels=(136, 1792)),
+    rpn_head=dict(in_channels=136),
+)

@@ -1,0 +1,14 @@
+"""mmdet's ATSS with ShuffleNet V2 1x. Not trained here."""
+
+_base_ = 'mmdet::atss/atss_r50_fpn_1x_coco.py'
+custom_imports = dict(imports=['mmdet_shufflenetv2'])
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='ShuffleNetV2',
+        widen_factor=1.0,
+        out_indices=(0, 1, 2),
+    ),
+    neck=dict(in_channels=[116, 232, 464], start_level=0),
+)

@@ -1,0 +1,19 @@
+"""mmdet's Cascade R-CNN FPN with ShuffleNet V2 1x. Not trained here.
+
+The backbone's first level has stride 8, so every stride is doubled.
+"""
+
+_base_ = 'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py'
+custom_imports = dict(imports=['mmdet_shufflenetv2'])
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='ShuffleNetV2',
+        widen_factor=1.0,
+        out_indices=(0, 1, 2),
+    ),
+    neck=dict(in_channels=[116, 232, 464], num_outs=4),
+    rpn_head=dict(anchor_generator=dict(scales=[4], strides=[8, 16, 32, 64])),
+    roi_head=dict(bbox_roi_extractor=dict(featmap_strides=[8, 16, 32])),
+)

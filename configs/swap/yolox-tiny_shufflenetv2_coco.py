@@ -1,0 +1,23 @@
+"""mmdet's YOLOX-tiny with ShuffleNet V2 1x. Not trained here.
+
+The base feeds BGR images without scaling; ours are trained on normalised
+RGB.
+"""
+
+_base_ = 'mmdet::yolox/yolox_tiny_8xb8-300e_coco.py'
+custom_imports = dict(imports=['mmdet_shufflenetv2'])
+
+model = dict(
+    data_preprocessor=dict(
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+    ),
+    backbone=dict(
+        _delete_=True,
+        type='ShuffleNetV2',
+        widen_factor=1.0,
+        out_indices=(0, 1, 2),
+    ),
+    neck=dict(in_channels=[116, 232, 464]),
+)

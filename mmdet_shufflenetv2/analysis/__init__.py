@@ -1,0 +1,1 @@
+"""What a network costs, where its time goes, and what it sees."""

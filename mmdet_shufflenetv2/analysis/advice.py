@@ -1,0 +1,194 @@
+"""What would make a network faster here, the largest gain first.
+
+Every gain says how it is known: another way of running the network that was
+measured, a layer measured beside its replacement, or time measured in place.
+Gains overlap and do not add up.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from . import operations
+from .alternatives import WAYS, Alternative
+from .analysis import BETWEEN, Analysis
+from .breaches import RULES
+from .layers import Layer
+from .trials import Price
+
+MEASURED = 'measured'
+REPLACED = 'each layer measured beside its replacement'
+IN_PLACE = 'time taken now, the most to be gained'
+
+# Shares of a pass below which nothing is said.
+WORTH_SAYING = 0.01
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One thing that would help.
+
+    Attributes:
+        ms: to be gained in a pass.
+        text: what it is about, and where most of it is.
+        how: how the gain is known.
+    """
+
+    ms: float
+    text: str
+    how: str
+
+
+def advise(analysis: Analysis) -> list[Advice]:
+    """What would help most, first."""
+    found = [
+        advice
+        for source in (_ways, _guidelines, _work)
+        for advice in source(analysis)
+        if advice.ms > WORTH_SAYING * analysis.ms
+    ]
+    return sorted(found, key=lambda advice: -advice.ms)
+
+
+def no_gain(analysis: Analysis) -> list[str]:
+    """What one might try, and what was measured to bring nothing here."""
+    lines = [
+        f'{other.name}: {_outcome(other)}'
+        for other in analysis.alternatives
+        if not _is_faster(other)
+    ]
+    for rule, prices in _by_rule(analysis.prices).items():
+        total = sum(price.ms or 0 for price in prices)
+        if total <= WORTH_SAYING * analysis.ms:
+            count = _count(len(prices), 'layer')
+            lines.append(
+                f'{rule}, {RULES[rule].title}: {count}, in all '
+                f'{max(total, 0):.2g} ms'
+            )
+    return lines
+
+
+def _outcome(other: Alternative) -> str:
+    if other.speedup is None:
+        return other.problem
+    low, high = other.speedup.p10, other.speedup.p90
+    if high < 1:
+        return f'{1 / other.speedup.median:.2f} times as long'
+    return f'no clear difference ({low:.2f} to {high:.2f} times as fast)'
+
+
+def _is_faster(other: Alternative) -> bool:
+    """Whether nine of ten rounds were faster."""
+    return other.speedup is not None and other.speedup.p10 > 1
+
+
+def _ways(analysis: Analysis) -> Iterator[Advice]:
+    for other in analysis.alternatives:
+        if _is_faster(other):
+            gain = analysis.ms * (1 - 1 / other.speedup.median)
+            yield Advice(
+                gain,
+                f'{WAYS[other.name].advice} '
+                f'({other.speedup.median:.2f} times faster)',
+                MEASURED,
+            )
+
+
+def _by_rule(prices: Iterable[Price]) -> dict[str, list[Price]]:
+    result: dict[str, list[Price]] = {}
+    for price in prices:
+        if price.breach.rule != 'G4':
+            result.setdefault(price.breach.rule, []).append(price)
+    return result
+
+
+def _guidelines(analysis: Analysis) -> Iterator[Advice]:
+    for rule, prices in _by_rule(analysis.prices).items():
+        total = sum(price.ms or 0 for price in prices)
+        worst = max(prices, key=lambda price: price.ms or 0)
+        layer = analysis.layers[worst.breach.layer]
+        yield Advice(
+            total,
+            f'{rule}, {RULES[rule].title}: {_count(len(prices), "layer")}, '
+            f'most {layer.name} ({worst.breach.reason}; instead '
+            f'{worst.breach.instead})',
+            REPLACED,
+        )
+
+
+def _work(analysis: Analysis) -> Iterator[Advice]:
+    """Time of kinds of work that compute nothing one would miss."""
+    texts = {
+        operations.SHUFFLE: 'channel shuffle: {count}, {mb:.3g} MB moved',
+        operations.DATA: 'copies, concatenation, resizing: {count}, most '
+        '{most}',
+        operations.POST: 'post-processing: most {most}; {results}nms_pre and '
+        'max_per_img in test_cfg make it less',
+    }
+    for kind, text in texts.items():
+        chosen = _of(analysis, lambda layer, kind=kind: layer.kind == kind)
+        if chosen:
+            yield Advice(
+                analysis.kinds_ms[kind],
+                text.format(
+                    count=_count(len(chosen), 'time'),
+                    mb=sum(layer.bytes for layer, _ in chosen) / 1e6,
+                    most=max(chosen, key=lambda each: each[1])[0].name,
+                    results=_results(analysis),
+                ),
+                IN_PLACE,
+            )
+    yield from _elementwise(analysis)
+    # On a busy machine the median pass waited for other work, too.
+    disturbed = analysis.ms - analysis.times.whole_ms.p10
+    between = analysis.kinds_ms[BETWEEN] - disturbed
+    if between > 0:
+        yield Advice(
+            between,
+            'Python and starting operations: compile the network, or replay '
+            'it as a CUDA graph',
+            IN_PLACE,
+        )
+
+
+def _elementwise(analysis: Analysis) -> Iterator[Advice]:
+    """G4, without what was measured to go by folding."""
+    is_folded = any(
+        other.name == 'batch norm folded' and _is_faster(other)
+        for other in analysis.alternatives
+    )
+    chosen = _of(
+        analysis,
+        lambda layer: (
+            layer.kind == operations.ELEMENTWISE
+            and not (is_folded and 'BatchNorm' in layer.type)
+        ),
+    )
+    times: Counter[str] = Counter()
+    for layer, ms in chosen:
+        times[layer.type] += ms
+    if times:
+        most = ', '.join(
+            f'{name} {ms:.3g} ms' for name, ms in times.most_common(3)
+        )
+        yield Advice(
+            sum(times.values()),
+            f'G4, {RULES["G4"].title}: {most}; fuse them into the '
+            'convolutions before them (torch.compile, an inference runtime)',
+            IN_PLACE,
+        )
+
+
+def _of(analysis: Analysis, wanted) -> Sequence[tuple[Layer, float]]:
+    pairs = zip(analysis.layers, analysis.layer_ms, strict=True)
+    return [(layer, ms) for layer, ms in pairs if wanted(layer)]
+
+
+def _results(analysis: Analysis) -> str:
+    if analysis.results is None:
+        return ''
+    return f'{_count(sum(analysis.results), "detection")} came of it; '
+
+
+def _count(number: int, noun: str) -> str:
+    return f'{number} {noun}{"s" * (number != 1)}'

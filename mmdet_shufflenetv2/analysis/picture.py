@@ -1,0 +1,170 @@
+"""The analysis as one picture."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from . import operations
+from .advice import advise
+from .analysis import BETWEEN, Analysis
+from .receptive_field import effective_size
+
+COLOURS = dict(
+    zip(
+        (*operations.KINDS, BETWEEN),
+        (
+            *('#4477aa', '#66ccee', '#ee6677', '#aa3377', '#ccbb44'),
+            *('#228833', '#ee8866', '#bbbbbb', '#777777'),
+        ),
+        strict=True,
+    )
+)
+# More would be too small to see.
+_MOST_LEVELS, _MOST_PARTS, _MOST_ADVICE = 6, 14, 8
+
+
+def draw(analysis: Analysis, path: Path) -> None:
+    """Draw where time goes, the roofline, advice and receptive fields."""
+    figure = Figure(figsize=(15, 13), layout='constrained')
+    FigureCanvasAgg(figure)
+    height, width = analysis.request.size
+    figure.suptitle(
+        f'{analysis.name}, {analysis.request.batch} x {height} x {width}, '
+        f'{analysis.environment["device"]}, '
+        f'{analysis.environment["threads"]} threads: {analysis.ms:.3g} ms'
+    )
+    rows = figure.add_gridspec(3, 1, height_ratios=(1, 1.1, 0.8))
+    first, second = (rows[i].subgridspec(1, 2) for i in range(2))
+    panels: Sequence[tuple[object, Callable[[Axes, Analysis], None]]] = (
+        (first[0], _kinds),
+        (first[1], _parts),
+        (second[0], _roofline),
+        (second[1], _advice),
+    )
+    for place, panel in panels:
+        panel(figure.add_subplot(place), analysis)
+    levels = list(analysis.gradients)[-_MOST_LEVELS:]
+    if levels:
+        third = rows[2].subgridspec(1, _MOST_LEVELS)
+        for column, level in enumerate(levels):
+            _field(figure.add_subplot(third[column]), analysis, level)
+    figure.savefig(path, dpi=100)
+
+
+def _kinds(axes: Axes, analysis: Analysis) -> None:
+    axes.set_title("Where the time goes (the paper's Figure 2)")
+    kinds = list(analysis.kinds_ms)[::-1]
+    values = [analysis.kinds_ms[kind] for kind in kinds]
+    bars = axes.barh(kinds, values, color=[COLOURS[kind] for kind in kinds])
+    axes.bar_label(
+        bars, [f'{value / analysis.ms:.0%}' for value in values], padding=3
+    )
+    axes.set_xlabel('ms a pass')
+    axes.margins(x=0.1)
+
+
+def _parts(axes: Axes, analysis: Analysis) -> None:
+    axes.set_title('By part of the network')
+    parts = sorted(
+        analysis.parts_ms, key=lambda p: sum(analysis.parts_ms[p].values())
+    )[-_MOST_PARTS:]
+    # The order in which they run, from above.
+    parts = [part for part in analysis.parts_ms if part in parts][::-1]
+    left = np.zeros(len(parts))
+    for kind in operations.KINDS:
+        values = np.array(
+            [analysis.parts_ms[part].get(kind, 0) for part in parts]
+        )
+        if values.any():
+            axes.barh(
+                parts, values, left=left, color=COLOURS[kind], label=kind
+            )
+            left += values
+    axes.set_xlabel('ms a pass')
+    axes.legend(fontsize='small')
+
+
+def _roofline(axes: Axes, analysis: Analysis) -> None:
+    axes.set_title('Roofline: a circle is a layer, its area its time')
+    peaks = analysis.peaks
+    for kind in operations.KINDS:
+        chosen = [
+            (layer, ms)
+            for layer, ms in zip(
+                analysis.layers, analysis.layer_ms, strict=True
+            )
+            if layer.kind == kind and layer.flops and layer.bytes
+        ]
+        if chosen:
+            axes.scatter(
+                [layer.flops / layer.bytes for layer, _ in chosen],
+                [layer.flops / ms / 1e6 for layer, ms in chosen],
+                [10 + 3000 * ms / analysis.ms for _, ms in chosen],
+                color=COLOURS[kind],
+                alpha=0.5,
+                label=kind,
+                linewidths=0,
+            )
+    intensity = np.geomspace(0.1, 1e3)
+    cache = max(rate for _, rate in peaks.copies)
+    for rate, style, name in (
+        (peaks.memory_gb_per_s, '-', 'memory'),
+        (cache, '--', 'cache'),
+    ):
+        axes.plot(
+            intensity,
+            np.minimum(rate * intensity, peaks.gflops_per_s),
+            f'k{style}',
+            linewidth=1,
+            label=f'{name}, {rate:.0f} GB/s',
+        )
+    axes.set(
+        xscale='log',
+        yscale='log',
+        xlabel='multiply-adds per byte moved',
+        ylabel='GFLOP/s (multiply-adds)',
+    )
+    legend = axes.legend(fontsize='small')
+    for handle in legend.legend_handles:
+        if hasattr(handle, 'set_sizes'):
+            handle.set_sizes([30])
+
+
+def _advice(axes: Axes, analysis: Analysis) -> None:
+    axes.set_title('What would help (gains overlap)')
+    advice = advise(analysis)[:_MOST_ADVICE][::-1]
+    places = range(len(advice))
+    axes.barh(places, [each.ms for each in advice], color='#ccddee')
+    for place, each in zip(places, advice, strict=True):
+        text = each.text if len(each.text) < 75 else f'{each.text[:72]}...'
+        axes.text(0, place, f' {text}', va='center', fontsize='small')
+    axes.set_yticks([])
+    axes.set_xlabel('ms a pass')
+
+
+def _field(axes: Axes, analysis: Analysis, level: str) -> None:
+    gradients = analysis.gradients[level].numpy()
+    # Square roots show the weak surroundings, too.
+    axes.imshow(np.sqrt(gradients), cmap='magma', vmin=0, vmax=1)
+    height, width = gradients.shape
+    size = effective_size(analysis.gradients[level])
+    field = analysis.fields.get(level)
+    title = f'{level}: effective {size:.0f}'
+    if field is not None:
+        title += f'\ntheoretical {field.size[0]:.4g}'
+        corner = (
+            (width - field.size[1]) / 2,
+            (height - field.size[0]) / 2,
+        )
+        axes.add_patch(
+            Rectangle(
+                corner, field.size[1], field.size[0], fill=False, color='w'
+            )
+        )
+    axes.set_title(title, fontsize='small')
+    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])

@@ -1,0 +1,214 @@
+"""Networks and inputs, brought into the setting of a measurement."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from math import prod
+
+import torch
+from mmcv.cnn import ConvModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ..backbones.base import StagedBackbone
+from .setting import LAYOUTS, Setting
+
+# More than any cache holds, so that no input is still in one.
+POOL_BYTES = 128 * 2**20
+# Of the largest value, by which a folded network may differ.
+FOLD_TOLERANCE = 1e-3
+
+
+@cache
+def _pool(device: str, dtype: torch.dtype, numel: int) -> Tensor:
+    generator = torch.Generator(device).manual_seed(0)
+    return torch.randn(numel, generator=generator, device=device, dtype=dtype)
+
+
+class Inputs:
+    """Normally distributed maps, handed out in turn.
+
+    They are parts of one pool that no cache holds, and never zeros, which
+    some devices multiply faster.
+
+    Args:
+        shape: (N, C, H, W).
+        setting: device, type and layout.
+    """
+
+    def __init__(self, shape: Sequence[int], setting: Setting):
+        self.shape = tuple(shape)
+        self.channels_last = setting.layout == 'channels_last'
+        self.numel = prod(shape)
+        capacity = POOL_BYTES // setting.dtype.itemsize
+        self.pool = _pool(
+            setting.device, setting.dtype, max(capacity, 2 * self.numel)
+        )
+        self.count = len(self.pool) // self.numel
+        self.turn = 0
+
+    def __call__(self) -> Tensor:
+        """The next map."""
+        start = self.turn % self.count * self.numel
+        self.turn += 1
+        part = self.pool[start : start + self.numel]
+        if self.channels_last:
+            n, c, h, w = self.shape
+            return part.view(n, h, w, c).permute(0, 3, 1, 2)
+        return part.view(self.shape)
+
+
+def prepare(
+    network: nn.Module, setting: Setting, shape: Sequence[int] = (8, 3, 64, 64)
+) -> nn.Module:
+    """Bring a network with random weights into a setting, for inference.
+
+    Its batch norms get the statistics of random maps, so that its values
+    neither fade nor explode on their way: some devices are faster on zeros.
+
+    Args:
+        network: maps (N, C, H, W) in float32; changed in place.
+        setting: device, precision, layout, and whether to fold.
+        shape: of the maps for the statistics.
+
+    Raises:
+        RuntimeError: the network cannot be folded without a change of what
+            it computes.
+    """
+    network.to(setting.device)
+    maps = torch.randn(*shape, device=setting.device)
+    # Nothing is timed yet, so no search for the fastest algorithms either.
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, allow_tf32=False
+    ):
+        settle_norms(network, maps)
+        network.eval().requires_grad_(False)
+        if setting.mode in ('folded', 'graph'):
+            before = network(maps)
+            fold(network)
+            error = (network(maps) - before).abs().max() / before.abs().max()
+            if not error < FOLD_TOLERANCE:
+                raise RuntimeError(
+                    f'folding batch norms changes the output by {error:.0%}'
+                )
+    return place(network, setting)
+
+
+def fold(network: nn.Module) -> None:
+    """Fold each batch norm into the convolution in front of it, in place.
+
+    In front of it is the child before it, and in a `ConvModule` the
+    convolution if the norm comes next.
+    """
+    for module in list(network.modules()):
+        if isinstance(module, ConvModule) and module.order[:2] != (
+            'conv',
+            'norm',
+        ):
+            continue
+        previous = None
+        for name, child in list(module.named_children()):
+            if isinstance(child, _BatchNorm) and (
+                previous and _feeds(previous[1], child)
+            ):
+                folded = fuse_conv_bn_eval(previous[1], child)
+                setattr(module, previous[0], folded)
+                setattr(module, name, nn.Identity())
+            previous = name, child
+
+
+def _feeds(layer: nn.Module, norm: _BatchNorm) -> bool:
+    return (
+        isinstance(layer, nn.Conv2d)
+        and layer.out_channels == norm.num_features
+    )
+
+
+def place(network: nn.Module, setting: Setting) -> nn.Module:
+    """Give a network the device, type and layout of a setting."""
+    for module in network.modules():
+        if isinstance(module, StagedBackbone):
+            module.channels_last = setting.layout == 'channels_last'
+    network.to(setting.device, setting.dtype)
+    return network.to(memory_format=LAYOUTS[setting.layout])
+
+
+def settle_norms(
+    network: nn.Module,
+    images: Tensor,
+    forward: Callable[[Tensor], object] | None = None,
+) -> None:
+    """Give every batch norm the statistics of these images.
+
+    Args:
+        network: left in training mode.
+        images: (N, 3, H, W).
+        forward: what to call with them; the network by default.
+    """
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    network.train()
+    with torch.no_grad():
+        (forward or network)(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def inference(
+    network: nn.Module, shape: Sequence[int], setting: Setting
+) -> Callable[[], object]:
+    """One pass of a prepared network over the next of its inputs.
+
+    Args:
+        network: as `prepare` returns it.
+        shape: (N, C, H, W) of the input.
+        setting: its mode says how the network runs.
+    """
+    inputs = Inputs(shape, setting)
+    run = network
+    if setting.mode == 'compiled':
+        run = torch.compile(network)
+    elif setting.mode == 'graph':
+        run = captured(network, inputs())
+
+    def step() -> object:
+        with torch.inference_mode():
+            return run(inputs())
+
+    return step
+
+
+def captured(
+    function: Callable[[Tensor], object], example: Tensor
+) -> Callable[[Tensor], object]:
+    """Record a function of a map as a CUDA graph.
+
+    Args:
+        function: of fixed shapes; reads no value on the host.
+        example: a map of the shape and layout that will come.
+
+    Returns:
+        the function, whose result the next call overwrites. Copying the map
+        to where the graph reads it is part of it.
+    """
+    with torch.inference_mode():
+        static = example.clone(memory_format=torch.preserve_format)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            # Libraries allocate and choose algorithms on their first calls.
+            for _ in range(3):
+                function(static)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = function(static)
+
+    def replay(x: Tensor) -> object:
+        static.copy_(x)
+        graph.replay()
+        return result
+
+    return replay

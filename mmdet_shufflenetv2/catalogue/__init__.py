@@ -1,0 +1,13 @@
+"""What networks and detectors there are: published beside found here."""
+
+from .detectors import table7_rows
+from .model_index import model_index
+from .networks import choice_rows, cost, network_rows
+
+__all__ = [
+    'choice_rows',
+    'cost',
+    'model_index',
+    'network_rows',
+    'table7_rows',
+]

@@ -1,0 +1,86 @@
+"""Configs of detectors, and Table 7 of arXiv 1807.11164 by them."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..backbones.zoo import NETWORKS
+from ..published import detection_results
+from .networks import Row, cost
+
+# How `trained.csv` begins to call COCO's data; mAP there is a fraction.
+COCO = 'COCO'
+
+
+def network_of(backbone: Mapping) -> str | None:
+    """The network of the zoo that a detector's backbone is, if any.
+
+    Args:
+        backbone: as in a config.
+    """
+    config = {k: v for k, v in backbone.items() if k != 'out_indices'}
+    return next(
+        (name for name, row in NETWORKS.items() if row.config == config), None
+    )
+
+
+def table7_configs(root: Path) -> dict[str, Path]:
+    """The config with Table 7's recipe of each backbone, by network.
+
+    Args:
+        root: of a checkout.
+    """
+    found = {}
+    for path in sorted(root.glob('configs/lighthead_*.py')):
+        name = network_of(Config.fromfile(path).model.backbone)
+        if name in detection_results():
+            # A variation of a recipe has a longer name, and comes later.
+            found.setdefault(name, path)
+    return found
+
+
+def runs_by_config(results: Path) -> dict[str, list[Row]]:
+    """The rows of ``trained.csv`` by the name of their config.
+
+    Args:
+        results: folder of the results.
+    """
+    runs = defaultdict(list)
+    with (results / 'trained.csv').open(newline='') as file:
+        for run in csv.DictReader(file):
+            runs[run['config']].append(run)
+    return runs
+
+
+def table7_rows(root: Path, results: Path) -> list[Row]:
+    """A row per backbone of Table 7, by complexity.
+
+    Args:
+        root: of a checkout.
+        results: folder of the results.
+    """
+    configs, runs = table7_configs(root), runs_by_config(results)
+    rows = []
+    for name, paper in detection_results().items():
+        stem = configs[name].stem
+        rows.append(
+            {
+                'complexity': paper.complexity,
+                'config': f'[{stem}](configs/{stem}.py)',
+                'backbone MFLOPs': f'{cost(name).mflops:.1f}',
+                'paper: mmAP': str(paper.mmap),
+                'here: mmAP': _mmap_on_coco(runs[stem]),
+                'paper: images/s': str(paper.images_per_s),
+            }
+        )
+    # The sort is stable: one column of Table 7 after the other.
+    return sorted(rows, key=lambda row: int(row['complexity'].rstrip('M')))
+
+
+def _mmap_on_coco(runs: list[Row]) -> str:
+    """In %, of the last run there was; empty if there was none."""
+    found = [run['mAP'] for run in runs if run['data'].startswith(COCO)]
+    return f'{100 * float(found[-1]):.1f}' if found else ''

@@ -1,0 +1,68 @@
+"""What the necks of region-based detectors here have in common."""
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from mmengine.utils import is_seq_of
+from torch import Tensor
+
+
+class RoIMapNeck(BaseModule):
+    """Turn backbone maps into the one RoIs read and the one the RPN reads.
+
+    The output is ``(roi_map, rpn_feature)``: mmdet hands one tuple to both
+    heads, its RoI heads read it from the front, `LightHeadRPNHead` takes
+    the last. A subclass computes the first in ``roi_map``.
+
+    Args:
+        in_channels: Channels of each backbone level that arrives.
+        levels: Names and values of the two arguments that choose a level:
+            that of the RoI map's input, then that of the RPN's map.
+        init_cfg: As in every mmengine module.
+
+    Raises:
+        ValueError: If ``in_channels`` is not a sequence of integers or a
+            level is outside of it.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        levels: dict[str, int],
+        init_cfg: dict | list | None,
+    ):
+        super().__init__(init_cfg)
+        if not is_seq_of(in_channels, int):
+            raise ValueError(
+                'in_channels must list the channels of each backbone level, '
+                f'got {in_channels!r}'
+            )
+        count = len(in_channels)
+        for name, level in levels.items():
+            if not -count <= level < count:
+                raise ValueError(
+                    f'{name} must be one of the {count} levels of '
+                    f'in_channels, {-count}..{count - 1}, got {level}'
+                )
+        self.in_channels = tuple(in_channels)
+        self.map_level, self.rpn_level = levels.values()
+
+    def roi_map(self, x: Tensor) -> Tensor:
+        """Compute the map that RoIs read from a level (N, C_in, h, w)."""
+        raise NotImplementedError
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Compute the RoI map of one level and pass the RPN's level on.
+
+        Args:
+            inputs: The backbone's maps, each (N, C_i, h_i, w_i).
+
+        Returns:
+            The RoI map (N, C * P * P, h, w) and the RPN's map.
+        """
+        if len(inputs) != len(self.in_channels):
+            raise ValueError(
+                f'the neck expects {len(self.in_channels)} backbone levels '
+                f'(in_channels={self.in_channels}), got {len(inputs)}'
+            )
+        return self.roi_map(inputs[self.map_level]), inputs[self.rpn_level]

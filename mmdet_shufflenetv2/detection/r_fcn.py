@@ -1,0 +1,110 @@
+"""R-FCN (arXiv 1605.06409): RoIs vote on position-sensitive maps.
+
+Shapes: N images, K RoIs, P x P bins, S = classes + 1 scores, B = 4 box
+values (times the classes unless boxes are class-agnostic), h x w the map.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from .hard_examples import HardExampleLoss
+from .neck import RoIMapNeck
+
+
+@MODELS.register_module()
+class RFCNNeck(RoIMapNeck):
+    """The score map and the box map of R-FCN, in one tensor.
+
+    Both maps are pooled from the same RoIs, so one tensor and one pooling
+    serve both. The score map alone has ``P * P * S`` channels, 3969 for
+    COCO: this is what Light-Head R-CNN makes thin.
+
+    Args:
+        in_channels: Channels of each backbone level that arrives.
+        num_classes: Without the background.
+        mid_channels: Output of a 1x1 convolution with ReLU in front of the
+            maps, 1024 in the paper; ``None`` leaves it out.
+        bins: P, bins per side of a RoI.
+        reg_class_agnostic: One box per RoI, as in the paper, or one per
+            class; must be what the box head has.
+        map_level: Which arriving level the maps are computed from.
+        rpn_level: Which arriving level the RPN reads.
+        init_cfg: The default is the paper's: Gaussian of 0.01.
+
+    Raises:
+        ValueError: As in :class:`RoIMapNeck`.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        mid_channels: int | None = 1024,
+        bins: int = 7,
+        reg_class_agnostic: bool = True,
+        map_level: int = -1,
+        rpn_level: int = 0,
+        init_cfg: dict | list | None = None,
+    ):
+        super().__init__(
+            in_channels,
+            dict(map_level=map_level, rpn_level=rpn_level),
+            init_cfg or dict(type='Normal', layer='Conv2d', std=0.01),
+        )
+        channels = in_channels[map_level]
+        self.reduce = None
+        if mid_channels is not None:
+            self.reduce = nn.Sequential(
+                nn.Conv2d(channels, mid_channels, 1), nn.ReLU(inplace=True)
+            )
+            channels = mid_channels
+        box_dim = 4 if reg_class_agnostic else 4 * num_classes
+        self.score_conv = nn.Conv2d(channels, bins**2 * (num_classes + 1), 1)
+        self.box_conv = nn.Conv2d(channels, bins**2 * box_dim, 1)
+
+    def roi_map(self, x: Tensor) -> Tensor:
+        """Map (N, C_in, h, w) to scores, then boxes, (N, (S+B)*P*P, h, w)."""
+        if self.reduce is not None:
+            x = self.reduce(x)
+        return torch.cat([self.score_conv(x), self.box_conv(x)], 1)
+
+
+@MODELS.register_module()
+class RFCNBBoxHead(HardExampleLoss, BBoxHead):
+    """The bins of a RoI vote by their mean; there is no layer to train.
+
+    Args:
+        num_classes: Without the background; the neck must have as many.
+        reg_class_agnostic: See :class:`RFCNNeck`.
+        kwargs: Those of mmdet's ``BBoxHead``, and ``num_hard`` of
+            :class:`HardExampleLoss` (128 in the paper).
+    """
+
+    def __init__(
+        self, *args, reg_class_agnostic: bool = True, **kwargs
+    ) -> None:
+        super().__init__(
+            *args,
+            in_channels=1,
+            reg_class_agnostic=reg_class_agnostic,
+            # Not None, which would initialise the layers deleted below.
+            init_cfg=[],
+            **kwargs,
+        )
+        del self.fc_cls, self.fc_reg
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Average votes.
+
+        Args:
+            x: The pooled maps (K, S + B, P, P).
+
+        Returns:
+            Class scores (K, S) and box deltas (K, B).
+        """
+        votes = x.mean((2, 3))
+        return votes.tensor_split([self.num_classes + 1], 1)

@@ -1,0 +1,78 @@
+"""An analysis whose times are made up, so that every figure is known."""
+
+import pytest
+import torch
+from torch import nn
+
+from mmdet_shufflenetv2.analysis.alternatives import Alternative
+from mmdet_shufflenetv2.analysis.analysis import Analysis, Request
+from mmdet_shufflenetv2.analysis.breaches import find_breaches
+from mmdet_shufflenetv2.analysis.layers import layers_of
+from mmdet_shufflenetv2.analysis.passes import Times
+from mmdet_shufflenetv2.analysis.receptive_field import Field
+from mmdet_shufflenetv2.analysis.recording import record
+from mmdet_shufflenetv2.analysis.roofline import Peaks
+from mmdet_shufflenetv2.analysis.trials import price_breaches
+from mmdet_shufflenetv2.benchmark.timing import Spread, Timing
+
+
+class Unit(nn.Module):
+    """A 1x1 convolution, batch norm and ReLU, and a shuffle of the result."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 16, 1, bias=False)
+        self.bn = nn.BatchNorm2d(16)
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return self.shuffle(self.relu(self.bn(self.conv(x))))
+
+    def shuffle(self, x):
+        return x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
+
+
+@pytest.fixture
+def unit() -> nn.Module:
+    return Unit().eval()
+
+
+@pytest.fixture
+def analysis(unit) -> Analysis:
+    """The unit on 4x4 maps: every operation 1 ms, half a ms between them."""
+    x = torch.randn(1, 4, 4, 4)
+    recorded = record(unit, lambda: unit(x))
+    layers = layers_of(unit, recorded)
+    operations = [[1.0, 1.0] for _ in recorded]
+    whole = len(recorded) + 0.5
+    times = Times(Timing([whole, whole], 3, True), operations)
+    layer_ms = [times.sum_ms(layer.operations) for layer in layers]
+    breaches = find_breaches(layers)
+    return Analysis(
+        name='unit',
+        request=Request(size=(4, 4), settled=True),
+        environment=dict(
+            device='cpu', cpu='a CPU', threads=1, precision='fp32', torch='2'
+        ),
+        recorded=recorded,
+        layers=layers,
+        layer_ms=layer_ms,
+        times=times,
+        # A thousand multiply-adds or bytes a millisecond.
+        peaks=Peaks(1e-3, ((64, 1e-3), (4096, 1e-3)), 0.5),
+        prices=price_breaches(
+            breaches, layers, layer_ms, lambda own, other: (2.0, 1.0)
+        ),
+        alternatives=[
+            Alternative('batch norm folded', 4.0, Spread(2.0, 1.9, 2.1)),
+            Alternative('contiguous', 8.5, Spread(0.9, 0.8, 0.95)),
+            Alternative('compiled', problem='no compiler is here'),
+        ],
+        fields={'level 0': Field((3, 3), (2, 2))},
+        gradients={'level 0': torch.eye(4)},
+        gradient_problem=None,
+        params=sum(p.numel() for p in unit.parameters()),
+        weights_mb=0.1,
+        peak_mb=0.2,
+        not_counted={'torchvision::nms': 2},
+    )

@@ -1,0 +1,109 @@
+import pytest
+import torch
+from torch import nn
+
+from mmdet_shufflenetv2.analysis.passes import (
+    HostLaps,
+    Times,
+    time_operations,
+)
+from mmdet_shufflenetv2.benchmark.timing import Effort, Timing
+
+EFFORT = Effort(min_runs=3, max_runs=3, seconds=1.0, warmup_seconds=1e-9)
+
+
+class Clock:
+    """Seconds that go by when the clock is looked at, or as told."""
+
+    def __init__(self, step=0.0):
+        self.now, self.step = 0.0, step
+
+    def __call__(self):
+        self.now += self.step
+        return self.now
+
+
+class Slow(nn.Module):
+    """Two operations; 3 ms go by before the second."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock = clock
+
+    def forward(self, x):
+        x = x + 1
+        self.clock.now += 0.003
+        return x * 2
+
+
+def test_laps_are_of_the_calls_alone():
+    clock = Clock()
+    laps = HostLaps(clock)
+
+    def work(seconds):
+        clock.now += seconds
+        return seconds
+
+    assert laps(work, 0.002) == 0.002
+    clock.now += 5
+    laps(work, seconds=0.004)
+    assert laps.read_ms() == pytest.approx([2.0, 4.0])
+
+
+def test_time_between_operations_is_nobodys():
+    clock = Clock(step=0.001)
+    network, x = Slow(clock), torch.ones(2)
+    times = time_operations(
+        lambda: network(x), ['aten::add', 'aten::mul'], EFFORT, clock=clock
+    )
+    # Each lap, and each undisturbed pass, has one step of the clock in it.
+    assert times.operations == [
+        pytest.approx([1.0] * 3),
+        pytest.approx([1.0] * 3),
+    ]
+    assert times.whole_ms.median == pytest.approx(1 + 3)
+    assert times.unexplained_ms == pytest.approx(4 - 2)
+    assert times.strays == 0
+
+
+def test_a_pass_with_other_operations_is_left_out():
+    turns = iter(range(100))
+    x = torch.ones(2)
+
+    def run():
+        # Whole and timed take turns, the first round is warm-up.
+        return x.add(1) if next(turns) == 5 else x.mul(2)
+
+    times = time_operations(
+        run, ['aten::mul'], EFFORT, clock=Clock(step=0.001)
+    )
+    assert times.strays == 1
+    assert len(times.operations[0]) == 2
+
+
+def test_a_network_that_never_repeats_itself_is_refused():
+    x = torch.ones(2)
+    with pytest.raises(ValueError, match='the same operations'):
+        time_operations(lambda: x + 1, ['aten::mul'], EFFORT)
+
+
+def test_sums_are_taken_pass_by_pass():
+    times = Times(
+        Timing([10.0, 12.0, 50.0], 1, True),
+        [[1.0, 2.0, 30.0], [4.0, 3.0, 5.0], [0.5, 0.5, 0.5]],
+    )
+    assert times.sum_ms([0, 1]) == 5.0
+    assert times.unexplained_ms == 12.0 - 5.5
+
+
+def test_progress_is_told_each_round():
+    told = []
+    x = torch.ones(2)
+    time_operations(
+        lambda: x * 2,
+        ['aten::mul'],
+        EFFORT,
+        clock=Clock(step=0.001),
+        progress=lambda: told.append(1),
+    )
+    assert len(told) == 3 + 1

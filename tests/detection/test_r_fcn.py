@@ -1,0 +1,77 @@
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+from mmdet_shufflenetv2.engine.run_config import set_classes
+from mmdet_shufflenetv2.ops import ps_roi_pool
+
+
+def neck(**options):
+    return MODELS.build(
+        dict(
+            type='RFCNNeck',
+            in_channels=(6, 8),
+            num_classes=3,
+            bins=3,
+            **options,
+        )
+    )
+
+
+def bbox_head(**options):
+    return MODELS.build(dict(type='RFCNBBoxHead', num_classes=3, **options))
+
+
+FEATURES = torch.rand(2, 6, 8, 8), torch.rand(2, 8, 4, 4)
+
+
+@pytest.mark.parametrize('agnostic, boxes', [(True, 4), (False, 12)])
+def test_maps_have_a_channel_for_each_bin_and_value(agnostic, boxes):
+    maps, rpn = neck(reg_class_agnostic=agnostic)(FEATURES)
+    assert maps.shape == (2, 9 * (4 + boxes), 4, 4)
+    assert rpn is FEATURES[0]
+
+
+def test_reduction_of_the_paper_may_be_left_out():
+    assert neck().score_conv.in_channels == 1024
+    assert neck(mid_channels=None).score_conv.in_channels == 8
+
+
+def test_a_level_that_does_not_arrive_is_refused():
+    with pytest.raises(ValueError, match='map_level must be one of the 2'):
+        neck(map_level=2)
+
+
+@torch.no_grad()
+def test_votes_equal_those_of_the_two_maps_pooled_apart():
+    own = neck()
+    rois = torch.tensor([[0, 0.0, 0, 60, 60], [1, 20, 5, 90, 120]])
+    maps, _ = own(FEATURES)
+    scores, boxes = bbox_head()(ps_roi_pool(maps, rois, 3, 1 / 32))
+    x = own.reduce(FEATURES[1])
+    for got, conv in (scores, own.score_conv), (boxes, own.box_conv):
+        pooled = ps_roi_pool(conv(x), rois, 3, 1 / 32)
+        for roi in range(len(rois)):
+            for value in range(got.shape[1]):
+                votes = [float(v) for v in pooled[roi, value].flatten()]
+                assert float(got[roi, value]) == pytest.approx(
+                    sum(votes) / 9, abs=1e-5
+                )
+
+
+def test_head_has_nothing_to_train_and_takes_no_roi_too():
+    head = bbox_head()
+    head.init_weights()
+    assert list(head.parameters()) == []
+    scores, boxes = head(torch.zeros(0, 8, 7, 7))
+    assert scores.shape == (0, 4)
+    assert boxes.shape == (0, 4)
+
+
+def test_number_of_classes_reaches_neck_and_head(root):
+    cfg = Config.fromfile(root / 'configs/rfcn_shufflenetv2.py')
+    set_classes(cfg, ('cat', 'dog'))
+    model = MODELS.build(cfg.model)
+    assert model.neck.score_conv.out_channels == 49 * 3
+    assert model.roi_head.bbox_head.num_classes == 2

@@ -1,0 +1,99 @@
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from torch import nn
+from torchvision import models
+
+from mmdet_shufflenetv2.compat.checkpoints import CheckpointError
+from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
+from mmdet_shufflenetv2.engine.runner import CheckpointMismatch
+
+
+@pytest.fixture
+def cfg():
+    return Config(dict(model=dict(backbone=dict(type='ResNet', depth=18))))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(content) -> str:
+        torch.save(content, tmp_path / 'weights.pth')
+        return str(tmp_path / 'weights.pth')
+
+    return save
+
+
+@pytest.fixture(scope='module')
+def resnet18() -> dict:
+    """torchvision's, with its classifier."""
+    torch.manual_seed(0)
+    return models.resnet18().state_dict()
+
+
+def under(prefix: str, state: dict) -> dict:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def without_counters(state: dict) -> dict:
+    return {k: v for k, v in state.items() if not k.endswith('_tracked')}
+
+
+def in_detector(state: dict) -> dict:
+    return {**under('backbone.', state), 'neck.conv.weight': torch.ones(1)}
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        lambda state: state,
+        lambda state: dict(state_dict=under('module.', state)),
+        lambda state: dict(state_dict=in_detector(state)),
+        lambda state: under('module.', in_detector(state)),
+        without_counters,
+    ],
+    ids=['bare', 'parallel', 'detector', 'parallel detector', 'old'],
+)
+def test_what_is_accepted_is_what_the_backbone_then_holds(
+    content, cfg, saved, resnet18
+):
+    use_backbone_weights(cfg, saved(content(resnet18)))
+    backbone = MODELS.build(cfg.model.backbone)
+    backbone.init_weights()
+    for name, parameter in backbone.named_parameters():
+        assert torch.equal(parameter, resnet18[name]), name
+
+
+def test_deeper_network_of_the_same_shapes_is_refused(cfg, saved):
+    path = saved(models.resnet34().state_dict())
+    with pytest.raises(CheckpointMismatch) as error:
+        use_backbone_weights(cfg, path)
+    assert f'{path} does not fit the ResNet' in str(error.value)
+    assert 'unknown to the model: layer1.2.conv1.weight' in str(error.value)
+    assert 'init_cfg' not in cfg.model.backbone
+
+
+def test_what_mmengine_would_find_nothing_in_is_refused(cfg, saved, resnet18):
+    with pytest.raises(CheckpointMismatch, match='missing in the checkpoint'):
+        use_backbone_weights(cfg, saved(dict(model=resnet18)))
+    with pytest.raises(CheckpointError, match='must be a dict'):
+        use_backbone_weights(cfg, saved(list(resnet18)))
+
+
+def test_other_family_is_named(cfg, saved):
+    path = saved(models.shufflenet_v2_x0_5().state_dict())
+    with pytest.raises(
+        CheckpointMismatch, match='looks like ShuffleNetV2 in the format of'
+    ):
+        use_backbone_weights(cfg, path)
+
+
+def test_own_backbone_looks_at_the_file_itself(saved):
+    cfg = Config(
+        dict(model=dict(backbone=dict(type='ShuffleNetV2', widen_factor=0.5)))
+    )
+    path = saved(nn.Linear(1, 1).state_dict())
+    use_backbone_weights(cfg, path)
+    assert cfg.model.backbone.init_cfg.checkpoint == path
+    with pytest.raises(ValueError, match='none of the formats'):
+        MODELS.build(cfg.model.backbone).init_weights()

@@ -1,0 +1,96 @@
+import errno
+import sys
+
+import pytest
+
+from mmdet_shufflenetv2.engine.command_line import (
+    add_common_arguments,
+    add_data_arguments,
+    make_parser,
+    parse_run,
+    reporting_errors,
+)
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    def run(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['tool', *arguments])
+        parser = make_parser('What it does.')
+        add_common_arguments(parser)
+        add_data_arguments(parser)
+        return parse_run(parser)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    'option', ['--train-ann', '--train-img', '--val-ann', '--val-img']
+)
+def test_names_of_a_data_set_need_its_root(parse, capsys, option):
+    with pytest.raises(SystemExit) as stopped:
+        parse(option, 'name')
+    assert stopped.value.code == 2
+    assert f'{option} needs --data-root' in capsys.readouterr().err
+    args = parse(option, 'name', '--data-root', 'folder')
+    assert args.data_root == 'folder'
+
+
+@pytest.mark.parametrize(
+    'launcher, variable, starter',
+    [
+        ('pytorch', 'RANK', 'torchrun'),
+        ('slurm', 'SLURM_PROCID', 'srun'),
+        ('mpi', 'OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
+    ],
+)
+def test_launcher_that_started_nothing_is_refused(
+    parse, capsys, monkeypatch, launcher, variable, starter
+):
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        parse('--launcher', launcher)
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert starter in message
+    assert f'{variable} is not set' in message
+    monkeypatch.setenv(variable, '0')
+    assert parse('--launcher', launcher).launcher == launcher
+
+
+def test_option_without_a_value_is_named(parse, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse('--cfg-options', 'train_cfg.max_epochs=2', 'batch')
+    assert stopped.value.code == 2
+    assert "expected KEY=VALUE, got 'batch'" in capsys.readouterr().err
+    args = parse('--cfg-options', 'train_cfg.max_epochs=2')
+    assert args.cfg_options == {'train_cfg.max_epochs': 2}
+
+
+def test_full_disk_is_one_message(capsys):
+    def main():
+        raise OSError(errno.ENOSPC, 'No space left on device', 'epoch_1.pth')
+
+    with pytest.raises(SystemExit) as stopped:
+        reporting_errors(main)
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert message == 'error: epoch_1.pth: No space left on device\n'
+
+
+def test_error_of_the_system_without_a_file_keeps_its_traceback():
+    def main():
+        raise ConnectionResetError(errno.ECONNRESET, 'reset by peer')
+
+    with pytest.raises(ConnectionResetError):
+        reporting_errors(main)
+
+
+def test_ctrl_c_anywhere_is_one_message(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stopped:
+        reporting_errors(main)
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == '\nstopped\n'
