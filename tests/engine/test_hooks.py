@@ -23,7 +23,6 @@ def test_curves_show_every_loss_and_score(hub):
     np.testing.assert_allclose(scores.lines[0].get_ydata(), [0.1, 0.3])
 
 
-<<<<<<< HEAD
 def test_errors_are_drawn_in_percent_over_iterations(hub):
     for error in 80.0, 40.0:
         hub.update_scalar('val/error/top1', error)
@@ -32,13 +31,13 @@ def test_errors_are_drawn_in_percent_over_iterations(hub):
     assert scores.get_ylim() == (0, 100)
     assert scores.get_xlabel() == 'iteration'
     assert '%' in scores.get_ylabel()
-=======
+
+
 def test_last_score_is_drawn_where_the_run_ends(hub):
     for score in 0.1, 0.3, 0.4:
         hub.update_scalar('val/coco/bbox_mAP', score)
     scores = draw_curves(hub, val_interval=5, last=12).axes[1]
     np.testing.assert_allclose(scores.lines[0].get_xdata(), [5, 10, 12])
->>>>>>> c9b73dee62d860af6092ec208949b896d9fed87d
 
 
 def test_curves_of_a_run_without_validation(hub):
