@@ -22,7 +22,12 @@ from mmengine.logging import MMLogger
 from mmengine.runner import CheckpointLoader
 
 from mmdet_shufflenetv2.compat.input_format import declared_format
-from mmdet_shufflenetv2.engine import CheckedRunner, run_config, tasks
+from mmdet_shufflenetv2.engine import (
+    CheckedRunner,
+    checkpoint_meta,
+    run_config,
+    tasks,
+)
 from mmdet_shufflenetv2.engine.command_line import (
     add_common_arguments,
     add_data_arguments,
@@ -170,7 +175,7 @@ def main() -> None:
     if not from_file:
         checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')
         task.adopt_classes(cfg, checkpoint)
-        run_config.adopt_input_format(
+        checkpoint_meta.adopt_input_format(
             cfg, declared_format(checkpoint), args.checkpoint
         )
     task.check_data(cfg, ('test',), args)

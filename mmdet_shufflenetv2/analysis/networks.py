@@ -20,9 +20,9 @@ from torch import nn
 from ..backbones.base import StagedBackbone
 from ..backbones.pretrained import load_pretrained
 from ..backbones.zoo import NETWORKS, Classifier
+from ..engine.checkpoint_meta import checkpoint_classes
 from ..engine.run_config import (
     UsageError,
-    checkpoint_classes,
     dicts_of,
     load_config,
     set_classes,

@@ -100,9 +100,9 @@ def _placement(rng: RandomSource, label: int, side: int) -> Placement:
 def _split_files(split: str, spec: CropsSpec) -> Iterator[tuple[str, bytes]]:
     for index in range(getattr(spec, split) * len(CLASSES)):
         rng = RandomSource(spec.seed, SPLITS[split], index)
-        number, label = divmod(index, len(CLASSES))
+        label = index % len(CLASSES)
         image = draw_crop(rng, spec.scene, label)
-        yield f'{split}/{CLASSES[label]}/{number:06d}.png', encode_png(image)
+        yield f'{split}/{CLASSES[label]}/{index:06d}.png', encode_png(image)
 
 
 def generate(

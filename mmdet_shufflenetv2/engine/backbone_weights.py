@@ -14,8 +14,8 @@ from ..backbones.base import StagedBackbone
 from ..backbones.pretrained import COUNTER, expected_input
 from ..backbones.zoo import network
 from ..compat.foreign_families import family_of
+from .checkpoint_meta import adopt_input_format
 from .conversion import formats_of
-from .run_config import adopt_input_format
 from .runner import CheckpointMismatch, mismatches
 
 # How a detector's checkpoint calls its backbone.

@@ -11,12 +11,8 @@ from ..datasets.class_folders import (
     imagenet_synsets,
 )
 from ..published import classification_results
-from .run_config import (
-    UsageError,
-    checkpoint_classes,
-    datasets_of,
-    set_classes,
-)
+from .checkpoint_meta import checkpoint_classes
+from .run_config import UsageError, datasets_of, set_classes
 
 
 def use_data_root(cfg: Config, data_root: str) -> None:

@@ -7,7 +7,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ..compat.input_format import declared_format
-from .run_config import adopt_input_format, checkpoint_classes, set_classes
+from .checkpoint_meta import adopt_input_format, checkpoint_classes
+from .run_config import set_classes
 from .runner import load_fitting
 
 

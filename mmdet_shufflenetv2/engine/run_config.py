@@ -11,9 +11,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
-from ..compat.input_format import InputFormat
 from ..datasets.checks import check_coco_file
 from ..datasets.custom import find_coco_splits, read_classes
+from .checkpoint_meta import checkpoint_classes
 from .unknown_options import explain_unknown_option
 
 SPLITS = 'train', 'val', 'test'
@@ -180,32 +180,6 @@ def adopt_classes(cfg: Config, checkpoint: dict) -> None:
                 'current',
                 logging.WARNING,
             )
-
-
-def checkpoint_classes(checkpoint: dict) -> tuple[str, ...] | None:
-    """Give the class names that training wrote into a checkpoint."""
-    meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
-    classes = meta.get('classes')
-    return tuple(map(str, classes)) if classes else None
-
-
-def adopt_input_format(
-    cfg: Config, expected: InputFormat | None, source: str
-) -> None:
-    """Let the data preprocessor deliver what a checkpoint expects.
-
-    Args:
-        cfg: Changed in place.
-        expected: What it expects; None if that is not known.
-        source: Its path, for the message.
-    """
-    preprocessor = cfg.model.get('data_preprocessor')
-    if expected is None or preprocessor is None:
-        return
-    options = expected.preprocessor_options(preprocessor)
-    if any(preprocessor.get(key) != options[key] for key in options):
-        preprocessor.update(options)
-        print_log(f'Images as {source} expects them: {expected}', 'current')
 
 
 def use_data_root(cfg: Config, data_root: str, **given: str | None) -> None:

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from ..backbones.pretrained import declared_style
 from ..compat.input_format import (
     META_KEY,
     declared_format,
@@ -161,7 +162,7 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
     state = {
         key.removeprefix('module.'): value for key, value in state.items()
     }
-    problems = mismatches(model, state)
+    problems = _other_style(checkpoint, model) + mismatches(model, state)
     if problems:
         if not state.keys() & model.state_dict().keys():
             problems.append(
@@ -184,6 +185,18 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
     require_same_input(filename, declared_format(checkpoint), model)
     model.load_state_dict(state)
     return checkpoint
+
+
+def _other_style(checkpoint: dict, model: nn.Module) -> list[str]:
+    """Two styles of a network may have the same shapes."""
+    declared = declared_style(checkpoint)
+    own = getattr(getattr(model, 'backbone', None), 'style', None)
+    if declared is None or own is None or declared == own:
+        return []
+    return [
+        f'it is of style {declared!r}, but the backbone of {own!r}; add '
+        f'--cfg-options model.backbone.style={declared}'
+    ]
 
 
 def mismatches(model: nn.Module, state: dict, most: int = 5) -> list[str]:

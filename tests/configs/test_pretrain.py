@@ -1,6 +1,8 @@
 """Classification configs: the paper's protocol, every network of Table 8."""
 
+import copy
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +34,13 @@ def mmpretrain_scope(mmdet_scope):
         yield
 
 
-def load(name: str) -> Config:
+@cache
+def parsed(name: str) -> Config:
     return Config.fromfile(FOLDER / f'{name}.py')
+
+
+def load(name: str) -> Config:
+    return copy.deepcopy(parsed(name))
 
 
 def file_name(published: str) -> str:

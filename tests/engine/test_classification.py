@@ -9,7 +9,7 @@ from torchvision import models
 from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, RAW_BGR
 from mmdet_shufflenetv2.datasets.coco_stream import DatasetError
 from mmdet_shufflenetv2.datasets.shape_crops import CropsSpec, generate
-from mmdet_shufflenetv2.engine import run_config, tasks
+from mmdet_shufflenetv2.engine import checkpoint_meta, run_config, tasks
 from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
 from mmdet_shufflenetv2.engine.run_config import UsageError
 
@@ -86,7 +86,7 @@ def test_class_that_only_one_split_has_is_named(on_crops, crops):
 
 def test_corrupt_image_is_named_before_training(on_crops, crops):
     cfg, task, args = on_crops
-    path = crops / 'train' / 'star' / '000000.png'
+    path = next((crops / 'train' / 'star').iterdir())
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DatasetError, match=f'image {path} is truncated'):
         task.check_data(cfg, ('train', 'val'), args)
@@ -155,14 +155,14 @@ def test_without_mmpretrain_one_line_says_what_to_install(load, monkeypatch):
 def test_preprocessor_follows_the_checkpoint(load, config, expected):
     cfg = load(config)
     before = cfg.to_dict()
-    run_config.adopt_input_format(cfg, expected, 'x.pth')
+    checkpoint_meta.adopt_input_format(cfg, expected, 'x.pth')
     flag = 'to_rgb' if config == CLASSIFIER else 'bgr_to_rgb'
     preprocessor = cfg.model.data_preprocessor
     assert preprocessor[flag] == (expected is NORMALISED_RGB)
     assert preprocessor.mean == list(expected.mean)
     assert preprocessor.std == list(expected.std)
     assert (cfg.to_dict() == before) == (expected is NORMALISED_RGB)
-    run_config.adopt_input_format(cfg, None, 'x.pth')
+    checkpoint_meta.adopt_input_format(cfg, None, 'x.pth')
     assert cfg.model.data_preprocessor == preprocessor
 
 

@@ -131,6 +131,18 @@ def test_pretrained_backbone_needs_the_images_it_expects(
     assert torch.equal(model.state_dict()[key], saved['state_dict'][key])
 
 
+def test_another_style_is_refused_where_shapes_agree(tmp_path):
+    path = tmp_path / 'authors.pth'
+    model = Detector(NORMALISED_RGB)
+    meta = dict(style='authors')
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    with pytest.raises(
+        CheckpointMismatch, match=r'model\.backbone\.style=authors'
+    ):
+        load_fitting(model, str(path))
+    load_fitting(Detector(NORMALISED_RGB, style='authors'), str(path))
+
+
 def test_declared_style_is_checked_where_shapes_agree(
     authors_weights, tmp_path
 ):

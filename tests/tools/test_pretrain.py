@@ -89,7 +89,6 @@ def test_detector_starts_from_the_classifier(
 ):
     work_dir, _ = pretrained
     path = work_dir / 'iter_3.pth'
-    init_cfg = dict(type='Pretrained', checkpoint=str(path))
     finished = command(
         'train',
         CONFIG,
@@ -97,13 +96,12 @@ def test_detector_starts_from_the_classifier(
         shapes,
         '--work-dir',
         tmp_path,
+        '--backbone-weights',
+        path,
         '--cfg-options',
         *[o for o in TINY if 'max_epochs' not in o],
         'train_cfg.max_epochs=1',
         'optim_wrapper.optimizer.lr=0.0',
-        'model.backbone.init_cfg._delete_=True',
-        'model.backbone.init_cfg.prefix=backbone.',
-        *(f'model.backbone.init_cfg.{k}={v}' for k, v in init_cfg.items()),
     )
     printed = finished.stdout + finished.stderr
     assert re.search(r'Loaded \d+ tensors of mmdet_shufflenetv2', printed)

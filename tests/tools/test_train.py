@@ -288,32 +288,3 @@ def test_truncated_image_in_a_worker_names_the_file(command, shapes, tmp_path):
     error = finished.stderr.partition('error: ')[2]
     assert '000003.png' in error
     assert 'Traceback' not in error
-
-
-def test_weights_of_the_backbone_are_loaded(command, shapes, tmp_path):
-    from mmdet.registry import MODELS
-
-    backbone = MODELS.build(
-        dict(type='ShuffleNetV2', widen_factor=0.5, out_indices=(1, 2))
-    )
-    path = tmp_path / 'backbone.pth'
-    for parameter in backbone.parameters():
-        torch.nn.init.constant_(parameter, 0.5)
-    torch.save(backbone.state_dict(), path)
-    command(
-        'train',
-        CONFIG,
-        '--data-root',
-        shapes,
-        '--work-dir',
-        tmp_path,
-        '--backbone-weights',
-        path,
-        '--cfg-options',
-        *[o for o in TINY if 'max_epochs' not in o],
-        'train_cfg.max_epochs=1',
-        'optim_wrapper.optimizer.lr=0.0',
-    )
-    state = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
-    weight = state['state_dict']['backbone.stem.conv1.conv.weight']
-    assert torch.equal(weight, torch.full_like(weight, 0.5))

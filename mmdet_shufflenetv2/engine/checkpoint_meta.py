@@ -1,0 +1,32 @@
+"""What a checkpoint's meta data say, and ask of a config."""
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from ..compat.input_format import InputFormat
+
+
+def checkpoint_classes(checkpoint: dict) -> tuple[str, ...] | None:
+    """Give the class names that training wrote into a checkpoint."""
+    meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+    classes = meta.get('classes')
+    return tuple(map(str, classes)) if classes else None
+
+
+def adopt_input_format(
+    cfg: Config, expected: InputFormat | None, source: str
+) -> None:
+    """Let the data preprocessor deliver what a checkpoint expects.
+
+    Args:
+        cfg: Changed in place.
+        expected: What it expects; None if that is not known.
+        source: Its path, for the message.
+    """
+    preprocessor = cfg.model.get('data_preprocessor')
+    if expected is None or preprocessor is None:
+        return
+    options = expected.preprocessor_options(preprocessor)
+    if any(preprocessor.get(key) != options[key] for key in options):
+        preprocessor.update(options)
+        print_log(f'Images as {source} expects them: {expected}', 'current')
