@@ -242,7 +242,7 @@ def ps_roi_align(
         mode == 'max',
     )
     groups = _groups(valid, box, sides, sampling_ratio, maximum)
-    table = as_table(input, ph * pw, bin_major)
+    table = as_table(input, (ph, pw), bin_major)
     return pool_groups(table, image, groups, maximum).to(input.dtype)
 
 

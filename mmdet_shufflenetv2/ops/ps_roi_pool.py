@@ -82,20 +82,24 @@ def _corner_taps(first: Tensor, last: Tensor) -> Taps:
     return Taps(torch.stack([first, last], dim=-1).long(), weight.double())
 
 
-def _integral_table(input: Tensor, bins: int, bin_major: bool) -> Table:
+def _integral_table(
+    input: Tensor, bins: tuple[int, int], bin_major: bool
+) -> Table:
     """Return the integral image, one row and column larger, as a table."""
-    split = split_bins(input, bins, bin_major).double()
+    ph, pw = bins
+    split = split_bins(input, ph * pw, bin_major).double()
     split = F.pad(split.cumsum(2).cumsum(3), (0, 0, 1, 0, 1, 0))
     batch, height, width = split.shape[1:4]
     plane = height * width
-    return Table(split.flatten(0, 3), (batch * plane, plane, width, 1))
+    step = (pw * batch * plane, batch * plane, plane, width, 1)
+    return Table(split[None], step)
 
 
 def _sum_corners(
     input: Tensor, image: Tensor, y: EdgePair, x: EdgePair, bin_major: bool
 ) -> Tensor:
     """Pool by an integral image; bins' edges are ``(bins, K, 1)``."""
-    bins = y[0].size(0) * x[0].size(0)
+    bins = y[0].size(0), x[0].size(0)
     table = _integral_table(input, bins, bin_major)
     group = (None, _corner_taps(*y), _corner_taps(*x))
     return pool_groups(table, image, [group])
@@ -105,7 +109,6 @@ def _sum_cells(
     input: Tensor, image: Tensor, y: EdgePair, x: EdgePair, bin_major: bool
 ) -> Tensor:
     """Pool by adding cells; bins' edges are ``(bins, K, 1)``."""
-    bins = y[0].size(0) * x[0].size(0)
     size = [(last - first).amax(dim=(0, 2)) for first, last in (y, x)]
     groups = []
     for member in group_by_size(size[0].maximum(size[1]).clamp(min=1)):
@@ -117,7 +120,8 @@ def _sum_cells(
             edges = first[:, member], last[:, member]
             taps.append(_cell_taps(*edges, most, length))
         groups.append((member, *taps))
-    return pool_groups(as_table(input, bins, bin_major), image, groups)
+    table = as_table(input, (y[0].size(0), x[0].size(0)), bin_major)
+    return pool_groups(table, image, groups)
 
 
 def ps_roi_pool(
