@@ -15,7 +15,7 @@ from .row_sum import exporting, weighted_row_sum
 
 
 class Taps(NamedTuple):
-    """Cells and weights of each bin along one side, ``(bins, K, S, T)``."""
+    """Cells and weights of bins along one side, ``(S, T, bins, K)``."""
 
     cell: Tensor
     weight: Tensor
@@ -72,27 +72,24 @@ def _bags(
 ) -> tuple[Tensor, Tensor]:
     """Return indices and weights ``(ph, pw, K * Sy * Sx * Ty * Tx)``."""
     bin_row_step, bin_step, image_step, y_step, x_step = table.strides
-    (ph, rois, sy, ty), (pw, _, sx, tx) = y.cell.shape, x.cell.shape
     # int32 halves the traffic of the indices; int64 when it must be.
     few = table.planes[0, ..., 0].numel() < 2**31
     dtype, device = torch.int32 if few else torch.int64, image.device
-    ph_index = torch.arange(ph, dtype=dtype, device=device).view(ph, 1, 1, 1)
-    pw_index = torch.arange(pw, dtype=dtype, device=device).view(pw, 1, 1, 1)
-    row = y.cell.to(dtype) * y_step + ph_index * bin_row_step
-    row = row + image.to(dtype).view(-1, 1, 1) * image_step
-    column = x.cell.to(dtype) * x_step + pw_index * bin_step
+    (sy, ty, ph, rois), (sx, tx, pw, _) = y.cell.shape, x.cell.shape
+    ph_index = torch.arange(ph, dtype=dtype, device=device)[:, None]
+    pw_index = torch.arange(pw, dtype=dtype, device=device)[:, None]
+    row = ph_index * bin_row_step + image.to(dtype) * image_step
+    row = row + y.cell.to(dtype) * y_step
+    column = pw_index * bin_step + x.cell.to(dtype) * x_step
 
     def along(value: Tensor, is_row: bool) -> Tensor:
         # A long contiguous innermost axis is what makes the two outer sums
-        # below fast: one small copy per side instead of many short loops.
-        bins = value.size(0)
-        value = (
-            value.view(bins, rois, sy, 1, ty, 1)
-            if is_row
-            else value.view(bins, rois, 1, sx, 1, tx)
-        )
-        value = value.expand(bins, rois, sy, sx, ty, tx)
-        return value.reshape(bins, rois * sy * sx * ty * tx)
+        # below fast: one small transpose per side instead of short loops.
+        bins = value.size(2)
+        value = value[:, None, :, None] if is_row else value[None, :, None]
+        value = value.expand(sy, sx, ty, tx, bins, rois)
+        value = value.reshape(sy * sx * ty * tx, bins * rois)
+        return value.t().contiguous().view(bins, rois * value.size(0))
 
     index = along(row, True)[:, None] + along(column, False)
     weight = along(y.weight, True)[:, None] * along(x.weight, False)
@@ -116,7 +113,7 @@ def pool_groups(
     index, weight, shapes = [], [], []
     planes, channels = table.planes.size(0), table.planes.size(-1)
     for member, y, x in groups:
-        (ph, rois, sy, ty), (pw, _, sx, tx) = y.cell.shape, x.cell.shape
+        (sy, ty, ph, rois), (sx, tx, pw, _) = y.cell.shape, x.cell.shape
         samples = sy * sx if maximum else 1
         bags, taps = ph * pw * rois * samples, sy * sx * ty * tx // samples
         i, w = _bags(table, image if member is None else image[member], y, x)
