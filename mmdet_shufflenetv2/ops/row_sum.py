@@ -12,6 +12,7 @@ A plane whose rows are not together in memory is copied when its turn comes,
 so that it is still in cache when its rows are read.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -118,15 +119,21 @@ def _row_sum_backward(
     size: list[int],
     order: list[int],
 ) -> Tensor:
-    table = _empty(grad, size, order)
     if not grad.numel():
-        return table.zero_()
+        return _empty(grad, size, order).zero_()
     on_cpu = grad.device.type == 'cpu'
     backward = gather_backward if on_cpu else scatter_backward
-    for p, plane in enumerate(table):
+    planes, rows = size[0], math.prod(size[1:-1])
+
+    def plane(p: int) -> Tensor:
         i, w = [i[p] for i in index], [w[p] for w in weight]
-        rows = backward(grad[p], i, w, plane[..., 0].numel())
-        plane.copy_(rows.view(plane.shape))
+        return backward(grad[p], i, w, rows).view(size[1:])
+
+    if planes == 1 and order == sorted(order):
+        return plane(0)[None]
+    table = _empty(grad, size, order)
+    for p in range(planes):
+        table[p].copy_(plane(p))
     return table
 
 
