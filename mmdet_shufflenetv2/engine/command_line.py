@@ -9,6 +9,7 @@ from mmengine.config import DictAction
 
 from ..compat.checkpoints import CheckpointError
 from ..datasets.checks import DatasetError
+from .divergence import TrainingDiverged
 from .run_config import UsageError
 from .runner import CheckpointMismatch
 
@@ -18,6 +19,7 @@ REPORTED = (
     DatasetError,
     CheckpointMismatch,
     CheckpointError,
+    TrainingDiverged,
     FileNotFoundError,
 )
 

@@ -16,6 +16,7 @@ from ..compat.input_format import (
     delivered_format,
     require_same_input,
 )
+from .divergence import DivergenceHook
 
 
 class CheckpointMismatch(ValueError):
@@ -30,6 +31,11 @@ class CheckedRunner(Runner):
     unexpected or differently shaped entry is an error that names it. Two
     processes on a machine without GPU train through gloo.
     """
+
+    def register_hooks(self, *args, **kwargs) -> None:
+        """Register a config's hooks, and the one that no run is without."""
+        super().register_hooks(*args, **kwargs)
+        self.register_hook(DivergenceHook())
 
     def load_checkpoint(
         self, filename: str, map_location='cpu', strict=True, **kwargs
