@@ -32,8 +32,11 @@ from mmdet_shufflenetv2.engine.command_line import (
     reporting_errors,
 )
 from mmdet_shufflenetv2.engine.detector import load_detector
-
-SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
+from mmdet_shufflenetv2.engine.pictures import (
+    SUFFIXES,
+    literal_text,
+    picture_name,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -81,12 +84,6 @@ def find_images(source: str, out_dir: str) -> list[Path]:
             f'holds one ({", ".join(sorted(SUFFIXES))})'
         )
     return images
-
-
-def picture_name(image: Path | str) -> str:
-    """The image's name, with a suffix that says how to write it."""
-    known = Path(image).suffix.lower() in SUFFIXES
-    return str(image) if known else f'{image}.png'
 
 
 def as_records(result: DetDataSample, classes, score_thr: float) -> list:
@@ -139,14 +136,15 @@ def main() -> None:
             # A picture of 3 x 3000 has no height left when it is resized.
             unreadable.append(f'image {path} cannot be resized: {error.err}')
             continue
-        visualizer.add_datasample(
-            str(name),
-            mmcv.imread(str(path), channel_order='rgb'),
-            result,
-            draw_gt=False,
-            pred_score_thr=args.score_thr,
-            out_file=os.path.join(args.out_dir, picture_name(name)),
-        )
+        with literal_text():
+            visualizer.add_datasample(
+                str(name),
+                mmcv.imread(str(path), channel_order='rgb'),
+                result,
+                draw_gt=False,
+                pred_score_thr=args.score_thr,
+                out_file=os.path.join(args.out_dir, picture_name(name)),
+            )
         records[str(name)] = as_records(
             result, model.dataset_meta['classes'], args.score_thr
         )

@@ -56,10 +56,11 @@ DETECTION = Task(
     ),
     dump='DumpDetResults',
     drawing=lambda folder, score_thr: dict(
-        type='DetVisualizationHook',
-        draw=True,
-        score_thr=score_thr,
-        test_out_dir=folder,
+        type='PicturesHook',
+        out_dir=folder,
+        method='add_datasample',
+        name='',
+        pred_score_thr=score_thr,
     ),
 )
 CLASSIFICATION = Task(
@@ -78,7 +79,10 @@ CLASSIFICATION = Task(
     ),
     dump='DumpResults',
     drawing=lambda folder, score_thr: dict(
-        type='VisualizationHook', enable=True, interval=1, out_dir=folder
+        type='mmdet.PicturesHook',
+        out_dir=folder,
+        method='visualize_cls',
+        resize=224,
     ),
 )
 # By the scope in which a config's types are looked up.
