@@ -10,6 +10,7 @@ from mmengine.config import DictAction
 from ..compat.checkpoints import CheckpointError
 from ..datasets.checks import DatasetError
 from .divergence import TrainingDiverged
+from .early_log import keep_records
 from .run_config import UsageError
 from .runner import CheckpointMismatch
 
@@ -137,6 +138,7 @@ def reporting_errors(main: Callable[[], None]) -> None:
         main: The command.
     """
     os.environ.setdefault('LOCAL_RANK', '0')
+    keep_records()
     try:
         main()
     except KeyboardInterrupt as stopped:

@@ -4,12 +4,14 @@ import os
 
 import torch
 from mmdet.registry import RUNNERS
-from mmengine.dist import is_distributed
+from mmengine.dist import is_distributed, is_main_process
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ..backbones.pretrained import declared_style
+from ..compat.atomic_files import remove_abandoned
 from ..compat.input_format import (
     META_KEY,
     declared_format,
@@ -17,6 +19,7 @@ from ..compat.input_format import (
     require_same_input,
 )
 from .divergence import DivergenceHook
+from .early_log import write_kept_records
 
 
 class CheckpointMismatch(ValueError):
@@ -31,6 +34,13 @@ class CheckedRunner(Runner):
     unexpected or differently shaped entry is an error that names it. Two
     processes on a machine without GPU train through gloo.
     """
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Open the log file; it begins with what was said before."""
+        early = MMLogger.get_current_instance()
+        logger = super().build_logger(*args, **kwargs)
+        write_kept_records(early, logger)
+        return logger
 
     def register_hooks(self, *args, **kwargs) -> None:
         """Register a config's hooks, and the one that no run is without."""
@@ -93,6 +103,13 @@ class CheckedRunner(Runner):
                 f"its weights: --cfg-options load_from='{filename}'"
             )
         super().resume(filename, *args, **kwargs)
+
+    def train(self) -> nn.Module:
+        """Train; what a killed run left half written is removed first."""
+        if is_main_process():
+            for path in remove_abandoned(self.work_dir):
+                self.logger.info(f'Removed what a killed run left: {path}')
+        return super().train()
 
     def save_checkpoint(self, *args, meta: dict | None = None, **kwargs):
         """Save as mmengine does, with what the weights expect of images."""
