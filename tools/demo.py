@@ -16,7 +16,6 @@ from pathlib import Path
 import mmdet_shufflenetv2  # noqa: F401  (before mmdet, whose ops it brings)
 
 # isort: split
-import cv2
 import mmcv
 import torch
 from mmdet.apis import inference_detector
@@ -131,10 +130,6 @@ def main() -> None:
             result = inference_detector(model, str(path))
         except DatasetError as error:
             unreadable.append(str(error))
-            continue
-        except cv2.error as error:
-            # A picture of 3 x 3000 has no height left when it is resized.
-            unreadable.append(f'image {path} cannot be resized: {error.err}')
             continue
         with literal_text():
             visualizer.add_datasample(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from ..datasets.checks import check_coco_file
+from ..datasets.checks import CheckReport, check_coco_file
 from ..datasets.custom import find_coco_splits, read_classes
 from .checkpoint_meta import checkpoint_classes
 from .run_config import SPLITS, UsageError, dicts_of
@@ -135,6 +135,7 @@ def check_data(
                 on_bad_boxes,
                 classes=dataset.get('metainfo', {}).get('classes'),
             )
+            require_images_left(dataset, report)
             usable[ann_file] = str(report.usable_file(cfg.work_dir))
         if usable[ann_file] != ann_file:
             dataset.ann_file = os.path.abspath(usable[ann_file])
@@ -142,6 +143,36 @@ def check_data(
         evaluator = cfg.get(name)
         if evaluator and evaluator.get('ann_file') in usable:
             evaluator.ann_file = usable[evaluator.ann_file]
+
+
+def require_images_left(dataset: ConfigDict, report: CheckReport) -> None:
+    """Say how many images the config leaves out in training.
+
+    Raises:
+        UsageError: If it leaves out all of them.
+    """
+    filters = dataset.get('filter_cfg') or {}
+    if dataset.get('test_mode'):
+        return
+    min_size = filters.get('min_size', 0)
+    left = report.short_sides >= min_size
+    small = f'{(~left).sum()} of the {len(left)} images of {report.ann_file}'
+    if not left.all():
+        print_log(
+            f'{small} are lower or narrower than {min_size} px (min_size of '
+            'filter_cfg) and left out in training',
+            'current',
+            logging.WARNING,
+        )
+    if filters.get('filter_empty_gt'):
+        left &= report.with_objects
+    if not left.any():
+        raise UsageError(
+            f'no image of {report.ann_file} is left to train on: {small} are '
+            f'lower or narrower than {min_size} px, the others without '
+            'objects; --cfg-options '
+            'train_dataloader.dataset.filter_cfg.min_size=1 keeps small ones'
+        )
 
 
 def require_data(name: str, ann_file: str, img_dir: str, root: str) -> None:

@@ -1,8 +1,9 @@
 import json
 
 import pytest
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
+from mmdet_shufflenetv2.datasets.checks import check_coco_file
 from mmdet_shufflenetv2.engine import run_config, run_data
 from mmdet_shufflenetv2.engine.run_config import UsageError
 
@@ -76,3 +77,32 @@ def test_missing_data_set_says_what_is_expected_and_how_to_get_it(tmp_path):
     assert str(tmp_path) not in message  # The image folder is there.
     assert 'tools/prepare_coco.py --data-root data/coco/' in message
     assert '--data-root DIR' in message
+
+
+def test_images_too_small_for_the_config_are_told_and_one_must_be_left(
+    monkeypatch,
+):
+    said = []
+    monkeypatch.setattr(
+        run_data, 'print_log', lambda text, *_: said.append(text)
+    )
+    images = [
+        dict(id=i, file_name=f'{i}.png', width=width, height=40)
+        for i, width in enumerate((31, 20, 32))
+    ]
+    box = dict(category_id=1, bbox=[0, 0, 9, 9], area=81, iscrowd=0)
+    data = dict(
+        images=images,
+        annotations=[dict(box, id=i, image_id=i) for i in (1, 2)],
+        categories=[dict(id=1, name='cat')],
+    )
+    dataset = ConfigDict(filter_cfg=dict(filter_empty_gt=True, min_size=32))
+    report = check_coco_file('a.json', data=data)
+    run_data.require_images_left(dataset, report)
+    assert '2 of the 3 images of a.json' in said[0]
+    del data['annotations'][1]
+    report = check_coco_file('a.json', data=data)
+    with pytest.raises(UsageError, match=r'no image of a\.json is left'):
+        run_data.require_images_left(dataset, report)
+    run_data.require_images_left(ConfigDict(dataset, test_mode=True), report)
+    run_data.require_images_left(ConfigDict(), report)
