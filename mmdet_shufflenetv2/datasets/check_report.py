@@ -60,6 +60,11 @@ def explain(error: Exception) -> str:
     return str(error)
 
 
+def shorten(items: list) -> str:
+    """The first ten of a list in words."""
+    return ', '.join(map(str, items[:10])) + (', ...' if items[10:] else '')
+
+
 def records_of(
     ann_file: Path,
     data: dict | None,

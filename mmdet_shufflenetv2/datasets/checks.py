@@ -22,6 +22,7 @@ from .check_report import (
     explain,
     records_of,
     reorder_categories,
+    shorten,
 )
 from .coco_stream import DatasetError, Record
 from .image_folder import ImageFolder, escapes
@@ -168,7 +169,7 @@ class _Checker:
         for at in np.flatnonzero(unknown):
             self.errors.add(
                 'annotation of a category that is not listed (listed: '
-                f'{_shorten(sorted(self.categories))})',
+                f'{shorten(sorted(self.categories))})',
                 f'annotations[{rows[at]}] (id {keys[at, 0]}): category_id '
                 f'{keys[at, 2]}',
             )
@@ -236,10 +237,6 @@ class _Checker:
                 self.warnings.add(what, describe(at))
                 if rule == 'coco_flat':
                     self.changes.pop(int(rows[at]), None)
-
-
-def _shorten(items: list) -> str:
-    return ', '.join(map(str, items[:10])) + (', ...' if items[10:] else '')
 
 
 def _repeats(values: np.ndarray) -> np.ndarray:
