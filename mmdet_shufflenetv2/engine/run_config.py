@@ -30,8 +30,8 @@ def load_config(
             ``work_dirs/<name of the config>``.
 
     Raises:
-        UsageError: If there is no such file, an option has no effect, or
-            mmpretrain is needed and not installed.
+        UsageError: If there is no such file or it is no config, an option
+            has no effect, or mmpretrain is needed and not installed.
     """
     file = packaged_config(path) if '::' in path else Path(path)
     if not file.is_file():
@@ -39,7 +39,15 @@ def load_config(
             f'config not found: {path}; give one of configs/*.py, a path or '
             'package::file'
         )
-    cfg = Config.fromfile(file, import_custom_modules=False)
+    try:
+        cfg = Config.fromfile(file, import_custom_modules=False)
+    except Exception as error:
+        # A config is Python code, which can raise anything.
+        raise UsageError(
+            f'config {path} cannot be read: {type(error).__name__}: {error}'
+        ) from error
+    if cfg.get('model') is None:
+        raise UsageError(f'{path} is no config of a network: it has no model')
     if cfg.get('default_scope') == 'mmpretrain' and not find_spec(
         'mmpretrain'
     ):

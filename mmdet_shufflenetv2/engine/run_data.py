@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from ..datasets.check_report import shorten
 from ..datasets.checks import CheckReport, check_coco_file
 from ..datasets.custom import find_coco_splits, read_classes
 from .checkpoint_meta import checkpoint_classes
@@ -48,7 +49,7 @@ def adopt_classes(cfg: Config, checkpoint: dict) -> None:
     """Give the model the checkpoint's classes if the test data has them.
 
     A checkpoint of other classes is left to the comparison of its entries
-    with the model's, which then says what differs.
+    with the model's, which then says what differs; as many others are told.
 
     Args:
         cfg: Changed in place.
@@ -62,6 +63,16 @@ def adopt_classes(cfg: Config, checkpoint: dict) -> None:
     if not os.path.isfile(ann_file):
         return
     listed = read_classes(ann_file)
+    if len(classes) == len(listed) and set(classes) != set(listed):
+        print_log(
+            f'{ann_file} has as many classes as the checkpoint, by other '
+            'names; they are taken to be the same, in this order: '
+            + shorten(
+                [f'{a} = {b}' for a, b in zip(classes, listed, strict=True)]
+            ),
+            'current',
+            logging.WARNING,
+        )
     if set(classes) <= set(listed):
         set_classes(cfg, classes)
         unknown = [name for name in listed if name not in classes]
@@ -69,8 +80,7 @@ def adopt_classes(cfg: Config, checkpoint: dict) -> None:
             print_log(
                 f'{len(unknown)} of the {len(listed)} classes of {ann_file} '
                 'are unknown to the checkpoint and not in the numbers: '
-                + ', '.join(unknown[:10])
-                + (', ...' if unknown[10:] else ''),
+                + shorten(unknown),
                 'current',
                 logging.WARNING,
             )

@@ -17,6 +17,24 @@ def test_absent_config_is_named():
         run_config.load_config('nowhere.py')
 
 
+@pytest.mark.parametrize(
+    'name, text, message',
+    [
+        ('a.py', 'x = (', 'cannot be read: SyntaxError'),
+        ('a.py', '_base_ = "nowhere.py"', r'cannot be read: .*nowhere\.py'),
+        ('a.py', 'x = 1', 'it has no model'),
+        ('a.json', '{"images": []}', 'it has no model'),
+        ('a.txt', '', 'cannot be read: .*py'),
+    ],
+)
+def test_file_that_is_no_config_is_named(tmp_path, name, text, message):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as error:
+        run_config.load_config(str(path))
+    assert str(path) in str(error.value)
+
+
 def test_configs_of_installed_packages_are_read():
     cfg = run_config.load_config(
         'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'

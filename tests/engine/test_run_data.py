@@ -67,6 +67,8 @@ def test_checkpoint_classes_are_adopted_only_if_the_data_has_them(
     assert said == []
     run_data.adopt_classes(cfg, checkpoint('dog'))
     assert '1 of the 2 classes' in said[0]
+    run_data.adopt_classes(cfg, checkpoint('Katze', 'Hund'))
+    assert 'in this order: Katze = cat, Hund = dog' in said[1]
 
 
 def test_missing_data_set_says_what_is_expected_and_how_to_get_it(tmp_path):
