@@ -60,7 +60,7 @@ def explain(error: Exception) -> str:
     return str(error)
 
 
-def shorten(items: list) -> str:
+def shorten(items: Sequence) -> str:
     """The first ten of a list in words."""
     return ', '.join(map(str, items[:10])) + (', ...' if items[10:] else '')
 

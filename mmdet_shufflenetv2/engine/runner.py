@@ -18,6 +18,7 @@ from ..compat.input_format import (
     delivered_format,
     require_same_input,
 )
+from ..datasets.check_report import shorten
 from .divergence import DivergenceHook
 from .early_log import write_kept_records
 
@@ -198,8 +199,7 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
         if classes:
             problems.append(
                 f'the checkpoint knows {len(classes)} classes: '
-                + ', '.join(map(str, classes[:10]))
-                + (', ...' if len(classes) > 10 else '')
+                + shorten(classes)
             )
         raise CheckpointMismatch(
             f'{filename} does not fit the model of this config:\n  '
