@@ -25,8 +25,8 @@ from ..engine.run_config import (
     UsageError,
     dicts_of,
     load_config,
-    set_classes,
 )
+from ..engine.run_data import set_classes
 from ..engine.runner import load_fitting
 from .subject import Subject
 

@@ -2,6 +2,7 @@ import errno
 import sys
 
 import pytest
+from mmdet.registry import MODELS
 
 from mmdet_shufflenetv2.engine.command_line import (
     add_common_arguments,
@@ -94,3 +95,34 @@ def test_ctrl_c_anywhere_is_one_message(capsys):
         reporting_errors(main)
     assert stopped.value.code == 130
     assert capsys.readouterr().err == '\nstopped\n'
+
+
+@pytest.mark.parametrize(
+    'entry, message',
+    [
+        (dict(widen_factr=1.0), "keyword argument 'widen_factr'"),
+        (dict(type='ShuffleNetV3'), 'ShuffleNetV3 is not in the mmdet::model'),
+        (dict(widen_factor=3.0), 'widen_factor of arch'),
+    ],
+)
+def test_entry_of_a_config_that_cannot_be_built_is_one_message(
+    capsys, entry, message
+):
+    def main():
+        MODELS.build({'type': 'ShuffleNetV2', **entry})
+
+    with pytest.raises(SystemExit) as stopped:
+        reporting_errors(main)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: in the config: ')
+    assert message in error
+
+
+def test_error_inside_of_a_class_keeps_its_traceback(monkeypatch):
+    def broken():
+        return len(None)
+
+    monkeypatch.setitem(MODELS.module_dict, 'Broken', broken)
+    with pytest.raises(TypeError, match='NoneType'):
+        reporting_errors(lambda: MODELS.build(dict(type='Broken')))
