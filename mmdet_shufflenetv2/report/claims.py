@@ -88,8 +88,8 @@ def claim_rows(rows: Mapping[str, Sequence[Row]]) -> list[Row]:
     cells = {
         'claim': 'measured on',
         'paper': 'GTX 1080Ti (GPU), one core of a Snapdragon 810 (ARM)',
-        'CPU': '; '.join(here[CPU].measured_on) or NOT_MEASURED,
-        'GPU': '; '.join(here[GPU].measured_on) or NOT_MEASURED,
+        'measured on CPU': _conditions(here[CPU]),
+        'measured on GPU': _conditions(here[GPU]),
         'holds here': '-',
     }
     table = [cells]
@@ -102,12 +102,20 @@ def claim_rows(rows: Mapping[str, Sequence[Row]]) -> list[Row]:
             {
                 'claim': claim['text'],
                 'paper': _paper(name, claim['table']),
-                'CPU': findings[CPU].text,
-                'GPU': findings[GPU].text,
+                'measured on CPU': findings[CPU].text,
+                'measured on GPU': findings[GPU].text,
                 'holds here': _holds(findings, claim['said_of']),
             }
         )
     return table
+
+
+def _conditions(evidence: Evidence) -> str:
+    told = [
+        f'{device}: {"; ".join(conditions)}'
+        for device, conditions in evidence.measured_on.items()
+    ]
+    return '. '.join(told) or NOT_MEASURED
 
 
 def _paper(name: str, table: str) -> str:
@@ -243,8 +251,8 @@ def _reuse_row(text: str) -> Row:
     return {
         'claim': text,
         'paper': 'section 3.2: 0.5^j * c',
-        'CPU': f'{len(pairs)} pairs of blocks of {REUSING} counted, at most '
+        'measured on CPU': f'{len(pairs)} pairs of blocks of {REUSING} counted, at most '
         f'{off:g} channels off',
-        'GPU': 'the same',
+        'measured on GPU': 'the same',
         'holds here': 'yes' if off < 1 else 'no',
     }

@@ -44,12 +44,13 @@ class Evidence:
         ratios: of Tables 1 to 4 times, where the first row is 1; of Tables 7
             and 8 speeds, where ShuffleNet V2 is 1.
         memory_access: of Table 1, where the first row is 1.
-        measured_on: a few words on each measurement's conditions.
+        measured_on: a few words on each measurement's conditions, by the
+            device's name.
     """
 
     ratios: dict[Key, Spread] = field(default_factory=dict)
     memory_access: dict[Key, float] = field(default_factory=dict)
-    measured_on: list[str] = field(default_factory=list)
+    measured_on: dict[str, list[str]] = field(default_factory=dict)
 
     def select(
         self, table: str, rows: Sequence[str], columns: Sequence[str] = ()
@@ -185,7 +186,9 @@ def _last_machine(
     kept = [row for row in same if row['mode'] == mode]
     if name == 'detectors':
         kept = [row for row in kept if row['input'] == kept[-1]['input']]
-    found.measured_on.append(_conditions(name, kept[-1]))
+    found.measured_on.setdefault(device_name(last), []).append(
+        _conditions(name, kept[-1])
+    )
     return kept
 
 
@@ -193,19 +196,25 @@ def _same(row: Row, other: Row, names: Iterable[str]) -> bool:
     return all(row[name] == other[name] for name in names)
 
 
+def device_name(row: Row) -> str:
+    """The GPU's name, or the processor's where it was measured."""
+    return row['cpu'] if row['device'] == 'cpu' else row['device']
+
+
 def _conditions(name: str, row: Row) -> str:
-    """Such as ``'detectors: 2 threads, 600x400'``."""
-    words = []
+    """Such as ``'detectors with 2 threads, batch 4, 600x400'``."""
+    words = [f'batch {row["batch"]}']
     if row['device'] == 'cpu':
-        words.append(f'{row["threads"]} thread{"s" * (row["threads"] != "1")}')
-    words.append(f'batch {row["batch"]}')
+        threads = row['threads']
+        words.insert(0, f'{threads} thread{"s" * (threads != "1")}')
     if name == 'detectors':
         words.append(row['input'])
     if row['mode'] == 'graph':
         words.append('CUDA graph')
-    machine = row['cpu'] if row['device'] == 'cpu' else row['device']
-    return f'{machine} ({name}: {", ".join(words)})'
+    return f'{name} with {", ".join(words)}'
 
 
 def _spread(row: Row, name: str) -> Spread:
-    return Spread(*(float(row[f'{name}{end}']) for end in ('', '_p10', '_p90')))
+    return Spread(
+        *(float(row[f'{name}{end}']) for end in ('', '_p10', '_p90'))
+    )

@@ -66,8 +66,23 @@ def read_results(folder: Path) -> list[ResultFile]:
         UsageError: there is no such folder.
     """
     if not folder.is_dir():
-        raise UsageError(f'there is no folder {folder}; name it with --results')
+        raise UsageError(
+            f'there is no folder {folder}; name it with --results'
+        )
     return [read_file(path) for path in sorted(folder.glob('*.csv'))]
+
+
+def whole_results(folder: Path) -> dict[str, list[Row]]:
+    """`rows_by_kind` of a folder, all of which must be readable.
+
+    Raises:
+        UsageError: there is no such folder, or a file has a problem.
+    """
+    files = read_results(folder)
+    problems = [problem for file in files for problem in file.problems]
+    if problems:
+        raise UsageError('\n'.join(problems))
+    return rows_by_kind(files)
 
 
 def rows_by_kind(files: Sequence[ResultFile]) -> dict[str, list[Row]]:
@@ -77,7 +92,9 @@ def rows_by_kind(files: Sequence[ResultFile]) -> dict[str, list[Row]]:
         if file.kind:
             found[file.kind] += [r for r in file.rows if r['status'] == OK]
     # The sort is stable: of one day, the row further down is the later one.
-    return {k: sorted(v, key=lambda row: row['date']) for k, v in found.items()}
+    return {
+        k: sorted(v, key=lambda row: row['date']) for k, v in found.items()
+    }
 
 
 def read_file(path: Path) -> ResultFile:
@@ -119,6 +136,8 @@ def _problem(row: Row) -> str | None:
         return 'it has more or fewer values than the header has columns'
     if row.get('status') != OK:
         return None
+    if not row.get('batch', '1').isdecimal():
+        return f'batch must be a whole number, got {row["batch"]!r}'
     for name in NUMBERS:
         if name in row and not _is_positive(row[name]):
             return f'{name} must be a positive number, got {row[name]!r}'
