@@ -203,10 +203,10 @@ def _equal_channels(
         for key, access in memory_access.items()
         if key.table == 'Table 1' and key.row != EQUAL
     ]
-    text = f'1:12 takes {text}'
+    text += ' at 1:12'
     if others:
         text += (
-            f', memory access of unequal channels is {min(others):.2f} to '
+            f', memory access of unequal channels {min(others):.2f} to '
             f'{max(others):.2f} times that of equal ones'
         )
     lowest = all(access > 1 for access in others)
@@ -251,8 +251,8 @@ def _reuse_row(text: str) -> Row:
     return {
         'claim': text,
         'paper': 'section 3.2: 0.5^j * c',
-        'measured on CPU': f'{len(pairs)} pairs of blocks of {REUSING} counted, at most '
-        f'{off:g} channels off',
+        'measured on CPU': f'counted for {len(pairs)} pairs of blocks of '
+        f'{REUSING}: at most {off:g} channels off',
         'measured on GPU': 'the same',
         'holds here': 'yes' if off < 1 else 'no',
     }

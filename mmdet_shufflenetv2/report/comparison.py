@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 from ..benchmark.session import OK
@@ -14,10 +15,11 @@ TITLES = {'gpu': 'GPU', 'arm': 'CPU'}
 
 
 class Column(NamedTuple):
-    """A column's title, and whether it has numbers."""
+    """A column's title, whether it has numbers, and what is above it."""
 
     title: str
     numeric: bool = False
+    group: str = ''
 
 
 class Line(NamedTuple):
@@ -44,6 +46,14 @@ class Table:
     columns: tuple[Column, ...]
     lines: Sequence[Line]
 
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """What is above the columns, and above how many of them."""
+        return [
+            (group, len(list(columns)))
+            for group, columns in groupby(c.group for c in self.columns)
+        ]
+
 
 class Paper(NamedTuple):
     """Published speed, and its ratio to that of the table's reference."""
@@ -62,7 +72,7 @@ class Here(NamedTuple):
     doubt: str = ''
 
 
-ABSENT = Here(*[NOT_MEASURED] * 4)
+ABSENT = Here(NOT_MEASURED, NOT_MEASURED)
 Key = tuple[str, ...]
 
 
@@ -100,16 +110,17 @@ class Comparison:
     @property
     def columns(self) -> tuple[Column, ...]:
         """All of the table's columns."""
+        speed = f'{self.unit} per second'
         return (
             *map(Column, self.identity),
             Column('batch', True),
-            Column(f'{self.unit}/s: paper', True),
-            Column('here', True),
-            Column('here / paper', True),
-            Column(f'{self.ratio_title}: paper', True),
-            Column('here', True),
-            Column('p10 to p90'),
-            Column('here / paper', True),
+            Column('paper', True, speed),
+            Column('here', True, speed),
+            Column('here / paper', True, speed),
+            Column('paper', True, self.ratio_title),
+            Column('here', True, self.ratio_title),
+            Column('p10 to p90', True, self.ratio_title),
+            Column('here / paper', True, self.ratio_title),
             Column('ms', True),
             Column('doubt'),
             Column('device'),
@@ -120,7 +131,7 @@ class Comparison:
         """The table of some measurements and of all that was published.
 
         What was published for a platform stands once for each setting that
-        was measured on it, or once if none was.
+        was measured on it, or once, at the end, if none was.
         """
         rows, lines = list(rows), []
         for platform in PLATFORMS:
@@ -132,6 +143,7 @@ class Comparison:
                 for cells in self._lines(published, found):
                     cells = (*cells, shown, setting or NONE)
                     lines.append(Line(cells, device, setting))
+        lines.sort(key=lambda line: not line.device)
         return Table(self.name, self.title, self.note, self.columns, lines)
 
     def _by_setting(
@@ -230,6 +242,4 @@ def _text(number: float | None) -> str:
 
 def _over(here: str, paper: float | None) -> str:
     value = _number(here)
-    if value is None:
-        return here if here == NOT_MEASURED else NONE
-    return f'{value / paper:.3g}' if paper else NONE
+    return f'{value / paper:.3g}' if value and paper else NONE

@@ -35,8 +35,10 @@ FAMILIES = {
 }
 OF_THE_PAPER = 4
 PAPER = 'paper'
-DEVICES = {'gpu': 'GTX 1080Ti', 'arm': 'Snapdragon 810'}
 UNITS = {'gpu': 'batches of 8 per second', 'arm': 'images per second'}
+# A logarithmic axis names 20 as the 2 behind 10, if one lets it.
+TICKS = [digit * 10**place for place in range(-2, 6) for digit in (1, 2, 3, 5)]
+TICK_TEXTS = [f'{tick:g}' for tick in TICKS]
 SYMBOLS = ('circle', 'square', 'diamond', 'triangle-up', 'star', 'x')
 
 
@@ -198,7 +200,7 @@ def _hover(
 
 
 def _label(figure: go.Figure, unit: str, over_flops: bool) -> None:
-    speed = dict(type='log', title=unit, dtick='D1')
+    speed = dict(type='log', title=unit, tickvals=TICKS, ticktext=TICK_TEXTS)
     if over_flops:
         figure.update_xaxes(title='MFLOPs')
         figure.update_yaxes(**speed)

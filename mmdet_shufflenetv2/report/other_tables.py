@@ -15,13 +15,13 @@ from .results import ResultFile, Row
 
 # The commands whose measurements the paper has nothing beside.
 WITHOUT_PAPER = {
-    'ops': "PSRoI pooling against torchvision's",
-    'shuffle': 'Channel split and shuffle, our way and the plain one',
+    'ops': "Ops: PSRoI pooling against torchvision's",
+    'shuffle': 'Shuffle: channel split and shuffle against the plain way',
 }
 TITLES = {
     'trained': 'Trainings',
-    'bccd_backbones': 'Trainings: backbones on BCCD blood cells',
-    'versions': 'Versions that were run',
+    'bccd_backbones': 'Trainings on BCCD: backbones compared',
+    'versions': 'Versions: what was run',
     'feature_reuse': 'Figure 4: reuse of features',
 }
 # What tells under which conditions a row was measured.
@@ -52,7 +52,7 @@ def accuracy_table(files: Sequence[ResultFile]) -> Table:
     lines = []
     for stem, (family, column) in TABLE7.items():
         paper = published[family]['mmap'][columns.index(column)]
-        here, ratio, device = NOT_MEASURED, NOT_MEASURED, ''
+        here, ratio, device = NOT_MEASURED, NONE, ''
         if stem in trained:
             row = trained[stem]
             here, ratio = _percent(row.get('mAP', ''), paper)
@@ -66,9 +66,9 @@ def accuracy_table(files: Sequence[ResultFile]) -> Table:
         (
             Column('column'),
             Column('config'),
-            Column('mmAP: paper', True),
-            Column('here', True),
-            Column('here / paper', True),
+            Column('paper', True, 'mmAP'),
+            Column('here', True, 'mmAP'),
+            Column('here / paper', True, 'mmAP'),
             Column('device'),
         ),
         lines,

@@ -118,7 +118,7 @@ def _detector_key(row: Row) -> Key:
 
 
 def _of_guideline(name: str, title: str) -> Comparison:
-    text, _, table = title.rpartition(' (')
+    text = title.rpartition(' (')[0]
     return Comparison(
         name=name.lower(),
         title=f'{table_of(name)}: {text}',

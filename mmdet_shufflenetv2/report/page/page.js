@@ -97,13 +97,15 @@
 
   const draw = async () => {
     const chosen = choice();
+    // With a finger one scrolls the page.
+    const dragmode = matchMedia('(pointer: coarse)').matches ? false : 'zoom';
     for (const {name, data, layout} of charts) {
+      layout.dragmode = dragmode;
       for (const trace of data) {
         trace.visible = traceIsChosen(trace.meta, chosen);
       }
       await Plotly.newPlot(byId(name), data, layout, {
-        responsive: true, displaylogo: false,
-        modeBarButtonsToRemove: ['select2d', 'lasso2d', 'autoScale2d'],
+        responsive: true, displayModeBar: false,
       });
       await Plotly.relayout(byId(name), colours());
     }
