@@ -118,9 +118,8 @@
   byId('filters').addEventListener('submit', (event) => event.preventDefault());
   byId('filters').addEventListener('input', filter);
   document.querySelector('.families').addEventListener('change', filter);
-  for (const header of all('table.data th')) {
-    header.querySelector('button').addEventListener(
-      'click', () => sortBy(header));
+  for (const button of all('table.data th button')) {
+    button.addEventListener('click', () => sortBy(button.closest('th')));
   }
   filterTables(choice());
   draw();
