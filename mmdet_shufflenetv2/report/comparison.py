@@ -91,8 +91,8 @@ class Comparison:
         ratio: column of the measured ratio.
         ratio_title: what that is.
         unit: ``'batches'`` or ``'images'``, whose number per second it is.
-        anywhere: whether the published ratio stands beside a measured one
-            of other conditions, too.
+        elsewhere: the published ratio of other conditions, to stand beside
+            a measured row that has none of its own.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Comparison:
     ratio: str
     ratio_title: str
     unit: str = 'batches'
-    anywhere: bool = False
+    elsewhere: Callable[[Key], float | None] = lambda key: None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -173,7 +173,7 @@ class Comparison:
         order = {key: place for place, key in enumerate(published)}
         measured = {key for key, _ in found}
         lines = [
-            (order.get(key, len(order)), self._measured(key, row, published))
+            (order.get(key, len(order)), self._measured(key, row))
             for (key, _), row in found.items()
         ]
         lines += [
@@ -183,12 +183,10 @@ class Comparison:
         ]
         return [cells for _, cells in sorted(lines, key=lambda line: line[0])]
 
-    def _measured(
-        self, key: Key, row: Row, published: Mapping[Key, Paper]
-    ) -> Key:
+    def _measured(self, key: Key, row: Row) -> Key:
         ratio = _number(row[f'paper_{self.ratio}'])
-        if ratio is None and self.anywhere and key in published:
-            ratio = published[key].ratio
+        if ratio is None:
+            ratio = self.elsewhere(key)
         paper = Paper(_number(row['paper_per_s']), ratio)
         here = Here(row['status'])
         if row['status'] == OK:

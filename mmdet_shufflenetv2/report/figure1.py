@@ -37,7 +37,8 @@ OF_THE_PAPER = 4
 PAPER = 'paper'
 UNITS = {'gpu': 'batches of 8 per second', 'arm': 'images per second'}
 # A logarithmic axis names 20 as the 2 behind 10, if one lets it.
-TICKS = [digit * 10**place for place in range(-2, 6) for digit in (1, 2, 3, 5)]
+DIGITS = (1, 1.5, 2, 3, 5, 7)
+TICKS = [digit * 10**place for place in range(-2, 6) for digit in DIGITS]
 TICK_TEXTS = [f'{tick:g}' for tick in TICKS]
 SYMBOLS = ('circle', 'square', 'diamond', 'triangle-up', 'star', 'x')
 

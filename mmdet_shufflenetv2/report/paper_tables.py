@@ -13,6 +13,7 @@ from .evidence import table_of
 from .results import Row
 
 SPEED = 'speed, ShuffleNet V2 = 1'
+PAPER_INPUT = '{}x{}'.format(*detectors.PAPER_SIZE)
 _UNITS = re.compile(r'\d+ units of (\w+),')
 
 
@@ -96,6 +97,8 @@ def _units_key(row: Row) -> Key | None:
 
 @cache
 def _table7(platform: str) -> Mapping[Key, Paper]:
+    if platform != 'gpu':
+        return {}
     table = published_results()['table7_coco_lighthead']
     columns = table.pop('complexities')
     found = {}
@@ -104,8 +107,8 @@ def _table7(platform: str) -> Mapping[Key, Paper]:
         speed = table[family]['images_per_s'][place]
         base = table['shufflenet_v2']['images_per_s'][place]
         for part in detectors.PAPER_PARTS:
-            per_s = speed if platform == 'gpu' else None
-            found[column, stem, part] = Paper(per_s, speed / base)
+            key = (column, stem, part, PAPER_INPUT)
+            found[key] = Paper(speed, speed / base)
     return dict(sorted(found.items(), key=_column_first))
 
 
@@ -114,7 +117,13 @@ def _column_first(item: tuple[Key, Paper]) -> int:
 
 
 def _detector_key(row: Row) -> Key:
-    return row['column'], row['config'], row['part']
+    return row['column'], row['config'], row['part'], row['input']
+
+
+def _table7_ratio(key: Key) -> float | None:
+    """Of a GPU and larger images, for want of a nearer one."""
+    paper = _table7('gpu').get((*key[:-1], PAPER_INPUT))
+    return paper.ratio if paper else None
 
 
 def _of_guideline(name: str, title: str) -> Comparison:
@@ -140,13 +149,13 @@ COMPARISONS = (
         note='The paper measured a GPU at batch 4 and 800x1200 and does not '
         'say which of the parts; its ratios stand beside every device.',
         kind='detectors',
-        identity=('column', 'config', 'part'),
+        identity=('column', 'config', 'part', 'input'),
         key_of=_detector_key,
         paper=_table7,
         ratio='speed_ratio',
         ratio_title=SPEED,
         unit='images',
-        anywhere=True,
+        elsewhere=_table7_ratio,
     ),
     Comparison(
         name='table8',
