@@ -24,6 +24,8 @@ from mmdet_shufflenetv2.catalogue import (
     network_rows,
     table7_rows,
 )
+from mmdet_shufflenetv2.report.claims import claim_rows
+from mmdet_shufflenetv2.report.results import whole_results
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r'(<!-- table (\w+): ([^>]*) -->\n).*?(<!-- end -->)', re.S)
@@ -79,6 +81,7 @@ def computed(root: Path, results: Path) -> dict[str, Rows]:
         'table7': table7_rows(root, results),
         'networks': network_rows(),
         'choices': choice_rows(),
+        'claims': claim_rows(whole_results(results)),
     }
 
 
