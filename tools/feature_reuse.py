@@ -18,11 +18,9 @@ from mmengine.runner import CheckpointLoader
 
 from mmdet_shufflenetv2.analysis.feature_reuse import (
     dense_weights,
-    passed_channels,
-)
-from mmdet_shufflenetv2.analysis.feature_reuse_report import (
     describe,
     draw,
+    passed_channels,
     write_csv,
 )
 from mmdet_shufflenetv2.backbones.pretrained import weights_of

@@ -21,13 +21,11 @@ from ..benchmark.timing import CLOCKS, Effort
 from ..engine.command_line import add_cfg_options, make_parser
 from ..engine.run_config import UsageError, require_writable
 from .alternatives import DEFAULT_WAYS
-from .analysis import Analysis, Request
-from .measuring import QUICK, analyse
-from .networks import load_subject
+from .analysis import QUICK, Analysis, Request, analyse
+from .exports import write_csv, write_json
+from .networks import Subject, load_subject, random_image
 from .picture import draw
 from .report import report
-from .subject import Subject, random_image
-from .table import write_csv, write_json
 from .trace import write_trace
 
 # What networks raise at images or settings they are not made for.

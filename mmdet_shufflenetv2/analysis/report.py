@@ -6,9 +6,8 @@ from textwrap import wrap
 from ..benchmark.detector_inputs import CANDIDATES
 from ..benchmark.timing import WIDE
 from . import operations
-from .advice import WORTH_SAYING, advise, no_gain
+from .advice import WORTH_SAYING, advise, distances, no_gain
 from .analysis import BETWEEN, Analysis
-from .distances import distances
 from .receptive_field import Field, effective_size
 
 # Share of a pass that may be unexplained without a word.

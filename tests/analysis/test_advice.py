@@ -3,9 +3,8 @@ import dataclasses
 import pytest
 
 from mmdet_shufflenetv2.analysis import advice
-from mmdet_shufflenetv2.analysis.advice import advise, no_gain
+from mmdet_shufflenetv2.analysis.advice import advise, distances, no_gain
 from mmdet_shufflenetv2.analysis.analysis import BETWEEN
-from mmdet_shufflenetv2.analysis.distances import distances
 from mmdet_shufflenetv2.analysis.report import report
 
 

@@ -4,11 +4,9 @@ import json
 import pytest
 import torch
 
-from mmdet_shufflenetv2.analysis import command, roofline
-from mmdet_shufflenetv2.analysis.analysis import Request
-from mmdet_shufflenetv2.analysis.measuring import QUICK, analyse
-from mmdet_shufflenetv2.analysis.networks import load_subject
-from mmdet_shufflenetv2.analysis.subject import Subject
+from mmdet_shufflenetv2.analysis import command, operation_times
+from mmdet_shufflenetv2.analysis.analysis import QUICK, Request, analyse
+from mmdet_shufflenetv2.analysis.networks import Subject, load_subject
 from mmdet_shufflenetv2.engine.run_config import UsageError
 
 NETWORK = ['shufflenet_v2_x0_5', '--size', '32x64', '--threads', '1']
@@ -21,8 +19,8 @@ def run(*arguments):
 @pytest.fixture
 def small_machine(monkeypatch):
     """Peaks that take no time to measure."""
-    monkeypatch.setattr(roofline, '_MATRIX_SIDES', (8,))
-    monkeypatch.setattr(roofline, '_COPIED', (2**10, 2**12))
+    monkeypatch.setattr(operation_times, '_MATRIX_SIDES', (8,))
+    monkeypatch.setattr(operation_times, '_COPIED', (2**10, 2**12))
 
 
 def test_everything_is_written_and_advice_comes_first(

@@ -2,10 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from mmdet_shufflenetv2.analysis.breaches import Trial, find_breaches
+from mmdet_shufflenetv2.analysis.alternatives import Trial, prepared
+from mmdet_shufflenetv2.analysis.broken_guidelines import (
+    find_breaches,
+    price_breaches,
+)
 from mmdet_shufflenetv2.analysis.layers import layers_of
 from mmdet_shufflenetv2.analysis.recording import record
-from mmdet_shufflenetv2.analysis.trials import prepared, price_breaches
 from mmdet_shufflenetv2.benchmark.setting import Setting
 
 

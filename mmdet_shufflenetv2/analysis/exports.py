@@ -7,12 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..benchmark.timing import significant
-from .advice import advise, no_gain
+from .advice import advise, distances, no_gain
 from .analysis import Analysis
-from .distances import distances
+from .broken_guidelines import Price
 from .layers import Layer
 from .receptive_field import effective_size
-from .trials import Price
 
 # Raised when a key changes its meaning or goes.
 FORMAT = 1
