@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..benchmark.timing import WIDE
 from . import operations
 from .alternatives import WAYS, Alternative
 from .analysis import BETWEEN, Analysis
@@ -49,6 +50,16 @@ def advise(analysis: Analysis) -> list[Advice]:
         if advice.ms > WORTH_SAYING * analysis.ms
     ]
     return sorted(found, key=lambda advice: -advice.ms)
+
+
+def doubts(analysis: Analysis) -> list[str]:
+    """Why the times of whole passes should not be trusted."""
+    # A quick look has no time to settle, and says that it is one.
+    steady = analysis.request.quick or analysis.times.whole.settled
+    found = [] if steady else ['warm-up did not settle']
+    if analysis.times.whole_ms.width > WIDE:
+        found.append(f'spread {analysis.times.whole_ms.width:.0%}')
+    return found
 
 
 def no_gain(analysis: Analysis) -> list[str]:
