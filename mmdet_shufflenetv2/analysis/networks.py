@@ -271,10 +271,16 @@ def _from_registry(name: str, options: dict) -> Subject:
     names = sorted({*NETWORKS, *(n for each in known.values() for n in each)})
     folded = {each.lower(): each for each in reversed(names)}
     near = get_close_matches(bare.lower(), folded, n=5, cutoff=0.5)
-    choices = ', '.join(folded[each] for each in near) or (
-        'give a config file, a backbone such as ShuffleNetV2, or one of '
-        f'{", ".join(NETWORKS)}'
-    )
+    if near:
+        choices = f'did you mean {", ".join(folded[n] for n in near)}?'
+    else:
+        # The first of each type; all of them would fill the screen.
+        first = {row.config['type']: n for n, row in [*NETWORKS.items()][::-1]}
+        choices = (
+            'give a config file (.py, .yaml or .json), a backbone such as '
+            'ShuffleNetV2, or a published network such as '
+            f'{", ".join([*first.values()][::-1])}'
+        )
     raise UsageError(f'no config and no backbone is called {name}: {choices}')
 
 

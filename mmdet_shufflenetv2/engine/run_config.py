@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+import traceback
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,8 +36,8 @@ def load_config(
             ``work_dirs/<name of the config>``.
 
     Raises:
-        UsageError: If there is no such file, an option has no effect, or
-            mmpretrain is needed and not installed.
+        UsageError: If there is no such file, it is no config, an option
+            has no effect, or mmpretrain is needed and not installed.
     """
     file = packaged_config(path) if '::' in path else Path(path)
     if not file.is_file():
@@ -44,7 +45,7 @@ def load_config(
             f'config not found: {path}; give one of configs/*.py, a path or '
             'package::file'
         )
-    cfg = Config.fromfile(file, import_custom_modules=False)
+    cfg = _read(file)
     if cfg.get('default_scope') == 'mmpretrain' and not find_spec(
         'mmpretrain'
     ):
@@ -65,6 +66,19 @@ def load_config(
         cfg.work_dir = str(Path('work_dirs') / file.stem)
     read_images_strictly(cfg)
     return cfg
+
+
+def _read(file: Path) -> Config:
+    try:
+        return Config.fromfile(file, import_custom_modules=False)
+    except Exception as error:
+        # A config is a program, and may fail in any way.
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f' at line {f.lineno}' for f in frames if f[0] == str(file)]
+        raise UsageError(
+            f'{file} cannot be read as a config: {type(error).__name__}'
+            f'{"".join(lines[-1:])}: {error}'.rstrip(': ')
+        ) from error
 
 
 def packaged_config(path: str) -> Path:
@@ -280,12 +294,6 @@ def require_data(name: str, ann_file: str, img_dir: str, root: str) -> None:
         + 'The embedded data: run  '
         + 'python -m mmdet_shufflenetv2.datasets.shapes data/shapes'
     )
-
-
-def data_names(args) -> dict:
-    """Collect the arguments that :func:`use_data_root` takes."""
-    names = 'data_root', 'train_ann', 'val_ann', 'train_img', 'val_img'
-    return {name: getattr(args, name) for name in names}
 
 
 class Interrupted(KeyboardInterrupt):

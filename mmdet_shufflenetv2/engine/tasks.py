@@ -45,7 +45,7 @@ DETECTION = Task(
     eval_words=('bbox', 'proposal'),
     needs_coco=(),
     use_data_root=lambda cfg, args: run_config.use_data_root(
-        cfg, **run_config.data_names(args)
+        cfg, **_data_names(args)
     ),
     adopt_classes=run_config.adopt_classes,
     check_data=lambda cfg, splits, args: run_config.check_data(
@@ -123,3 +123,9 @@ def task_of(cfg: Config, args: Namespace) -> Task:
 def all_eval_words() -> list[str]:
     """What ``--eval`` may ask for, whatever the config."""
     return [word for task in TASKS.values() for word in task.eval_words]
+
+
+def _data_names(args) -> dict:
+    """Collect the arguments that `run_config.use_data_root` takes."""
+    names = 'data_root', 'train_ann', 'val_ann', 'train_img', 'val_img'
+    return {name: getattr(args, name) for name in names}

@@ -33,6 +33,23 @@ def test_absent_configs_of_packages_are_named(path):
         run_config.load_config(path)
 
 
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        ('x = 1\ny = x / 0\n', 'ZeroDivisionError at line 2: division by'),
+        ('model = dict(\n', 'SyntaxError: .* line 1'),
+        ("_base_ = 'absent.py'\n", 'FileNotFoundError: .*absent.py'),
+        # Not run: what is imported in a config without `read_base` is lazy.
+        ("import os\nos.system('touch x')\n", 'RuntimeError at line 2$'),
+    ],
+)
+def test_a_file_that_is_no_config_is_told_as_such(tmp_path, text, words):
+    path = tmp_path / 'config.py'
+    path.write_text(text)
+    with pytest.raises(UsageError, match=f'as a config: {words}'):
+        run_config.load_config(str(path))
+
+
 def test_options_and_work_dir_override_the_file(root):
     cfg = run_config.load_config(
         str(root / MAIN), {'model.neck.act_each': True}, 'elsewhere'
