@@ -72,10 +72,9 @@ def no_gain(analysis: Analysis) -> list[str]:
     for rule, prices in _by_rule(analysis.prices).items():
         total = sum(price.ms or 0 for price in prices)
         if total <= WORTH_SAYING * analysis.ms:
-            count = _count(len(prices), 'layer')
             lines.append(
-                f'{rule}, {RULES[rule].title}: {count} measured beside what '
-                f'keeps it, in all {total:.2g} ms to be gained'
+                f'{rule}, {RULES[rule].title}: {_layers_of(prices)}, in all '
+                f'{total:.2g} ms shorter if they kept it'
             )
     return lines
 
@@ -121,7 +120,7 @@ def _guidelines(analysis: Analysis) -> Iterator[Advice]:
         layer = analysis.layers[worst.breach.layer]
         yield Advice(
             total,
-            f'{rule}, {RULES[rule].title}: {_count(len(prices), "layer")}, '
+            f'{rule}, {RULES[rule].title}: {_layers_of(prices)}, '
             f'most {layer.name} ({worst.breach.reason}; instead '
             f'{worst.breach.instead})',
             REPLACED,
@@ -201,6 +200,12 @@ def _results(analysis: Analysis) -> str:
     if analysis.results is None:
         return ''
     return f'{_count(sum(analysis.results), "detection")} came of it; '
+
+
+def _layers_of(prices: Sequence[Price]) -> str:
+    unknown = sum(price.ms is None for price in prices)
+    rest = f' ({unknown} of them not measured)' if unknown else ''
+    return _count(len(prices), 'layer') + rest
 
 
 def _count(number: int, noun: str) -> str:

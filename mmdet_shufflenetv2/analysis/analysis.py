@@ -1,5 +1,6 @@
 """Everything that is found out about one network, and in which order."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -132,16 +133,6 @@ class Analysis:
         """The least time of a layer by the roofline."""
         return self.peaks.floor_ms(layer.flops, layer.bytes)
 
-    def limit(self, layer: Layer) -> str:
-        """What the layer's time would be bound by at best."""
-        if not layer.bytes:
-            return ''
-        floor, start = self.floor_ms(layer), self.peaks.start_ms
-        if floor < start:
-            return 'start'
-        compute = self.peaks.compute_ms(layer.flops)
-        return 'compute' if compute == floor else 'memory'
-
     @cached_property
     def kinds_ms(self) -> dict[str, float]:
         """Time of each kind of work, and what is left of the whole's."""
@@ -169,6 +160,8 @@ class Analysis:
 QUICK = Effort(min_runs=4, max_runs=5, seconds=0.02, warmup_seconds=1e-3)
 # Images for gradients need no more; a deep network's field is this wide.
 GRADIENT_SIDE = 512
+# For layers beside their replacements; the slowest layers come first.
+PRICING_SECONDS = 120
 
 
 @contextmanager
@@ -217,10 +210,16 @@ def _prices(
     layers: list[Layer], layer_ms: list[float], request: Request
 ) -> list[Price]:
     breaches = find_breaches(layers)
-    effort = QUICK if request.quick else alternatives.EFFORT
+    effort, seconds = alternatives.EFFORT, PRICING_SECONDS
+    if request.quick:
+        effort, seconds = QUICK, PRICING_SECONDS / 20
     compare = comparison(request.setting, effort)
+    end = time.monotonic() + seconds
     with _stage('guidelines', len(breaches), request.quiet) as step:
-        return price_breaches(breaches, layers, layer_ms, compare, step)
+        return price_breaches(
+            *(breaches, layers, layer_ms, compare, step),
+            is_over=lambda: time.monotonic() > end,
+        )
 
 
 def _alternatives(

@@ -204,12 +204,14 @@ class Price:
             measured.
         own_ms, other_ms: of the layer and of its replacement, alone, for as
             many multiply-adds; None for what is only left out.
+        problem: why there is no price.
     """
 
     breach: Breach
     ms: float | None
     own_ms: float | None = None
     other_ms: float | None = None
+    problem: str = ''
 
     @property
     def how(self) -> str:
@@ -217,7 +219,7 @@ class Price:
         if self.breach.trial is None:
             return 'its time in the network'
         if self.ms is None:
-            return 'not measured: the replacement does not fit in memory'
+            return f'not measured: {self.problem}'
         return (
             f'{self.own_ms:.3g} ms alone, {self.other_ms:.3g} ms with '
             f'{self.breach.instead}'
@@ -241,8 +243,9 @@ def price_breaches(
     layer_ms: Sequence[float],
     compare: Compare,
     progress: Callable[[], object] = lambda: None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> list[Price]:
-    """The price of each breach.
+    """The price of each breach, those of the slowest layers first.
 
     Args:
         breaches: as found in ``layers``.
@@ -250,10 +253,14 @@ def price_breaches(
         layer_ms: the time each takes in the network.
         compare: times a layer and its replacement.
         progress: called after each.
+        is_over: whether the time for it is; what is left has no price.
     """
     prices = []
-    for breach in breaches:
-        prices.append(_price(breach, layers, layer_ms, compare))
+    for breach in sorted(breaches, key=lambda each: -layer_ms[each.layer]):
+        if breach.trial is not None and is_over():
+            prices.append(Price(breach, None, problem='no time was left'))
+        else:
+            prices.append(_price(breach, layers, layer_ms, compare))
         progress()
     return prices
 
@@ -265,7 +272,8 @@ def _price(breach, layers, layer_ms, compare) -> Price:
     layer = layers[breach.layer]
     times = compare(Trial(layer.convolution, layer.window), breach.trial)
     if times is None:
-        return Price(breach, None)
+        problem = 'the replacement does not fit in memory'
+        return Price(breach, None, problem=problem)
     own, other = times
     # Channels are whole numbers, so the multiply-adds differ a little.
     other *= layer.convolution.flops / breach.trial.convolution.flops

@@ -282,7 +282,7 @@ def run(args: argparse.Namespace) -> None:
         effort=QUICK
         if args.quick
         else Effort(5, 100, args.seconds, args.seconds / 3),
-        samples=args.samples,
+        samples=min(args.samples, 1) if args.quick else args.samples,
         quick=args.quick,
         settled=args.checkpoint is not None,
     )

@@ -86,7 +86,7 @@ def layer_rows(analysis: Analysis) -> list[dict[str, object]]:
                 'ms': significant(ms),
                 'share': significant(ms / analysis.ms),
                 'floor_ms': significant(analysis.floor_ms(layer)),
-                'limit': analysis.limit(layer),
+                'limit': analysis.peaks.limit(layer.flops, layer.bytes),
                 'gflops_per_s': significant(gflops),
                 'of_peak': significant(gflops / analysis.peaks.gflops_per_s),
                 'gb_per_s': significant(gb),

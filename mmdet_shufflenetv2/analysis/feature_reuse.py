@@ -173,6 +173,8 @@ def _dense_block(name: str, weights: list[Tensor]) -> list[Reuse]:
     return found
 
 
+# More blocks leave no room for numbers in the cells.
+_MOST_COUNTS = 8
 Networks = Mapping[str, Sequence[Reuse]]
 
 
@@ -192,22 +194,25 @@ def draw(networks: Networks) -> Figure:
     """
     rows = [by_part(reuses) for reuses in networks.values()]
     width = max(map(len, rows))
-    figure = Figure(
-        figsize=(3.2 * width, 3.2 * len(rows)), layout='constrained'
-    )
-    axes = figure.subplots(len(rows), width, squeeze=False)
-    for line, name, parts in zip(axes, networks, rows, strict=True):
-        for axis in line[len(parts) :]:
+    figure = Figure(figsize=(3.4 * width, 4 * len(rows)), layout='constrained')
+    lines = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for line, name, parts in zip(lines, networks, rows, strict=True):
+        line.suptitle(name)
+        axes = line.subplots(1, width, squeeze=False)[0]
+        for axis in axes[len(parts) :]:
             axis.axis('off')
-        for axis, (part, reuses) in zip(line, parts.items(), strict=False):
+        for axis, (part, reuses) in zip(axes, parts.items(), strict=False):
             picture = _draw_part(axis, reuses)
-            axis.set_title(f'{name}\n{part}')
-    figure.colorbar(
-        picture,
-        ax=axes,
-        shrink=0.6,
-        label='share of channels, or mean |weight| over the largest',
-    )
+            axis.set_title(part)
+        is_counted = next(iter(parts.values()))[0].expected is not None
+        line.colorbar(
+            picture,
+            ax=axes,
+            shrink=0.8,
+            label='share of channels untouched'
+            if is_counted
+            else 'mean |weight| / the largest',
+        )
     return figure
 
 
@@ -218,7 +223,12 @@ def _draw_part(axis: Axes, reuses: Sequence[Reuse]) -> AxesImage:
     grid = np.full((last, last - first + 1), np.nan)
     for reuse in reuses:
         grid[reuse.source, reuse.target - first] = reuse.share
-    axis.set(xlabel='to', ylabel='from')
+        if last <= _MOST_COUNTS and reuse.expected is not None:
+            axis.text(
+                *(reuse.target, reuse.source, f'{reuse.value:g}'),
+                **dict(ha='center', va='center', fontsize=7, color='w'),
+            )
+    axis.set(xlabel='to block', ylabel='from block')
     for side in axis.xaxis, axis.yaxis:
         side.set_major_locator(MaxNLocator(integer=True))
     return axis.imshow(

@@ -218,6 +218,15 @@ class Peaks:
         """The least time of both together."""
         return max(self.compute_ms(flops), self.memory_ms(moved))
 
+    def limit(self, flops: int, moved: int) -> str:
+        """What the time would be bound by at best; nothing without work."""
+        if not moved:
+            return ''
+        floor = self.floor_ms(flops, moved)
+        if floor < self.start_ms:
+            return 'start'
+        return 'compute' if self.compute_ms(flops) == floor else 'memory'
+
 
 def measure_peaks(
     setting: Setting,

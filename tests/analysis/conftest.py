@@ -59,6 +59,8 @@ def analysis(unit) -> Analysis:
             precision='fp32',
             clock='wall',
             torch='2',
+            load=0.5,
+            cores=2,
         ),
         recorded=recorded,
         layers=layers,

@@ -139,3 +139,18 @@ def test_nothing_to_do_takes_no_time():
 def test_a_small_copy_is_as_fast_as_any_larger_one():
     measured = [(1, 5.0), (2, 90.0), (3, 60.0), (4, 70.0)]
     assert rising(measured) == ((1, 90.0), (2, 90.0), (3, 70.0), (4, 70.0))
+
+
+@pytest.mark.parametrize(
+    'moved, flops, limit',
+    [
+        (4096, 0, 'memory'),
+        (64, 4096, 'compute'),
+        (64, 1, 'start'),
+        (0, 0, ''),
+    ],
+)
+def test_the_limit_of_an_operation(moved, flops, limit):
+    # A thousand multiply-adds or bytes a millisecond.
+    peaks = Peaks(1e-3, ((64, 1e-3), (4096, 1e-3)), start_ms=0.5)
+    assert peaks.limit(flops, moved) == limit
