@@ -103,13 +103,13 @@ class Records:
                 f'{self.path} was written by a newer version of this package '
                 f'(schema {newest}, this one knows {SCHEMA})',
                 ' and is left as it is; update the package or name another '
-                'file with --out',
+                'file',
             )
         if header != self.columns:
             raise RecordsError(
                 f'{self.path}: its columns are {", ".join(header)}; the new '
                 f'rows have {", ".join(self.columns)}',
-                '; move the file away or name another one with --out',
+                '; move the file away or name another one',
             )
         # A row that was cut short is no measurement.
         return [r for r in rows if None not in r.values() and None not in r]

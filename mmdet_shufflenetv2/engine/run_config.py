@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import traceback
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +31,7 @@ def load_config(
             ``work_dirs/<name of the config>``.
 
     Raises:
-        UsageError: If there is no such file or it is no config, an option
+        UsageError: If there is no such file, it is no config, an option
             has no effect, or mmpretrain is needed and not installed.
     """
     file = packaged_config(path) if '::' in path else Path(path)
@@ -39,13 +40,7 @@ def load_config(
             f'config not found: {path}; give one of configs/*.py, a path or '
             'package::file'
         )
-    try:
-        cfg = Config.fromfile(file, import_custom_modules=False)
-    except Exception as error:
-        # A config is Python code, which can raise anything.
-        raise UsageError(
-            f'config {path} cannot be read: {type(error).__name__}: {error}'
-        ) from error
+    cfg = _read(file)
     if cfg.get('model') is None:
         raise UsageError(f'{path} is no config of a network: it has no model')
     if cfg.get('default_scope') == 'mmpretrain' and not find_spec(
@@ -68,6 +63,19 @@ def load_config(
         cfg.work_dir = str(Path('work_dirs') / file.stem)
     read_images_strictly(cfg)
     return cfg
+
+
+def _read(file: Path) -> Config:
+    try:
+        return Config.fromfile(file, import_custom_modules=False)
+    except Exception as error:
+        # A config is a program, and may fail in any way.
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f' at line {f.lineno}' for f in frames if f[0] == str(file)]
+        raise UsageError(
+            f'{file} cannot be read as a config: {type(error).__name__}'
+            f'{"".join(lines[-1:])}: {error}'.rstrip(': ')
+        ) from error
 
 
 def packaged_config(path: str) -> Path:
