@@ -70,7 +70,7 @@ def make_page(folder: Path) -> tuple[str, list[str]]:
         settings=settings,
         nobody=NOBODY,
         absent=NOT_MEASURED,
-        none=NONE,
+        dash=NONE,
     )
     return page, problems
 

@@ -24,7 +24,9 @@ def write(folder):
         path = folder / f'{name or kind + "_cpu"}.csv'
         records = records_of(COMMANDS[kind], path)
         blank = dict.fromkeys(records.columns[1:], '1')
-        records.append([{**blank, **COMMON, **where, **row} for row in rows])
+        # Not every command has a batch.
+        common = {k: v for k, v in COMMON.items() if k in blank}
+        records.append([{**blank, **common, **where, **row} for row in rows])
         return path
 
     return write
