@@ -7,17 +7,19 @@ from collections.abc import Callable
 
 from mmengine.config import DictAction
 
+from ..backbones.stages import BackboneArgumentError
 from ..compat.checkpoints import CheckpointError
 from ..datasets.checks import DatasetError
 from .run_config import UsageError
 from .runner import CheckpointMismatch
 
-# These name the user's file and what to do; a traceback would hide it.
+# These name the user's file or option, and a traceback would hide it.
 REPORTED = (
     UsageError,
     DatasetError,
     CheckpointMismatch,
     CheckpointError,
+    BackboneArgumentError,
     FileNotFoundError,
 )
 

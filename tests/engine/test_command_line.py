@@ -2,6 +2,7 @@ import errno
 import sys
 
 import pytest
+from mmdet.registry import MODELS
 
 from mmdet_shufflenetv2.engine.command_line import (
     add_common_arguments,
@@ -76,6 +77,28 @@ def test_full_disk_is_one_message(capsys):
     assert stopped.value.code == 2
     message = capsys.readouterr().err
     assert message == 'error: epoch_1.pth: No space left on device\n'
+
+
+@pytest.mark.parametrize(
+    'option, allowed',
+    [
+        ('widen_factor', '0.5, 1.0, 1.5, 2.0'),
+        ('arch', "'v2_50'"),
+        ('out_indices', '3: conv5'),
+        ('strides', '(1, 2)'),
+    ],
+)
+def test_wrong_argument_of_a_backbone_is_one_message(capsys, option, allowed):
+    def main():
+        MODELS.build(dict(type='mmdet.ShuffleNetV2', **{option: 'nothing'}))
+
+    with pytest.raises(SystemExit) as stopped:
+        reporting_errors(main)
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f'error: {option}')
+    assert allowed in message
+    assert "'nothing'" in message
 
 
 def test_error_of_the_system_without_a_file_keeps_its_traceback():
