@@ -19,6 +19,7 @@ from pathlib import Path
 import yaml
 
 from mmdet_shufflenetv2.catalogue import (
+    bccd_rows,
     choice_rows,
     model_index,
     network_rows,
@@ -77,6 +78,7 @@ def computed(root: Path, results: Path) -> dict[str, Rows]:
     """The tables that no file in results/ has."""
     return {
         'table7': table7_rows(root, results),
+        'bccd': bccd_rows(results),
         'networks': network_rows(),
         'choices': choice_rows(),
     }
