@@ -32,6 +32,8 @@ EXTRAS = {
     'pretrain': ['mmpretrain==1.2.0'],
     # IGCV3, CondenseNet, NASNet and SENet: `PytorchcvBackbone`.
     'pytorchcv': ['pytorchcv==0.0.74'],
+    # tools/report.py.
+    'report': ['plotly>=6', 'jinja2>=3.1'],
     # Counts the energy that a GPU of NVIDIA draws.
     'energy': ['nvidia-ml-py'],
     'test': [
@@ -39,6 +41,8 @@ EXTRAS = {
         'pytest-xdist>=3.6',
         # A second implementation of the backbones to compare with.
         'pytorchcv==0.0.74',
+        # Drives Chromium, where there is one, to look at the report.
+        'selenium>=4.30',
         # Formatting changes between releases; .pre-commit-config.yaml agrees.
         'ruff==0.17.6',
         'setuptools>=70.1',
@@ -102,6 +106,7 @@ setup(
     package_data={
         'mmdet_shufflenetv2.datasets': ['*.txt'],
         'mmdet_shufflenetv2.published': ['*.yaml'],
+        'mmdet_shufflenetv2.report': ['page/*'],
     },
     install_requires=[],
     extras_require=EXTRAS,

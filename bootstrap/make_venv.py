@@ -36,7 +36,7 @@ from preflight import (
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / '.venv'
 STAMP_NAME = '.installed'
-EXTRAS = 'openmmlab,pretrain,test'
+EXTRAS = 'openmmlab,pretrain,report,test'
 # A change of any of these leads to a new installation.
 SOURCES = ('setup.py', 'pyproject.toml', 'bootstrap/make_venv.py')
 # Settings of the caller's shell that would send packages elsewhere.

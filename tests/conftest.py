@@ -1,6 +1,7 @@
 """Fixtures and gates shared by all tests."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ REAL_DATA = Path(
         'MMDET_SHUFFLENETV2_REAL_DATA', ROOT.parent / 'shared' / 'data'
     )
 )
+CHROMIUM = next(
+    filter(None, map(shutil.which, ('chromium', 'google-chrome'))), None
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -21,7 +25,13 @@ def pytest_collection_modifyitems(items):
         reason=f'needs real images at {REAL_DATA} (set '
         'MMDET_SHUFFLENETV2_REAL_DATA)'
     )
+    no_browser = pytest.mark.skip(
+        reason='needs Chromium and its driver: apt install chromium-driver'
+    )
+    has_browser = CHROMIUM and shutil.which('chromedriver')
     for item in items:
+        if 'browser' in item.keywords and not has_browser:
+            item.add_marker(no_browser)
         if 'gpu' in item.keywords and not torch.cuda.is_available():
             item.add_marker(no_gpu)
         if 'real_data' in item.keywords and not REAL_DATA.is_dir():
@@ -38,6 +48,12 @@ def root() -> Path:
 def real_data() -> Path:
     """The folder of real images; a test that uses it is ``real_data``."""
     return REAL_DATA
+
+
+@pytest.fixture(scope='session')
+def chromium() -> str:
+    """Chromium's path; a test that uses it is ``browser``."""
+    return CHROMIUM
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,6 @@ from pathlib import Path
 import mmdet_shufflenetv2  # noqa: F401  (before mmdet, whose ops it brings)
 
 # isort: split
-import cv2
 import mmcv
 import torch
 from mmdet.apis import inference_detector
@@ -32,8 +31,11 @@ from mmdet_shufflenetv2.engine.command_line import (
     reporting_errors,
 )
 from mmdet_shufflenetv2.engine.detector import load_detector
-
-SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
+from mmdet_shufflenetv2.engine.pictures import (
+    SUFFIXES,
+    literal_text,
+    picture_name,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -83,12 +85,6 @@ def find_images(source: str, out_dir: str) -> list[Path]:
     return images
 
 
-def picture_name(image: Path | str) -> str:
-    """The image's name, with a suffix that says how to write it."""
-    known = Path(image).suffix.lower() in SUFFIXES
-    return str(image) if known else f'{image}.png'
-
-
 def as_records(result: DetDataSample, classes, score_thr: float) -> list:
     """Turn an image's detections into plain records."""
     instances = result.pred_instances.cpu()
@@ -135,18 +131,15 @@ def main() -> None:
         except DatasetError as error:
             unreadable.append(str(error))
             continue
-        except cv2.error as error:
-            # A picture of 3 x 3000 has no height left when it is resized.
-            unreadable.append(f'image {path} cannot be resized: {error.err}')
-            continue
-        visualizer.add_datasample(
-            str(name),
-            mmcv.imread(str(path), channel_order='rgb'),
-            result,
-            draw_gt=False,
-            pred_score_thr=args.score_thr,
-            out_file=os.path.join(args.out_dir, picture_name(name)),
-        )
+        with literal_text():
+            visualizer.add_datasample(
+                str(name),
+                mmcv.imread(str(path), channel_order='rgb'),
+                result,
+                draw_gt=False,
+                pred_score_thr=args.score_thr,
+                out_file=os.path.join(args.out_dir, picture_name(name)),
+            )
         records[str(name)] = as_records(
             result, model.dataset_meta['classes'], args.score_thr
         )

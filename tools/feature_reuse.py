@@ -18,11 +18,9 @@ from mmengine.runner import CheckpointLoader
 
 from mmdet_shufflenetv2.analysis.feature_reuse import (
     dense_weights,
-    passed_channels,
-)
-from mmdet_shufflenetv2.analysis.feature_reuse_report import (
     describe,
     draw,
+    passed_channels,
     write_csv,
 )
 from mmdet_shufflenetv2.backbones.pretrained import weights_of
@@ -48,7 +46,11 @@ def parse_args() -> argparse.Namespace:
         'default: shufflenet_v2_x1_0',
     )
     parser.add_argument(
-        '--densenet', nargs='+', default=[], metavar='CHECKPOINT'
+        '--densenet',
+        nargs='+',
+        default=[],
+        metavar='CHECKPOINT',
+        help="trained weights of DenseNets, for the figure's other half",
     )
     parser.add_argument(
         '--out-dir', type=Path, default=Path('results'), help='%(default)s'
@@ -73,6 +75,11 @@ def main() -> None:
     except ValueError as error:
         raise UsageError(str(error)) from error
     print(describe(networks))
+    if not args.densenet:
+        print(
+            "DenseNet's half of the figure is left out: it shows trained "
+            'weights, which --densenet CHECKPOINT gives'
+        )
     picture = args.out_dir / 'feature_reuse.png'
     draw(networks).savefig(picture, dpi=120)
     write_csv(picture.with_suffix('.csv'), networks)

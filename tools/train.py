@@ -13,7 +13,6 @@ Checkpoints, the log and curves.png are kept in the work dir.
 """
 
 import argparse
-import os
 from importlib.util import find_spec
 
 import torch
@@ -27,6 +26,7 @@ from mmdet_shufflenetv2.engine.command_line import (
     parse_run,
     reporting_errors,
 )
+from mmdet_shufflenetv2.engine.divergence import last_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -108,13 +108,9 @@ def main() -> None:
     try:
         runner.train()
     except KeyboardInterrupt:
-        last = os.path.join(cfg.work_dir, 'last_checkpoint')
-        kept = 'no checkpoint was written yet'
-        if os.path.isfile(last):
-            with open(last) as file:
-                kept = f'the last whole checkpoint is {file.read().strip()}'
         raise run_config.Interrupted(
-            f'stopped in iteration {runner.iter + 1}; {kept}; '
+            f'stopped in iteration {runner.iter + 1}; '
+            f'{last_checkpoint(cfg.work_dir)}; '
             'the same command with --resume goes on from it'
         ) from None
 

@@ -3,10 +3,11 @@
     python tools/update_readme.py          rewrite it
     python tools/update_readme.py --check  exit 1 if anything is out of date
 
-That is ``configs/metafile.yml`` and the tables of README.md and
-docs/networks.md. A table stands between ``<!-- table NAME: column, column
--->`` and ``<!-- end -->`` and shows those columns of ``results/NAME.csv`` or
-of what `computed` gives by that name; an empty cell says "not measured".
+That is ``configs/metafile.yml`` and the tables of README.md,
+docs/networks.md and docs/analyze.md. A table stands between ``<!-- table
+NAME: column, column -->`` and ``<!-- end -->`` and shows those columns of
+``results/NAME.csv`` or of what `computed` gives by that name; an empty cell
+says "not measured".
 """
 
 import argparse
@@ -21,10 +22,13 @@ import yaml
 from mmdet_shufflenetv2.catalogue import (
     bccd_rows,
     choice_rows,
+    figure2_rows,
     model_index,
     network_rows,
     table7_rows,
 )
+from mmdet_shufflenetv2.report.claims import claim_rows
+from mmdet_shufflenetv2.report.results import whole_results
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r'(<!-- table (\w+): ([^>]*) -->\n).*?(<!-- end -->)', re.S)
@@ -81,13 +85,16 @@ def computed(root: Path, results: Path) -> dict[str, Rows]:
         'bccd': bccd_rows(results),
         'networks': network_rows(),
         'choices': choice_rows(),
+        'claims': claim_rows(whole_results(results)),
+        'figure2': figure2_rows(results),
     }
 
 
 def generated(root: Path, results: Path) -> dict[Path, str]:
     """Every file with a generated part, and what has to be in it."""
     tables = computed(root, results)
-    pages = (root / 'README.md', root / 'docs' / 'networks.md')
+    docs = root / 'docs'
+    pages = (root / 'README.md', docs / 'networks.md', docs / 'analyze.md')
     texts = {
         page: update(page.read_text('utf-8'), results, tables)
         for page in pages

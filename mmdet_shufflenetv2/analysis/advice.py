@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..benchmark.timing import WIDE
 from . import operations
 from .alternatives import WAYS, Alternative
 from .analysis import BETWEEN, Analysis
-from .breaches import RULES
+from .broken_guidelines import RULES, Price
 from .layers import Layer
-from .trials import Price
 
-MEASURED = 'measured'
+MEASURED = 'measured, at least this much in nine of ten rounds'
 REPLACED = 'each layer measured beside its replacement'
 IN_PLACE = 'time taken now, the most to be gained'
 
@@ -52,6 +52,16 @@ def advise(analysis: Analysis) -> list[Advice]:
     return sorted(found, key=lambda advice: -advice.ms)
 
 
+def doubts(analysis: Analysis) -> list[str]:
+    """Why the times of whole passes should not be trusted."""
+    # A quick look has no time to settle, and says that it is one.
+    steady = analysis.request.quick or analysis.times.whole.settled
+    found = [] if steady else ['warm-up did not settle']
+    if analysis.times.whole_ms.width > WIDE:
+        found.append(f'spread {analysis.times.whole_ms.width:.0%}')
+    return found
+
+
 def no_gain(analysis: Analysis) -> list[str]:
     """What one might try, and what was measured to bring nothing here."""
     lines = [
@@ -62,10 +72,9 @@ def no_gain(analysis: Analysis) -> list[str]:
     for rule, prices in _by_rule(analysis.prices).items():
         total = sum(price.ms or 0 for price in prices)
         if total <= WORTH_SAYING * analysis.ms:
-            count = _count(len(prices), 'layer')
             lines.append(
-                f'{rule}, {RULES[rule].title}: {count}, in all '
-                f'{max(total, 0):.2g} ms'
+                f'{rule}, {RULES[rule].title}: {_layers_of(prices)}, in all '
+                f'{total:.2g} ms shorter if they kept it'
             )
     return lines
 
@@ -87,11 +96,11 @@ def _is_faster(other: Alternative) -> bool:
 def _ways(analysis: Analysis) -> Iterator[Advice]:
     for other in analysis.alternatives:
         if _is_faster(other):
-            gain = analysis.ms * (1 - 1 / other.speedup.median)
+            low, high = other.speedup.p10, other.speedup.p90
             yield Advice(
-                gain,
-                f'{WAYS[other.name].advice} '
-                f'({other.speedup.median:.2f} times faster)',
+                analysis.ms * (1 - 1 / low),
+                f'{WAYS[other.name].advice} ({low:.2f} to {high:.2f} times '
+                'as fast)',
                 MEASURED,
             )
 
@@ -111,7 +120,7 @@ def _guidelines(analysis: Analysis) -> Iterator[Advice]:
         layer = analysis.layers[worst.breach.layer]
         yield Advice(
             total,
-            f'{rule}, {RULES[rule].title}: {_count(len(prices), "layer")}, '
+            f'{rule}, {RULES[rule].title}: {_layers_of(prices)}, '
             f'most {layer.name} ({worst.breach.reason}; instead '
             f'{worst.breach.instead})',
             REPLACED,
@@ -193,5 +202,66 @@ def _results(analysis: Analysis) -> str:
     return f'{_count(sum(analysis.results), "detection")} came of it; '
 
 
+def _layers_of(prices: Sequence[Price]) -> str:
+    unknown = sum(price.ms is None for price in prices)
+    rest = f' ({unknown} of them not measured)' if unknown else ''
+    return _count(len(prices), 'layer') + rest
+
+
 def _count(number: int, noun: str) -> str:
     return f'{number} {noun}{"s" * (number != 1)}'
+
+
+@dataclass(frozen=True)
+class Distance:
+    """The layers of one kind together.
+
+    Attributes:
+        name: such as ``'depthwise 3x3'``.
+        count: how many there are.
+        ms: what they take.
+        floor_ms: what the roofline allows.
+        starting_ms: what starting so many convolutions takes at least.
+        slowest: name of the one that takes most.
+    """
+
+    name: str
+    count: int
+    ms: float
+    floor_ms: float
+    starting_ms: float
+    slowest: str
+
+
+def _class(layer: Layer) -> str:
+    conv = layer.convolution
+    if layer.kind != operations.CONVOLUTION or conv is None:
+        return layer.kind
+    shape = 'x'.join(map(str, conv.kernel_size))
+    if conv.is_depthwise:
+        return f'depthwise {shape}'
+    return f'{shape} in groups' if conv.groups > 1 else f'{shape} convolution'
+
+
+def distances(analysis: Analysis) -> list[Distance]:
+    """Every kind of layer with a roofline, farthest first in milliseconds."""
+    groups: dict[str, list[tuple[Layer, float]]] = {}
+    for layer, ms in zip(analysis.layers, analysis.layer_ms, strict=True):
+        # What suppression takes is no matter of rates.
+        if layer.bytes and layer.kind not in (
+            operations.POST,
+            operations.OTHER,
+        ):
+            groups.setdefault(_class(layer), []).append((layer, ms))
+    found = [
+        Distance(
+            name=name,
+            count=len(chosen),
+            ms=sum(ms for _, ms in chosen),
+            floor_ms=sum(analysis.floor_ms(layer) for layer, _ in chosen),
+            starting_ms=len(chosen) * analysis.peaks.start_ms,
+            slowest=max(chosen, key=lambda each: each[1])[0].name,
+        )
+        for name, chosen in groups.items()
+    ]
+    return sorted(found, key=lambda each: each.floor_ms - each.ms)

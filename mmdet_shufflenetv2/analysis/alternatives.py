@@ -1,14 +1,19 @@
-"""The same network run in other ways, measured in turn with it as it is.
+"""What could stand instead, measured in turn with what there is.
 
-Only ways that leave the network's values as they are: what is faster here
-can be had at once.
+Of the whole network other ways to run it, and only those that leave its
+values as they are: what is faster here can be had at once. Of a single
+convolution another one, each alone. Alone, a layer finds its input in a cache
+where that is large enough; in the network it may not, so only the ratio of
+the two says something about the network.
 """
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -17,7 +22,9 @@ from ..benchmark.memory import is_out_of_memory
 from ..benchmark.networks import fold, place
 from ..benchmark.setting import Setting
 from ..benchmark.timing import Effort, Spread, interleave, ratio, spread
-from .subject import Subject
+from .cost import Convolution
+from .networks import Subject
+from .operations import Window
 
 # Largest difference to the network as it is, of the largest value.
 TOLERANCE = 1e-2
@@ -176,3 +183,76 @@ def _agree(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
         (a[key] - b[key]).abs().max() <= TOLERANCE * a[key].abs().max()
         for key in a
     )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A convolution to be run alone."""
+
+    convolution: Convolution
+    window: Window
+
+
+EFFORT = Effort(min_runs=5, max_runs=50, seconds=0.4, warmup_seconds=0.2)
+# (own, other) -> milliseconds of each, None where it does not fit in memory.
+Compare = Callable[[Trial, Trial], tuple[float, float] | None]
+
+
+def prepared(trial: Trial, setting: Setting) -> Callable[[], object]:
+    """A convolution with random input and weights, ready to run."""
+    conv, window = trial.convolution, trial.window
+    place = dict(device=setting.device, dtype=setting.dtype)
+    x = torch.empty_strided(window.in_shape, window.in_strides, **place)
+    x.normal_()
+    channels = (conv.out_channels, conv.in_channels // conv.groups)
+    options = dict(
+        stride=window.stride,
+        padding=window.padding,
+        dilation=window.dilation,
+        groups=conv.groups,
+    )
+    function = F.conv2d
+    if conv.transposed:
+        function = F.conv_transpose2d
+        channels = (conv.in_channels, conv.out_channels // conv.groups)
+    weight = torch.randn(*channels, *conv.kernel_size, **place)
+
+    def run() -> object:
+        with torch.no_grad():
+            return function(x, weight, **options)
+
+    return run
+
+
+def _repeated(function: Callable[[], object], turns: int) -> None:
+    for _ in range(turns):
+        function()
+
+
+def comparison(setting: Setting, effort: Effort = EFFORT) -> Compare:
+    """How trials are compared under a setting; each pair only once."""
+    known: dict[tuple[Trial, Trial], tuple[float, float] | None] = {}
+    watch = setting.stopwatch()
+    # Of one call on an idle GPU most is the host's launching it.
+    turns = 20 if setting.on_gpu else 1
+
+    def compare(own: Trial, other: Trial) -> tuple[float, float] | None:
+        if (own, other) not in known:
+            try:
+                runs = {
+                    name: partial(_repeated, prepared(trial, setting), turns)
+                    for name, trial in (('own', own), ('other', other))
+                }
+                times = interleave(runs, watch, effort)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                known[own, other] = None
+            else:
+                known[own, other] = tuple(
+                    spread(times[name].times_ms).median / turns
+                    for name in runs
+                )
+        return known[own, other]
+
+    return compare

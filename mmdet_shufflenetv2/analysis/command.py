@@ -11,23 +11,23 @@ from pathlib import Path
 import torch
 from mmengine.config import DictAction
 
+from ..benchmark.command import image_size, require_device
 from ..benchmark.memory import (
     available_bytes,
     is_out_of_memory,
     refused_rather_than_killed,
 )
+from ..benchmark.records import Records
 from ..benchmark.setting import PRECISIONS, Setting
 from ..benchmark.timing import CLOCKS, Effort
 from ..engine.command_line import add_cfg_options, make_parser
 from ..engine.run_config import UsageError, require_writable
 from .alternatives import DEFAULT_WAYS
-from .analysis import Analysis, Request
-from .measuring import QUICK, analyse
-from .networks import load_subject
+from .analysis import QUICK, Analysis, Request, analyse
+from .exports import keep, records_in, write_csv, write_json
+from .networks import Subject, load_subject, random_image
 from .picture import draw
 from .report import report
-from .subject import Subject, random_image
-from .table import write_csv, write_json
 from .trace import write_trace
 
 # What networks raise at images or settings they are not made for.
@@ -54,13 +54,9 @@ OUTPUTS: dict[str, tuple[str, Callable[[Analysis, Path], None]]] = {
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """(H, W) from ``800x1216``."""
-    found = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text)
-    if not found:
-        raise argparse.ArgumentTypeError(
-            f'HEIGHTxWIDTH in pixels is allowed, such as 800x1216, got {text}'
-        )
-    return int(found[1]), int(found[2])
+    """(H, W) from ``1216x800``, the width first as everywhere in tools/."""
+    width, height = image_size(text)
+    return height, width
 
 
 def _count(text: str) -> int:
@@ -105,6 +101,13 @@ def parser(doc: str) -> argparse.ArgumentParser:
     result.add_argument(
         '--out-dir', help='default: work_dirs/analysis/<name of the network>'
     )
+    result.add_argument(
+        '--record',
+        type=Path,
+        metavar='CSV',
+        help='file to add the time of each kind of work to, such as '
+        'results/analysis_cpu.csv',
+    )
     return result
 
 
@@ -126,7 +129,7 @@ def _add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--size',
         type=size_of,
-        metavar='HxW',
+        metavar='WIDTHxHEIGHT',
         help="pixels; default: the config's test images, else 224x224",
     )
     parser.add_argument(
@@ -190,16 +193,10 @@ def _setting(args: argparse.Namespace) -> Setting:
         raise UsageError(str(error)) from error
 
 
-def _check_device(name: str) -> None:
-    try:
-        kind = torch.device(name).type
-        if kind == 'cuda':
-            torch.cuda.get_device_properties(name)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).partition('\n')[0]
-        raise UsageError(f'--device {name}: {reason}') from error
-    if kind not in ('cpu', 'cuda'):
-        raise UsageError(f'--device: cpu or cuda is allowed, got {name}')
+def _records(args: argparse.Namespace) -> Records:
+    if args.quick:
+        raise UsageError('--record: a --quick look is not worth recording')
+    return records_in(args.record)
 
 
 def _running(subject: Subject, request: Request) -> Subject:
@@ -268,7 +265,7 @@ def run(args: argparse.Namespace) -> None:
     """
     # PyTorch's profiler, which tells of memory, reports on stderr.
     os.environ.setdefault('KINETO_LOG_LEVEL', '9')
-    _check_device(args.device)
+    require_device(args.device)
     setting = _setting(args)
     subject = load_subject(
         args.network, args.backbone_options, args.cfg_options, args.checkpoint
@@ -276,6 +273,7 @@ def run(args: argparse.Namespace) -> None:
     name = re.sub(r'[^\w.-]+', '_', Path(args.network).stem)
     folder = Path(args.out_dir or Path('work_dirs', 'analysis', name))
     require_writable(str(folder), 'output folder', '--out-dir')
+    records = args.record and _records(args)
     request = Request(
         size=args.size or subject.size,
         batch=args.batch,
@@ -284,7 +282,7 @@ def run(args: argparse.Namespace) -> None:
         effort=QUICK
         if args.quick
         else Effort(5, 100, args.seconds, args.seconds / 3),
-        samples=args.samples,
+        samples=min(args.samples, 1) if args.quick else args.samples,
         quick=args.quick,
         settled=args.checkpoint is not None,
     )
@@ -292,6 +290,8 @@ def run(args: argparse.Namespace) -> None:
     with _memory_watched(subject, request):
         subject.model.to(setting.device, setting.dtype)
         analysis = analyse(_running(subject, request), request)
+    if records:
+        keep(analysis, records)
     print(report(analysis, SHOWN))
     width = max(map(len, OUTPUTS))
     for file, (what, write) in OUTPUTS.items():

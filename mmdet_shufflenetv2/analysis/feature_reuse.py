@@ -9,15 +9,23 @@ extent: Figure 4 shows, for each pair of layers, the mean absolute weight with
 which the later reads the earlier one, after Figure 5 of arXiv 1608.06993.
 """
 
+import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
 from ..backbones.shuffle_unit import ShuffleUnit
+from ..compat.atomic_files import whole_file
 
 
 class Reuse(NamedTuple):
@@ -163,3 +171,117 @@ def _dense_block(name: str, weights: list[Tensor]) -> list[Reuse]:
             for source, mean in enumerate(means)
         ]
     return found
+
+
+# More blocks leave no room for numbers in the cells.
+_MOST_COUNTS = 8
+Networks = Mapping[str, Sequence[Reuse]]
+
+
+def by_part(reuses: Sequence[Reuse]) -> dict[str, list[Reuse]]:
+    """The entries of each stage or block."""
+    parts: dict[str, list[Reuse]] = {}
+    for reuse in reuses:
+        parts.setdefault(reuse.part, []).append(reuse)
+    return parts
+
+
+def draw(networks: Networks) -> Figure:
+    """Maps of (source, target) pairs, a row for each network.
+
+    Args:
+        networks: entries by the name of their network.
+    """
+    rows = [by_part(reuses) for reuses in networks.values()]
+    width = max(map(len, rows))
+    figure = Figure(figsize=(3.4 * width, 4 * len(rows)), layout='constrained')
+    lines = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for line, name, parts in zip(lines, networks, rows, strict=True):
+        line.suptitle(name)
+        axes = line.subplots(1, width, squeeze=False)[0]
+        for axis in axes[len(parts) :]:
+            axis.axis('off')
+        for axis, (part, reuses) in zip(axes, parts.items(), strict=False):
+            picture = _draw_part(axis, reuses)
+            axis.set_title(part)
+        is_counted = next(iter(parts.values()))[0].expected is not None
+        line.colorbar(
+            picture,
+            ax=axes,
+            shrink=0.8,
+            label='share of channels untouched'
+            if is_counted
+            else 'mean |weight| / the largest',
+        )
+    return figure
+
+
+def _draw_part(axis: Axes, reuses: Sequence[Reuse]) -> AxesImage:
+    """Shares, source by target; nothing where nothing can be."""
+    targets = [reuse.target for reuse in reuses]
+    first, last = min(targets), max(targets)
+    grid = np.full((last, last - first + 1), np.nan)
+    for reuse in reuses:
+        grid[reuse.source, reuse.target - first] = reuse.share
+        if last <= _MOST_COUNTS and reuse.expected is not None:
+            axis.text(
+                *(reuse.target, reuse.source, f'{reuse.value:g}'),
+                **dict(ha='center', va='center', fontsize=7, color='w'),
+            )
+    axis.set(xlabel='to block', ylabel='from block')
+    for side in axis.xaxis, axis.yaxis:
+        side.set_major_locator(MaxNLocator(integer=True))
+    return axis.imshow(
+        grid,
+        vmin=0,
+        vmax=1,
+        extent=(first - 0.5, last + 0.5, last - 0.5, -0.5),
+    )
+
+
+def write_csv(path: Path, networks: Networks) -> None:
+    """Write every entry, behind the name of its network."""
+    with whole_file(path, 'w', encoding='utf-8') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(('network', *Reuse._fields))
+        for name, reuses in networks.items():
+            for reuse in reuses:
+                value, share = f'{reuse.value:.6g}', f'{reuse.share:.4f}'
+                expected = '' if reuse.expected is None else reuse.expected
+                writer.writerow((name, *reuse[:3], value, share, expected))
+
+
+def describe(networks: Networks) -> str:
+    """What the entries say: counted beside r^j c, or the decay of weights."""
+    lines = []
+    for name, reuses in networks.items():
+        lines.append(name)
+        for part, entries in by_part(reuses).items():
+            if entries[0].expected is None:
+                lines.append(f'  {part}: {_decay(entries)}')
+            else:
+                first = [e for e in entries if e.source == 0]
+                pairs = ', '.join(
+                    f'{e.value:g} ({e.expected:g})' for e in first
+                )
+                lines.append(
+                    f'  {part}: channels that reach the 1st, 2nd, ... block '
+                    f'behind, counted (r^j c): {pairs}'
+                )
+    return '\n'.join(lines)
+
+
+def _decay(entries: Sequence[Reuse]) -> str:
+    """Mean share of the layers that are so far in front of the reader."""
+    distances: dict[int, list[float]] = {}
+    for entry in entries:
+        distances.setdefault(entry.target - entry.source, []).append(
+            entry.share
+        )
+    means = ', '.join(
+        f'{np.mean(shares):.2f}' for _, shares in sorted(distances.items())
+    )
+    return (
+        'mean |weight| over the largest, of the layer 1, 2, ... in front: '
+        + means
+    )

@@ -1,21 +1,24 @@
-"""The network to be analysed, from what a user names it by.
+"""The network to be analysed, from what a user names it by, and its runs.
 
-That is a config of MMDetection, mmpretrain or another OpenMMLab package, a
-published name of `mmdet_shufflenetv2.backbones.zoo`, or a backbone's name in
-a registry.
+The name is that of a config of MMDetection, mmpretrain or another OpenMMLab
+package, a published one of `mmdet_shufflenetv2.backbones.zoo`, or a
+backbone's in a registry. N images, C channels, H x W pixels.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 
+import torch
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import nn
+from torch import Tensor, nn
 
 from ..backbones.base import StagedBackbone
 from ..backbones.pretrained import load_pretrained
@@ -25,10 +28,103 @@ from ..engine.run_config import (
     UsageError,
     dicts_of,
     load_config,
-    set_classes,
 )
+from ..engine.run_data import set_classes
 from ..engine.runner import load_fitting
-from .subject import Subject
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network that can be run.
+
+    Attributes:
+        name: what the user called it.
+        model: in evaluation mode.
+        size: (H, W) of the images it is usually given.
+        no_results: why a detector is run without its post-processing; None
+            if it is not.
+    """
+
+    name: str
+    model: nn.Module
+    size: tuple[int, int] = (224, 224)
+    no_results: str | None = None
+
+    @property
+    def is_detector(self) -> bool:
+        """Whether it has detections to make after its last layer."""
+        return hasattr(self.model, 'extract_feat') and any(
+            hasattr(self.model, name)
+            for name in ('bbox_head', 'roi_head', 'rpn_head', 'mask_head')
+        )
+
+    def run(self, image: Tensor) -> object:
+        """One forward pass, of a detector with its post-processing.
+
+        Args:
+            image: (N, 3, H, W).
+        """
+        if self.is_detector:
+            mode = 'tensor' if self.no_results else 'predict'
+            return self.model(image, _samples(image), mode=mode)
+        if hasattr(self.model, 'extract_feat'):
+            return self.model(image, mode='tensor')
+        return self.model(image)
+
+    def features(self, image: Tensor) -> dict[str, Tensor]:
+        """The maps of backbone and neck, by name.
+
+        Args:
+            image: (N, 3, H, W).
+        """
+        backbone = getattr(self.model, 'backbone', self.model)
+        maps = backbone(image)
+        levels = _named(getattr(backbone, 'feature_info', None), maps)
+        neck = getattr(self.model, 'neck', None)
+        if self.is_detector and neck is not None:
+            maps = neck(maps)
+            levels |= {f'neck {i}': m for i, m in enumerate(_maps(maps))}
+        return levels
+
+
+def _maps(value: object) -> list[Tensor]:
+    values = value.values() if isinstance(value, Mapping) else value
+    if isinstance(value, Tensor):
+        values = [value]
+    return [each for each in values if isinstance(each, Tensor)]
+
+
+def _named(info: Sequence[dict] | None, maps: object) -> dict[str, Tensor]:
+    maps = _maps(maps)
+    if info and len(info) == len(maps):
+        names = [level['module'] for level in info]
+    else:
+        names = [f'level {i}' for i in range(len(maps))]
+    return dict(zip(names, maps, strict=True))
+
+
+def _samples(image: Tensor) -> list[DetDataSample]:
+    size = tuple(image.shape[-2:])
+    meta = dict(
+        img_shape=size,
+        ori_shape=size,
+        pad_shape=size,
+        batch_input_shape=size,
+        scale_factor=(1.0, 1.0),
+        img_id=0,
+        flip=False,
+        flip_direction=None,
+    )
+    return [DetDataSample(metainfo=dict(meta)) for _ in range(len(image))]
+
+
+def random_image(
+    batch: int, size: tuple[int, int], device: str = 'cpu'
+) -> Tensor:
+    """Normally distributed images (N, 3, H, W), the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(batch, 3, *size, generator=generator).to(device)
+
 
 # Where backbones are looked for, after this package's own.
 SCOPES = ('mmdet', 'mmpretrain')
@@ -175,10 +271,16 @@ def _from_registry(name: str, options: dict) -> Subject:
     names = sorted({*NETWORKS, *(n for each in known.values() for n in each)})
     folded = {each.lower(): each for each in reversed(names)}
     near = get_close_matches(bare.lower(), folded, n=5, cutoff=0.5)
-    choices = ', '.join(folded[each] for each in near) or (
-        'give a config file, a backbone such as ShuffleNetV2, or one of '
-        f'{", ".join(NETWORKS)}'
-    )
+    if near:
+        choices = f'did you mean {", ".join(folded[n] for n in near)}?'
+    else:
+        # The first of each type; all of them would fill the screen.
+        first = {row.config['type']: n for n, row in [*NETWORKS.items()][::-1]}
+        choices = (
+            'give a config file (.py, .yaml or .json), a backbone such as '
+            'ShuffleNetV2, or a published network such as '
+            f'{", ".join([*first.values()][::-1])}'
+        )
     raise UsageError(f'no config and no backbone is called {name}: {choices}')
 
 

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from .cost import Convolution
-from .flops import FLOPS
+from .cost import FLOPS, Convolution
 
 VIEW = 'view'
 CONVOLUTION = 'convolution'

@@ -32,7 +32,7 @@ _MOST_LEVELS, _MOST_PARTS, _MOST_ADVICE = 6, 14, 8
 
 def draw(analysis: Analysis, path: Path) -> None:
     """Draw where time goes, the roofline, advice and receptive fields."""
-    figure = Figure(figsize=(15, 13), layout='constrained')
+    figure = Figure(figsize=(15, 12), layout='constrained')
     FigureCanvasAgg(figure)
     height, width = analysis.request.size
     figure.suptitle(
@@ -40,7 +40,7 @@ def draw(analysis: Analysis, path: Path) -> None:
         f'{analysis.environment["device"]}, '
         f'{analysis.environment["threads"]} threads: {analysis.ms:.3g} ms'
     )
-    rows = figure.add_gridspec(3, 1, height_ratios=(1, 1.1, 0.8))
+    rows = figure.add_gridspec(3, 1, height_ratios=(1, 1.1, 0.75))
     first, second = (rows[i].subgridspec(1, 2) for i in range(2))
     panels: Sequence[tuple[object, Callable[[Axes, Analysis], None]]] = (
         (first[0], _kinds),
@@ -88,6 +88,7 @@ def _parts(axes: Axes, analysis: Analysis) -> None:
             )
             left += values
     axes.set_xlabel('ms a pass')
+    axes.margins(x=0.05)
     axes.legend(fontsize='small')
 
 
@@ -112,15 +113,16 @@ def _roofline(axes: Axes, analysis: Analysis) -> None:
                 label=kind,
                 linewidths=0,
             )
-    intensity = np.geomspace(0.1, 1e3)
     cache = max(rate for _, rate in peaks.copies)
     for rate, style, name in (
         (peaks.memory_gb_per_s, '-', 'memory'),
         (cache, '--', 'cache'),
     ):
+        # From the slope's foot to the corner to the far end of the roof.
+        intensity = (0.1, peaks.gflops_per_s / rate, 1e3)
         axes.plot(
             intensity,
-            np.minimum(rate * intensity, peaks.gflops_per_s),
+            [min(rate * each, peaks.gflops_per_s) for each in intensity],
             f'k{style}',
             linewidth=1,
             label=f'{name}, {rate:.0f} GB/s',

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..benchmark.memory import is_out_of_memory
 from .operations import tensors_of
 
 # A pixel counts where its gradient is at least this share of the largest:
@@ -220,6 +221,28 @@ def gradient_maps(
                 sums[name] = sums.get(name, 0) + strength.float().cpu()
         progress()
     return {name: total / total.max() for name, total in sums.items()}
+
+
+def gradients_or_problem(
+    features: Features,
+    like: Tensor,
+    samples: int,
+    progress: Callable[[], object] = lambda: None,
+) -> tuple[dict[str, Tensor], str | None]:
+    """`gradient_maps`, or none and the reason why they cannot be had.
+
+    No samples ask for none, which needs no reason.
+    """
+    if not samples:
+        return {}, None
+    try:
+        return gradient_maps(features, like, samples, progress), None
+    except (RuntimeError, MemoryError) as error:
+        # Networks need not have a gradient to be timed.
+        reason = 'its gradient cannot be computed: '
+        if is_out_of_memory(error):
+            reason = 'its gradient does not fit in memory: '
+        return {}, reason + str(error).partition('\n')[0]
 
 
 def effective_size(gradients: Tensor) -> float:

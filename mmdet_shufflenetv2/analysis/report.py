@@ -6,9 +6,8 @@ from textwrap import wrap
 from ..benchmark.detector_inputs import CANDIDATES
 from ..benchmark.timing import WIDE
 from . import operations
-from .advice import WORTH_SAYING, advise, no_gain
+from .advice import WORTH_SAYING, advise, distances, doubts, no_gain
 from .analysis import BETWEEN, Analysis
-from .distances import distances
 from .receptive_field import Field, effective_size
 
 # Share of a pass that may be unexplained without a word.
@@ -51,8 +50,8 @@ def _head(analysis: Analysis) -> Iterator[str]:
     yield (
         f'{time.median:.4g} ms a pass ({time.p10:.4g} to {time.p90:.4g}), '
         f'{1e3 * batch / time.median:.3g} images/s'
-        f'{_doubt(analysis)}'
     )
+    yield from _caution(analysis)
     yield (
         f'{_si(analysis.flops)}FLOPs (multiply-adds), '
         f'{_si(analysis.params)} parameters, {_si(analysis.bytes)}B moved'
@@ -83,11 +82,22 @@ def _head(analysis: Analysis) -> Iterator[str]:
         yield f'not counted in FLOPs: {names}'
 
 
-def _doubt(analysis: Analysis) -> str:
-    doubts = [] if analysis.times.whole.settled else ['warm-up did not settle']
-    if analysis.times.whole_ms.width > WIDE:
-        doubts.append(f'spread {analysis.times.whole_ms.width:.0%}')
-    return f'; doubtful: {", ".join(doubts)}' if doubts else ''
+def _caution(analysis: Analysis) -> Iterator[str]:
+    """How much the times are to be believed."""
+    if analysis.request.quick:
+        passes = len(analysis.times.whole.times_ms)
+        yield (
+            f'a first look (--quick): {passes} passes; take the figures '
+            'below for their order of magnitude'
+        )
+    found = doubts(analysis)
+    if found:
+        where = analysis.environment
+        yield (
+            f'DOUBTFUL: {", ".join(found)}, at a load of {where["load"]} on '
+            f'{where["cores"]} cores. Repeat it when this machine does '
+            'nothing else, or count processor time (--threads 1 --clock cpu)'
+        )
 
 
 def _advice(analysis: Analysis, most: int | None) -> Iterator[str]:
@@ -152,14 +162,18 @@ def _parts(analysis: Analysis) -> Iterator[str]:
 
 def _distances(analysis: Analysis) -> Iterator[str]:
     yield (
-        "Kinds of layers against this machine's roofline: ms, what it "
-        'allows, what starting as many convolutions takes'
+        'Kinds of layers against what this machine could do (floor: the '
+        'roofline; start: launching so many operations)'
+    )
+    yield (
+        f'    {"kind":20} {"layers":>6} {"ms":>9} {"floor ms":>9} '
+        f'{"start ms":>9}   slowest'
     )
     for each in distances(analysis):
         if each.ms > WORTH_SAYING * analysis.ms:
             yield (
-                f'    {each.name:20} {each.count:4} {each.ms:9.3g} '
-                f'{each.floor_ms:9.3g} {each.starting_ms:9.3g}   slowest '
+                f'    {each.name:20} {each.count:6} {each.ms:9.3g} '
+                f'{each.floor_ms:9.3g} {each.starting_ms:9.3g}   '
                 f'{each.slowest}'
             )
 
@@ -199,8 +213,12 @@ def _pair(pair: Sequence[float]) -> str:
 
 def _layers(analysis: Analysis, most: int | None) -> Iterator[str]:
     yield (
-        f'Slowest of {len(analysis.layers)} layers: ms, share of the pass, '
-        'GFLOP/s of the peak, times the floor, broken guidelines'
+        f'Slowest of {len(analysis.layers)} layers (of peak: its GFLOP/s of '
+        'those of a matrix product; x floor: its time over the roofline)'
+    )
+    yield (
+        f'    {"ms":>8} {"share":>5} {"of peak":>7} {"x floor":>8}  layer '
+        '(type, output) and what it breaks'
     )
     rules: dict[int, list[str]] = {}
     for price in analysis.prices:
@@ -214,8 +232,8 @@ def _layers(analysis: Analysis, most: int | None) -> Iterator[str]:
         floor = analysis.floor_ms(layer)
         yield (
             f'    {ms:8.3g} {ms / analysis.ms:5.1%} '
-            f'{rate / analysis.peaks.gflops_per_s:5.0%} '
-            f'{f"{ms / floor:.1f}x" if floor else "":>7}  '
+            f'{rate / analysis.peaks.gflops_per_s:7.0%} '
+            f'{f"{ms / floor:.1f}" if floor else "":>8}  '
             f'{layer.name} ({layer.type}, {_shape(layer.out_shape)}) '
             f'{" ".join(rules.get(index, []))}'.rstrip()
         )

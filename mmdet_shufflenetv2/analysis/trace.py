@@ -12,22 +12,24 @@ from pathlib import Path
 
 from .analysis import BETWEEN, Analysis
 
-# Microseconds, the format's unit, per millisecond.
-_US = 1e3
+# Whole nanoseconds, so that a slice ends exactly where the next begins; the
+# format's unit is the microsecond.
+_NS = 1e6
 _TRACKS = ('modules', 'layers', 'operations')
 
 
 def _slice(
     track: str, name: str, start: float, end: float, category: str = '', **args
 ) -> dict[str, object]:
+    begun, over = round(start * _NS), round(end * _NS)
     return {
         'ph': 'X',
         'pid': 1,
         'tid': 1 + _TRACKS.index(track),
         'name': name,
         'cat': category,
-        'ts': round(start * _US, 3),
-        'dur': round((end - start) * _US, 3),
+        'ts': begun / 1e3,
+        'dur': (over - begun) / 1e3,
         'args': args,
     }
 

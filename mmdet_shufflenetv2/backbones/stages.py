@@ -8,10 +8,6 @@ from itertools import pairwise
 import torch.nn as nn
 
 
-class BackboneArgumentError(ValueError):
-    """An argument of a backbone that is not allowed; says what would be."""
-
-
 @dataclass(frozen=True)
 class Stage:
     """One level of a backbone: a name, what it emits, and how to build it.
@@ -121,9 +117,7 @@ def check_choice(name: str, value: object, allowed: Iterable) -> None:
     # As a tuple, because nothing says that the value can be hashed.
     if value not in tuple(allowed):
         choices = ', '.join(repr(choice) for choice in allowed)
-        raise BackboneArgumentError(
-            f'{name} must be one of {choices}, got {value!r}'
-        )
+        raise ValueError(f'{name} must be one of {choices}, got {value!r}')
 
 
 def check_out_indices(
@@ -141,7 +135,7 @@ def check_out_indices(
         or any(index not in range(len(names)) for index in indices)
         or any(a >= b for a, b in pairwise(indices))
     ):
-        raise BackboneArgumentError(
+        raise ValueError(
             'out_indices must be an ascending sequence of levels out of '
             f'{{{levels}}}, got {out_indices!r}'
         )
@@ -177,7 +171,7 @@ def check_fixed(name: str, value: Sequence[int] | None, only: int) -> None:
     """
     same = isinstance(value, Sequence) and set(value) == {only}
     if value is not None and not same:
-        raise BackboneArgumentError(
+        raise ValueError(
             f'{name} of this network must be None or {only} for every stage, '
             f'got {value!r}'
         )
@@ -197,7 +191,7 @@ def _per_stage(
         value not in (allowed or range(1, 1 << 16)) for value in values
     ):
         kind = f'one of {allowed}' if allowed else 'a positive integer'
-        raise BackboneArgumentError(
+        raise ValueError(
             f'{name} must have {count} values, each {kind}, got {values!r}'
         )
     return tuple(values)

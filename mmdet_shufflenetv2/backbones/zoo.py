@@ -11,8 +11,6 @@ import torch.nn as nn
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from .stages import BackboneArgumentError
-
 
 @dataclass(frozen=True)
 class Network:
@@ -175,7 +173,7 @@ def network(name: str) -> Network:
     if name not in NETWORKS:
         near = get_close_matches(name, NETWORKS, n=3)
         choices = ', '.join(near or NETWORKS)
-        raise BackboneArgumentError(
+        raise ValueError(
             f'network must be a published name such as {choices}, got {name!r}'
         )
     return NETWORKS[name]

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
-from ..analysis.guidelines import (
+from .command import Command, Rows, effort, settings
+from .guideline_experiments import (
     PLATFORMS,
     TITLES,
     Experiment,
     experiments,
     predict,
 )
-from .command import Command, Rows, effort, settings
 from .networks import inference, place
 from .session import Case, Row
 from .setting import Setting

@@ -16,7 +16,16 @@ SCHEMA = 1
 
 
 class RecordsError(UsageError):
-    """A file of records that rows cannot be added to; says why."""
+    """A file of records that is none, or that rows cannot be added to.
+
+    Attributes:
+        what: what is wrong with it, without the advice for a command that
+            writes.
+    """
+
+    def __init__(self, what: str, advice: str = ''):
+        super().__init__(what + advice)
+        self.what = what
 
 
 class Records:
@@ -92,14 +101,15 @@ class Records:
         if newest > SCHEMA:
             raise RecordsError(
                 f'{self.path} was written by a newer version of this package '
-                f'(schema {newest}, this one knows {SCHEMA}) and is left as '
-                'it is; update the package or name another file with --out'
+                f'(schema {newest}, this one knows {SCHEMA})',
+                ' and is left as it is; update the package or name another '
+                'file',
             )
         if header != self.columns:
             raise RecordsError(
                 f'{self.path}: its columns are {", ".join(header)}; the new '
-                f'rows have {", ".join(self.columns)}; move the file away or '
-                'name another one with --out'
+                f'rows have {", ".join(self.columns)}',
+                '; move the file away or name another one',
             )
         # A row that was cut short is no measurement.
         return [r for r in rows if None not in r.values() and None not in r]

@@ -26,6 +26,7 @@ def close_gaps() -> None:
     from . import atomic_files, checkpoints, mmcv_ops, pkg_resources
     from .ssd_head import ensure_ssd_predicts
     from .stand_in_modules import offer_stand_ins
+    from .thin_images import keep_thin_images
 
     finder = offer_stand_ins(
         {
@@ -38,3 +39,4 @@ def close_gaps() -> None:
     checkpoints.guard_loading()
     atomic_files.write_atomically()
     ensure_ssd_predicts()
+    keep_thin_images()

@@ -5,6 +5,7 @@ full disk or a crash leaves half a file under a name that looks complete.
 Here the content goes to another name in the same folder first.
 """
 
+import fcntl
 import os
 import shutil
 import uuid
@@ -15,6 +16,9 @@ from typing import IO
 
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import checkpoint_hook
+
+#: How the hidden names of files that are being written end.
+_PART = '.part'
 
 
 @contextmanager
@@ -41,9 +45,10 @@ def whole_file(
             with open(target, mode, encoding=encoding) as file:
                 yield file
             return
-        part = target.with_name(f'.{target.name}.{uuid.uuid4().hex}.part')
+        part = target.with_name(f'.{target.name}.{uuid.uuid4().hex}{_PART}')
         try:
             with open(part, mode, encoding=encoding) as file:
+                _lock(file)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -56,6 +61,41 @@ def whole_file(
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _lock(file: IO) -> bool:
+    """Lock a file until it is closed, or its process is gone.
+
+    Returns:
+        Whether that worked: nobody else has it, and the file system has locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def remove_abandoned(folder: str | Path) -> list[Path]:
+    """Remove what processes were writing into a folder when they were killed.
+
+    What a living process writes is left alone, as is everything on a file
+    system without locks.
+
+    Returns:
+        The paths of what was removed.
+    """
+    removed = []
+    for part in sorted(Path(folder).glob(f'.*{_PART}')):
+        try:
+            with open(part, 'rb') as file:
+                if not _lock(file):
+                    continue
+                part.unlink()
+        except FileNotFoundError:
+            continue  # another process has just finished it
+        removed.append(part)
+    return removed
 
 
 class AtomicLocalBackend(LocalBackend):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .coco_stream import (
     SECTIONS,
     CocoWriter,
@@ -49,6 +51,18 @@ class Problems:
             if rest > 0:
                 lines.append(f'    ... and {rest} more')
         return lines
+
+
+def explain(error: Exception) -> str:
+    """What reading a record's fields failed for."""
+    if isinstance(error, KeyError):
+        return f'it has no {error.args[0]}'
+    return str(error)
+
+
+def shorten(items: Sequence) -> str:
+    """The first ten of a list in words."""
+    return ', '.join(map(str, items[:10])) + (', ...' if items[10:] else '')
 
 
 def records_of(
@@ -102,8 +116,9 @@ class CheckReport:
     Attributes:
         ann_file: The file that was checked.
         classes: Names in the file's order, which is that of the labels.
-        num_images: Images, those without objects included.
         num_annotations: Annotations before any was dropped.
+        short_sides: The lower of each image's width and height, (N,).
+        with_objects: Whether each image has any annotation, bool (N,).
         warnings: Lines that were logged.
         dropped: Positions of the annotations to leave out.
         changes: New values of fields by the annotation's position.
@@ -113,12 +128,18 @@ class CheckReport:
     def __init__(self, ann_file: Path, data: dict | None) -> None:
         self.ann_file = ann_file
         self.classes: tuple[str, ...] = ()
-        self.num_images = self.num_annotations = 0
+        self.num_annotations = 0
+        self.short_sides = self.with_objects = np.empty(0)
         self.warnings: list[str] = []
         self.dropped: set[int] = set()
         self.changes: dict[int, dict] = {}
         self.categories: list[dict] | None = None
         self._data = data
+
+    @property
+    def num_images(self) -> int:
+        """Images, those without objects included."""
+        return len(self.short_sides)
 
     @property
     def needs_copy(self) -> bool:

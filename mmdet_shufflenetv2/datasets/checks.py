@@ -16,7 +16,14 @@ import numpy as np
 from mmengine.logging import print_log
 
 from .box_rules import ERRORS, WARNINGS, classify_boxes, clip_box
-from .check_report import CheckReport, Problems, records_of, reorder_categories
+from .check_report import (
+    CheckReport,
+    Problems,
+    explain,
+    records_of,
+    reorder_categories,
+    shorten,
+)
 from .coco_stream import DatasetError, Record
 from .image_folder import ImageFolder, escapes
 
@@ -76,7 +83,7 @@ class _Checker:
         except (KeyError, TypeError, OverflowError) as error:
             self.errors.add(
                 'image without a whole-number id, width and height',
-                f'{where}: {_explain(error)}',
+                f'{where}: {explain(error)}',
             )
             return
         self.image_sizes.extend(size)
@@ -112,7 +119,7 @@ class _Checker:
                 'annotation without whole-number id, image_id, category_id '
                 'or a bbox of 4 numbers',
                 f'annotations[{index}] (id {value.get("id")!r}): '
-                f'{_explain(error)}',
+                f'{explain(error)}',
             )
             return
         self.rows.append(index)
@@ -162,7 +169,7 @@ class _Checker:
         for at in np.flatnonzero(unknown):
             self.errors.add(
                 'annotation of a category that is not listed (listed: '
-                f'{_shorten(sorted(self.categories))})',
+                f'{shorten(sorted(self.categories))})',
                 f'annotations[{rows[at]}] (id {keys[at, 0]}): category_id '
                 f'{keys[at, 2]}',
             )
@@ -179,8 +186,9 @@ class _Checker:
 
     def fill(self, report: CheckReport) -> None:
         report.classes = tuple(self.categories.values())
-        report.num_images = len(self.image_ids)
+        report.short_sides = np.reshape(self.image_sizes, (-1, 2)).min(axis=1)
         report.num_annotations = len(self.rows)
+        report.with_objects = np.isin(self.image_ids, self.keys[1::3])
         report.dropped, report.changes = self.dropped, self.changes
         report.warnings = self.warnings.lines()
 
@@ -229,16 +237,6 @@ class _Checker:
                 self.warnings.add(what, describe(at))
                 if rule == 'coco_flat':
                     self.changes.pop(int(rows[at]), None)
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f'it has no {error.args[0]}'
-    return str(error)
-
-
-def _shorten(items: list) -> str:
-    return ', '.join(map(str, items[:10])) + (', ...' if items[10:] else '')
 
 
 def _repeats(values: np.ndarray) -> np.ndarray:

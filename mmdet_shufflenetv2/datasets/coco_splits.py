@@ -136,8 +136,9 @@ def read_minival_ids(path: str | os.PathLike) -> set[int]:
         entries = [int(x) if x.isdecimal() else x for x in lines]
     ids: set[int] = set()
     for position, entry in enumerate(entries):
-        if type(entry) is not int or entry in ids:
-            wrong = 'comes twice' if entry in ids else 'is no image id'
+        known = _is_in(ids, entry)
+        if known or type(entry) is not int:
+            wrong = 'comes twice' if known else 'is no image id'
             raise DatasetError(
                 f'{path}: entry {position + 1}, {entry!r}, {wrong}'
             )
@@ -204,17 +205,22 @@ def make_2014(
         verify_pair(*checks)
 
 
+def _is_in(ids: set[int], value: Any) -> bool:
+    # What is no number may not even have a hash; the check names it.
+    return type(value) is int and value in ids
+
+
 def _route(record, source, minival_ids, checks, writers, categories) -> None:
     """Send a record of a 2014 file to the split it belongs to."""
     value = record.value
     if record.section == 'images':
-        side = value.get('id') in minival_ids
+        side = _is_in(minival_ids, value.get('id'))
         checks[side].add_image(source.ann_file, record, source.img_prefix)
         name = f'{source.img_prefix}/{value["file_name"]}'
         text = json.dumps({**value, 'file_name': name})
         writers[side].add('images', text)
     elif record.section == 'annotations':
-        side = value.get('image_id') in minival_ids
+        side = _is_in(minival_ids, value.get('image_id'))
         checks[side].add_annotation(source.ann_file, record)
         writers[side].add('annotations', record.text)
     else:

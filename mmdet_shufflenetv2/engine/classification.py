@@ -13,7 +13,8 @@ from ..datasets.class_folders import (
 )
 from ..published import classification_results
 from .checkpoint_meta import checkpoint_classes
-from .run_config import UsageError, datasets_of, set_classes
+from .run_config import UsageError
+from .run_data import datasets_of, set_classes
 
 
 def use_data_root(cfg: Config, data_root: str) -> None:

@@ -3,23 +3,26 @@
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 from mmengine.config import DictAction
+from mmengine.registry import build_functions
 
-from ..backbones.stages import BackboneArgumentError
 from ..compat.checkpoints import CheckpointError
 from ..datasets.checks import DatasetError
+from .divergence import TrainingDiverged
+from .early_log import keep_records
 from .run_config import UsageError
 from .runner import CheckpointMismatch
 
-# These name the user's file or option, and a traceback would hide it.
+# These name the user's file and what to do; a traceback would hide it.
 REPORTED = (
     UsageError,
     DatasetError,
     CheckpointMismatch,
     CheckpointError,
-    BackboneArgumentError,
+    TrainingDiverged,
     FileNotFoundError,
 )
 
@@ -137,6 +140,7 @@ def reporting_errors(main: Callable[[], None]) -> None:
         main: The command.
     """
     os.environ.setdefault('LOCAL_RANK', '0')
+    keep_records()
     try:
         main()
     except KeyboardInterrupt as stopped:
@@ -156,3 +160,24 @@ def reporting_errors(main: Callable[[], None]) -> None:
             raise
         print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        if not is_about_the_config(error):
+            raise
+        message = error.args[0] if isinstance(error, KeyError) else error
+        print(f'error: in the config: {message}', file=sys.stderr)
+        sys.exit(2)
+
+
+def is_about_the_config(error: Exception) -> bool:
+    """Whether an entry of the config names no class or bad arguments.
+
+    mmengine's registry calls classes with what the config says: Python names
+    an argument that there is not, this package one that cannot be so.
+    """
+    files = [f.filename for f in traceback.extract_tb(error.__traceback__)]
+    if build_functions.__file__ not in files:
+        return False
+    ours = files[-1].startswith(os.path.dirname(os.path.dirname(__file__)))
+    return (ours and isinstance(error, ValueError)) or files[
+        -1
+    ] == build_functions.__file__

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..compat.input_format import declared_format
 from .checkpoint_meta import adopt_input_format, checkpoint_classes
-from .run_config import set_classes
+from .run_data import set_classes
 from .runner import load_fitting
 
 

@@ -4,18 +4,23 @@ import os
 
 import torch
 from mmdet.registry import RUNNERS
-from mmengine.dist import is_distributed
+from mmengine.dist import is_distributed, is_main_process
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ..backbones.pretrained import declared_style
+from ..compat.atomic_files import remove_abandoned
 from ..compat.input_format import (
     META_KEY,
     declared_format,
     delivered_format,
     require_same_input,
 )
+from ..datasets.check_report import shorten
+from .divergence import DivergenceHook
+from .early_log import write_kept_records
 
 
 class CheckpointMismatch(ValueError):
@@ -30,6 +35,18 @@ class CheckedRunner(Runner):
     unexpected or differently shaped entry is an error that names it. Two
     processes on a machine without GPU train through gloo.
     """
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Open the log file; it begins with what was said before."""
+        early = MMLogger.get_current_instance()
+        logger = super().build_logger(*args, **kwargs)
+        write_kept_records(early, logger)
+        return logger
+
+    def register_hooks(self, *args, **kwargs) -> None:
+        """Register a config's hooks, and the one that no run is without."""
+        super().register_hooks(*args, **kwargs)
+        self.register_hook(DivergenceHook())
 
     def load_checkpoint(
         self, filename: str, map_location='cpu', strict=True, **kwargs
@@ -87,6 +104,13 @@ class CheckedRunner(Runner):
                 f"its weights: --cfg-options load_from='{filename}'"
             )
         super().resume(filename, *args, **kwargs)
+
+    def train(self) -> nn.Module:
+        """Train; what a killed run left half written is removed first."""
+        if is_main_process():
+            for path in remove_abandoned(self.work_dir):
+                self.logger.info(f'Removed what a killed run left: {path}')
+        return super().train()
 
     def save_checkpoint(self, *args, meta: dict | None = None, **kwargs):
         """Save as mmengine does, with what the weights expect of images."""
@@ -175,8 +199,7 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
         if classes:
             problems.append(
                 f'the checkpoint knows {len(classes)} classes: '
-                + ', '.join(map(str, classes[:10]))
-                + (', ...' if len(classes) > 10 else '')
+                + shorten(classes)
             )
         raise CheckpointMismatch(
             f'{filename} does not fit the model of this config:\n  '

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mmengine.config import Config, ConfigDict
 
-from . import classification, run_config
+from . import classification, run_data
 from .evaluation import coco_metrics
 from .run_config import UsageError
 
@@ -44,11 +44,11 @@ DETECTION = Task(
     model='detector',
     eval_words=('bbox', 'proposal'),
     needs_coco=(),
-    use_data_root=lambda cfg, args: run_config.use_data_root(
-        cfg, **run_config.data_names(args)
+    use_data_root=lambda cfg, args: run_data.use_data_root(
+        cfg, **run_data.data_names(args)
     ),
-    adopt_classes=run_config.adopt_classes,
-    check_data=lambda cfg, splits, args: run_config.check_data(
+    adopt_classes=run_data.adopt_classes,
+    check_data=lambda cfg, splits, args: run_data.check_data(
         cfg, splits, args.on_bad_boxes
     ),
     metrics=lambda cfg, words, prefix: coco_metrics(
@@ -56,10 +56,11 @@ DETECTION = Task(
     ),
     dump='DumpDetResults',
     drawing=lambda folder, score_thr: dict(
-        type='DetVisualizationHook',
-        draw=True,
-        score_thr=score_thr,
-        test_out_dir=folder,
+        type='PicturesHook',
+        out_dir=folder,
+        method='add_datasample',
+        name='',
+        pred_score_thr=score_thr,
     ),
 )
 CLASSIFICATION = Task(
@@ -78,7 +79,10 @@ CLASSIFICATION = Task(
     ),
     dump='DumpResults',
     drawing=lambda folder, score_thr: dict(
-        type='VisualizationHook', enable=True, interval=1, out_dir=folder
+        type='mmdet.PicturesHook',
+        out_dir=folder,
+        method='visualize_cls',
+        resize=224,
     ),
 )
 # By the scope in which a config's types are looked up.

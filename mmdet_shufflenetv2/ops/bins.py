@@ -11,11 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .row_sum import weighted_row_sum
+from .row_sum import exporting, weighted_row_sum
 
 
 class Taps(NamedTuple):
-    """Cells and weights of each bin along one side, ``(bins, K, S, T)``."""
+    """Cells and weights of bins along one side, ``(S, T, bins, K)``."""
 
     cell: Tensor
     weight: Tensor
@@ -29,12 +29,14 @@ class Table(NamedTuple):
     """A map as rows of C values, one row per (bin, image, y, x).
 
     Attributes:
-        rows: ``(R, C)``.
-        strides: rows from one bin, image, y and x to the next.
+        planes: ``(P, ..., C)``: all bins in one plane, or those of a row of
+            bins (``P = ph``) in each.
+        strides: rows from one row of bins, bin, image, y and x to the next;
+            0 from one row of bins to the next if that is another plane.
     """
 
-    rows: Tensor
-    strides: tuple[int, int, int, int]
+    planes: Tensor
+    strides: tuple[int, int, int, int, int]
 
 
 def split_bins(input: Tensor, bins: int, bin_major: bool) -> Tensor:
@@ -44,52 +46,50 @@ def split_bins(input: Tensor, bins: int, bin_major: bool) -> Tensor:
     return input.unflatten(1, (-1, bins)).permute(2, 0, 3, 4, 1)
 
 
-def as_table(input: Tensor, bins: int, bin_major: bool) -> Table:
-    """Lay out a map ``(N, C * bins, H, W)`` as a table, in float32 at least.
+def as_table(input: Tensor, bins: tuple[int, int], bin_major: bool) -> Table:
+    """See a map ``(N, C * ph * pw, H, W)`` as a table, in float32 at least.
 
-    A bin-major map in channels-last memory is such a table already. Any
-    other is copied so that a bin's plane lies together: neighbouring taps
-    then share cache lines.
+    A bin-major map in channels-last memory is a table of one plane. Any
+    other has to be copied bin by bin, so that neighbouring taps share cache
+    lines; on CPUs one row of bins at a time, which a cache can hold.
     """
-    dtype = torch.promote_types(input.dtype, torch.float32)
-    batch, _, height, width = input.shape
-    split = split_bins(input, bins, bin_major)
+    input = input.to(torch.promote_types(input.dtype, torch.float32))
+    (ph, pw), (batch, _, height, width) = bins, input.shape
+    split = split_bins(input, ph * pw, bin_major)
     last = split.permute(1, 2, 3, 0, 4)
     if last.is_contiguous():
-        rows = last.to(dtype).flatten(0, 3)
-        return Table(rows, (1, height * width * bins, width * bins, bins))
-    rows = split.to(dtype, memory_format=torch.contiguous_format)
-    rows = rows.contiguous().flatten(0, 3)
+        step = (pw, 1, height * width * ph * pw, width * ph * pw, ph * pw)
+        return Table(last[None], step)
     plane = height * width
-    return Table(rows, (batch * plane, plane, width, 1))
+    step = (batch * plane, plane, width, 1)
+    if input.device.type == 'cpu' and not exporting():
+        return Table(split.unflatten(0, bins), (0, *step))
+    return Table(split[None], (pw * batch * plane, *step))
 
 
 def _bags(
     table: Table, image: Tensor, y: Taps, x: Taps
 ) -> tuple[Tensor, Tensor]:
     """Return indices and weights ``(ph, pw, K * Sy * Sx * Ty * Tx)``."""
-    bin_step, image_step, y_step, x_step = table.strides
-    (ph, rois, sy, ty), (pw, _, sx, tx) = y.cell.shape, x.cell.shape
+    bin_row_step, bin_step, image_step, y_step, x_step = table.strides
     # int32 halves the traffic of the indices; int64 when it must be.
-    few = table.rows.size(0) < 2**31
+    few = table.planes[0, ..., 0].numel() < 2**31
     dtype, device = torch.int32 if few else torch.int64, image.device
-    ph_index = torch.arange(ph, dtype=dtype, device=device).view(ph, 1, 1, 1)
-    pw_index = torch.arange(pw, dtype=dtype, device=device).view(pw, 1, 1, 1)
-    row = y.cell.to(dtype) * y_step + ph_index * (pw * bin_step)
-    row = row + image.to(dtype).view(-1, 1, 1) * image_step
-    column = x.cell.to(dtype) * x_step + pw_index * bin_step
+    (sy, ty, ph, rois), (sx, tx, pw, _) = y.cell.shape, x.cell.shape
+    ph_index = torch.arange(ph, dtype=dtype, device=device)[:, None]
+    pw_index = torch.arange(pw, dtype=dtype, device=device)[:, None]
+    row = ph_index * bin_row_step + image.to(dtype) * image_step
+    row = row + y.cell.to(dtype) * y_step
+    column = pw_index * bin_step + x.cell.to(dtype) * x_step
 
     def along(value: Tensor, is_row: bool) -> Tensor:
         # A long contiguous innermost axis is what makes the two outer sums
-        # below fast: one small copy per side instead of many short loops.
-        bins = value.size(0)
-        value = (
-            value.view(bins, rois, sy, 1, ty, 1)
-            if is_row
-            else value.view(bins, rois, 1, sx, 1, tx)
-        )
-        value = value.expand(bins, rois, sy, sx, ty, tx)
-        return value.reshape(bins, rois * sy * sx * ty * tx)
+        # below fast: one small transpose per side instead of short loops.
+        bins = value.size(2)
+        value = value[:, None, :, None] if is_row else value[None, :, None]
+        value = value.expand(sy, sx, ty, tx, bins, rois)
+        value = value.reshape(sy * sx * ty * tx, bins * rois)
+        return value.t().contiguous().view(bins, rois * value.size(0))
 
     index = along(row, True)[:, None] + along(column, False)
     weight = along(y.weight, True)[:, None] * along(x.weight, False)
@@ -111,18 +111,19 @@ def pool_groups(
         ``(K, C, ph, pw)``, in the table's dtype.
     """
     index, weight, shapes = [], [], []
+    planes, channels = table.planes.size(0), table.planes.size(-1)
     for member, y, x in groups:
-        (ph, rois, sy, ty), (pw, _, sx, tx) = y.cell.shape, x.cell.shape
+        (sy, ty, ph, rois), (sx, tx, pw, _) = y.cell.shape, x.cell.shape
         samples = sy * sx if maximum else 1
-        shape = (ph * pw * rois * samples, sy * sx * ty * tx // samples)
+        bags, taps = ph * pw * rois * samples, sy * sx * ty * tx // samples
         i, w = _bags(table, image if member is None else image[member], y, x)
-        index.append(i.view(shape))
-        weight.append(w.view(shape))
-        shapes.append((ph, pw, rois, samples, table.rows.size(1)))
-    sums = weighted_row_sum(table.rows, index, weight)
+        index.append(i.view(planes, bags // planes, taps))
+        weight.append(w.view(planes, bags // planes, taps))
+        shapes.append((ph, pw, rois, samples, channels))
+    sums = weighted_row_sum(table.planes, index, weight)
     pooled = []
     for shape, part in zip(
-        shapes, sums.split([i.size(0) for i in index]), strict=True
+        shapes, sums.split([i.size(1) for i in index], dim=1), strict=True
     ):
         part = part.view(shape)
         part = part.max(dim=3).values if maximum else part.squeeze(3)

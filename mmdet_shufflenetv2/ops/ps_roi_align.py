@@ -52,7 +52,7 @@ def _check_options(
         raise ValueError(f'mode: one of {MODES} is allowed, got {mode!r}')
 
 
-def _sample_taps(
+def _side_taps(
     start: Tensor,
     size: Tensor,
     bins: int,
@@ -60,8 +60,9 @@ def _sample_taps(
     samples: int | Tensor,
     most: int,
     maximum: bool,
+    merge: bool,
 ) -> Taps:
-    """Return the two cells beside every sample along one side.
+    """Return the cells beside the samples along one side.
 
     A sample within one cell of the map takes the border's value, one farther
     away takes none; both as in torchvision.
@@ -74,15 +75,16 @@ def _sample_taps(
         samples: samples per bin, ``(K,)`` where RoIs differ.
         most: S, the samples to return per bin.
         maximum: samples are compared, not averaged.
+        merge: samples are at most a cell apart and to be added: they share
+            S + 1 cells, where each has 2 of its own otherwise.
     """
     step = torch.arange(most, device=start.device, dtype=start.dtype)
-    start, size = start[:, None], size[:, None]
-    bin_size = size / bins
+    step = step.view(-1, 1, 1)
     index = torch.arange(bins, device=start.device, dtype=start.dtype)
-    bin_start = index.view(-1, 1, 1) * bin_size + start
+    bin_size = size / bins
+    bin_start = index[:, None] * bin_size + start
     valid = 1
     if isinstance(samples, Tensor):
-        samples = samples[:, None]
         # A RoI much larger than the map: only its samples near the map.
         skipped = ((-1 - bin_start) * samples / bin_size - 0.5).floor()
         skipped = skipped.clamp(min=0).minimum((samples - most).clamp(min=0))
@@ -91,29 +93,34 @@ def _sample_taps(
         step = step.minimum(samples - 1)
     position = bin_start + (step + 0.5) * bin_size / samples
     inside = (position >= -1) & (position <= length)
-    position = position.clamp(0, length - 1)
-    low = position.floor()
     share = inside.to(position.dtype)
     if not maximum:
         share = share * valid / samples
-    upper = (position - low) * share
-    weight = torch.stack([share - upper, upper], dim=-1)
-    cell = torch.stack([low, (low + 1).clamp(max=length - 1)], dim=-1)
-    return Taps(cell.long(), weight)
+    position = position.clamp(0, length - 1)
+    return _window_taps(position, share, length, most if merge else 1)
 
 
-def _merge(taps: Taps) -> Taps:
-    """Merge taps of samples at most a cell apart: S + 1 cells for the 2S."""
-    bins, rois, samples, _ = taps.cell.shape
-    cell, weight = taps.cell.flatten(2), taps.weight.flatten(2)
-    first, last = cell[..., :1], cell[..., -1:]
-    window = first + torch.arange(samples + 1, device=cell.device)
-    # Rounding can put a sample a cell too far, then with next to no weight.
-    place = (cell - first).clamp(max=samples)
-    merged = weight.new_zeros(bins, rois, samples + 1)
-    weight = merged.scatter_add(2, place, weight).unsqueeze(2)
-    window = window.minimum(last).view(bins, rois, 1, samples + 1)
-    return Taps(window, weight)
+def _window_taps(
+    position: Tensor, share: Tensor, length: int, together: int
+) -> Taps:
+    """Return the cells under samples, and what of each the samples take.
+
+    Args:
+        position, share: ``(S, bins, K)``, positions within the map.
+        length: cells of the map along this side.
+        together: neighbouring samples that share ``together + 1`` cells.
+    """
+    position = position.unflatten(0, (-1, together))
+    share = share.unflatten(0, (-1, together))
+    window = torch.arange(
+        together + 1, device=position.device, dtype=torch.int32
+    )
+    # Positions are not negative: a conversion rounds down.
+    cell = position[:, :1].int() + window.view(-1, 1, 1)
+    distance = (position[:, :, None] - cell[:, None]).abs()
+    weight = (1 - distance).clamp(min=0) * share[:, :, None]
+    # A cell behind the last one has no weight.
+    return Taps(cell.clamp(max=length - 1), weight.sum(1))
 
 
 def _taps(
@@ -135,10 +142,11 @@ def _taps(
             most = int(count.max().clamp(max=cap)) if len(count) else 1
         start = box[:, axis]
         size = box[:, axis + 2] - start
-        side = _sample_taps(start, size, bins, length, count, most, maximum)
-        taps.append(_merge(side) if merge else side)
+        taps.append(
+            _side_taps(start, size, bins, length, count, most, maximum, merge)
+        )
     y, x = taps
-    return Taps(y.cell, y.weight * valid[:, None, None]), x
+    return Taps(y.cell, y.weight * valid), x
 
 
 @torch.compiler.disable
@@ -242,7 +250,7 @@ def ps_roi_align(
         mode == 'max',
     )
     groups = _groups(valid, box, sides, sampling_ratio, maximum)
-    table = as_table(input, ph * pw, bin_major)
+    table = as_table(input, (ph, pw), bin_major)
     return pool_groups(table, image, groups, maximum).to(input.dtype)
 
 

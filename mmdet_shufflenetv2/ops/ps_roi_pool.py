@@ -47,15 +47,14 @@ def _round_half_away(value: Tensor) -> Tensor:
 def _edges(
     low: Tensor, high: Tensor, bins: int, length: int
 ) -> tuple[Tensor, Tensor]:
-    """Return first and one-past-last cell of each bin, ``(bins, K, 1)``.
+    """Return first and one-past-last cell of each bin, ``(bins, K)``.
 
     As in torchvision: the box is rounded to whole cells, at least one, and
     bins are rounded outwards, so that neighbours may share a cell.
     """
-    low = _round_half_away(low)[:, None]
-    size = (_round_half_away(high)[:, None] - low).clamp(min=1)
-    index = torch.arange(bins, device=low.device, dtype=low.dtype)
-    index = index.view(-1, 1, 1)
+    low = _round_half_away(low)
+    size = (_round_half_away(high) - low).clamp(min=1)
+    index = torch.arange(bins, device=low.device, dtype=low.dtype)[:, None]
     bin_size = size / bins
     first = (index * bin_size).floor() + low
     last = ((index + 1) * bin_size).ceil() + low
@@ -70,32 +69,36 @@ def _inverse(first: Tensor, last: Tensor) -> Tensor:
 def _cell_taps(first: Tensor, last: Tensor, most: int, length: int) -> Taps:
     """Return every cell of a bin, at most ``most``, as taps of one sample."""
     step = torch.arange(most, device=first.device, dtype=first.dtype)
-    cell = first[..., None] + step
-    weight = _inverse(first, last)[..., None] * (cell < last[..., None])
-    return Taps(cell.clamp(max=length - 1).long(), weight)
+    cell = first + step.view(1, -1, 1, 1)
+    weight = _inverse(first, last) * (cell < last)
+    return Taps(cell.clamp(max=length - 1).int(), weight)
 
 
 def _corner_taps(first: Tensor, last: Tensor) -> Taps:
     """Return the two edges of a bin in an integral image as taps."""
     share = _inverse(first, last)
-    weight = torch.stack([-share, share], dim=-1)
-    return Taps(torch.stack([first, last], dim=-1).long(), weight.double())
+    weight = torch.stack([-share, share])[None]
+    return Taps(torch.stack([first, last])[None].int(), weight.double())
 
 
-def _integral_table(input: Tensor, bins: int, bin_major: bool) -> Table:
+def _integral_table(
+    input: Tensor, bins: tuple[int, int], bin_major: bool
+) -> Table:
     """Return the integral image, one row and column larger, as a table."""
-    split = split_bins(input, bins, bin_major).double()
+    ph, pw = bins
+    split = split_bins(input, ph * pw, bin_major).double()
     split = F.pad(split.cumsum(2).cumsum(3), (0, 0, 1, 0, 1, 0))
     batch, height, width = split.shape[1:4]
     plane = height * width
-    return Table(split.flatten(0, 3), (batch * plane, plane, width, 1))
+    step = (pw * batch * plane, batch * plane, plane, width, 1)
+    return Table(split[None], step)
 
 
 def _sum_corners(
     input: Tensor, image: Tensor, y: EdgePair, x: EdgePair, bin_major: bool
 ) -> Tensor:
-    """Pool by an integral image; bins' edges are ``(bins, K, 1)``."""
-    bins = y[0].size(0) * x[0].size(0)
+    """Pool by an integral image; bins' edges are ``(bins, K)``."""
+    bins = y[0].size(0), x[0].size(0)
     table = _integral_table(input, bins, bin_major)
     group = (None, _corner_taps(*y), _corner_taps(*x))
     return pool_groups(table, image, [group])
@@ -104,9 +107,8 @@ def _sum_corners(
 def _sum_cells(
     input: Tensor, image: Tensor, y: EdgePair, x: EdgePair, bin_major: bool
 ) -> Tensor:
-    """Pool by adding cells; bins' edges are ``(bins, K, 1)``."""
-    bins = y[0].size(0) * x[0].size(0)
-    size = [(last - first).amax(dim=(0, 2)) for first, last in (y, x)]
+    """Pool by adding cells; bins' edges are ``(bins, K)``."""
+    size = [(last - first).amax(dim=0) for first, last in (y, x)]
     groups = []
     for member in group_by_size(size[0].maximum(size[1]).clamp(min=1)):
         taps = []
@@ -117,7 +119,8 @@ def _sum_cells(
             edges = first[:, member], last[:, member]
             taps.append(_cell_taps(*edges, most, length))
         groups.append((member, *taps))
-    return pool_groups(as_table(input, bins, bin_major), image, groups)
+    table = as_table(input, (y[0].size(0), x[0].size(0)), bin_major)
+    return pool_groups(table, image, groups)
 
 
 def ps_roi_pool(
@@ -165,7 +168,7 @@ def ps_roi_pool(
     sides = []
     for axis, bins, length in ((1, ph, input.size(2)), (0, pw, input.size(3))):
         first, last = _edges(box[:, axis], box[:, axis + 2], bins, length)
-        sides.append((first, torch.where(valid[:, None], last, first)))
+        sides.append((first, torch.where(valid, last, first)))
     pool = _sum_cells if values_known(input) else _sum_corners
     return pool(input, image, *sides, bin_major).to(input.dtype)
 

@@ -114,14 +114,13 @@ def check_images(rois: Tensor, batch_size: int) -> None:
     """
     if not values_known(rois):
         return
-    image = rois[:, 0].trunc()
-    wrong = torch.isfinite(image) & ((image < 0) | (image >= batch_size))
+    image = rois[:, 0]
+    wrong = torch.isfinite(image) & ((image <= -1) | (image >= batch_size))
     if wrong.any():
         row = int(wrong.nonzero()[0])
         raise ValueError(
             f'boxes: the batch index must be in [0, {batch_size - 1}] for an '
-            f'input of {batch_size} images, got {image[row].item():g} in row '
-            f'{row}'
+            f'input of {batch_size} images, got {int(image[row])} in row {row}'
         )
 
 
@@ -143,13 +142,13 @@ def split_rois(
     Returns:
         ``(K,)`` bool, ``(K,)`` int64, ``(K, 4)``.
     """
-    rois = torch.cat([rois[:, :1].trunc(), rois[:, 1:] * spatial_scale], 1)
+    rois = torch.cat([rois[:, :1], rois[:, 1:] * spatial_scale], 1)
     size = rois[:, 3:] - rois[:, 1:3]
     valid = (
         torch.isfinite(rois).all(dim=1)
-        & torch.isfinite(size).all(dim=1)
         & (size > 0).all(dim=1)
-        & (rois[:, 0] >= 0)
+        & (size < math.inf).all(dim=1)
+        & (rois[:, 0] > -1)
         & (rois[:, 0] < batch_size)
     )
     rois = torch.where(valid[:, None], rois, torch.zeros_like(rois))

@@ -1,12 +1,19 @@
 """Weighted sums of table rows: the one kernel behind every PSRoI op.
 
-Shapes: R rows of C values, B bags of T taps. ``out[b] = sum_t weight[b, t] *
-table[index[b, t]]``, that is ``A @ table`` with a sparse matrix A.
+Shapes: P planes of R rows of C values each; B bags of T taps in each plane.
+``out[p, b] = sum_t weight[p, b, t] * table[p, index[p, b, t]]``, that is
+``A[p] @ table[p]`` with sparse matrices A.
 
 Forward is an embedding bag. Its own backward is slow on CPUs, so there the
 backward is another embedding bag, over ``A^T``: one radix sort of the taps by
 row, then each table row gathers its bags, in parallel and without atomics.
+
+A plane whose rows are not together in memory is copied when its turn comes,
+so that it is still in cache when its rows are read.
 """
+
+import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +22,7 @@ from torch import Tensor
 # Schemas are spelt out because torch 2.4 cannot read them from list[Tensor].
 _NAMESPACE = 'mmdet_shufflenetv2'
 _GROUPS = 'Tensor[] index, Tensor[] weight'
+_LAYOUT = 'SymInt[] size, int[] order'
 
 
 def weighted_row_sum(
@@ -25,30 +33,55 @@ def weighted_row_sum(
     Bags come in groups, so that bags of few taps need no padding to the most.
 
     Args:
-        table: ``(R, C)`` floating point.
-        index: for each group a ``(B_i, T_i)`` integer tensor of rows.
+        table: ``(P, ..., C)`` floating point, R rows in each plane, in any
+            order of memory.
+        index: for each group a ``(P, B_i, T_i)`` integer tensor of rows.
         weight: the same shapes, in the table's dtype.
 
     Returns:
-        ``(sum B_i, C)``.
+        ``(P, sum B_i, C)``.
     """
     if exporting():
-        return torch.cat(
-            [
-                plain_row_sum(table, i, w)
-                for i, w in zip(index, weight, strict=True)
-            ]
-        )
+        return _sum_planes(plain_row_sum, table, index, weight)
     return _row_sum(table, index, weight)
 
 
-def plain_row_sum(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-    """Do one group's sums as Gather, Mul and ReduceSum, which any format has.
+def plain_row_sum(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """Sum rows by Gather, Mul and ReduceSum, which any format has.
 
     It needs B * T * C values of memory, so it is for export only.
+
+    Args:
+        rows: ``(R, C)``.
+        index, weight: ``(B, T)``.
     """
-    rows = table[index.flatten()].view(*index.shape, table.size(1))
-    return (rows * weight[..., None]).sum(1)
+    taken = rows[index.flatten()].view(*index.shape, rows.size(1))
+    return (taken * weight[..., None]).sum(1)
+
+
+def bag_row_sum(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """Sum rows as :func:`plain_row_sum`, by an embedding bag."""
+    if not index.numel():
+        return rows.new_zeros(index.size(0), rows.size(1))
+    return F.embedding_bag(index, rows, mode='sum', per_sample_weights=weight)
+
+
+def _sum_planes(
+    row_sum: Callable[[Tensor, Tensor, Tensor], Tensor],
+    table: Tensor,
+    index: list[Tensor],
+    weight: list[Tensor],
+) -> Tensor:
+    sums = []
+    for p, plane in enumerate(table):
+        rows = plane.flatten(0, -2)
+        sums += [
+            row_sum(rows, i[p], w[p])
+            for i, w in zip(index, weight, strict=True)
+        ]
+    bags = sum(i.size(1) for i in index)
+    sums = torch.cat(sums) if len(sums) > 1 else sums[0]
+    return sums.view(table.size(0), bags, table.size(-1))
 
 
 def exporting() -> bool:
@@ -70,29 +103,44 @@ def exporting() -> bool:
 def _row_sum(
     table: Tensor, index: list[Tensor], weight: list[Tensor]
 ) -> Tensor:
-    sums = [
-        F.embedding_bag(i, table, mode='sum', per_sample_weights=w)
-        for i, w in zip(index, weight, strict=True)
-        if i.numel()
-    ]
-    if len(sums) == 1:
-        return sums[0]
-    return torch.cat(sums) if sums else table.new_zeros(0, table.size(1))
+    # Detached, for an embedding bag prepares for a backward otherwise.
+    return _sum_planes(bag_row_sum, table.detach(), index, weight)
 
 
 @torch.library.custom_op(
     f'{_NAMESPACE}::row_sum_backward',
     mutates_args=(),
-    schema=f'(Tensor grad, {_GROUPS}, SymInt rows) -> Tensor',
+    schema=f'(Tensor grad, {_GROUPS}, {_LAYOUT}) -> Tensor',
 )
 def _row_sum_backward(
-    grad: Tensor, index: list[Tensor], weight: list[Tensor], rows: int
+    grad: Tensor,
+    index: list[Tensor],
+    weight: list[Tensor],
+    size: list[int],
+    order: list[int],
 ) -> Tensor:
-    if not grad.numel() or not rows:
-        return grad.new_zeros(rows, grad.size(1))
+    if not grad.numel():
+        return _empty(grad, size, order).zero_()
     on_cpu = grad.device.type == 'cpu'
     backward = gather_backward if on_cpu else scatter_backward
-    return backward(grad, index, weight, rows)
+    planes, rows = size[0], math.prod(size[1:-1])
+
+    def plane(p: int) -> Tensor:
+        i, w = [i[p] for i in index], [w[p] for w in weight]
+        return backward(grad[p], i, w, rows).view(size[1:])
+
+    if planes == 1 and order == sorted(order):
+        return plane(0)[None]
+    table = _empty(grad, size, order)
+    for p in range(planes):
+        table[p].copy_(plane(p))
+    return table
+
+
+def _empty(like: Tensor, size: list[int], order: list[int]) -> Tensor:
+    """Return a tensor of that size with its axes in that order in memory."""
+    table = like.new_empty([size[axis] for axis in order])
+    return table.permute([order.index(axis) for axis in range(len(order))])
 
 
 def scatter_backward(
@@ -137,19 +185,27 @@ def gather_backward(
 
 @_row_sum.register_fake
 def _(table: Tensor, index: list[Tensor], weight: list[Tensor]) -> Tensor:
-    return table.new_empty(sum(i.size(0) for i in index), table.size(1))
+    bags = sum(i.size(1) for i in index)
+    return table.new_empty(table.size(0), bags, table.size(-1))
 
 
 @_row_sum_backward.register_fake
 def _(
-    grad: Tensor, index: list[Tensor], weight: list[Tensor], rows: int
+    grad: Tensor,
+    index: list[Tensor],
+    weight: list[Tensor],
+    size: list[int],
+    order: list[int],
 ) -> Tensor:
-    return grad.new_empty(rows, grad.size(1))
+    return _empty(grad, size, order)
 
 
 def _keep(ctx, inputs, output) -> None:
     table, index, weight = inputs
-    ctx.groups, ctx.rows = len(index), table.size(0)
+    ctx.groups, ctx.size = len(index), table.shape
+    # The gradient takes the map's own layout: no copy afterwards.
+    step = table.stride()
+    ctx.order = sorted(range(table.dim()), key=lambda axis: -step[axis])
     ctx.save_for_backward(*index, *weight)
 
 
@@ -157,11 +213,12 @@ def _differentiate(ctx, grad: Tensor):
     saved = list(ctx.saved_tensors)
     index, weight = saved[: ctx.groups], saved[ctx.groups :]
     none = [None] * ctx.groups
-    return _row_sum_backward(grad, index, weight, ctx.rows), none, none
+    grad = _row_sum_backward(grad, index, weight, ctx.size, ctx.order)
+    return grad, none, none
 
 
 def _keep_backward(ctx, inputs, output) -> None:
-    _, index, weight, _ = inputs
+    _, index, weight, _, _ = inputs
     ctx.groups = len(index)
     ctx.save_for_backward(*index, *weight)
 
@@ -171,7 +228,7 @@ def _differentiate_backward(ctx, grad: Tensor):
     saved = list(ctx.saved_tensors)
     index, weight = saved[: ctx.groups], saved[ctx.groups :]
     none = [None] * ctx.groups
-    return _row_sum(grad, index, weight), none, none, None
+    return _row_sum(grad, index, weight), none, none, None, None
 
 
 _row_sum.register_autograd(_differentiate, setup_context=_keep)

@@ -1,5 +1,6 @@
 """Figures that were published, to show beside measured ones."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -48,6 +49,11 @@ class DetectionResult:
 
 def published_results() -> dict:
     """The whole of ``results.yaml``, whose comments say what is what."""
+    return deepcopy(_parsed())
+
+
+@cache
+def _parsed() -> dict:
     text = files(__name__).joinpath('results.yaml').read_text('utf-8')
     return yaml.safe_load(text)
 

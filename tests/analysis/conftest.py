@@ -6,13 +6,14 @@ from torch import nn
 
 from mmdet_shufflenetv2.analysis.alternatives import Alternative
 from mmdet_shufflenetv2.analysis.analysis import Analysis, Request
-from mmdet_shufflenetv2.analysis.breaches import find_breaches
+from mmdet_shufflenetv2.analysis.broken_guidelines import (
+    find_breaches,
+    price_breaches,
+)
 from mmdet_shufflenetv2.analysis.layers import layers_of
-from mmdet_shufflenetv2.analysis.passes import Times
+from mmdet_shufflenetv2.analysis.operation_times import Peaks, Times
 from mmdet_shufflenetv2.analysis.receptive_field import Field
 from mmdet_shufflenetv2.analysis.recording import record
-from mmdet_shufflenetv2.analysis.roofline import Peaks
-from mmdet_shufflenetv2.analysis.trials import price_breaches
 from mmdet_shufflenetv2.benchmark.timing import Spread, Timing
 
 
@@ -58,6 +59,8 @@ def analysis(unit) -> Analysis:
             precision='fp32',
             clock='wall',
             torch='2',
+            load=0.5,
+            cores=2,
         ),
         recorded=recorded,
         layers=layers,

@@ -3,9 +3,8 @@ import dataclasses
 import pytest
 
 from mmdet_shufflenetv2.analysis import advice
-from mmdet_shufflenetv2.analysis.advice import advise, no_gain
+from mmdet_shufflenetv2.analysis.advice import advise, distances, no_gain
 from mmdet_shufflenetv2.analysis.analysis import BETWEEN
-from mmdet_shufflenetv2.analysis.distances import distances
 from mmdet_shufflenetv2.analysis.report import report
 
 
@@ -25,8 +24,9 @@ def test_advice_is_sorted_by_what_it_brings(analysis):
 def test_a_measured_way_brings_its_share_of_a_pass(analysis):
     (folded,) = (a for a in advise(analysis) if a.how == advice.MEASURED)
     assert 'fuse_conv_bn' in folded.text
-    # Twice as fast as it is.
-    assert folded.ms == pytest.approx(analysis.ms / 2)
+    # In nine of ten rounds at least 1.9 times as fast as it is.
+    assert folded.ms == pytest.approx(analysis.ms * (1 - 1 / 1.9))
+    assert '1.90 to 2.10 times as fast' in folded.text
 
 
 def test_ways_that_do_not_help_are_told_as_such(analysis):
@@ -85,15 +85,6 @@ def test_distance_is_time_above_the_roofline(analysis):
     assert conv.slowest == 'conv'
 
 
-@pytest.mark.parametrize(
-    'moved, flops, limit',
-    [(4096, 0, 'memory'), (64, 4096, 'compute'), (64, 1, 'start')],
-)
-def test_the_limit_of_a_layer(analysis, moved, flops, limit):
-    layer = dataclasses.replace(analysis.layers[0], bytes=moved, flops=flops)
-    assert analysis.limit(layer) == limit
-
-
 def test_report_names_what_matters(analysis):
     text = report(analysis)
     for words in (
@@ -144,7 +135,7 @@ def test_what_a_busy_machine_took_is_not_put_down_to_python(analysis):
 
 
 def test_report_says_when_times_are_doubtful(analysis):
-    assert 'doubtful' not in report(analysis)
+    assert 'DOUBTFUL' not in report(analysis)
     times = dataclasses.replace(
         analysis.times,
         whole=analysis.times.whole._replace(
@@ -152,7 +143,7 @@ def test_report_says_when_times_are_doubtful(analysis):
         ),
     )
     text = report(dataclasses.replace(analysis, times=times))
-    assert 'doubtful: warm-up did not settle, spread 32%' in text
+    assert 'DOUBTFUL: warm-up did not settle, spread 32%, at a load' in text
 
 
 def test_report_says_what_random_weights_mean(analysis):
@@ -171,3 +162,26 @@ def test_report_says_why_there_are_no_gradients(analysis):
         analysis, gradients={}, gradient_problem='no room'
     )
     assert 'effective no room' in report(changed)
+
+
+def test_report_of_a_quick_look_says_so_and_is_not_blamed_for_warm_up(
+    analysis,
+):
+    request = dataclasses.replace(analysis.request, quick=True)
+    whole = analysis.times.whole._replace(settled=False)
+    times = dataclasses.replace(analysis.times, whole=whole)
+    text = report(dataclasses.replace(analysis, request=request, times=times))
+    assert 'a first look (--quick): 2 passes' in text
+    assert 'DOUBTFUL' not in text
+
+
+def test_guidelines_not_measured_on_all_layers_say_so(analysis):
+    prices = [
+        dataclasses.replace(price, ms=None)
+        if price.breach.rule == 'G1'
+        else price
+        for price in analysis.prices
+    ]
+    analysis = dataclasses.replace(analysis, prices=prices)
+    (line,) = (line for line in no_gain(analysis) if line.startswith('G1'))
+    assert '1 layer (1 of them not measured)' in line

@@ -9,8 +9,7 @@ from mmdet_shufflenetv2.analysis.alternatives import (
     WAYS,
     measure_alternatives,
 )
-from mmdet_shufflenetv2.analysis.networks import load_subject
-from mmdet_shufflenetv2.analysis.subject import Subject
+from mmdet_shufflenetv2.analysis.networks import Subject, load_subject
 from mmdet_shufflenetv2.benchmark.setting import Setting
 from mmdet_shufflenetv2.benchmark.timing import Effort, Timing
 

@@ -4,14 +4,12 @@ import json
 import pytest
 import torch
 
-from mmdet_shufflenetv2.analysis import command, roofline
-from mmdet_shufflenetv2.analysis.analysis import Request
-from mmdet_shufflenetv2.analysis.measuring import QUICK, analyse
-from mmdet_shufflenetv2.analysis.networks import load_subject
-from mmdet_shufflenetv2.analysis.subject import Subject
+from mmdet_shufflenetv2.analysis import command, operation_times
+from mmdet_shufflenetv2.analysis.analysis import QUICK, Request, analyse
+from mmdet_shufflenetv2.analysis.networks import Subject, load_subject
 from mmdet_shufflenetv2.engine.run_config import UsageError
 
-NETWORK = ['shufflenet_v2_x0_5', '--size', '32x64', '--threads', '1']
+NETWORK = ['shufflenet_v2_x0_5', '--size', '64x32', '--threads', '1']
 
 
 def run(*arguments):
@@ -21,8 +19,8 @@ def run(*arguments):
 @pytest.fixture
 def small_machine(monkeypatch):
     """Peaks that take no time to measure."""
-    monkeypatch.setattr(roofline, '_MATRIX_SIDES', (8,))
-    monkeypatch.setattr(roofline, '_COPIED', (2**10, 2**12))
+    monkeypatch.setattr(operation_times, '_MATRIX_SIDES', (8,))
+    monkeypatch.setattr(operation_times, '_COPIED', (2**10, 2**12))
 
 
 def test_everything_is_written_and_advice_comes_first(
@@ -78,7 +76,7 @@ def test_wrong_sizes_are_refused(text, capsys):
     with pytest.raises(SystemExit):
         command.parser('doc').parse_args(['net', '--size', text])
     said = capsys.readouterr().err
-    assert 'HEIGHTxWIDTH' in said or 'expected one argument' in said
+    assert 'WIDTHxHEIGHT' in said or 'expected one argument' in said
 
 
 @pytest.mark.parametrize(
@@ -102,8 +100,9 @@ def test_wrong_numbers_are_refused_by_their_option(arguments, capsys):
 @pytest.mark.parametrize(
     'arguments, words',
     [
-        (['--device', 'tpu'], '--device'),
-        (['--device', 'meta'], 'cpu or cuda is allowed, got meta'),
+        (['--device', 'tpu'], "allowed, got 'tpu'"),
+        (['--device', 'meta'], "allowed, got 'meta'"),
+        (['--quick', '--record', 'a.csv'], 'a --quick look is not worth'),
         (['--out-dir', '/dev/null/a'], 'cannot write to the output folder'),
     ],
 )
@@ -114,7 +113,7 @@ def test_wrong_arguments_are_answered_in_a_sentence(arguments, words):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
 def test_an_absent_gpu_is_said_to_be_absent(tmp_path):
-    with pytest.raises(UsageError, match='--device cuda: '):
+    with pytest.raises(UsageError, match='--device cpu measures'):
         run(*NETWORK, '--device', 'cuda', '--out-dir', tmp_path)
 
 

@@ -8,11 +8,9 @@ from torchvision.models import DenseNet as TorchvisionDenseNet
 
 from mmdet_shufflenetv2.analysis.feature_reuse import (
     dense_weights,
-    passed_channels,
-)
-from mmdet_shufflenetv2.analysis.feature_reuse_report import (
     describe,
     draw,
+    passed_channels,
     write_csv,
 )
 

@@ -15,6 +15,7 @@ from mmengine.runner import find_latest_checkpoint, save_checkpoint
 import mmdet_shufflenetv2  # noqa: F401
 from mmdet_shufflenetv2.compat.atomic_files import (
     AtomicLocalBackend,
+    remove_abandoned,
     whole_file,
 )
 
@@ -135,7 +136,9 @@ save_checkpoint(dict(state_dict=dict(a=torch.ones(9))), sys.argv[1])
 """
 
 
-def test_a_killed_process_leaves_the_old_checkpoint(tmp_path, root):
+def test_a_killed_process_leaves_the_old_checkpoint_and_litter_to_remove(
+    tmp_path, root
+):
     path = tmp_path / 'last.pth'
     save_checkpoint(dict(state_dict={}), str(path))
     before = path.read_bytes()
@@ -146,6 +149,16 @@ def test_a_killed_process_leaves_the_old_checkpoint(tmp_path, root):
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert path.read_bytes() == before
+    (litter,) = tmp_path.glob('.last.pth.*')
+    assert remove_abandoned(tmp_path) == [litter]
+    assert os.listdir(tmp_path) == ['last.pth']
+
+
+def test_what_is_being_written_is_not_removed(tmp_path):
+    with whole_file(tmp_path / 'file', 'w') as file:
+        file.write('content')
+        assert remove_abandoned(tmp_path) == []
+    assert (tmp_path / 'file').read_text() == 'content'
 
 
 def test_the_note_of_the_last_checkpoint_is_atomic_too(tmp_path):

@@ -138,6 +138,7 @@ def test_minival_ids_are_read_from_a_list(root, text, tmp_path):
         ('9\nten\n', "entry 2, 'ten', is no image id"),
         ('9\n9\n', 'entry 2, 9, comes twice'),
         ('[9, "10"]', "entry 2, '10', is no image id"),
+        ('[9, [10]]', r'entry 2, \[10\], is no image id'),
         ('[9, 10', 'broken JSON'),
         ('', 'holds no image id'),
     ],
@@ -176,6 +177,14 @@ def spoil_id_type(root):
     root.data['train2014']['images'][2]['id'] = '3'
 
 
+def spoil_id_kind(root):
+    root.data['train2014']['images'][2]['id'] = [3]
+
+
+def spoil_owner_kind(root):
+    root.data['train2014']['annotations'][2]['image_id'] = {}
+
+
 def spoil_minival(root):
     root.data['val2017']['images'][0]['id'] = 500
 
@@ -196,6 +205,8 @@ def spoil_categories(root):
         (spoil_image_id, r'val2014.json: images\[0\]: image id 1 comes twice'),
         (spoil_ann_id, r'val2014.json: annotations\[0\]: .* 10 comes twice'),
         (spoil_id_type, r"train2014.json: images\[2\] needs .* id='3'"),
+        (spoil_id_kind, r'train2014.json: images\[2\] needs .* id=\[3\]'),
+        (spoil_owner_kind, r'annotations\[2\] needs .* image_id={}'),
         (spoil_minival, '1 minival ids are in neither 2014 file: 500'),
         (spoil_categories, 'have different categories'),
     ],

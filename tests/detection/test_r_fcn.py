@@ -3,7 +3,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from mmdet_shufflenetv2.engine.run_config import set_classes
+from mmdet_shufflenetv2.engine.run_data import set_classes
 from mmdet_shufflenetv2.ops import ps_roi_pool
 
 

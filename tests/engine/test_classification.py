@@ -10,7 +10,12 @@ from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, RAW_BGR
 from mmdet_shufflenetv2.datasets.class_folders import imagenet_synsets
 from mmdet_shufflenetv2.datasets.coco_stream import DatasetError
 from mmdet_shufflenetv2.datasets.shape_crops import CropsSpec, generate
-from mmdet_shufflenetv2.engine import checkpoint_meta, run_config, tasks
+from mmdet_shufflenetv2.engine import (
+    checkpoint_meta,
+    run_config,
+    run_data,
+    tasks,
+)
 from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
 from mmdet_shufflenetv2.engine.classification import use_data_root
 from mmdet_shufflenetv2.engine.run_config import UsageError
@@ -49,7 +54,7 @@ def on_crops(load, crops):
 def test_data_root_sets_folders_and_classes(on_crops, crops):
     cfg, task, args = on_crops
     assert cfg.model.head.num_classes == 6
-    for name, dataset in run_config.datasets_of(cfg):
+    for name, dataset in run_data.datasets_of(cfg):
         assert dataset.type == 'CustomDataset'
         assert dataset.metainfo.classes == CLASSES
         assert dataset.data_root == str(crops)
@@ -59,7 +64,7 @@ def test_data_root_sets_folders_and_classes(on_crops, crops):
 
 def test_absent_folder_says_what_is_expected(load, tmp_path):
     cfg = load(CLASSIFIER)
-    for _, dataset in run_config.datasets_of(cfg):
+    for _, dataset in run_data.datasets_of(cfg):
         dataset.data_root = str(tmp_path)
     with pytest.raises(UsageError) as error:
         tasks.CLASSIFICATION.check_data(cfg, ('train', 'val'), arguments())
@@ -69,7 +74,7 @@ def test_absent_folder_says_what_is_expected(load, tmp_path):
 
 def test_imagenet_needs_its_synsets(load, crops):
     cfg = load(CLASSIFIER)
-    for _, dataset in run_config.datasets_of(cfg):
+    for _, dataset in run_data.datasets_of(cfg):
         dataset.data_root = str(crops)
     with pytest.raises(DatasetError) as error:
         tasks.CLASSIFICATION.check_data(cfg, ('train', 'val'), arguments())
@@ -121,7 +126,7 @@ def test_checkpoints_classes_reach_model_and_data(load):
     meta = dict(dataset_meta=dict(classes=('cat', 'dog')))
     tasks.CLASSIFICATION.adopt_classes(cfg, dict(meta=meta))
     assert cfg.model.head.num_classes == 2
-    test = dict(run_config.datasets_of(cfg))['test']
+    test = dict(run_data.datasets_of(cfg))['test']
     assert test.metainfo.classes == ('cat', 'dog')
 
 

@@ -1,4 +1,4 @@
-"""Which images ``tools/demo.py`` takes, and what it calls its pictures."""
+"""Which images and devices ``tools/demo.py`` takes."""
 
 import importlib.util
 
@@ -34,12 +34,6 @@ def test_pictures_of_an_earlier_run_are_no_images(demo, tmp_path):
         (folder / 'a.jpg').touch()
     found = demo.find_images(str(tmp_path), str(out_dir))
     assert found == [tmp_path / 'a.jpg']
-
-
-def test_pictures_have_a_suffix_that_can_be_written(demo):
-    assert demo.picture_name('a.JPG') == 'a.JPG'
-    assert demo.picture_name('photo') == 'photo.png'
-    assert demo.picture_name('b.gif') == 'b.gif.png'
 
 
 def test_device_that_is_not_there_is_named(demo):

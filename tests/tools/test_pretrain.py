@@ -81,7 +81,11 @@ def test_test_gives_the_errors_of_the_run(pretrained, command, crops):
     shown = re.findall(pattern, finished.stdout + finished.stderr)
     assert shown == re.findall(pattern, printed)
     assert (work_dir / 'results.pkl').stat().st_size
-    assert any((work_dir / 'pictures').iterdir())
+    drawn, shown = (
+        {str(p.relative_to(folder)) for p in folder.rglob('*.*')}
+        for folder in (work_dir / 'pictures', crops / 'val')
+    )
+    assert drawn == shown
 
 
 def test_detector_starts_from_the_classifier(

@@ -229,7 +229,7 @@ def test_demo_needs_checkpoint_and_images_only(
     images = tmp_path / 'images'
     shutil.copytree(shapes / 'val', images)
     (images / 'broken.jpg').write_bytes(b'\xff\xd8\xff no picture')
-    # Resized to fit 480 x 360, it has no height left.
+    # Resized to fit 480 x 360, it would have no height left.
     mmcv.imwrite(np.zeros((2, 3000, 3), np.uint8), str(images / 'a_line.png'))
     finished = command(
         'demo',
@@ -245,9 +245,8 @@ def test_demo_needs_checkpoint_and_images_only(
         code=1,
     )
     assert 'broken.jpg' in finished.stderr
-    assert 'a_line.png cannot be resized' in finished.stderr
     drawn = {p.name for p in (tmp_path / 'drawn').glob('*.png')}
-    assert drawn == {p.name for p in (shapes / 'val').iterdir()}
+    assert drawn == {p.name for p in images.glob('*.png')}
     records = json.loads((tmp_path / 'drawn' / 'detections.json').read_text())
     assert records.keys() == drawn
     first = next(iter(records.values()))[0]

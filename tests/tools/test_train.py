@@ -38,6 +38,9 @@ def test_resume_goes_on_from_the_last_checkpoint_of_a_moved_work_dir(
     work_dir = tmp_path / 'resumed'
     shutil.copytree(trained[0], work_dir)
     (work_dir / 'last_checkpoint').write_text('/where/it/was/epoch_2.pth')
+    # A run was killed while it saved the next one.
+    litter = work_dir / '.epoch_3.pth.0123.part'
+    litter.write_bytes(b'half of a checkpoint')
     arguments = [o for o in TINY if 'max_epochs' not in o]
     finished = command(
         'train',
@@ -54,6 +57,7 @@ def test_resume_goes_on_from_the_last_checkpoint_of_a_moved_work_dir(
     printed = finished.stdout + finished.stderr
     assert re.findall(r'Epoch\(train\) +\[(\d+)\]', printed) == ['3'] * 3
     assert (work_dir / 'epoch_3.pth').is_file()
+    assert not litter.exists()
 
 
 def test_best_checkpoint_cannot_be_resumed_and_says_what_it_lacks(

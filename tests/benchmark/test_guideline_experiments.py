@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmdet_shufflenetv2.analysis.guidelines import (
+from mmdet_shufflenetv2.benchmark.guideline_experiments import (
     BLOCKS,
     PLATFORMS,
     SCALES,

@@ -2,10 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from mmdet_shufflenetv2.analysis.breaches import Trial, find_breaches
+from mmdet_shufflenetv2.analysis.alternatives import Trial, prepared
+from mmdet_shufflenetv2.analysis.broken_guidelines import (
+    find_breaches,
+    price_breaches,
+)
 from mmdet_shufflenetv2.analysis.layers import layers_of
 from mmdet_shufflenetv2.analysis.recording import record
-from mmdet_shufflenetv2.analysis.trials import prepared, price_breaches
 from mmdet_shufflenetv2.benchmark.setting import Setting
 
 
@@ -179,3 +182,17 @@ def test_a_replacement_that_does_not_fit_has_no_price():
     )
     assert price.ms is None
     assert 'does not fit in memory' in price.how
+
+
+def test_when_time_is_over_the_quickest_layers_have_no_price():
+    found_layers = layers(CASES['G3'][0])
+    breaches = find_breaches(found_layers)
+    ms = [1.0 + index for index in range(len(found_layers))]
+    over = iter([False, True])
+    first, second = price_breaches(
+        *(breaches, found_layers, ms, lambda own, other: (4.0, 3.0)),
+        is_over=lambda: next(over),
+    )
+    assert first.breach.layer > second.breach.layer
+    assert first.ms is not None
+    assert second.how == 'not measured: no time was left'

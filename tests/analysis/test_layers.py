@@ -1,8 +1,14 @@
 import torch
 from torch import nn
 
-from mmdet_shufflenetv2.analysis.branches import parallel_branches
+from mmdet_shufflenetv2.analysis import operations
+from mmdet_shufflenetv2.analysis.layers import (
+    layers_of,
+    parallel_branches,
+)
 from mmdet_shufflenetv2.analysis.recording import record
+
+IMAGE = torch.randn(1, 4, 4, 4)
 
 
 def conv() -> nn.Module:
@@ -56,3 +62,52 @@ def test_lateral_connections_do_not_fragment_the_backbone():
     found = branches(Pyramid())
     assert found['backbone.1'] == 1
     assert found['neck.0'] == found['neck.1'] == 2
+
+
+def test_layers_are_modules_and_functions_between_them(unit):
+    recorded = record(unit, lambda: unit(IMAGE))
+    layers = layers_of(unit, recorded)
+    assert [layer.name for layer in layers] == [
+        'conv',
+        'bn',
+        'relu',
+        '(root):shuffle',
+    ]
+    assert [layer.kind for layer in layers] == [
+        operations.CONVOLUTION,
+        operations.ELEMENTWISE,
+        operations.ELEMENTWISE,
+        operations.SHUFFLE,
+    ]
+    conv, norm, _, shuffle = layers
+    assert (conv.params, conv.flops) == (64, 16 * 4 * 16)
+    assert conv.in_shape == (1, 4, 4, 4)
+    assert norm.params == 32
+    assert shuffle.bytes == 2 * 4 * 256
+    assert shuffle.out_shape == (1, 16, 4, 4)
+
+
+def test_every_operation_is_in_exactly_one_layer(unit):
+    recorded = record(unit, lambda: unit(IMAGE))
+    layers = layers_of(unit, recorded)
+    indices = [i for layer in layers for i in layer.operations]
+    assert sorted(indices) == list(range(len(recorded)))
+
+
+class Function(nn.Module):
+    """What a network does between the calls of its modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.module = nn.Identity()
+
+    def forward(self, x):
+        return torch.cat((x, x)).add(1).chunk(2)[0] * 2
+
+
+def test_a_function_is_split_where_its_work_changes():
+    network = Function()
+    x = torch.ones(2, 2)
+    recorded = record(network, lambda: network(x))
+    found = [layer.kind for layer in layers_of(network, recorded)]
+    assert found == [operations.DATA, operations.ELEMENTWISE]

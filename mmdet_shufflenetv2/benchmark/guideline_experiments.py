@@ -24,8 +24,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..analysis.cost import Convolution
 from ..published import published_results
-from .cost import Convolution
 
 SIZE = (56, 56)
 BLOCKS = 10

@@ -1,4 +1,9 @@
-"""The analysis as rows for a spreadsheet and as one record for programs."""
+"""The analysis for spreadsheets and programs.
+
+A row for each layer, everything as one JSON record, and rows to be kept in
+``results/``: one for each kind of work (Figure 2), beside the whole pass and
+the machine's peaks.
+"""
 
 import csv
 import json
@@ -6,13 +11,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from ..benchmark.environment import describe
+from ..benchmark.records import Records
+from ..benchmark.setting import Setting
 from ..benchmark.timing import significant
-from .advice import advise, no_gain
-from .analysis import Analysis
-from .distances import distances
+from .advice import advise, distances, doubts, no_gain
+from .analysis import BETWEEN, Analysis
+from .broken_guidelines import Price
 from .layers import Layer
 from .receptive_field import effective_size
-from .trials import Price
 
 # Raised when a key changes its meaning or goes.
 FORMAT = 1
@@ -79,7 +86,7 @@ def layer_rows(analysis: Analysis) -> list[dict[str, object]]:
                 'ms': significant(ms),
                 'share': significant(ms / analysis.ms),
                 'floor_ms': significant(analysis.floor_ms(layer)),
-                'limit': analysis.limit(layer),
+                'limit': analysis.peaks.limit(layer.flops, layer.bytes),
                 'gflops_per_s': significant(gflops),
                 'of_peak': significant(gflops / analysis.peaks.gflops_per_s),
                 'gb_per_s': significant(gb),
@@ -163,3 +170,62 @@ def record_of(analysis: Analysis) -> dict[str, object]:
 def write_json(analysis: Analysis, path: Path) -> None:
     """Write everything for a program to read."""
     path.write_text(json.dumps(record_of(analysis), indent=1) + '\n')
+
+
+RECORDED = (
+    *('network', 'input', 'batch', 'kind', 'ms', 'share'),
+    *('unexplained_share', 'pass_ms', 'pass_p10_ms', 'pass_p90_ms', 'passes'),
+    *('doubt', 'mflops', 'moved_mb', 'peak_gflops_per_s', 'copy_gb_per_s'),
+    *('cache_gb_per_s', 'status'),
+)
+
+
+def records_in(path: Path) -> Records:
+    """The rows of a file that `keep` adds to.
+
+    Raises:
+        RecordsError: rows cannot be added to it.
+    """
+    return Records(path, (*RECORDED, *describe(Setting())))
+
+
+def keep(analysis: Analysis, records: Records) -> None:
+    """Add a row for each kind of work, and for what is between."""
+    records.append(kind_rows(analysis))
+
+
+def kind_rows(analysis: Analysis) -> list[dict[str, object]]:
+    """Figure 2 as rows; what they share is repeated in each.
+
+    ``share`` is of the whole pass; ``unexplained_share`` that of what no
+    operation took.
+    """
+    time, peaks = analysis.times.whole_ms, analysis.peaks
+    height, width = analysis.request.size
+    whole = {
+        'unexplained_share': analysis.kinds_ms[BETWEEN] / analysis.ms,
+        'pass_ms': time.median,
+        'pass_p10_ms': time.p10,
+        'pass_p90_ms': time.p90,
+        'mflops': analysis.flops / 1e6,
+        'moved_mb': analysis.bytes / 1e6,
+        'peak_gflops_per_s': peaks.gflops_per_s,
+        'copy_gb_per_s': peaks.memory_gb_per_s,
+        'cache_gb_per_s': max(rate for _, rate in peaks.copies),
+    }
+    return [
+        {
+            'network': analysis.name,
+            'input': f'{width}x{height}',
+            'batch': analysis.request.batch,
+            'kind': kind,
+            'ms': significant(ms),
+            'share': significant(ms / analysis.ms),
+            **{name: significant(value) for name, value in whole.items()},
+            'passes': len(analysis.times.whole.times_ms),
+            'doubt': ', '.join(doubts(analysis)),
+            'status': 'ok',
+            **analysis.environment,
+        }
+        for kind, ms in analysis.kinds_ms.items()
+    ]

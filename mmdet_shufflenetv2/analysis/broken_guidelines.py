@@ -1,9 +1,12 @@
-"""Which layers break which guideline, and what stands in for them.
+"""Which layers break which guideline, and what that costs here.
 
 The four guidelines of arXiv 1807.11164, section 2. A breach has a price only
 in comparison: each rule names the layer that does as many multiply-adds and
-keeps the guideline, to be measured beside the one there is. Element-wise
-work (G4) can only go; its price is the time it takes.
+keeps the guideline, to be measured beside the one there is; by as much of
+the layer's time in the network as it is quicker, the breach is priced. A
+price may be negative: then the guideline does not hold for this layer on
+this machine. Element-wise work (G4) can only go; its price is the time it
+takes.
 
 A fifth rule is not the paper's: a convolution that reads a slice of a wider
 map, as after a channel split, against one that reads a map of its own.
@@ -14,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from . import operations
-from .cost import Convolution
+from .alternatives import Compare, Trial
 from .layers import Layer
 from .operations import Window
 
@@ -27,14 +30,6 @@ MOST_BRANCHES = 16
 # Channels that kernels take at a time, and the error of rounding to them.
 BLOCKS = (16, 8, 4, 2)
 ROUNDING = 0.07
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A convolution to be run alone."""
-
-    convolution: Convolution
-    window: Window
 
 
 @dataclass(frozen=True)
@@ -199,6 +194,38 @@ RULES = {
 }
 
 
+@dataclass(frozen=True)
+class Price:
+    """What a breach costs.
+
+    Attributes:
+        breach: which.
+        ms: of the layer's time in the network; None if it could not be
+            measured.
+        own_ms, other_ms: of the layer and of its replacement, alone, for as
+            many multiply-adds; None for what is only left out.
+        problem: why there is no price.
+    """
+
+    breach: Breach
+    ms: float | None
+    own_ms: float | None = None
+    other_ms: float | None = None
+    problem: str = ''
+
+    @property
+    def how(self) -> str:
+        """How the price came about."""
+        if self.breach.trial is None:
+            return 'its time in the network'
+        if self.ms is None:
+            return f'not measured: {self.problem}'
+        return (
+            f'{self.own_ms:.3g} ms alone, {self.other_ms:.3g} ms with '
+            f'{self.breach.instead}'
+        )
+
+
 def find_breaches(layers: Sequence[Layer]) -> list[Breach]:
     """Every rule that every layer breaks, in their order."""
     found = []
@@ -208,3 +235,46 @@ def find_breaches(layers: Sequence[Layer]) -> list[Breach]:
             if what is not None:
                 found.append(Breach(index, name, *what))
     return found
+
+
+def price_breaches(
+    breaches: Sequence[Breach],
+    layers: Sequence[Layer],
+    layer_ms: Sequence[float],
+    compare: Compare,
+    progress: Callable[[], object] = lambda: None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> list[Price]:
+    """The price of each breach, those of the slowest layers first.
+
+    Args:
+        breaches: as found in ``layers``.
+        layers: the network's.
+        layer_ms: the time each takes in the network.
+        compare: times a layer and its replacement.
+        progress: called after each.
+        is_over: whether the time for it is; what is left has no price.
+    """
+    prices = []
+    for breach in sorted(breaches, key=lambda each: -layer_ms[each.layer]):
+        if breach.trial is not None and is_over():
+            prices.append(Price(breach, None, problem='no time was left'))
+        else:
+            prices.append(_price(breach, layers, layer_ms, compare))
+        progress()
+    return prices
+
+
+def _price(breach, layers, layer_ms, compare) -> Price:
+    in_network = layer_ms[breach.layer]
+    if breach.trial is None:
+        return Price(breach, in_network)
+    layer = layers[breach.layer]
+    times = compare(Trial(layer.convolution, layer.window), breach.trial)
+    if times is None:
+        problem = 'the replacement does not fit in memory'
+        return Price(breach, None, problem=problem)
+    own, other = times
+    # Channels are whole numbers, so the multiply-adds differ a little.
+    other *= layer.convolution.flops / breach.trial.convolution.flops
+    return Price(breach, in_network * (1 - other / own), own, other)

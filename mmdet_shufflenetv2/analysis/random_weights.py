@@ -1,14 +1,44 @@
-"""Post-processing worth timing, of a detector with random weights.
+"""Random weights made fit for timing, as trained ones would be.
 
-What suppression costs depends on how many boxes pass the score threshold. Of
-random weights all do, or none; either says nothing about a trained network.
+Batch norms take their statistics from random images, so that maps keep their
+size from layer to layer. What suppression costs depends on how many boxes
+pass a detector's score threshold: of random weights all do, or none, and
+either says nothing about a trained network, so the threshold is chosen.
 """
 
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..benchmark.networks import settle_norms
+from ..benchmark.setting import Setting
+from .networks import Subject, random_image
+
+
+def settle(subject: Subject, size: tuple[int, int], setting: Setting) -> None:
+    """Let maps of random weights have the size of trained ones."""
+    norms = [m for m in subject.model.modules() if isinstance(m, _BatchNorm)]
+    for norm in norms:
+        # Residual branches are made to begin at zero, and would hide
+        # whatever they see.
+        if norm.affine and not norm.weight.any():
+            nn.init.ones_(norm.weight)
+
+    def forward(image: Tensor) -> object:
+        # A backbone with `norm_eval` keeps its own in evaluation mode.
+        for norm in norms:
+            norm.train()
+        return subject.features(image)
+
+    side = [min(each, 256) for each in size]
+    # Two images: one gives a map of one pixel no variance.
+    image = random_image(2, tuple(side), setting.device)
+    image = image.to(setting.dtype)
+    settle_norms(subject.model, image, forward)
+    subject.model.eval()
 
 
 def thresholds(model: nn.Module) -> Iterator[dict]:

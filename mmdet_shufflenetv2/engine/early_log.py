@@ -1,0 +1,40 @@
+"""What a run says before it has a log file, brought into the log file.
+
+Checks of the data come before the runner, which opens the file.
+"""
+
+import logging
+
+from mmengine.logging import MMLogger
+
+
+class _Kept(logging.Handler):
+    """Keeps records, and the terminal's handler shows them as always."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+def keep_records() -> None:
+    """Keep what is logged from now on until :func:`write_kept_records`."""
+    MMLogger.get_current_instance().addHandler(_Kept())
+
+
+def write_kept_records(early: MMLogger, logger: MMLogger) -> None:
+    """Write what an early logger kept into the file of the run's logger.
+
+    Args:
+        early: The logger before; keeps nothing any more.
+        logger: The run's; without a file, nothing is written.
+    """
+    files = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
+    for kept in [h for h in early.handlers if isinstance(h, _Kept)]:
+        early.removeHandler(kept)
+        for record in kept.records:
+            for file in files:
+                if record.levelno >= file.level:
+                    file.handle(record)
