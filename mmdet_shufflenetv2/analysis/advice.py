@@ -72,9 +72,10 @@ def no_gain(analysis: Analysis) -> list[str]:
     for rule, prices in _by_rule(analysis.prices).items():
         total = sum(price.ms or 0 for price in prices)
         if total <= WORTH_SAYING * analysis.ms:
+            gain = f'{total:.2g} ms' if total > 0 else 'nothing'
             lines.append(
-                f'{rule}, {RULES[rule].title}: {_layers_of(prices)}, in all '
-                f'{total:.2g} ms shorter if they kept it'
+                f'{rule}, {RULES[rule].title}: {_layers_of(prices)}, '
+                f'{gain} to be had by keeping it'
             )
     return lines
 

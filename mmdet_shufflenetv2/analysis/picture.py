@@ -38,7 +38,8 @@ def draw(analysis: Analysis, path: Path) -> None:
     figure.suptitle(
         f'{analysis.name}, {analysis.request.batch} x {height} x {width}, '
         f'{analysis.environment["device"]}, '
-        f'{analysis.environment["threads"]} threads: {analysis.ms:.3g} ms'
+        f'threads {analysis.environment["threads"]}: {analysis.ms:.3g} ms a '
+        'pass'
     )
     rows = figure.add_gridspec(3, 1, height_ratios=(1, 1.1, 0.75))
     first, second = (rows[i].subgridspec(1, 2) for i in range(2))
@@ -88,7 +89,7 @@ def _parts(axes: Axes, analysis: Analysis) -> None:
             )
             left += values
     axes.set_xlabel('ms a pass')
-    axes.margins(x=0.05)
+    axes.set_xlim(0, 1.05 * left.max())
     axes.legend(fontsize='small')
 
 
@@ -146,7 +147,15 @@ def _advice(axes: Axes, analysis: Analysis) -> None:
     axes.barh(places, [each.ms for each in advice], color='#ccddee')
     for place, each in zip(places, advice, strict=True):
         lines = wrap(each.text, _LINE, max_lines=2, placeholder=' ...')
-        axes.text(0, place, '\n'.join(lines), va='center', fontsize='small')
+        text = '\n'.join(lines)
+        axes.annotate(
+            text,
+            (0, place),
+            (4, 0),
+            textcoords='offset points',
+            va='center',
+            fontsize='small',
+        )
     axes.set_yticks([])
     axes.set_xlabel('ms a pass')
 
@@ -158,9 +167,9 @@ def _field(axes: Axes, analysis: Analysis, level: str) -> None:
     height, width = gradients.shape
     size = effective_size(analysis.gradients[level])
     field = analysis.fields.get(level)
-    title = f'{level}: effective {size:.0f}'
+    title = f'{level} sees {size:.0f} px (effective)'
     if field is not None:
-        title += f'\ntheoretical {field.size[0]:.4g}'
+        title += f'\nof {field.size[0]:.4g} px (theoretical, box)'
         corner = (
             (width - field.size[1]) / 2,
             (height - field.size[0]) / 2,

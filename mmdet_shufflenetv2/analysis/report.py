@@ -93,10 +93,11 @@ def _caution(analysis: Analysis) -> Iterator[str]:
     found = doubts(analysis)
     if found:
         where = analysis.environment
+        way = ', or count processor time (--threads 1 --clock cpu)'
         yield (
             f'DOUBTFUL: {", ".join(found)}, at a load of {where["load"]} on '
             f'{where["cores"]} cores. Repeat it when this machine does '
-            'nothing else, or count processor time (--threads 1 --clock cpu)'
+            f'nothing else{way * (where["clock"] == "wall")}'
         )
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
-from ..analysis.guidelines import TITLES, experiments
 from ..benchmark import backbones, detectors
+from ..benchmark.guideline_experiments import TITLES, experiments
 from ..published import classification_results, published_results
 from .results import Row
 

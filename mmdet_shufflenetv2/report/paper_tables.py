@@ -4,9 +4,13 @@ import re
 from collections.abc import Mapping
 from functools import cache, partial
 
-from ..analysis import guidelines
 from ..backbones.zoo import network
-from ..benchmark import backbones, detectors, stacked_units
+from ..benchmark import (
+    backbones,
+    detectors,
+    guideline_experiments,
+    stacked_units,
+)
 from ..published import classification_results, published_results
 from .comparison import Comparison, Key, Paper
 from .evidence import table_of
@@ -20,7 +24,7 @@ _UNITS = re.compile(r'\d+ units of (\w+),')
 @cache
 def _guideline(name: str, platform: str) -> Mapping[Key, Paper]:
     found, first = {}, {}
-    for cell in guidelines.experiments(name, platform):
+    for cell in guideline_experiments.experiments(name, platform):
         base = first.setdefault(cell.scale, cell.paper_per_s)
         channels = '-'.join(map(str, cell.channels))
         key = (f'x{cell.scale}', cell.row, channels)
@@ -142,7 +146,7 @@ def _of_guideline(name: str, title: str) -> Comparison:
 
 
 COMPARISONS = (
-    *(_of_guideline(*item) for item in guidelines.TITLES.items()),
+    *(_of_guideline(*item) for item in guideline_experiments.TITLES.items()),
     Comparison(
         name='table7',
         title='Table 7: Light-Head R-CNN, images per second',
