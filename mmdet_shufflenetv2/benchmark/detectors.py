@@ -34,6 +34,8 @@ REFERENCES = dict(
         strict=True,
     )
 )
+# How configs with the recipe for one's own data end.
+OWN_DATA = '_custom'
 
 
 def _table7() -> dict[str, tuple[str, str]]:
@@ -57,7 +59,7 @@ TABLE7 = _table7()
 def default_configs() -> list[Path]:
     """Every Light-Head config but the recipe for one's own data."""
     found = sorted((resource_root() / 'configs').glob('lighthead_*.py'))
-    return [path for path in found if not path.stem.endswith('_custom')]
+    return [path for path in found if not path.stem.endswith(OWN_DATA)]
 
 
 def paper_images_per_s(stem: str) -> float | None:
@@ -149,8 +151,10 @@ def _case(
     args: argparse.Namespace,
 ) -> Case:
     _, column = TABLE7.get(path.stem, ('', ''))
-    folder = resource_root() / 'configs'
-    reference = folder / f'{REFERENCES.get(column, REFERENCES["140M"])}.py'
+    stem = REFERENCES.get(column, REFERENCES['140M'])
+    if path.stem.endswith(OWN_DATA):
+        stem += OWN_DATA
+    reference = resource_root() / 'configs' / f'{stem}.py'
     if path.resolve() == reference.resolve():
         reference = path
     width, height = args.size

@@ -13,6 +13,12 @@ from .networks import Row, cost
 
 # How `trained.csv` begins to call COCO's data; mAP there is a fraction.
 COCO = 'COCO'
+# Image and batch that training on BCCD has, and what is measured of them.
+BCCD_INPUT = '480x360', '4'
+BCCD_SPEEDS = {
+    'training images/s': 'training step',
+    'inference images/s': 'end to end',
+}
 
 
 def network_of(backbone: Mapping) -> str | None:
@@ -49,9 +55,8 @@ def runs_by_config(results: Path) -> dict[str, list[Row]]:
         results: folder of the results.
     """
     runs = defaultdict(list)
-    with (results / 'trained.csv').open(newline='') as file:
-        for run in csv.DictReader(file):
-            runs[run['config']].append(run)
+    for run in _rows(results / 'trained.csv'):
+        runs[run['config']].append(run)
     return runs
 
 
@@ -78,6 +83,37 @@ def table7_rows(root: Path, results: Path) -> list[Row]:
         )
     # The sort is stable: one column of Table 7 after the other.
     return sorted(rows, key=lambda row: int(row['complexity'].rstrip('M')))
+
+
+def bccd_rows(results: Path) -> list[Row]:
+    """A row per backbone trained on BCCD: how good, and how fast.
+
+    Args:
+        results: folder of the results; ``bccd_backbones.csv`` has the runs,
+            ``detectors_cpu.csv`` the speeds, of which the last one counts.
+    """
+    speeds = {
+        (row['config'], row['part']): row['images_per_s']
+        for row in _rows(results / 'detectors_cpu.csv')
+        if (row['input'], row['batch'], row['status']) == (*BCCD_INPUT, 'ok')
+    }
+    return [
+        {
+            'config': f'[{run["config"]}](configs/{run["config"]}.py)',
+            'mAP': run['mAP'],
+            'AP50': run['AP50'],
+            **{
+                column: speeds.get((run['config'], part), '')
+                for column, part in BCCD_SPEEDS.items()
+            },
+        }
+        for run in _rows(results / 'bccd_backbones.csv')
+    ]
+
+
+def _rows(path: Path) -> list[Row]:
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
 
 
 def _mmap_on_coco(runs: list[Row]) -> str:

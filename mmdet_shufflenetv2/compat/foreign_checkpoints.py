@@ -30,6 +30,7 @@ class CheckpointFormat:
         input_format: what the weights expect of ``data_preprocessor``; None
             where the file's meta data say it.
         style: the ``style`` of network that such weights fit; None for any.
+        namesakes: other families whose weights have the same names there.
     """
 
     name: str
@@ -42,6 +43,7 @@ class CheckpointFormat:
     wrapped: bool = False
     input_format: InputFormat | None = None
     style: str | None = None
+    namesakes: tuple[str, ...] = ()
 
     def recognises(self, keys: Iterable[str]) -> bool:
         """Whether a file with these keys is in this format."""

@@ -212,12 +212,16 @@ IGCV2_FORMATS = (own_format(r'stage\d\.0\.mix1\.'),)
 PNASNET_FORMATS = (own_format(r'stage1\.0\.squeeze\.'),)
 
 
-def _of_pytorchcv(ours: str, theirs: str) -> tuple[CheckpointFormat, ...]:
+def _of_pytorchcv(
+    ours: str, *theirs: str, namesakes: tuple[str, ...] = ()
+) -> tuple[CheckpointFormat, ...]:
     """Formats of a network that `PytorchcvBackbone` takes from the library.
 
     It is there that the names' table is made, from the network itself.
     """
-    library = CheckpointFormat('pytorchcv', 'pytorchcv', (theirs,))
+    library = CheckpointFormat(
+        'pytorchcv', 'pytorchcv', theirs, namesakes=namesakes
+    )
     return own_format(ours), library
 
 
@@ -231,7 +235,10 @@ FAMILIES = {
     'IGCV2': IGCV2_FORMATS,
     'PNASNet': PNASNET_FORMATS,
     'IGCV3': _of_pytorchcv(
-        r'stage1\.0\.conv3\.', r'features\.stage1\.unit1\.conv3\.'
+        r'stage1\.0\.conv3\.',
+        r'features\.init_block\.conv\.weight',
+        r'features\.stage1\.unit1\.conv3\.',
+        namesakes=('MobileNetV2',),
     ),
     'CondenseNet': _of_pytorchcv(
         r'stage1\.1\.conv1\.index', r'features\.stage1\.unit1\.conv1\.index'
@@ -240,7 +247,9 @@ FAMILIES = {
         r'stage1\.0\.unit\.', r'features\.stem1_unit\.conv1x1\.'
     ),
     'SENet': _of_pytorchcv(
-        r'stage1\.0\.body\.', r'features\.stage1\.unit1\.body\.'
+        r'stage1\.0\.body\.',
+        r'features\.init_block\.conv3\.conv\.weight',
+        r'features\.stage1\.unit1\.se\.',
     ),
     # To be told apart only.
     'ResNet': (
@@ -250,6 +259,14 @@ FAMILIES = {
             (
                 r'(backbone\.)?conv1\.weight',
                 r'(backbone\.)?layer1\.0\.conv1\.',
+            ),
+        ),
+        CheckpointFormat(
+            'pytorchcv',
+            'pytorchcv',
+            (
+                r'features\.init_block\.conv\.conv\.weight',
+                r'features\.stage1\.unit1\.body\.conv1\.conv\.',
             ),
         ),
     ),
@@ -262,5 +279,6 @@ def family_of(keys: Iterable[str]) -> str | None:
     for family, formats in FAMILIES.items():
         for each in formats:
             if each.recognises(keys):
-                return f'{family} in the format of {each.title}'
+                families = ' or '.join((family, *each.namesakes))
+                return f'{families} in the format of {each.title}'
     return None

@@ -143,6 +143,7 @@ def ensure_mmcv_ops(finder: StandInFinder) -> None:
     """
     if find_spec(NAME).loader is finder:
         import_module(NAME)
+        _complete_early_import()
         return
     try:
         import_module(NAME)
@@ -156,3 +157,15 @@ def ensure_mmcv_ops(finder: StandInFinder) -> None:
         module = module_from_spec(finder.find_spec(NAME))
         finder.exec_module(module)
         sys.modules[NAME] = module
+        _complete_early_import()
+
+
+def _complete_early_import() -> None:
+    """Give mmcv.cnn what it did without if it was imported before.
+
+    As by mmpretrain; mmdet then fails to import it from there.
+    """
+    early = sys.modules.get('mmcv.cnn.bricks.transformer')
+    if early and not hasattr(early, 'MultiScaleDeformableAttention'):
+        ops = import_module('mmcv.ops.multi_scale_deform_attn')
+        early.MultiScaleDeformableAttention = ops.MultiScaleDeformableAttention

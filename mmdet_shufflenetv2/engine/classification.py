@@ -1,6 +1,7 @@
 """Class folders, checks and measures of a classifier's config."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -26,9 +27,13 @@ def use_data_root(cfg: Config, data_root: str) -> None:
 
     Raises:
         DatasetError: If a folder or class is missing or empty.
+        UsageError: If the config is ImageNet's and the folder has a part of
+            its synsets.
     """
     folders = [os.path.join(data_root, split) for split in SPLITS]
     classes = check_class_folders(folders, decode=False)
+    if all(is_imagenet(dataset) for _, dataset in datasets_of(cfg)):
+        _refuse_part_of_imagenet(classes, data_root)
     for name, dataset in datasets_of(cfg):
         dataset.data_root = data_root
         dataset.data_prefix = 'train' if name == 'train' else 'val'
@@ -36,6 +41,19 @@ def use_data_root(cfg: Config, data_root: str) -> None:
             dataset.type = 'CustomDataset'
     if classes != imagenet_synsets():
         set_classes(cfg, classes)
+
+
+def _refuse_part_of_imagenet(classes: Sequence[str], data_root: str) -> None:
+    """Raise a UsageError where a copy of ImageNet seems to have stopped."""
+    missing = sorted(set(imagenet_synsets()) - set(classes))
+    if missing and set(classes) < set(imagenet_synsets()):
+        raise UsageError(
+            f"{data_root}: {len(classes)} of ImageNet's 1000 synsets are "
+            f'there; missing: {", ".join(missing[:5])} and '
+            f'{len(missing[5:])} more. Copy them; or, to train on a part of '
+            'ImageNet, add\n'
+            '  --cfg-options train_dataloader.dataset.type=CustomDataset'
+        )
 
 
 def adopt_classes(cfg: Config, checkpoint: dict) -> None:

@@ -8,6 +8,7 @@ from authors_networks import shufflenet_v2, shufflenet_v2_weights
 from mmengine.logging import MMLogger
 from mmpretrain.models.backbones import ShuffleNetV2 as MMPretrainShuffleNetV2
 from torchvision.models import (
+    mobilenet_v2,
     shufflenet_v2_x0_5,
     shufflenet_v2_x1_0,
 )
@@ -178,6 +179,9 @@ def test_a_prefix_that_is_not_there_is_refused(saved):
     path = saved({'neck.a': torch.zeros(1), 'head.b': torch.zeros(1)})
     text = refusal(path, prefix='backbone.')
     assert "has head., neck.; got 'backbone.'" in text
+    path = saved(mobilenet_v2(width_mult=0.25).state_dict())
+    text = refusal(path, prefix='backbone.')
+    assert 'it looks like MobileNetV2 in the format of torchvision' in text
 
 
 @pytest.mark.parametrize('content', [{}, {'epoch': 3}, [1, 2], 5])

@@ -59,6 +59,20 @@ def test_every_light_head_config_has_a_case_for_each_part():
     assert {case.key['batch'] for case in cases} == {4}
 
 
+@pytest.mark.parametrize(
+    'name, reference',
+    [
+        ('lighthead_xception_x0_5', 'lighthead_shufflenetv2_x0_5'),
+        ('lighthead_xception_custom', 'lighthead_shufflenetv2_custom'),
+        ('lighthead_resnet50', 'lighthead_shufflenetv2'),
+    ],
+)
+def test_reference_has_the_recipe_of_the_config(name, reference):
+    case, *_ = cases_of(f'configs/{name}.py')
+    path, found, *_ = case.measure.args
+    assert (path.stem, found.stem) == (name, reference)
+
+
 def test_networks_of_one_complexity_follow_each_other():
     columns = [case.key['column'] for case in cases_of()]
     changes = sum(a != b for a, b in pairwise(columns))

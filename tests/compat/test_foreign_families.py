@@ -68,7 +68,27 @@ def test_keys_are_recognised_as_of_one_family_and_format_alone(case):
             if each.recognises(whole)
         ]
         assert recognised == [(family, found.name)]
-    assert family_of(theirs) == f'{family} in the format of {found.title}'
+    families = ' or '.join((family, *found.namesakes))
+    assert family_of(theirs) == f'{families} in the format of {found.title}'
+
+
+@pytest.mark.parametrize(
+    'library_name, likeness',
+    [
+        ('resnet18', 'ResNet'),
+        ('xception', None),
+        ('ghostnet', None),
+        ('mobilenetv2_wd2', 'IGCV3 or MobileNetV2'),
+        ('igcv3_w1', 'IGCV3 or MobileNetV2'),
+        ('senet16', 'SENet'),
+    ],
+)
+def test_pytorchcvs_other_families_are_not_mistaken(library_name, likeness):
+    provider = pytest.importorskip('pytorchcv.model_provider')
+    with torch.device('meta'):
+        keys = provider.get_model(library_name).state_dict()
+    expected = likeness and f'{likeness} in the format of pytorchcv'
+    assert family_of(keys) == expected
 
 
 def test_unknown_keys_are_of_no_family():

@@ -10,6 +10,7 @@ from types import ModuleType
 import mmcv
 import pytest
 import torch
+from mmcv.cnn.bricks import transformer
 
 from mmdet_shufflenetv2.compat import close_gaps, mmcv_ops
 
@@ -46,6 +47,14 @@ def test_an_absent_module_is_replaced_silently(import_anew):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         assert is_stand_in(import_anew(None))
+
+
+def test_mmcv_cnn_may_be_imported_before(import_anew, monkeypatch):
+    monkeypatch.delattr(transformer, 'MultiScaleDeformableAttention')
+    import_anew(None)
+    assert issubclass(
+        transformer.MultiScaleDeformableAttention, torch.nn.Module
+    )
 
 
 def test_a_compiled_module_wins(import_anew):

@@ -234,3 +234,15 @@ def test_demo_keeps_the_network_and_the_protocols_form():
     classes = cfg.train_dataloader.dataset.metainfo.classes
     assert list(classes) == sorted(classes)
     assert cfg.model.head.num_classes == len(classes)
+
+
+def test_demo_from_pretrained_weights_differs_by_the_initial_values_alone():
+    detector = 'lighthead_shufflenetv2_shapes'
+    scratch, pretrained = (
+        Config.fromfile(DEMO.with_name(f'{detector}{end}.py'))
+        for end in ('', '_pretrained')
+    )
+    start = pretrained.model.backbone.pop('init_cfg')
+    assert start.checkpoint.split('/')[1] == DEMO.stem
+    scratch.model.backbone.pop('init_cfg')
+    assert pretrained.to_dict() == scratch.to_dict()

@@ -7,6 +7,7 @@ import torch
 from torchvision import models
 
 from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, RAW_BGR
+from mmdet_shufflenetv2.datasets.class_folders import imagenet_synsets
 from mmdet_shufflenetv2.datasets.coco_stream import DatasetError
 from mmdet_shufflenetv2.datasets.shape_crops import CropsSpec, generate
 from mmdet_shufflenetv2.engine import (
@@ -16,6 +17,7 @@ from mmdet_shufflenetv2.engine import (
     tasks,
 )
 from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
+from mmdet_shufflenetv2.engine.classification import use_data_root
 from mmdet_shufflenetv2.engine.run_config import UsageError
 
 CLASSIFIER = 'configs/pretrain/shufflenetv2_x0_5.py'
@@ -78,6 +80,21 @@ def test_imagenet_needs_its_synsets(load, crops):
         tasks.CLASSIFICATION.check_data(cfg, ('train', 'val'), arguments())
     assert '1000 x missing class folder' in str(error.value)
     assert 'n01440764' in str(error.value)
+
+
+def test_a_part_of_imagenet_has_to_be_meant(load, crops):
+    for split in 'train', 'val':
+        for old, new in zip(CLASSES, imagenet_synsets(), strict=False):
+            (crops / split / old).rename(crops / split / new)
+    with pytest.raises(UsageError) as error:
+        use_data_root(load(CLASSIFIER), str(crops))
+    assert "6 of ImageNet's 1000 synsets" in str(error.value)
+    assert imagenet_synsets()[6] in str(error.value)
+    cfg = load(CLASSIFIER)
+    _, _, option = str(error.value).partition('--cfg-options ')
+    cfg.merge_from_dict(dict([option.split('=')]))
+    use_data_root(cfg, str(crops))
+    assert cfg.model.head.num_classes == 6
 
 
 def test_class_that_only_one_split_has_is_named(on_crops, crops):
