@@ -150,7 +150,8 @@ def _units(features: nn.Sequential) -> list[tuple[str, nn.Module]]:
 
 def _real(unit: nn.Module, norm_cfg: dict | None) -> nn.Module:
     """A unit with values, and with this package's own modules in it."""
-    unit.to_empty(device=torch.get_default_device()).train()
+    # Not get_default_device: torch 2.4's overlooks `with torch.device(...)`.
+    unit.to_empty(device=torch.empty(0).device).train()
     for module in list(unit.modules()):
         if hasattr(module, 'reset_parameters'):
             module.reset_parameters()

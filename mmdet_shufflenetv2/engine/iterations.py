@@ -7,12 +7,13 @@ the order of the data is computed, so that any place of it can be started at.
 
 from collections.abc import Iterator
 from itertools import chain, repeat
+from typing import Any
 
 import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS, LOOPS
 from mmengine.runner import IterBasedTrainLoop
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 
 @DATA_SAMPLERS.register_module()
@@ -60,8 +61,33 @@ class ResumableIterLoop(IterBasedTrainLoop):
         done = self._iter
         if done:
             self.dataloader.sampler.start = done * self.dataloader.batch_size
-            # mmengine takes as many batches as were trained on.
-            self.dataloader_iterator = chain(
-                repeat(None, done), iter(self.dataloader)
-            )
+            self.dataloader_iterator = _RestOfBatches(self.dataloader, done)
+            # onedl-mmengine's switch to leave out the skipping.
+            self.fast_forward_on_resume = False
         return super().run()
+
+
+class _RestOfBatches:
+    """Batches of a loader that starts where a run was left.
+
+    What was trained on before is stood in for by None: mmengine takes as many
+    batches one by one, onedl-mmengine by `skip_iter`.
+
+    Args:
+        dataloader: gives the batches to train on.
+        done: how many were trained on.
+    """
+
+    def __init__(self, dataloader: DataLoader, done: int):
+        self._batches = chain(repeat(None, done), iter(dataloader))
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._batches)
+
+    def skip_iter(self, count: int) -> None:
+        """Take batches and forget them."""
+        for _ in range(count):
+            next(self)
