@@ -34,6 +34,7 @@ def close_gaps() -> None:
             mmcv_ops.NAME: mmcv_ops.fill,
         }
     )
+    pkg_resources.hush()
     mmcv_ops.ensure_mmcv_ops(finder)
     checkpoints.allow_mmengine_types()
     checkpoints.guard_loading()

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import warnings
 from importlib.abc import MetaPathFinder
 from types import ModuleType
 
@@ -78,6 +79,18 @@ def test_the_host_tells_installed_packages_from_others():
     assert is_installed('mmdet')  # reloads pkg_resources every time
     assert not is_installed('surely-no-such-package')
     assert [get_installed_path('mmdet')] == mmdet.__path__
+
+
+@host_asks
+def test_its_deprecation_is_not_the_users(recwarn):
+    warnings.simplefilter('always')
+    is_installed('mmdet')
+    loud = [str(each.message) for each in recwarn]
+    recwarn.clear()
+    stand_in.hush()
+    is_installed('mmdet')
+    assert [str(each.message) for each in recwarn] == []
+    assert all('pkg_resources' in message for message in loud)
 
 
 @pytest.fixture
