@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
+import torch.distributed as dist
 from mmengine.config import DictAction
 from mmengine.registry import build_functions
 
@@ -143,6 +144,9 @@ def reporting_errors(main: Callable[[], None]) -> None:
     keep_records()
     try:
         main()
+        if dist.is_available() and dist.is_initialized():
+            # Its threads abort a process that ends while they run.
+            dist.destroy_process_group()
     except KeyboardInterrupt as stopped:
         print(f'\n{str(stopped) or "stopped"}', file=sys.stderr)
         sys.exit(130)

@@ -2,6 +2,7 @@ import errno
 import sys
 
 import pytest
+import torch.distributed as dist
 from mmdet.registry import MODELS
 
 from mmdet_shufflenetv2.engine.command_line import (
@@ -95,6 +96,16 @@ def test_ctrl_c_anywhere_is_one_message(capsys):
         reporting_errors(main)
     assert stopped.value.code == 130
     assert capsys.readouterr().err == '\nstopped\n'
+
+
+def test_a_command_leaves_its_process_group(tmp_path):
+    def main():
+        dist.init_process_group(
+            'gloo', f'file://{tmp_path}/store', rank=0, world_size=1
+        )
+
+    reporting_errors(main)
+    assert not dist.is_initialized()
 
 
 @pytest.mark.parametrize(
