@@ -28,6 +28,7 @@ from ..engine.run_config import (
     UsageError,
     dicts_of,
     load_config,
+    without_pretrained,
 )
 from ..engine.run_data import set_classes
 from ..engine.runner import load_fitting
@@ -248,16 +249,6 @@ def test_size(cfg: Config) -> tuple[int, int]:
     last = sizes[-1]
     width, height = (last, last) if isinstance(last, int) else last
     return tuple(-(-side // 32) * 32 for side in (height, width))
-
-
-def without_pretrained(cfg: Config) -> None:
-    """Take out of a config's model whatever would be downloaded."""
-    for node in dicts_of(cfg.model):
-        node.pop('pretrained', None)
-        inits = node.get('init_cfg')
-        several = inits if isinstance(inits, list) else [inits]
-        if any((i or {}).get('type') == 'Pretrained' for i in several):
-            del node['init_cfg']
 
 
 def _from_registry(name: str, options: dict) -> Subject:

@@ -19,7 +19,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..engine.run_config import UsageError, dicts_of
+from ..engine.run_config import UsageError, dicts_of, without_pretrained
 from .detector_inputs import draw_jpegs, make_samples, settle_scores
 from .networks import Inputs, place, settle_norms
 from .setting import Setting
@@ -42,10 +42,8 @@ class Detector:
         self, cfg: Config, size: tuple[int, int], batch: int, setting: Setting
     ):
         init_default_scope(cfg.get('default_scope', 'mmdet'))
-        for node in dicts_of(cfg.model):
-            # Speed does not depend on where weights come from.
-            if (node.get('init_cfg') or {}).get('type') == 'Pretrained':
-                node['init_cfg'] = None
+        # Speed does not depend on where weights come from.
+        without_pretrained(cfg)
         self.cfg, self.size, self.batch = cfg, size, batch
         self.setting = setting
         self.wide = Setting(**{**vars(setting), 'precision': 'fp32'})

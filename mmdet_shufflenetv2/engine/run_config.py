@@ -114,6 +114,16 @@ def dicts_of(node) -> Iterator[dict]:
         yield from dicts_of(value)
 
 
+def without_pretrained(cfg: Config) -> None:
+    """Take out of a config's model the weights that it starts from."""
+    for node in dicts_of(cfg.model):
+        node.pop('pretrained', None)
+        inits = node.get('init_cfg')
+        several = inits if isinstance(inits, list) else [inits]
+        if any((i or {}).get('type') == 'Pretrained' for i in several):
+            del node['init_cfg']
+
+
 def read_images_strictly(cfg: Config) -> None:
     """Exchange mmcv's image loading for the one that names a bad file.
 

@@ -5,12 +5,11 @@ from mmengine.config import Config
 from mmdet_shufflenetv2.analysis.networks import (
     load_subject,
     random_image,
-    without_pretrained,
 )
 from mmdet_shufflenetv2.analysis.networks import (
     test_size as size_of_test_images,
 )
-from mmdet_shufflenetv2.engine.run_config import UsageError
+from mmdet_shufflenetv2.engine.run_config import UsageError, without_pretrained
 
 CONFIG = 'configs/lighthead_shufflenetv2_x0_5.py'
 
