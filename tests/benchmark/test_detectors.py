@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmdet.structures.bbox import bbox2roi
 from mmengine.config import Config
 
 from mmdet_shufflenetv2.__main__ import resource_root
@@ -135,11 +136,21 @@ def test_the_network_runs_on_as_many_rois_each_time(detector):
 
 
 def test_about_so_many_boxes_pass_the_score_threshold(detector):
-    _, _, outputs = detector.part('network')()
+    # Of the images it was settled on: noise this small differs much.
+    model, images = detector.model, detector.inputs()
+    with torch.inference_mode():
+        detector_inputs.settle_scores(model, images, detector.samples)
+        features = model.extract_feat(images)
+        proposals = model.rpn_head.predict_by_feat(
+            *model.rpn_head(features),
+            batch_img_metas=[s.metainfo for s in detector.samples],
+            cfg=model.test_cfg.rpn,
+        )
+        rois = bbox2roi([p.bboxes for p in proposals])
+        outputs = model.roi_head._bbox_forward(features, rois)
     scores = outputs['cls_score'].softmax(1)[:, :-1]
-    threshold = detector.model.roi_head.test_cfg.score_thr
-    passing = (scores > threshold).sum() / BATCH
-    assert 10 < passing < 100
+    passing = (scores > model.roi_head.test_cfg.score_thr).sum() / BATCH
+    assert 30 < passing < 50
 
 
 def test_end_to_end_reads_another_file_each_time(detector, monkeypatch):
