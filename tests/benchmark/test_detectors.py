@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmdet.structures.bbox import bbox2roi
 from mmengine.config import Config
 
 from mmdet_shufflenetv2.__main__ import resource_root
@@ -146,7 +145,7 @@ def test_about_so_many_boxes_pass_the_score_threshold(detector):
             batch_img_metas=[s.metainfo for s in detector.samples],
             cfg=model.test_cfg.rpn,
         )
-        rois = bbox2roi([p.bboxes for p in proposals])
+        rois = detector_parts.bbox2roi([p.bboxes for p in proposals])
         outputs = model.roi_head._bbox_forward(features, rois)
     scores = outputs['cls_score'].softmax(1)[:, :-1]
     passing = (scores > model.roi_head.test_cfg.score_thr).sum() / BATCH
