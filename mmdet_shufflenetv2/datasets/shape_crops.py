@@ -156,6 +156,8 @@ def main(args: list[str] | None = None) -> None:
         made = generate(out_dir, spec, progress=True)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        parser.exit(130, '\nstopped; nothing is left behind\n')
     state = 'written' if made else 'already complete'
     print(
         f'{out_dir}: {len(CLASSES)} classes of {spec.train} + {spec.val} '

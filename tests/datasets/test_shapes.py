@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from mmdet_shufflenetv2.datasets import shapes
+from mmdet_shufflenetv2.datasets import shape_crops, shapes
 from mmdet_shufflenetv2.datasets.drawing import (
     SHAPES,
     Placement,
@@ -284,3 +284,16 @@ def test_file_in_the_place_of_a_folder_is_one_message(tmp_path, capsys):
         assert stopped.value.code == 2
         assert message in capsys.readouterr().err
     assert plain.is_file()
+
+
+@pytest.mark.parametrize('command', [shapes, shape_crops])
+def test_ctrl_c_leaves_nothing_behind(command, tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, 'encode_png', interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        command.main([str(tmp_path / 'set')])
+    assert stopped.value.code == 130
+    assert 'stopped' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
