@@ -6,7 +6,7 @@ are exchanged for two pointwise group convolutions with a permutation between
 them, at which the network can be wider. No code of it was published.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -15,24 +15,10 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 from ..compat.foreign_families import IGCV2_FORMATS
-from .base import StagedBackbone
 from .channel_shuffle import channel_shuffle
-from .convolutions import (
-    ACT_CFG,
-    NORM_CFG,
-    depthwise,
-    image_stem,
-    pointwise,
-)
-from .mobilenet_v1 import CHANNELS, STEM, STRIDES, UNITS
-from .stages import (
-    StageRow,
-    check_choice,
-    check_dilations,
-    check_strides,
-    plan_stages,
-    repeated,
-)
+from .convolutions import depthwise, pointwise
+from .mobilenet_v1 import CHANNELS, STEM, MobileNetV1
+from .stages import StageRow, Units, repeated
 
 WIDTHS = (0.25, 0.5, 1.0)
 # How much wider than MobileNet V1, and in how many groups, was found from the
@@ -92,63 +78,31 @@ class InterleavedUnit(nn.Module):
 
 
 @MODELS.register_module()
-class IGCV2(StagedBackbone):
+class IGCV2(MobileNetV1):
     """IGCV2 in the layout of MobileNet V1.
-
-    Levels: 0 stage1, 1 stage2, 2 stage3, 3 stage4 and 4 stage5 at strides
-    2, 4, 8, 16 and 32.
 
     Args:
         widen_factor: 0.25, 0.5 or 1.0.
-        out_indices: levels to return, ascending. Nothing behind the last one
-            is built.
-        strides: stride of each stage's first unit; None means the paper's.
-        dilations: dilation of each stage's units. A stage's first unit takes
-            the previous stage's, as in `ShuffleNetV2`.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation; None for none.
-        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
-            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
+        others: levels and all other arguments are those of `MobileNetV1`.
 
     Raises:
         ValueError: an argument is not one of the allowed values.
     """
 
     checkpoint_formats = IGCV2_FORMATS
+    widths = WIDTHS
 
-    def __init__(
-        self,
-        widen_factor: float = 1.0,
-        out_indices: Sequence[int] = (2, 3, 4),
-        strides: Sequence[int] | None = None,
-        dilations: Sequence[int] | None = None,
-        norm_cfg: dict | None = NORM_CFG,
-        act_cfg: dict | None = ACT_CFG,
-        **staged,
-    ):
-        check_choice('widen_factor', widen_factor, WIDTHS)
-        width = widen_factor * WIDER
-        stem = int(STEM * width)
-        unit = partial(InterleavedUnit, norm_cfg=norm_cfg, act_cfg=act_cfg)
-        levels = plan_stages(
-            names=[f'stage{i + 1}' for i in range(len(UNITS))],
-            in_channels=stem,
-            channels=[
-                *(int(channels * width) for channels in CHANNELS[:-1]),
-                int(CHANNELS[-1] * widen_factor),
-            ],
-            counts=UNITS,
-            strides=check_strides(strides, STRIDES),
-            dilations=check_dilations(dilations, len(UNITS)),
-            units=partial(_units, unit),
-            reduction=2,
-        )
-        super().__init__(
-            stem=image_stem((stem,), norm_cfg, act_cfg, with_pool=False),
-            levels=levels,
-            out_indices=out_indices,
-            **staged,
-        )
+    @staticmethod
+    def _channels(widen_factor: float) -> list[int]:
+        *channels, last = (STEM, *CHANNELS)
+        return [
+            *(int(each * widen_factor * WIDER) for each in channels),
+            int(last * widen_factor),
+        ]
+
+    @staticmethod
+    def _stage_units(**options) -> Units:
+        return partial(_units, partial(InterleavedUnit, **options))
 
 
 def _units(unit: Callable[..., nn.Module], row: StageRow) -> list[nn.Module]:

@@ -23,6 +23,7 @@ from .convolutions import (
     pointwise,
 )
 from .stages import (
+    Units,
     check_choice,
     check_dilations,
     check_strides,
@@ -62,6 +63,7 @@ class MobileNetV1(StagedBackbone):
     """
 
     checkpoint_formats = MOBILENET_V1_FORMATS
+    widths = WIDTHS
 
     def __init__(
         self,
@@ -73,16 +75,16 @@ class MobileNetV1(StagedBackbone):
         act_cfg: dict | None = ACT_CFG,
         **staged,
     ):
-        check_choice('widen_factor', widen_factor, WIDTHS)
-        stem = int(STEM * widen_factor)
+        check_choice('widen_factor', widen_factor, self.widths)
+        stem, *channels = self._channels(widen_factor)
         levels = plan_stages(
             names=[f'stage{i + 1}' for i in range(len(UNITS))],
             in_channels=stem,
-            channels=[int(channels * widen_factor) for channels in CHANNELS],
+            channels=channels,
             counts=UNITS,
             strides=check_strides(strides, STRIDES),
             dilations=check_dilations(dilations, len(UNITS)),
-            units=repeated(partial(_unit, norm_cfg=norm_cfg, act_cfg=act_cfg)),
+            units=self._stage_units(norm_cfg=norm_cfg, act_cfg=act_cfg),
             reduction=2,
         )
         super().__init__(
@@ -91,6 +93,16 @@ class MobileNetV1(StagedBackbone):
             out_indices=out_indices,
             **staged,
         )
+
+    @staticmethod
+    def _channels(widen_factor: float) -> list[int]:
+        """Of the stem and of each stage."""
+        return [int(channels * widen_factor) for channels in (STEM, *CHANNELS)]
+
+    @staticmethod
+    def _stage_units(**options) -> Units:
+        """What a stage consists of; options are ``norm_cfg``, ``act_cfg``."""
+        return repeated(partial(_unit, **options))
 
 
 def _unit(
