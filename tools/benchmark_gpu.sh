@@ -14,8 +14,8 @@
 #     pip download --only-binary=:all: --no-deps --python-version 3.12 \
 #         --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
 #         -d wheels mmdet==3.3.0 mmcv-lite==2.1.0 mmengine==0.10.7 \
-#         pytorchcv==0.0.74 pycocotools addict platformdirs shapely termcolor \
-#         terminaltables yapf
+#         pytorchcv==0.0.74 pycocotools addict platformdirs pyyaml shapely \
+#         termcolor terminaltables yapf
 #
 # The same command goes on where the budget ended; commit results/ between.
 set -eu

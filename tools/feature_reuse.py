@@ -65,7 +65,7 @@ def read_weights(path: str) -> dict[str, torch.Tensor]:
 
 def main() -> None:
     args = parse_args()
-    require_writable(str(args.out_dir))
+    require_writable(str(args.out_dir), 'output folder', '--out-dir')
     networks = {}
     try:
         for name in args.network:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from mmengine.config import DictAction
 
-from ..benchmark.command import image_size, require_device
+from ..benchmark.command import require_device
 from ..benchmark.memory import (
     available_bytes,
     is_out_of_memory,
@@ -20,6 +20,12 @@ from ..benchmark.memory import (
 from ..benchmark.records import Records
 from ..benchmark.setting import PRECISIONS, Setting
 from ..benchmark.timing import CLOCKS, Effort
+from ..engine.argument_types import (
+    image_size,
+    positive_int,
+    positive_number,
+    whole_number,
+)
 from ..engine.command_line import add_cfg_options, make_parser
 from ..engine.run_config import UsageError, require_writable
 from .alternatives import DEFAULT_WAYS
@@ -57,28 +63,6 @@ def size_of(text: str) -> tuple[int, int]:
     """(H, W) from ``1216x800``, the width first as everywhere in tools/."""
     width, height = image_size(text)
     return height, width
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(
-            f'a whole number is allowed, got {text}'
-        )
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not _count(text):
-        raise argparse.ArgumentTypeError('1 or more is allowed, got 0')
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    if not re.fullmatch(r'\d+(\.\d+)?', text) or not float(text):
-        raise argparse.ArgumentTypeError(
-            f'a number of seconds above 0 is allowed, got {text}'
-        )
-    return float(text)
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
@@ -133,14 +117,14 @@ def _add_setting_arguments(parser: argparse.ArgumentParser) -> None:
         help="pixels; default: the config's test images, else 224x224",
     )
     parser.add_argument(
-        '--batch', type=_positive, default=1, help='images; default: 1'
+        '--batch', type=positive_int, default=1, help='images; default: 1'
     )
     parser.add_argument(
         '--device', default='cpu', help='cpu, cuda or cuda:N; default: cpu'
     )
     parser.add_argument(
         '--threads',
-        type=_positive,
+        type=positive_int,
         default=os.cpu_count(),
         help='CPU threads; default: %(default)s',
     )
@@ -166,13 +150,13 @@ def _add_effort_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--seconds',
-        type=_seconds,
+        type=positive_number,
         default=10.0,
         help='for timing the network; default: %(default)s',
     )
     parser.add_argument(
         '--samples',
-        type=_count,
+        type=whole_number,
         default=4,
         help='images for the effective receptive field, 0 for none; '
         'default: %(default)s',

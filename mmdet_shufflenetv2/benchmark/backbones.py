@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from ..backbones.zoo import NETWORKS, build_classifier, network
+from ..engine.argument_types import image_size, positive_int
 from ..engine.run_config import UsageError
 from ..published import classification_results, published_results
 from . import stacked_units
-from .command import Command, effort, image_size, settings
+from .command import Command, effort, settings
 from .session import Case, Row
 from .setting import Setting
 from .speed import SPEEDS, Subject, compare_networks, paper_columns
@@ -213,7 +214,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         + ' '.join(map(_text, SIZES)),
     )
     parser.add_argument(
-        '--batch', nargs='+', type=int, help="default: the paper's"
+        '--batch', nargs='+', type=positive_int, help="default: the paper's"
     )
     parser.add_argument(
         '--network',

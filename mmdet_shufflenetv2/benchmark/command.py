@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from ..engine.argument_types import positive_int, positive_number
 from ..engine.run_config import Interrupted, UsageError
 from .environment import describe
 from .records import Records
@@ -64,7 +65,7 @@ def add_common_arguments(
     threads = command.threads or os.cpu_count()
     parser.add_argument(
         '--threads',
-        type=int,
+        type=positive_int,
         default=threads,
         help=f'CPU threads; default: {threads}',
     )
@@ -99,7 +100,7 @@ def add_common_arguments(
     add_run_arguments(parser)
     parser.add_argument(
         '--seconds',
-        type=float,
+        type=positive_number,
         default=command.effort.seconds,
         help='of timed runs for one case; default: %(default)s',
     )
@@ -121,7 +122,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--budget-minutes',
-        type=float,
+        type=positive_number,
         help='begin nothing new after so long; the same command goes on',
     )
 
@@ -161,19 +162,6 @@ def effort(args: argparse.Namespace) -> Effort:
     if args.quick:
         return QUICK
     return args.default_effort._replace(seconds=args.seconds)
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """Width and height, as a command line gives them."""
-    width, _, height = text.partition('x')
-    if not (width.isdecimal() and height.isdecimal()) or (
-        min(int(width), int(height)) < 8
-    ):
-        raise argparse.ArgumentTypeError(
-            'WIDTHxHEIGHT of at least 8 pixels is allowed, such as 640x480, '
-            f'got {text!r}'
-        )
-    return int(width), int(height)
 
 
 def require_device(device: str) -> None:
@@ -223,7 +211,9 @@ def execute(
         end = time.monotonic() + 60 * args.budget_minutes
         deadline = end if deadline is None else min(deadline, end)
     try:
-        outcome = run(command.cases(args), records, args.again, deadline)
+        outcome = run(
+            command.cases(args), records, args.again, args.quick, deadline
+        )
     except DeviceLost as error:
         raise UsageError(str(error)) from error
     except KeyboardInterrupt as error:

@@ -8,10 +8,11 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..__main__ import locate, resource_root
+from ..engine.argument_types import image_size, positive_int
 from ..engine.run_config import UsageError, load_config
 from ..published import published_results
 from .backbones import COLUMNS, FAMILIES
-from .command import Command, effort, image_size, settings
+from .command import Command, effort, settings
 from .detector_parts import PARTS, Detector
 from .memory import peak_mb, weights_mb
 from .session import Case, Row
@@ -220,7 +221,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--batch',
         nargs='+',
-        type=int,
+        type=positive_int,
         default=[PAPER_BATCH],
         help="default: the paper's, 4",
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
+from ..engine.argument_types import positive_int
 from .command import Command, Rows, effort, settings
 from .guideline_experiments import (
     PLATFORMS,
@@ -163,7 +164,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f'{" ".join(TITLES)}; default: all',
     )
     parser.add_argument(
-        '--batch', nargs='+', type=int, help='default: 1; on a GPU 8 and 1'
+        '--batch',
+        nargs='+',
+        type=positive_int,
+        help='default: 1; on a GPU 8 and 1',
     )
     parser.add_argument(
         '--platform',

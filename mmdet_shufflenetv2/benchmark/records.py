@@ -35,6 +35,11 @@ class Records:
         path: the file.
         columns: of every row, behind ``schema``.
 
+    Attributes:
+        rows: the whole rows of the file.
+        cut: the number of lines that are no whole rows, such as a power cut
+            leaves behind.
+
     Raises:
         RecordsError: the file is no CSV file, has other columns, or was
             written by a newer version.
@@ -43,7 +48,7 @@ class Records:
     def __init__(self, path: str | os.PathLike, columns: Sequence[str]):
         self.path = Path(path)
         self.columns = ('schema', *columns)
-        self.rows = self._read()
+        self.rows, self.cut = self._read()
 
     def find(self, identity: Mapping[str, object]) -> list[dict[str, str]]:
         """The rows that have these values in these columns."""
@@ -55,6 +60,7 @@ class Records:
 
         Raises:
             ValueError: a row has other columns.
+            RecordsError: the system does not write.
         """
         rows = [{'schema': SCHEMA, **row} for row in rows]
         for row in rows:
@@ -63,13 +69,19 @@ class Records:
                     f'rows: all must have the columns {self.columns[1:]}, '
                     f'got {tuple(row)[1:]}'
                 )
+        # A row is one line, so that one that was cut short spoils no other.
+        rows = [
+            {k: ' '.join(str(v).splitlines()) for k, v in row.items()}
+            for row in rows
+        ]
         # Somebody else may have written since this file was read.
         self._read()
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator='\n')
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open('a+b') as file:
-            if file.seek(0, os.SEEK_END):
+        with self.path.open('a+b', buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b'\n':
                     # What a power cut left of a row; it stays, alone.
@@ -77,31 +89,37 @@ class Records:
             else:
                 writer.writeheader()
             writer.writerows(rows)
-            file.write(text.getvalue().encode())
-            file.flush()
-            os.fsync(file.fileno())
-        self.rows += [{k: str(v) for k, v in row.items()} for row in rows]
+            try:
+                _write(file, text.getvalue().encode())
+            except OSError as error:
+                if file.seek(0, os.SEEK_END) > size:
+                    file.truncate(size)
+                raise RecordsError(
+                    f'{self.path} cannot be written: {error.strerror}',
+                    f'; the {len(self.rows)} rows in it are whole',
+                ) from error
+        self.rows += rows
 
-    def _read(self) -> list[dict[str, str]]:
+    def _read(self) -> tuple[list[dict[str, str]], int]:
         if not self.path.exists() or not self.path.stat().st_size:
-            return []
+            return [], 0
         try:
-            with self.path.open(newline='', encoding='utf-8') as file:
-                reader = csv.DictReader(file)
-                rows = list(reader)
-                header = tuple(reader.fieldnames or ())
+            # With the mark that spreadsheets put in front, or without.
+            lines = self.path.read_text(encoding='utf-8-sig').split('\n')
+            # One by one: the quote of a row that was cut short is not closed.
+            header, *found = [
+                tuple(next(csv.reader([line]), ())) for line in lines
+            ]
         except (UnicodeDecodeError, csv.Error) as error:
             raise RecordsError(
                 f'{self.path} is no CSV file: {error}'
             ) from error
-        newest = max(
-            (int(r['schema']) for r in rows if _is_number(r.get('schema'))),
-            default=SCHEMA,
-        )
-        if newest > SCHEMA:
+        whole = [row for row in found if len(row) == len(header)]
+        schemas = {row[0] for row in whole if header[0] == 'schema'}
+        if unknown := sorted(schemas - {str(SCHEMA)}):
             raise RecordsError(
                 f'{self.path} was written by a newer version of this package '
-                f'(schema {newest}, this one knows {SCHEMA})',
+                f'(schema {unknown[-1]}, this one knows {SCHEMA})',
                 ' and is left as it is; update the package or name another '
                 'file',
             )
@@ -111,9 +129,12 @@ class Records:
                 f'rows have {", ".join(self.columns)}',
                 '; move the file away or name another one',
             )
-        # A row that was cut short is no measurement.
-        return [r for r in rows if None not in r.values() and None not in r]
+        rows = [dict(zip(header, row, strict=True)) for row in whole]
+        return rows, len([row for row in found if row]) - len(rows)
 
 
-def _is_number(text: str | None) -> bool:
-    return bool(text) and text.isdecimal()
+def _write(file: io.RawIOBase, data: bytes) -> None:
+    """Write all of it, to the disk."""
+    while data:
+        data = data[file.write(data) :]
+    os.fsync(file.fileno())

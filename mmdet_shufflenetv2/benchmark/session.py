@@ -3,7 +3,7 @@ does not work, and how long it will take.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -16,6 +16,8 @@ from .records import Records
 from .setting import Setting
 
 OK, NO_ROOM = 'ok', 'does not fit in memory'
+# The doubt of every row of a run that only tries.
+TRY = '--quick'
 Row = dict[str, object]
 
 
@@ -65,6 +67,7 @@ def run(
     cases: Sequence[Case],
     records: Records,
     again: bool = False,
+    is_try: bool = False,
     deadline: float | None = None,
     quiet: bool = False,
 ) -> Outcome:
@@ -77,6 +80,8 @@ def run(
         cases: what to measure, in this order.
         records: where rows are looked up and added.
         again: measure what is recorded, too.
+        is_try: the rows say in ``doubt`` that they are of a try, and only
+            another try takes them for measured.
         deadline: no case is begun after it (`time.monotonic`).
         quiet: show no progress bar.
 
@@ -84,7 +89,10 @@ def run(
         DeviceLost: the GPU no longer answers.
     """
     outcome = Outcome()
-    known = [[] if again else _recorded(case, records) for case in cases]
+    cases = _distinct(cases)
+    known = [
+        [] if again else _recorded(case, records, is_try) for case in cases
+    ]
     pending = [c for c, rows in zip(cases, known, strict=True) if not rows]
     with tqdm(
         total=sum(case.cost for case in pending),
@@ -101,7 +109,7 @@ def run(
                 outcome.left.append(case.label)
                 continue
             bar.set_description_str(case.label)
-            rows = _measure(case, records)
+            rows = _measure(case, records, is_try)
             outcome.measured += 1
             outcome.rows += rows
             if rows[0]['status'] != OK:
@@ -111,14 +119,29 @@ def run(
     return outcome
 
 
-def _recorded(case: Case, records: Records) -> list[dict[str, str]]:
+def is_of_try(row: Mapping[str, str]) -> bool:
+    """Whether a row is of a run that only tried."""
+    return row['doubt'].startswith(TRY)
+
+
+def _distinct(cases: Sequence[Case]) -> list[Case]:
+    """Each case once, however often it was asked for."""
+    return list({repr((c.key, c.setting)): c for c in cases}.values())
+
+
+def _recorded(
+    case: Case, records: Records, tries_count: bool
+) -> list[dict[str, str]]:
     environment = describe(case.setting)
     for name in CIRCUMSTANCES:
         del environment[name]
-    return records.find({**case.key, **environment, 'status': OK})
+    found = records.find({**case.key, **environment, 'status': OK})
+    return [row for row in found if tries_count or not is_of_try(row)]
 
 
-def _measure(case: Case, records: Records) -> list[dict[str, str]]:
+def _measure(
+    case: Case, records: Records, is_try: bool
+) -> list[dict[str, str]]:
     """Measure one case and add its rows."""
     before = len(records.rows)
     status = OK
@@ -132,6 +155,9 @@ def _measure(case: Case, records: Records) -> list[dict[str, str]]:
         found = [{}]
     if case.setting.on_gpu:
         torch.cuda.empty_cache()
+    if is_try:
+        for row in found:
+            row['doubt'] = ', '.join(filter(None, (TRY, row.get('doubt'))))
     environment = describe(case.setting)
     records.append(
         [

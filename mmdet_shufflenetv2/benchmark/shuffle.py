@@ -13,7 +13,8 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from ..backbones.shuffle_unit import ShuffleUnit
-from .command import Command, effort, image_size, settings
+from ..engine.argument_types import image_size, positive_int
+from .command import Command, effort, settings
 from .networks import Inputs, place, settle_norms
 from .session import Case, Row
 from .setting import Setting
@@ -160,7 +161,7 @@ def cases(args: argparse.Namespace) -> list[Case]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--part', nargs='+', choices=PARTS, default=PARTS)
     parser.add_argument(
-        '--batch', nargs='+', type=int, default=[8], help='default: 8'
+        '--batch', nargs='+', type=positive_int, default=[8], help='default: 8'
     )
     parser.add_argument(
         '--size',

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..benchmark.command import records_of
 from ..benchmark.command_line import COMMANDS
 from ..benchmark.records import RecordsError
-from ..benchmark.session import OK
+from ..benchmark.session import OK, is_of_try
 from ..engine.run_config import UsageError
 
 Row = dict[str, str]
@@ -86,14 +86,18 @@ def whole_results(folder: Path) -> dict[str, list[Row]]:
 
 
 def rows_by_kind(files: Sequence[ResultFile]) -> dict[str, list[Row]]:
-    """The measurements that went well, by command, in order of the date."""
+    """The measurements that went well, by command, in order of the date.
+
+    Those of tries come before all others, because the last one counts.
+    """
     found = {name: [] for name in COMMANDS}
     for file in files:
         if file.kind:
             found[file.kind] += [r for r in file.rows if r['status'] == OK]
     # The sort is stable: of one day, the row further down is the later one.
     return {
-        k: sorted(v, key=lambda row: row['date']) for k, v in found.items()
+        k: sorted(v, key=lambda row: (not is_of_try(row), row['date']))
+        for k, v in found.items()
     }
 
 
@@ -104,6 +108,10 @@ def read_file(path: Path) -> ResultFile:
         if file.kind:
             records = records_of(COMMANDS[file.kind], path)
             file.columns, rows = records.columns, records.rows
+            if records.cut:
+                file.problems.append(
+                    f'{path}: lines cut short, left out: {records.cut}'
+                )
         else:
             file.columns, rows = _read_plain(path)
     except RecordsError as error:

@@ -66,11 +66,6 @@ def test_a_spent_budget_leaves_everything(monkeypatch, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_budget_that_is_none_is_refused():
-    with pytest.raises(UsageError, match='budget-minutes: a positive'):
-        run_plan([], 0)
-
-
 def test_a_gpu_that_is_not_there_is_told():
     with pytest.raises(UsageError, match='device: cuda:99 was asked for'):
         command.require_device('cuda:99')

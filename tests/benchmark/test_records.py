@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 
 from mmdet_shufflenetv2.benchmark.records import (
@@ -51,6 +54,7 @@ def test_a_newer_file_is_refused_and_kept(path):
     assert 'newer version' in message
     assert f'schema {SCHEMA + 1}' in message
     assert 'another file' in message
+    assert 'schema 1.1' in refused(path, b'schema,op,ms\n1.1,a,1\n')
 
 
 def test_other_columns_are_refused_and_the_file_kept(path):
@@ -72,18 +76,46 @@ def test_a_file_that_became_newer_meanwhile_is_not_touched(path):
     assert path.read_text() == newer
 
 
-def test_a_row_that_was_cut_short_stays_and_does_not_count(path):
-    records = Records(path, ['op', 'ms'])
-    records.append([{'op': 'a', 'ms': 1}])
+@pytest.mark.parametrize('torn', ['1,b', '1,"b, c', '1,"b", "', '1'])
+def test_a_row_that_was_cut_short_stays_and_spoils_no_other(path, torn):
+    records = Records(path, ['op', 'ms', 'doubt'])
+    records.append([{'op': 'a', 'ms': 1, 'doubt': 'x, y'}])
     with path.open('a') as file:
-        file.write('1,b')
+        file.write(torn)
     before = path.read_text()
-    again = Records(path, ['op', 'ms'])
-    assert again.find({'op': 'b'}) == []
-    again.append([{'op': 'b', 'ms': 2}])
-    assert path.read_text() == before + '\n1,b,2\n'
-    found = Records(path, ['op', 'ms'])
+    again = Records(path, ['op', 'ms', 'doubt'])
+    assert len(again.rows) == again.cut == 1
+    again.append([{'op': 'b', 'ms': 2, 'doubt': ''}])
+    assert path.read_text() == before + '\n1,b,2,\n'
+    found = Records(path, ['op', 'ms', 'doubt'])
     assert [row['op'] for row in found.rows] == ['a', 'b']
+    assert found.cut == 1
+
+
+def test_a_row_is_one_line_whatever_it_says(path):
+    Records(path, ['op']).append([{'op': 'two\nlines'}])
+    assert path.read_text() == 'schema,op\n1,two lines\n'
+
+
+def test_a_file_that_a_spreadsheet_saved_is_read(path):
+    path.parent.mkdir()
+    path.write_bytes('\ufeffschema,op\r\n1,a\r\n'.encode())
+    assert Records(path, ['op']).rows == [{'schema': '1', 'op': 'a'}]
+
+
+def test_when_the_disk_is_full_the_file_is_as_it_was(path, monkeypatch):
+    records = Records(path, ['op'])
+    records.append([{'op': 'a'}])
+    before = path.read_bytes()
+
+    def full(file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(RecordsError, match=r'No space left.*the 1 rows in it'):
+        records.append([{'op': 'b'}])
+    assert path.read_bytes() == before
+    assert len(records.rows) == 1
 
 
 def test_rows_of_other_columns_are_refused(path):

@@ -9,6 +9,7 @@ from mmdet_shufflenetv2.benchmark.records import Records
 from mmdet_shufflenetv2.benchmark.session import (
     NO_ROOM,
     OK,
+    TRY,
     Case,
     DeviceLost,
     run,
@@ -21,7 +22,7 @@ ONE, TWO = Setting(threads=1), Setting(threads=2)
 @pytest.fixture
 def records(tmp_path):
     return Records(
-        tmp_path / 'r.csv', ('name', 'ms', 'status', *describe(ONE))
+        tmp_path / 'r.csv', ('name', 'ms', 'doubt', 'status', *describe(ONE))
     )
 
 
@@ -47,6 +48,26 @@ class Lab:
             return [{'ms': result}]
 
         return Case({'name': name}, setting, measure, name)
+
+
+def test_a_try_does_not_count_as_measured_but_for_another_try(records):
+    lab = Lab()
+    for _ in range(2):
+        tried = run([lab.case('a')], records, is_try=True, quiet=True)
+    assert [row['doubt'] for row in tried.rows] == [TRY]
+    assert len(lab.seen) == 1
+    for _ in range(2):
+        measured = run([lab.case('a')], records, quiet=True)
+    assert [row['doubt'] for row in measured.rows] == ['']
+    assert len(lab.seen) == 2
+    assert len(run([lab.case('a')], records, is_try=True).rows) == 2
+
+
+def test_what_is_asked_for_twice_is_measured_once(records):
+    lab = Lab()
+    outcome = run([lab.case('a'), lab.case('b'), lab.case('a')], records)
+    assert [name for name, _ in lab.seen] == ['a', 'b']
+    assert len(outcome.rows) == 2
 
 
 def test_a_run_goes_on_where_another_stopped(records):

@@ -2,6 +2,7 @@ import pytest
 from report_rows import g1, network
 
 from mmdet_shufflenetv2.benchmark.records import SCHEMA
+from mmdet_shufflenetv2.benchmark.session import TRY
 from mmdet_shufflenetv2.engine.run_config import UsageError
 from mmdet_shufflenetv2.report.results import read_results, whole_results
 
@@ -62,6 +63,22 @@ def test_bad_number_leaves_out_its_row_only(folder, write, column, value):
     assert 'guidelines_cpu.csv, record 2 is left out' in problem
     assert column in problem
     assert repr(value) in problem
+
+
+def test_lines_that_were_cut_short_are_named(folder, write):
+    path = write('guidelines', g1('1:12', 1.5))
+    with path.open('a') as file:
+        file.write('1,G1,"x')
+    file = only(folder, 'guidelines_cpu.csv')
+    assert len(file.rows) == 1
+    assert file.problems == [f'{path}: lines cut short, left out: 1']
+
+
+def test_a_try_counts_for_less_than_an_earlier_measurement(folder, write):
+    tried = g1('1:12', 9.9) | {'doubt': TRY, 'date': '2999-01-01'}
+    write('guidelines', tried, g1('1:12', 1.5))
+    rows = whole_results(folder)['guidelines']
+    assert [row['time_ratio'] for row in rows] == ['9.9', '1.5']
 
 
 def test_failed_measurement_needs_no_numbers(folder, write):
