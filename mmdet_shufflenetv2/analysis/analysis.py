@@ -73,7 +73,7 @@ class Analysis:
     Attributes:
         name: of the network.
         request: what was asked for.
-        environment: what it was measured on.
+        environment: what it was measured on, with the load before it.
         recorded: operations, in their order.
         layers: the network's.
         layer_ms: the time of each.
@@ -240,6 +240,8 @@ def analyse(subject: Subject, request: Request) -> Analysis:
         request: what to find out.
     """
     setting = request.setting
+    # The load of what else runs, before the analysis adds its own.
+    environment = describe(setting)
     if not request.settled:
         settle(subject, request.size, setting)
     image = random_image(request.batch, request.size, setting.device)
@@ -261,7 +263,7 @@ def analyse(subject: Subject, request: Request) -> Analysis:
     return Analysis(
         name=subject.name,
         request=request,
-        environment=describe(setting),
+        environment=environment,
         recorded=recorded,
         layers=layers,
         layer_ms=layer_ms,

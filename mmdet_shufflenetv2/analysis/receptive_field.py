@@ -9,6 +9,7 @@ al., arXiv 1701.04128).
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from textwrap import shorten
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from .operations import tensors_of
 # A pixel counts where its gradient is at least this share of the largest:
 # one minus what lies within two standard deviations, as in the paper.
 THRESHOLD = 1 - 0.9545
+# Letters of PyTorch's own message about a gradient that fails.
+_MESSAGE = 120
 Pair = tuple[float, float]
 Features = Callable[[Tensor], Mapping[str, Tensor]]
 
@@ -242,7 +245,8 @@ def gradients_or_problem(
         reason = 'its gradient cannot be computed: '
         if is_out_of_memory(error):
             reason = 'its gradient does not fit in memory: '
-        return {}, reason + str(error).partition('\n')[0]
+        first = str(error).partition('\n')[0].partition(' Hint: ')[0]
+        return {}, reason + shorten(first, _MESSAGE)
 
 
 def effective_size(gradients: Tensor) -> float:

@@ -184,11 +184,13 @@ def _fields(analysis: Analysis) -> Iterator[str]:
         'Receptive fields in pixels; effective: the side of the area whose '
         'gradient matters'
     )
+    if analysis.gradient_problem:
+        yield f'    effective: {analysis.gradient_problem}'
     weights = '' if analysis.request.settled else ' (random weights)'
     for name, field in analysis.fields.items():
         if field is None:
             continue
-        effective = analysis.gradient_problem or 'not measured'
+        effective = 'not measured'
         if name in analysis.gradients:
             gradients = analysis.gradients[name]
             size = effective_size(gradients)

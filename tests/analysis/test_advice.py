@@ -146,6 +146,21 @@ def test_report_says_when_times_are_doubtful(analysis):
     assert 'DOUBTFUL: warm-up did not settle, spread 32%, at a load' in text
 
 
+def test_a_machine_that_was_busy_before_is_doubtful_without_a_spread(
+    analysis,
+):
+    def said(**changes):
+        environment = {**analysis.environment, **changes}
+        return report(dataclasses.replace(analysis, environment=environment))
+
+    text = said(load=3.1)
+    assert 'DOUBTFUL: other work for all cores before it began' in text
+    assert 'at a load of 3.1 on 2 cores' in text
+    assert '--threads 1 --clock cpu' in text
+    assert 'DOUBTFUL' not in said(load=2.0)
+    assert 'DOUBTFUL' not in said(load=3.1, clock='cpu')
+
+
 def test_report_says_what_random_weights_mean(analysis):
     changed = dataclasses.replace(
         analysis,
@@ -157,11 +172,15 @@ def test_report_says_what_random_weights_mean(analysis):
     assert '(random weights)' in text
 
 
-def test_report_says_why_there_are_no_gradients(analysis):
+def test_report_says_once_why_there_are_no_gradients(analysis):
     changed = dataclasses.replace(
-        analysis, gradients={}, gradient_problem='no room'
+        analysis,
+        fields=dict.fromkeys(('a', 'b'), *analysis.fields.values()),
+        gradients={},
+        gradient_problem='no room',
     )
-    assert 'effective no room' in report(changed)
+    assert report(changed).count('no room') == 1
+    assert '    effective: no room\n' in report(changed)
 
 
 def test_report_of_a_quick_look_says_so_and_is_not_blamed_for_warm_up(

@@ -7,6 +7,7 @@ from mmdet_shufflenetv2.analysis.receptive_field import (
     Field,
     effective_size,
     gradient_maps,
+    gradients_or_problem,
     theoretical_fields,
 )
 
@@ -126,3 +127,18 @@ def test_gradients_are_the_same_in_every_run():
     )
     assert torch.equal(first['level'], second['level'])
     assert network.weight.grad is None
+
+
+def test_a_gradient_that_fails_says_why_in_a_short_line():
+    conv = nn.Conv2d(3, 4, 3)
+
+    def features(x):
+        x = conv(x).sigmoid()
+        # What the sigmoid keeps for its gradient is overwritten.
+        return {'level': x, 'same': x.mul_(2)}
+
+    maps, problem = gradients_or_problem(features, torch.zeros(1, 3, 9, 9), 1)
+    assert not maps
+    assert 'modified by an inplace operation' in problem
+    assert 'Hint' not in problem
+    assert len(problem) < 200 and '\n' not in problem
