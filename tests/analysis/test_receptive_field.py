@@ -141,4 +141,5 @@ def test_a_gradient_that_fails_says_why_in_a_short_line():
     assert not maps
     assert 'modified by an inplace operation' in problem
     assert 'Hint' not in problem
-    assert len(problem) < 200 and '\n' not in problem
+    assert len(problem) < 200
+    assert '\n' not in problem
