@@ -33,7 +33,7 @@ from .operation_times import (
     time_operations,
 )
 from .random_weights import let_pass, settle
-from .receptive_field import Field, gradients_or_problem, theoretical_fields
+from .receptive_field import Field, receptive_fields
 from .recording import Operation, record
 
 BETWEEN = 'between operations'
@@ -291,9 +291,5 @@ def _receptive_fields(
     setting = request.setting
     side = tuple(min(each, GRADIENT_SIDE) for each in request.size)
     image = random_image(1, side, setting.device).to(setting.dtype)
-    fields = theoretical_fields(subject.features, image)
     with _stage('receptive field', request.samples, request.quiet) as step:
-        gradients, problem = gradients_or_problem(
-            subject.features, image, request.samples, step
-        )
-    return fields, gradients, problem
+        return receptive_fields(subject.features, image, request.samples, step)
