@@ -55,22 +55,17 @@ def sizes(boxes: Tensor) -> Tensor:
     return boxes[0::2] + boxes[1::2] - 2 * _ORIGIN + 1
 
 
-def around(boxes: Tensor) -> Tensor:
-    """The box (4,) around all boxes (4, ...)."""
-    return boxes.flatten(1).amax(1)
-
-
 def is_uniform(boxes: Tensor) -> bool:
     """Whether all elements have the same box."""
     flat = boxes.flatten(1)
     return bool((flat == flat[:, :1]).all())
 
 
-def sees_all(box: Tensor, image: Sequence[int]) -> bool:
-    """Whether a box (4,) is around the whole image, of size (H, W)."""
+def see_all(boxes: Tensor, image: Sequence[int]) -> bool:
+    """Whether all boxes are around the whole image, of size (H, W)."""
     height, width = image
     slack = 1 - _ALL
-    ends = box.tolist()
+    ends = boxes.flatten(1).amin(1).tolist()
     up, left = (_ORIGIN - end for end in ends[0::2])
     down, right = (end - _ORIGIN + 1 for end in ends[1::2])
     return (
@@ -92,6 +87,22 @@ def pair(values: Tensor) -> Pair:
     return tuple(map(_number, values.tolist()))
 
 
+def _without_edges(boxes: Tensor) -> Tensor:
+    """The part of boxes (4, H, W) that no padding has reached.
+
+    Of a large map it is the middle; of a small one all that depends on
+    something.
+    """
+    for dim in (1, 2):
+        (filled,) = boxes.amax((0, 3 - dim)).nonzero(as_tuple=True)
+        if not len(filled):
+            return boxes
+        first, count = filled[0].item(), (filled[-1] - filled[0] + 1).item()
+        edge = count // 4 if count >= 8 else 0
+        boxes = boxes.narrow(dim, first + edge, count - 2 * edge)
+    return boxes
+
+
 def as_field(boxes: Tensor, image: Sequence[int]) -> Field | None:
     """The field of a map, if all its positions see boxes of one size.
 
@@ -102,7 +113,7 @@ def as_field(boxes: Tensor, image: Sequence[int]) -> Field | None:
     Returns:
         size and stride; None if positions do not lie as in a map.
     """
-    boxes = boxes.amax((1, 2))
+    boxes = _without_edges(boxes.amax((1, 2)))
     size = sizes(boxes)
     if not boxes.all() or not is_uniform(size.round(decimals=1)):
         return None

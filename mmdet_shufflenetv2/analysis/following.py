@@ -6,6 +6,7 @@ element is followed by its box of pixels. What cannot be followed is said to
 be unknown.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,13 +24,15 @@ from .box_rules import (
     elementwise,
     reduced_dims,
 )
-from .boxes import around, as_field, is_uniform, sees_all
+from .boxes import as_field, is_uniform, see_all
 from .fields import WINDOWS, Field, joined, whole
 from .operations import tensors_of
 from .seen_memory import Seen, SeenMemory
 
 # What was in their first argument is lost.
 _OVERWRITING = ('aten::copy_', 'aten::fill_', 'aten::zero_')
+# Only the shape of their first argument matters.
+_CONSTANT = re.compile('_like$|^aten::new_')
 # Where these look follows from values.
 _ANYWHERE = ('torchvision::deform_conv2d', 'aten::grid_sampler_2d')
 
@@ -62,7 +65,7 @@ class Following(TorchDispatchMode):
         ):
             return out
         results = [None] * len(outputs)
-        if seen and outputs:
+        if seen and outputs and not _CONSTANT.search(func._schema.name):
             call = Call(func, args, kwargs, outputs, {})
             results = self._after(call, seen)
         for tensor, result in zip(outputs, results, strict=True):
@@ -108,11 +111,13 @@ class Following(TorchDispatchMode):
             reason = f'{_short(name)} cannot be followed'
             return [Seen(replace(flags, unknown=reason))] * count
         results = [Seen(flags, boxes) for boxes in found]
-        if name not in MIXING or all(map(is_uniform, call.boxes.values())):
+        if name not in MIXING:
             return results
         everything = Seen(joined([flags, whole(_short(name))]))
         return [
-            everything if self._sees_all(result.boxes) else result
+            everything
+            if self._has_mixed([*call.boxes.values()], result.boxes)
+            else result
             for result in results
         ]
 
@@ -130,14 +135,22 @@ class Following(TorchDispatchMode):
     def _after_statistics(self, call: Call, flags: Field) -> Seen:
         name = call.func._schema.name
         own, statistics = call.of(call.args[0]), STATISTICS[name](call)
-        if self._sees_all(statistics) and not is_uniform(own):
+        if self._has_mixed([own], statistics):
             return Seen(joined([flags, whole(_short(name))]), own)
         return Seen(flags, torch.maximum(own, statistics))
 
-    def _sees_all(self, boxes: Tensor) -> bool:
-        return is_uniform(boxes) and sees_all(
-            around(boxes), self.memory.image_size
-        )
+    def _has_mixed(self, before: Sequence[Tensor], after: Tensor) -> bool:
+        """Whether all see the whole image, which was not so before.
+
+        In a deep map every position's own window may be larger than the
+        image; then they must have become alike.
+        """
+        size = self.memory.image_size
+        if not see_all(after, size):
+            return False
+        if not all(see_all(boxes, size) for boxes in before):
+            return True
+        return is_uniform(after) and not all(map(is_uniform, before))
 
 
 def _after_maps(
@@ -151,6 +164,8 @@ def _after_maps(
             return joined([replace(field, size=None), whole(_short(name))])
         return window and field.through(*window)
     everything = joined([field, whole(_short(name))])
+    if name in _PADDING:
+        return field
     if name in _ANYWHERE:
         return everything
     dims = _dims(call)
@@ -167,6 +182,8 @@ def _after_maps(
 
 
 _JOINING = ('aten::cat', 'aten::stack')
+# Edges are continued, as a convolution's own padding does.
+_PADDING = ('aten::reflection_pad2d', 'aten::replication_pad2d')
 
 
 def _dims(call: Call) -> set[int] | None:

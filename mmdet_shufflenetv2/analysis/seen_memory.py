@@ -89,7 +89,8 @@ class SeenMemory:
         if found is None:
             return None
         layout = _Layout.of(tensor)
-        if layout.itemsize != found.layout.itemsize:
+        is_known = found.field.unknown is None
+        if is_known and layout.itemsize != found.layout.itemsize:
             reason = f'a view as {tensor.dtype} cannot be followed'
             return Seen(Field(None, None, unknown=reason))
         is_map = found.boxes is None
@@ -158,7 +159,8 @@ class SeenMemory:
             if found is not None:
                 return joined([flags, found])
             height, width = boxes.shape[-2:]
-            boxes = boxes[..., height // 2, width // 2]
+            middle = boxes[..., height // 2, width // 2]
+            boxes = middle.amax((1, 2))[:, None]
         if not boxes.any():
             return flags
         return replace(flags, size=pair(sizes(boxes).flatten(1).amax(1)))

@@ -5,6 +5,7 @@ import pytest
 from mmdet_shufflenetv2.analysis import advice
 from mmdet_shufflenetv2.analysis.advice import advise, distances, no_gain
 from mmdet_shufflenetv2.analysis.analysis import BETWEEN
+from mmdet_shufflenetv2.analysis.receptive_field import Field
 from mmdet_shufflenetv2.analysis.report import report
 
 
@@ -170,6 +171,23 @@ def test_report_says_what_random_weights_mean(analysis):
     text = report(changed)
     assert 'score threshold was set to 0.25' in text
     assert '(random weights)' in text
+
+
+def test_report_tells_the_whole_image_and_the_unknown_from_sizes(analysis):
+    fields = {
+        'beside': Field((3, 3), (2, 2), whole_by='mean'),
+        'whole': Field(None, None, whole_by='mm'),
+        'lost': Field(None, (4, 4), unknown='fft cannot be followed'),
+    }
+    text = report(dataclasses.replace(analysis, fields=fields, gradients={}))
+    lines = {line.split()[0]: line for line in text.splitlines() if line}
+    assert 'theoretical 3 ' in lines['beside']
+    assert lines['beside'].endswith('; beside the whole image, by mean')
+    assert 'stride unknown' in lines['whole']
+    assert 'theoretical whole image' in lines['whole']
+    assert lines['whole'].endswith('; by mm')
+    assert 'stride 4' in lines['lost']
+    assert 'theoretical unknown (fft cannot be followed)' in lines['lost']
 
 
 def test_report_says_once_why_there_are_no_gradients(analysis):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from mmdet_shufflenetv2.analysis.receptive_field import (
     effective_size,
     gradient_maps,
     gradients_or_problem,
+    receptive_fields,
     theoretical_fields,
 )
 
@@ -143,3 +145,30 @@ def test_a_gradient_that_fails_says_why_in_a_short_line():
     assert 'Hint' not in problem
     assert len(problem) < 200
     assert '\n' not in problem
+
+
+class _Unseen(torch.autograd.Function):
+    """Work that PyTorch does not see, as that of compiled extensions."""
+
+    @staticmethod
+    def forward(_, x):
+        moved = torch.zeros_like(x)
+        moved.numpy()[:] = np.roll(x.numpy(), 6, 3)
+        return moved
+
+    @staticmethod
+    def backward(_, gradient):
+        return gradient.roll(-6, 3)
+
+
+def test_a_field_that_gradients_come_from_outside_of_is_unknown():
+    def features(x):
+        return {'near': x * 2, 'far': x + _Unseen.apply(x)}
+
+    image = torch.zeros(1, 3, 16, 16)
+    fields, maps, problem = receptive_fields(features, image, 1)
+    assert fields['near'] == Field()
+    assert fields['far'].size is None
+    assert fields['far'].unknown == 'its gradient comes from further'
+    assert set(maps) == {'near', 'far'}
+    assert problem is None
