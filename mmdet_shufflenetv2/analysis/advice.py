@@ -59,6 +59,10 @@ def doubts(analysis: Analysis) -> list[str]:
     found = [] if steady else ['warm-up did not settle']
     if analysis.times.whole_ms.width > WIDE:
         found.append(f'spread {analysis.times.whole_ms.width:.0%}')
+    where = analysis.environment
+    # Evenly slowed passes have no spread. Processor time leaves others out.
+    if where['clock'] == 'wall' and where['load'] > where['cores']:
+        found.append('other work for all cores before it began')
     return found
 
 

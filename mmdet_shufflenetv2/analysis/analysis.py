@@ -33,7 +33,7 @@ from .operation_times import (
     time_operations,
 )
 from .random_weights import let_pass, settle
-from .receptive_field import Field, gradients_or_problem, theoretical_fields
+from .receptive_field import Field, receptive_fields
 from .recording import Operation, record
 
 BETWEEN = 'between operations'
@@ -73,7 +73,7 @@ class Analysis:
     Attributes:
         name: of the network.
         request: what was asked for.
-        environment: what it was measured on.
+        environment: what it was measured on, with the load before it.
         recorded: operations, in their order.
         layers: the network's.
         layer_ms: the time of each.
@@ -240,6 +240,8 @@ def analyse(subject: Subject, request: Request) -> Analysis:
         request: what to find out.
     """
     setting = request.setting
+    # The load of what else runs, before the analysis adds its own.
+    environment = describe(setting)
     if not request.settled:
         settle(subject, request.size, setting)
     image = random_image(request.batch, request.size, setting.device)
@@ -261,7 +263,7 @@ def analyse(subject: Subject, request: Request) -> Analysis:
     return Analysis(
         name=subject.name,
         request=request,
-        environment=describe(setting),
+        environment=environment,
         recorded=recorded,
         layers=layers,
         layer_ms=layer_ms,
@@ -289,9 +291,5 @@ def _receptive_fields(
     setting = request.setting
     side = tuple(min(each, GRADIENT_SIDE) for each in request.size)
     image = random_image(1, side, setting.device).to(setting.dtype)
-    fields = theoretical_fields(subject.features, image)
     with _stage('receptive field', request.samples, request.quiet) as step:
-        gradients, problem = gradients_or_problem(
-            subject.features, image, request.samples, step
-        )
-    return fields, gradients, problem
+        return receptive_fields(subject.features, image, request.samples, step)

@@ -192,6 +192,33 @@ def _attention(args, out):
     return scores * (query.shape[-1] + value.shape[-1]), None
 
 
+def _self_attention(args, out):
+    """Of PyTorch's fast paths: attention and all products around it."""
+    x = args[0]
+    if x.is_nested:
+        # Its images have as many tokens as their values say.
+        return None, None
+    batch, tokens, channels = x.shape
+    weights = sum(
+        a.numel() for a in args if isinstance(a, Tensor) and a.dim() == 2
+    )
+    return batch * tokens * (weights + 2 * tokens * channels), None
+
+
+def _recurrent_layer(args, out):
+    """Every step is the product of its input and state and the weights."""
+    x, *weights = args[:3]
+    steps = x.shape[:-1].numel()
+    return steps * sum(weight.numel() for weight in weights), None
+
+
+def _recurrent_network(args, out):
+    """As on GPUs, with a list of all layers' weights and biases."""
+    x, weights = args[:2]
+    steps = x.shape[:-1].numel()
+    return steps * sum(w.numel() for w in weights if w.dim() == 2), None
+
+
 def _embedding_bag(args, out):
     """Position-sensitive RoI pooling is a weighted sum of table rows."""
     table, taps = args[:2]
@@ -232,6 +259,10 @@ FLOPS: dict[str, Formula] = {
         ),
         _attention,
     ),
+    'aten::_native_multi_head_attention': _self_attention,
+    'aten::_transformer_encoder_layer_fwd': _self_attention,
+    'aten::mkldnn_rnn_layer': _recurrent_layer,
+    'aten::_cudnn_rnn': _recurrent_network,
     'aten::_embedding_bag': _embedding_bag,
     'aten::_embedding_bag_forward_only': _embedding_bag,
     'mmdet_shufflenetv2::row_sum': _row_sum,

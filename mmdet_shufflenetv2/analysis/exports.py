@@ -19,7 +19,7 @@ from .advice import advise, distances, doubts, no_gain
 from .analysis import BETWEEN, Analysis
 from .broken_guidelines import Price
 from .layers import Layer
-from .receptive_field import effective_size
+from .receptive_field import Field, effective_size
 
 # Raised when a key changes its meaning or goes.
 FORMAT = 1
@@ -154,7 +154,7 @@ def record_of(analysis: Analysis) -> dict[str, object]:
         ],
         'receptive_fields': {
             name: {
-                **asdict(field),
+                **_field(field),
                 'effective_size': effective_size(analysis.gradients[name])
                 if name in analysis.gradients
                 else None,
@@ -165,6 +165,14 @@ def record_of(analysis: Analysis) -> dict[str, object]:
         'roofline': [asdict(each) for each in distances(analysis)],
         'layers': layer_rows(analysis),
     }
+
+
+def _field(field: Field) -> dict[str, object]:
+    values = asdict(field)
+    if field.unknown is None:
+        # Only where there is a reason to give.
+        del values['unknown']
+    return values
 
 
 def write_json(analysis: Analysis, path: Path) -> None:

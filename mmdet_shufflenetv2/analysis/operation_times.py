@@ -33,6 +33,7 @@ from ..benchmark.timing import (
     interleave,
     spread,
 )
+from ..engine.run_config import UsageError
 
 # GPU cycles, about 60 us, that the device waits in front of an operation.
 _HEAD_START = 100_000
@@ -125,6 +126,10 @@ class Times:
         return statistics.median(map(sum, passes))
 
 
+class NotRepeatable(UsageError):
+    """A network executes other operations in every pass."""
+
+
 def time_operations(
     run: Callable[[], object],
     names: Sequence[str],
@@ -144,7 +149,7 @@ def time_operations(
         progress: called after each round.
 
     Raises:
-        ValueError: no pass executed the operations of ``names``.
+        NotRepeatable: no pass executed the operations of ``names``.
     """
     on_gpu = torch.device(device).type == 'cuda'
     watch = cuda_stopwatch(device) if on_gpu else host_stopwatch(clock)
@@ -162,10 +167,10 @@ def time_operations(
     kept = passes[-len(timings['timed'].times_ms) :]
     used = [laps for found, laps in kept if found == list(names)]
     if not used:
-        raise ValueError(
-            'run: every pass must execute the same operations, and none of '
-            f'{len(kept)} executed those recorded; the network depends on '
-            'chance or on earlier passes'
+        raise NotRepeatable(
+            'the network cannot be timed: every pass must execute the same '
+            f'operations, and none of {len(kept)} executed those recorded; '
+            'it depends on chance or on earlier passes'
         )
     per_operation = [list(each) for each in zip(*used, strict=True)]
     return Times(timings['whole'], per_operation, len(kept) - len(used))

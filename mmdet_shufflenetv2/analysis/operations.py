@@ -5,10 +5,10 @@ pooling taken out of "other". Everything a network executes passes here as an
 `aten` or custom operation, whether a module, a function or an operator
 started it, so nothing has to be registered to be seen.
 
-FLOPs are the multiply-adds of convolutions, matrix products, attention and
-RoI pooling; element-wise work is not among them, as in the paper. Bytes are
-those of what must be read and written, each once: views are free, a tensor
-that was expanded counts as what is stored.
+FLOPs are the multiply-adds of convolutions, matrix products, attention,
+recurrent layers and RoI pooling; element-wise work is not among them, as in
+the paper. Bytes are those of what must be read and written, each once: views
+are free, a tensor that was expanded counts as what is stored.
 """
 
 import math
@@ -121,7 +121,10 @@ _KIND_OF_WORD = (
     (POOLING, ('pool', 'roi_align', 'embedding_bag', 'aten::mean')),
     (
         MATRIX,
-        ('mm', 'dot_product', 'aten::linear', 'aten::mv', 'multi_head', 'dot'),
+        (
+            *('mm', 'dot_product', 'aten::linear', 'aten::mv', 'multi_head'),
+            *('dot', 'transformer_encoder_layer', '_rnn', 'lstm', 'gru_cell'),
+        ),
     ),
     (ELEMENTWISE, ('_norm', 'softmax', 'swish', 'mish', 'prelu', 'dropout')),
     (
@@ -136,7 +139,10 @@ _KIND_OF_WORD = (
     ),
 )
 # Work that is no multiply-adds, and enough of it to be named.
-_NAMED = ('nms', 'roi', 'sort', 'topk', 'unique')
+_NAMED = (
+    *('nms', 'roi', 'sort', 'topk', 'unique', 'fft', 'cdist', 'trilinear'),
+    *('linalg_inv', 'linalg_eig', 'linalg_svd', 'linalg_lu', 'solve'),
+)
 # These read as much as they write, wherever their table is.
 _LOOKUPS = ('index', 'gather', 'embedding', 'aten::take', 'grid_sampler')
 _WRITE_ONLY = ('fill', 'zero_', 'copy_')
@@ -178,7 +184,12 @@ def work_of(
     flops, convolution = 0, None
     if name in FLOPS and outputs and outputs[0].numel():
         flops, convolution = FLOPS[name](args, outputs)
-    elif kind in (CONVOLUTION, MATRIX) or any(w in name for w in _NAMED):
+    elif (
+        kind in (CONVOLUTION, MATRIX)
+        or any(word in name for word in _NAMED)
+        # Who knows what an operation does that is not PyTorch's.
+        or (kind == OTHER and not name.startswith(('aten::', 'prim')))
+    ):
         flops = None
     window = None
     if name == 'aten::convolution' and convolution:

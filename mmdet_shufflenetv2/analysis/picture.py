@@ -168,7 +168,7 @@ def _field(axes: Axes, analysis: Analysis, level: str) -> None:
     size = effective_size(analysis.gradients[level])
     field = analysis.fields.get(level)
     title = f'{level} sees {size:.0f} px (effective)'
-    if field is not None:
+    if field is not None and field.size is not None:
         title += f'\nof {field.size[0]:.4g} px (theoretical, box)'
         corner = (
             (width - field.size[1]) / 2,

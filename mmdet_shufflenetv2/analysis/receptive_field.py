@@ -8,160 +8,22 @@ al., arXiv 1701.04128).
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from textwrap import shorten
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..benchmark.memory import is_out_of_memory
-from .operations import tensors_of
+from .fields import Field
+from .following import Following
 
 # A pixel counts where its gradient is at least this share of the largest:
 # one minus what lies within two standard deviations, as in the paper.
 THRESHOLD = 1 - 0.9545
-Pair = tuple[float, float]
+# Letters of PyTorch's own message about a gradient that fails.
+_MESSAGE = 120
 Features = Callable[[Tensor], Mapping[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class Field:
-    """What one position of a map depends on.
-
-    Attributes:
-        size: pixels of the image, height and width.
-        stride: pixels between neighbouring positions.
-        whole_by: the operation through which a position depends on the
-            whole image besides, such as the mean of a squeeze; None if
-            there is none.
-    """
-
-    size: Pair = (1, 1)
-    stride: Pair = (1, 1)
-    whole_by: str | None = None
-
-    def through(self, reach: Pair, step: Pair) -> 'Field':
-        """The field after a window.
-
-        Args:
-            reach: positions from the window's first to its last.
-            step: positions between neighbouring windows.
-        """
-        sides = zip(self.size, self.stride, reach, strict=True)
-        return replace(
-            self,
-            size=tuple(size + stride * far for size, stride, far in sides),
-            stride=tuple(
-                a * b for a, b in zip(self.stride, step, strict=True)
-            ),
-        )
-
-
-def _pair(value, default=None) -> Pair:
-    value = [value] if isinstance(value, int | float) else list(value)
-    if not value:
-        return _pair(default)
-    return tuple((value * 2)[:2])
-
-
-def _window(kernel: Pair, step: Pair, dilation: Pair) -> tuple[Pair, Pair]:
-    sides = zip(kernel, dilation, strict=True)
-    return tuple((k - 1) * d for k, d in sides), step
-
-
-def _convolution(args, out):
-    weight, step, dilation = args[1], _pair(args[3]), _pair(args[5])
-    kernel = weight.shape[2:]
-    if len(kernel) != 2:
-        return None
-    if args[6]:
-        # As many taps of the kernel as meet one output position.
-        sides = list(zip(kernel, step, strict=True))
-        return (
-            tuple(math.ceil(k / s) - 1 for k, s in sides),
-            tuple(1 / s for _, s in sides),
-        )
-    return _window(kernel, step, dilation)
-
-
-def _pooling(args, out):
-    kernel = _pair(args[1])
-    step = _pair(args[2] if len(args) > 2 else (), kernel)
-    is_max = len(args) > 4 and not isinstance(args[4], bool)
-    return _window(kernel, step, _pair(args[4]) if is_max else (1, 1))
-
-
-def _resizing(taps: int) -> Callable:
-    """Of an interpolation, or pooling to a size, by both maps' sizes."""
-
-    def window(args, out):
-        before, after = args[0].shape[-2:], out[0].shape[-2:]
-        step = tuple(b / a for b, a in zip(before, after, strict=True))
-        if taps:
-            return (taps - 1, taps - 1), step
-        return tuple(math.ceil(s) - 1 for s in step), step
-
-    return window
-
-
-_WINDOWS: dict[str, Callable] = {
-    'aten::convolution': _convolution,
-    'aten::max_pool2d_with_indices': _pooling,
-    'aten::avg_pool2d': _pooling,
-    'aten::_adaptive_avg_pool2d': _resizing(0),
-    'aten::adaptive_max_pool2d': _resizing(0),
-    'aten::upsample_nearest2d': _resizing(1),
-    'aten::upsample_bilinear2d': _resizing(2),
-    'aten::upsample_bicubic2d': _resizing(4),
-}
-_WHOLE = (
-    *('aten::mean', 'aten::sum', 'aten::native_group_norm', 'aten::amax'),
-    *('torchvision::deform_conv2d', 'aten::grid_sampler_2d'),
-)
-_PRODUCTS = ('aten::bmm', 'aten::mm', 'aten::baddbmm')
-
-
-class _FieldMode(TorchDispatchMode):
-    """Carries fields along with the tensors, by their storage."""
-
-    def __init__(self, image: Tensor):
-        super().__init__()
-        self._fields = {image.untyped_storage().data_ptr(): Field()}
-
-    def of(self, tensor: Tensor) -> Field | None:
-        return self._fields.get(tensor.untyped_storage().data_ptr())
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        inputs = tensors_of((args, kwargs))
-        fields = [f for f in map(self.of, inputs) if f is not None]
-        out = func(*args, **(kwargs or {}))
-        outputs = tensors_of(out)
-        field = self._after(func._schema.name, args, outputs, fields)
-        for tensor in outputs:
-            self._fields[tensor.untyped_storage().data_ptr()] = field
-        return out
-
-    def _after(self, name, args, outputs, fields) -> Field | None:
-        if not fields:
-            return None
-        joined = Field(
-            tuple(max(f.size[i] for f in fields) for i in range(2)),
-            tuple(min(f.stride[i] for f in fields) for i in range(2)),
-            next((f.whole_by for f in fields if f.whole_by), None),
-        )
-        window = None
-        if name in _WINDOWS:
-            window = _WINDOWS[name](args, outputs)
-        is_whole = (
-            (name in _WHOLE and (name != 'aten::mean' or args[0].dim() > 2))
-            or (name in _PRODUCTS and len(fields) > 1)
-            or 'dot_product' in name
-        )
-        if name.endswith('adaptive_avg_pool2d') and outputs[0].shape[-1] == 1:
-            is_whole, window = True, None
-        if is_whole and not joined.whole_by:
-            joined = replace(joined, whole_by=name.partition('::')[2])
-        return joined.through(*window) if window else joined
 
 
 def theoretical_fields(
@@ -176,10 +38,18 @@ def theoretical_fields(
     Returns:
         for each level the field; None if it does not depend on the image.
     """
-    mode = _FieldMode(image)
-    with torch.no_grad(), mode:
-        levels = features(image)
-    return {name: mode.of(level) for name, level in levels.items()}
+    following = Following(image)
+    # Transformer layers do all they do in one operation, if they may.
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), following:
+            levels = features(image)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return {
+        name: following.memory.field(level) for name, level in levels.items()
+    }
 
 
 def gradient_maps(
@@ -242,7 +112,41 @@ def gradients_or_problem(
         reason = 'its gradient cannot be computed: '
         if is_out_of_memory(error):
             reason = 'its gradient does not fit in memory: '
-        return {}, reason + str(error).partition('\n')[0]
+        first = str(error).partition('\n')[0].partition(' Hint: ')[0]
+        return {}, reason + shorten(first, _MESSAGE)
+
+
+def receptive_fields(
+    features: Features,
+    like: Tensor,
+    samples: int,
+    progress: Callable[[], object] = lambda: None,
+) -> tuple[dict[str, Field | None], dict[str, Tensor], str | None]:
+    """`theoretical_fields` and `gradients_or_problem`, held together.
+
+    A theoretical field that gradients come from outside of is wrong, so it
+    is said to be unknown.
+    """
+    fields = theoretical_fields(features, like)
+    maps, problem = gradients_or_problem(features, like, samples, progress)
+    for name, gradients in maps.items():
+        field = fields[name]
+        if field is not None and _reaches_further(gradients, field):
+            reason = 'its gradient comes from further'
+            fields[name] = replace(field, size=None, unknown=reason)
+    return fields, maps, problem
+
+
+def _reaches_further(gradients: Tensor, field: Field) -> bool:
+    if field.size is None or field.whole_by:
+        return False
+    matters = gradients >= THRESHOLD
+    for dim, size in zip((1, 0), field.size, strict=True):
+        (places,) = matters.any(dim).nonzero(as_tuple=True)
+        # A gradient that is not a number is above nothing.
+        if len(places) and places[-1] - places[0] + 1 > size + 0.5:
+            return True
+    return False
 
 
 def effective_size(gradients: Tensor) -> float:

@@ -184,11 +184,13 @@ def _fields(analysis: Analysis) -> Iterator[str]:
         'Receptive fields in pixels; effective: the side of the area whose '
         'gradient matters'
     )
+    if analysis.gradient_problem:
+        yield f'    effective: {analysis.gradient_problem}'
     weights = '' if analysis.request.settled else ' (random weights)'
     for name, field in analysis.fields.items():
         if field is None:
             continue
-        effective = analysis.gradient_problem or 'not measured'
+        effective = 'not measured'
         if name in analysis.gradients:
             gradients = analysis.gradients[name]
             size = effective_size(gradients)
@@ -197,17 +199,26 @@ def _fields(analysis: Analysis) -> Iterator[str]:
             effective = f'{"over " * is_cut}{size:.0f}{weights}'
         yield (
             f'    {name:12} stride {_pair(field.stride):8} theoretical '
-            f'{_pair(field.size):10} effective {effective}{_whole(field)}'
+            f'{_theoretical(field):10} effective {effective}{_whole(field)}'
         )
 
 
+def _theoretical(field: Field) -> str:
+    if field.unknown:
+        return f'unknown ({field.unknown})'
+    return 'whole image' if field.size is None else _pair(field.size)
+
+
 def _whole(field: Field) -> str:
-    if field.whole_by is None:
+    if field.whole_by is None or field.unknown:
         return ''
-    return f'; beside the whole image, by {field.whole_by}'
+    beside = '' if field.size is None else 'beside the whole image, '
+    return f'; {beside}by {field.whole_by}'
 
 
-def _pair(pair: Sequence[float]) -> str:
+def _pair(pair: Sequence[float] | None) -> str:
+    if pair is None:
+        return 'unknown'
     sides = [f'{side:.4g}' for side in pair]
     return sides[0] if sides[0] == sides[1] else ' x '.join(sides)
 

@@ -198,8 +198,9 @@ def sums(rows: Sequence[dict[str, str]]) -> list[str]:
             parts = times['network'] + times['post-processing']
             share = times['detection'] / parts - 1
             lines.append(
-                f'{config}, batch {batch}, {precision}: the whole takes '
-                f'{share:+.0%} of network and post-processing apart'
+                f'{config}, batch {batch}, {precision}: detection takes '
+                f'{abs(share):.0%} {"more" if share > 0 else "less"} time '
+                'than network and post-processing measured apart'
             )
     return lines
 

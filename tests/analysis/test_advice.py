@@ -5,6 +5,7 @@ import pytest
 from mmdet_shufflenetv2.analysis import advice
 from mmdet_shufflenetv2.analysis.advice import advise, distances, no_gain
 from mmdet_shufflenetv2.analysis.analysis import BETWEEN
+from mmdet_shufflenetv2.analysis.receptive_field import Field
 from mmdet_shufflenetv2.analysis.report import report
 
 
@@ -146,6 +147,21 @@ def test_report_says_when_times_are_doubtful(analysis):
     assert 'DOUBTFUL: warm-up did not settle, spread 32%, at a load' in text
 
 
+def test_a_machine_that_was_busy_before_is_doubtful_without_a_spread(
+    analysis,
+):
+    def said(**changes):
+        environment = {**analysis.environment, **changes}
+        return report(dataclasses.replace(analysis, environment=environment))
+
+    text = said(load=3.1)
+    assert 'DOUBTFUL: other work for all cores before it began' in text
+    assert 'at a load of 3.1 on 2 cores' in text
+    assert '--threads 1 --clock cpu' in text
+    assert 'DOUBTFUL' not in said(load=2.0)
+    assert 'DOUBTFUL' not in said(load=3.1, clock='cpu')
+
+
 def test_report_says_what_random_weights_mean(analysis):
     changed = dataclasses.replace(
         analysis,
@@ -157,11 +173,32 @@ def test_report_says_what_random_weights_mean(analysis):
     assert '(random weights)' in text
 
 
-def test_report_says_why_there_are_no_gradients(analysis):
+def test_report_tells_the_whole_image_and_the_unknown_from_sizes(analysis):
+    fields = {
+        'beside': Field((3, 3), (2, 2), whole_by='mean'),
+        'whole': Field(None, None, whole_by='mm'),
+        'lost': Field(None, (4, 4), unknown='fft cannot be followed'),
+    }
+    text = report(dataclasses.replace(analysis, fields=fields, gradients={}))
+    lines = {line.split()[0]: line for line in text.splitlines() if line}
+    assert 'theoretical 3 ' in lines['beside']
+    assert lines['beside'].endswith('; beside the whole image, by mean')
+    assert 'stride unknown' in lines['whole']
+    assert 'theoretical whole image' in lines['whole']
+    assert lines['whole'].endswith('; by mm')
+    assert 'stride 4' in lines['lost']
+    assert 'theoretical unknown (fft cannot be followed)' in lines['lost']
+
+
+def test_report_says_once_why_there_are_no_gradients(analysis):
     changed = dataclasses.replace(
-        analysis, gradients={}, gradient_problem='no room'
+        analysis,
+        fields=dict.fromkeys(('a', 'b'), *analysis.fields.values()),
+        gradients={},
+        gradient_problem='no room',
     )
-    assert 'effective no room' in report(changed)
+    assert report(changed).count('no room') == 1
+    assert '    effective: no room\n' in report(changed)
 
 
 def test_report_of_a_quick_look_says_so_and_is_not_blamed_for_warm_up(

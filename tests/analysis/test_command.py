@@ -1,5 +1,6 @@
 import csv
 import json
+from itertools import count
 
 import pytest
 import torch
@@ -152,6 +153,21 @@ def test_a_detector_that_cannot_predict_is_run_up_to_there():
     found = command._running(Subject('net', Detector()), request)
     assert found.no_results == 'AttributeError: loss_cls'
     assert found.run(torch.ones(1, 3, 8, 8)).shape == (1, 3, 8, 8)
+
+
+def test_a_network_that_never_repeats_itself_is_told_as_such(
+    tmp_path, monkeypatch, small_machine
+):
+    turns = count(1)
+
+    def run_longer(self, image):
+        for _ in range(next(turns)):
+            image = image + 1
+        return image
+
+    monkeypatch.setattr(Subject, 'run', run_longer)
+    with pytest.raises(UsageError, match='every pass must execute the same'):
+        run(*NETWORK, '--quick', '--out-dir', tmp_path)
 
 
 def test_memory_that_runs_out_in_the_middle_is_told_as_such(

@@ -11,6 +11,7 @@ from mmdet_shufflenetv2.analysis.exports import (
     write_csv,
     write_json,
 )
+from mmdet_shufflenetv2.analysis.receptive_field import Field
 from mmdet_shufflenetv2.benchmark.environment import describe
 from mmdet_shufflenetv2.benchmark.setting import Setting
 from mmdet_shufflenetv2.engine.run_config import UsageError
@@ -56,6 +57,13 @@ def test_json_is_plain_and_complete(analysis, tmp_path):
         'stride': [2, 2],
         'whole_by': None,
         'effective_size': 2.0,
+    }
+    lost = Field(None, None, unknown='fft cannot be followed')
+    fields = {'lost': lost}
+    write_json(dataclasses.replace(analysis, fields=fields), path)
+    assert json.loads(path.read_text())['receptive_fields']['lost'] == {
+        **dataclasses.asdict(lost),
+        'effective_size': None,
     }
     assert found['advice'][0]['ms'] >= found['advice'][-1]['ms']
     assert sum(found['kinds_ms'].values()) == pytest.approx(analysis.ms)

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmdet_shufflenetv2.analysis import operations
@@ -93,6 +94,48 @@ def test_matrix_products_by_hand(function, shapes, flops):
     found = works(function, *(torch.randn(shape) for shape in shapes))
     assert sum(work.flops or 0 for work in found) == flops
     assert operations.MATRIX in {work.kind for work in found}
+
+
+# 64 tokens of 8 channels.
+_PROJECTIONS = 64 * 4 * 8 * 8
+_SCORES = 2 * 64 * 64 * 8
+
+
+@pytest.mark.parametrize(
+    'layer, flops',
+    [
+        (nn.LSTM(8, 8, batch_first=True), 64 * 4 * 8 * (8 + 8)),
+        (
+            nn.LSTM(8, 6, num_layers=2, bidirectional=True),
+            64 * 2 * 4 * 6 * ((8 + 6) + (12 + 6)),
+        ),
+        (nn.GRU(8, 8, batch_first=True), 64 * 3 * 8 * (8 + 8)),
+        (nn.RNN(8, 8), 64 * 8 * (8 + 8)),
+        (
+            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval(),
+            _PROJECTIONS + _SCORES + 64 * 2 * 8 * 16,
+        ),
+    ],
+)
+def test_layers_that_are_one_operation_by_hand(layer, flops):
+    shape = (1, 64, 8) if getattr(layer, 'batch_first', True) else (64, 1, 8)
+    found = works(layer, torch.randn(shape))
+    assert None not in [work.flops for work in found]
+    assert sum(work.flops for work in found) == flops
+
+
+@pytest.mark.parametrize('heads', [2, 1])
+def test_attention_costs_the_same_on_every_path(heads):
+    """An odd number of heads keeps PyTorch off its fast path."""
+    layer = nn.MultiheadAttention(8, heads, batch_first=True).eval()
+    x = torch.randn(1, 64, 8)
+    found = works(layer, x, x, x, need_weights=False)
+    assert sum(work.flops for work in found) == _PROJECTIONS + _SCORES
+
+
+def test_what_is_not_known_to_multiply_nothing_is_not_counted():
+    found = works(torch.fft.rfft2, torch.randn(4, 4))
+    assert None in [work.flops for work in found]
 
 
 def test_views_are_free_and_a_copy_is_not():

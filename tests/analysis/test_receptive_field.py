@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +8,8 @@ from mmdet_shufflenetv2.analysis.receptive_field import (
     Field,
     effective_size,
     gradient_maps,
+    gradients_or_problem,
+    receptive_fields,
     theoretical_fields,
 )
 
@@ -126,3 +129,46 @@ def test_gradients_are_the_same_in_every_run():
     )
     assert torch.equal(first['level'], second['level'])
     assert network.weight.grad is None
+
+
+def test_a_gradient_that_fails_says_why_in_a_short_line():
+    conv = nn.Conv2d(3, 4, 3)
+
+    def features(x):
+        x = conv(x).sigmoid()
+        # What the sigmoid keeps for its gradient is overwritten.
+        return {'level': x, 'same': x.mul_(2)}
+
+    maps, problem = gradients_or_problem(features, torch.zeros(1, 3, 9, 9), 1)
+    assert not maps
+    assert 'modified by an inplace operation' in problem
+    assert 'Hint' not in problem
+    assert len(problem) < 200
+    assert '\n' not in problem
+
+
+class _Unseen(torch.autograd.Function):
+    """Work that PyTorch does not see, as that of compiled extensions."""
+
+    @staticmethod
+    def forward(_, x):
+        moved = torch.zeros_like(x)
+        moved.numpy()[:] = np.roll(x.numpy(), 6, 3)
+        return moved
+
+    @staticmethod
+    def backward(_, gradient):
+        return gradient.roll(-6, 3)
+
+
+def test_a_field_that_gradients_come_from_outside_of_is_unknown():
+    def features(x):
+        return {'near': x * 2, 'far': x + _Unseen.apply(x)}
+
+    image = torch.zeros(1, 3, 16, 16)
+    fields, maps, problem = receptive_fields(features, image, 1)
+    assert fields['near'] == Field()
+    assert fields['far'].size is None
+    assert fields['far'].unknown == 'its gradient comes from further'
+    assert set(maps) == {'near', 'far'}
+    assert problem is None

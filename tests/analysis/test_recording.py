@@ -1,8 +1,11 @@
 import torch
 from torch import nn
+from torch.nn.modules import module
 
 from mmdet_shufflenetv2.analysis import operations
+from mmdet_shufflenetv2.analysis.analysis import QUICK
 from mmdet_shufflenetv2.analysis.layers import layers_of, not_counted
+from mmdet_shufflenetv2.analysis.operation_times import time_operations
 from mmdet_shufflenetv2.analysis.recording import record
 from mmdet_shufflenetv2.backbones.channel_shuffle import (
     channel_shuffle,
@@ -68,6 +71,17 @@ def test_calls_of_a_shared_module_are_told_apart():
 def test_hooks_are_gone_after_recording(unit):
     record(unit, lambda: unit(IMAGE))
     assert not any(m._forward_pre_hooks for m in unit.modules())
+    assert not module._global_forward_pre_hooks
+
+
+def test_what_is_recorded_is_what_runs_otherwise():
+    """Transformer layers take another path where they have hooks."""
+    network = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    x = torch.randn(1, 4, 8)
+    names = [op.name for op in record(network, lambda: network(x))]
+    assert names == ['aten::_transformer_encoder_layer_fwd']
+    times = time_operations(lambda: network(x), names, QUICK)
+    assert times.strays == 0
 
 
 def test_shuffles_are_told_by_what_they_do_or_are_called():

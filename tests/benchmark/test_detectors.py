@@ -235,5 +235,6 @@ def test_the_unexplained_share_is_told():
 
     rows = [row('network', '70'), row('post-processing', '30')]
     assert sums(rows) == []
-    (line,) = sums([*rows, row('detection', '110')])
-    assert 'the whole takes +10%' in line
+    for whole, words in (('110', '10% more time'), ('40', '60% less time')):
+        (line,) = sums([*rows, row('detection', whole)])
+        assert f'takes {words} than network and post-processing' in line
