@@ -145,7 +145,8 @@ def refusal(path, **config) -> str:
 def test_another_width_is_refused(saved):
     path = saved(shufflenet_v2_x0_5().state_dict())
     text = refusal(path, widen_factor=1.0)
-    assert 'looks like torchvision' in text
+    likeness = 'ShuffleNetV2 in the format of torchvision (shufflenet_v2_x0_5)'
+    assert f'looks like {likeness} but does not fit ShuffleNetV2' in text
     assert (
         'stage2.0.branch1.2.weight (24, 24, 1, 1) instead of (58, 24, 1, 1)'
         in text
