@@ -100,7 +100,8 @@ class StagedBackbone(BaseModule):
         init_cfg: as everywhere in OpenMMLab; None means `SCRATCH_INIT`.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of its range, or ``init_cfg``
+            is not one.
     """
 
     # How the family's weights are named where they are published.
@@ -158,7 +159,7 @@ class StagedBackbone(BaseModule):
         that `load_pretrained` knows.
 
         Raises:
-            ValueError: ``init_cfg`` is none; or the checkpoint does not fit
+            ValueError: ``init_cfg`` is not one, or the checkpoint does not fit
                 this network.
         """
         configs = init_configs(self.init_cfg)

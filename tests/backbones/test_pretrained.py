@@ -233,7 +233,7 @@ def test_a_file_without_weights_is_refused(content, saved):
         ),
     ],
 )
-def test_an_init_cfg_that_is_none_is_refused(init_cfg, message):
+def test_what_is_no_init_cfg_is_refused(init_cfg, message):
     with pytest.raises(ValueError, match='init_cfg') as error:
         ShuffleNetV2(0.5, out_indices=(0,), init_cfg=init_cfg)
     assert message in str(error.value)
