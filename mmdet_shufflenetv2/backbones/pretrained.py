@@ -60,11 +60,11 @@ def load_pretrained(
     if fit.problems:
         raise CheckpointError(
             f'checkpoint {checkpoint!r} looks like '
-            f'{_title(backbone, weights, found)} but does not fit '
+            f'{_title(backbone, weights, found)}, but does not fit '
             f'{type(backbone).__name__}: ' + '; '.join(fit.problems)
         )
     backbone.load_state_dict(fit.loaded, strict=True)
-    expected = declared_format(content) or found.input_format
+    expected = declared_format(content, checkpoint) or found.input_format
     backbone.expected_input = expected
     report = [
         f'Loaded {len(fit.loaded)} tensors of {found.title} format from '
@@ -132,7 +132,7 @@ def expected_input(
         source: its path, for messages.
         formats: those of the backbone's family.
     """
-    declared = declared_format(content)
+    declared = declared_format(content, source)
     if declared:
         return declared
     weights = weights_of(content, source)
@@ -227,7 +227,7 @@ def _title(
     weights: dict[str, Tensor],
     found: CheckpointFormat,
 ) -> str:
-    """Family, format and, if it is one, published network of weights."""
+    """Published network, if it is one, family and format of weights."""
     name = network_like(
         type(backbone),
         {
@@ -238,7 +238,7 @@ def _title(
         found.style,
     )
     title = family_of(weights) or found.title
-    return f'{title} ({name})' if name else title
+    return f'{name}, {title}' if name else title
 
 
 def _fit(

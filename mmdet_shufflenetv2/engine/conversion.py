@@ -112,7 +112,8 @@ def read(content: object, source: str) -> Classifier:
             f'{best.found.only_backbone}, which no other format can hold; '
             'the backbone alone can be converted'
         )
-    best.expected_input = declared_format(content) or best.found.input_format
+    declared = declared_format(content, source)
+    best.expected_input = declared or best.found.input_format
     best.counted = meta_of(content).get('counted', best.counted)
     return best
 

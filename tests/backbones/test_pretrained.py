@@ -153,8 +153,8 @@ def refusal(path, **config) -> str:
 def test_another_width_is_refused(saved):
     path = saved(shufflenet_v2_x0_5().state_dict())
     text = refusal(path, widen_factor=1.0)
-    likeness = 'ShuffleNetV2 in the format of torchvision (shufflenet_v2_x0_5)'
-    assert f'looks like {likeness} but does not fit ShuffleNetV2' in text
+    likeness = 'shufflenet_v2_x0_5, ShuffleNetV2 in the format of torchvision'
+    assert f'looks like {likeness}, but does not fit ShuffleNetV2' in text
     assert (
         'stage2.0.branch1.2.weight (24, 24, 1, 1) instead of (58, 24, 1, 1)'
         in text
@@ -177,10 +177,10 @@ def test_weights_without_the_layers_of_v2_star_are_refused(saved):
 @pytest.mark.parametrize(
     'config, name',
     [
-        (dict(receptive_field='enlarged'), ' (shufflenet_v2_star_x0_5)'),
+        (dict(receptive_field='enlarged'), 'shufflenet_v2_star_x0_5, '),
         # A detector's, without conv5.
-        (dict(widen_factor=1.5), ' (shufflenet_v2_x1_5)'),
-        (dict(widen_factor=2.0, with_se=True), ' (se_shufflenet_v2_x2_0)'),
+        (dict(widen_factor=1.5), 'shufflenet_v2_x1_5, '),
+        (dict(widen_factor=2.0, with_se=True), 'se_shufflenet_v2_x2_0, '),
         # Nobody has published this one.
         (dict(with_se=True), ''),
     ],
@@ -190,8 +190,8 @@ def test_another_variant_is_refused_with_its_name(config, name, saved):
         theirs = ShuffleNetV2(**{'widen_factor': 0.5, **config})
     path = saved(zeros_like(theirs))
     text = refusal(path, widen_factor=0.5)
-    likeness = f'ShuffleNetV2 in the format of mmdet_shufflenetv2{name}'
-    assert f'looks like {likeness} but does not fit' in text
+    likeness = f'{name}ShuffleNetV2 in the format of mmdet_shufflenetv2'
+    assert f'looks like {likeness}, but does not fit' in text
 
 
 def test_a_missing_and_a_surplus_key_are_named(saved):
