@@ -176,7 +176,7 @@ def main() -> None:
         checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')
         task.adopt_classes(cfg, checkpoint)
         checkpoint_meta.adopt_input_format(
-            cfg, declared_format(checkpoint), args.checkpoint
+            cfg, declared_format(checkpoint, args.checkpoint), args.checkpoint
         )
     task.check_data(cfg, ('test',), args)
     if from_file:

@@ -6,19 +6,19 @@ class builds the stages that are needed and looks after ``out_indices``,
 initial weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn as nn
-from mmengine.model import BaseModule, PretrainedInit, update_init_info
+from mmengine.model import BaseModule, update_init_info
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..compat.foreign_checkpoints import OWN_FORMAT
+from ..compat.foreign_checkpoints import OWN_FORMAT, CheckpointFormat
 from ..compat.input_format import InputFormat
-from .pretrained import load_pretrained
+from .pretrained import init_configs, is_pretrained, load_pretrained
 from .stages import Stage, check_choice, check_out_indices
 
 SCRATCH_INIT = (
@@ -50,10 +50,6 @@ def norm_statistics_kept(module: nn.Module):
     finally:
         for norm, (momentum, count) in zip(norms, before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, count
-
-
-def _is_pretrained(init_cfg: dict) -> bool:
-    return init_cfg['type'] in ('Pretrained', PretrainedInit)
 
 
 class UnitSequence(nn.Sequential):
@@ -104,11 +100,14 @@ class StagedBackbone(BaseModule):
         init_cfg: as everywhere in OpenMMLab; None means `SCRATCH_INIT`.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of its range, or ``init_cfg``
+            is not one.
     """
 
     # How the family's weights are named where they are published.
     checkpoint_formats = (OWN_FORMAT,)
+    # What its argument ``style`` may be, where it has one.
+    styles: tuple[str, ...] = ()
     # What pretrained weights, once loaded, expect of the images.
     expected_input: InputFormat | None = None
 
@@ -126,6 +125,7 @@ class StagedBackbone(BaseModule):
         # By name, because a family may have one of mmdet's networks as its
         # second base, whose constructor and `train` are not to run.
         init_cfg = init_cfg or [dict(cfg) for cfg in SCRATCH_INIT]
+        init_configs(init_cfg)
         BaseModule.__init__(self, init_cfg)
         self.out_indices = check_out_indices(
             out_indices, [stage.name for stage in levels]
@@ -159,14 +159,13 @@ class StagedBackbone(BaseModule):
         that `load_pretrained` knows.
 
         Raises:
-            ValueError: the checkpoint does not fit this network.
+            ValueError: ``init_cfg`` is not one, or the checkpoint does not fit
+                this network.
         """
-        configs = self.init_cfg
-        if isinstance(configs, dict):
-            configs = [configs]
-        pretrained = [c for c in configs if _is_pretrained(c)]
+        configs = init_configs(self.init_cfg)
+        pretrained = [c for c in configs if is_pretrained(c)]
         # mmengine's own loader would skip, with a warning, what does not fit.
-        self.init_cfg = [c for c in configs if not _is_pretrained(c)]
+        self.init_cfg = [c for c in configs if not is_pretrained(c)]
         super().init_weights()
         self.init_cfg = configs
         for config in pretrained:
@@ -175,6 +174,15 @@ class StagedBackbone(BaseModule):
             if hasattr(self, '_params_init_info'):
                 source = f'pretrained: {config["checkpoint"]}'
                 update_init_info(self, init_info=source)
+
+    @classmethod
+    def formats_for(cls, config: Mapping) -> tuple[CheckpointFormat, ...]:
+        """What weights of such a network are found in, without building it.
+
+        Args:
+            config: the network, as ``MODELS.build`` takes it.
+        """
+        return cls.checkpoint_formats
 
     @property
     def out_channels(self) -> tuple[int, ...]:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmengine.logging import print_log
+from mmengine.model import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from ..compat.checkpoints import CheckpointError
 from ..compat.foreign_checkpoints import CheckpointFormat
-from ..compat.foreign_families import family_of
 from ..compat.input_format import InputFormat, declared_format
+from ..compat.lookalikes import family_of
+from .likeness import network_like
 
 if TYPE_CHECKING:
     from .base import StagedBackbone
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 WRAPPERS = ('state_dict', 'model', 'model_state_dict')
 # Old checkpoints lack it, and it has no effect with a fixed momentum.
 COUNTER = 'num_batches_tracked'
+# What `load_pretrained` takes besides the backbone.
+PRETRAINED_OPTIONS = ('checkpoint', 'prefix', 'map_location')
 SHOWN = 6
 
 
@@ -55,11 +59,12 @@ def load_pretrained(
     fit = _fit(backbone, weights, found, declared_style(content))
     if fit.problems:
         raise CheckpointError(
-            f'checkpoint {checkpoint!r} looks like {found.title} but does not '
-            f'fit {type(backbone).__name__}: ' + '; '.join(fit.problems)
+            f'checkpoint {checkpoint!r} looks like '
+            f'{_title(backbone, weights, found)}, but does not fit '
+            f'{type(backbone).__name__}: ' + '; '.join(fit.problems)
         )
     backbone.load_state_dict(fit.loaded, strict=True)
-    expected = declared_format(content) or found.input_format
+    expected = declared_format(content, checkpoint) or found.input_format
     backbone.expected_input = expected
     report = [
         f'Loaded {len(fit.loaded)} tensors of {found.title} format from '
@@ -74,6 +79,37 @@ def load_pretrained(
     unknown = 'as in the run which wrote it'
     report.append(f'Images it expects: {expected or unknown}.')
     print_log(' '.join(report), logger='current')
+
+
+def init_configs(init_cfg: dict | list[dict]) -> list[dict]:
+    """The parts of an ``init_cfg``, once they are known to be such.
+
+    Raises:
+        ValueError: it is neither a dict with a ``type`` nor some of these;
+            or pretrained weights have no file, or an unknown option.
+    """
+    configs = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg
+    if not isinstance(configs, list | tuple) or not all(
+        isinstance(config, Mapping) and 'type' in config for config in configs
+    ):
+        raise ValueError(
+            "init_cfg must be a dict with a 'type', or a list of such, got "
+            f'{init_cfg!r}'
+        )
+    for config in filter(is_pretrained, configs):
+        unknown = set(config) - {'type', *PRETRAINED_OPTIONS}
+        if not isinstance(config.get('checkpoint'), str) or unknown:
+            raise ValueError(
+                "init_cfg of type 'Pretrained' must have a file's path or "
+                "address as 'checkpoint', and nothing but "
+                f'{", ".join(PRETRAINED_OPTIONS)}, got {config!r}'
+            )
+    return list(configs)
+
+
+def is_pretrained(init_cfg: Mapping) -> bool:
+    """Whether a part of an ``init_cfg`` is weights from a file."""
+    return init_cfg['type'] in ('Pretrained', PretrainedInit)
 
 
 @dataclass
@@ -96,7 +132,7 @@ def expected_input(
         source: its path, for messages.
         formats: those of the backbone's family.
     """
-    declared = declared_format(content)
+    declared = declared_format(content, source)
     if declared:
         return declared
     weights = weights_of(content, source)
@@ -106,8 +142,13 @@ def expected_input(
 
 def declared_style(content: object) -> str | None:
     """The ``style`` of network that a checkpoint of ours is of."""
+    return meta_of(content).get('style')
+
+
+def meta_of(content: object) -> Mapping:
+    """A checkpoint's meta data; empty if it has none."""
     meta = content.get('meta') if isinstance(content, Mapping) else None
-    return meta.get('style') if isinstance(meta, Mapping) else None
+    return meta if isinstance(meta, Mapping) else {}
 
 
 def weights_of(content: object, source: str) -> dict[str, Tensor]:
@@ -179,6 +220,25 @@ def _likeness(weights: Iterable[str]) -> str:
     """The family that names of weights are of, as a part of a message."""
     family = family_of(weights)
     return f'it looks like {family}; ' if family else ''
+
+
+def _title(
+    backbone: StagedBackbone,
+    weights: dict[str, Tensor],
+    found: CheckpointFormat,
+) -> str:
+    """Published network, if it is one, family and format of weights."""
+    name = network_like(
+        type(backbone),
+        {
+            found.to_ours(key): value.shape
+            for key, value in weights.items()
+            if not key.startswith(f'{found.classifier}.')
+        },
+        found.style,
+    )
+    title = family_of(weights) or found.title
+    return f'{name}, {title}' if name else title
 
 
 def _fit(

@@ -10,7 +10,7 @@ channels as MobileNet V2 does; CondenseNet's learned groups, which come with
 pretrained weights only, start as plain ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import import_module
@@ -23,6 +23,7 @@ from mmdet.models.utils import make_divisible
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from ..compat.foreign_checkpoints import CheckpointFormat
 from ..compat.foreign_families import FAMILIES
 from ..compat.input_format import NORMALISED_RGB
 from .base import StagedBackbone
@@ -30,6 +31,10 @@ from .pytorchcv_split import Level, split_by_stride
 from .stages import Stage, check_choice, check_fixed
 
 REQUIREMENT = 'pytorchcv==0.0.74'
+
+
+class MissingLibrary(ImportError):
+    """An optional library that a network is taken from is not installed."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ class PytorchcvBackbone(StagedBackbone):
             library's; none are downloaded by themselves.
 
     Raises:
-        ImportError: the library is not installed.
+        MissingLibrary: the library is not installed.
         ValueError: an argument is not one of the allowed values.
     """
 
@@ -172,18 +177,12 @@ class PytorchcvBackbone(StagedBackbone):
             **staged,
         )
         self.architecture = architecture
-        own, library = FAMILIES[architecture.family]
-        library = replace(
-            library,
-            modules={
-                ours: f'features.{theirs}'
-                for level in (stem, *levels)
-                for ours, theirs in level.module_names(features).items()
-            },
-            classifier=architecture.classifier,
-            input_format=NORMALISED_RGB,
-        )
-        self.checkpoint_formats = (own, library)
+        self.checkpoint_formats = _formats(arch)
+
+    @classmethod
+    def formats_for(cls, config: Mapping) -> tuple[CheckpointFormat, ...]:
+        """Those of ``arch``; the library is needed to translate names."""
+        return _formats(config['arch'])
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of a batch of images, of any size.
@@ -210,6 +209,29 @@ class PytorchcvBackbone(StagedBackbone):
 
 
 @cache
+def _formats(arch: str) -> tuple[CheckpointFormat, ...]:
+    architecture = ARCHITECTURES[arch]
+    own, library = FAMILIES[architecture.family]
+    library = replace(
+        library,
+        modules=partial(_module_names, arch),
+        classifier=architecture.classifier,
+        input_format=NORMALISED_RGB,
+    )
+    return own, library
+
+
+def _module_names(arch: str) -> dict[str, str]:
+    """Of every module that has weights, our name -> the library's."""
+    features = _network(arch).features
+    return {
+        ours: f'features.{theirs}'
+        for level in _levels(arch)
+        for ours, theirs in level.module_names(features).items()
+    }
+
+
+@cache
 def _levels(arch: str) -> tuple[Level, ...]:
     architecture = ARCHITECTURES[arch]
     return split_by_stride(_network(arch).features, architecture.with_previous)
@@ -223,7 +245,7 @@ def _network(arch: str) -> nn.Module:
             f'pytorchcv.models.{architecture.family.lower()}'
         )
     except ImportError as error:
-        raise ImportError(
+        raise MissingLibrary(
             f'arch {arch!r} is a network of the optional library pytorchcv; '
             f"install it with: pip install '{REQUIREMENT}'"
         ) from error

@@ -161,7 +161,7 @@ def _real(unit: nn.Module, norm_cfg: dict | None) -> nn.Module:
             if type(child).__name__ == 'ChannelShuffle':
                 setattr(module, name, ChannelShuffle(child.groups))
             elif norm_cfg and isinstance(child, nn.BatchNorm2d):
-                config = dict(eps=child.eps, **norm_cfg)
+                config = {'eps': child.eps, **norm_cfg}
                 norm = build_norm_layer(config, child.num_features)[1]
                 setattr(module, name, norm)
     return unit

@@ -105,6 +105,7 @@ class ShuffleNetV1(StagedBackbone):
     """
 
     checkpoint_formats = SHUFFLENET_V1_FORMATS
+    styles = tuple(STYLES)
 
     def __init__(
         self,

@@ -128,6 +128,7 @@ class ShuffleNetV2(StagedBackbone):
     """
 
     checkpoint_formats = SHUFFLENET_V2_FORMATS
+    styles = STYLES
 
     def __init__(
         self,

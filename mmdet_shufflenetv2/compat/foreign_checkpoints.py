@@ -21,37 +21,54 @@ class CheckpointFormat:
         name: short, as a command line takes it.
         title: what to call it in messages.
         signature: patterns; each one matches some key of such a file.
-        modules: our module -> theirs, of every module that has weights; None
-            where the names are the same.
+        absent: patterns; none of them matches any key of such a file.
+        modules: our module -> theirs, of every module that has weights, or
+            what gives it when a name is first asked for; None where the
+            names are the same.
+        networks: those of `mmdet_shufflenetv2.backbones.zoo` that the
+            project has with the same layers and widths, all of which
+            ``modules`` names; None for every one of the family's.
         classifier: their name of the linear layer in a whole file.
         classifier_bias: whether that layer has one.
+        only_backbone: what keeps their classifier from being a linear layer
+            over all channels, as a part of a sentence; None if it is one.
         prefix: in front of the backbone's keys in a whole file.
         wrapped: the file has the weights under ``'state_dict'``.
         input_format: what the weights expect of ``data_preprocessor``; None
             where the file's meta data say it.
         style: the ``style`` of network that such weights fit; None for any.
-        namesakes: other families whose weights have the same names there.
     """
 
     name: str
     title: str
     signature: tuple[str, ...]
-    modules: Mapping[str, str] | None = field(default=None, repr=False)
+    modules: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = (
+        field(default=None, repr=False)
+    )
+    networks: tuple[str, ...] | None = None
     classifier: str = 'fc'
     classifier_bias: bool = True
+    only_backbone: str | None = None
     prefix: str = ''
     wrapped: bool = False
     input_format: InputFormat | None = None
     style: str | None = None
-    namesakes: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
     def recognises(self, keys: Iterable[str]) -> bool:
         """Whether a file with these keys is in this format."""
         keys = list(keys)
-        return all(
-            any(re.match(pattern, key) for key in keys)
-            for pattern in self.signature
+
+        def found(pattern: str) -> bool:
+            return any(re.match(pattern, key) for key in keys)
+
+        return all(map(found, self.signature)) and not any(
+            map(found, self.absent)
         )
+
+    def has(self, network: str) -> bool:
+        """Whether the project has a network of the family, by our name."""
+        return self.networks is None or network in self.networks
 
     def to_ours(self, key: str) -> str | None:
         """Our name of a backbone's weight; None if there is none."""
@@ -59,13 +76,17 @@ class CheckpointFormat:
 
     def to_theirs(self, key: str) -> str | None:
         """Their name of a backbone's weight; None if there is none."""
-        return _exchanged(key, self.modules)
+        return _exchanged(key, self._names)
+
+    @cached_property
+    def _names(self) -> Mapping[str, str] | None:
+        return self.modules() if callable(self.modules) else self.modules
 
     @cached_property
     def _inverse(self) -> dict[str, str] | None:
-        if self.modules is None:
+        if self._names is None:
             return None
-        return {theirs: ours for ours, theirs in self.modules.items()}
+        return {theirs: ours for ours, theirs in self._names.items()}
 
 
 def _exchanged(key: str, modules: Mapping[str, str] | None) -> str | None:
@@ -173,6 +194,10 @@ def own_format(*patterns: str) -> CheckpointFormat:
 
 
 OWN_FORMAT = own_format()
+# Neither the deeper networks nor those with other units are elsewhere.
+V2_WIDTHS = tuple(
+    f'shufflenet_v2_x{width}' for width in ('0_5', '1_0', '1_5', '2_0')
+)
 SHUFFLENET_V2_FORMATS = (
     own_format(r'stage\d\.0\.branch2\.'),
     CheckpointFormat(
@@ -182,6 +207,7 @@ SHUFFLENET_V2_FORMATS = (
         _shufflenet_v2(
             numbered('conv1'), numbered('conv5'), _torchvision_layer
         ),
+        networks=V2_WIDTHS,
         input_format=NORMALISED_RGB,
         style='torchvision',
     ),
@@ -192,6 +218,7 @@ SHUFFLENET_V2_FORMATS = (
         _shufflenet_v2(
             numbered('first_conv'), numbered('conv_last'), _authors_layer
         ),
+        networks=V2_WIDTHS,
         classifier='classifier.0',
         classifier_bias=False,
         wrapped=True,
@@ -206,6 +233,7 @@ SHUFFLENET_V2_FORMATS = (
             r'(backbone\.)?layers\.0\.0\.branch1\.0\.conv\.weight',
         ),
         _shufflenet_v2(named('conv1'), named('layers.3'), _mmpretrain_layer),
+        networks=V2_WIDTHS,
         classifier='head.fc',
         prefix='backbone.',
         wrapped=True,
@@ -226,6 +254,7 @@ SHUFFLENET_V2_FORMATS = (
             named('features.final_block'),
             _pytorchcv_layer,
         ),
+        networks=V2_WIDTHS[:1],
         classifier='output',
         input_format=NORMALISED_RGB,
         style='torchvision',

@@ -1,9 +1,6 @@
-"""How the weights of the families beside ShuffleNet V2 are named.
+"""How the weights of the families beside ShuffleNet V2 are named."""
 
-By that a checkpoint of another family is also told from an unknown one.
-"""
-
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from .foreign_checkpoints import (
     SHUFFLENET_V2_FORMATS,
@@ -113,6 +110,19 @@ def _v2_torchvision_layer(layer: int, block: int, number: int) -> ConvAndNorm:
     return f'{home}.{place}', f'{home}.{place + 1}'
 
 
+_G3_AND_G8 = tuple(
+    f'shufflenet_v1_x{width}_g{groups}'
+    for groups in (3, 8)
+    for width in ('0_5', '1_0', '1_5', '2_0')
+)
+# Elsewhere the stem is as wide as the stages, which the authors' is not.
+_AS_WIDE_A_STEM = (
+    *(f'shufflenet_v1_x1_0_g{groups}' for groups in (1, 2, 3, 4, 8)),
+    *('shufflenet_v1_x0_5_g3', 'shufflenet_v1_x2_0_g3'),
+    'shufflenet_v1_x2_0_g8',
+)
+# Of narrower ones the channels are rounded in another way here.
+_WIDE_MOBILENETS = ('mobilenet_v2_x1_0', 'mobilenet_v2_x1_4')
 SHUFFLENET_V1_FORMATS = (
     own_format(r'stage\d\.0\.compress\.'),
     CheckpointFormat(
@@ -120,6 +130,7 @@ SHUFFLENET_V1_FORMATS = (
         "ShuffleNet-Series (the authors')",
         (r'first_conv\.0\.weight', r'features\.0\.branch_main_1\.0\.weight'),
         _shufflenet_v1(numbered('first_conv'), _v1_authors_layer),
+        networks=_G3_AND_G8,
         classifier='classifier.0',
         classifier_bias=False,
         wrapped=True,
@@ -134,6 +145,7 @@ SHUFFLENET_V1_FORMATS = (
             r'(backbone\.)?layers\.0\.0\.g_conv_1x1_compress\.',
         ),
         _shufflenet_v1(named('conv1'), _v1_mmpretrain_layer),
+        networks=_AS_WIDE_A_STEM,
         classifier='head.fc',
         prefix='backbone.',
         wrapped=True,
@@ -148,6 +160,7 @@ SHUFFLENET_V1_FORMATS = (
             r'features\.stage1\.unit1\.compress_conv1\.weight',
         ),
         _shufflenet_v1(named('features.init_block'), _v1_pytorchcv_layer),
+        networks=_AS_WIDE_A_STEM,
         classifier='output',
         input_format=NORMALISED_RGB,
         style='paper',
@@ -177,6 +190,7 @@ MOBILENET_V2_FORMATS = (
             r'(backbone\.)?layer1\.0\.depthwise_conv\.',
         ),
         _mobilenet_v2(named('conv1'), named('conv2'), _v2_mmdet_layer),
+        networks=_WIDE_MOBILENETS,
         prefix='backbone.',
         wrapped=True,
     ),
@@ -188,6 +202,7 @@ MOBILENET_V2_FORMATS = (
             r'(backbone\.)?layer1\.0\.conv\.0\.conv\.',
         ),
         _mobilenet_v2(named('conv1'), named('conv2'), _v2_mmpretrain_layer),
+        networks=_WIDE_MOBILENETS,
         classifier='head.fc',
         prefix='backbone.',
         wrapped=True,
@@ -202,25 +217,34 @@ MOBILENET_V2_FORMATS = (
             numbered('features.18'),
             _v2_torchvision_layer,
         ),
+        networks=_WIDE_MOBILENETS,
         classifier='classifier.1',
         input_format=NORMALISED_RGB,
     ),
 )
 XCEPTION_FORMATS = (own_format(r'stage\d\.0\.branch\.'),)
-DENSENET_FORMATS = (own_format(r'stage\d\.0\.conv\.'),)
+# mmdet's CSPDarknet has a stem and convolutions in stages as well.
+DENSENET_FORMATS = (own_format(r'stem\.conv1\.', r'stage\d\.0\.conv\.'),)
 IGCV2_FORMATS = (own_format(r'stage\d\.0\.mix1\.'),)
 PNASNET_FORMATS = (own_format(r'stage1\.0\.squeeze\.'),)
 
 
 def _of_pytorchcv(
-    ours: str, *theirs: str, namesakes: tuple[str, ...] = ()
+    ours: str,
+    *theirs: str,
+    networks: tuple[str, ...] | None = None,
+    only_backbone: str | None = None,
 ) -> tuple[CheckpointFormat, ...]:
     """Formats of a network that `PytorchcvBackbone` takes from the library.
 
     It is there that the names' table is made, from the network itself.
     """
     library = CheckpointFormat(
-        'pytorchcv', 'pytorchcv', theirs, namesakes=namesakes
+        'pytorchcv',
+        'pytorchcv',
+        theirs,
+        networks=networks,
+        only_backbone=only_backbone,
     )
     return own_format(ours), library
 
@@ -237,11 +261,16 @@ FAMILIES = {
     'IGCV3': _of_pytorchcv(
         r'stage1\.0\.conv3\.',
         r'features\.init_block\.conv\.weight',
-        r'features\.stage1\.unit1\.conv3\.',
-        namesakes=('MobileNetV2',),
+        r'features\.stage1\.unit1\.conv3\.bn\.',
+        # MobileNet V2 and DPN have the same names, and fewer units there.
+        r'features\.stage4\.unit14\.conv3\.',
+        # The library rounds the channels of the others in another way.
+        networks=('igcv3_d_1_0',),
     ),
     'CondenseNet': _of_pytorchcv(
-        r'stage1\.1\.conv1\.index', r'features\.stage1\.unit1\.conv1\.index'
+        r'stage1\.1\.conv1\.index',
+        r'features\.stage1\.unit1\.conv1\.index',
+        only_backbone='reads half of the channels, those in output.index',
     ),
     'NASNet': _of_pytorchcv(
         r'stage1\.0\.unit\.', r'features\.stem1_unit\.conv1x1\.'
@@ -251,34 +280,4 @@ FAMILIES = {
         r'features\.init_block\.conv3\.conv\.weight',
         r'features\.stage1\.unit1\.se\.',
     ),
-    # To be told apart only.
-    'ResNet': (
-        CheckpointFormat(
-            'torchvision',
-            'torchvision and mmdet',
-            (
-                r'(backbone\.)?conv1\.weight',
-                r'(backbone\.)?layer1\.0\.conv1\.',
-            ),
-        ),
-        CheckpointFormat(
-            'pytorchcv',
-            'pytorchcv',
-            (
-                r'features\.init_block\.conv\.conv\.weight',
-                r'features\.stage1\.unit1\.body\.conv1\.conv\.',
-            ),
-        ),
-    ),
 }
-
-
-def family_of(keys: Iterable[str]) -> str | None:
-    """What keys look like: "MobileNetV2 in the format of torchvision"."""
-    keys = list(keys)
-    for family, formats in FAMILIES.items():
-        for each in formats:
-            if each.recognises(keys):
-                families = ' or '.join((family, *each.namesakes))
-                return f'{families} in the format of {each.title}'
-    return None

@@ -89,8 +89,12 @@ NORMALISED_RGB = InputFormat(
 RAW_BGR = InputFormat('BGR')
 
 
-def declared_format(checkpoint: object) -> InputFormat | None:
+def declared_format(checkpoint: object, source: str) -> InputFormat | None:
     """What a checkpoint says it expects; None if it does not say.
+
+    Args:
+        checkpoint: Its content.
+        source: Its path, for messages.
 
     Raises:
         CheckpointError: it says something that makes no sense.
@@ -103,8 +107,8 @@ def declared_format(checkpoint: object) -> InputFormat | None:
         return InputFormat(**stored)
     except (TypeError, ValueError) as error:
         raise CheckpointError(
-            f'meta.{META_KEY} of the checkpoint must have channel_order, mean '
-            f'and std, got {stored!r}'
+            f'meta.{META_KEY} of checkpoint {source!r} must have '
+            f'channel_order, mean and std, got {stored!r}'
         ) from error
 
 

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from mmengine.config import DictAction
 from mmengine.registry import build_functions
 
+from ..backbones.pytorchcv_networks import MissingLibrary
 from ..compat.checkpoints import CheckpointError
 from ..datasets.checks import DatasetError
 from .divergence import TrainingDiverged
@@ -17,12 +18,14 @@ from .early_log import keep_records
 from .run_config import UsageError
 from .runner import CheckpointMismatch
 
-# These name the user's file and what to do; a traceback would hide it.
+# These name the user's file, or what is not installed, and what to do; a
+# traceback would hide it.
 REPORTED = (
     UsageError,
     DatasetError,
     CheckpointMismatch,
     CheckpointError,
+    MissingLibrary,
     TrainingDiverged,
     FileNotFoundError,
 )

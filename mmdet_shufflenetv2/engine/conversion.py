@@ -5,20 +5,26 @@ network of `mmdet_shufflenetv2.backbones.zoo`. Values are not touched, so
 there and back again gives the same bits.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from mmdet.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..backbones.pretrained import COUNTER, declared_style, weights_of
+from ..backbones.likeness import entries_of, outlined
+from ..backbones.pretrained import (
+    COUNTER,
+    declared_style,
+    meta_of,
+    weights_of,
+)
 from ..backbones.zoo import NETWORKS
 from ..compat.checkpoints import CheckpointError
 from ..compat.foreign_checkpoints import OWN_FORMAT, CheckpointFormat
-from ..compat.foreign_families import FAMILIES, family_of
+from ..compat.foreign_families import FAMILIES
 from ..compat.input_format import META_KEY, InputFormat, declared_format
+from ..compat.lookalikes import family_of
 from .runner import mismatches
 
 Weights = dict[str, Tensor]
@@ -44,8 +50,6 @@ class Classifier:
             had a backbone only.
         counted: whether the batch counters were there at first.
         expected_input: what they expect of images; None if not known.
-        distance: entries that the network lacks or has besides.
-        problems: the same in words.
     """
 
     network: str
@@ -56,8 +60,6 @@ class Classifier:
     head: Weights
     counted: bool
     expected_input: InputFormat | None = None
-    distance: int = 0
-    problems: list[str] = field(default_factory=list)
 
 
 def formats_of(config: dict) -> tuple[CheckpointFormat, ...]:
@@ -67,10 +69,7 @@ def formats_of(config: dict) -> tuple[CheckpointFormat, ...]:
         config: the backbone, as ``MODELS.build`` takes it.
     """
     kind = MODELS.get(config['type'])
-    if 'checkpoint_formats' in vars(kind):
-        return kind.checkpoint_formats
-    # Some networks only know when they are built.
-    return getattr(_outlined(config), 'checkpoint_formats', ())
+    return kind.formats_for(config) if hasattr(kind, 'formats_for') else ()
 
 
 def read(content: object, source: str) -> Classifier:
@@ -82,32 +81,40 @@ def read(content: object, source: str) -> Classifier:
 
     Raises:
         CheckpointError: the format is not known, or the weights are not
-            those of one whole network; says what is missing or too much.
+            those of one whole network, with a linear layer or without; says
+            what is missing or too much. Or the meta data make no sense.
     """
     weights = weights_of(content, source)
     style = declared_style(content)
-    attempts = []
-    for network, formats, found in _recognised(weights):
-        attempts.append(_attempt(weights, network, formats, found, style))
-        if not attempts[-1].problems:
+    distances = {}
+    for candidate in _recognised(weights):
+        _require_style(style, candidate, source)
+        distances[candidate] = _distance(weights, candidate, style)
+        if not distances[candidate]:
             break
-    if not attempts:
+    if not distances:
         likeness = family_of(weights)
         raise CheckpointError(
             f'{source} has the weights of no network that can be converted; '
             + (f'it looks like {likeness}; ' if likeness else '')
             + f'its keys are {", ".join(list(weights)[:6])}, ...'
         )
-    best = min(attempts, key=lambda attempt: attempt.distance)
-    if best.problems:
+    best, problems = _taken(weights, min(distances, key=distances.get), style)
+    if problems:
         raise CheckpointError(
-            f'{source} looks like {best.found.title}, but is no whole '
+            f'{source} looks like {family_of(weights)}, but is no whole '
             f'network; it is closest to {best.network}:\n  '
-            + '\n  '.join(best.problems)
+            + '\n  '.join(problems)
         )
-    best.expected_input = declared_format(content) or best.found.input_format
-    meta = content.get('meta') if isinstance(content, Mapping) else None
-    best.counted = (meta or {}).get('counted', best.counted)
+    if best.head and best.found.only_backbone:
+        raise CheckpointError(
+            f'{source} is {best.network}, but has a classifier that '
+            f'{best.found.only_backbone}, which no other format can hold; '
+            'the backbone alone can be converted'
+        )
+    declared = declared_format(content, source)
+    best.expected_input = declared or best.found.input_format
+    best.counted = meta_of(content).get('counted', best.counted)
     return best
 
 
@@ -119,8 +126,9 @@ def write(classifier: Classifier, to: str) -> dict:
         to: name of the format.
 
     Raises:
-        CheckpointError: the network has no such format, or such files are
-            for another style, for other images or have no bias.
+        CheckpointError: the project has no such network, or has it in
+            another style, for other images, without a bias or with another
+            kind of classifier.
     """
     target = _target(classifier, to)
     weights = {
@@ -147,73 +155,87 @@ def _meta(classifier: Classifier) -> dict:
     return meta
 
 
-def _recognised(
-    weights: Weights,
-) -> Iterator[tuple[str, tuple[CheckpointFormat, ...], CheckpointFormat]]:
-    """Networks that the keys may be of, their formats, and the one found."""
+@dataclass(frozen=True)
+class _Candidate:
+    """A network that keys may be of, its formats, and the one found."""
+
+    network: str
+    formats: tuple[CheckpointFormat, ...]
+    found: CheckpointFormat
+
+    def style(self, declared: str | None) -> str | None:
+        """Of the network; None where it is the network's own choice."""
+        return declared or self.found.style
+
+
+def _recognised(weights: Weights) -> Iterator[_Candidate]:
     if not family_of(weights):
         return
-    for network in NETWORKS:
-        formats = _formats_of_network(network)
+    for network, row in NETWORKS.items():
+        formats = formats_of(row.config)
         for found in formats:
             if found.recognises(weights):
-                yield network, formats, found
+                yield _Candidate(network, formats, found)
                 break
 
 
-@cache
-def _formats_of_network(name: str) -> tuple[CheckpointFormat, ...]:
-    return formats_of(NETWORKS[name].config)
+def _require_style(style: object, candidate: _Candidate, source: str) -> None:
+    """Raise unless a file's meta data fit a network in that format."""
+    found = candidate.found
+    kind = MODELS.get(NETWORKS[candidate.network].config['type'])
+    allowed = (None, *((found.style,) if found.style else kind.styles))
+    if style not in allowed:
+        raise CheckpointError(
+            f'{source} looks like {found.title}; its meta.style must then be '
+            f'{" or ".join(map(repr, allowed))}, got {style!r}'
+        )
 
 
-def _attempt(
-    weights: Weights,
-    network: str,
-    formats: tuple[CheckpointFormat, ...],
-    found: CheckpointFormat,
-    style: str | None,
-) -> Classifier:
+def _distance(
+    weights: Weights, candidate: _Candidate, style: str | None
+) -> int:
+    """How many entries the network lacks or has besides."""
+    backbone, _, _ = _parts(weights, candidate.found)
+    entries = {(key, tuple(value.shape)) for key, value in backbone.items()}
+    expected = entries_of(candidate.network, candidate.style(style))
+    return len(entries ^ expected)
+
+
+def _taken(
+    weights: Weights, candidate: _Candidate, style: str | None
+) -> tuple[Classifier, list[str]]:
     """The weights as those of a network, and what speaks against it."""
-    row = NETWORKS[network]
-    config = dict(row.config, out_indices=(row.last_level,))
-    if style or found.style:
-        config['style'] = style or found.style
-    model = _outlined(config)
+    network, found = candidate.network, candidate.found
+    model = outlined(network, candidate.style(style))
+    backbone, head, counted = _parts(weights, found)
+    problems = mismatches(model, backbone)
+    if not found.only_backbone:
+        channels = NETWORKS[network].channels or model.out_channels[-1]
+        problems += _misshapen(head, channels)
+    style = getattr(model, 'style', None)
+    classifier = Classifier(
+        network, style, candidate.formats, found, backbone, head, counted
+    )
+    return classifier, problems
+
+
+def _parts(
+    weights: Weights, found: CheckpointFormat
+) -> tuple[Weights, Weights, bool]:
+    """The backbone, the linear layer, and whether there were counters."""
     backbone, head = {}, {}
     for key, value in weights.items():
-        module, _, parameter = key.rpartition('.')
-        name = found.to_ours(key.removeprefix(found.prefix))
-        if module == found.classifier:
-            head[parameter] = value
+        if key.startswith(f'{found.classifier}.'):
+            head[key.removeprefix(f'{found.classifier}.')] = value
         else:
+            name = found.to_ours(key.removeprefix(found.prefix))
             backbone[name or key] = value
     counted = any(key.endswith(COUNTER) for key in backbone)
     if not counted:
         backbone = _with_counters(backbone)
-    if head and not found.classifier_bias:
-        head.setdefault('bias', torch.zeros(len(head['weight'])))
-    channels = row.channels or model.out_channels[-1]
-    return Classifier(
-        network,
-        getattr(model, 'style', None),
-        formats,
-        found,
-        backbone,
-        head,
-        counted,
-        distance=len(_entries(model.state_dict()) ^ _entries(backbone)),
-        problems=mismatches(model, backbone) + _misshapen(head, channels),
-    )
-
-
-def _entries(weights: Mapping[str, Tensor]) -> set:
-    return {(key, value.shape) for key, value in weights.items()}
-
-
-def _outlined(config: dict) -> nn.Module:
-    """A network without values."""
-    with torch.device('meta'):
-        return MODELS.build(config)
+    if 'weight' in head and not found.classifier_bias:
+        head.setdefault('bias', torch.zeros(head['weight'].shape[:1]))
+    return backbone, head, counted
 
 
 def _with_counters(backbone: Weights) -> Weights:
@@ -229,7 +251,7 @@ def _with_counters(backbone: Weights) -> Weights:
 def _misshapen(head: Weights, channels: int) -> list[str]:
     """What is wrong with the linear layer, where there is one."""
     shapes = {name: tuple(value.shape) for name, value in head.items()}
-    classes = shapes.get('weight', (0,))[0]
+    classes = next(iter(shapes.get('weight', ())), 0)
     wanted = dict(weight=(classes, channels), bias=(classes,))
     if not head or shapes == wanted:
         return []
@@ -241,11 +263,15 @@ def _misshapen(head: Weights, channels: int) -> list[str]:
 
 def _target(classifier: Classifier, to: str) -> CheckpointFormat:
     """The format to write; raises where the network would be another."""
-    by_name = {each.name: each for each in classifier.formats}
+    by_name = {
+        each.name: each
+        for each in classifier.formats
+        if each.has(classifier.network)
+    }
     if to not in by_name:
         raise CheckpointError(
-            f'{classifier.network} can be written as '
-            f'{", ".join(by_name)}, got {to!r}'
+            f'{to} has no such network as {classifier.network}, which can be '
+            f'written as {", ".join(by_name)}'
         )
     target = by_name[to]
     expected = classifier.expected_input
@@ -264,6 +290,8 @@ def _target(classifier: Classifier, to: str) -> CheckpointFormat:
         and classifier.head['bias'].any()
     ):
         wrong = 'without a bias in the linear layer, which is not zero here'
+    elif classifier.head and target.only_backbone:
+        wrong = f'with a classifier that {target.only_backbone}'
     if wrong:
         raise CheckpointError(
             f'files of {target.title} are {wrong}: this would be another '

@@ -32,7 +32,7 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
     classes = checkpoint_classes(meta)
     if classes:
         set_classes(cfg, classes)
-    adopt_input_format(cfg, declared_format(meta), checkpoint)
+    adopt_input_format(cfg, declared_format(meta, checkpoint), checkpoint)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     # The checkpoint brings the weights; pretrained ones would be read twice.
     cfg.model.backbone.pop('init_cfg', None)

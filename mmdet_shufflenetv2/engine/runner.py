@@ -205,7 +205,7 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
             f'{filename} does not fit the model of this config:\n  '
             + '\n  '.join(problems)
         )
-    require_same_input(filename, declared_format(checkpoint), model)
+    require_same_input(filename, declared_format(checkpoint, filename), model)
     model.load_state_dict(state)
     return checkpoint
 

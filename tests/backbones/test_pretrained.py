@@ -127,6 +127,14 @@ def test_weights_without_batch_counters_load(saved):
     assert torch.equal(ours.stem.conv1.conv.weight, weights['conv1.0.weight'])
 
 
+def zeros_like(outlined) -> dict[str, torch.Tensor]:
+    """Weights of a network on the meta device."""
+    return {
+        key: torch.zeros(value.shape)
+        for key, value in outlined.state_dict().items()
+    }
+
+
 def refusal(path, **config) -> str:
     """What the error says; the backbone has to be as it was."""
     init_cfg = dict(type='Pretrained', checkpoint=str(path))
@@ -145,7 +153,8 @@ def refusal(path, **config) -> str:
 def test_another_width_is_refused(saved):
     path = saved(shufflenet_v2_x0_5().state_dict())
     text = refusal(path, widen_factor=1.0)
-    assert 'looks like torchvision' in text
+    likeness = 'shufflenet_v2_x0_5, ShuffleNetV2 in the format of torchvision'
+    assert f'looks like {likeness}, but does not fit ShuffleNetV2' in text
     assert (
         'stage2.0.branch1.2.weight (24, 24, 1, 1) instead of (58, 24, 1, 1)'
         in text
@@ -163,6 +172,26 @@ def test_weights_without_the_layers_of_v2_star_are_refused(saved):
     text = refusal(path, widen_factor=0.5, receptive_field='enlarged')
     assert 'missing: stage2.0.branch2.enlarge.conv.weight' in text
     assert 'more' in text
+
+
+@pytest.mark.parametrize(
+    'config, name',
+    [
+        (dict(receptive_field='enlarged'), 'shufflenet_v2_star_x0_5, '),
+        # A detector's, without conv5.
+        (dict(widen_factor=1.5), 'shufflenet_v2_x1_5, '),
+        (dict(widen_factor=2.0, with_se=True), 'se_shufflenet_v2_x2_0, '),
+        # Nobody has published this one.
+        (dict(with_se=True), ''),
+    ],
+)
+def test_another_variant_is_refused_with_its_name(config, name, saved):
+    with torch.device('meta'):
+        theirs = ShuffleNetV2(**{'widen_factor': 0.5, **config})
+    path = saved(zeros_like(theirs))
+    text = refusal(path, widen_factor=0.5)
+    likeness = f'{name}ShuffleNetV2 in the format of mmdet_shufflenetv2'
+    assert f'looks like {likeness}, but does not fit' in text
 
 
 def test_a_missing_and_a_surplus_key_are_named(saved):
@@ -188,6 +217,31 @@ def test_a_prefix_that_is_not_there_is_refused(saved):
 def test_a_file_without_weights_is_refused(content, saved):
     text = refusal(saved(content))
     assert 'must hold named tensors' in text or 'must be a dict' in text
+
+
+@pytest.mark.parametrize(
+    'init_cfg, message',
+    [
+        ('x.pth', "a dict with a 'type', or a list of such, got 'x.pth'"),
+        (['x.pth'], "a dict with a 'type'"),
+        (dict(checkpoint='x.pth'), "a dict with a 'type'"),
+        (dict(type='Pretrained'), "or address as 'checkpoint'"),
+        (dict(type='Pretrained', checkpoint=None), "as 'checkpoint'"),
+        (
+            [dict(type='Pretrained', checkpoint='x.pth', prefx='backbone.')],
+            'nothing but checkpoint, prefix, map_location, got',
+        ),
+    ],
+)
+def test_what_is_no_init_cfg_is_refused(init_cfg, message):
+    with pytest.raises(ValueError, match='init_cfg') as error:
+        ShuffleNetV2(0.5, out_indices=(0,), init_cfg=init_cfg)
+    assert message in str(error.value)
+    backbone = ShuffleNetV2(0.5, out_indices=(0,))
+    # As mmengine lets a config's parent model set it later.
+    backbone.init_cfg = init_cfg
+    with pytest.raises(ValueError, match='init_cfg'):
+        backbone.init_weights()
 
 
 class Malicious:

@@ -25,7 +25,7 @@ FOREIGN = {
     'ShuffleNetV2 in the format of torchvision': shufflenet_v2_x0_5,
     'ShuffleNetV1 in the format of pytorchcv': shufflenet_g1_wd2,
     'MobileNetV1 in the format of pytorchcv': mobilenet_wd4,
-    'IGCV3 or MobileNetV2 in the format of pytorchcv': igcv3_wd4,
+    'IGCV3 in the format of pytorchcv': igcv3_wd4,
     'MobileNetV2 in the format of torchvision': mobilenet_v2,
     'ResNet in the format of torchvision': resnet18,
 }

@@ -128,6 +128,14 @@ def test_another_norm_takes_the_place_of_every_batch_norm(arch):
     assert not any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())
 
 
+def test_a_norms_own_eps_wins_over_the_librarys():
+    norm_cfg = dict(type='BN', eps=0.125)
+    with torch.device('meta'):
+        backbone = PytorchcvBackbone('igcv3_d_x1_0', norm_cfg=norm_cfg)
+    norms = [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {norm.eps for norm in norms} == {0.125}
+
+
 def test_nothing_is_downloaded(monkeypatch):
     def refuse(*_):
         raise AssertionError('a connection was opened')

@@ -5,9 +5,12 @@ from functools import cache
 import pytest
 import torch
 from mmdet.registry import MODELS
+from pytorchcv.models.shufflenetv2 import shufflenetv2_w1
+from torchvision import models
 
 import mmdet_shufflenetv2  # noqa: F401  (registers the backbones)
-from mmdet_shufflenetv2.compat.foreign_families import FAMILIES, family_of
+from mmdet_shufflenetv2.compat.foreign_families import FAMILIES
+from mmdet_shufflenetv2.compat.lookalikes import family_of, known_formats
 
 NETWORKS = {
     'ShuffleNetV2': dict(
@@ -29,7 +32,6 @@ FORMATS = [
     (family, number)
     for family, formats in FAMILIES.items()
     for number in range(len(formats))
-    if family in NETWORKS
 ]
 
 
@@ -62,14 +64,12 @@ def test_keys_are_recognised_as_of_one_family_and_format_alone(case):
     theirs = [found.to_theirs(key) for key in keys]
     for whole in (theirs, [found.prefix + key for key in theirs]):
         recognised = [
-            (name, each.name)
-            for name, formats in FAMILIES.items()
-            for each in formats
+            (name, each.title)
+            for name, each in known_formats()
             if each.recognises(whole)
         ]
-        assert recognised == [(family, found.name)]
-    families = ' or '.join((family, *found.namesakes))
-    assert family_of(theirs) == f'{families} in the format of {found.title}'
+        assert recognised == [(family, found.title)]
+    assert family_of(theirs) == f'{family} in the format of {found.title}'
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,11 @@ def test_keys_are_recognised_as_of_one_family_and_format_alone(case):
         ('resnet18', 'ResNet'),
         ('xception', None),
         ('ghostnet', None),
-        ('mobilenetv2_wd2', 'IGCV3 or MobileNetV2'),
-        ('igcv3_w1', 'IGCV3 or MobileNetV2'),
+        ('dpn68', None),
+        ('mobilenetv2_wd2', 'MobileNetV2'),
+        ('igcv3_w1', 'IGCV3'),
         ('senet16', 'SENet'),
+        ('pnasnet5large', 'PNASNet'),
     ],
 )
 def test_pytorchcvs_other_families_are_not_mistaken(library_name, likeness):
@@ -89,6 +91,24 @@ def test_pytorchcvs_other_families_are_not_mistaken(library_name, likeness):
         keys = provider.get_model(library_name).state_dict()
     expected = likeness and f'{likeness} in the format of pytorchcv'
     assert family_of(keys) == expected
+
+
+@pytest.mark.parametrize(
+    'build, likeness',
+    [
+        (MODELS.get('CSPDarknet'), 'CSPDarknet in the format of mmdet'),
+        (models.densenet121, 'DenseNet in the format of torchvision'),
+        (models.mobilenet_v3_small, None),
+        (
+            shufflenetv2_w1,
+            'ShuffleNetV2 in the format of pytorchcv (shufflenetv2)',
+        ),
+    ],
+)
+def test_families_that_nothing_here_loads_are_not_mistaken(build, likeness):
+    with torch.device('meta'):
+        keys = list(build().state_dict())
+    assert family_of(keys) == likeness
 
 
 def test_unknown_keys_are_of_no_family():

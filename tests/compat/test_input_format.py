@@ -44,12 +44,12 @@ def test_options_make_a_preprocessor_deliver_the_format(kind, expected):
 @pytest.mark.parametrize('expected', FORMATS, ids=str)
 def test_meta_data_keep_the_format(expected):
     meta = dict(input_format=expected.to_meta())
-    assert declared_format(dict(meta=meta)) == expected
+    assert declared_format(dict(meta=meta), 'x.pth') == expected
 
 
 @pytest.mark.parametrize('content', [{}, dict(meta={}), [1], dict(meta=1)])
 def test_a_checkpoint_may_say_nothing(content):
-    assert declared_format(content) is None
+    assert declared_format(content, 'x.pth') is None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_checkpoint_may_say_nothing(content):
 )
 def test_nonsense_is_refused(stored):
     with pytest.raises(CheckpointError, match='channel_order, mean and std'):
-        declared_format(dict(meta=dict(input_format=stored)))
+        declared_format(dict(meta=dict(input_format=stored)), 'x.pth')
 
 
 @pytest.mark.parametrize('kind', PREPROCESSORS)

@@ -130,6 +130,18 @@ def test_entry_of_a_config_that_cannot_be_built_is_one_message(
     assert message in error
 
 
+def test_network_of_an_absent_library_is_one_message(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pytorchcv.models.igcv3', None)
+    config = dict(type='PytorchcvBackbone', arch='igcv3_d_x1_0')
+    with pytest.raises(SystemExit) as stopped:
+        reporting_errors(lambda: MODELS.build(config))
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: arch 'igcv3_d_x1_0' is a network of")
+    assert 'pip install' in message
+    assert message.count('\n') == 1
+
+
 def test_error_inside_of_a_class_keeps_its_traceback(monkeypatch):
     def broken():
         return len(None)

@@ -214,9 +214,17 @@ def test_condensenets_classifier_is_no_linear_layer():
     """The library's reads half of the channels, which an index picks."""
     with torch.device('meta'):
         network = condensenet.condensenet74_c8_g8()
-    text = refusal(network.state_dict())
-    assert 'closest to condensenet_g8_c8' in text
-    assert 'unknown to the model: output.linear.weight' in text
+    content = network.state_dict()
+    text = refusal(content)
+    assert 'theirs.pth is condensenet_g8_c8' in text
+    assert 'reads half of the channels, those in output.index' in text
+    for key in ('output.index', 'output.linear.weight', 'output.linear.bias'):
+        del content[key]
+    ours = write(read(content, 'theirs.pth'), OURS)
+    assert list(write(read(ours, 'o.pth'), 'pytorchcv')) == list(content)
+    ours['state_dict']['head.fc.weight'] = torch.zeros(1, 2064)
+    ours['state_dict']['head.fc.bias'] = torch.zeros(1)
+    assert 'another network' in refusal(ours, 'pytorchcv')
 
 
 def test_another_familys_file_is_refused_with_its_name():
@@ -231,8 +239,9 @@ def test_another_familys_file_is_refused_with_its_name():
 
 @pytest.mark.parametrize('to', ['torchvision', 'mmpretrain', 'pytorchcv'])
 def test_another_style_cannot_be_written(to):
+    backbone = ShuffleNetV2(0.5, out_indices=(3,), style='authors')
     assert "of style 'torchvision', not 'authors'" in refusal(
-        authors_file(), to
+        authors_file(backbone), to
     )
 
 
@@ -256,7 +265,32 @@ def test_a_layer_of_another_size_is_refused():
     assert 'weight of (classes, 1024)' in refusal(content)
 
 
+@pytest.mark.parametrize('key', ['fc.weight', 'fc.bias'])
+def test_a_linear_layer_without_dimensions_is_refused(key):
+    content = {**TORCHVISION(), key: torch.tensor(3.0)}
+    assert 'weight of (classes, 1024)' in refusal(content)
+
+
+def test_half_a_linear_layer_is_refused():
+    content = authors_file()
+    del content['state_dict']['module.classifier.0.weight']
+    content['state_dict']['module.classifier.0.bias'] = torch.zeros(1000)
+    assert 'weight of (classes, 1024)' in refusal(content)
+
+
+@pytest.mark.parametrize('style', ['authors', ['foo']])
+def test_a_style_that_the_network_cannot_have_is_the_files_fault(style):
+    for name, allowed in (
+        ('v2 of torchvision', "None or 'torchvision'"),
+        ('mobilenet v2 of torchvision', 'None'),
+    ):
+        content = dict(state_dict=FILES[name][0](), meta=dict(style=style))
+        text = refusal(content)
+        assert 'theirs.pth looks like torchvision; its meta.style' in text
+        assert f'must then be {allowed}, got {style!r}' in text
+
+
 def test_nonsense_in_the_meta_data_is_refused():
     ours = write(read(TORCHVISION(), 'theirs.pth'), OURS)
     ours['meta']['input_format'] = dict(order='RGB')
-    assert 'meta.input_format' in refusal(ours)
+    assert "meta.input_format of checkpoint 'theirs.pth'" in refusal(ours)
