@@ -2,12 +2,11 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 
-from ..backbones.zoo import NETWORKS
+from ..backbones.zoo import network_of
 from ..published import detection_results
 from .networks import Row, cost
 
@@ -19,18 +18,6 @@ BCCD_SPEEDS = {
     'training images/s': 'training step',
     'inference images/s': 'end to end',
 }
-
-
-def network_of(backbone: Mapping) -> str | None:
-    """The network of the zoo that a detector's backbone is, if any.
-
-    Args:
-        backbone: as in a config.
-    """
-    config = {k: v for k, v in backbone.items() if k != 'out_indices'}
-    return next(
-        (name for name, row in NETWORKS.items() if row.config == config), None
-    )
 
 
 def table7_configs(root: Path) -> dict[str, Path]:

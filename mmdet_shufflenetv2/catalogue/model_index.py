@@ -4,8 +4,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..backbones.zoo import network_of
 from ..published import detection_results
-from .detectors import COCO, network_of, runs_by_config, table7_configs
+from .detectors import COCO, runs_by_config, table7_configs
 from .networks import Row, cost
 
 # The collection that a config belongs to, by how its path begins.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from ..backbones.zoo import network, network_of
 from ..datasets.check_report import shorten
 from ..datasets.class_folders import (
     SPLITS,
@@ -127,7 +128,9 @@ def error_metrics(cfg: Config, words: list[str]) -> list[ConfigDict]:
     """Make the metric config for ``--eval error``.
 
     Args:
-        cfg: The config; on ImageNet the published error goes along.
+        cfg: The config; on ImageNet the published error goes along, unless
+            the backbone's arguments make it another network than its name
+            says.
         words: ``['error']``.
     """
     metric = ConfigDict(cfg.test_evaluator)
@@ -135,9 +138,19 @@ def error_metrics(cfg: Config, words: list[str]) -> list[ConfigDict]:
     on_imagenet = all(
         is_imagenet(d) for n, d in datasets_of(cfg) if n == 'test'
     )
-    if published and on_imagenet:
+    if published and on_imagenet and _is_as_published(cfg):
         metric.published = {1: published.top1_err}
     return [metric]
+
+
+def _is_as_published(cfg: Config) -> bool:
+    """Whether a classifier's backbone is that of its network's name."""
+    published = network(cfg.model.network).config
+    backbone = {**published, **(cfg.model.get('backbone') or {})}
+    if 'style' not in published:
+        # Whose reading of the paper it is, and so whose weights fit.
+        backbone.pop('style', None)
+    return network_of(backbone) == cfg.model.network
 
 
 def is_imagenet(dataset: ConfigDict) -> bool:

@@ -175,6 +175,26 @@ def test_published_error_is_for_imagenet_alone(load, on_crops):
 
 
 @pytest.mark.parametrize(
+    'backbone, published',
+    [
+        (dict(norm_eval=True, init_cfg=dict(type='Pretrained')), {1: 39.7}),
+        (dict(style='authors'), {1: 39.7}),
+        (dict(widen_factor=0.5), {1: 39.7}),
+        (dict(widen_factor=1.0), None),
+        (dict(with_se=True), None),
+        (dict(strides=(2, 2, 1)), None),
+    ],
+)
+def test_published_error_is_for_the_published_network_alone(
+    load, backbone, published
+):
+    cfg = load(CLASSIFIER)
+    cfg.model.backbone.update(backbone)
+    (metric,) = tasks.CLASSIFICATION.metrics(cfg, ['error'], None)
+    assert metric.get('published') == published
+
+
+@pytest.mark.parametrize(
     'config, given, message',
     [
         (CLASSIFIER, dict(eval=['bbox']), '--eval bbox cannot be had of'),
