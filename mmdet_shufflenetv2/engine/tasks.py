@@ -89,6 +89,11 @@ CLASSIFICATION = Task(
 TASKS = {'mmdet': DETECTION, 'mmpretrain': CLASSIFICATION}
 
 
+def kind_of(cfg: Config) -> Task:
+    """The task of a config, whatever the command line."""
+    return TASKS.get(cfg.get('default_scope'), DETECTION)
+
+
 def task_of(cfg: Config, args: Namespace) -> Task:
     """The task of a config; the arguments have to fit it.
 
@@ -99,7 +104,7 @@ def task_of(cfg: Config, args: Namespace) -> Task:
     Raises:
         UsageError: If an argument is for the other task.
     """
-    task = TASKS.get(cfg.get('default_scope'), DETECTION)
+    task = kind_of(cfg)
     given = [
         f'--{name.replace("_", "-")}'
         for name in task.needs_coco
