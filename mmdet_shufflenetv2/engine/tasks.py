@@ -38,7 +38,14 @@ class Task:
     drawing: Callable[[str, float], dict]
 
 
-COCO_OPTIONS = ('train_ann', 'train_img', 'val_ann', 'val_img', 'json')
+COCO_OPTIONS = (
+    'train_ann',
+    'train_img',
+    'val_ann',
+    'val_img',
+    'on_bad_boxes',
+    'json',
+)
 
 DETECTION = Task(
     model='detector',
@@ -49,7 +56,7 @@ DETECTION = Task(
     ),
     adopt_classes=run_data.adopt_classes,
     check_data=lambda cfg, splits, args: run_data.check_data(
-        cfg, splits, args.on_bad_boxes
+        cfg, splits, args.on_bad_boxes or 'error'
     ),
     metrics=lambda cfg, words, prefix: coco_metrics(
         cfg.test_evaluator, words, prefix

@@ -201,6 +201,11 @@ def test_published_error_is_for_the_published_network_alone(
         (CLASSIFIER, dict(eval=['bbox']), 'a classifier; --eval error can'),
         (DETECTOR, dict(eval=['error']), 'a detector; --eval bbox proposal'),
         (CLASSIFIER, dict(train_ann='a'), 'is a classifier; --train-ann'),
+        (
+            CLASSIFIER,
+            dict(on_bad_boxes='drop'),
+            'is a classifier; --on-bad-boxes',
+        ),
         (CLASSIFIER, dict(json='a.json'), 'is a classifier; --json'),
         (CLASSIFIER, dict(checkpoint='a.json'), 'is a classifier; a.json'),
     ],
