@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch.nn as nn
-from mmcv.cnn import ConvModule
+from mmcv.cnn import ConvModule, build_activation_layer
 
 NORM_CFG = dict(type='BN')
 ACT_CFG = dict(type='ReLU', inplace=True)
+
+
+def activation(act_cfg: dict | None) -> nn.Module:
+    """An activation that stands alone; None for none."""
+    return build_activation_layer(act_cfg) if act_cfg else nn.Identity()
 
 
 def pointwise(

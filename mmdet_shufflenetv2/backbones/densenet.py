@@ -15,13 +15,13 @@ from functools import partial
 
 import torch
 import torch.nn as nn
-from mmcv.cnn import ConvModule, build_activation_layer, build_norm_layer
+from mmcv.cnn import ConvModule, build_norm_layer
 from mmdet.registry import MODELS
 from torch import Tensor
 
 from ..compat.foreign_families import DENSENET_FORMATS
 from .base import StagedBackbone
-from .convolutions import ACT_CFG, NORM_CFG, image_stem
+from .convolutions import ACT_CFG, NORM_CFG, activation, image_stem
 from .stages import (
     Stage,
     StageRow,
@@ -162,6 +162,5 @@ def _units(
         channels += growth_rate
     end = nn.Sequential()
     end.bn = build_norm_layer(norm_cfg, channels)[1]
-    if act_cfg:
-        end.activate = build_activation_layer(act_cfg)
+    end.activate = activation(act_cfg)
     return [*units, end]

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch.nn as nn
-from mmcv.cnn import build_activation_layer
 from mmdet.registry import MODELS
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from .base import StagedBackbone
 from .convolutions import (
     ACT_CFG,
     NORM_CFG,
+    activation,
     depthwise,
     image_stem,
     pointwise,
@@ -116,9 +116,7 @@ class XceptionUnit(nn.Module):
         self.branch.pointwise3 = pointwise(
             middle, out_channels, norm_cfg, None
         )
-        self.activate = (
-            build_activation_layer(dict(act_cfg)) if act_cfg else nn.Identity()
-        )
+        self.activate = activation(act_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
