@@ -20,6 +20,7 @@ import torch.nn as nn
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from ..arguments import check_choice
 from ..compat.foreign_families import XCEPTION_FORMATS
 from .base import StagedBackbone
 from .convolutions import (
@@ -31,7 +32,6 @@ from .convolutions import (
     pointwise,
 )
 from .stages import (
-    check_choice,
     check_dilations,
     check_strides,
     plan_stages,
@@ -160,8 +160,9 @@ class Xception(StagedBackbone):
         act_cfg: dict | None = ACT_CFG,
         **staged,
     ):
-        check_choice('widen_factor', widen_factor, VARIANTS)
-        variant = VARIANTS[widen_factor]
+        variant = VARIANTS[
+            check_choice('widen_factor', widen_factor, VARIANTS)
+        ]
         levels = plan_stages(
             names=('stage2', 'stage3', 'stage4'),
             in_channels=variant.stem,

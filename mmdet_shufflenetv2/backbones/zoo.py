@@ -171,8 +171,8 @@ def network(name: str) -> Network:
     Raises:
         ValueError: no network has that name.
     """
-    if name not in NETWORKS:
-        near = get_close_matches(name, NETWORKS, n=3)
+    if not isinstance(name, str) or name not in NETWORKS:
+        near = get_close_matches(str(name), NETWORKS, n=3)
         choices = ', '.join(near or NETWORKS)
         raise ValueError(
             f'network must be a published name such as {choices}, got {name!r}'

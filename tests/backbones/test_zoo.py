@@ -56,7 +56,13 @@ def test_a_classifier_reads_a_backbone_of_the_host():
 
 
 @pytest.mark.parametrize(
-    'name, near', [('shufflenet_v2_x10', 'shufflenet_v2_x1_0'), ('', '')]
+    'name, near',
+    [
+        ('shufflenet_v2_x10', 'shufflenet_v2_x1_0'),
+        ('', ''),
+        (None, ''),
+        ([], ''),
+    ],
 )
 def test_an_unknown_name_is_refused_with_similar_ones(name, near):
     with pytest.raises(ValueError, match='published name such as') as error:
