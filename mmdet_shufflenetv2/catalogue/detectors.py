@@ -12,6 +12,8 @@ from .networks import Row, cost
 
 # How `trained.csv` begins to call COCO's data; mAP there is a fraction.
 COCO = 'COCO'
+# What `trained.csv` calls the data of `bccd_backbones.csv`.
+BCCD = 'BCCD blood cells'
 # Image and batch that training on BCCD has, and what is measured of them.
 BCCD_INPUT = '480x360', '4'
 BCCD_SPEEDS = {
@@ -36,14 +38,20 @@ def table7_configs(root: Path) -> dict[str, Path]:
 
 
 def runs_by_config(results: Path) -> dict[str, list[Row]]:
-    """The rows of ``trained.csv`` by the name of their config.
+    """What was trained, by the name of its config.
 
     Args:
         results: folder of the results.
+
+    Returns:
+        The rows of ``trained.csv``, then those of ``bccd_backbones.csv``
+        with the data that the file's name says.
     """
     runs = defaultdict(list)
     for run in _rows(results / 'trained.csv'):
         runs[run['config']].append(run)
+    for run in _rows(results / 'bccd_backbones.csv'):
+        runs[run['config']].append({'data': BCCD, **run})
     return runs
 
 
