@@ -16,10 +16,11 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from ..arguments import check_choice
 from ..compat.foreign_checkpoints import OWN_FORMAT, CheckpointFormat
 from ..compat.input_format import InputFormat
 from .pretrained import init_configs, is_pretrained, load_pretrained
-from .stages import Stage, check_choice, check_out_indices
+from .stages import Stage, check_out_indices
 
 SCRATCH_INIT = (
     # fan_in, unlike fan_out, gives depthwise kernels their true fan, k * k.
@@ -131,12 +132,14 @@ class StagedBackbone(BaseModule):
             out_indices, [stage.name for stage in levels]
         )
         stages = levels[: self.out_indices[-1] + 1]
-        check_choice(
+        self.frozen_stages = check_choice(
             'frozen_stages', frozen_stages, range(-1, len(stages) + 1)
         )
-        self.frozen_stages = frozen_stages
-        self.norm_eval = norm_eval
-        self.channels_last = channels_last
+        self.norm_eval = check_choice('norm_eval', norm_eval, (True, False))
+        check_choice('with_cp', with_cp, (True, False))
+        self.channels_last = check_choice(
+            'channels_last', channels_last, (None, True, False)
+        )
         self.stage_names = tuple(stage.name for stage in stages)
         self.feature_info = tuple(
             dict(

@@ -79,7 +79,7 @@ class _InterleaveChannelsLast(torch.autograd.Function):
     """`interleave` whose gradients are dense.
 
     The derivative of ``stack`` is every other channel of a map, a view in
-    which channels-last kernels are up to 17 times slower than in a copy
+    which channels-last kernels were up to 11 times slower than in a copy
     (`docs/decisions.md`).
     """
 

@@ -7,10 +7,22 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch.nn as nn
-from mmcv.cnn import ConvModule
+from mmcv.cnn import ConvModule, build_activation_layer, build_norm_layer
 
 NORM_CFG = dict(type='BN')
 ACT_CFG = dict(type='ReLU', inplace=True)
+
+
+def activation(act_cfg: dict | None) -> nn.Module:
+    """An activation that stands alone; None for none."""
+    return build_activation_layer(act_cfg) if act_cfg else nn.Identity()
+
+
+def normalisation(norm_cfg: dict | None, channels: int) -> nn.Module:
+    """A normalisation that stands alone; None for none."""
+    return (
+        build_norm_layer(norm_cfg, channels)[1] if norm_cfg else nn.Identity()
+    )
 
 
 def pointwise(

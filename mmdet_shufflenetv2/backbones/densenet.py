@@ -15,17 +15,23 @@ from functools import partial
 
 import torch
 import torch.nn as nn
-from mmcv.cnn import ConvModule, build_activation_layer, build_norm_layer
+from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from ..arguments import check_choice
 from ..compat.foreign_families import DENSENET_FORMATS
 from .base import StagedBackbone
-from .convolutions import ACT_CFG, NORM_CFG, image_stem
+from .convolutions import (
+    ACT_CFG,
+    NORM_CFG,
+    activation,
+    image_stem,
+    normalisation,
+)
 from .stages import (
     Stage,
     StageRow,
-    check_choice,
     check_fixed,
     plan_stages,
 )
@@ -62,7 +68,7 @@ class DenseUnit(nn.Module):
         self,
         in_channels: int,
         growth_rate: int,
-        norm_cfg: dict,
+        norm_cfg: dict | None,
         act_cfg: dict | None,
     ):
         super().__init__()
@@ -111,13 +117,15 @@ class DenseNet(StagedBackbone):
         out_indices: Sequence[int] = (0, 1, 2),
         strides: Sequence[int] | None = None,
         dilations: Sequence[int] | None = None,
-        norm_cfg: dict = NORM_CFG,
+        norm_cfg: dict | None = NORM_CFG,
         act_cfg: dict | None = ACT_CFG,
         **staged,
     ):
-        check_choice('widen_factor', widen_factor, list(GROWTH_RATES))
-        check_fixed('strides', strides, 2)
-        check_fixed('dilations', dilations, 1)
+        widen_factor = check_choice(
+            'widen_factor', widen_factor, list(GROWTH_RATES)
+        )
+        check_fixed('strides', strides, 2, len(UNITS))
+        check_fixed('dilations', dilations, 1, len(UNITS))
         super().__init__(
             stem=image_stem((STEM,), norm_cfg, act_cfg),
             levels=_plan(GROWTH_RATES[widen_factor], norm_cfg, act_cfg),
@@ -127,7 +135,7 @@ class DenseNet(StagedBackbone):
 
 
 def _plan(
-    growth_rate: int, norm_cfg: dict, act_cfg: dict | None
+    growth_rate: int, norm_cfg: dict | None, act_cfg: dict | None
 ) -> list[Stage]:
     channels = []
     before = STEM
@@ -147,7 +155,7 @@ def _plan(
 
 def _units(
     growth_rate: int,
-    norm_cfg: dict,
+    norm_cfg: dict | None,
     act_cfg: dict | None,
     row: StageRow,
 ) -> list[nn.Module]:
@@ -161,7 +169,6 @@ def _units(
         units.append(DenseUnit(channels, growth_rate, norm_cfg, act_cfg))
         channels += growth_rate
     end = nn.Sequential()
-    end.bn = build_norm_layer(norm_cfg, channels)[1]
-    if act_cfg:
-        end.activate = build_activation_layer(act_cfg)
+    end.bn = normalisation(norm_cfg, channels)
+    end.activate = activation(act_cfg)
     return [*units, end]

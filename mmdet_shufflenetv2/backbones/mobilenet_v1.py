@@ -13,6 +13,7 @@ from functools import partial
 import torch.nn as nn
 from mmdet.registry import MODELS
 
+from ..arguments import check_choice
 from ..compat.foreign_families import MOBILENET_V1_FORMATS
 from .base import StagedBackbone
 from .convolutions import (
@@ -24,7 +25,6 @@ from .convolutions import (
 )
 from .stages import (
     Units,
-    check_choice,
     check_dilations,
     check_strides,
     plan_stages,
@@ -75,7 +75,7 @@ class MobileNetV1(StagedBackbone):
         act_cfg: dict | None = ACT_CFG,
         **staged,
     ):
-        check_choice('widen_factor', widen_factor, self.widths)
+        widen_factor = check_choice('widen_factor', widen_factor, self.widths)
         stem, *channels = self._channels(widen_factor)
         levels = plan_stages(
             names=[f'stage{i + 1}' for i in range(len(UNITS))],

@@ -14,13 +14,13 @@ from mmdet.models.backbones import MobileNetV2
 from mmdet.models.utils import make_divisible
 from mmdet.registry import MODELS
 
+from ..arguments import check_choice
 from ..compat.foreign_families import MOBILENET_V2_FORMATS
 from .base import StagedBackbone
 from .convolutions import NORM_CFG, image_stem, pointwise
 from .stages import (
     Stage,
     StageRow,
-    check_choice,
     check_dilations,
     check_strides,
     plan_stages,
@@ -97,7 +97,7 @@ class StagedMobileNetV2(StagedBackbone, MobileNetV2):
         act_cfg: dict | None = ACT_CFG,
         **staged,
     ):
-        check_choice('widen_factor', widen_factor, ROUNDINGS)
+        widen_factor = check_choice('widen_factor', widen_factor, ROUNDINGS)
         rounded = ROUNDINGS[widen_factor](widen_factor)
         # What mmdet's `make_layer` reads; the units are checkpointed here.
         self.conv_cfg, self.norm_cfg, self.act_cfg = None, norm_cfg, act_cfg

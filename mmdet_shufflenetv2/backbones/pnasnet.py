@@ -19,10 +19,11 @@ from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from ..arguments import check_choice
 from ..compat.foreign_families import PNASNET_FORMATS
 from .base import StagedBackbone
 from .pnasnet_cell import CELL, Cell
-from .stages import Stage, check_choice, check_fixed
+from .stages import Stage, check_fixed
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Variant:
 
 VARIANTS = {'mobile': Variant(32, 3, 54), 'large': Variant(96, 4, 216)}
 NORM_CFG = dict(type='BN', eps=1e-3)
+STAGES = 4
 
 
 @MODELS.register_module()
@@ -76,10 +78,9 @@ class PNASNet(StagedBackbone):
         norm_cfg: dict | None = NORM_CFG,
         **staged,
     ):
-        check_choice('arch', arch, list(VARIANTS))
-        check_fixed('strides', strides, 2)
-        check_fixed('dilations', dilations, 1)
-        variant = VARIANTS[arch]
+        check_fixed('strides', strides, 2, STAGES)
+        check_fixed('dilations', dilations, 1, STAGES)
+        variant = VARIANTS[check_choice('arch', arch, VARIANTS)]
         super().__init__(
             stem=ConvModule(
                 3,

@@ -8,8 +8,10 @@ from functools import partial
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from mmcv.cnn import ConvModule, build_norm_layer
+from mmcv.cnn import ConvModule
 from torch import Tensor
+
+from .convolutions import normalisation
 
 # What a block of a cell is applied to: the cell's input, the input of the
 # cell before, or the sum of the third block.
@@ -121,11 +123,7 @@ class FactorizedReduction(nn.Module):
         self.pool = every_other()
         self.conv1 = nn.Conv2d(in_channels, half, 1, bias=False)
         self.conv2 = nn.Conv2d(in_channels, channels - half, 1, bias=False)
-        self.bn = (
-            build_norm_layer(norm_cfg, channels)[1]
-            if norm_cfg
-            else nn.Identity()
-        )
+        self.bn = normalisation(norm_cfg, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, channels, ceil(H / 2), ceil(W / 2))."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
-from mmcv.cnn import ConvModule, build_activation_layer
+from mmcv.cnn import ConvModule
 from torch import Tensor
 
 from .channel_shuffle import deal, interleave
-from .convolutions import depthwise, pointwise
+from .convolutions import activation, depthwise, pointwise
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,7 @@ class ShuffleUnit(nn.Module):
         self.branch2.pointwise2 = pointwise(middle, main_out, norm_cfg, None)
         if options.with_se:
             self.branch2.se = SqueezeExcite(main_out, act_cfg)
-        self.activate = (
-            build_activation_layer(dict(act_cfg)) if act_cfg else nn.Identity()
-        )
+        self.activate = activation(act_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""

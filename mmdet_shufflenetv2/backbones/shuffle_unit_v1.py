@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from mmcv.cnn import build_activation_layer
 from torch import Tensor
 
 from .channel_shuffle import channel_shuffle
-from .convolutions import depthwise, pointwise
+from .convolutions import activation, depthwise, pointwise
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,7 @@ class ShuffleUnitV1(nn.Module):
             middle, norm_cfg, stride=stride, dilation=dilations[0]
         )
         self.expand = pointwise(middle, added, norm_cfg, None, groups[1])
-        self.activate = (
-            build_activation_layer(dict(act_cfg)) if act_cfg else nn.Identity()
-        )
+        self.activate = activation(act_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""

@@ -13,12 +13,12 @@ from functools import partial
 
 from mmdet.registry import MODELS
 
+from ..arguments import check_choice
 from ..compat.foreign_families import SHUFFLENET_V1_FORMATS
 from .base import StagedBackbone
 from .convolutions import ACT_CFG, NORM_CFG, image_stem
 from .shuffle_unit_v1 import STYLES, ShuffleUnitV1
 from .stages import (
-    check_choice,
     check_dilations,
     check_strides,
     plan_stages,
@@ -120,7 +120,8 @@ class ShuffleNetV1(StagedBackbone):
         act_cfg: dict | None = ACT_CFG,
         **staged,
     ):
-        variant = _variant(arch, groups, widen_factor)
+        arch, groups, width = _checked(arch, groups, widen_factor)
+        variant = VARIANTS[arch, groups, width]
         check_choice('style', style, STYLES)
         count = len(variant.units)
         levels = plan_stages(
@@ -151,20 +152,24 @@ class ShuffleNetV1(StagedBackbone):
         self.style = style
 
 
-def _variant(arch: str, groups: int, widen_factor: float) -> Variant:
+def _checked(
+    arch: str, groups: int, widen_factor: float
+) -> tuple[str, int, float]:
+    """The key of `VARIANTS` that the arguments are."""
+
     def having(*known: object) -> list:
         """Values of the next part of the keys that begin with those."""
         rows = [key for key in VARIANTS if key[: len(known)] == known]
         return list(dict.fromkeys(key[len(known)] for key in rows))
 
-    check_choice('arch', arch, having())
-    check_choice(f'groups of arch {arch!r}', groups, having(arch))
-    check_choice(
+    arch = check_choice('arch', arch, having())
+    groups = check_choice(f'groups of arch {arch!r}', groups, having(arch))
+    width = check_choice(
         f'widen_factor of arch {arch!r} with groups={groups}',
         widen_factor,
         having(arch, groups),
     )
-    return VARIANTS[arch, groups, widen_factor]
+    return arch, groups, width
 
 
 def _unit(

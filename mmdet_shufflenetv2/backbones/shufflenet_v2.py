@@ -16,13 +16,13 @@ from functools import partial
 import torch.nn as nn
 from mmdet.registry import MODELS
 
+from ..arguments import check_choice
 from ..compat.foreign_checkpoints import SHUFFLENET_V2_FORMATS
 from .base import StagedBackbone
 from .convolutions import ACT_CFG, NORM_CFG, image_stem, pointwise
 from .shuffle_unit import ShuffleUnit, UnitOptions
 from .stages import (
     Stage,
-    check_choice,
     check_dilations,
     check_strides,
     plan_stages,
@@ -83,6 +83,8 @@ VARIANTS = {
 
 STYLES = ('torchvision', 'authors')
 RECEPTIVE_FIELDS = ('standard', 'enlarged')
+# None is as the variant has it.
+SWITCH = (None, True, False)
 
 
 @MODELS.register_module()
@@ -152,6 +154,8 @@ class ShuffleNetV2(StagedBackbone):
         variant = _variant(arch, widen_factor)
         check_choice('style', style, STYLES)
         check_choice('receptive_field', receptive_field, RECEPTIVE_FIELDS)
+        check_choice('with_se', with_se, SWITCH)
+        check_choice('with_residual', with_residual, SWITCH)
         options = UnitOptions(
             shuffle_first=style == 'authors',
             enlarged=receptive_field == 'enlarged',
@@ -185,13 +189,15 @@ class ShuffleNetV2(StagedBackbone):
 
 
 def _variant(arch: str, widen_factor: float) -> Variant:
-    check_choice('arch', arch, dict.fromkeys(name for name, _ in VARIANTS))
-    check_choice(
+    arch = check_choice(
+        'arch', arch, dict.fromkeys(name for name, _ in VARIANTS)
+    )
+    width = check_choice(
         f'widen_factor of arch {arch!r}',
         widen_factor,
         [width for name, width in VARIANTS if name == arch],
     )
-    return VARIANTS[arch, widen_factor]
+    return VARIANTS[arch, width]
 
 
 def _plan(

@@ -1,11 +1,14 @@
 """Stages of a network: their plan, and the checks of arguments about them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
 import torch.nn as nn
+
+from ..arguments import check_choice as check_choice
+from ..arguments import whole_number
 
 
 @dataclass(frozen=True)
@@ -112,14 +115,6 @@ def repeated(unit: Callable[..., nn.Module]) -> Units:
     return units
 
 
-def check_choice(name: str, value: object, allowed: Iterable) -> None:
-    """Raise a ValueError that names the argument unless value is allowed."""
-    # As a tuple, because nothing says that the value can be hashed.
-    if value not in tuple(allowed):
-        choices = ', '.join(repr(choice) for choice in allowed)
-        raise ValueError(f'{name} must be one of {choices}, got {value!r}')
-
-
 def check_out_indices(
     out_indices: Sequence[int], names: Sequence[str]
 ) -> tuple[int, ...]:
@@ -129,7 +124,7 @@ def check_out_indices(
         ValueError: they are empty, not ascending or out of range.
     """
     levels = ', '.join(f'{i}: {name}' for i, name in enumerate(names))
-    indices = tuple(out_indices) if isinstance(out_indices, Sequence) else None
+    indices = _whole_numbers(out_indices)
     if (
         not indices
         or any(index not in range(len(names)) for index in indices)
@@ -164,16 +159,30 @@ def check_dilations(
     return _per_stage('dilations', dilations, (1,) * count)
 
 
-def check_fixed(name: str, value: Sequence[int] | None, only: int) -> None:
+def check_fixed(
+    name: str,
+    value: Sequence[int] | None,
+    only: int,
+    count: int | None = None,
+) -> None:
     """Raise a ValueError unless every stage has the one value there is.
 
     For what a family's networks cannot do, such as dilation.
+
+    Args:
+        name: of the argument.
+        value: one for each stage; None means as it is.
+        only: the value there is.
+        count: number of stages; None leaves it open.
     """
-    same = isinstance(value, Sequence) and set(value) == {only}
-    if value is not None and not same:
+    if value is None:
+        return
+    values = _whole_numbers(value)
+    if not values or set(values) != {only} or count not in (None, len(values)):
         raise ValueError(
-            f'{name} of this network must be None or {only} for every stage, '
-            f'got {value!r}'
+            f'{name} of this network must be None or {only} for every stage'
+            + (f', of which there are {count}' if count else '')
+            + f', got {value!r}'
         )
 
 
@@ -186,12 +195,19 @@ def _per_stage(
     if values is None:
         return tuple(default)
     count = len(default)
-    valid = isinstance(values, Sequence) and len(values) == count
-    if not valid or any(
-        value not in (allowed or range(1, 1 << 16)) for value in values
+    numbers = _whole_numbers(values)
+    if len(numbers) != count or any(
+        number not in (allowed or range(1, 1 << 16)) for number in numbers
     ):
         kind = f'one of {allowed}' if allowed else 'a positive integer'
         raise ValueError(
             f'{name} must have {count} values, each {kind}, got {values!r}'
         )
-    return tuple(values)
+    return numbers
+
+
+def _whole_numbers(values: object) -> tuple[int | None, ...]:
+    """Of a sequence, with None for what is no whole number; else nothing."""
+    if not isinstance(values, Sequence):
+        return ()
+    return tuple(whole_number(value) for value in values)

@@ -17,21 +17,21 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch.nn as nn
-from mmcv.cnn import build_activation_layer
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from ..arguments import check_choice
 from ..compat.foreign_families import XCEPTION_FORMATS
 from .base import StagedBackbone
 from .convolutions import (
     ACT_CFG,
     NORM_CFG,
+    activation,
     depthwise,
     image_stem,
     pointwise,
 )
 from .stages import (
-    check_choice,
     check_dilations,
     check_strides,
     plan_stages,
@@ -116,9 +116,7 @@ class XceptionUnit(nn.Module):
         self.branch.pointwise3 = pointwise(
             middle, out_channels, norm_cfg, None
         )
-        self.activate = (
-            build_activation_layer(dict(act_cfg)) if act_cfg else nn.Identity()
-        )
+        self.activate = activation(act_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
@@ -162,8 +160,9 @@ class Xception(StagedBackbone):
         act_cfg: dict | None = ACT_CFG,
         **staged,
     ):
-        check_choice('widen_factor', widen_factor, VARIANTS)
-        variant = VARIANTS[widen_factor]
+        variant = VARIANTS[
+            check_choice('widen_factor', widen_factor, VARIANTS)
+        ]
         levels = plan_stages(
             names=('stage2', 'stage3', 'stage4'),
             in_channels=variant.stem,

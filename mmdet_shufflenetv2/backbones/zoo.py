@@ -4,6 +4,7 @@ A row says how to build a network and what is to be known about its published
 figures, which are in `mmdet_shufflenetv2.published` under the same name.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
@@ -170,13 +171,36 @@ def network(name: str) -> Network:
     Raises:
         ValueError: no network has that name.
     """
-    if name not in NETWORKS:
-        near = get_close_matches(name, NETWORKS, n=3)
+    if not isinstance(name, str) or name not in NETWORKS:
+        near = get_close_matches(str(name), NETWORKS, n=3)
         choices = ', '.join(near or NETWORKS)
         raise ValueError(
             f'network must be a published name such as {choices}, got {name!r}'
         )
     return NETWORKS[name]
+
+
+# Arguments of a backbone that leave the network it is as it is.
+_NOT_THE_NETWORK = {
+    'out_indices',
+    'frozen_stages',
+    'norm_eval',
+    'with_cp',
+    'channels_last',
+    'init_cfg',
+}
+
+
+def network_of(backbone: Mapping) -> str | None:
+    """The published name of the network that a backbone is, if any.
+
+    Args:
+        backbone: as in a config.
+    """
+    config = {k: v for k, v in backbone.items() if k not in _NOT_THE_NETWORK}
+    return next(
+        (name for name, row in NETWORKS.items() if row.config == config), None
+    )
 
 
 class Classifier(nn.Module):

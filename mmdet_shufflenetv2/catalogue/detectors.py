@@ -2,35 +2,24 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 
-from ..backbones.zoo import NETWORKS
+from ..backbones.zoo import network_of
 from ..published import detection_results
 from .networks import Row, cost
 
 # How `trained.csv` begins to call COCO's data; mAP there is a fraction.
 COCO = 'COCO'
+# What `trained.csv` calls the data of `bccd_backbones.csv`.
+BCCD = 'BCCD blood cells'
 # Image and batch that training on BCCD has, and what is measured of them.
 BCCD_INPUT = '480x360', '4'
 BCCD_SPEEDS = {
     'training images/s': 'training step',
     'inference images/s': 'end to end',
 }
-
-
-def network_of(backbone: Mapping) -> str | None:
-    """The network of the zoo that a detector's backbone is, if any.
-
-    Args:
-        backbone: as in a config.
-    """
-    config = {k: v for k, v in backbone.items() if k != 'out_indices'}
-    return next(
-        (name for name, row in NETWORKS.items() if row.config == config), None
-    )
 
 
 def table7_configs(root: Path) -> dict[str, Path]:
@@ -49,14 +38,20 @@ def table7_configs(root: Path) -> dict[str, Path]:
 
 
 def runs_by_config(results: Path) -> dict[str, list[Row]]:
-    """The rows of ``trained.csv`` by the name of their config.
+    """What was trained, by the name of its config.
 
     Args:
         results: folder of the results.
+
+    Returns:
+        The rows of ``trained.csv``, then those of ``bccd_backbones.csv``
+        with the data that the file's name says.
     """
     runs = defaultdict(list)
     for run in _rows(results / 'trained.csv'):
         runs[run['config']].append(run)
+    for run in _rows(results / 'bccd_backbones.csv'):
+        runs[run['config']].append({'data': BCCD, **run})
     return runs
 
 

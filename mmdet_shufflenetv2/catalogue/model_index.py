@@ -4,8 +4,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..backbones.zoo import network_of
 from ..published import detection_results
-from .detectors import COCO, network_of, runs_by_config, table7_configs
+from .detectors import COCO, runs_by_config, table7_configs
 from .networks import Row, cost
 
 # The collection that a config belongs to, by how its path begins.
@@ -73,7 +74,10 @@ def model_index(root: Path, results: Path) -> dict:
                     'In Collection': collection['Name'],
                     'Config': path.relative_to(root).as_posix(),
                     'Metadata': metadata,
-                    'Results': [_result(run) for run in runs[path.stem]],
+                    'Results': [
+                        _result(run, metadata['Epochs'])
+                        for run in runs[path.stem]
+                    ],
                 }
             )
     return {'Collections': list(COLLECTIONS.values()), 'Models': models}
@@ -90,9 +94,13 @@ def _metadata(cfg: Config, in_table7: str | None) -> dict:
     return metadata
 
 
-def _result(run: Row) -> dict:
+def _result(run: Row, epochs: int) -> dict:
+    """A run as a result, with its epochs if the config has others."""
+    data = run['data']
+    if run['epochs'] not in ('', str(epochs)):
+        data += f', {run["epochs"]} epochs'
     return {
         'Task': 'Object Detection',
-        'Dataset': run['data'],
+        'Dataset': data,
         'Metrics': {'box AP': round(100 * float(run['mAP']), 1)},
     }

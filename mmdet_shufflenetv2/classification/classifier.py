@@ -20,11 +20,12 @@ class PublishedClassifier(ImageClassifier):
         head: config of a linear head; its ``in_channels`` are those of the
             network's last level.
         backbone: arguments of the backbone besides those of the zoo, such
-            as ``init_cfg``.
+            as ``init_cfg``; one of the zoo's makes it another network.
         kwargs: those of ``ImageClassifier``.
 
     Raises:
-        ValueError: no network has that name.
+        ValueError: no network has that name, or ``backbone`` returns other
+            levels than the last.
     """
 
     def __init__(
@@ -35,9 +36,14 @@ class PublishedClassifier(ImageClassifier):
         **kwargs,
     ):
         row = zoo.network(network)
-        config = dict(
-            row.config, out_indices=(row.last_level,), **(backbone or {})
-        )
+        levels = (row.last_level,)
+        config = {**row.config, 'out_indices': levels, **(backbone or {})}
+        if config['out_indices'] not in (levels, list(levels)):
+            raise ValueError(
+                f'backbone.out_indices of {network} must be {levels}, the '
+                'level that is classified, or left out, got '
+                f'{config["out_indices"]!r}'
+            )
         # mmpretrain has networks of the same names.
         config['type'] = f'mmdet.{config["type"]}'
         built = BACKBONES.build(config)

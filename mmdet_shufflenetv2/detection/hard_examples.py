@@ -7,6 +7,8 @@ As Light-Head R-CNN (arXiv 1711.07264) and R-FCN (arXiv 1605.06409, section
 import torch
 from torch import Tensor
 
+from ..arguments import check_positive
+
 
 class HardExampleLoss:
     """Lets a box head of mmdet train on the hardest RoIs only.
@@ -21,14 +23,12 @@ class HardExampleLoss:
         kwargs: Those of the box head.
 
     Raises:
-        ValueError: If ``num_hard`` is not positive.
+        ValueError: If ``num_hard`` is not positive and whole.
     """
 
     def __init__(self, *args, num_hard: int | None = None, **kwargs):
-        if num_hard is not None and num_hard < 1:
-            raise ValueError(
-                f'num_hard must be positive or None, got {num_hard}'
-            )
+        if num_hard is not None:
+            num_hard = check_positive('num_hard', num_hard)
         super().__init__(*args, **kwargs)
         self.num_hard = num_hard
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from ..arguments import check_positive
 from .neck import RoIMapNeck
 
 
@@ -31,7 +32,8 @@ class LargeSeparableConv(nn.Module):
             Not in the paper; steadies training from scratch.
 
     Raises:
-        ValueError: If ``kernel_size`` is not a positive odd number.
+        ValueError: If a number of channels is not positive and whole, or
+            ``kernel_size`` not odd besides.
     """
 
     def __init__(
@@ -44,10 +46,13 @@ class LargeSeparableConv(nn.Module):
         norm: bool = False,
     ):
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
+        in_channels = check_positive('in_channels', in_channels)
+        out_channels = check_positive('out_channels', out_channels)
+        mid_channels = check_positive('mid_channels', mid_channels)
+        if check_positive('kernel_size', kernel_size) % 2 == 0:
             raise ValueError(
-                'kernel_size must be a positive odd number, so that the map '
-                f'keeps its size, got {kernel_size}'
+                'kernel_size must be odd, so that the map keeps its size, '
+                f'got {kernel_size}'
             )
         self.act_each = act_each
         self.relu = nn.ReLU(inplace=True)
@@ -104,7 +109,8 @@ class LightHeadNeck(RoIMapNeck):
             convolutions so that activations keep their scale.
 
     Raises:
-        ValueError: As in :class:`RoIMapNeck`.
+        ValueError: As in :class:`RoIMapNeck` and
+            :class:`LargeSeparableConv`.
     """
 
     def __init__(
@@ -132,7 +138,7 @@ class LightHeadNeck(RoIMapNeck):
             init_cfg,
         )
         self.thin_conv = LargeSeparableConv(
-            in_channels[thin_level],
+            self.in_channels[thin_level],
             out_channels,
             mid_channels,
             kernel_size,

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from mmengine.model import BaseModule
-from mmengine.utils import is_seq_of
 from torch import Tensor
+
+from ..arguments import whole_number
 
 
 class RoIMapNeck(BaseModule):
@@ -21,8 +22,8 @@ class RoIMapNeck(BaseModule):
         init_cfg: As in every mmengine module.
 
     Raises:
-        ValueError: If ``in_channels`` is not a sequence of integers or a
-            level is outside of it.
+        ValueError: If ``in_channels`` is not a sequence of positive whole
+            numbers, at least one, or a level is outside of it.
     """
 
     def __init__(
@@ -32,19 +33,21 @@ class RoIMapNeck(BaseModule):
         init_cfg: dict | list | None,
     ):
         super().__init__(init_cfg)
-        if not is_seq_of(in_channels, int):
+        listed = isinstance(in_channels, Sequence)
+        channels = tuple(map(whole_number, in_channels)) if listed else ()
+        if not channels or any(c is None or c < 1 for c in channels):
             raise ValueError(
                 'in_channels must list the channels of each backbone level, '
                 f'got {in_channels!r}'
             )
-        count = len(in_channels)
+        count = len(channels)
         for name, level in levels.items():
-            if not -count <= level < count:
+            if whole_number(level) not in range(-count, count):
                 raise ValueError(
                     f'{name} must be one of the {count} levels of '
-                    f'in_channels, {-count}..{count - 1}, got {level}'
+                    f'in_channels, {-count}..{count - 1}, got {level!r}'
                 )
-        self.in_channels = tuple(in_channels)
+        self.in_channels = channels
         self.map_level, self.rpn_level = levels.values()
 
     def roi_map(self, x: Tensor) -> Tensor:

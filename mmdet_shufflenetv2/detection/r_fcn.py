@@ -11,6 +11,7 @@ from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from ..arguments import check_positive
 from .hard_examples import HardExampleLoss
 from .neck import RoIMapNeck
 
@@ -36,7 +37,8 @@ class RFCNNeck(RoIMapNeck):
         init_cfg: The default is the paper's: Gaussian of 0.01.
 
     Raises:
-        ValueError: As in :class:`RoIMapNeck`.
+        ValueError: As in :class:`RoIMapNeck`, or if ``num_classes``,
+            ``mid_channels`` or ``bins`` is not a positive whole number.
     """
 
     def __init__(
@@ -55,9 +57,12 @@ class RFCNNeck(RoIMapNeck):
             dict(map_level=map_level, rpn_level=rpn_level),
             init_cfg or dict(type='Normal', layer='Conv2d', std=0.01),
         )
-        channels = in_channels[map_level]
+        num_classes = check_positive('num_classes', num_classes)
+        bins = check_positive('bins', bins)
+        channels = self.in_channels[map_level]
         self.reduce = None
         if mid_channels is not None:
+            mid_channels = check_positive('mid_channels', mid_channels)
             self.reduce = nn.Sequential(
                 nn.Conv2d(channels, mid_channels, 1), nn.ReLU(inplace=True)
             )
@@ -105,6 +110,19 @@ class RFCNBBoxHead(HardExampleLoss, BBoxHead):
 
         Returns:
             Class scores (K, S) and box deltas (K, B).
+
+        Raises:
+            ValueError: The neck has other classes or boxes than this head.
         """
+        scores = self.num_classes + 1
+        boxes = 4 if self.reg_class_agnostic else 4 * self.num_classes
+        if x.shape[1] != scores + boxes:
+            raise ValueError(
+                f'bbox_head.num_classes={self.num_classes} with '
+                f'reg_class_agnostic={self.reg_class_agnostic} reads '
+                f'{scores} + {boxes} values of a bin, but {x.shape[1]} arrive '
+                'from the neck; neck.num_classes and neck.reg_class_agnostic '
+                "must be the head's, and neck.bins roi_layer.output_size"
+            )
         votes = x.mean((2, 3))
-        return votes.tensor_split([self.num_classes + 1], 1)
+        return votes.tensor_split([scores], 1)

@@ -98,3 +98,19 @@ class LightHeadBBoxHead(HardExampleLoss, ConvFCBBoxHead):
             fc_out_channels=fc_out_channels,
             **kwargs,
         )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Class scores and box deltas of pooled maps (K, C, P, P).
+
+        Raises:
+            ValueError: The maps are not what the head was built for.
+        """
+        expected = (self.in_channels, *self.roi_feat_size)
+        if x.shape[1:] != expected:
+            raise ValueError(
+                'bbox_head.in_channels and roi_feat_size are those of '
+                f'{expected}, but maps of {tuple(x.shape[1:])} arrive; '
+                'in_channels must be neck.out_channels divided by the square '
+                'of roi_layer.output_size, and roi_feat_size that size'
+            )
+        return super().forward(x)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from ..backbones.zoo import network, network_of
+from ..datasets.check_report import shorten
 from ..datasets.class_folders import (
     SPLITS,
     check_class_folders,
@@ -27,8 +29,8 @@ def use_data_root(cfg: Config, data_root: str) -> None:
 
     Raises:
         DatasetError: If a folder or class is missing or empty.
-        UsageError: If the config is ImageNet's and the folder has a part of
-            its synsets.
+        UsageError: If the config is ImageNet's and most of the folders are
+            synsets of it, but others or not all 1000.
     """
     folders = [os.path.join(data_root, split) for split in SPLITS]
     classes = check_class_folders(folders, decode=False)
@@ -44,16 +46,28 @@ def use_data_root(cfg: Config, data_root: str) -> None:
 
 
 def _refuse_part_of_imagenet(classes: Sequence[str], data_root: str) -> None:
-    """Raise a UsageError where a copy of ImageNet seems to have stopped."""
-    missing = sorted(set(imagenet_synsets()) - set(classes))
-    if missing and set(classes) < set(imagenet_synsets()):
-        raise UsageError(
-            f"{data_root}: {len(classes)} of ImageNet's 1000 synsets are "
-            f'there; missing: {", ".join(missing[:5])} and '
-            f'{len(missing[5:])} more. Copy them; or, to train on a part of '
-            'ImageNet, add\n'
-            '  --cfg-options train_dataloader.dataset.type=CustomDataset'
-        )
+    """Raise a UsageError where a copy of ImageNet is not as it should be.
+
+    Data of which most classes are ImageNet's is taken for such a copy: a
+    folder left over from elsewhere does not make it a set of one's own.
+    """
+    synsets = set(imagenet_synsets())
+    known = synsets.intersection(classes)
+    missing = sorted(synsets.difference(classes))
+    unknown = sorted(set(classes) - synsets)
+    if not (missing or unknown) or 2 * len(known) <= len(classes):
+        return
+    differences = [
+        f'{len(names)} {kind}: {shorten(names)}'
+        for kind, names in (('missing', missing), ('unknown', unknown))
+        if names
+    ]
+    raise UsageError(
+        f"{data_root}: {len(known)} of ImageNet's {len(synsets)} synsets are "
+        f'there; {"; ".join(differences)}. Mend the copy; or, to train on '
+        'these classes, add\n'
+        '  --cfg-options train_dataloader.dataset.type=CustomDataset'
+    )
 
 
 def adopt_classes(cfg: Config, checkpoint: dict) -> None:
@@ -80,12 +94,12 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
             of classes; says what to do.
         DatasetError: If a class or an image is not as it should be.
     """
-    used = [dataset for name, dataset in datasets_of(cfg) if name in splits]
+    used = [each for each in datasets_of(cfg) if each[0] in splits]
     folders = [
-        os.path.join(each.get('data_root') or '', each.data_prefix)
-        for each in used
+        os.path.join(dataset.get('data_root') or '', dataset.data_prefix)
+        for _, dataset in used
     ]
-    for name, folder in zip(splits, folders, strict=True):
+    for (name, _), folder in zip(used, folders, strict=True):
         if not os.path.isdir(folder):
             raise UsageError(
                 f'the {name} data set is not there; expected:\n'
@@ -96,8 +110,9 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
                 'python -m mmdet_shufflenetv2.datasets.shape_crops '
                 'data/shape_crops'
             )
-    expected = used[0].get('metainfo', {}).get('classes')
-    if is_imagenet(used[0]):
+    _, first = used[0]
+    expected = first.get('metainfo', {}).get('classes')
+    if is_imagenet(first):
         expected = imagenet_synsets()
     classes = check_class_folders(folders, expected)
     wanted = cfg.model.head.num_classes
@@ -113,7 +128,9 @@ def error_metrics(cfg: Config, words: list[str]) -> list[ConfigDict]:
     """Make the metric config for ``--eval error``.
 
     Args:
-        cfg: The config; on ImageNet the published error goes along.
+        cfg: The config; on ImageNet the published error goes along, unless
+            the backbone's arguments make it another network than its name
+            says.
         words: ``['error']``.
     """
     metric = ConfigDict(cfg.test_evaluator)
@@ -121,9 +138,19 @@ def error_metrics(cfg: Config, words: list[str]) -> list[ConfigDict]:
     on_imagenet = all(
         is_imagenet(d) for n, d in datasets_of(cfg) if n == 'test'
     )
-    if published and on_imagenet:
+    if published and on_imagenet and _is_as_published(cfg):
         metric.published = {1: published.top1_err}
     return [metric]
+
+
+def _is_as_published(cfg: Config) -> bool:
+    """Whether a classifier's backbone is that of its network's name."""
+    published = network(cfg.model.network).config
+    backbone = {**published, **(cfg.model.get('backbone') or {})}
+    if 'style' not in published:
+        # Whose reading of the paper it is, and so whose weights fit.
+        backbone.pop('style', None)
+    return network_of(backbone) == cfg.model.network
 
 
 def is_imagenet(dataset: ConfigDict) -> bool:

@@ -94,13 +94,14 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what points a config to another COCO-format folder."""
+    """Add what points a config to another folder of data."""
     group = parser.add_argument_group('your own data set')
     group.add_argument(
         '--data-root',
         metavar='DIR',
-        help='a folder in COCO format; annotation files and image folders '
-        'are detected, or given by:',
+        help='for a classifier a folder of train/<class>/<image> and '
+        'val/<class>/<image>; for a detector one in COCO format, whose '
+        'annotation files and image folders are detected, or given by:',
     )
     for split in 'train', 'val':
         group.add_argument(
@@ -112,8 +113,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--on-bad-boxes',
         choices=['error', 'drop'],
-        default='error',
-        help='stop at impossible boxes in the annotations, or leave them out',
+        help='of a detector: stop at impossible boxes in the annotations '
+        '(default), or leave them out',
     )
 
 

@@ -8,8 +8,10 @@ from torch import nn
 
 from ..compat.input_format import declared_format
 from .checkpoint_meta import adopt_input_format, checkpoint_classes
+from .run_config import UsageError
 from .run_data import set_classes
 from .runner import load_fitting
+from .tasks import DETECTION, kind_of
 
 
 def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
@@ -27,7 +29,15 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
 
     Raises:
         CheckpointMismatch: If the checkpoint is of another architecture.
+        UsageError: If the config is a classifier's.
     """
+    task = kind_of(cfg)
+    if task is not DETECTION:
+        raise UsageError(
+            f'{cfg.filename} is a {task.model}; tools/demo.py draws '
+            'detections. tools/test.py CONFIG CKPT --eval '
+            f'{task.eval_words[0]} tests it, and draws with --show-dir DIR'
+        )
     meta = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
     classes = checkpoint_classes(meta)
     if classes:

@@ -38,7 +38,14 @@ class Task:
     drawing: Callable[[str, float], dict]
 
 
-COCO_OPTIONS = ('train_ann', 'train_img', 'val_ann', 'val_img', 'json')
+COCO_OPTIONS = (
+    'train_ann',
+    'train_img',
+    'val_ann',
+    'val_img',
+    'on_bad_boxes',
+    'json',
+)
 
 DETECTION = Task(
     model='detector',
@@ -49,7 +56,7 @@ DETECTION = Task(
     ),
     adopt_classes=run_data.adopt_classes,
     check_data=lambda cfg, splits, args: run_data.check_data(
-        cfg, splits, args.on_bad_boxes
+        cfg, splits, args.on_bad_boxes or 'error'
     ),
     metrics=lambda cfg, words, prefix: coco_metrics(
         cfg.test_evaluator, words, prefix
@@ -89,6 +96,11 @@ CLASSIFICATION = Task(
 TASKS = {'mmdet': DETECTION, 'mmpretrain': CLASSIFICATION}
 
 
+def kind_of(cfg: Config) -> Task:
+    """The task of a config, whatever the command line."""
+    return TASKS.get(cfg.get('default_scope'), DETECTION)
+
+
 def task_of(cfg: Config, args: Namespace) -> Task:
     """The task of a config; the arguments have to fit it.
 
@@ -99,7 +111,7 @@ def task_of(cfg: Config, args: Namespace) -> Task:
     Raises:
         UsageError: If an argument is for the other task.
     """
-    task = TASKS.get(cfg.get('default_scope'), DETECTION)
+    task = kind_of(cfg)
     given = [
         f'--{name.replace("_", "-")}'
         for name in task.needs_coco

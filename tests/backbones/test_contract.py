@@ -7,6 +7,7 @@ All networks of the zoo are outlined, which costs next to nothing; those of
 import copy
 from operator import floordiv
 
+import numpy as np
 import pytest
 import torch
 from contract_networks import CONTIGUOUS, DILATED, NETWORKS, OURS, levels
@@ -233,14 +234,41 @@ def test_scratch_weights_keep_the_scale_of_features(config):
 
 
 @pytest.mark.parametrize(
-    'out_indices', [(), (0, 0), (1, 0), (-1,), (0, 9), ('stage2',), 3]
+    'out_indices',
+    [(), (0, 0), (1, 0), (-1,), (0, 9), ('stage2',), 3, (0.0, 1.0), (True,)],
 )
 def test_bad_out_indices_are_refused(config, out_indices):
     with pytest.raises(ValueError, match='out_indices must be an ascending'):
         outlined(config, out_indices=out_indices)
 
 
-@pytest.mark.parametrize('frozen_stages', [-2, 9, None])
+@pytest.mark.parametrize('frozen_stages', [-2, 9, None, 1.0, True])
 def test_bad_frozen_stages_are_refused(config, frozen_stages):
     with pytest.raises(ValueError, match='frozen_stages must be one of -1, 0'):
         outlined(config, frozen_stages=frozen_stages)
+
+
+def test_whole_numbers_of_numpy_are_taken(config):
+    levels = np.array([0, 1])
+    backbone = outlined(
+        config, out_indices=list(levels), frozen_stages=levels[1]
+    )
+    assert backbone.out_indices == (0, 1)
+    assert backbone.frozen_stages == 1
+
+
+@pytest.mark.parametrize('name', ['norm_eval', 'with_cp', 'channels_last'])
+def test_bad_switches_are_refused(config, name):
+    with pytest.raises(ValueError, match=rf'{name}.* must be one of'):
+        outlined(config, **{name: 'no'})
+
+
+@pytest.mark.parametrize(
+    'name', [n for n, config in NETWORKS.items() if 'widen_factor' in config]
+)
+def test_only_numbers_are_widths(name):
+    width = NETWORKS[name]['widen_factor']
+    for bad in np.array([width]), True, str(width):
+        with pytest.raises(ValueError, match=r'widen_factor.* must be'):
+            outlined(NETWORKS[name], widen_factor=bad)
+    outlined(NETWORKS[name], widen_factor=np.float64(width))

@@ -79,6 +79,8 @@ def test_equals_pytorchcv_at_every_level(
         ('strides', (2, 2, 1), 'None or 2 for every stage'),
         ('dilations', (1, 1, 2), 'None or 1 for every stage'),
         ('dilations', 2, 'None or 1 for every stage'),
+        ('dilations', (1.0, 1, 1), 'None or 1 for every stage'),
+        ('strides', (2, 2), 'of which there are 3'),
     ],
 )
 def test_an_unknown_value_is_refused_with_what_is_allowed(
@@ -88,3 +90,10 @@ def test_an_unknown_value_is_refused_with_what_is_allowed(
         DenseNet(**{argument: value})
     assert allowed in str(error.value)
     assert repr(value) in str(error.value)
+
+
+def test_norm_may_be_left_out():
+    backbone = DenseNet(0.5, norm_cfg=None)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())
+    features = backbone(torch.randn(1, 3, 32, 32))
+    assert [f.shape[1] for f in features] == list(backbone.out_channels)

@@ -107,6 +107,8 @@ def test_parameters_are_the_papers(arch, params_m):
     [
         ('arch', 'small', "'mobile', 'large'"),
         ('strides', (2, 2, 2, 1), 'None or 2 for every stage'),
+        ('strides', (2, 2, 2), 'of which there are 4'),
+        ('dilations', (1,), 'of which there are 4'),
         ('dilations', (1, 1, 1, 2), 'None or 1 for every stage'),
     ],
 )

@@ -124,6 +124,8 @@ def test_a_mean_does_not_depend_on_how_it_is_taken(size):
             dict(arch='v1_50', groups=8),
             "groups of arch 'v1_50' must be one of 3",
         ),
+        (dict(groups=3.0), "groups of arch 'v1' must be one of 1, 2, 3"),
+        (dict(groups=True), "groups of arch 'v1' must be one of 1, 2, 3"),
         (
             dict(style='caffe'),
             "style must be one of 'paper', 'authors', 'mmpretrain'",

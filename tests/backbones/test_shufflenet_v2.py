@@ -128,6 +128,11 @@ def test_squeeze_and_excitation_scales_the_main_branch():
         ('strides', (2, 2, 3), '3 values, each one of (1, 2)'),
         ('dilations', (1, 1, 0), '3 values, each a positive integer'),
         ('dilations', 2, '3 values, each a positive integer'),
+        ('dilations', (1, 1, 2.0), '3 values, each a positive integer'),
+        ('strides', (2, 2, 1.0), '3 values, each one of (1, 2)'),
+        ('strides', (2, 2, True), '3 values, each one of (1, 2)'),
+        ('with_se', 'yes', 'None, True, False'),
+        ('with_residual', 1, 'None, True, False'),
     ],
 )
 def test_an_unknown_value_is_refused_with_what_is_allowed(

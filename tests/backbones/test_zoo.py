@@ -3,11 +3,13 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmengine.config import Config
 
 from mmdet_shufflenetv2.backbones.zoo import (
     NETWORKS,
     build_classifier,
     network,
+    network_of,
 )
 
 
@@ -54,10 +56,27 @@ def test_a_classifier_reads_a_backbone_of_the_host():
 
 
 @pytest.mark.parametrize(
-    'name, near', [('shufflenet_v2_x10', 'shufflenet_v2_x1_0'), ('', '')]
+    'name, near',
+    [
+        ('shufflenet_v2_x10', 'shufflenet_v2_x1_0'),
+        ('', ''),
+        (None, ''),
+        ([], ''),
+    ],
 )
 def test_an_unknown_name_is_refused_with_similar_ones(name, near):
     with pytest.raises(ValueError, match='published name such as') as error:
         build_classifier(name)
     assert near in str(error.value)
     assert repr(name) in str(error.value)
+
+
+@pytest.mark.parametrize('name', ['shufflenet_v2_x1_0', 'xception_x0_5'])
+def test_network_is_recognised_whatever_levels_are_read(name):
+    backbone = dict(NETWORKS[name].config, out_indices=(1,), with_cp=True)
+    assert network_of(backbone) == name
+
+
+def test_network_with_another_stride_is_none_of_the_published(root):
+    path = root / 'configs/lighthead_shufflenetv2_custom.py'
+    assert network_of(Config.fromfile(path).model.backbone) is None

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ def with_runs(root, tmp_path_factory) -> Callable[..., Path]:
             text += ','.join(run.get(c, '') for c in columns) + '\n'
         folder = tmp_path_factory.mktemp('results')
         (folder / 'trained.csv').write_text(text)
+        shutil.copy(root / 'results' / 'bccd_backbones.csv', folder)
         return folder
 
     return make

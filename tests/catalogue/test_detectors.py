@@ -1,21 +1,6 @@
 import pytest
-from mmengine.config import Config
 
-from mmdet_shufflenetv2.backbones.zoo import NETWORKS
 from mmdet_shufflenetv2.catalogue import bccd_rows, table7_rows
-from mmdet_shufflenetv2.catalogue.detectors import network_of
-
-
-@pytest.mark.parametrize('name', ['shufflenet_v2_x1_0', 'xception_x0_5'])
-def test_network_is_recognised_whatever_levels_are_read(name):
-    backbone = dict(NETWORKS[name].config, out_indices=(1,))
-    assert network_of(backbone) == name
-
-
-def test_network_with_another_stride_is_none_of_the_published(root):
-    path = root / 'configs/lighthead_shufflenetv2_custom.py'
-    assert network_of(Config.fromfile(path).model.backbone) is None
-
 
 MEASURED = 'lighthead_xception_x1_0'
 

@@ -1,5 +1,6 @@
 """``model-index.yml``, as OpenMMLab's tools read it."""
 
+import csv
 import shutil
 
 import pytest
@@ -76,3 +77,18 @@ def test_results_are_those_measured_here(root, with_runs, tmp_path):
             Metrics={'box AP': 37.1},
         )
     ]
+
+
+def test_every_run_of_the_readme_is_a_result_of_its_model(models, root):
+    found = {model['Name']: model['Results'] for model in models}
+    names = set()
+    with open(root / 'results' / 'bccd_backbones.csv', newline='') as file:
+        for run in csv.DictReader(file):
+            result = dict(
+                Task='Object Detection',
+                Dataset=f'BCCD blood cells, {run["epochs"]} epochs',
+                Metrics={'box AP': round(100 * float(run['mAP']), 1)},
+            )
+            assert result in found[run['config']]
+            names.add(run['config'])
+    assert names

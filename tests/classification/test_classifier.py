@@ -43,6 +43,14 @@ def test_unknown_name_is_refused_with_near_ones():
         build('shufflenet_v2_x1')
 
 
+@pytest.mark.parametrize('levels', [(0,), (2, 3), (), 3, None])
+def test_other_levels_than_the_classified_one_are_refused(levels):
+    with pytest.raises(ValueError, match=r'out_indices .* must be \(3,\)'):
+        build('shufflenet_v2_x0_5', backbone=dict(out_indices=levels))
+    model = build('shufflenet_v2_x0_5', backbone=dict(out_indices=[3]))
+    assert model.backbone.out_indices == (3,)
+
+
 def test_weights_start_a_detectors_backbone(tmp_path):
     """Its levels are fewer, its last stage dilated."""
     classifier = build('shufflenet_v2_x0_5')

@@ -84,9 +84,10 @@ def test_hard_examples_of_nothing():
     assert all(torch.isfinite(v).all() for v in losses.values())
 
 
-def test_zero_hard_examples_are_refused():
-    with pytest.raises(ValueError, match='num_hard must be positive'):
-        bbox_head(num_hard=0)
+@pytest.mark.parametrize('num_hard', [0, 1.5, True])
+def test_what_is_no_number_of_hard_examples_is_refused(num_hard):
+    with pytest.raises(ValueError, match='num_hard must be a positive whole'):
+        bbox_head(num_hard=num_hard)
 
 
 def test_hardest_per_image_takes_the_largest_of_each():

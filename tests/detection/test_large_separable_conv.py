@@ -51,9 +51,19 @@ def test_norm_adds_one_batch_norm_to_each_branch():
     assert [m.num_features for m in norms] == [4, 4]
 
 
-@pytest.mark.parametrize('kernel_size', [0, 4, -3])
+@pytest.mark.parametrize(
+    'name', ['in_channels', 'out_channels', 'mid_channels', 'kernel_size']
+)
+@pytest.mark.parametrize('bad', [0, -3, 3.0, True])
+def test_what_is_no_count_is_refused(name, bad):
+    sizes = dict(in_channels=3, out_channels=4, mid_channels=2, kernel_size=3)
+    with pytest.raises(ValueError, match=f'{name} must be a positive whole'):
+        LargeSeparableConv(**{**sizes, name: bad})
+
+
+@pytest.mark.parametrize('kernel_size', [2, 4])
 def test_even_kernel_is_refused(kernel_size):
-    with pytest.raises(ValueError, match='kernel_size must be a positive odd'):
+    with pytest.raises(ValueError, match='kernel_size must be odd'):
         LargeSeparableConv(3, 4, kernel_size=kernel_size)
 
 
@@ -80,7 +90,8 @@ def test_neck_levels_are_chosen_by_index():
 
 
 @pytest.mark.parametrize(
-    'argument, value', [('thin_level', 2), ('rpn_level', -3)]
+    'argument, value',
+    [('thin_level', 2), ('rpn_level', -3), ('rpn_level', 0.0)],
 )
 def test_neck_refuses_absent_levels(argument, value):
     with pytest.raises(ValueError, match=f'{argument} .* got {value}'):
@@ -93,6 +104,7 @@ def test_neck_refuses_another_number_of_maps():
         neck((torch.randn(1, 8, 4, 4),))
 
 
-def test_neck_refuses_a_single_number_of_channels():
+@pytest.mark.parametrize('in_channels', [16, (), (16, 0), (8.0,), (True,)])
+def test_neck_refuses_what_lists_no_channels(in_channels):
     with pytest.raises(ValueError, match='in_channels must list'):
-        build_neck(in_channels=16)
+        build_neck(in_channels=in_channels)

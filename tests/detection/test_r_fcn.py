@@ -9,18 +9,18 @@ from mmdet_shufflenetv2.ops import ps_roi_pool
 
 def neck(**options):
     return MODELS.build(
-        dict(
-            type='RFCNNeck',
-            in_channels=(6, 8),
-            num_classes=3,
-            bins=3,
+        {
+            'type': 'RFCNNeck',
+            'in_channels': (6, 8),
+            'num_classes': 3,
+            'bins': 3,
             **options,
-        )
+        }
     )
 
 
 def bbox_head(**options):
-    return MODELS.build(dict(type='RFCNBBoxHead', num_classes=3, **options))
+    return MODELS.build({'type': 'RFCNBBoxHead', 'num_classes': 3, **options})
 
 
 FEATURES = torch.rand(2, 6, 8, 8), torch.rand(2, 8, 4, 4)
@@ -41,6 +41,34 @@ def test_reduction_of_the_paper_may_be_left_out():
 def test_a_level_that_does_not_arrive_is_refused():
     with pytest.raises(ValueError, match='map_level must be one of the 2'):
         neck(map_level=2)
+
+
+@pytest.mark.parametrize('bad', [0, -1, 1.5, True])
+@pytest.mark.parametrize('name', ['num_classes', 'mid_channels', 'bins'])
+def test_what_is_no_count_is_refused(name, bad):
+    with pytest.raises(ValueError, match=f'{name} must be a positive whole'):
+        neck(**{name: bad})
+
+
+@pytest.mark.parametrize(
+    'other, named',
+    [
+        (
+            dict(num_classes=5),
+            r'bbox_head.num_classes=5 .* 6 . 4 .* but 8 arrive',
+        ),
+        (dict(reg_class_agnostic=False), r'agnostic=False .* 4 . 12 .* but 8'),
+    ],
+)
+def test_head_of_other_values_than_the_necks_is_refused(other, named):
+    maps, _ = neck()(FEATURES)
+    rois = torch.tensor([[0, 0.0, 0, 60, 60]])
+    pooled = ps_roi_pool(maps, rois, 3, 1 / 32)
+    bbox_head()(pooled)
+    with pytest.raises(ValueError, match=named) as error:
+        bbox_head(**other)(pooled)
+    (name,) = other
+    assert f'neck.{name}' in str(error.value)
 
 
 @torch.no_grad()

@@ -82,3 +82,9 @@ def test_head_is_one_layer_of_2048_then_scores_and_boxes():
 def test_class_agnostic_head_has_four_box_outputs():
     head = bbox_head(reg_class_agnostic=True)
     assert head.fc_reg.out_features == 4
+
+
+@pytest.mark.parametrize('shape', [(5, 7, 7), (10, 3, 3)])
+def test_maps_that_the_head_was_not_built_for_are_refused(shape):
+    with pytest.raises(ValueError, match=r'bbox_head.in_channels .* neck'):
+        bbox_head()(torch.rand(5, *shape))

@@ -82,19 +82,56 @@ def test_imagenet_needs_its_synsets(load, crops):
     assert 'n01440764' in str(error.value)
 
 
-def test_a_part_of_imagenet_has_to_be_meant(load, crops):
-    for split in 'train', 'val':
-        for old, new in zip(CLASSES, imagenet_synsets(), strict=False):
-            (crops / split / old).rename(crops / split / new)
+@pytest.fixture
+def renamed(crops):
+    """Give the classes of the small set other names, in their order."""
+
+    def rename(*names: str) -> str:
+        for split in 'train', 'val':
+            for old, new in zip(CLASSES, names, strict=True):
+                (crops / split / old).rename(crops / split / new)
+        return str(crops)
+
+    return rename
+
+
+SIX_SYNSETS = imagenet_synsets()[:6]
+
+
+@pytest.mark.parametrize(
+    'names, found',
+    [
+        (SIX_SYNSETS, ["6 of ImageNet's 1000 synsets", '994 missing']),
+        (
+            # A folder left over from elsewhere hides no stopped copy.
+            (*SIX_SYNSETS[:5], 'zz_old'),
+            ['995 missing', SIX_SYNSETS[5], '1 unknown: zz_old'],
+        ),
+    ],
+)
+def test_a_part_of_imagenet_has_to_be_meant(load, renamed, names, found):
+    folder = renamed(*names)
     with pytest.raises(UsageError) as error:
-        use_data_root(load(CLASSIFIER), str(crops))
-    assert "6 of ImageNet's 1000 synsets" in str(error.value)
-    assert imagenet_synsets()[6] in str(error.value)
+        use_data_root(load(CLASSIFIER), folder)
+    for part in found:
+        assert part in str(error.value)
     cfg = load(CLASSIFIER)
     _, _, option = str(error.value).partition('--cfg-options ')
     cfg.merge_from_dict(dict([option.split('=')]))
-    use_data_root(cfg, str(crops))
+    use_data_root(cfg, folder)
     assert cfg.model.head.num_classes == 6
+
+
+def test_a_few_synsets_among_other_classes_are_ones_own(load, renamed):
+    cfg = load(CLASSIFIER)
+    use_data_root(cfg, renamed(*SIX_SYNSETS[:3], 'x', 'y', 'z'))
+    assert cfg.model.head.num_classes == 6
+
+
+def test_training_without_validation_needs_no_such_data(on_crops):
+    cfg, task, args = on_crops
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    task.check_data(cfg, ('train', 'val'), args)
 
 
 def test_class_that_only_one_split_has_is_named(on_crops, crops):
@@ -138,12 +175,37 @@ def test_published_error_is_for_imagenet_alone(load, on_crops):
 
 
 @pytest.mark.parametrize(
+    'backbone, published',
+    [
+        (dict(norm_eval=True, init_cfg=dict(type='Pretrained')), {1: 39.7}),
+        (dict(style='authors'), {1: 39.7}),
+        (dict(widen_factor=0.5), {1: 39.7}),
+        (dict(widen_factor=1.0), None),
+        (dict(with_se=True), None),
+        (dict(strides=(2, 2, 1)), None),
+    ],
+)
+def test_published_error_is_for_the_published_network_alone(
+    load, backbone, published
+):
+    cfg = load(CLASSIFIER)
+    cfg.model.backbone.update(backbone)
+    (metric,) = tasks.CLASSIFICATION.metrics(cfg, ['error'], None)
+    assert metric.get('published') == published
+
+
+@pytest.mark.parametrize(
     'config, given, message',
     [
         (CLASSIFIER, dict(eval=['bbox']), '--eval bbox cannot be had of'),
         (CLASSIFIER, dict(eval=['bbox']), 'a classifier; --eval error can'),
         (DETECTOR, dict(eval=['error']), 'a detector; --eval bbox proposal'),
         (CLASSIFIER, dict(train_ann='a'), 'is a classifier; --train-ann'),
+        (
+            CLASSIFIER,
+            dict(on_bad_boxes='drop'),
+            'is a classifier; --on-bad-boxes',
+        ),
         (CLASSIFIER, dict(json='a.json'), 'is a classifier; --json'),
         (CLASSIFIER, dict(checkpoint='a.json'), 'is a classifier; a.json'),
     ],

@@ -38,6 +38,14 @@ def test_names_of_a_data_set_need_its_root(parse, capsys, option):
     assert args.data_root == 'folder'
 
 
+def test_help_names_the_folders_of_either_task(parse, capsys):
+    with pytest.raises(SystemExit):
+        parse('--help')
+    words = ' '.join(capsys.readouterr().out.split())
+    assert 'train/<class>/<image>' in words
+    assert 'COCO format' in words
+
+
 @pytest.mark.parametrize(
     'launcher, variable, starter',
     [

@@ -1,6 +1,7 @@
 """Which images and devices ``tools/demo.py`` takes."""
 
 import importlib.util
+import sys
 
 import pytest
 
@@ -40,3 +41,17 @@ def test_device_that_is_not_there_is_named(demo):
     with pytest.raises(UsageError, match='--device no_such_device'):
         demo.require_device('no_such_device')
     demo.require_device('cpu')
+
+
+def test_classifier_is_refused_with_the_command_that_tests_it(
+    demo, root, tmp_path, monkeypatch
+):
+    image = tmp_path / 'a.jpg'
+    image.touch()
+    config = root / 'configs/demo/pretrain_shufflenetv2_shapes.py'
+    command = ['demo', image, config, 'a.pth', '--out-dir', tmp_path / 'b']
+    monkeypatch.setattr(sys, 'argv', [str(word) for word in command])
+    with pytest.raises(UsageError) as error:
+        demo.main()
+    assert f'{config} is a classifier' in str(error.value)
+    assert 'tools/test.py CONFIG CKPT --eval error' in str(error.value)
