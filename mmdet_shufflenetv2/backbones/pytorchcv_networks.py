@@ -23,14 +23,17 @@ from mmdet.models.utils import make_divisible
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from ..arguments import check_choice
 from ..compat.foreign_checkpoints import CheckpointFormat
 from ..compat.foreign_families import FAMILIES
 from ..compat.input_format import NORMALISED_RGB
 from .base import StagedBackbone
 from .pytorchcv_split import Level, split_by_stride
-from .stages import Stage, check_choice, check_fixed
+from .stages import Stage, check_fixed
 
 REQUIREMENT = 'pytorchcv==0.0.74'
+# Of each network, its stem and IGCV3's conv5 aside.
+STAGES = 4
 
 
 class MissingLibrary(ImportError):
@@ -151,8 +154,8 @@ class PytorchcvBackbone(StagedBackbone):
         **staged,
     ):
         check_choice('arch', arch, list(ARCHITECTURES))
-        check_fixed('strides', strides, 2)
-        check_fixed('dilations', dilations, 1)
+        check_fixed('strides', strides, 2, STAGES)
+        check_fixed('dilations', dilations, 1, STAGES)
         architecture = ARCHITECTURES[arch]
         if not architecture.any_layout:
             check_choice(

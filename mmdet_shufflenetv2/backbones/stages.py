@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import torch.nn as nn
 
-from ..arguments import check_choice as check_choice
 from ..arguments import whole_number
 
 
@@ -163,7 +162,7 @@ def check_fixed(
     name: str,
     value: Sequence[int] | None,
     only: int,
-    count: int | None = None,
+    count: int,
 ) -> None:
     """Raise a ValueError unless every stage has the one value there is.
 
@@ -173,16 +172,14 @@ def check_fixed(
         name: of the argument.
         value: one for each stage; None means as it is.
         only: the value there is.
-        count: number of stages; None leaves it open.
+        count: number of stages.
     """
     if value is None:
         return
-    values = _whole_numbers(value)
-    if not values or set(values) != {only} or count not in (None, len(values)):
+    if _whole_numbers(value) != (only,) * count:
         raise ValueError(
-            f'{name} of this network must be None or {only} for every stage'
-            + (f', of which there are {count}' if count else '')
-            + f', got {value!r}'
+            f'{name} of this network must be None or {only} for every stage, '
+            f'of which there are {count}, got {value!r}'
         )
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..backbones.stages import check_choice
+from ..arguments import check_choice
 from .timing import CLOCKS, Stopwatch, cuda_stopwatch, host_stopwatch
 
 
