@@ -60,7 +60,7 @@ class Following(TorchDispatchMode):
         seen = [(tensor, s) for tensor, s in read if s is not None]
         out = func(*args, **kwargs)
         outputs = tensors_of(out)
-        if func.is_view or (
+        if _only_views(func) or (
             not func._schema.is_mutable and _share_memory(outputs, inputs)
         ):
             return out
@@ -216,6 +216,10 @@ def _is_everything(call: Call) -> bool:
 
 def _short(name: str) -> str:
     return name.partition('::')[2].lstrip('_')
+
+
+def _only_views(func: torch._ops.OpOverload) -> bool:
+    return func.is_view or torch.Tag.inplace_view in func.tags
 
 
 def _share_memory(some: list[Tensor], others: list[Tensor]) -> bool:
