@@ -198,6 +198,8 @@ def _dims(call: Call) -> set[int] | None:
         return set()
     if name in REDUCTIONS:
         return {*reduced_dims(call)}
+    if name == 'aten::glu':
+        return {call.argument('dim', -1) % count}
     if name == 'aten::native_group_norm':
         return {*range(1, count)}
     if name in ('aten::native_layer_norm', 'aten::_fused_rms_norm'):

@@ -120,6 +120,9 @@ def attends_to_places(x: Tensor) -> Tensor:
         (lambda x: LINE(x.flatten(2)).view(x.shape), (1, 5), (1, 1)),
         (written_in_place, (3, 3), (1, 1)),
         (lambda x: F.softmax(CONV(x), 1) * x, (3, 3), (1, 1)),
+        (lambda x: F.glu(torch.cat([x, CONV(x)], 1), 1), (3, 3), (1, 1)),
+        (lambda x: F.glu(shifted(x), 3).repeat(1, 1, 1, 2), (1, 25), (1, 1)),
+        (lambda x: F.hardswish(F.mish(CONV(x) - 1)), (3, 3), (1, 1)),
         (lambda x: F.layer_norm(x, (32,)), (1, 32), (1, 1)),
     ],
 )
