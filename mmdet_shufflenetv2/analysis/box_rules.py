@@ -171,14 +171,8 @@ def _rules(rule: Rule, *names: str) -> dict[str, Rule]:
 # What PyTorch does not tag as element-wise.
 ELEMENTWISE: dict[str, Rule] = _rules(
     elementwise,
-    *(
-        'copy_',
-        '_to_copy',
-        'hardswish',
-        'hardswish_',
-        '_prelu_kernel',
-        'prelu',
-    ),
+    *('copy_', '_to_copy', 'hardswish', 'hardswish_', 'mish_', 'gelu_'),
+    *('threshold_', 'masked_fill_', '_prelu_kernel', 'prelu'),
     *('log_sigmoid_forward', 'native_dropout', 'bernoulli'),
     *('native_batch_norm', '_native_batch_norm_legit_no_training'),
     *('cudnn_batch_norm', 'batch_norm_with_update', '_batch_norm_no_update'),

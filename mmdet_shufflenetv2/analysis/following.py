@@ -85,7 +85,7 @@ class Following(TorchDispatchMode):
         if local and not field.unknown:
             found = None
             if all(s.boxes is None for _, s in local):
-                found = _after_maps(call, [t for t, _ in local], field)
+                found = _after_maps(call, local, field)
         if found is not None:
             return [Seen(found)] * len(call.outputs)
         flags = replace(field, size=None, stride=None)
@@ -154,20 +154,25 @@ class Following(TorchDispatchMode):
 
 
 def _after_maps(
-    call: Call, maps: Sequence[Tensor], field: Field
+    call: Call, local: Sequence[tuple[Tensor, Seen]], field: Field
 ) -> Field | None:
     """What an operation on maps makes of fields; None if no field."""
     name, first = call.func._schema.name, call.outputs[0]
+    maps = [tensor for tensor, _ in local]
+    everything = joined([field, whole(_short(name))])
     if name in WINDOWS and maps[0] is call.args[0]:
         window = WINDOWS[name](call.args, call.outputs)
         if _is_everything(call):
-            return joined([replace(field, size=None), whole(_short(name))])
-        return window and field.through(*window)
-    everything = joined([field, whole(_short(name))])
+            return replace(everything, size=None, stride=None)
+        if window is None:
+            return None
+        # Offsets and kernels that are made from the image are not slid over.
+        own, *others = [seen.field for _, seen in local]
+        flags = everything if name in _ANYWHERE else field
+        flags = replace(flags, size=None, stride=None)
+        return joined([own.through(*window), *others, flags])
     if name in _PADDING:
         return field
-    if name in _ANYWHERE:
-        return everything
     dims = _dims(call)
     if dims is None or any(m.dim() < 3 for m in maps):
         return None

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
 
 from mmdet_shufflenetv2.analysis.receptive_field import (
     Field,
@@ -224,3 +225,23 @@ def test_padding_does_not_make_deep_maps_end_at_the_image():
         return x
 
     assert field_of(network) == Field((81, 81), (1, 1))
+
+
+def test_a_deformed_kernel_may_look_anywhere_at_its_stride():
+    offsets = nn.Conv2d(3, 18, 3, stride=2, padding=1)
+    weight = torch.randn(4, 3, 3, 3)
+
+    def network(x):
+        x = CONV(x)
+        x = deform_conv2d(x, offsets(x), weight, None, 2, 1)
+        return F.conv2d(x, CONV.weight.new_ones(2, 4, 3, 3), padding=1)
+
+    assert field_of(network) == Field((9, 9), (2, 2), 'deform_conv2d')
+
+
+def test_what_is_sampled_by_a_grid_may_come_from_anywhere():
+    grid = torch.zeros(1, 16, 16, 2)
+    found = field_of(
+        lambda x: F.grid_sample(CONV(x), grid, align_corners=False)
+    )
+    assert found == Field((4, 4), (2, 2), 'grid_sampler_2d')
