@@ -222,7 +222,9 @@ def _is_everything(call: Call) -> bool:
 
 
 def _short(name: str) -> str:
-    return name.partition('::')[2].lstrip('_')
+    bare = name.partition('::')[2].lstrip('_')
+    # Which of PyTorch's kernels it is says nothing here.
+    return re.sub(r'(dot_product)\w+', r'\1_attention', bare)
 
 
 def _only_views(func: torch._ops.OpOverload) -> bool:

@@ -173,7 +173,7 @@ def test_mixed_tokens_see_the_whole_image_and_their_own_part_if_added(mix):
 def test_a_transformer_layer_is_looked_into():
     found = field_of(lambda x: map_of(ENCODER(tokens_of(TOKENS(x)))))
     assert found.size == (4, 4)
-    assert 'attention' in found.whole_by
+    assert found.whole_by == 'scaled_dot_product_attention'
     assert torch.backends.mha.get_fastpath_enabled()
 
 
