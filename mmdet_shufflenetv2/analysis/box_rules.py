@@ -107,10 +107,20 @@ def product(call: Call) -> list[Tensor]:
     return [together(out.shape, rows, columns, *map(call.of, bias))]
 
 
-def linear(call: Call) -> list[Tensor]:
+def linear(call: Call) -> list[Tensor] | None:
     """A linear layer goes over the last dimension."""
     (out,) = call.outputs
+    if [*call.boxes] != [id(call.args[0])]:
+        # Weights that are made from the image.
+        return None
     return [fit(over(call.of(call.args[0]), [-1]), out.shape)]
+
+
+def gated(call: Call) -> list[Tensor]:
+    """One half of the channels is multiplied by the other."""
+    boxes = call.of(call.args[0])
+    dim = call.argument('dim', -1) % (boxes.dim() - 1) + 1
+    return [torch.maximum(*boxes.chunk(2, dim))]
 
 
 def attention(call: Call) -> list[Tensor]:
@@ -118,7 +128,14 @@ def attention(call: Call) -> list[Tensor]:
     query, key, value = map(call.of, call.args[:3])
     out = call.outputs[0]
     others = [over(each, (-2, -1)) for each in (key, value)]
-    first = together(out.shape, over(query, [-1]), *others)
+    # A bias of the scores may be made from the queries.
+    known = {id(each) for each in call.args[:3]}
+    biases = [
+        over(boxes, [-1])
+        for tensor, boxes in call.boxes.items()
+        if tensor not in known
+    ]
+    first = together(out.shape, over(query, [-1]), *others, *biases)
     # What attention returns besides serves its gradient only.
     nothing = call.of(None)
     return [first, *(fit(nothing, o.shape) for o in call.outputs[1:])]
@@ -154,14 +171,8 @@ def _rules(rule: Rule, *names: str) -> dict[str, Rule]:
 # What PyTorch does not tag as element-wise.
 ELEMENTWISE: dict[str, Rule] = _rules(
     elementwise,
-    *(
-        'copy_',
-        '_to_copy',
-        'hardswish',
-        'hardswish_',
-        '_prelu_kernel',
-        'prelu',
-    ),
+    *('copy_', '_to_copy', 'hardswish', 'hardswish_', 'mish_', 'gelu_'),
+    *('threshold_', 'masked_fill_', '_prelu_kernel', 'prelu'),
     *('log_sigmoid_forward', 'native_dropout', 'bernoulli'),
     *('native_batch_norm', '_native_batch_norm_legit_no_training'),
     *('cudnn_batch_norm', 'batch_norm_with_update', '_batch_norm_no_update'),
@@ -180,6 +191,7 @@ MOVES: dict[str, Rule] = _rules(
     *('pixel_shuffle', 'pixel_unshuffle', 'native_channel_shuffle'),
     *('slice_scatter', 'select_scatter', 'index_put', 'index_put_'),
     *('upsample_nearest1d', 'upsample_nearest2d', 'upsample_nearest3d'),
+    *('_upsample_nearest_exact2d', 'take_along_dim', 'narrow_copy'),
     *('channel_shuffle', 'view_copy', 'as_strided_copy'),
 )
 # These may reach everywhere, so their results are looked at for that.
@@ -204,6 +216,7 @@ RULES: dict[str, Rule] = {
     **MOVES,
     **MIXING,
     **_rules(accumulated, 'cumsum'),
+    **_rules(gated, 'glu'),
     **_rules(convolved, 'convolution'),
     **_rules(pooled, 'avg_pool2d', 'max_pool2d_with_indices'),
     **_rules(pooled, 'avg_pool3d', 'max_pool3d_with_indices'),

@@ -45,7 +45,8 @@ def slide(
 def convolved(call: Call) -> list[Tensor] | None:
     """A convolution, not transposed, goes over a window and all channels."""
     args, (out,) = call.args, call.outputs
-    if args[6]:
+    if args[6] or id(args[1]) in call.boxes:
+        # Transposed, or with a kernel that is made from the image.
         return None
     kernel = args[1].shape[2:]
     step, padding, dilation = (

@@ -61,12 +61,13 @@ def whole(by: str) -> Field:
 
 def joined(fields: Sequence[Field]) -> Field:
     """The field of what depends on several maps, one at least."""
-    sized = [f for f in fields if f.size is not None]
+    unknown = next((f.unknown for f in fields if f.unknown), None)
+    sized = [f for f in fields if f.size is not None and not unknown]
     return Field(
         _sides(max, [f.size for f in sized]),
         _sides(min, [f.stride for f in sized]),
         next((f.whole_by for f in fields if f.whole_by), None),
-        next((f.unknown for f in fields if f.unknown), None),
+        unknown,
     )
 
 
@@ -102,6 +103,11 @@ def _convolution(args: tuple, out: list[Tensor]) -> tuple[Pair, Pair] | None:
     return _window(kernel, step, dilation)
 
 
+def _deformable(args: tuple, out: list[Tensor]) -> tuple[Pair, Pair]:
+    """Of the kernel before it is deformed."""
+    return _window(args[1].shape[2:], args[5:7], args[9:11])
+
+
 def _pooling(args: tuple, out: list[Tensor]) -> tuple[Pair, Pair]:
     kernel = _pair(args[1])
     step = _pair(args[2] if len(args) > 2 else (), kernel)
@@ -135,4 +141,6 @@ WINDOWS: dict[str, Callable] = {
     'aten::upsample_bilinear2d': _resizing(2),
     'aten::_upsample_bilinear2d_aa': _resizing(2),
     'aten::upsample_bicubic2d': _resizing(4),
+    'aten::grid_sampler_2d': _resizing(2),
+    'torchvision::deform_conv2d': _deformable,
 }

@@ -60,7 +60,7 @@ class Following(TorchDispatchMode):
         seen = [(tensor, s) for tensor, s in read if s is not None]
         out = func(*args, **kwargs)
         outputs = tensors_of(out)
-        if func.is_view or (
+        if _only_views(func) or (
             not func._schema.is_mutable and _share_memory(outputs, inputs)
         ):
             return out
@@ -85,7 +85,7 @@ class Following(TorchDispatchMode):
         if local and not field.unknown:
             found = None
             if all(s.boxes is None for _, s in local):
-                found = _after_maps(call, [t for t, _ in local], field)
+                found = _after_maps(call, local, field)
         if found is not None:
             return [Seen(found)] * len(call.outputs)
         flags = replace(field, size=None, stride=None)
@@ -154,20 +154,25 @@ class Following(TorchDispatchMode):
 
 
 def _after_maps(
-    call: Call, maps: Sequence[Tensor], field: Field
+    call: Call, local: Sequence[tuple[Tensor, Seen]], field: Field
 ) -> Field | None:
     """What an operation on maps makes of fields; None if no field."""
     name, first = call.func._schema.name, call.outputs[0]
+    maps = [tensor for tensor, _ in local]
+    everything = joined([field, whole(_short(name))])
     if name in WINDOWS and maps[0] is call.args[0]:
         window = WINDOWS[name](call.args, call.outputs)
         if _is_everything(call):
-            return joined([replace(field, size=None), whole(_short(name))])
-        return window and field.through(*window)
-    everything = joined([field, whole(_short(name))])
+            return replace(everything, size=None, stride=None)
+        if window is None:
+            return None
+        # Offsets and kernels that are made from the image are not slid over.
+        own, *others = [seen.field for _, seen in local]
+        flags = everything if name in _ANYWHERE else field
+        flags = replace(flags, size=None, stride=None)
+        return joined([own.through(*window), *others, flags])
     if name in _PADDING:
         return field
-    if name in _ANYWHERE:
-        return everything
     dims = _dims(call)
     if dims is None or any(m.dim() < 3 for m in maps):
         return None
@@ -198,6 +203,8 @@ def _dims(call: Call) -> set[int] | None:
         return set()
     if name in REDUCTIONS:
         return {*reduced_dims(call)}
+    if name == 'aten::glu':
+        return {call.argument('dim', -1) % count}
     if name == 'aten::native_group_norm':
         return {*range(1, count)}
     if name in ('aten::native_layer_norm', 'aten::_fused_rms_norm'):
@@ -215,7 +222,13 @@ def _is_everything(call: Call) -> bool:
 
 
 def _short(name: str) -> str:
-    return name.partition('::')[2].lstrip('_')
+    bare = name.partition('::')[2].lstrip('_')
+    # Which of PyTorch's kernels it is says nothing here.
+    return re.sub(r'(dot_product)\w+', r'\1_attention', bare)
+
+
+def _only_views(func: torch._ops.OpOverload) -> bool:
+    return func.is_view or torch.Tag.inplace_view in func.tags
 
 
 def _share_memory(some: list[Tensor], others: list[Tensor]) -> bool:

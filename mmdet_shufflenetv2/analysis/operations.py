@@ -95,8 +95,15 @@ def tensors_of(values: object) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
+def shape_of(tensor: Tensor) -> tuple[int, ...]:
+    """A tensor's shape; none of a nested one, whose rows differ."""
+    return () if tensor.is_nested else tuple(tensor.shape)
+
+
 def stored_bytes(tensor: Tensor) -> int:
     """Bytes of a tensor's distinct elements."""
+    if tensor.is_nested:
+        return tensor.numel() * tensor.element_size()
     sides = zip(tensor.shape, tensor.stride(), strict=True)
     # Expanding repeats an element by a stride of 0.
     distinct = math.prod(n for n, stride in sides if stride or not n)
@@ -182,7 +189,10 @@ def work_of(
         return Work(VIEW, 0, 0)
     kind = kind_of(name, torch.Tag.pointwise in func.tags)
     flops, convolution = 0, None
-    if name in FLOPS and outputs and outputs[0].numel():
+    if any(t.is_nested for t in (*inputs, *outputs)):
+        # How many rows they have follows from values, as those of a mask.
+        flops = None if name in FLOPS or kind in (CONVOLUTION, MATRIX) else 0
+    elif name in FLOPS and outputs and outputs[0].numel():
         flops, convolution = FLOPS[name](args, outputs)
     elif (
         kind in (CONVOLUTION, MATRIX)

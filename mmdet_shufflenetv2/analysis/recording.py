@@ -22,7 +22,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import operations
-from .operations import Work, tensors_of, work_of
+from .operations import Work, shape_of, tensors_of, work_of
 
 # What detectors do with their heads' outputs, by the names mmdet gives it.
 _POST_PROCESSING = re.compile(
@@ -144,8 +144,8 @@ class Recorder(TorchDispatchMode):
                 call=max(self._calls[caller.owner], 1),
                 function=caller.function,
                 place=caller.place,
-                inputs=tuple(tuple(t.shape) for t in inputs),
-                outputs=tuple(tuple(t.shape) for t in tensors_of(out)),
+                inputs=tuple(map(shape_of, inputs)),
+                outputs=tuple(map(shape_of, tensors_of(out))),
                 sources=sources,
             )
         )

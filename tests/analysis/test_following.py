@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
 
 from mmdet_shufflenetv2.analysis.receptive_field import (
     Field,
@@ -120,6 +121,9 @@ def attends_to_places(x: Tensor) -> Tensor:
         (lambda x: LINE(x.flatten(2)).view(x.shape), (1, 5), (1, 1)),
         (written_in_place, (3, 3), (1, 1)),
         (lambda x: F.softmax(CONV(x), 1) * x, (3, 3), (1, 1)),
+        (lambda x: F.glu(torch.cat([x, CONV(x)], 1), 1), (3, 3), (1, 1)),
+        (lambda x: F.glu(shifted(x), 3).repeat(1, 1, 1, 2), (1, 25), (1, 1)),
+        (lambda x: F.hardswish(F.mish(CONV(x) - 1)), (3, 3), (1, 1)),
         (lambda x: F.layer_norm(x, (32,)), (1, 32), (1, 1)),
     ],
 )
@@ -169,15 +173,16 @@ def test_mixed_tokens_see_the_whole_image_and_their_own_part_if_added(mix):
 def test_a_transformer_layer_is_looked_into():
     found = field_of(lambda x: map_of(ENCODER(tokens_of(TOKENS(x)))))
     assert found.size == (4, 4)
-    assert 'attention' in found.whole_by
+    assert found.whole_by == 'scaled_dot_product_attention'
     assert torch.backends.mha.get_fastpath_enabled()
 
 
-@pytest.mark.parametrize('layer', [nn.LSTM(8, 8), nn.GRU(8, 8)])
+@pytest.mark.parametrize('layer', [nn.LSTM, nn.GRU])
 def test_a_recurrent_layer_sees_what_came_before(layer):
+    layer = layer(8, 8, batch_first=True)
+
     def network(x):
-        tokens = tokens_of(TOKENS(x)).transpose(0, 1)
-        return map_of(layer(tokens)[0].transpose(0, 1))
+        return map_of(layer(tokens_of(TOKENS(x)))[0])
 
     both = field_of(lambda x: map_of(BOTH_WAYS(tokens_of(TOKENS(x)))[0]))
     assert both == Field((32, 32), (4, 4))
@@ -220,3 +225,23 @@ def test_padding_does_not_make_deep_maps_end_at_the_image():
         return x
 
     assert field_of(network) == Field((81, 81), (1, 1))
+
+
+def test_a_deformed_kernel_may_look_anywhere_at_its_stride():
+    offsets = nn.Conv2d(3, 18, 3, stride=2, padding=1)
+    weight = torch.randn(4, 3, 3, 3)
+
+    def network(x):
+        x = CONV(x)
+        x = deform_conv2d(x, offsets(x), weight, None, 2, 1)
+        return F.conv2d(x, CONV.weight.new_ones(2, 4, 3, 3), padding=1)
+
+    assert field_of(network) == Field((9, 9), (2, 2), 'deform_conv2d')
+
+
+def test_what_is_sampled_by_a_grid_may_come_from_anywhere():
+    grid = torch.zeros(1, 16, 16, 2)
+    found = field_of(
+        lambda x: F.grid_sample(CONV(x), grid, align_corners=False)
+    )
+    assert found == Field((4, 4), (2, 2), 'grid_sampler_2d')

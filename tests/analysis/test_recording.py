@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 from torch.nn.modules import module
@@ -82,6 +83,19 @@ def test_what_is_recorded_is_what_runs_otherwise():
     assert names == ['aten::_transformer_encoder_layer_fwd']
     times = time_operations(lambda: network(x), names, QUICK)
     assert times.strays == 0
+
+
+@pytest.mark.filterwarnings('ignore:.*nested tensors.*prototype')
+def test_a_transformer_that_leaves_out_padding_is_recorded():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    network = nn.TransformerEncoder(layer, 2).eval()
+    padded = torch.tensor([[False, False, True]])
+    found = record(
+        network,
+        lambda: network(torch.randn(1, 3, 8), src_key_padding_mask=padded),
+    )
+    assert not_counted(found) == {'aten::_transformer_encoder_layer_fwd': 2}
+    assert all(layer.bytes >= 0 for layer in layers_of(network, found))
 
 
 def test_shuffles_are_told_by_what_they_do_or_are_called():
