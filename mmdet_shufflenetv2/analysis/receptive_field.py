@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..benchmark.memory import is_out_of_memory
-from .fields import Field
-from .following import Following
+from .reach.fields import Field
+from .reach.following import Following
 
 # A pixel counts where its gradient is at least this share of the largest:
 # one minus what lies within two standard deviations, as in the paper.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from .box_calls import Call, fit, over, together
-from .box_windows import convolved, interpolated, pooled, pooled_to_a_size
+from .calls import Call, fit, over, together
+from .windows import convolved, interpolated, pooled, pooled_to_a_size
 
 
 def elementwise(call: Call) -> list[Tensor]:

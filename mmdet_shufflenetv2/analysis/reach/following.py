@@ -14,8 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .box_calls import Call
-from .box_rules import (
+from ..operations import tensors_of
+from .boxes import as_field, is_uniform, see_all
+from .calls import Call
+from .fields import WINDOWS, Field, joined, whole
+from .memory import Seen, SeenMemory
+from .rules import (
     ELEMENTWISE,
     MIXING,
     REDUCTIONS,
@@ -24,10 +28,6 @@ from .box_rules import (
     elementwise,
     reduced_dims,
 )
-from .boxes import as_field, is_uniform, see_all
-from .fields import WINDOWS, Field, joined, whole
-from .operations import tensors_of
-from .seen_memory import Seen, SeenMemory
 
 # What was in their first argument is lost.
 _OVERWRITING = ('aten::copy_', 'aten::fill_', 'aten::zero_')
