@@ -99,7 +99,6 @@ def test_records_of_a_newer_version_are_refused_and_kept(tool, tmp_path):
         (('detectors', 'configs/no.py'), 'config not found: configs/no.py'),
         (('shuffle', '--device', 'cuda:99'), 'device: cuda:99 was asked for'),
         (('backbones', '--network', 'resnet'), 'network must be a published'),
-        (('shuffle', '--threads', '0'), 'threads must be a positive'),
     ],
 )
 def test_what_is_not_there_is_one_line_and_exit_code_2(
