@@ -33,10 +33,9 @@ def settle(subject: Subject, size: tuple[int, int], setting: Setting) -> None:
             norm.train()
         return subject.features(image)
 
-    side = [min(each, 256) for each in size]
-    # Two images: one gives a map of one pixel no variance.
-    image = random_image(2, tuple(side), setting.device)
-    image = image.to(setting.dtype)
+    # Two images: one gives a map of one pixel no variance. As large as asked
+    # for, since SSD or a transformer takes no others.
+    image = random_image(2, size, setting.device).to(setting.dtype)
     settle_norms(subject.model, image, forward)
     subject.model.eval()
 

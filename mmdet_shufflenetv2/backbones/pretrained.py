@@ -174,8 +174,9 @@ def weights_of(content: object, source: str) -> dict[str, Tensor]:
             f'checkpoint {source!r} must hold named tensors, alone or under '
             f'one of {", ".join(WRAPPERS)}; it holds none'
         )
-    if all(key.startswith('module.') for key in weights):
-        weights = {k.removeprefix('module.'): v for k, v in weights.items()}
+    for wrapper in '_orig_mod.', 'module.', '_orig_mod.':
+        if all(key.startswith(wrapper) for key in weights):
+            weights = {k.removeprefix(wrapper): v for k, v in weights.items()}
     return weights
 
 

@@ -48,7 +48,7 @@ class Records:
     def __init__(self, path: str | os.PathLike, columns: Sequence[str]):
         self.path = Path(path)
         self.columns = ('schema', *columns)
-        self.rows, self.cut = self._read()
+        self.rows, self.cut, _ = self._read()
 
     def find(self, identity: Mapping[str, object]) -> list[dict[str, str]]:
         """The rows that have these values in these columns."""
@@ -75,19 +75,17 @@ class Records:
             for row in rows
         ]
         # Somebody else may have written since this file was read.
-        self._read()
+        *_, tail = self._read()
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator='\n')
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open('a+b', buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
-            if size:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b'\n':
-                    # What a power cut left of a row; it stays, alone.
-                    text.write('\n')
-            else:
+            if not size:
                 writer.writeheader()
+            elif tail:
+                # What a power cut left of a row; it stays, alone.
+                text.write(self._ending(tail) + '\n')
             writer.writerows(rows)
             try:
                 _write(file, text.getvalue().encode())
@@ -100,21 +98,33 @@ class Records:
                 ) from error
         self.rows += rows
 
-    def _read(self) -> tuple[list[dict[str, str]], int]:
+    def _ending(self, tail: str) -> str:
+        """What keeps a line that was cut short from looking whole."""
+        more = ',' * len(self.columns)
+        return next(
+            ending
+            for ending in ('', more, '"' + more)
+            if len(_values(tail + ending)) != len(self.columns)
+        )
+
+    def _read(self) -> tuple[list[dict[str, str]], int, str]:
+        """The whole rows, how many others, and a last line without an end."""
         if not self.path.exists() or not self.path.stat().st_size:
-            return [], 0
+            return [], 0, ''
         try:
             # With the mark that spreadsheets put in front, or without.
             lines = self.path.read_text(encoding='utf-8-sig').split('\n')
             # One by one: the quote of a row that was cut short is not closed.
-            header, *found = [
-                tuple(next(csv.reader([line]), ())) for line in lines
-            ]
+            header, *found = map(_values, lines)
         except (UnicodeDecodeError, csv.Error) as error:
             raise RecordsError(
                 f'{self.path} is no CSV file: {error}'
             ) from error
-        whole = [row for row in found if len(row) == len(header)]
+        # Two commands that began the file at once both wrote a header.
+        found = [row for row in found if row not in ((), header)]
+        # The last line, too, may have been cut short, in its last value.
+        ended = found[:-1] if lines[-1] else found
+        whole = [row for row in ended if len(row) == len(header)]
         schemas = {row[0] for row in whole if header[0] == 'schema'}
         if unknown := sorted(schemas - {str(SCHEMA)}):
             raise RecordsError(
@@ -130,7 +140,11 @@ class Records:
                 '; move the file away or name another one',
             )
         rows = [dict(zip(header, row, strict=True)) for row in whole]
-        return rows, len([row for row in found if row]) - len(rows)
+        return rows, len(found) - len(rows), lines[-1]
+
+
+def _values(line: str) -> tuple[str, ...]:
+    return tuple(next(csv.reader([line]), ()))
 
 
 def _write(file: io.RawIOBase, data: bytes) -> None:

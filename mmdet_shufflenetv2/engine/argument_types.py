@@ -6,7 +6,7 @@ Raises:
     ArgumentTypeError: the text is none; argparse names the argument.
 """
 
-import re
+import math
 from argparse import ArgumentTypeError
 
 
@@ -26,9 +26,13 @@ def positive_int(text: str) -> int:
 
 def positive_number(text: str) -> float:
     """A number above 0, such as 1.5."""
-    if not re.fullmatch(r'\d+(\.\d*)?|\.\d+', text) or not float(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
         raise ArgumentTypeError(f'a number above 0 is allowed, got {text!r}')
-    return float(text)
+    return number
 
 
 def image_size(text: str) -> tuple[int, int]:

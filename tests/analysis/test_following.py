@@ -4,6 +4,8 @@ Where it can be, what is said to be seen is held against gradients: with
 positive weights, they come from all that a position depends on.
 """
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -98,6 +100,10 @@ def attends_to_places(x: Tensor) -> Tensor:
     return x * SPATIAL(both)
 
 
+def shrunk(x: Tensor, mode: str) -> Tensor:
+    return F.interpolate(x, scale_factor=0.25, mode=mode, antialias=True)
+
+
 @pytest.mark.parametrize(
     'network, size, stride',
     [
@@ -135,6 +141,47 @@ def test_a_position_sees_what_its_gradient_comes_from(network, size, stride):
     rows, columns = (maps['level'] > 0).nonzero(as_tuple=True)
     reach = [(p.max() - p.min() + 1).item() for p in (rows, columns)]
     assert reach == [*size]
+
+
+@pytest.mark.parametrize(
+    'network, size, stride',
+    [
+        # The widest of bins that overlap, 4 to 5 positions each.
+        (lambda x: F.adaptive_avg_pool2d(x, 9), (5, 5), (32 / 9, 32 / 9)),
+        (lambda x: F.adaptive_max_pool2d(x, 8), (4, 4), (4, 4)),
+        (partial(shrunk, mode='bilinear'), (8, 8), (4, 4)),
+        (partial(shrunk, mode='bicubic'), (16, 16), (4, 4)),
+    ],
+)
+def test_windows_of_resized_maps_hold_all_that_gradients_come_from(
+    network, size, stride
+):
+    assert field_of(network) == Field(size, stride)
+    image = torch.rand(1, 3, 32, 32, requires_grad=True)
+    result = network(image)
+    for row in range(result.shape[2]):
+        (gradient,) = torch.autograd.grad(
+            result[0, :, row, 4].sum(), image, retain_graph=True
+        )
+        rows = gradient.abs().sum((0, 1, 3)).nonzero()
+        assert rows.max() - rows.min() + 1 <= size[0]
+
+
+def strided_and_back(x: Tensor) -> Tensor:
+    """As a feature pyramid does: 25 positions, 13, and 25 again."""
+    fine = F.max_pool2d(x[..., :25, :25], 1)
+    return fine + F.interpolate(F.max_pool2d(fine, 1, 2), size=(25, 25))
+
+
+def test_maps_of_rounded_sizes_that_meet_have_the_finer_stride():
+    assert field_of(strided_and_back).stride == (1, 1)
+
+
+def test_pooling_all_of_a_map_is_the_mean_of_a_squeeze():
+    def squeeze(x):
+        return CONV(x) * F.avg_pool2d(x, x.shape[2:])
+
+    assert field_of(squeeze) == Field((3, 3), (1, 1), whole_by='avg_pool2d')
 
 
 LINEAR, TOKENS = nn.Linear(64, 64), nn.Conv2d(3, 8, 4, stride=4)

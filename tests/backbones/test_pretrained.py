@@ -75,6 +75,17 @@ def test_the_authors_weights_load(width, saved, report, assert_same_values):
     assert 'BGR 0-255' in text
 
 
+def test_weights_of_a_compiled_and_distributed_network_load(saved):
+    ours = ShuffleNetV2(0.5)
+    weights = {
+        f'module._orig_mod.{k}': v for k, v in ours.state_dict().items()
+    }
+    again = loaded(saved({'state_dict': weights}), widen_factor=0.5)
+    assert torch.equal(
+        again.stem.conv1.conv.weight, ours.stem.conv1.conv.weight
+    )
+
+
 def test_mmpretrain_weights_load(
     saved, randomised, report, assert_same_values
 ):

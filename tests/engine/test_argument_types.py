@@ -17,6 +17,7 @@ from mmdet_shufflenetv2.engine.argument_types import (
         (positive_int, '12', 12),
         (positive_number, '2', 2.0),
         (positive_number, '.5', 0.5),
+        (positive_number, '1e1', 10.0),
         (image_size, '640x480', (640, 480)),
     ],
 )
@@ -36,7 +37,7 @@ def test_texts_become_values(kind, text, value):
         (positive_number, '-3'),
         (positive_number, 'nan'),
         (positive_number, 'inf'),
-        (positive_number, '1e9'),
+        (positive_number, 'many'),
         (image_size, '640'),
         (image_size, '0x0'),
         (image_size, '640x4'),

@@ -75,10 +75,11 @@ def _sides(choose: Callable, pairs: Sequence[Pair]) -> Pair | None:
     return tuple(map(choose, zip(*pairs, strict=True))) or None
 
 
-def _pair(value, default=None) -> Pair:
+def as_pair(value, default=None) -> Pair:
+    """A number for either side, or one or two in a list, as a pair."""
     value = [value] if isinstance(value, int | float) else list(value)
     if not value:
-        return _pair(default)
+        return as_pair(default)
     return tuple((value * 2)[:2])
 
 
@@ -88,7 +89,7 @@ def _window(kernel: Pair, step: Pair, dilation: Pair) -> tuple[Pair, Pair]:
 
 
 def _convolution(args: tuple, out: list[Tensor]) -> tuple[Pair, Pair] | None:
-    weight, step, dilation = args[1], _pair(args[3]), _pair(args[5])
+    weight, step, dilation = args[1], as_pair(args[3]), as_pair(args[5])
     kernel = weight.shape[2:]
     if len(kernel) != 2:
         return None
@@ -109,23 +110,70 @@ def _deformable(args: tuple, out: list[Tensor]) -> tuple[Pair, Pair]:
 
 
 def _pooling(args: tuple, out: list[Tensor]) -> tuple[Pair, Pair]:
-    kernel = _pair(args[1])
-    step = _pair(args[2] if len(args) > 2 else (), kernel)
+    kernel = as_pair(args[1])
+    step = as_pair(args[2] if len(args) > 2 else (), kernel)
     is_max = len(args) > 4 and not isinstance(args[4], bool)
-    return _window(kernel, step, _pair(args[4]) if is_max else (1, 1))
+    return _window(kernel, step, as_pair(args[4]) if is_max else (1, 1))
 
 
-def _resizing(taps: int) -> Callable:
-    """Of an interpolation, or pooling to a size, by both maps' sizes."""
+def _resizing(reach: Callable[[int, int], int]) -> Callable:
+    """Of an interpolation, or pooling to a size.
+
+    Args:
+        reach: from a window's first position to its last, by the number of
+            positions before and after.
+    """
 
     def window(args, out):
-        before, after = args[0].shape[-2:], out[0].shape[-2:]
-        step = tuple(b / a for b, a in zip(before, after, strict=True))
-        if taps:
-            return (taps - 1, taps - 1), step
-        return tuple(math.ceil(s) - 1 for s in step), step
+        sides = [*zip(args[0].shape[-2:], out[0].shape[-2:], strict=True)]
+        return (
+            tuple(reach(before, after) for before, after in sides),
+            tuple(_step(before, after) for before, after in sides),
+        )
 
     return window
+
+
+def _step(before: int, after: int) -> float:
+    """Positions between neighbouring windows.
+
+    Strided maps have sizes that are rounded up, such as 25, 13 and 7; where
+    resizing one to another undoes that, the step is the stride.
+    """
+    least, most = sorted((before, after))
+    stride = 2 ** round(math.log2(most / least))
+    if math.ceil(most / stride) != least:
+        return before / after
+    return stride if before > after else 1 / stride
+
+
+def _interpolated(taps: int) -> Callable:
+    return _resizing(lambda before, after: taps - 1)
+
+
+def _antialiased(taps: int) -> Callable:
+    """Of a kernel that grows with the step between windows."""
+
+    def reach(before: int, after: int) -> int:
+        step = before / after
+        wide = taps / 2 * max(step, 1)
+        middles = [(i + 0.5) * step for i in range(after)]
+        return max(
+            int(min(middle + wide + 0.5, before))
+            - int(max(middle - wide + 0.5, 0))
+            - 1
+            for middle in middles
+        )
+
+    return _resizing(reach)
+
+
+def _binned(before: int, after: int) -> int:
+    """Of bins that overlap where the sizes do not divide."""
+    return max(
+        math.ceil((i + 1) * before / after) - i * before // after - 1
+        for i in range(after)
+    )
 
 
 # A window's reach and step by an operation's arguments and results; None
@@ -134,13 +182,14 @@ WINDOWS: dict[str, Callable] = {
     'aten::convolution': _convolution,
     'aten::max_pool2d_with_indices': _pooling,
     'aten::avg_pool2d': _pooling,
-    'aten::_adaptive_avg_pool2d': _resizing(0),
-    'aten::adaptive_max_pool2d': _resizing(0),
-    'aten::upsample_nearest2d': _resizing(1),
-    'aten::_upsample_nearest_exact2d': _resizing(1),
-    'aten::upsample_bilinear2d': _resizing(2),
-    'aten::_upsample_bilinear2d_aa': _resizing(2),
-    'aten::upsample_bicubic2d': _resizing(4),
-    'aten::grid_sampler_2d': _resizing(2),
+    'aten::_adaptive_avg_pool2d': _resizing(_binned),
+    'aten::adaptive_max_pool2d': _resizing(_binned),
+    'aten::upsample_nearest2d': _interpolated(1),
+    'aten::_upsample_nearest_exact2d': _interpolated(1),
+    'aten::upsample_bilinear2d': _interpolated(2),
+    'aten::_upsample_bilinear2d_aa': _antialiased(2),
+    'aten::upsample_bicubic2d': _interpolated(4),
+    'aten::_upsample_bicubic2d_aa': _antialiased(4),
+    'aten::grid_sampler_2d': _interpolated(2),
     'torchvision::deform_conv2d': _deformable,
 }

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..operations import tensors_of
 from .boxes import as_field, is_uniform, see_all
 from .calls import Call
-from .fields import WINDOWS, Field, joined, whole
+from .fields import WINDOWS, Field, as_pair, joined, whole
 from .memory import Seen, SeenMemory
 from .rules import (
     ELEMENTWISE,
@@ -216,9 +216,15 @@ def _dims(call: Call) -> set[int] | None:
 
 
 def _is_everything(call: Call) -> bool:
-    """Whether a map is pooled to one position."""
+    """Whether a map is pooled to one position, all of it."""
     name = call.func._schema.name
-    return 'adaptive' in name and call.outputs[0].shape[-2:].numel() == 1
+    if 'pool' not in name or call.outputs[0].shape[-2:].numel() != 1:
+        return False
+    kernel = call.argument('kernel_size')
+    if kernel is None:
+        return 'adaptive' in name
+    sides = zip(as_pair(kernel), call.args[0].shape[-2:], strict=True)
+    return all(side >= whole for side, whole in sides)
 
 
 def _short(name: str) -> str:
