@@ -165,6 +165,11 @@ def test_file(cfg: Config, args: argparse.Namespace) -> None:
 def main() -> None:
     args = parse_args()
     cfg = run_config.load_config(args.config, args.cfg_options, args.work_dir)
+    if not cfg.get('test_dataloader'):
+        raise run_config.UsageError(
+            f'{args.config} has no test_dataloader, so there is nothing to '
+            'test'
+        )
     task = tasks.task_of(cfg, args)
     apply_arguments(cfg, args, task)
     if args.data_root:

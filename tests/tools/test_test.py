@@ -132,6 +132,13 @@ def test_other_word_for_eval_is_refused(command):
     assert 'bbox' in finished.stderr
 
 
+def test_a_config_without_test_data_is_refused(command):
+    options = ('--cfg-options', 'test_dataloader=None')
+    finished = command('test', CONFIG, 'x.pth', *options, code=2)
+    assert finished.stderr.startswith('error: ')
+    assert 'has no test_dataloader' in finished.stderr
+
+
 def test_pictures_of_one_process_among_several_are_refused(
     command, monkeypatch
 ):
