@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ..compat.checkpoints import CheckpointError
 from ..compat.foreign_checkpoints import CheckpointFormat
-from ..compat.input_format import InputFormat, declared_format
+from ..compat.input_format import InputFormat, declared_format, meta_of
 from ..compat.lookalikes import family_of
 from .likeness import network_like
 
@@ -27,6 +28,8 @@ COUNTER = 'num_batches_tracked'
 # What `load_pretrained` takes besides the backbone.
 PRETRAINED_OPTIONS = ('checkpoint', 'prefix', 'map_location')
 SHOWN = 6
+# What DistributedDataParallel and `torch.compile` put before every name.
+_WRAPPING = re.compile(r'((module|_orig_mod)\.)*')
 
 
 def load_pretrained(
@@ -145,12 +148,6 @@ def declared_style(content: object) -> str | None:
     return meta_of(content).get('style')
 
 
-def meta_of(content: object) -> Mapping:
-    """A checkpoint's meta data; empty if it has none."""
-    meta = content.get('meta') if isinstance(content, Mapping) else None
-    return meta if isinstance(meta, Mapping) else {}
-
-
 def weights_of(content: object, source: str) -> dict[str, Tensor]:
     """The weights in a checkpoint, without wrappers.
 
@@ -174,10 +171,8 @@ def weights_of(content: object, source: str) -> dict[str, Tensor]:
             f'checkpoint {source!r} must hold named tensors, alone or under '
             f'one of {", ".join(WRAPPERS)}; it holds none'
         )
-    for wrapper in '_orig_mod.', 'module.', '_orig_mod.':
-        if all(key.startswith(wrapper) for key in weights):
-            weights = {k.removeprefix(wrapper): v for k, v in weights.items()}
-    return weights
+    wrapper = min((_WRAPPING.match(key)[0] for key in weights), key=len)
+    return {k.removeprefix(wrapper): v for k, v in weights.items()}
 
 
 def _inner(

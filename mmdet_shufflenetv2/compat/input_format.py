@@ -89,6 +89,12 @@ NORMALISED_RGB = InputFormat(
 RAW_BGR = InputFormat('BGR')
 
 
+def meta_of(checkpoint: object) -> Mapping:
+    """A checkpoint's meta data; empty if it has none."""
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    return meta if isinstance(meta, Mapping) else {}
+
+
 def declared_format(checkpoint: object, source: str) -> InputFormat | None:
     """What a checkpoint says it expects; None if it does not say.
 
@@ -99,8 +105,7 @@ def declared_format(checkpoint: object, source: str) -> InputFormat | None:
     Raises:
         CheckpointError: it says something that makes no sense.
     """
-    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-    stored = meta.get(META_KEY) if isinstance(meta, Mapping) else None
+    stored = meta_of(checkpoint).get(META_KEY)
     if stored is None:
         return None
     try:

@@ -7,12 +7,25 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from argparse import ArgumentParser
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
 MANIFEST = 'manifest.json'
+
+
+@contextmanager
+def told_by(parser: ArgumentParser) -> Iterator[None]:
+    """End a command that draws in one line, if it cannot go on."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        parser.exit(130, '\nstopped; nothing is left behind\n')
 
 
 def is_complete(out_dir: str | os.PathLike, description: dict) -> bool:

@@ -18,7 +18,7 @@ from itertools import chain
 import numpy as np
 
 from .drawing import SHAPES, Placement, RandomSource
-from .drawn_folder import write_folder
+from .drawn_folder import told_by, write_folder
 from .png import encode_png
 from .scenes import CLASSES, Canvas, SceneSpec
 
@@ -151,13 +151,9 @@ def main(args: list[str] | None = None) -> None:
         )
     options = vars(parser.parse_args(args))
     out_dir = options.pop('out_dir')
-    try:
+    with told_by(parser):
         spec = CropsSpec(**options)
         made = generate(out_dir, spec, progress=True)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    except KeyboardInterrupt:
-        parser.exit(130, '\nstopped; nothing is left behind\n')
     state = 'written' if made else 'already complete'
     print(
         f'{out_dir}: {len(CLASSES)} classes of {spec.train} + {spec.val} '

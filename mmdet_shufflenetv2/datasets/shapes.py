@@ -17,7 +17,7 @@ import numpy as np
 from pycocotools import mask as rle
 
 from .drawing import RandomSource
-from .drawn_folder import write_folder
+from .drawn_folder import told_by, write_folder
 from .png import encode_png
 from .scenes import CLASSES, Instance, SceneSpec, draw_scene
 
@@ -146,7 +146,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument('--seed', type=int, default=ShapesSpec.seed)
     options = parser.parse_args(args)
     width, height = options.size
-    try:
+    with told_by(parser):
         spec = ShapesSpec(
             options.train,
             options.val,
@@ -154,10 +154,6 @@ def main(args: list[str] | None = None) -> None:
             SceneSpec(width=width, height=height),
         )
         made = generate(options.out_dir, spec, progress=True)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    except KeyboardInterrupt:
-        parser.exit(130, '\nstopped; nothing is left behind\n')
     state = 'written' if made else 'already complete'
     print(
         f'{options.out_dir}: {spec.train} + {spec.val} images of '

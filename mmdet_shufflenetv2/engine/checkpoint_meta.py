@@ -3,12 +3,12 @@
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ..compat.input_format import InputFormat
+from ..compat.input_format import InputFormat, meta_of
 
 
 def checkpoint_classes(checkpoint: dict) -> tuple[str, ...] | None:
     """Give the class names that training wrote into a checkpoint."""
-    meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+    meta = meta_of(checkpoint).get('dataset_meta') or {}
     classes = meta.get('classes')
     return tuple(map(str, classes)) if classes else None
 

@@ -13,17 +13,17 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 from ..backbones.likeness import entries_of, outlined
-from ..backbones.pretrained import (
-    COUNTER,
-    declared_style,
-    meta_of,
-    weights_of,
-)
+from ..backbones.pretrained import COUNTER, declared_style, weights_of
 from ..backbones.zoo import NETWORKS
 from ..compat.checkpoints import CheckpointError
 from ..compat.foreign_checkpoints import OWN_FORMAT, CheckpointFormat
 from ..compat.foreign_families import FAMILIES
-from ..compat.input_format import META_KEY, InputFormat, declared_format
+from ..compat.input_format import (
+    META_KEY,
+    InputFormat,
+    declared_format,
+    meta_of,
+)
 from ..compat.lookalikes import family_of
 from .runner import mismatches
 

@@ -75,12 +75,10 @@ def _sides(choose: Callable, pairs: Sequence[Pair]) -> Pair | None:
     return tuple(map(choose, zip(*pairs, strict=True))) or None
 
 
-def as_pair(value, default=None) -> Pair:
-    """A number for either side, or one or two in a list, as a pair."""
-    value = [value] if isinstance(value, int | float) else list(value)
-    if not value:
-        return as_pair(default)
-    return tuple((value * 2)[:2])
+def per_side(value: float | Sequence[float], count: int = 2) -> tuple:
+    """One number for all sides, alone or in a list, or one for each."""
+    values = [value] if isinstance(value, int | float) else list(value)
+    return tuple((values * count)[:count])
 
 
 def _window(kernel: Pair, step: Pair, dilation: Pair) -> tuple[Pair, Pair]:
@@ -89,7 +87,7 @@ def _window(kernel: Pair, step: Pair, dilation: Pair) -> tuple[Pair, Pair]:
 
 
 def _convolution(args: tuple, out: list[Tensor]) -> tuple[Pair, Pair] | None:
-    weight, step, dilation = args[1], as_pair(args[3]), as_pair(args[5])
+    weight, step, dilation = args[1], per_side(args[3]), per_side(args[5])
     kernel = weight.shape[2:]
     if len(kernel) != 2:
         return None
@@ -110,10 +108,10 @@ def _deformable(args: tuple, out: list[Tensor]) -> tuple[Pair, Pair]:
 
 
 def _pooling(args: tuple, out: list[Tensor]) -> tuple[Pair, Pair]:
-    kernel = as_pair(args[1])
-    step = as_pair(args[2] if len(args) > 2 else (), kernel)
+    kernel = per_side(args[1])
+    step = per_side((args[2] if len(args) > 2 else ()) or kernel)
     is_max = len(args) > 4 and not isinstance(args[4], bool)
-    return _window(kernel, step, as_pair(args[4]) if is_max else (1, 1))
+    return _window(kernel, step, per_side(args[4]) if is_max else (1, 1))
 
 
 def _resizing(reach: Callable[[int, int], int]) -> Callable:

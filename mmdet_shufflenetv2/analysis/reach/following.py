@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..operations import tensors_of
 from .boxes import as_field, is_uniform, see_all
 from .calls import Call
-from .fields import WINDOWS, Field, as_pair, joined, whole
+from .fields import WINDOWS, Field, joined, per_side, whole
 from .memory import Seen, SeenMemory
 from .rules import (
     ELEMENTWISE,
@@ -223,7 +223,7 @@ def _is_everything(call: Call) -> bool:
     kernel = call.argument('kernel_size')
     if kernel is None:
         return 'adaptive' in name
-    sides = zip(as_pair(kernel), call.args[0].shape[-2:], strict=True)
+    sides = zip(per_side(kernel), call.args[0].shape[-2:], strict=True)
     return all(side >= whole for side, whole in sides)
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .calls import Call, fit, over
+from .fields import per_side
 
 _POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
@@ -50,7 +51,7 @@ def convolved(call: Call) -> list[Tensor] | None:
         return None
     kernel = args[1].shape[2:]
     step, padding, dilation = (
-        _each(args[place], len(kernel)) for place in (3, 4, 5)
+        per_side(args[place], len(kernel)) for place in (3, 4, 5)
     )
     boxes = over(call.of(args[0]), [1])
     found = slide(boxes, out.shape[2:], kernel, step, padding, dilation)
@@ -61,15 +62,15 @@ def pooled(call: Call) -> list[Tensor]:
     """A pooling goes over a window."""
     shape = call.outputs[0].shape
     count = 3 if '3d' in call.func._schema.name else 2
-    kernel = _each(call.argument('kernel_size'), count)
-    step = _each(call.argument('stride') or kernel, count)
+    kernel = per_side(call.argument('kernel_size'), count)
+    step = per_side(call.argument('stride') or kernel, count)
     found = slide(
         call.of(call.args[0]),
         shape[2:],
         kernel,
         step,
-        _each(call.argument('padding', 0), count),
-        _each(call.argument('dilation', 1), count),
+        per_side(call.argument('padding', 0), count),
+        per_side(call.argument('dilation', 1), count),
     )
     return [found for _ in call.outputs]
 
@@ -95,8 +96,3 @@ def interpolated(call: Call) -> list[Tensor]:
     )
     near = F.interpolate(wide.flatten(0, 1), shape[2:])
     return [near.unflatten(0, (4, shape[0]))]
-
-
-def _each(value: int | Sequence[int], count: int) -> list[int]:
-    value = [value] if isinstance(value, int) else list(value)
-    return (value * count)[:count]
