@@ -104,9 +104,9 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['mmdet_shufflenetv2*']),
     package_data={
-        'mmdet_shufflenetv2.datasets': ['*.txt'],
-        'mmdet_shufflenetv2.published': ['*.yaml'],
-        'mmdet_shufflenetv2.report': ['page/*'],
+        'mmdet_shufflenetv2.data': ['*.txt'],
+        'mmdet_shufflenetv2.paper.published': ['*.yaml'],
+        'mmdet_shufflenetv2.paper': ['page/*'],
     },
     install_requires=[],
     extras_require=EXTRAS,

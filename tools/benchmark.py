@@ -11,7 +11,7 @@ stopped. On a busy machine ``--threads 1 --clock cpu`` still tells the work
 that is done.
 """
 
-from mmdet_shufflenetv2.benchmark.command_line import benchmark
+from mmdet_shufflenetv2.measure.command_line import benchmark
 
 if __name__ == '__main__':
     benchmark(__doc__)

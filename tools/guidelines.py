@@ -8,7 +8,7 @@ with its table's first: times as long as it, the paper's figure, and what the
 memory access predicts, with one sentence for each guideline.
 """
 
-from mmdet_shufflenetv2.benchmark.command_line import guidelines
+from mmdet_shufflenetv2.measure.command_line import guidelines
 
 if __name__ == '__main__':
     guidelines(__doc__)

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mmdet_shufflenetv2.datasets.coco_splits import (
+from mmdet_shufflenetv2.data.coco_splits import (
     LAYOUTS,
     NUM_TRAIN,
     NUM_VAL,
@@ -33,7 +33,7 @@ from mmdet_shufflenetv2.datasets.coco_splits import (
     prepare,
     source_files,
 )
-from mmdet_shufflenetv2.datasets.coco_stream import DatasetError
+from mmdet_shufflenetv2.data.coco_stream import DatasetError
 
 
 def parse_args() -> argparse.Namespace:

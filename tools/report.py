@@ -53,7 +53,7 @@ def require_libraries() -> None:
 def main() -> None:
     args = parse_args()
     require_libraries()
-    from mmdet_shufflenetv2.report.page import make_page
+    from mmdet_shufflenetv2.paper.page import make_page
 
     page, problems = make_page(args.results)
     with whole_file(args.out, 'w', encoding='utf-8') as file:

@@ -19,16 +19,12 @@ from pathlib import Path
 
 import yaml
 
-from mmdet_shufflenetv2.catalogue import (
-    bccd_rows,
-    choice_rows,
-    figure2_rows,
-    model_index,
-    network_rows,
-    table7_rows,
-)
-from mmdet_shufflenetv2.report.claims import claim_rows
-from mmdet_shufflenetv2.report.results import whole_results
+from mmdet_shufflenetv2.paper.claims import claim_rows
+from mmdet_shufflenetv2.paper.detectors import bccd_rows, table7_rows
+from mmdet_shufflenetv2.paper.figure2 import figure2_rows
+from mmdet_shufflenetv2.paper.model_index import model_index
+from mmdet_shufflenetv2.paper.networks import choice_rows, network_rows
+from mmdet_shufflenetv2.paper.results import whole_results
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r'(<!-- table (\w+): ([^>]*) -->\n).*?(<!-- end -->)', re.S)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..benchmark.timing import WIDE
+from ..measure.timing import WIDE
 from . import operations
 from .alternatives import WAYS, Alternative
 from .analysis import BETWEEN, Analysis

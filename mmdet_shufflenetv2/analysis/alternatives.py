@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..backbones.base import StagedBackbone
-from ..benchmark.memory import is_out_of_memory
-from ..benchmark.networks import fold, place
-from ..benchmark.setting import Setting
-from ..benchmark.timing import Effort, Spread, interleave, ratio, spread
+from ..measure.memory import is_out_of_memory
+from ..measure.networks import fold, place
+from ..measure.setting import Setting
+from ..measure.timing import Effort, Spread, interleave, ratio, spread
 from .cost import Convolution
 from .networks import Subject
 from .operations import Window

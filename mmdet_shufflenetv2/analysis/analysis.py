@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..benchmark.detector_inputs import CANDIDATES
-from ..benchmark.environment import describe
-from ..benchmark.memory import peak_mb, weights_mb
-from ..benchmark.setting import Setting
-from ..benchmark.timing import CLOCKS, Effort
+from ..measure.detector_inputs import CANDIDATES
+from ..measure.environment import describe
+from ..measure.memory import peak_mb, weights_mb
+from ..measure.setting import Setting
+from ..measure.timing import CLOCKS, Effort
 from . import alternatives, operation_times, operations
 from .alternatives import (
     DEFAULT_WAYS,

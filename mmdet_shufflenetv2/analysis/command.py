@@ -11,15 +11,6 @@ from pathlib import Path
 import torch
 from mmengine.config import DictAction
 
-from ..benchmark.command import require_device
-from ..benchmark.memory import (
-    available_bytes,
-    is_out_of_memory,
-    refused_rather_than_killed,
-)
-from ..benchmark.records import Records
-from ..benchmark.setting import PRECISIONS, Setting
-from ..benchmark.timing import CLOCKS, Effort
 from ..engine.argument_types import (
     image_size,
     positive_int,
@@ -28,6 +19,15 @@ from ..engine.argument_types import (
 )
 from ..engine.command_line import add_cfg_options, make_parser
 from ..engine.run_config import UsageError, require_writable
+from ..measure.command import require_device
+from ..measure.memory import (
+    available_bytes,
+    is_out_of_memory,
+    refused_rather_than_killed,
+)
+from ..measure.records import Records
+from ..measure.setting import PRECISIONS, Setting
+from ..measure.timing import CLOCKS, Effort
 from .alternatives import DEFAULT_WAYS
 from .analysis import QUICK, Analysis, Request, analyse
 from .exports import keep, records_in, write_csv, write_json

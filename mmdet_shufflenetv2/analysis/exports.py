@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ..benchmark.environment import describe
-from ..benchmark.records import Records
-from ..benchmark.setting import Setting
-from ..benchmark.timing import significant
+from ..measure.environment import describe
+from ..measure.records import Records
+from ..measure.setting import Setting
+from ..measure.timing import significant
 from .advice import advise, distances, doubts, no_gain
 from .analysis import BETWEEN, Analysis
 from .broken_guidelines import Price

@@ -23,8 +23,9 @@ from functools import partial
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..benchmark.setting import Setting
-from ..benchmark.timing import (
+from ..engine.run_config import UsageError
+from ..measure.setting import Setting
+from ..measure.timing import (
     Effort,
     Spread,
     Timing,
@@ -33,7 +34,6 @@ from ..benchmark.timing import (
     interleave,
     spread,
 )
-from ..engine.run_config import UsageError
 
 # GPU cycles, about 60 us, that the device waits in front of an operation.
 _HEAD_START = 100_000

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..benchmark.networks import settle_norms
-from ..benchmark.setting import Setting
+from ..measure.networks import settle_norms
+from ..measure.setting import Setting
 from .networks import Subject, random_image
 
 

@@ -14,7 +14,7 @@ from textwrap import shorten
 import torch
 from torch import Tensor
 
-from ..benchmark.memory import is_out_of_memory
+from ..measure.memory import is_out_of_memory
 from .reach.fields import Field
 from .reach.following import Following
 

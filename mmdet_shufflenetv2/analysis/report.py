@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
-from ..benchmark.detector_inputs import CANDIDATES
-from ..benchmark.timing import WIDE
+from ..measure.detector_inputs import CANDIDATES
+from ..measure.timing import WIDE
 from . import operations
 from .advice import WORTH_SAYING, advise, distances, doubts, no_gain
 from .analysis import BETWEEN, Analysis

@@ -7,13 +7,13 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from ..backbones.zoo import network, network_of
-from ..datasets.check_report import shorten
-from ..datasets.class_folders import (
+from ..data.check_report import shorten
+from ..data.class_folders import (
     SPLITS,
     check_class_folders,
     imagenet_synsets,
 )
-from ..published import classification_results
+from ..paper.published import classification_results
 from .checkpoint_meta import checkpoint_classes
 from .run_config import UsageError
 from .run_data import datasets_of, set_classes
@@ -107,7 +107,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
                 'ImageNet: put or link it there\n'
                 'Your own class folders: add --data-root DIR\n'
                 'The embedded data: run  '
-                'python -m mmdet_shufflenetv2.datasets.shape_crops '
+                'python -m mmdet_shufflenetv2.data.shape_crops '
                 'data/shape_crops'
             )
     _, first = used[0]

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from ..datasets.check_report import shorten
-from ..datasets.checks import CheckReport, check_coco_file
-from ..datasets.custom import find_coco_splits, read_classes
+from ..data.check_report import shorten
+from ..data.checks import CheckReport, check_coco_file
+from ..data.custom import find_coco_splits, read_classes
 from .checkpoint_meta import checkpoint_classes
 from .run_config import SPLITS, UsageError, dicts_of
 
@@ -98,7 +98,7 @@ def use_data_root(cfg: Config, data_root: str, **given: str | None) -> None:
     Args:
         cfg: Changed in place.
         data_root: The folder; see
-            :func:`mmdet_shufflenetv2.datasets.find_coco_splits`.
+            :func:`mmdet_shufflenetv2.data.find_coco_splits`.
         given: Names that the search would otherwise detect.
     """
     splits = find_coco_splits(data_root, **given)
@@ -123,7 +123,7 @@ def check_data(
             repaired copy in the work dir, in data sets and evaluators.
         splits: Which of ``'train'``, ``'val'``, ``'test'`` the run reads.
         on_bad_boxes: See
-            :func:`mmdet_shufflenetv2.datasets.check_coco_file`.
+            :func:`mmdet_shufflenetv2.data.check_coco_file`.
 
     Raises:
         UsageError: If a file or folder is missing; says what is expected
@@ -205,5 +205,5 @@ def require_data(name: str, ann_file: str, img_dir: str, root: str) -> None:
         + f'  python tools/prepare_coco.py --data-root {root or "data/coco"}'
         + '\nYour own COCO-format folder: add --data-root DIR\n'
         + 'The embedded data: run  '
-        + 'python -m mmdet_shufflenetv2.datasets.shapes data/shapes'
+        + 'python -m mmdet_shufflenetv2.data.shapes data/shapes'
     )

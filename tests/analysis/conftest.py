@@ -14,7 +14,7 @@ from mmdet_shufflenetv2.analysis.layers import layers_of
 from mmdet_shufflenetv2.analysis.operation_times import Peaks, Times
 from mmdet_shufflenetv2.analysis.receptive_field import Field
 from mmdet_shufflenetv2.analysis.recording import record
-from mmdet_shufflenetv2.benchmark.timing import Spread, Timing
+from mmdet_shufflenetv2.measure.timing import Spread, Timing
 
 
 class Unit(nn.Module):

@@ -10,8 +10,8 @@ from mmdet_shufflenetv2.analysis.alternatives import (
     measure_alternatives,
 )
 from mmdet_shufflenetv2.analysis.networks import Subject, load_subject
-from mmdet_shufflenetv2.benchmark.setting import Setting
-from mmdet_shufflenetv2.benchmark.timing import Effort, Timing
+from mmdet_shufflenetv2.measure.setting import Setting
+from mmdet_shufflenetv2.measure.timing import Effort, Timing
 
 EFFORT = Effort(min_runs=1, max_runs=1, seconds=1e-3, warmup_seconds=1e-9)
 IMAGE = torch.randn(1, 3, 32, 32)

@@ -9,7 +9,7 @@ from mmdet_shufflenetv2.analysis.broken_guidelines import (
 )
 from mmdet_shufflenetv2.analysis.layers import layers_of
 from mmdet_shufflenetv2.analysis.recording import record
-from mmdet_shufflenetv2.benchmark.setting import Setting
+from mmdet_shufflenetv2.measure.setting import Setting
 
 
 class Branches(nn.Module):

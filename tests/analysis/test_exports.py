@@ -12,9 +12,9 @@ from mmdet_shufflenetv2.analysis.exports import (
     write_json,
 )
 from mmdet_shufflenetv2.analysis.receptive_field import Field
-from mmdet_shufflenetv2.benchmark.environment import describe
-from mmdet_shufflenetv2.benchmark.setting import Setting
 from mmdet_shufflenetv2.engine.run_config import UsageError
+from mmdet_shufflenetv2.measure.environment import describe
+from mmdet_shufflenetv2.measure.setting import Setting
 
 
 def test_csv_has_a_row_for_each_layer_with_hand_computed_values(

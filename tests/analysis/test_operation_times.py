@@ -9,7 +9,7 @@ from mmdet_shufflenetv2.analysis.operation_times import (
     rising,
     time_operations,
 )
-from mmdet_shufflenetv2.benchmark.timing import Effort, Timing
+from mmdet_shufflenetv2.measure.timing import Effort, Timing
 
 EFFORT = Effort(min_runs=3, max_runs=3, seconds=1.0, warmup_seconds=1e-9)
 

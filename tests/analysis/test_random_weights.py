@@ -8,7 +8,7 @@ from mmdet_shufflenetv2.analysis.networks import (
     random_image,
 )
 from mmdet_shufflenetv2.analysis.random_weights import let_pass, settle
-from mmdet_shufflenetv2.benchmark.setting import Setting
+from mmdet_shufflenetv2.measure.setting import Setting
 
 CONFIG = 'configs/lighthead_shufflenetv2_x0_5.py'
 

@@ -6,7 +6,7 @@ import torch.nn as nn
 from mmdet.registry import MODELS
 
 from mmdet_shufflenetv2.backbones.zoo import NETWORKS, Classifier, network
-from mmdet_shufflenetv2.published import (
+from mmdet_shufflenetv2.paper.published import (
     classification_results,
     published_params_m,
     published_results,

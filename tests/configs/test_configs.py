@@ -11,8 +11,8 @@ from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
-from mmdet_shufflenetv2.catalogue.detectors import table7_configs
-from mmdet_shufflenetv2.published import detection_results
+from mmdet_shufflenetv2.paper.detectors import table7_configs
+from mmdet_shufflenetv2.paper.published import detection_results
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES = sorted(

@@ -18,7 +18,7 @@ from mmpretrain.structures import DataSample
 
 import mmdet_shufflenetv2.classification  # noqa: F401  (registers it)
 from mmdet_shufflenetv2.backbones.zoo import NETWORKS, network
-from mmdet_shufflenetv2.published import classification_results
+from mmdet_shufflenetv2.paper.published import classification_results
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'configs' / 'pretrain'

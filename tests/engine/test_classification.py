@@ -7,9 +7,9 @@ import torch
 from torchvision import models
 
 from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, RAW_BGR
-from mmdet_shufflenetv2.datasets.class_folders import imagenet_synsets
-from mmdet_shufflenetv2.datasets.coco_stream import DatasetError
-from mmdet_shufflenetv2.datasets.shape_crops import CropsSpec, generate
+from mmdet_shufflenetv2.data.class_folders import imagenet_synsets
+from mmdet_shufflenetv2.data.coco_stream import DatasetError
+from mmdet_shufflenetv2.data.shape_crops import CropsSpec, generate
 from mmdet_shufflenetv2.engine import (
     checkpoint_meta,
     run_config,
@@ -69,7 +69,7 @@ def test_absent_folder_says_what_is_expected(load, tmp_path):
     with pytest.raises(UsageError) as error:
         tasks.CLASSIFICATION.check_data(cfg, ('train', 'val'), arguments())
     assert f'{tmp_path}/train/<class>/<image>' in str(error.value)
-    assert 'mmdet_shufflenetv2.datasets.shape_crops' in str(error.value)
+    assert 'mmdet_shufflenetv2.data.shape_crops' in str(error.value)
 
 
 def test_imagenet_needs_its_synsets(load, crops):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tiny_run import CONFIG, TINY
 
-from mmdet_shufflenetv2.datasets.scenes import SceneSpec
-from mmdet_shufflenetv2.datasets.shapes import ShapesSpec, generate
+from mmdet_shufflenetv2.data.scenes import SceneSpec
+from mmdet_shufflenetv2.data.shapes import ShapesSpec, generate
 
 
 @pytest.fixture(scope='session')

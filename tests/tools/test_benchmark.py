@@ -8,9 +8,9 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 
-from mmdet_shufflenetv2.benchmark import networks
-from mmdet_shufflenetv2.benchmark.ops import CASES
-from mmdet_shufflenetv2.benchmark.records import SCHEMA
+from mmdet_shufflenetv2.measure import networks
+from mmdet_shufflenetv2.measure.ops import CASES
+from mmdet_shufflenetv2.measure.records import SCHEMA
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_run import CONFIG, TINY
 
-from mmdet_shufflenetv2.datasets.shape_crops import CropsSpec, generate
+from mmdet_shufflenetv2.data.shape_crops import CropsSpec, generate
 
 CLASSIFIER = 'configs/demo/pretrain_shufflenetv2_shapes.py'
 TINY_CLASSIFIER = (

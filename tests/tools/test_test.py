@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_run import CONFIG, TINY
 
-from mmdet_shufflenetv2.datasets.scenes import CLASSES
+from mmdet_shufflenetv2.data.scenes import CLASSES
 
 
 @pytest.fixture(scope='module')

@@ -15,7 +15,7 @@ from mmengine.runner import CheckpointLoader
 from tiny_run import CONFIG, TINY
 
 import mmdet_shufflenetv2  # noqa: F401  (allows mmengine's types)
-from mmdet_shufflenetv2.datasets.scenes import CLASSES
+from mmdet_shufflenetv2.data.scenes import CLASSES
 
 
 def test_run_leaves_checkpoint_curve_and_classes(trained):

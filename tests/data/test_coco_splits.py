@@ -1,0 +1,270 @@
+import json
+
+import pytest
+
+from mmdet_shufflenetv2.data import coco_splits
+from mmdet_shufflenetv2.data.coco_splits import prepare, read_minival_ids
+from mmdet_shufflenetv2.data.coco_stream import DatasetError
+
+TRAIN, VAL, MINIVAL = range(1, 8), range(8, 14), range(9, 12)
+NAMES = {'2014': 'COCO_{}_{:012d}.jpg', '2017': '{1:012d}.jpg'}
+
+
+def content(ids, folder, year):
+    return {
+        'info': {'year': int(year)},
+        'images': [
+            dict(
+                id=i,
+                file_name=NAMES[year].format(folder, i),
+                width=9,
+                height=9,
+                license=3,
+            )
+            for i in ids
+        ],
+        'licenses': [{'id': 3}],
+        'annotations': [
+            dict(id=10 * i + k, image_id=i, category_id=1, bbox=[1, 2, 3, 4.5])
+            for k in range(2)
+            for i in ids
+        ],
+        'categories': [{'id': 1, 'name': 'person'}],
+    }
+
+
+class Root:
+    """A COCO folder in miniature; ``data`` is written by ``save``."""
+
+    def __init__(self, path):
+        self.path = path
+        (path / 'annotations').mkdir()
+        rest = [i for i in VAL if i not in MINIVAL]
+        self.data = {
+            'train2014': content(TRAIN, 'train2014', '2014'),
+            'val2014': content(VAL, 'val2014', '2014'),
+            'train2017': content([*TRAIN, *rest], 'train2017', '2017'),
+            'val2017': content(MINIVAL, 'val2017', '2017'),
+        }
+        for folder, data in self.data.items():
+            (path / folder).mkdir()
+            for image in data['images']:
+                (path / folder / image['file_name']).touch()
+
+    def ann(self, name):
+        return self.path / 'annotations' / f'instances_{name}.json'
+
+    def prepare(self, layout='auto', counts=(10, 3), **options):
+        for name, data in self.data.items():
+            self.ann(name).write_text(json.dumps(data))
+        return prepare(self.path, layout, counts=counts, **options)
+
+    def read(self, name):
+        return json.loads(self.ann(name).read_text())
+
+
+@pytest.fixture
+def root(tmp_path):
+    return Root(tmp_path)
+
+
+MADE = ('trainvalminusminival2014', 'minival2014')
+
+
+def test_splits_of_2014_are_those_of_2017(root):
+    assert root.prepare('2014') == '2014'
+    for made, same in zip(MADE, ('train2017', 'val2017'), strict=True):
+        made, same = root.read(made), root.data[same]
+        for section in ('images', 'annotations'):
+            ids, expected = (
+                sorted(record['id'] for record in data[section])
+                for data in (made, same)
+            )
+            assert ids == expected
+        assert made['categories'] == same['categories']
+        assert made['info'] == {'year': 2014}
+
+
+def test_records_are_copied_and_images_found_from_the_root(root):
+    root.prepare('2014')
+    sources = [root.data['train2014'], root.data['val2014']]
+    anns = {a['id']: a for s in sources for a in s['annotations']}
+    images = {i['id']: i for s in sources for i in s['images']}
+    for name in MADE:
+        made = root.read(name)
+        for ann in made['annotations']:
+            assert ann == anns[ann['id']]
+        for image in made['images']:
+            assert (root.path / image['file_name']).is_file()
+            folder, _, base = image['file_name'].partition('/')
+            assert folder in ('train2014', 'val2014')
+            assert {**image, 'file_name': base} == images[image['id']]
+
+
+def test_2017_layout_is_checked_and_nothing_written(root):
+    root.prepare('2017')
+    before = sorted(root.path.rglob('*'))
+    assert root.prepare() == '2017'
+    assert sorted(root.path.rglob('*')) == before
+
+
+def test_2014_is_found_when_2017_has_no_images(root):
+    for folder in ('train2017', 'val2017'):
+        for path in (root.path / folder).iterdir():
+            path.unlink()
+        (root.path / folder).rmdir()
+    assert root.prepare() == '2014'
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '9\n10\n11\n',
+        '[9, 10, 11]',
+        '{"images": [{"id": 9}, {"id": 10}, {"id": 11}]}',
+    ],
+)
+def test_minival_ids_are_read_from_a_list(root, text, tmp_path):
+    del root.data['val2017']
+    ids = tmp_path / 'ids.txt'
+    ids.write_text(text)
+    assert root.prepare('2014', minival_ids=ids) == '2014'
+    assert {i['id'] for i in root.read('minival2014')['images']} == {9, 10, 11}
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('9\nten\n', "entry 2, 'ten', is no image id"),
+        ('9\n9\n', 'entry 2, 9, comes twice'),
+        ('[9, "10"]', "entry 2, '10', is no image id"),
+        ('[9, [10]]', r'entry 2, \[10\], is no image id'),
+        ('[9, 10', 'broken JSON'),
+        ('', 'holds no image id'),
+    ],
+)
+def test_bad_list_of_minival_ids_is_named(tmp_path, text, message):
+    path = tmp_path / 'ids.txt'
+    path.write_text(text)
+    with pytest.raises(DatasetError, match=message) as error:
+        read_minival_ids(path)
+    assert str(path) in str(error.value)
+
+
+def spoil_count(root):
+    del root.data['train2014']['images'][0]
+    del root.data['train2014']['annotations'][0]
+    del root.data['train2014']['annotations'][6]
+
+
+def spoil_file(root):
+    (root.path / 'val2014' / 'COCO_val2014_000000000009.jpg').unlink()
+
+
+def spoil_stray(root):
+    root.data['train2014']['annotations'][3]['image_id'] = 99
+
+
+def spoil_image_id(root):
+    root.data['val2014']['images'][0]['id'] = 1
+
+
+def spoil_ann_id(root):
+    root.data['val2014']['annotations'][0]['id'] = 10
+
+
+def spoil_id_type(root):
+    root.data['train2014']['images'][2]['id'] = '3'
+
+
+def spoil_id_kind(root):
+    root.data['train2014']['images'][2]['id'] = [3]
+
+
+def spoil_owner_kind(root):
+    root.data['train2014']['annotations'][2]['image_id'] = {}
+
+
+def spoil_minival(root):
+    root.data['val2017']['images'][0]['id'] = 500
+
+
+def spoil_categories(root):
+    root.data['val2014']['categories'][0]['name'] = 'cat'
+
+
+@pytest.mark.parametrize(
+    'spoil, message',
+    [
+        (spoil_count, 'must have 10 images, but has 9'),
+        (
+            spoil_file,
+            r'lists 1 images .* val2014/COCO_val2014_000000000009.jpg \(id 9',
+        ),
+        (spoil_stray, 'annotations of 1 images .* image_id 99'),
+        (spoil_image_id, r'val2014.json: images\[0\]: image id 1 comes twice'),
+        (spoil_ann_id, r'val2014.json: annotations\[0\]: .* 10 comes twice'),
+        (spoil_id_type, r"train2014.json: images\[2\] needs .* id='3'"),
+        (spoil_id_kind, r'train2014.json: images\[2\] needs .* id=\[3\]'),
+        (spoil_owner_kind, r'annotations\[2\] needs .* image_id={}'),
+        (spoil_minival, '1 minival ids are in neither 2014 file: 500'),
+        (spoil_categories, 'have different categories'),
+    ],
+)
+def test_what_is_wrong_is_named_and_nothing_is_written(root, spoil, message):
+    spoil(root)
+    with pytest.raises(DatasetError, match=message):
+        root.prepare('2014')
+    made = [path.name for path in (root.path / 'annotations').iterdir()]
+    assert not any('mini' in name for name in made)
+
+
+def test_overlap_of_2017_splits_is_named(root):
+    root.data['train2017']['images'][0]['id'] = 10
+    with pytest.raises(DatasetError, match='overlap in 1 images: id 10'):
+        root.prepare('2017')
+
+
+def test_absent_image_of_2017_is_named(root):
+    (root.path / 'train2017' / '000000000002.jpg').unlink()
+    with pytest.raises(DatasetError, match=r'train2017/000000000002\.jpg'):
+        root.prepare('2017')
+
+
+def test_default_counts_are_those_of_coco(root):
+    with pytest.raises(DatasetError, match='must have 118287') as error:
+        root.prepare(
+            '2017', counts=(coco_splits.NUM_TRAIN, coco_splits.NUM_VAL)
+        )
+    assert 'must have 5000 images, but has 3' in str(error.value)
+
+
+def test_any_count_passes_without_a_figure(root):
+    assert root.prepare('2017', counts=(None, None)) == '2017'
+
+
+def test_everything_missing_is_told_in_one_message(tmp_path):
+    (tmp_path / 'train2014').mkdir()
+    with pytest.raises(DatasetError) as error:
+        prepare(tmp_path)
+    text = str(error.value)
+    assert (
+        '2014 layout lacks annotations/instances_train2014.json, '
+        'annotations/instances_val2014.json, '
+        'annotations/instances_val2017.json, val2014/'
+    ) in text
+    assert '2017 layout lacks annotations/instances_train2017.json' in text
+    assert str(tmp_path) in text
+
+
+def test_unknown_layout_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="'2014' or '2017', but got '2015'"):
+        prepare(tmp_path, '2015')
+
+
+def test_progress_covers_nearly_the_whole_text(root):
+    seen = []
+    root.prepare('2017', progress=seen.append)
+    size = root.ann('train2017').stat().st_size
+    size += root.ann('val2017').stat().st_size
+    assert 0.8 * size < sum(seen) <= size

@@ -1,0 +1,240 @@
+import argparse
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmdet_shufflenetv2.__main__ import resource_root
+from mmdet_shufflenetv2.engine.run_config import UsageError
+from mmdet_shufflenetv2.measure import detector_inputs, detector_parts
+from mmdet_shufflenetv2.measure.command import add_common_arguments
+from mmdet_shufflenetv2.measure.detector_inputs import (
+    background_shift,
+    make_samples,
+)
+from mmdet_shufflenetv2.measure.detector_parts import PARTS, Detector
+from mmdet_shufflenetv2.measure.detectors import (
+    COMMAND,
+    REFERENCES,
+    TABLE7,
+    default_configs,
+    paper_images_per_s,
+    sums,
+)
+from mmdet_shufflenetv2.measure.setting import Setting
+
+SIZE, BATCH = (128, 96), 2
+
+
+def config(name='lighthead_shufflenetv2_x0_5'):
+    return Config.fromfile(resource_root() / 'configs' / f'{name}.py')
+
+
+@pytest.fixture(scope='module')
+def detector():
+    with pytest.MonkeyPatch.context() as patch:
+        # No more proposals than such small images have room for.
+        patch.setattr(detector_inputs, 'CANDIDATES', 40)
+        patch.setattr(detector_inputs, 'JPEGS', 3)
+        torch.manual_seed(0)
+        yield Detector(config(), SIZE, BATCH, Setting())
+
+
+def cases_of(*words):
+    parser = argparse.ArgumentParser()
+    COMMAND.add_arguments(parser)
+    add_common_arguments(parser, COMMAND)
+    return COMMAND.cases(parser.parse_args(words))
+
+
+def test_every_light_head_config_has_a_case_for_each_part():
+    cases = cases_of()
+    names = {path.stem for path in default_configs()}
+    assert 'lighthead_shufflenetv2_custom' not in names
+    found = {(case.key['config'], case.key['part']) for case in cases}
+    assert found == {(name, part) for name in names for part in PARTS}
+    assert {case.key['input'] for case in cases} == {'1200x800'}
+    assert {case.key['batch'] for case in cases} == {4}
+
+
+@pytest.mark.parametrize(
+    'name, reference',
+    [
+        ('lighthead_xception_x0_5', 'lighthead_shufflenetv2_x0_5'),
+        ('lighthead_xception_custom', 'lighthead_shufflenetv2_custom'),
+        ('lighthead_resnet50', 'lighthead_shufflenetv2'),
+    ],
+)
+def test_reference_has_the_recipe_of_the_config(name, reference):
+    case, *_ = cases_of(f'configs/{name}.py')
+    path, found, *_ = case.measure.args
+    assert (path.stem, found.stem) == (name, reference)
+
+
+def test_networks_of_one_complexity_follow_each_other():
+    columns = [case.key['column'] for case in cases_of()]
+    changes = sum(a != b for a, b in pairwise(columns))
+    assert changes == len(set(columns)) - 1
+
+
+def test_table_7_names_configs_that_exist():
+    names = {path.stem for path in default_configs()}
+    assert set(REFERENCES.values()) <= names
+    assert names & TABLE7.keys() >= {
+        name for name in names if 'shufflenetv2' in name
+    }
+
+
+@pytest.mark.parametrize(
+    'name, speed',
+    [
+        ('lighthead_shufflenetv2', 146),
+        ('lighthead_shufflenetv2_x2_0', 87),
+        ('lighthead_shufflenetv2star_x1_0', 138),
+        ('lighthead_shufflenetv1_x1_5', 76),
+        ('lighthead_mobilenetv2_x1_4', 72),
+        ('lighthead_xception_x0_5', 178),
+        ('lighthead_resnet50', None),
+    ],
+)
+def test_published_speeds_are_those_of_the_config(name, speed):
+    assert paper_images_per_s(name) == speed
+
+
+def test_an_absent_config_is_told_before_anything_is_measured():
+    with pytest.raises(UsageError, match=r'config not found: configs/no\.py'):
+        cases_of('configs/lighthead_shufflenetv2.py', 'configs/no.py')
+
+
+def test_another_kind_of_detector_is_refused():
+    name = 'swap/fcos_se-shufflenetv2_fpn_coco'
+    with pytest.raises(UsageError, match='with an RPN'):
+        Detector(config(name), SIZE, BATCH, Setting())
+
+
+def test_the_whole_detects_what_its_parts_do(detector):
+    images = detector.inputs()
+    detector.inputs = lambda: images
+    whole = detector.part('detection')()
+    parts = detector.part('post-processing')()
+    assert len(whole) == len(parts) == BATCH
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a.pred_instances.bboxes, b.bboxes)
+        torch.testing.assert_close(a.pred_instances.scores, b.scores)
+        assert len(b.bboxes) > 0
+
+
+def test_the_network_runs_on_as_many_rois_each_time(detector):
+    run = detector.part('network')
+    (_, rois, first), (_, again, second) = run(), run()
+    assert torch.equal(rois, again)
+    assert first['cls_score'].shape == second['cls_score'].shape
+    assert len(first['cls_score']) == len(rois) > BATCH
+
+
+def test_about_so_many_boxes_pass_the_score_threshold(detector):
+    # Of the images it was settled on: noise this small differs much.
+    model, images = detector.model, detector.inputs()
+    with torch.inference_mode():
+        detector_inputs.settle_scores(model, images, detector.samples)
+        features = model.extract_feat(images)
+        proposals = model.rpn_head.predict_by_feat(
+            *model.rpn_head(features),
+            batch_img_metas=[s.metainfo for s in detector.samples],
+            cfg=model.test_cfg.rpn,
+        )
+        rois = detector_parts.bbox2roi([p.bboxes for p in proposals])
+        outputs = model.roi_head._bbox_forward(features, rois)
+    scores = outputs['cls_score'].softmax(1)[:, :-1]
+    passing = (scores > model.roi_head.test_cfg.score_thr).sum() / BATCH
+    assert 30 < passing < 50
+
+
+def test_end_to_end_reads_another_file_each_time(detector, monkeypatch):
+    read = []
+    compose = detector_parts.Compose
+
+    class Noting(compose):
+        def __call__(self, data):
+            read.append(Path(data['img_path']).name)
+            return super().__call__(data)
+
+    monkeypatch.setattr(detector_parts, 'Compose', Noting)
+    run = detector.part('end to end')
+    results = run()
+    run()
+    assert read == ['0.jpg', '1.jpg', '2.jpg', '0.jpg']
+    assert len(results) == BATCH
+    shapes = {result.metainfo['img_shape'] for result in results}
+    assert shapes == {(85, 128)}
+    assert all(r.pred_instances.bboxes.device.type == 'cpu' for r in results)
+
+
+def test_a_training_step_takes_gradients_and_moves_no_weight(detector):
+    before = {k: v.clone() for k, v in detector.model.named_parameters()}
+    finite = {}
+    handles = [
+        parameter.register_hook(
+            lambda grad, name=name: finite.update(
+                {name: bool(grad.isfinite().all())}
+            )
+        )
+        for name, parameter in detector.model.named_parameters()
+    ]
+    detector.part('training step')()
+    for handle in handles:
+        handle.remove()
+    assert finite == dict.fromkeys(before, True)
+    for name, parameter in detector.model.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert parameter.grad is None
+    # The next part finds a detector that predicts.
+    assert detector.part('detection')()[0].pred_instances is not None
+    assert not detector.model.training
+
+
+def test_sixteen_bits_run_under_autocast():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detector_inputs, 'CANDIDATES', 40)
+        wide = Detector(config(), (96, 64), 1, Setting(precision='bf16'))
+    _, _, outputs = wide.part('network')()
+    assert outputs['cls_score'].dtype == torch.bfloat16
+    wide.part('detection')()
+    wide.part('training step')()
+
+
+def test_background_shift_lets_the_right_number_pass():
+    torch.manual_seed(0)
+    logits = 2 * torch.randn(500, 21)
+    shift = background_shift(logits, 0.01, 700)
+    logits[:, -1] += shift
+    passing = (logits.softmax(1)[:, :-1] > 0.01).sum()
+    assert passing == pytest.approx(700, abs=5)
+
+
+def test_boxes_lie_in_their_images():
+    for sample in make_samples((640, 400), (416, 640), 3, 'cpu'):
+        boxes = sample.gt_instances.bboxes
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+        assert (boxes >= 0).all()
+        assert (boxes.amax(0) <= torch.tensor([640, 400, 640, 400])).all()
+
+
+def test_the_unexplained_share_is_told():
+    def row(part, time):
+        return dict(
+            config='c',
+            batch='4',
+            precision='fp32',
+            status='ok',
+            part=part,
+            median_ms=time,
+        )
+
+    rows = [row('network', '70'), row('post-processing', '30')]
+    assert sums(rows) == []
+    for whole, words in (('110', '10% more time'), ('40', '60% less time')):
+        (line,) = sums([*rows, row('detection', whole)])
+        assert f'takes {words} than network and post-processing' in line

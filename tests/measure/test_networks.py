@@ -1,0 +1,149 @@
+import pytest
+import torch
+from mmcv.cnn import ConvModule
+from mmdet.registry import MODELS
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmdet_shufflenetv2.backbones.zoo import build_classifier
+from mmdet_shufflenetv2.measure import networks
+from mmdet_shufflenetv2.measure.networks import (
+    Inputs,
+    captured,
+    fold,
+    inference,
+    place,
+    prepare,
+    settle_norms,
+)
+from mmdet_shufflenetv2.measure.setting import LAYOUTS, Setting
+
+
+def norms(network):
+    return [m for m in network.modules() if isinstance(m, _BatchNorm)]
+
+
+@pytest.fixture
+def small_pool(monkeypatch):
+    monkeypatch.setattr(networks, 'POOL_BYTES', 4 * 2**10)
+    networks._pool.cache_clear()
+    yield
+    networks._pool.cache_clear()
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_inputs_are_random_and_rotate(small_pool, layout, precision):
+    setting = Setting(layout=layout, precision=precision)
+    inputs = Inputs((2, 3, 4, 5), setting)
+    maps = [inputs() for _ in range(inputs.count)]
+    assert inputs.count > 2
+    assert len({x.data_ptr() for x in maps}) == inputs.count
+    assert not any(torch.equal(maps[0], x) for x in maps[1:])
+    for x in maps:
+        assert x.shape == (2, 3, 4, 5)
+        assert x.dtype == setting.dtype
+        assert x.is_contiguous(memory_format=LAYOUTS[layout])
+        assert 0.5 < x.float().std() < 1.5
+    assert torch.equal(inputs(), maps[0])
+
+
+def test_even_a_large_input_has_another_one(small_pool):
+    inputs = Inputs((1, 3, 64, 64), Setting())
+    assert inputs.count == 2
+    assert not torch.equal(inputs(), inputs())
+
+
+@pytest.mark.parametrize(
+    'name, left',
+    [
+        ('shufflenet_v2_x0_5', 0),
+        ('shufflenet_v1_x0_5_g3', 0),
+        ('mobilenet_v2_x0_15', 0),
+        ('xception_x0_5', 0),
+        ('resnet_50', 0),
+        # Norms in front of their convolutions, but for the stem's.
+        ('densenet_x0_5', 29),
+    ],
+)
+def test_folding_keeps_what_a_network_computes(name, left):
+    torch.manual_seed(0)
+    network = build_classifier(name)
+    x = torch.randn(4, 3, 64, 64)
+    settle_norms(network, x)
+    network.eval()
+    with torch.no_grad():
+        before = network(x)
+        fold(network)
+        torch.testing.assert_close(network(x), before, rtol=1e-3, atol=1e-3)
+    assert len(norms(network)) == left
+
+
+def test_a_norm_in_front_of_its_convolution_is_not_folded():
+    order = ('norm', 'act', 'conv')
+    module = ConvModule(4, 4, 1, norm_cfg=dict(type='BN'), order=order)
+    fold(module.eval())
+    assert len(norms(module)) == 1
+
+
+class Misleading(nn.Module):
+    """The norm is behind the convolution in the list of children only."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.conv(self.norm(x).relu())
+
+
+def test_a_network_that_cannot_be_folded_is_refused():
+    torch.manual_seed(0)
+    with pytest.raises(RuntimeError, match='changes the output'):
+        prepare(Misleading(), Setting(mode='folded'))
+
+
+def test_values_of_a_prepared_network_neither_fade_nor_explode():
+    torch.manual_seed(0)
+    plain = MODELS.build(dict(type='ShuffleNetV2', widen_factor=0.5)).eval()
+    # PyTorch's initial weights let maps fade from layer to layer.
+    x = torch.randn(2, 3, 64, 64)
+    assert plain(x)[-1].std() < 0.05
+    network = prepare(build_classifier('shufflenet_v2_x0_5'), Setting())
+    assert 0.3 < network.backbone(x)[-1].std() < 3
+    assert not network.training
+    assert all(norm.momentum == 0.1 for norm in norms(network))
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_a_network_computes_in_the_layout_of_its_setting(layout):
+    network = build_classifier('shufflenet_v2_x0_5')
+    place(network.eval(), Setting(layout=layout))
+    x = torch.randn(1, 3, 64, 64)
+    (feature,) = network.backbone(x.contiguous(memory_format=LAYOUTS[layout]))
+    assert feature.is_contiguous(memory_format=LAYOUTS[layout])
+
+
+@pytest.mark.parametrize('mode', ['eager', 'folded'])
+def test_a_pass_takes_no_gradient(mode):
+    setting = Setting(mode=mode, precision='bf16')
+    network = prepare(build_classifier('shufflenet_v2_x0_5'), setting)
+    result = inference(network, (2, 3, 32, 32), setting)()
+    assert result.shape == (2, 1000)
+    assert result.dtype == torch.bfloat16
+    assert result.is_inference()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_a_graph_computes_what_the_network_does(layout):
+    setting = Setting(device='cuda', layout=layout, mode='graph')
+    network = prepare(build_classifier('shufflenet_v2_x0_5'), setting)
+    inputs = Inputs((2, 3, 64, 64), setting)
+    replay = captured(network, inputs())
+    for _ in range(3):
+        x = inputs()
+        with torch.inference_mode():
+            expected = network(x)
+        torch.testing.assert_close(replay(x), expected, rtol=1e-3, atol=1e-3)
