@@ -216,7 +216,7 @@ def test_no_scheme_of_the_loader_escapes(tmp_path, monkeypatch):
     monkeypatch.setattr(
         torch.hub,
         'download_url_to_file',
-        lambda url, target, *_: shutil.copy(path, target),
+        lambda url, target, *_, **__: shutil.copy(path, target),
     )
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     for address in (
