@@ -105,8 +105,7 @@ setup(
     packages=find_packages(include=['mmdet_shufflenetv2*']),
     package_data={
         'mmdet_shufflenetv2.data': ['*.txt'],
-        'mmdet_shufflenetv2.paper.published': ['*.yaml'],
-        'mmdet_shufflenetv2.paper': ['page/*'],
+        'mmdet_shufflenetv2.paper': ['*.csv', '*.yaml', 'page/*'],
     },
     install_requires=[],
     extras_require=EXTRAS,
