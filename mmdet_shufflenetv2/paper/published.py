@@ -179,6 +179,7 @@ def annotate(kind: str, row: Mapping[str, object]) -> dict[str, object]:
 
 # Until measure and engine no longer read the nested tables.
 from .old_published import (  # noqa: E402, F401
+    ClassificationResult,
     classification_results,
     detection_results,
     published_costs,
