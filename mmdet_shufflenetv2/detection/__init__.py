@@ -1,6 +1,7 @@
 """Light-Head R-CNN and R-FCN on mmdet's two-stage detector."""
 
 from ..compat import needs_mmdet  # noqa: F401
+from .detector import LightHeadRCNN
 from .large_separable_conv import LargeSeparableConv, LightHeadNeck
 from .r_fcn import RFCNBBoxHead, RFCNNeck
 from .roi_head import LightHeadBBoxHead, PSRoIExtractor
@@ -10,6 +11,7 @@ __all__ = [
     'LargeSeparableConv',
     'LightHeadBBoxHead',
     'LightHeadNeck',
+    'LightHeadRCNN',
     'LightHeadRPNHead',
     'PSRoIExtractor',
     'RFCNBBoxHead',
