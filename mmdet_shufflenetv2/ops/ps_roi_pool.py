@@ -128,22 +128,18 @@ def _cells(
     )
     # Before any repetition: bins, then rows, then cells as one long list.
     rows = height.expand_as(cells).flatten()
-    of_row = _repeated(rows)
+    of_row = torch.repeat_interleave(rows)
     first_row = rows.cumsum(0, dtype=dtype) - rows
-    number = torch.arange(len(of_row), dtype=dtype)
-    start = corner.flatten() - first_row * y_step
-    start = start.index_select(0, of_row) + number * y_step
+    start = (corner.flatten() - first_row * y_step).index_select(0, of_row)
+    start += torch.arange(len(of_row), dtype=dtype) * y_step
     length = width.expand_as(cells).flatten().index_select(0, of_row)
     first = length.cumsum(0, dtype=dtype) - length
-    index = (start - first * x_step).index_select(0, _repeated(length))
+    index = (start - first * x_step).index_select(
+        0, torch.repeat_interleave(length)
+    )
     index += torch.arange(len(index), dtype=dtype) * x_step
     offset = F.pad(cells.flatten().cumsum(0, dtype=dtype), (1, 0))
     return cells, Bags(index, None, offset)
-
-
-def _repeated(count: Tensor) -> Tensor:
-    """Return every index as often as ``count`` says."""
-    return torch.repeat_interleave(count)
 
 
 def ps_roi_pool(

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+#: PyTorch sorts this many integers and more by radix, fewer by comparisons.
+RADIX_SORTED = 2**15
 _NAMESPACE = 'mmdet_shufflenetv2'
 _BAGS = 'Tensor index, Tensor? weight, Tensor offset'
 _LAYOUT = 'SymInt[] size, int[] order'
@@ -98,6 +100,14 @@ def _by_plane(bags: Bags, planes: int) -> list[Bags]:
     ]
 
 
+def _in_one_plane(bags: Bags, planes: int, rows: int) -> Bags:
+    """The same bags of one table with all planes' rows."""
+    count = (bags.offset.numel() - 1) // planes
+    numbers = torch.arange(planes, dtype=bags.index.dtype) * rows
+    shift = numbers.repeat_interleave(bags.offset[::count].diff())
+    return bags._replace(index=bags.index + shift)
+
+
 def _gather(rows: Tensor, bags: Bags) -> Tensor:
     if not bags.index.numel():
         return rows.new_zeros(bags.offset.numel() - 1, rows.size(1))
@@ -148,12 +158,16 @@ def _row_sum_backward(
     on_cpu = grad.device.type == 'cpu'
     backward = gather_backward if on_cpu else scatter_backward
     planes, rows = size[0], math.prod(size[1:-1])
-    bags = _by_plane(Bags(index, weight, offset), planes)
+    bags = Bags(index, weight, offset)
+    if planes > 1 and index.numel() < planes * RADIX_SORTED:
+        bags = _in_one_plane(bags, planes, rows)
+        flat = backward(grad.flatten(0, 1), bags, planes * rows)
+        return _empty(grad, size, order).copy_(flat.view(size))
     if planes == 1 and order == sorted(order):
-        return backward(grad[0], bags[0], rows).view(size)
+        return backward(grad[0], bags, rows).view(size)
     table = _empty(grad, size, order)
-    for p in range(planes):
-        table[p].copy_(backward(grad[p], bags[p], rows).view(size[1:]))
+    for p, own in enumerate(_by_plane(bags, planes)):
+        table[p].copy_(backward(grad[p], own, rows).view(size[1:]))
     return table
 
 
