@@ -19,7 +19,10 @@ from pathlib import Path
 OK = 'yes'
 SIDE = 256  # pixels of the synthetic images; CornerNet wants whole 128s
 #: Packages that mmdet asks for only where a model needs them.
-OPTIONAL = ('mmpretrain', 'transformers', 'timm', 'scikit-image', 'nltk')
+OPTIONAL = (
+    *('mmpretrain', 'transformers', 'timm', 'scikit-image', 'nltk'),
+    *('lap', 'fairscale'),
+)
 VERSIONS = (
     *('torch', 'torchvision', 'mmdet', 'mmcv-lite', 'mmcv', 'mmengine'),
     *('mmpretrain', 'numpy'),
@@ -158,7 +161,9 @@ def _inputs(model: dict) -> Callable[[], dict]:
         demo_track_inputs,
     )
 
-    shape = (3, SIDE, SIDE)
+    # SSD's last layers need images of the size that they are made for.
+    side = max(SIDE, *_numbers(model, 'input_size'), 0)
+    shape = (3, side, side)
     classes = min([10, *_numbers(model, 'num_classes')]) or 1
     preprocessor = (model.get('data_preprocessor') or {}).get('type', '')
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function
 
 from .bins import Table, Taps, as_table, pool_groups, split_bins
 from .rois import (
@@ -178,6 +179,13 @@ def ps_roi_pool(
         ValueError: a wrong shape, type or option; on a CPU also a batch
             index that no image has (elsewhere such a RoI gives zeros).
     """
+    if has_torch_function((input, boxes)):  # torch.fx, for one
+        return handle_torch_function(
+            ps_roi_pool,
+            (input, boxes),
+            *(input, boxes, output_size, spatial_scale),
+            bin_major=bin_major,
+        )
     ph, pw = to_pair(output_size)
     channels = check_map(input, (ph, pw))
     check_scale(spatial_scale)
@@ -209,9 +217,7 @@ class PSRoIPool(nn.Module):
         self.spatial_scale = spatial_scale
         self.bin_major = bin_major
 
-    def forward(
-        self, input: Tensor, rois: Tensor | Sequence[Tensor]
-    ) -> Tensor:
+    def forward(self, input: Tensor, rois: Tensor | list[Tensor]) -> Tensor:
         return ps_roi_pool(
             input,
             rois,
