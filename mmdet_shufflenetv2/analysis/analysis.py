@@ -231,6 +231,8 @@ def analyze(
         notes, facts: what else to say in the report, and in JSON.
         progress: is told what comes next.
     """
+    # PyTorch's profiler reports on stderr.
+    os.environ.setdefault('KINETO_LOG_LEVEL', '9')
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     run = run or _call
     setting = setting or setting_of(model, inputs)
@@ -242,6 +244,8 @@ def analyze(
     once = partial(run, model, inputs)
     # The load of what else runs, before the analysis adds its own.
     environment = describe(setting)
+    if place[1] == torch.float64:
+        environment['precision'] = 'fp64'
     with _evaluating(model):
         progress('recording')
         make_laps = (
@@ -391,7 +395,7 @@ def _maps(
         return each.to(image) if each.is_floating_point() else each
 
     changed = tree_map_only(Tensor, change, inputs)
-    return receptive_field.maps_of(model, lambda: run(model, changed))
+    return receptive_field.maps_of(model, lambda: run(model, changed), image)
 
 
 def _peak_mb(run: Callable[[], object], device: str) -> float:

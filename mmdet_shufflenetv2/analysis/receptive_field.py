@@ -152,7 +152,11 @@ def _probe(
             continue
         count = level.shape[axis]
         middle = count // 2
-        first, last = _box(level, x, axis, middle)
+        try:
+            first, last = _box(level, x, axis, middle)
+        except ValueError:
+            # The field of this level stays unknown.
+            continue
         is_larger = first == 0 or last == size[axis] - 1
         stride = size[axis] / count
         steps = min(STEPS, count - 1 - middle)
@@ -313,7 +317,9 @@ def _mean_of(x, *others, **kwargs):
 _INSTEAD: dict[str, Callable] = {
     'softmax': _softmax,
     'max_pool2d': _average_pool,
-    'adaptive_max_pool2d': lambda x, size, *_: F.adaptive_avg_pool2d(x, size),
+    'adaptive_max_pool2d': lambda x, size, *_, **__: F.adaptive_avg_pool2d(
+        x, size
+    ),
     **dict.fromkeys(('amax', 'amin'), _mean),
     **dict.fromkeys(('max', 'min', 'maximum', 'minimum'), _mean_of),
 }
@@ -371,7 +377,9 @@ def effective_size(gradients: Tensor) -> float:
     return math.sqrt((gradients >= THRESHOLD).sum().item())
 
 
-def maps_of(model: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
+def maps_of(
+    model: nn.Module, run: Callable[[], object], image: Tensor
+) -> dict[str, Tensor]:
     """One map of each size that the modules of a network give.
 
     Of several it is the last one of the outermost modules.
@@ -379,6 +387,7 @@ def maps_of(model: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
     Args:
         model: a network.
         run: executes it.
+        image: what it runs on.
 
     Returns:
         maps by their module's path; those smaller than 2x2 are left out.
@@ -388,14 +397,15 @@ def maps_of(model: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
 
     def note(module: nn.Module, _, out: object) -> None:
         name = names.get(id(module))
-        is_map = isinstance(out, Tensor) and out.dim() == 4
-        if not name or not is_map or min(out.shape[2:]) < 2:
+        map_ = as_map(out, image) if isinstance(out, Tensor) else None
+        if not name or map_ is None or min(map_.shape[2:]) < 2:
             return
-        depth = name.count('.')
-        if depth <= best.get(out.shape[2:], (depth,))[0]:
+        size, depth = map_.shape[2:], name.count('.')
+        if depth <= best.get(size, (depth,))[0]:
             # The order is that in which they are made.
-            best.pop(out.shape[2:], None)
-            best[out.shape[2:]] = depth, name, out
+            best.pop(size, None)
+            # What comes next may overwrite it.
+            best[size] = depth, name, out.clone()
 
     hook = register_module_forward_hook(note)
     try:

@@ -145,8 +145,6 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: what was given cannot be analysed; says why.
     """
-    # PyTorch's profiler reports on stderr.
-    os.environ.setdefault('KINETO_LOG_LEVEL', '9')
     require_device(args.device)
     try:
         setting = Setting(
