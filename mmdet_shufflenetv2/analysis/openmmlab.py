@@ -30,7 +30,12 @@ from ..backbones.base import StagedBackbone
 from ..backbones.pretrained import load_pretrained
 from ..backbones.zoo import NETWORKS, Classifier
 from ..engine.checkpoint_meta import checkpoint_classes
-from ..engine.run_config import dicts_of, load_config, without_pretrained
+from ..engine.run_config import (
+    UsageError,
+    dicts_of,
+    load_config,
+    without_pretrained,
+)
 from ..engine.run_data import set_classes
 from ..engine.runner import load_fitting
 from ..errors import UserError
@@ -180,8 +185,8 @@ def load_subject(
             subject = _published(target)
         else:
             subject = _from_registry(target, dict(backbone_options or {}))
-    except UserError:
-        raise
+    except (UserError, UsageError) as error:
+        raise UserError(str(error)) from error
     except Exception as error:
         # A class of another project may refuse its arguments, or miss a
         # library, in any way.

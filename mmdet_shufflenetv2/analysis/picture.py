@@ -103,8 +103,9 @@ def _parts(axes: Axes, analysis: Analysis) -> None:
             )
             left += values
     axes.set_xlabel('ms a pass')
-    axes.set_xlim(0, 1.05 * left.max())
-    axes.legend(fontsize='small')
+    if left.any():
+        axes.set_xlim(0, 1.05 * left.max())
+        axes.legend(fontsize='small')
 
 
 def _roofline(axes: Axes, analysis: Analysis) -> None:

@@ -34,7 +34,7 @@ from ..engine.argument_types import (
     whole_number,
 )
 from ..engine.command_line import add_cfg_options
-from ..engine.run_config import require_writable
+from ..engine.run_config import UsageError, require_writable
 from ..errors import UserError
 from ..measure.command import require_device
 from ..measure.environment import describe
@@ -145,6 +145,13 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: what was given cannot be analysed; says why.
     """
+    try:
+        _run(args)
+    except UsageError as error:
+        raise UserError(str(error)) from error
+
+
+def _run(args: argparse.Namespace) -> None:
     require_device(args.device)
     try:
         setting = Setting(
