@@ -87,6 +87,8 @@ NORMALISED_RGB = InputFormat(
     'RGB', (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 )
 RAW_BGR = InputFormat('BGR')
+SCALED_BGR = InputFormat('BGR', std=(255, 255, 255))
+SCALED_RGB = InputFormat('RGB', std=(255, 255, 255))
 
 
 def meta_of(checkpoint: object) -> Mapping:

@@ -13,7 +13,7 @@ from torch import nn
 from ..backbones.base import StagedBackbone
 from ..backbones.pretrained import COUNTER, expected_input
 from ..backbones.zoo import network
-from ..compat.lookalikes import family_of
+from ..compat.weight_formats import family_of
 from .checkpoint_meta import adopt_input_format
 from .conversion import formats_of
 from .runner import CheckpointMismatch, mismatches

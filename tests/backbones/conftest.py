@@ -47,9 +47,13 @@ def with_weights_of() -> Callable[[nn.Module, nn.Module], nn.Module]:
     def copy(backbone: nn.Module, theirs: nn.Module) -> nn.Module:
         weights = theirs.state_dict()
         found = next(
-            f for f in backbone.checkpoint_formats if f.recognises(weights)
+            f for f in backbone.formats if f.recognises(weights)
         )
-        renamed = {found.to_ours(k): v for k, v in weights.items()}
+        renamed = {
+            found.to_ours(k): v
+            for k, v in weights.items()
+            if not found.is_classifier(k)
+        }
         renamed.pop(None, None)
         backbone.load_state_dict(renamed, strict=True)
         return backbone.eval()

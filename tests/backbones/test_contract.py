@@ -70,7 +70,7 @@ def test_features_are_what_feature_info_says(config):
 def test_what_is_not_asked_for_is_not_built(config):
     backbone = outlined(config, out_indices=(0,))
     assert set(dict(backbone.named_children())) == {
-        'stem',
+        *backbone.stem_names,
         backbone.feature_info[0]['module'],
     }
 
@@ -89,7 +89,7 @@ def test_a_gradient_reaches_every_parameter(config):
 @pytest.mark.parametrize('frozen_stages', [0, 2])
 def test_frozen_parts_do_not_change_in_a_training_step(config, frozen_stages):
     backbone = build(config, frozen_stages=frozen_stages).train()
-    frozen = ('stem', *backbone.stage_names)[: frozen_stages + 1]
+    frozen = (*backbone.stem_names, *backbone.stage_names[:frozen_stages])
     before = copy.deepcopy(backbone.state_dict())
     features = backbone(images())
     trained = [p for p in backbone.parameters() if p.requires_grad]
@@ -185,7 +185,7 @@ def test_the_memory_layout_changes_no_value(name, channels_last):
             layouts.append(m.is_contiguous(memory_format=layout))
 
     for stage in backbone.stage_names:
-        for unit in getattr(backbone, stage):
+        for unit in getattr(backbone, stage).children():
             unit.register_forward_hook(note)
     features = backbone(images())
     assert layouts
