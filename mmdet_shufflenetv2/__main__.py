@@ -1,6 +1,7 @@
 """The tools, for those who have the package and no checkout.
 
-``python -m mmdet_shufflenetv2`` says where configs and tools are;
+``python -m mmdet_shufflenetv2``, or ``mmdet-shufflenetv2`` where the package
+is installed, says where configs and tools are;
 ``python -m mmdet_shufflenetv2 train ARGUMENTS`` is ``python tools/train.py
 ARGUMENTS``. An argument such as ``configs/lighthead_shufflenetv2.py`` means
 the file in the current folder or, without one, the package's own.
@@ -40,8 +41,13 @@ def locate(argument: str, root: Path) -> str:
     )
 
 
-def main(arguments: list[str]) -> None:
-    """Run a tool by its name; without arguments list what there is."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run a tool by its name; without arguments list what there is.
+
+    Args:
+        arguments: those of this process by default.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
     root = resource_root()
     tools = {path.stem: path for path in sorted(root.glob('tools/*.py'))}
     if not arguments or arguments[0] in ('-h', '--help'):
@@ -58,4 +64,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    main(sys.argv[1:])
+    main()
