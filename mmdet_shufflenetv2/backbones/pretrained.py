@@ -39,6 +39,10 @@ SHOWN = 6
 Entry = tuple[str, Tensor]
 
 
+class UnknownStyle(CheckpointError):
+    """Weights fit, but whose order of channels they have is not known."""
+
+
 def load_pretrained(
     backbone: StagedBackbone,
     checkpoint: str,
@@ -129,8 +133,9 @@ class Fit:
     def title(self, backbone: StagedBackbone) -> str:
         """Published network, if it is one, family and format."""
         name = network_like(type(backbone), self.shapes, self.style)
-        format_ = f'the format of {self.found}' if self.found else 'new names'
-        title = f'{backbone.family} in {format_}'
+        title = f'{backbone.family} in unknown names'
+        if self.found:
+            title = f'{backbone.family} in the format of {self.found}'
         return f'{name}, {title}' if name else title
 
 
@@ -180,7 +185,7 @@ def find_fit(
             fit = _fit_in_order(backbone, inner, style)
         except CheckpointError as error:
             names = ', '.join(map(str, backbone.formats))
-            raise CheckpointError(
+            raise type(error)(
                 f'checkpoint {source!r} is in none of the formats that '
                 f'{type(backbone).__name__} reads ({names}); '
                 f'{_likeness(weights)}its keys are {shown(weights)}; {error}'
@@ -286,10 +291,10 @@ def _fit_in_order(
     own_style = getattr(backbone, 'style', None)
     styles = backbone.styles_of_these_shapes
     if style is None and len(styles) > 1:
-        raise CheckpointError(
+        raise UnknownStyle(
             'its tensors fit one to one, but neither names nor shapes tell '
-            'whose order of channels they have; add style= one of '
-            f'{", ".join(styles)} to the backbone and to its init_cfg'
+            'whose order of channels they have: set style of the backbone '
+            f'and of its init_cfg to one of {", ".join(styles)}'
         )
     if style not in (None, own_style):
         fit.problems.append(f'style must be {style!r}, got {own_style!r}')
@@ -327,7 +332,7 @@ def current_names(
 ) -> dict[str, Tensor]:
     """A checkpoint's weights by the names that a model's backbones have now.
 
-    Before 0.2 some backbones had other ones.
+    Some backbones once had other ones.
 
     Args:
         model: has backbones of this package, or is one.
@@ -402,24 +407,6 @@ def _note(module: nn.Module, text: str) -> None:
         module._params_init_info[parameter].update(
             init_info=text, tmp_mean_value=parameter.data.mean().cpu()
         )
-
-
-def expected_input(
-    content: object, source: str, formats: Iterable[WeightFormat]
-) -> InputFormat | None:
-    """What weights expect of images: their meta data's or their format's.
-
-    Args:
-        content: a loaded checkpoint.
-        source: its path, for messages.
-        formats: those of the backbone's family.
-    """
-    declared = declared_format(content, source)
-    if declared:
-        return declared
-    weights = weights_of(content, source)
-    found = (f.input_format for f in formats if f.recognises(weights))
-    return next(found, None)
 
 
 def declared_style(content: object) -> str | None:

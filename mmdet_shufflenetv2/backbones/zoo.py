@@ -200,9 +200,13 @@ def network_of(backbone: Mapping) -> str | None:
         backbone: as in a config.
     """
     config = {k: v for k, v in backbone.items() if k not in _NOT_THE_NETWORK}
-    return next(
-        (name for name, row in NETWORKS.items() if row.config == config), None
-    )
+    # Whose order of channels it has, in this package; mmdet's ResNet has
+    # its strides in other layers.
+    plain = {k: v for k, v in config.items() if k != 'style'}
+    for name, row in NETWORKS.items():
+        if row.config == (config if 'style' in row.config else plain):
+            return name
+    return None
 
 
 class Classifier(nn.Module):

@@ -7,7 +7,8 @@ numerically the same.
 
 In a template ``{s}`` is a stage's number, ``{u}`` a unit's in it and ``{n}``
 a unit's in the whole network, each with what is added where it is written;
-``{a|b}`` pairs with the alternative at the same place on the other side.
+``{a|b}`` pairs with the alternative at the same place on the other side, and
+``{a|b}.{c|d}`` is short for ``{a.c|a.d|b.c|b.d}``.
 """
 
 import re
@@ -29,20 +30,18 @@ class _Template:
 
     def __init__(self, text: str, units: tuple[int, ...], first: int):
         pieces = _FIELD.split(text)
-        self.literals, fields = pieces[::2], pieces[1::2]
-        self.choices: list[str] = []
-        # (letter, what is added), None for the alternatives.
-        self.fields: list[tuple[str, int] | None] = []
-        pattern = re.escape(self.literals[0])
-        for text, literal in zip(fields, self.literals[1:], strict=True):
-            number = _NUMBER.fullmatch(text)
+        self.literals = pieces[::2]
+        # (letter, what is added) of a number, or the alternatives.
+        self.fields: list[tuple[str, int] | list[str]] = []
+        pattern = re.escape(pieces[0])
+        for inside, literal in zip(pieces[1::2], pieces[2::2], strict=True):
+            number = _NUMBER.fullmatch(inside)
             if number:
                 self.fields.append((number[1], int(number[2] or 0)))
                 pattern += r'(\d+)'
             else:
-                self.choices = text.split('|')
-                self.fields.append(None)
-                pattern += '(' + '|'.join(map(re.escape, self.choices)) + ')'
+                self.fields.append(inside.split('|'))
+                pattern += f'({"|".join(map(re.escape, self.fields[-1]))})'
             pattern += re.escape(literal)
         self.pattern = re.compile(pattern)
         # Every unit's stage and number in it, in order.
@@ -57,14 +56,16 @@ class _Template:
         match = self.pattern.fullmatch(name)
         if not match:
             return None
-        values = {}
+        values = {'choice': 0}
         for each, text in zip(self.fields, match.groups(), strict=True):
-            if each is None:
-                values['choice'] = self.choices.index(text)
+            if isinstance(each, list):
+                values['choice'] *= len(each)
+                values['choice'] += each.index(text)
             else:
                 values[each[0]] = int(text) - each[1]
-        if 's' in values and (values['s'], values['u']) in self.places:
-            values['n'] = self.places.index((values['s'], values['u']))
+        place = (values.get('s'), values.get('u'))
+        if place in self.places:
+            values['n'] = self.places.index(place)
         return values
 
     def write(self, values: dict[str, int]) -> str | None:
@@ -75,14 +76,17 @@ class _Template:
                 return None
             stage, unit = self.places[n]
             values = {**values, 's': stage, 'u': unit}
-        texts = [
-            self.choices[values['choice']]
-            if each is None
-            else str(values[each[0]] + each[1])
-            for each in self.fields
-        ]
-        rest = zip(texts, self.literals[1:], strict=True)
-        return self.literals[0] + ''.join(a + b for a, b in rest)
+        choice = values['choice']
+        text = self.literals[-1]
+        for each, literal in zip(
+            self.fields[::-1], self.literals[-2::-1], strict=True
+        ):
+            if isinstance(each, list):
+                choice, index = divmod(choice, len(each))
+                text = literal + each[index] + text
+            else:
+                text = literal + str(values[each[0]] + each[1]) + text
+        return text
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +208,7 @@ class WeightFormat:
 def _own(family: str, *signature: str, former: bool = False, **options):
     """This package's names; former ones are read only."""
     if former:
-        options.update(title=f'{OURS} (before 0.2)', networks=())
+        options.update(title=f'{OURS} (former names)', networks=())
     return WeightFormat(
         family,
         OURS,
@@ -261,19 +265,14 @@ SHUFFLENET_V2 = (
         r'stage\d\.0\.branch2\.',
         former=True,
         rows=(
+            ('stem.{conv1|conv2|conv3}.{conv|bn}', 'conv1.{0|1|3|4|6|7}'),
             (
-                'stem.{conv1.conv|conv1.bn|conv2.conv|conv2.bn|conv3.conv'
-                '|conv3.bn}',
-                'conv1.{0|1|3|4|6|7}',
-            ),
-            (
-                'stage{s}.{u}.branch1.{depthwise.conv|depthwise.bn'
-                '|pointwise.conv|pointwise.bn}',
+                'stage{s}.{u}.branch1.{depthwise|pointwise}.{conv|bn}',
                 V2_BRANCH1,
             ),
             (
-                'stage{s}.{u}.branch2.{pointwise1.conv|pointwise1.bn'
-                '|depthwise.conv|depthwise.bn|pointwise2.conv|pointwise2.bn}',
+                'stage{s}.{u}.branch2.{pointwise1|depthwise|pointwise2}'
+                '.{conv|bn}',
                 V2_BRANCH2,
             ),
             (
@@ -281,7 +280,7 @@ SHUFFLENET_V2 = (
                 'stage{s}.{u}.enlarge.{0|1}',
             ),
             (
-                'stage{s}.{u}.branch2.se.gate.{1.conv|2.conv}',
+                'stage{s}.{u}.branch2.se.gate.{1|2}.conv',
                 'stage{s}.{u}.se.{fc1|fc2}',
             ),
             ('conv5.0.{conv|bn}', 'conv5.{0|1}'),
@@ -322,15 +321,8 @@ SHUFFLENET_V2 = (
         (r'conv1\.conv\.weight', r'layers\.0\.0\.branch1\.0\.conv\.weight'),
         (
             ('conv1.{conv|bn}', 'conv1.{0|1}'),
-            (
-                'layers.{s-2}.{u}.branch1.{0.conv|0.bn|1.conv|1.bn}',
-                V2_BRANCH1,
-            ),
-            (
-                'layers.{s-2}.{u}.branch2.{0.conv|0.bn|1.conv|1.bn|2.conv'
-                '|2.bn}',
-                V2_BRANCH2,
-            ),
+            ('layers.{s-2}.{u}.branch1.{0|1}.{conv|bn}', V2_BRANCH1),
+            ('layers.{s-2}.{u}.branch2.{0|1|2}.{conv|bn}', V2_BRANCH2),
             ('layers.3.{conv|bn}', 'conv5.{0|1}'),
         ),
         networks=V2_WIDTHS,
@@ -349,13 +341,11 @@ SHUFFLENET_V2 = (
         (
             ('features.init_block.conv.{conv|bn}', 'conv1.{0|1}'),
             (
-                'features.stage{s-1}.unit{u+1}.{shortcut_dconv.conv'
-                '|shortcut_dconv.bn|shortcut_conv.conv|shortcut_conv.bn}',
+                'features.stage{s-1}.unit{u+1}.shortcut_{dconv|conv}.{conv|bn}',
                 V2_BRANCH1,
             ),
             (
-                'features.stage{s-1}.unit{u+1}.{conv1.conv|conv1.bn'
-                '|dconv.conv|dconv.bn|conv2.conv|conv2.bn}',
+                'features.stage{s-1}.unit{u+1}.{conv1|dconv|conv2}.{conv|bn}',
                 V2_BRANCH2,
             ),
             ('features.final_block.{conv|bn}', 'conv5.{0|1}'),
@@ -374,10 +364,7 @@ SHUFFLENET_V2 = (
     ),
 )
 
-V1_UNIT = (
-    'stage{s}.{u}.{compress.conv|compress.bn|depthwise.conv|depthwise.bn'
-    '|expand.conv|expand.bn}'
-)
+V1_UNIT = 'stage{s}.{u}.{compress|depthwise|expand}.{conv|bn}'
 V1_STEM = 'stem.conv1.{conv|bn}'
 # Elsewhere the stem is as wide as the stages, which the authors' is not.
 V1_AS_WIDE_A_STEM = (
@@ -393,10 +380,7 @@ SHUFFLENET_V1 = (
         (r'first_conv\.0\.weight', r'features\.0\.branch_main_1\.0\.weight'),
         (
             ('first_conv.{0|1}', V1_STEM),
-            (
-                'features.{n}.branch_main_{1.0|1.1|1.3|1.4|2.0|2.1}',
-                V1_UNIT,
-            ),
+            ('features.{n}.branch_main_{1.0|1.1|1.3|1.4|2.0|2.1}', V1_UNIT),
         ),
         networks=tuple(
             f'shufflenet_v1_x{width}_g{groups}'
@@ -413,10 +397,8 @@ SHUFFLENET_V1 = (
         (
             ('conv1.{conv|bn}', V1_STEM),
             (
-                'layers.{s-2}.{u}.{g_conv_1x1_compress.conv'
-                '|g_conv_1x1_compress.bn|depthwise_conv3x3_bn.conv'
-                '|depthwise_conv3x3_bn.bn|g_conv_1x1_expand.conv'
-                '|g_conv_1x1_expand.bn}',
+                'layers.{s-2}.{u}.{g_conv_1x1_compress|depthwise_conv3x3_bn'
+                '|g_conv_1x1_expand}.{conv|bn}',
                 V1_UNIT,
             ),
         ),
@@ -434,8 +416,7 @@ SHUFFLENET_V1 = (
         (
             ('features.init_block.{conv|bn}', V1_STEM),
             (
-                'features.stage{s-1}.unit{u+1}.{compress_conv1|compress_bn1'
-                '|dw_conv2|dw_bn2|expand_conv3|expand_bn3}',
+                'features.stage{s-1}.unit{u+1}.{compress_conv1|compress_bn1|dw_conv2|dw_bn2|expand_conv3|expand_bn3}',
                 V1_UNIT,
             ),
         ),
@@ -460,10 +441,8 @@ MOBILENET_V1 = (
         (
             ('features.init_block.{conv|bn}', 'stem.conv1.{conv|bn}'),
             (
-                'features.stage{s}.unit{u+1}.{dw_conv.conv|dw_conv.bn'
-                '|pw_conv.conv|pw_conv.bn}',
-                'stage{s}.{u}.{depthwise.conv|depthwise.bn|pointwise.conv'
-                '|pointwise.bn}',
+                'features.stage{s}.unit{u+1}.{dw|pw}_conv.{conv|bn}',
+                'stage{s}.{u}.{depthwise|pointwise}.{conv|bn}',
             ),
         ),
         title='pytorchcv (mobilenet)',
@@ -472,14 +451,8 @@ MOBILENET_V1 = (
 )
 
 # The first block has no expansion.
-MBV2_FIRST = (
-    'layer1.0.{depthwise_conv.conv|depthwise_conv.bn|linear_conv.conv'
-    '|linear_conv.bn}'
-)
-MBV2_BLOCK = (
-    'layer{s}.{u}.{expand_conv.conv|expand_conv.bn|depthwise_conv.conv'
-    '|depthwise_conv.bn|linear_conv.conv|linear_conv.bn}'
-)
+MBV2_FIRST = 'layer1.0.{depthwise|linear}_conv.{conv|bn}'
+MBV2_BLOCK = 'layer{s}.{u}.{expand|depthwise|linear}_conv.{conv|bn}'
 MBV2_BLOCKS = (1, 2, 3, 4, 3, 3, 1)
 # Of narrower ones the channels are rounded in another way here.
 MBV2_WIDTHS = ('mobilenet_v2_x1_0', 'mobilenet_v2_x1_4')
@@ -511,11 +484,8 @@ MOBILENET_V2 = (
         (r'conv1\.conv\.weight', r'layer1\.0\.conv\.0\.conv\.'),
         (
             ('conv1.{conv|bn}', 'conv1.{conv|bn}'),
-            ('layer1.0.conv.{0.conv|0.bn|1.conv|1.bn}', MBV2_FIRST),
-            (
-                'layer{s}.{u}.conv.{0.conv|0.bn|1.conv|1.bn|2.conv|2.bn}',
-                MBV2_BLOCK,
-            ),
+            ('layer1.0.conv.{0|1}.{conv|bn}', MBV2_FIRST),
+            ('layer{s}.{u}.conv.{0|1|2}.{conv|bn}', MBV2_BLOCK),
             ('conv2.{conv|bn}', 'conv2.{conv|bn}'),
         ),
         networks=MBV2_WIDTHS,
@@ -566,14 +536,9 @@ MOBILENET_V2 = (
         ),
         (
             ('features.init_block.{conv|bn}', 'conv1.{conv|bn}'),
+            ('features.stage1.unit1.{conv2|conv3}.{conv|bn}', MBV2_FIRST),
             (
-                'features.stage1.unit1.{conv2.conv|conv2.bn|conv3.conv'
-                '|conv3.bn}',
-                MBV2_FIRST,
-            ),
-            (
-                'features.stage{s}.unit{u+1}.{conv1.conv|conv1.bn|conv2.conv'
-                '|conv2.bn|conv3.conv|conv3.bn}',
+                'features.stage{s}.unit{u+1}.{conv1|conv2|conv3}.{conv|bn}',
                 MBV2_BLOCK,
             ),
             ('features.final_block.{conv|bn}', 'conv2.{conv|bn}'),

@@ -286,7 +286,6 @@ def _target(classifier: Classifier, to: str) -> WeightFormat:
         wrong = f'with a classifier that {target.only_backbone}'
     if wrong:
         raise CheckpointError(
-            f'files of {target} are {wrong}: this would be another '
-            'network'
+            f'files of {target} are {wrong}: this would be another network'
         )
     return target

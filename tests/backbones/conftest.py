@@ -46,9 +46,7 @@ def with_weights_of() -> Callable[[nn.Module, nn.Module], nn.Module]:
 
     def copy(backbone: nn.Module, theirs: nn.Module) -> nn.Module:
         weights = theirs.state_dict()
-        found = next(
-            f for f in backbone.formats if f.recognises(weights)
-        )
+        found = next(f for f in backbone.formats if f.recognises(weights))
         renamed = {
             found.to_ours(k): v
             for k, v in weights.items()

@@ -5,12 +5,20 @@ All networks of the zoo are outlined, which costs next to nothing; those of
 """
 
 import copy
+from functools import partial
 from operator import floordiv
 
 import numpy as np
 import pytest
 import torch
-from contract_networks import CONTIGUOUS, DILATED, NETWORKS, OURS, levels
+from contract_networks import (
+    CONTIGUOUS,
+    DILATED,
+    NETWORKS,
+    OURS,
+    V2,
+    levels,
+)
 from mmdet.registry import MODELS
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
@@ -144,6 +152,21 @@ def test_checkpointed_equals_plain(config):
         plain.named_buffers(), checkpointed.buffers(), strict=True
     ):
         assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize('name', [V2, 'shufflenet_v2_star'])
+def test_checkpointing_compiles(name):
+    eager = build(NETWORKS[name], with_cp=True, channels_last=False).train()
+    module = copy.deepcopy(eager)
+    compiled = torch.compile(module, backend='aot_eager', fullgraph=True)
+    for backbone in (eager, compiled):
+        loss(backbone(images())).backward()
+    close = partial(torch.testing.assert_close, rtol=1e-3, atol=1e-4)
+    for a, b in zip(eager.parameters(), module.parameters(), strict=True):
+        close(a.grad, b.grad)
+    # No batch may count twice here either.
+    for a, b in zip(eager.buffers(), module.buffers(), strict=True):
+        close(a, b)
 
 
 def test_checkpointing_saves_memory(config):
