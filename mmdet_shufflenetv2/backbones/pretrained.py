@@ -81,7 +81,10 @@ def load_pretrained(
             f'checkpoint {checkpoint!r} looks like {what}, but does not fit '
             f'{type(backbone).__name__}: ' + '; '.join(fit.problems)
         )
-    backbone.load_state_dict(fit.loaded, strict=True)
+    counters = {
+        k: v for k, v in backbone.state_dict().items() if k.endswith(COUNTER)
+    }
+    backbone.load_state_dict({**counters, **fit.loaded}, strict=True)
     backbone.expected_input = (
         declared_format(content, checkpoint) or fit.input_format
     )
@@ -224,13 +227,14 @@ def _fit(
             unexpected.append(key)
     missing = [name for name in expected if name not in fit.loaded]
     new = backbone.weights_for_new_layers(missing)
-    fit.new = [name for name in new if not name.endswith(COUNTER)]
-    counters = {k: v for k, v in expected.items() if k.endswith(COUNTER)}
-    fit.loaded = {**counters, **new, **fit.loaded}
-    missing = [name for name in missing if name not in fit.loaded]
-    own_style = getattr(backbone, 'style', None)
-    if fit.style not in (None, own_style):
-        fit.problems.append(f'style must be {fit.style!r}, got {own_style!r}')
+    fit.new = list(new)
+    fit.loaded.update(new)
+    missing = [
+        name
+        for name in missing
+        if name not in new and not name.endswith(COUNTER)
+    ]
+    _check_style(fit, backbone)
     for what, keys in (
         ('missing', missing),
         ('unexpected', unexpected),
@@ -239,6 +243,12 @@ def _fit(
         if keys:
             fit.problems.append(f'{what}: {shown(keys)}')
     return fit
+
+
+def _check_style(fit: Fit, backbone: StagedBackbone) -> None:
+    own = getattr(backbone, 'style', None)
+    if fit.style not in (None, own):
+        fit.problems.append(f'style must be {fit.style!r}, got {own!r}')
 
 
 def _fit_in_order(
@@ -254,41 +264,37 @@ def _fit_in_order(
             one is which; says so as a part of a sentence.
     """
     if family_of(weights):
-        # Of a family with names of its own, or of another variant.
-        raise CheckpointError('names are known, so order is not tried')
+        raise CheckpointError('so names tell, and order is not tried')
     fit = Fit(None, style=style)
-    given = [(k, v) for k, v in weights.items() if not k.endswith(COUNTER)]
-    wanted = [
-        (k, v)
-        for k, v in backbone.state_dict().items()
-        if not k.endswith(COUNTER)
-    ]
-    at = 0
+    given, wanted = (
+        [(k, v) for k, v in entries.items() if not k.endswith(COUNTER)]
+        for entries in (weights, backbone.state_dict())
+    )
     for unit, entries in groupby(wanted, lambda entry: _unit_of(entry[0])):
         entries = list(entries)
-        here = given[at : at + len(entries)]
+        here, given = given[: len(entries)], given[len(entries) :]
         orders = [
             order
-            for order in _orders(unit, entries)
+            for order in _orders(entries)
             if list(map(_kind, order)) == list(map(_kind, here))
         ]
+        if not here:
+            raise CheckpointError(f'no tensors are left for {unit}')
         if not orders:
-            theirs = f'{here[0][0]} {tuple(here[0][1].shape)}' if here else ''
+            key, value = here[0]
             raise CheckpointError(
-                'in the order of their tensors, those of '
-                f'{unit} do not fit {theirs or "nothing, which is left"}'
+                f'in their order, its tensors from {key} '
+                f'{tuple(value.shape)} on do not fit {unit}'
             )
         if len(orders) > 1:
             raise CheckpointError(
-                'its tensors fit in more than one order, so it cannot be '
-                f'known which are those of {orders[0][0][0]}'
+                'its tensors fit in more than one order, so it is not known '
+                f'which ones are those of {unit}'
             )
         for (name, _), (_, value) in zip(orders[0], here, strict=True):
             fit.loaded[name] = value
             fit.shapes[name] = tuple(value.shape)
-        at += len(here)
-    fit.ignored = [key for key, _ in given[at:]]
-    own_style = getattr(backbone, 'style', None)
+    fit.ignored = [key for key, _ in given]
     styles = backbone.styles_of_these_shapes
     if style is None and len(styles) > 1:
         raise UnknownStyle(
@@ -296,12 +302,7 @@ def _fit_in_order(
             'whose order of channels they have: set style of the backbone '
             f'and of its init_cfg to one of {", ".join(styles)}'
         )
-    if style not in (None, own_style):
-        fit.problems.append(f'style must be {style!r}, got {own_style!r}')
-    counters = {
-        k: v for k, v in backbone.state_dict().items() if k.endswith(COUNTER)
-    }
-    fit.loaded = {**counters, **fit.loaded}
+    _check_style(fit, backbone)
     return fit
 
 
@@ -311,14 +312,14 @@ def _unit_of(key: str) -> str:
     return '.'.join(parts[: 2 if len(parts) > 3 else 1])
 
 
-def _orders(unit: str, entries: list[Entry]) -> list[list[Entry]]:
-    """A unit's weights with its branches in every order."""
-    branches = groupby(
-        entries, lambda each: each[0][len(unit) :].split('.')[1]
-    )
-    branches = [list(branch) for _, branch in branches]
-    if len(branches) > 4:
-        return [entries]
+def _orders(entries: list[Entry]) -> list[list[Entry]]:
+    """A unit's weights with its parallel branches in every order."""
+
+    def branch(entry: Entry) -> str:
+        parts = entry[0].split('.')
+        return next((p for p in parts if p.startswith('branch')), '')
+
+    branches = [list(each) for _, each in groupby(entries, branch)]
     return [list(chain(*order)) for order in permutations(branches)]
 
 

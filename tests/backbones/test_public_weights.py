@@ -5,6 +5,7 @@ import threading
 from functools import partial
 from urllib.error import URLError
 
+import cv2
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -153,6 +154,23 @@ def test_the_first_norm_tells_what_a_network_was_trained_on(given):
     assert backbone.training
     for key, value in backbone.state_dict().items():
         assert torch.equal(value, before[key])
+
+
+@pytest.mark.real_data
+def test_published_weights_and_photographs_tell(published_file):
+    init_cfg = dict(type='Pretrained', checkpoint=str(published_file))
+    backbone = ShuffleNetV2(0.5, style='authors', init_cfg=init_cfg)
+    backbone.init_weights()
+    folder = published_file.parents[1] / 'data/coco_mini/val2017'
+    images = [
+        torch.from_numpy(cv2.imread(str(path))).permute(2, 0, 1)
+        for path in sorted(folder.glob('*.jpg'))[:16]
+    ]
+    fit = input_fit(backbone, images)
+    assert fit.best == SCALED_BGR
+    assert fit.offsets[SCALED_BGR] < 0.3
+    assert not fit.fits(NORMALISED_RGB)
+    assert not fit.fits(RAW_BGR)
 
 
 def test_an_untrained_network_tells_nothing():
