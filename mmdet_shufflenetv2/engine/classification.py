@@ -7,12 +7,12 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from ..backbones.zoo import network, network_of
-from ..data.check_report import shorten
 from ..data.class_folders import (
     SPLITS,
     check_class_folders,
     imagenet_synsets,
 )
+from ..data.table import shorten
 from ..paper.published import classification_results
 from .checkpoint_meta import checkpoint_classes
 from .run_config import UsageError

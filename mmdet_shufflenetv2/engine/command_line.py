@@ -12,7 +12,7 @@ from mmengine.registry import build_functions
 
 from ..backbones.pytorchcv_networks import MissingLibrary
 from ..compat.checkpoints import CheckpointError
-from ..data.checks import DatasetError
+from ..data.table import DatasetError
 from .divergence import TrainingDiverged
 from .early_log import keep_records
 from .run_config import UsageError

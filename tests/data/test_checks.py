@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 from mmdet.registry import DATASETS
-from pycocotools.coco import COCO
-
 from mmdet_shufflenetv2.data.box_rules import classify_boxes, clip_box
 from mmdet_shufflenetv2.data.checks import DatasetError, check_coco_file
+from pycocotools.coco import COCO
 
 NAN, INF = math.nan, math.inf
 

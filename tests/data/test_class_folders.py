@@ -5,13 +5,13 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from mmdet_shufflenetv2.data.coco_stream import DatasetError
 
 from mmdet_shufflenetv2.data import class_folders
 from mmdet_shufflenetv2.data.class_folders import (
     check_class_folders,
     imagenet_synsets,
 )
-from mmdet_shufflenetv2.data.coco_stream import DatasetError
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 import json
 
 import pytest
+from mmdet_shufflenetv2.data.coco_stream import DatasetError
 
 from mmdet_shufflenetv2.data import coco_splits
 from mmdet_shufflenetv2.data.coco_splits import prepare, read_minival_ids
-from mmdet_shufflenetv2.data.coco_stream import DatasetError
 
 TRAIN, VAL, MINIVAL = range(1, 8), range(8, 14), range(9, 12)
 NAMES = {'2014': 'COCO_{}_{:012d}.jpg', '2017': '{1:012d}.jpg'}

@@ -1,13 +1,13 @@
 import json
 
 import pytest
-
-from mmdet_shufflenetv2.data import coco_stream
 from mmdet_shufflenetv2.data.coco_stream import (
     CocoWriter,
     DatasetError,
     iter_records,
 )
+
+from mmdet_shufflenetv2.data import coco_stream
 
 CONTENT = {
     'info': {'year': 2014, 'ratio': 1.5e-3, 'empty': {}, 'none': None},

@@ -2,7 +2,6 @@ import json
 import shutil
 
 import pytest
-
 from mmdet_shufflenetv2.data.checks import DatasetError
 from mmdet_shufflenetv2.data.custom import find_coco_splits
 

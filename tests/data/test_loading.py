@@ -5,14 +5,13 @@ import mmcv
 import numpy as np
 import pytest
 from mmdet.registry import TRANSFORMS
-from PIL import Image
-
 from mmdet_shufflenetv2.data.loading import (
     DatasetError,
     LoadImageStrict,
     decode_image,
     is_truncated,
 )
+from PIL import Image
 
 HEIGHT, WIDTH = 48, 64
 ORIENTATION_TAG = 0x112

@@ -4,9 +4,6 @@ import hashlib
 
 import cv2
 import pytest
-
-from mmdet_shufflenetv2.data import shape_crops
-from mmdet_shufflenetv2.data.class_folders import check_class_folders
 from mmdet_shufflenetv2.data.drawing import RandomSource
 from mmdet_shufflenetv2.data.scenes import CLASSES, Canvas
 from mmdet_shufflenetv2.data.shape_crops import (
@@ -14,6 +11,9 @@ from mmdet_shufflenetv2.data.shape_crops import (
     draw_crop,
     generate,
 )
+
+from mmdet_shufflenetv2.data import shape_crops
+from mmdet_shufflenetv2.data.class_folders import check_class_folders
 
 #: It changes only together with shape_crops.VERSION.
 GOLDEN = '3eb6fc46559816114c8a3bce5ec3658d2f70e4fef77fada77666e0a6bcd72fed'

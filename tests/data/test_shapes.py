@@ -8,9 +8,6 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
-
-from mmdet_shufflenetv2.data import shape_crops, shapes
 from mmdet_shufflenetv2.data.drawing import (
     SHAPES,
     Placement,
@@ -25,6 +22,9 @@ from mmdet_shufflenetv2.data.scenes import (
     draw_scene,
 )
 from mmdet_shufflenetv2.data.shapes import ShapesSpec, generate
+from pycocotools.coco import COCO
+
+from mmdet_shufflenetv2.data import shape_crops, shapes
 
 #: SHA-256 over the names and bytes of all files of SMALL. It changes only
 #: together with shapes.VERSION.

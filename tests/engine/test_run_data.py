@@ -1,9 +1,9 @@
 import json
 
 import pytest
+from mmdet_shufflenetv2.data.checks import check_coco_file
 from mmengine.config import Config, ConfigDict
 
-from mmdet_shufflenetv2.data.checks import check_coco_file
 from mmdet_shufflenetv2.engine import run_config, run_data
 from mmdet_shufflenetv2.engine.run_config import UsageError
 

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_run import CONFIG, TINY
-
 from mmdet_shufflenetv2.data.scenes import SceneSpec
 from mmdet_shufflenetv2.data.shapes import ShapesSpec, generate
+from tiny_run import CONFIG, TINY
 
 
 @pytest.fixture(scope='session')

@@ -4,9 +4,8 @@ import re
 
 import pytest
 import torch
-from tiny_run import CONFIG, TINY
-
 from mmdet_shufflenetv2.data.shape_crops import CropsSpec, generate
+from tiny_run import CONFIG, TINY
 
 CLASSIFIER = 'configs/demo/pretrain_shufflenetv2_shapes.py'
 TINY_CLASSIFIER = (

@@ -8,9 +8,8 @@ import mmcv
 import numpy as np
 import pytest
 import torch
-from tiny_run import CONFIG, TINY
-
 from mmdet_shufflenetv2.data.scenes import CLASSES
+from tiny_run import CONFIG, TINY
 
 
 @pytest.fixture(scope='module')
