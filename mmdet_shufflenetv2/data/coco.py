@@ -321,13 +321,14 @@ def _box_column(records: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     wrong = np.zeros(len(values), bool)
     boxes = np.zeros((len(values), 4))
     for index, value in enumerate(values):
-        try:
-            boxes[index] = value if len(value) == 4 else None
-        except (TypeError, ValueError):
-            wrong[index] = True
-        else:
-            # NumPy reads None as NaN.
-            wrong[index] = None in value if type(value) is list else True
+        # NumPy reads None as NaN.
+        usable = isinstance(value, list) and len(value) == 4
+        wrong[index] = not usable or None in value
+        if not wrong[index]:
+            try:
+                boxes[index] = value
+            except (TypeError, ValueError):
+                wrong[index] = True
     return boxes, wrong
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from mmdet_shufflenetv2.data.shape_crops import CropsSpec, generate
+from mmdet_shufflenetv2.data.synthetic import ClassificationSet, write_set
 from tiny_run import CONFIG, TINY
 
 CLASSIFIER = 'configs/demo/pretrain_shufflenetv2_shapes.py'
@@ -25,7 +25,7 @@ TINY_CLASSIFIER = (
 @pytest.fixture(scope='module')
 def crops(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data') / 'crops'
-    generate(folder, CropsSpec(train=4, val=2, size=64))
+    write_set(folder, ClassificationSet(train=4, val=2, size=64))
     return folder
 
 

@@ -8,7 +8,7 @@ import mmcv
 import numpy as np
 import pytest
 import torch
-from mmdet_shufflenetv2.data.scenes import CLASSES
+from mmdet_shufflenetv2.data.synthetic import CLASSES
 from tiny_run import CONFIG, TINY
 
 

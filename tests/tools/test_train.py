@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from mmdet_shufflenetv2.data.scenes import CLASSES
+from mmdet_shufflenetv2.data.synthetic import CLASSES
 from mmengine.runner import CheckpointLoader
 from tiny_run import CONFIG, TINY
 
