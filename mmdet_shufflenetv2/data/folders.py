@@ -15,8 +15,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from .csv_boxes import looks_like_boxes
 from .listing import is_image, plain, walk
 from .reading import read_boxes, read_raw
@@ -43,15 +41,12 @@ class Splits(NamedTuple):
         train: None where it was not wanted.
         val: The validation or test split.
         classes: Those of training, or of ``val`` without it.
-        part: Set where ``val`` is a part of ``train``'s images: bool, True
-            for the images of ``read_boxes(train)`` that are set apart.
         notes: What was found and assumed, for the log.
     """
 
     train: Source | None
     val: Source | None
     classes: tuple[str, ...]
-    part: np.ndarray | None
     notes: tuple[str, ...]
 
     @property
@@ -110,7 +105,7 @@ def find_data(
     if not root.is_dir():
         raise DatasetError(f'--data-root {root} is not a folder')
     found = _Found(root, exif)
-    train = val = part = None
+    train = val = None
     if 'train' in wanted:
         train = found.split('train', train_ann, train_img)
         if val_fraction is None or val_ann:
@@ -126,20 +121,23 @@ def find_data(
         )
     if train and val is None:
         share = VAL_FRACTION if val_fraction is None else val_fraction
-        part = split_off(table, share, seed)
+        train, val = (
+            train._replace(part=(name, share, seed))
+            for name in ('train', 'val')
+        )
         notes.append(
-            f'{part.sum()} of the {len(part)} images are set apart for '
-            f'validation (--val-fraction {share:g}, seed {seed}); '
+            f'{len(read_boxes(val))} of the {len(table)} images are set apart '
+            f'for validation (--val-fraction {share:g}, seed {seed})'
             + (
-                'no validation split was found'
+                '; no validation split was found'
                 if val_fraction is None
-                else 'as asked for'
+                else ''
             )
         )
     if train and val:
         _same_classes(table, read_boxes(val))
     classes = table.classes if table is not None else ()
-    return Splits(train, val, classes, part, tuple(notes))
+    return Splits(train, val, classes, tuple(notes))
 
 
 def _same_classes(train: BoxTable, val: BoxTable) -> None:
@@ -155,59 +153,6 @@ def _same_classes(train: BoxTable, val: BoxTable) -> None:
             f'{shorten(strange)}; the training file lists '
             f'{shorten(train.classes)}'
         )
-
-
-def split_off(table: BoxTable, share: float, seed: int = 0) -> np.ndarray:
-    """Set images apart so that each class is in both parts, rare ones first.
-
-    Args:
-        table: N images.
-        share: Of the images to set apart, between 0 and 1.
-        seed: Another one sets others apart.
-
-    Returns:
-        Which images are set apart, bool (N,).
-
-    Raises:
-        DatasetError: The share is not between 0 and 1, or there are fewer
-            than 2 images.
-    """
-    if not 0 < share < 1:
-        raise DatasetError(
-            f'expected --val-fraction to lie between 0 and 1, got {share:g}'
-        )
-    count = len(table)
-    if count < 2:
-        raise DatasetError(
-            f'{table.title} has {count} images, too few to set one apart for '
-            'validation; give --val-ann FILE'
-        )
-    # By name, so that a file that lists its images in another order, or has
-    # been converted from another format, is split alike.
-    by_name = sorted(
-        range(count), key=lambda i: os.path.basename(plain(table.names[i]))
-    )
-    order = np.random.default_rng(seed).permutation(count)
-    order = np.array(by_name)[order]
-    has = np.zeros((count, len(table.classes)), bool)
-    has[table.image, table.labels] = True
-    apart, decided = np.zeros(count, bool), np.zeros(count, bool)
-    for label in np.argsort(has.sum(axis=0), kind='stable'):
-        mine = order[has[order, label]]
-        if not len(mine):
-            continue
-        wanted = min(max(1, round(share * len(mine))), len(mine) - 1)
-        free = mine[~decided[mine]]
-        missing = max(0, wanted - int(apart[mine].sum()))
-        apart[free[:missing]] = True
-        decided[mine] = True
-    # Images without objects make up the number.
-    rest = order[~decided[order]]
-    missing = round(share * count) - int(apart.sum())
-    apart[rest[: max(0, missing)]] = True
-    if not apart.any():
-        apart[order[0]] = True
-    return apart
 
 
 class _Found:

@@ -17,6 +17,7 @@ from .coco import read_coco
 from .csv_boxes import read_csv
 from .images import broken, image_header, image_size
 from .listing import Listing, walk
+from .split import split_off
 from .table import (
     BoxTable,
     DatasetError,
@@ -112,6 +113,10 @@ def read_boxes(source: Source) -> BoxTable:
     if source.image_list:
         table = _choose_images(table)
     table = apply_rules(_with_sizes(table))
+    if source.part:
+        name, share, seed = source.part
+        apart = split_off(table, share, seed)
+        table = table.keep_images(apart if name == 'val' else ~apart)
     remember(table)
     return table
 

@@ -48,6 +48,7 @@ def make_source(
     annotation_format: str | None = None,
     image_list: str | None = None,
     exif: str = 'apply',
+    part: Sequence | None = None,
 ) -> Source:
     """A source as configs write it.
 
@@ -68,6 +69,7 @@ def make_source(
         tuple(os.path.normpath(folder) for folder in folders),
         image_list,
         exif,
+        tuple(part) if part else None,
     )
 
 
@@ -115,6 +117,7 @@ class BoxDataset(BaseDetDataset):
         image_list: Text file of the images to take, one per line.
         exif: 'apply' if boxes are on the turned picture, 'ignore' if on the
             stored pixels.
+        part: See :class:`mmdet_shufflenetv2.data.Source`.
         strict: Stop at a record that cannot be used instead of leaving it
             out, and at a broken image instead of taking another one.
     """
@@ -125,11 +128,13 @@ class BoxDataset(BaseDetDataset):
         annotation_format: str | None = None,
         image_list: str | None = None,
         exif: str = 'apply',
+        part: Sequence | None = None,
         strict: bool = False,
         **kwargs,
     ) -> None:
         self.annotation_format = annotation_format
         self.image_list, self.exif, self.strict = image_list, exif, strict
+        self.part = part
         kwargs.setdefault('data_prefix', dict(img=''))
         super().__init__(*args, **kwargs)
 
@@ -166,6 +171,7 @@ class BoxDataset(BaseDetDataset):
                 self.annotation_format,
                 self.image_list,
                 self.exif,
+                self.part,
             )
         )
         for line in report(table, self.strict):
@@ -265,6 +271,7 @@ class BoxMetric(CocoMetric):
         annotation_format: See :class:`BoxDataset`.
         image_list: See :class:`BoxDataset`.
         exif: See :class:`BoxDataset`.
+        part: See :class:`BoxDataset`.
         kwargs: Those of ``CocoMetric``.
     """
 
@@ -275,6 +282,7 @@ class BoxMetric(CocoMetric):
         annotation_format: str | None = None,
         image_list: str | None = None,
         exif: str = 'apply',
+        part: Sequence | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
@@ -287,6 +295,7 @@ class BoxMetric(CocoMetric):
                 annotation_format,
                 image_list,
                 exif,
+                part,
             )
         )
         self._use(self._table)

@@ -31,6 +31,8 @@ class Source(NamedTuple):
             ``ann`` has those of other splits too.
         exif: 'apply' if boxes are on the pictures as viewers show them,
             'ignore' if they are on the pixels as they are stored.
+        part: 'train' or 'val', the share that is set apart for 'val', and
+            the seed, where the images of one source are divided.
     """
 
     format: str
@@ -38,6 +40,7 @@ class Source(NamedTuple):
     images: tuple[str, ...]
     image_list: str | None = None
     exif: str = 'apply'
+    part: tuple[str, float, int] | None = None
 
 
 class Problems:

@@ -129,6 +129,7 @@ def source_of(dataset: ConfigDict) -> Source | None:
         or ('COCO' if _is_coco(dataset) else None),
         dataset.get('image_list'),
         dataset.get('exif', 'apply'),
+        dataset.get('part'),
     )
 
 
@@ -232,17 +233,11 @@ def find_data(
     )
     for note in splits.notes:
         print_log(note, 'current')
-    listed = run_dir and Path(run_dir) / 'val.txt'
-    if 'test' in wanted and listed and listed.is_file():
-        first = read_text(listed).partition('\n')[0]
-        of = first.partition(_LIST_OF)[2]
-        ann = splits.val.ann
-        if of and os.path.exists(of) and os.path.samefile(of, ann):
-            val = splits.val._replace(image_list=str(listed))
-            splits = splits._replace(val=val)
-            print_log(
-                f'testing on the images that {run_dir} set apart', 'current'
-            )
+    listed = Path(run_dir or '', 'val.txt')
+    if run_dir and 'test' in wanted and _is_list_of(listed, splits.val):
+        val = splits.val._replace(image_list=str(listed))
+        splits = splits._replace(val=val)
+        print_log(f'testing on the images that {run_dir} set apart', 'current')
     return splits
 
 
@@ -250,20 +245,11 @@ def use_data(cfg: Config, splits: Splits, strict: bool = False) -> None:
     """Point every data set and evaluator of a config to what was found.
 
     Args:
-        cfg: Changed in place; ``work_dir`` gets ``train.txt`` and ``val.txt``
-            where a part of the training images was set apart.
+        cfg: Changed in place.
         splits: See :func:`find_data`.
         strict: See :class:`mmdet_shufflenetv2.data.BoxDataset`.
     """
     train, val = splits.train, splits.val
-    if splits.part is not None:
-        if is_main_process():
-            _write_lists(cfg.work_dir, train, splits)
-        once_per_run(lambda: None)
-        val = train._replace(image_list=os.path.join(cfg.work_dir, 'val.txt'))
-        train = train._replace(
-            image_list=os.path.join(cfg.work_dir, 'train.txt')
-        )
     for name in SPLITS:
         loader = cfg.get(f'{name}_dataloader')
         wrapper = loader and loader.dataset
@@ -283,21 +269,56 @@ def use_data(cfg: Config, splits: Splits, strict: bool = False) -> None:
         set_classes(cfg, splits.classes)
 
 
-def _write_lists(work_dir: str, source: Source, splits: Splits) -> None:
-    """Write down which images a run trains on and which it does not."""
-    table = read_boxes(source)
-    os.makedirs(work_dir, exist_ok=True)
-    for name, chosen in ('train', ~splits.part), ('val', splits.part):
+def _list_parts(cfg: Config) -> None:
+    """Let data sets and metrics name the images of a part by a list."""
+    for _, node in (*datasets_of(cfg), *metrics_of(cfg)):
+        if node.get('part'):
+            images = node.get('img_dir') or node.data_prefix.img
+            source = make_source(
+                node.ann_file,
+                images,
+                node.annotation_format,
+                exif=node.exif,
+                part=node.part,
+            )
+            node.image_list = _list_part(cfg.work_dir, source).image_list
+            node.part = None
+
+
+def _list_part(work_dir: str, source: Source) -> Source:
+    """Write down which images of a source a run uses.
+
+    Returns:
+        The source of that list. One that the run has already is kept: data
+        may have come since, and must not change sides.
+    """
+    path = Path(work_dir, f'{source.part[0]}.txt')
+    listed = source._replace(part=None, image_list=str(path))
+
+    def write() -> None:
+        if _is_list_of(path, source):
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
         lines = [f'{_LIST_OF}{os.path.abspath(source.ann)}']
-        for file in (table.files[i] for i in chosen.nonzero()[0]):
-            relative = [
-                os.path.relpath(file, folder)
+        for file in read_boxes(source).files:
+            folder = next(
+                folder
                 for folder in source.images
                 if Path(folder) in Path(file).parents
-            ]
-            lines.append(relative[0])
-        path = Path(work_dir, f'{name}.txt')
+            )
+            lines.append(os.path.relpath(file, folder).replace(os.sep, '/'))
         path.write_text('\n'.join(lines) + '\n', 'utf-8')
+
+    once_per_run(write)
+    return listed
+
+
+def _is_list_of(path: Path, source: Source) -> bool:
+    if not path.is_file():
+        return False
+    first = read_text(path).partition('\n')[0]
+    of = first.partition(_LIST_OF)[2]
+    return os.path.exists(of) and os.path.samefile(of, source.ann)
 
 
 def _point_to(dataset: ConfigDict, source: Source, strict: bool) -> None:
@@ -310,6 +331,7 @@ def _point_to(dataset: ConfigDict, source: Source, strict: bool) -> None:
         annotation_format=source.format,
         image_list=source.image_list,
         exif=source.exif,
+        part=source.part,
         strict=strict,
     )
 
@@ -325,6 +347,7 @@ def _judge_by(metric: ConfigDict, source: Source) -> None:
         annotation_format=source.format,
         image_list=source.image_list,
         exif=source.exif,
+        part=source.part,
     )
 
 
@@ -339,6 +362,8 @@ def check_data(
     Args:
         cfg: The config, changed in place: data sets and metrics of COCO
             become ``BoxDataset`` and ``BoxMetric``, classes are written out.
+            ``work_dir`` gets ``train.txt`` and ``val.txt`` where a part of
+            the training images is set apart.
         splits: Which of ``'train'``, ``'val'``, ``'test'`` the run reads.
         strict: Stop at records that are wrong, instead of leaving them out.
         exif: 'apply' or 'ignore', see :class:`Source`; None leaves it.
@@ -359,6 +384,7 @@ def check_data(
         if loader and not loader.get('num_workers'):
             # PyTorch refuses workers that persist where there are none.
             loader['persistent_workers'] = False
+    _list_parts(cfg)
     for name, dataset in datasets_of(cfg):
         if name not in splits:
             continue

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmdet_shufflenetv2.data.folders import find_data, role_of, split_off
+from mmdet_shufflenetv2.data.folders import find_data, role_of
 from mmdet_shufflenetv2.data.reading import read_boxes, report
+from mmdet_shufflenetv2.data.split import split_off
 from mmdet_shufflenetv2.data.table import DatasetError
 
 SIZE = 40, 30
@@ -259,7 +260,7 @@ def test_names_of_other_machines_are_matched_by_their_end(tmp_path, name):
     if 'URL' in name:
         listed[0] = listed[0].replace(' ', '%20')
     write_coco(tmp_path / 'result.json', listed)
-    table = read_boxes(find_data(tmp_path).train)
+    table = read_boxes(find_data(tmp_path, ('test',)).val)
     found = [os.path.basename(file) for file in table.files]
     assert found == list(names)
     assert report(table, strict=True) == []
@@ -335,7 +336,8 @@ def check_two_classes(splits, names=('cat', 'dog')):
     table = read_boxes(splits.train)
     assert report(table, strict=True) == []
     assert table.boxes.tolist() == [[4, 6, 20, 12]] * len(table)
-    assert table.labels.tolist() == [i % 2 for i in range(len(table))]
+    letters = [os.path.basename(name)[0] for name in table.names]
+    assert table.labels.tolist() == ['abcdef'.index(c) % 2 for c in letters]
     return table
 
 
@@ -391,8 +393,8 @@ def test_yolo_without_a_yaml_file_is_read(
     (tmp_path / names_file).write_text('cat\ndog\n')
     splits = find_data(tmp_path)
     assert splits.format == 'YOLO'
-    assert len(check_two_classes(splits)) == 6
-    assert splits.part.sum() == 2  # One of each class.
+    assert len(check_two_classes(splits)) == 4
+    assert len(read_boxes(splits.val)) == 2  # One of each class.
 
 
 def test_yolo_without_names_counts_its_classes(tmp_path):
@@ -454,8 +456,8 @@ def test_voc_without_a_split_is_read(tmp_path, xml, images):
     write_voc(tmp_path, [f'{c}.jpg' for c in 'abcdef'], xml, images)
     splits = find_data(tmp_path)
     assert splits.format == 'VOC'
-    assert len(check_two_classes(splits)) == 6
-    assert splits.part.sum() == 2  # One of each class.
+    assert len(check_two_classes(splits)) == 4
+    assert len(read_boxes(splits.val)) == 2  # One of each class.
 
 
 def test_voc_of_roboflow_is_read(tmp_path):
@@ -500,10 +502,10 @@ def test_csv_exports_are_read(tmp_path, name):
     (tmp_path / 'prices.csv').write_text('a,b\n1,2\n')
     splits = find_data(tmp_path)
     assert splits.format == 'CSV'
-    table = read_boxes(splits.train)
+    table = read_boxes(splits.train._replace(part=None))
     assert np.allclose(table.boxes, [4, 6, 20, 12])
     assert table.labels.tolist() == [0, 1, 0, 1, 0, 1]
-    assert splits.part.sum() == 2  # One of each class.
+    assert len(read_boxes(splits.val)) == 2  # One of each class.
 
 
 # A part set apart for validation ----------------------------------------
@@ -531,7 +533,8 @@ def test_each_class_is_on_both_sides_and_seeds_differ(coco):
     assert part.sum() == 20
     for label in range(3):
         sides = part[table.image[table.labels == label]]
-        assert sides.any() and not sides.all()
+        assert sides.any()
+        assert not sides.all()
     assert (part == split_off(table, 0.2, seed=0)).all()
     assert (part != split_off(table, 0.2, seed=1)).any()
 
@@ -547,11 +550,13 @@ def test_share_that_cannot_be_is_refused(coco):
 def test_one_annotation_file_is_split_and_says_so(tmp_path):
     put(tmp_path, 'labels.json', 'data', [f'{c}.jpg' for c in 'abcdefghij'])
     splits = find_data(tmp_path)
-    assert splits.val is None
-    assert splits.part.sum() == 2
+    assert len(read_boxes(splits.val)) == 2
+    assert not set(read_boxes(splits.train).names) & set(
+        read_boxes(splits.val).names
+    )
     assert '2 of the 10 images are set apart' in splits.notes[-1]
     asked = find_data(tmp_path, val_fraction=0.4, seed=3)
-    assert asked.part.sum() == 4
+    assert len(read_boxes(asked.val)) == 4
 
 
 # The same boxes whatever the format -------------------------------------
@@ -612,8 +617,8 @@ def test_bccd_is_the_same_table_in_every_format(real_data, tmp_path, convert):
     expected = read_boxes(find_data(bccd).train)
     data = json.loads((bccd / 'annotations' / 'train.json').read_text())
     convert(data, bccd / 'images', tmp_path)
-    splits = find_data(tmp_path)
-    table = read_boxes(splits.train)
+    train = find_data(tmp_path).train
+    table = read_boxes(train._replace(part=None))
     assert table.classes == expected.classes
     assert [os.path.basename(name) for name in table.names] == expected.names
     for column in 'boxes', 'labels', 'image', 'sizes', 'crowd', 'area':

@@ -63,7 +63,10 @@ def test_box_partly_outside_is_clipped(coco, box):
     coco.data['annotations'][2]['bbox'] = box
     table = coco.read()
     x, y, width, height = table.boxes[2]
-    assert x >= 0 and y >= 0 and x + width <= 40 and y + height <= 30
+    assert x >= 0
+    assert y >= 0
+    assert x + width <= 40
+    assert y + height <= 30
     assert table.area[2] <= width * height
     assert 'more than 2 px beyond its image; clipped' in said(table)
 
@@ -327,7 +330,8 @@ def test_broken_images_are_left_out_before_a_run(coco):
     assert table.names == ['2.png']
     text = said(table)
     assert '2 x broken image; left out' in text
-    assert '0.png' in text and '1.png is empty (0 bytes)' in text
+    assert '0.png' in text
+    assert '1.png is empty (0 bytes)' in text
 
 
 def test_image_of_another_size_than_its_record_is_named(coco):

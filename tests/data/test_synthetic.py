@@ -38,8 +38,10 @@ def test_boxes_lie_in_the_picture_and_hold_the_area():
     pictures = [draw_picture((0, 0, i)) for i in range(30)]
     for picture in pictures:
         x, y, width, height = picture.boxes.T
-        assert (x >= 0).all() and (y >= 0).all()
-        assert (x + width <= 256).all() and (y + height <= 192).all()
+        assert (x >= 0).all()
+        assert (y >= 0).all()
+        assert (x + width <= 256).all()
+        assert (y + height <= 192).all()
         assert (picture.area <= width * height).all()
         assert (picture.area[~picture.crowd] >= 40).all()
     labels = np.concatenate([picture.labels for picture in pictures])

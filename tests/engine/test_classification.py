@@ -4,12 +4,12 @@ from argparse import Namespace
 
 import pytest
 import torch
-from mmdet_shufflenetv2.data.table import DatasetError
-from mmdet_shufflenetv2.data.synthetic import ClassificationSet, write_set
 from torchvision import models
 
 from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, RAW_BGR
 from mmdet_shufflenetv2.data.class_folders import imagenet_synsets
+from mmdet_shufflenetv2.data.synthetic import ClassificationSet, write_set
+from mmdet_shufflenetv2.data.table import DatasetError
 from mmdet_shufflenetv2.engine import (
     checkpoint_meta,
     run_config,

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from mmdet_shufflenetv2.data.synthetic import DetectionSet, write_set
 from tiny_run import CONFIG, TINY
+
+from mmdet_shufflenetv2.data.synthetic import DetectionSet, write_set
 
 
 @pytest.fixture(scope='session')

@@ -31,7 +31,8 @@ def data_root(tmp_path):
 
 
 @pytest.mark.parametrize('layout', YEARS)
-def test_command_it_names_finds_files_and_images(data_root, capsys, layout, root
+def test_command_it_names_finds_files_and_images(
+    data_root, capsys, layout, root
 ):
     run(
         '--data-root',
@@ -66,8 +67,7 @@ def test_command_it_names_finds_files_and_images(data_root, capsys, layout, root
             assert cfg[f'{split}_evaluator'].ann_file == str(path)
 
 
-def test_missing_data_set_is_one_message_and_exit_code_2(tmp_path, capsys
-):
+def test_missing_data_set_is_one_message_and_exit_code_2(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         run('--data-root', tmp_path / 'coco')
     assert stop.value.code == 2
@@ -84,7 +84,8 @@ def test_wrong_number_of_images_is_an_error(data_root, capsys):
     assert 'must have 118287 images, but has 2' in capsys.readouterr().err
 
 
-def test_ids_that_a_layout_has_no_use_for_are_refused(data_root, capsys, tmp_path
+def test_ids_that_a_layout_has_no_use_for_are_refused(
+    data_root, capsys, tmp_path
 ):
     ids = tmp_path / 'ids.txt'
     ids.write_text('1\n')
@@ -95,14 +96,16 @@ def test_ids_that_a_layout_has_no_use_for_are_refused(data_root, capsys, tmp_pat
     assert '--minival-ids is for the 2014 layout' in message
 
 
-def test_folder_that_cannot_be_written_is_one_message(data_root, capsys, monkeypatch
+def test_folder_that_cannot_be_written_is_one_message(
+    data_root, capsys, monkeypatch
 ):
     def refuse(*args, **kwargs):
         raise PermissionError(1, 'Operation not permitted', 'annotations')
 
     monkeypatch.setattr('tempfile.mkdtemp', refuse)
     with pytest.raises(SystemExit) as stop:
-        run('--data-root', data_root, '--layout', '2014')
+        counts = '--num-train', 2, '--num-val', 1
+        run('--data-root', data_root, '--layout', '2014', *counts)
     assert stop.value.code == 2
     message = capsys.readouterr().err
     assert 'Operation not permitted' in message

@@ -4,8 +4,9 @@ import re
 
 import pytest
 import torch
-from mmdet_shufflenetv2.data.synthetic import ClassificationSet, write_set
 from tiny_run import CONFIG, TINY
+
+from mmdet_shufflenetv2.data.synthetic import ClassificationSet, write_set
 
 CLASSIFIER = 'configs/demo/pretrain_shufflenetv2_shapes.py'
 TINY_CLASSIFIER = (

@@ -8,8 +8,9 @@ import mmcv
 import numpy as np
 import pytest
 import torch
-from mmdet_shufflenetv2.data.synthetic import CLASSES
 from tiny_run import CONFIG, TINY
+
+from mmdet_shufflenetv2.data.synthetic import CLASSES
 
 
 @pytest.fixture(scope='module')

@@ -11,11 +11,11 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from mmdet_shufflenetv2.data.synthetic import CLASSES
 from mmengine.runner import CheckpointLoader
 from tiny_run import CONFIG, TINY
 
 import mmdet_shufflenetv2  # noqa: F401  (allows mmengine's types)
+from mmdet_shufflenetv2.data.synthetic import CLASSES
 
 
 def test_run_leaves_checkpoint_curve_and_classes(trained):
