@@ -201,6 +201,10 @@ def data_names(args: Namespace) -> dict:
     """Collect the arguments that :func:`find_data` takes."""
     names = 'data_root', 'train_ann', 'val_ann', 'train_img', 'val_img'
     given = {name: getattr(args, name) for name in names}
+    checkpoint = getattr(args, 'checkpoint', None)
+    if checkpoint is not None:
+        folder = os.path.dirname(checkpoint) or '.'
+        given |= {'wanted': ('test',), 'run_dir': folder}
     return {
         **given,
         'val_fraction': getattr(args, 'val_fraction', None),

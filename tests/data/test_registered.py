@@ -85,7 +85,7 @@ def test_class_lists_are_read_in_every_form(tmp_path):
     # ('ship') is a text, of which each letter was a class.
     assert class_list(dict(classes='ship')) == ('ship',)
     assert class_list({}) is class_list(None) is None
-    with pytest.raises(DatasetError, match="'CLASSES'.*expected 'classes'"):
+    with pytest.raises(DatasetError, match=r"'CLASSES'.*expected 'classes'"):
         class_list(dict(CLASSES=('cat',)))
 
 
