@@ -103,8 +103,8 @@ def test_folder_that_cannot_be_written_is_one_message(
         raise PermissionError(1, 'Operation not permitted', 'annotations')
 
     monkeypatch.setattr('tempfile.mkdtemp', refuse)
+    counts = '--num-train', 2, '--num-val', 1
     with pytest.raises(SystemExit) as stop:
-        counts = '--num-train', 2, '--num-val', 1
         run('--data-root', data_root, '--layout', '2014', *counts)
     assert stop.value.code == 2
     message = capsys.readouterr().err
