@@ -1,5 +1,6 @@
 """COCO, YOLO, VOC and CSV data as one table of boxes; synthetic pictures."""
 
+from ..compat import needs_mmdet  # noqa: F401
 from .folders import Splits, find_data
 from .reading import look_at_images, read_boxes, report
 from .registered import (
