@@ -1,18 +1,23 @@
 import io
+import zlib
 
 import cv2
-import mmcv
 import numpy as np
 import pytest
 from mmdet.registry import TRANSFORMS
 from PIL import Image
 
-from mmdet_shufflenetv2.data.loading import (
-    DatasetError,
-    LoadImageStrict,
+from mmdet_shufflenetv2.data import registered
+from mmdet_shufflenetv2.data.images import (
     decode_image,
+    image_header,
     is_truncated,
 )
+from mmdet_shufflenetv2.data.registered import (
+    LoadImageStrict,
+    use_strict_loader,
+)
+from mmdet_shufflenetv2.data.table import DatasetError
 
 HEIGHT, WIDTH = 48, 64
 ORIENTATION_TAG = 0x112
@@ -87,6 +92,8 @@ def test_16_bits_are_scaled_to_8(tmp_path, suffix, grey):
     if grey:
         expected = np.repeat(expected[..., :1], 3, axis=2)
     deep = expected.astype(np.uint16) * 257
+    deep[0, 0] = expected[0, 0] = 65535 // 257
+    deep[0, 0] *= 257
     path = tmp_path / f'x{suffix}'
     cv2.imwrite(str(path), deep[..., 0] if grey else deep)
     assert difference(load(path), expected) <= 1
@@ -150,17 +157,56 @@ def test_image_annotated_as_stored_is_not_turned(tmp_path):
     assert difference(image, picture()) <= 24
 
 
-@pytest.mark.parametrize('share', [0.02, 0.3, 0.7, 0.95])
-@pytest.mark.parametrize('suffix', ['JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF'])
-def test_truncated_file_is_an_error_naming_it(tmp_path, suffix, share):
-    # Noise, so that the file is mostly compressed data.
-    noise = np.random.default_rng(0).integers(
-        0, 255, (HEIGHT, WIDTH, 3), np.uint8
+def noise(height=HEIGHT):
+    """A picture whose file is mostly compressed data."""
+    return np.random.default_rng(0).integers(
+        0, 255, (height, WIDTH, 3), np.uint8
     )
-    content = encode(noise, suffix)
+
+
+@pytest.mark.parametrize('share', [0.02, 0.3, 0.6])
+@pytest.mark.parametrize('suffix', ['JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF'])
+def test_file_of_which_much_is_lost_is_an_error(tmp_path, suffix, share):
+    content = encode(noise(), suffix)
     path = save(tmp_path, content[: int(len(content) * share)])
     with pytest.raises(DatasetError, match=r'x\.jpg'):
         load(path)
+
+
+@pytest.mark.parametrize('progressive', [False, True])
+@pytest.mark.parametrize('cut', [1, 2, 40, 200])
+def test_jpeg_without_its_last_bytes_is_read_with_a_warning(progressive, cut):
+    """It ended a run after minutes, though every viewer shows it."""
+    content = encode(noise(), 'JPEG', quality=90, progressive=progressive)
+    whole = decode_image(content, 'x')
+    said = []
+    image = decode_image(content[:-cut], 'x', warn=said.append)
+    assert 'x lacks its last bytes' in said[0]
+    assert len(said) == 1
+    rows = HEIGHT // 2
+    if not progressive:
+        assert np.array_equal(image[:rows], whole[:rows])
+    assert image.shape == whole.shape
+
+
+def test_cut_image_is_named_once(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        registered, 'print_log', lambda text, *_: said.append(text)
+    )
+    path = save(tmp_path, encode(noise(), 'JPEG')[:-5])
+    for _ in range(3):
+        load(path)
+    assert len(said) == 1
+    assert str(path) in said[0]
+
+
+def test_broken_image_is_passed_over_where_the_data_set_says_so(tmp_path):
+    path = save(tmp_path, b'no picture')
+    results = {'img_path': str(path), 'skip_broken': True}
+    assert LoadImageStrict()(results) is None
+    with pytest.raises(DatasetError):
+        LoadImageStrict()({'img_path': str(path)})
 
 
 @pytest.mark.parametrize('progressive', [False, True])
@@ -183,12 +229,49 @@ def test_end_marker_of_a_preview_does_not_hide_a_cut():
     assert is_truncated(content[: -len(content) // 5])
 
 
-def test_decoder_that_fills_with_grey_is_not_trusted(tmp_path, monkeypatch):
-    content = encode(rgb(), 'JPEG')[:-100]
-    grey = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
-    monkeypatch.setattr(mmcv, 'imfrombytes', lambda *_, **__: grey)
-    with pytest.raises(DatasetError, match='truncated: its'):
-        load(save(tmp_path, content))
+@pytest.mark.parametrize('bits', [8, 12, 14, 16])
+def test_16_bit_files_are_scaled_by_the_bits_that_are_used(bits):
+    """12-bit data in a 16-bit PNG became nearly black."""
+    expected = picture()
+    expected[0, 0] = 255
+    deep = expected.astype(np.uint16) << (bits - 8)
+    said = []
+    content = cv2.imencode('.png', deep)[1].tobytes()
+    image = decode_image(content, 'x', warn=said.append)
+    assert difference(image, expected) == 0
+    assert len(said) == (bits < 16)
+
+
+def test_depth_that_a_png_states_is_believed():
+    deep = np.full((HEIGHT, WIDTH, 3), 4000, np.uint16)
+    content = cv2.imencode('.png', deep)[1].tobytes()
+    chunk = b'sBIT' + bytes([12] * 3)
+    chunk = (
+        (3).to_bytes(4, 'big') + chunk + zlib.crc32(chunk).to_bytes(4, 'big')
+    )
+    image = decode_image(content[:33] + chunk + content[33:], 'x')
+    assert (image == 4000 >> 8).all()
+
+
+def test_stored_pixels_are_taken_where_the_boxes_are_on_them(tmp_path):
+    path = save(tmp_path, with_orientation(rgb(), 3))
+    stored = load(path, exif='ignore')
+    assert difference(stored, picture()) <= 24
+    flag = LoadImageStrict(color_type='color_ignore_orientation')
+    assert np.array_equal(flag({'img_path': str(path)})['img'], stored)
+    assert image_header(path) == (WIDTH, HEIGHT, 3)
+
+
+def test_name_of_the_stock_transform_can_mean_this_one():
+    module = TRANSFORMS.get('LoadImageFromFile')
+    try:
+        use_strict_loader()
+        loader = TRANSFORMS.build(dict(type='LoadImageFromFile'))
+        assert isinstance(loader, LoadImageStrict)
+    finally:
+        TRANSFORMS.register_module(
+            name='LoadImageFromFile', module=module, force=True
+        )
 
 
 @pytest.mark.parametrize(
@@ -229,7 +312,7 @@ def test_size_is_compared_only_where_it_is_given(tmp_path):
 
 
 def test_other_color_type_is_refused():
-    with pytest.raises(ValueError, match=r"must be 'color'.*'grayscale'"):
+    with pytest.raises(ValueError, match=r"to be 'color'.*'grayscale'"):
         LoadImageStrict(color_type='grayscale')
 
 
