@@ -198,16 +198,9 @@ def _box(level: Tensor, x: Tensor, axis: int, place: int) -> tuple[int, int]:
     return int(seen[0]), int(seen[-1])
 
 
-class _Refreshed(torch.autograd.Function):
-    """The identity; its gradient is random numbers wherever there is one."""
-
-    @staticmethod
-    def forward(_, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(_, gradient: Tensor) -> Tensor:
-        return (gradient != 0) * (torch.rand_like(gradient) + 0.5)
+def _refreshed(gradient: Tensor) -> Tensor:
+    """Random numbers wherever there is a gradient."""
+    return (gradient != 0) * (torch.rand_like(gradient) + 0.5)
 
 
 # Each of these sees as much as its first argument: as it is,
@@ -258,7 +251,9 @@ class _Linear(TorchFunctionMode):
         if 'deform_conv2d' in str(func):
             return _undeformed(*args, **kwargs)
         out = func(*args, **kwargs)
-        return _Refreshed.apply(out) if name in _SUMS else out
+        if name in _SUMS and out.requires_grad:
+            out.register_hook(_refreshed)
+        return out
 
 
 def _softmax(x, dim=None, *_, **__):
