@@ -103,7 +103,7 @@ def test_inputs_need_not_be_one_image():
         ('peak_mb', 'memory'),
         ('trace_of', 'trace'),
         ('measure_ways', 'other ways to run it'),
-        ('twins.costs_of', 'guidelines'),
+        ('twins.breaches_of', 'guidelines'),
         ('receptive_field.theoretical_fields', 'theoretical receptive fields'),
         ('receptive_field.gradient_maps', 'effective receptive fields'),
     ],
