@@ -336,7 +336,7 @@ def _of_machine(claim: Claim, rows: Sequence[Row]) -> Evidence:
     )
     one = next(iter(chosen.values()))
     conditions = conditions_of(one)
-    words = conditions.machine, conditions.setting, f'batch {one["batch"]}'
+    words = conditions.place, f'batch {one["batch"]}'
     return Evidence(
         {k: _ratio(claim, row) for k, row in chosen.items() if k in wanted},
         [

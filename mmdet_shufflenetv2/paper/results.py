@@ -33,6 +33,9 @@ TIMES = ('median_ms', 'p10_ms', 'p90_ms')
 RATIO_NAMES = ('time_ratio', 'speed_ratio', 'times_faster')
 
 
+USUAL = ('fp32', 'eager', 'channels_last', 'contiguous')
+
+
 class Conditions(NamedTuple):
     """Machine and setting of a measurement, as recorded."""
 
@@ -60,15 +63,16 @@ class Conditions(NamedTuple):
         """Such as ``'fp32, eager, contiguous, 1 thread, PyTorch 2.14'``."""
         words = [self.precision, self.mode, self.layout]
         if not self.on_gpu:
-            words.append(count(self.threads, 'thread'))
+            words.append(f'{self.threads} thread{"s" * (self.threads != "1")}')
         if self.clock == 'cpu':
             words.append('CPU clock')
         return ', '.join((*words, f'PyTorch {self.torch.partition("+")[0]}'))
 
-
-def count(number: str, noun: str) -> str:
-    """Such as ``'1 thread'`` and ``'2 threads'``."""
-    return f'{number} {noun}{"s" * (number != "1")}'
+    @property
+    def place(self) -> str:
+        """Machine and setting, without what is usual."""
+        words = [w for w in self.setting.split(', ') if w not in USUAL]
+        return ', '.join((self.machine, *words))
 
 
 def conditions_of(row: Row) -> Conditions:
