@@ -11,8 +11,9 @@ from mmengine.config import DictAction
 from mmengine.registry import build_functions
 
 from ..backbones.pytorchcv_networks import MissingLibrary
+from ..compat import apply_tool_patches
 from ..compat.checkpoints import CheckpointError
-from ..data.checks import DatasetError
+from ..errors import UserError
 from .divergence import TrainingDiverged
 from .early_log import keep_records
 from .run_config import UsageError
@@ -22,7 +23,7 @@ from .runner import CheckpointMismatch
 # traceback would hide it.
 REPORTED = (
     UsageError,
-    DatasetError,
+    UserError,
     CheckpointMismatch,
     CheckpointError,
     MissingLibrary,
@@ -145,6 +146,7 @@ def reporting_errors(main: Callable[[], None]) -> None:
         main: The command.
     """
     os.environ.setdefault('LOCAL_RANK', '0')
+    apply_tool_patches()
     keep_records()
     try:
         main()

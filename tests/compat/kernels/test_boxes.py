@@ -1,0 +1,193 @@
+"""Suppression and overlaps against loops over single boxes."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmcv.ops import batched_nms, nms, nms_match, soft_nms
+from torch import Tensor
+
+DECAYS = {
+    'naive': lambda iou, threshold, sigma: float(iou < threshold),
+    'linear': lambda iou, threshold, sigma: 1 - iou * (iou >= threshold),
+    'gaussian': lambda iou, threshold, sigma: math.exp(-(iou**2) / sigma),
+}
+
+
+@pytest.fixture
+def boxes() -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(60, 2, generator=generator) * 30
+    size = torch.rand(60, 2, generator=generator) * 25 + 1
+    return torch.cat((corners, corners + size), 1)
+
+
+@pytest.fixture
+def scores() -> Tensor:
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
+    return (order + 1) / 61
+
+
+def overlap(first: Tensor, second: Tensor, offset: int = 0) -> float:
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = (
+        first.tolist(),
+        second.tolist(),
+    )
+    width = max(min(ax2, bx2) - max(ax1, bx1) + offset, 0)
+    height = max(min(ay2, by2) - max(ay1, by1) + offset, 0)
+    area = (ax2 - ax1 + offset) * (ay2 - ay1 + offset)
+    other = (bx2 - bx1 + offset) * (by2 - by1 + offset)
+    return width * height / (area + other - width * height)
+
+
+def groups_of(
+    boxes: Tensor, scores: Tensor, offset: int, suppresses
+) -> list[list[int]]:
+    """Each box kept, with those it suppresses."""
+    order = scores.argsort(descending=True).tolist()
+    groups = []
+    while order:
+        best, order = order[0], order[1:]
+        overlaps = {i: overlap(boxes[best], boxes[i], offset) for i in order}
+        gone = [i for i, iou in overlaps.items() if suppresses(iou)]
+        groups.append([best, *gone])
+        order = [i for i in order if i not in gone]
+    return groups
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+@pytest.mark.parametrize('threshold', [0.1, 0.3, 0.6])
+def test_nms_keeps_what_the_loop_keeps(boxes, scores, threshold, offset):
+    dets, kept = nms(boxes, scores, threshold, offset)
+    expected = [
+        group[0]
+        for group in groups_of(
+            boxes, scores, offset, lambda iou: iou > threshold
+        )
+    ]
+    assert 1 < len(kept) < len(boxes)
+    assert kept.tolist() == expected
+    assert torch.equal(dets, torch.cat((boxes, scores[:, None]), 1)[kept])
+
+
+def test_nms_with_offset_differs_from_nms_without():
+    pair = torch.tensor([[0.0, 0, 1, 1], [1, 1, 2, 2]])
+    scores = torch.tensor([0.9, 0.8])
+    assert len(nms(pair, scores, 0.1, offset=0)[1]) == 2
+    assert len(nms(pair, scores, 0.1, offset=1)[1]) == 1
+
+
+@pytest.mark.parametrize(
+    'dtype', [torch.float16, torch.bfloat16, torch.float64]
+)
+def test_nms_takes_every_precision(boxes, scores, dtype):
+    boxes, scores = boxes.to(dtype), scores.to(dtype)
+    dets, kept = nms(boxes, scores, 0.5)
+    assert dets.dtype == dtype
+    assert torch.equal(kept, nms(boxes.float(), scores.float(), 0.5)[1])
+
+
+def test_nms_of_numpy_arrays_gives_numpy_arrays(boxes, scores):
+    dets, kept = nms(boxes.numpy(), scores.numpy(), 0.5)
+    assert isinstance(dets, np.ndarray)
+    assert kept.tolist() == nms(boxes, scores, 0.5)[1].tolist()
+
+
+@pytest.mark.parametrize('operation', [nms, soft_nms])
+def test_no_boxes_give_no_boxes(operation):
+    dets, kept = operation(torch.zeros(0, 4), torch.zeros(0), 0.5)
+    assert dets.shape == (0, 5)
+    assert kept.shape == (0,)
+
+
+def test_batched_nms_never_suppresses_across_classes(boxes, scores):
+    labels = torch.arange(60) % 3
+    dets, kept = batched_nms(boxes, scores, labels, dict(iou_threshold=0.4))
+    expected = [
+        own[nms(boxes[own], scores[own], 0.4)[1]]
+        for own in (torch.where(labels == label)[0] for label in range(3))
+    ]
+    assert sorted(kept.tolist()) == sorted(torch.cat(expected).tolist())
+    assert torch.equal(dets[:, :4], boxes[kept])
+
+
+def soft_nms_by_loop(
+    boxes: Tensor,
+    scores: Tensor,
+    threshold: float,
+    sigma: float,
+    min_score: float,
+    method: str,
+    offset: int,
+) -> list[tuple[int, float]]:
+    left = dict(enumerate(scores.tolist()))
+    kept = []
+    while left:
+        best = max(left, key=left.get)
+        kept.append((best, left.pop(best)))
+        for i in list(left):
+            iou = overlap(boxes[best], boxes[i], offset)
+            left[i] *= DECAYS[method](iou, threshold, sigma)
+            if left[i] < min_score:
+                del left[i]
+    return kept
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+@pytest.mark.parametrize('method', DECAYS)
+@pytest.mark.parametrize('min_score', [1e-3, 0.3])
+def test_soft_nms_scores_like_the_loop(
+    boxes, scores, method, min_score, offset
+):
+    settings = dict(
+        sigma=0.5, min_score=min_score, method=method, offset=offset
+    )
+    dets, kept = soft_nms(boxes, scores, 0.3, **settings)
+    expected = soft_nms_by_loop(boxes, scores, 0.3, **settings)
+    assert kept.tolist() == [index for index, _ in expected]
+    assert torch.equal(dets[:, :4], boxes[kept])
+    torch.testing.assert_close(
+        dets[:, 4], torch.tensor([score for _, score in expected])
+    )
+
+
+def test_soft_nms_leaves_its_input_alone(boxes, scores):
+    before = boxes.clone(), scores.clone()
+    soft_nms(boxes, scores, 0.3)
+    assert torch.equal(boxes, before[0])
+    assert torch.equal(scores, before[1])
+
+
+@pytest.mark.parametrize('method', DECAYS)
+def test_soft_nms_keeps_points_without_area(method):
+    points = torch.ones(3, 4)
+    _, kept = soft_nms(
+        points, torch.tensor([0.3, 0.9, 0.6]), 0.3, method=method
+    )
+    assert kept.tolist() == [1, 2, 0]
+
+
+def test_batched_soft_nms_runs_in_half_precision(boxes, scores):
+    settings = dict(type='soft_nms', iou_threshold=0.3, min_score=0.05)
+    labels = torch.zeros(60, dtype=torch.long)
+    dets, kept = batched_nms(boxes.half(), scores.half(), labels, settings)
+    exact, _ = batched_nms(boxes, scores, labels, settings)
+    assert dets.dtype == torch.float16
+    assert len(kept) == len(dets)
+    torch.testing.assert_close(
+        dets[:5, 4].float(), exact[:5, 4], rtol=0, atol=0.02
+    )
+
+
+def test_nms_match_groups_like_the_loop(boxes, scores):
+    groups = nms_match(torch.cat((boxes, scores[:, None]), 1), 0.4)
+    expected = groups_of(boxes, scores, 0, lambda iou: iou >= 0.4)
+    assert [group.tolist() for group in groups] == expected
+    assert max(map(len, expected)) > 1
+
+
+@pytest.mark.gpu
+def test_nms_on_the_gpu_equals_the_cpu(boxes, scores):
+    _, kept = nms(boxes.cuda(), scores.cuda(), 0.5)
+    assert kept.tolist() == nms(boxes, scores, 0.5)[1].tolist()

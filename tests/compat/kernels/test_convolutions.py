@@ -1,0 +1,273 @@
+"""Deformable and masked convolutions against loops and plain ones."""
+
+import pytest
+import torch
+from mmcv.ops import (
+    DeformConv2dPack,
+    MaskedConv2d,
+    ModulatedDeformConv2dPack,
+    deform_conv2d,
+    modulated_deform_conv2d,
+)
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+# stride, padding, dilation, groups, deform_groups
+SETTINGS = [
+    (1, 1, 1, 1, 1),
+    ((2, 1), (1, 2), (1, 2), 2, 1),
+    (1, 0, 1, 1, 2),
+]
+
+
+def inputs(settings: tuple) -> dict[str, Tensor]:
+    """Random tensors in float64 that fit ``settings``, all leaves."""
+    stride, padding, dilation, groups, deform_groups = settings
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape):
+        values = torch.randn(*shape, generator=generator, dtype=torch.double)
+        return values.requires_grad_()
+
+    weight = random(6, 4 // groups, 3, 2)
+    plane = random(2, 4, 6, 7)
+    size = conv2d(plane, weight, None, stride, padding, dilation, groups)
+    taps = deform_groups * 6
+    return dict(
+        input=plane,
+        offset=random(2, 2 * taps, *size.shape[-2:]),
+        mask=random(2, taps, *size.shape[-2:]),
+        weight=weight,
+        bias=random(6),
+    )
+
+
+@pytest.fixture
+def convolve_by_loop():
+    def pixel(plane: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        """Bilinear value (C,), zeros outside; differentiable by y, x."""
+        height, width = plane.shape[1:]
+        value = plane.new_zeros(len(plane))
+        top, left = int(y.detach().floor()), int(x.detach().floor())
+        for row in (top, top + 1):
+            for column in (left, left + 1):
+                if 0 <= row < height and 0 <= column < width:
+                    weight = (1 - (y - row).abs()) * (1 - (x - column).abs())
+                    value = value + weight * plane[:, row, column]
+        return value
+
+    def run(settings, input, offset, weight, mask=None, bias=None):
+        (sy, sx), (py, px), (dy, dx) = (
+            pair if isinstance(pair, tuple) else (pair, pair)
+            for pair in settings[:3]
+        )
+        groups, deform_groups = settings[3:]
+        taps = weight.size(2) * weight.size(3)
+        moves = offset.unflatten(1, (deform_groups, taps, 2))
+        columns = []
+        for n in range(len(input)):
+            parts = input[n].chunk(deform_groups)
+            for oy in range(offset.size(2)):
+                for ox in range(offset.size(3)):
+                    patch = []
+                    for g, part in enumerate(parts):
+                        for tap in range(taps):
+                            i, j = divmod(tap, weight.size(3))
+                            move = moves[n, g, tap, :, oy, ox]
+                            value = pixel(
+                                part,
+                                oy * sy - py + i * dy + move[0],
+                                ox * sx - px + j * dx + move[1],
+                            )
+                            if mask is not None:
+                                value = value * mask[n, g * taps + tap, oy, ox]
+                            patch.append(value)
+                    stacked = torch.stack(patch).unflatten(
+                        0, (deform_groups, taps)
+                    )
+                    columns.append(stacked.transpose(1, 2).flatten(0, 1))
+        # (N * OH * OW, groups, C / groups, taps)
+        column = torch.stack(columns).unflatten(1, (groups, -1))
+        kernels = weight.unflatten(0, (groups, -1)).flatten(3)
+        output = torch.einsum('pgct,goct->pgo', column, kernels).flatten(1)
+        if bias is not None:
+            output = output + bias
+        shape = len(input), offset.size(2), offset.size(3), -1
+        return output.view(shape).permute(0, 3, 1, 2)
+
+    return run
+
+
+def assert_same_gradients(outputs: list[Tensor], leaves: list[Tensor]):
+    weights = torch.randn_like(outputs[0])
+    got, expected = (
+        torch.autograd.grad(output, leaves, weights) for output in outputs
+    )
+    for one, other in zip(got, expected, strict=True):
+        assert one.abs().sum() > 0
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize('settings', SETTINGS, ids=str)
+def test_deform_conv_equals_the_loop(settings, convolve_by_loop):
+    tensors = inputs(settings)
+    leaves = [tensors[name] for name in ('input', 'offset', 'weight')]
+    got = deform_conv2d(*leaves, *settings)
+    expected = convolve_by_loop(settings, *leaves)
+    torch.testing.assert_close(got, expected)
+    assert_same_gradients([got, expected], leaves)
+
+
+@pytest.mark.parametrize('with_bias', [False, True])
+@pytest.mark.parametrize('settings', SETTINGS, ids=str)
+def test_modulated_deform_conv_equals_the_loop(
+    settings, with_bias, convolve_by_loop
+):
+    tensors = inputs(settings)
+    if not with_bias:
+        del tensors['bias']
+    got = modulated_deform_conv2d(
+        *(tensors[name] for name in ('input', 'offset', 'mask', 'weight')),
+        tensors.get('bias'),
+        *settings,
+    )
+    expected = convolve_by_loop(settings, **tensors)
+    torch.testing.assert_close(got, expected)
+    assert_same_gradients([got, expected], list(tensors.values()))
+
+
+@pytest.mark.parametrize('modulated', [False, True])
+def test_an_offset_to_exactly_minus_one_gets_no_gradient(
+    modulated, convolve_by_loop
+):
+    settings = (1, 1, 1, 1, 1)
+    tensors = inputs(settings)
+    # Between two pixels, but for the first tap on the first outputs: that is
+    # at -1, as all taps of a fresh layer with padding are.
+    offset = torch.rand_like(tensors['offset']) * 0.8 + 0.1
+    border = torch.zeros_like(offset, dtype=torch.bool)
+    border[:, 0, 0, :] = True
+    border[:, 1, :, 0] = True
+    offset[border] = 0
+    tensors['offset'] = offset.requires_grad_()
+    names = ['input', 'offset', 'weight']
+    if modulated:
+        names.insert(2, 'mask')
+        conv = modulated_deform_conv2d(
+            *(tensors[name] for name in names), None, *settings
+        )
+    else:
+        conv = deform_conv2d(*(tensors[name] for name in names), *settings)
+    (grad,) = torch.autograd.grad(conv.sum(), tensors['offset'])
+    loop = convolve_by_loop(
+        settings, **{name: tensors[name] for name in names}
+    )
+    (slow,) = torch.autograd.grad(loop.sum(), tensors['offset'])
+    nothing = torch.zeros_like(border)
+    nothing[:, :2, 0, :] = nothing[:, :2, :, 0] = True
+    assert not grad[nothing].any()
+    assert slow[nothing].any()
+    torch.testing.assert_close(grad[~nothing], slow[~nothing])
+
+
+def test_offsets_larger_than_the_output_are_read_from_their_head():
+    torch.manual_seed(0)
+    plane = torch.randn(2, 4, 5, 6, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(3, 4, 3, 3, dtype=torch.double)
+    # Offsets are a slice of the channels of one map, as DyHead's are.
+    both = torch.randn(2, 27, 7, 9, dtype=torch.double, requires_grad=True)
+    large = both[:, :18], both[:, 18:].sigmoid()
+    got = modulated_deform_conv2d(plane, *large, weight, None, 1, 1)
+    heads = [
+        torch.stack(
+            [one.contiguous().flatten()[: c * 30].view(c, 5, 6) for one in x]
+        )
+        for x, c in zip(large, (18, 9), strict=True)
+    ]
+    expected = modulated_deform_conv2d(plane, *heads, weight, None, 1, 1)
+    torch.testing.assert_close(got, expected, rtol=0, atol=0)
+    leaves, weights = (plane, both), torch.randn_like(got)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, leaves, weights, retain_graph=True),
+        torch.autograd.grad(expected, leaves, weights),
+    )
+
+
+def test_offsets_smaller_than_the_output_are_refused():
+    small = torch.zeros(1, 27, 4, 6)
+    with pytest.raises(ValueError, match=r'at least as large .*\(5, 6\)'):
+        modulated_deform_conv2d(
+            *(torch.zeros(1, 4, 5, 6), small[:, :18], small[:, 18:]),
+            *(torch.zeros(3, 4, 3, 3), None, 1, 1),
+        )
+
+
+def test_only_the_weight_wants_a_gradient():
+    tensors = inputs(SETTINGS[0])
+    leaves = [tensors[name] for name in ('input', 'offset', 'weight')]
+    everything = deform_conv2d(*leaves, *SETTINGS[0]).square().sum()
+    expected = torch.autograd.grad(everything, leaves[2])[0]
+    frozen = [leaves[0].detach(), leaves[1].detach(), leaves[2]]
+    alone = deform_conv2d(*frozen, *SETTINGS[0]).square().sum()
+    torch.testing.assert_close(
+        torch.autograd.grad(alone, leaves[2])[0], expected
+    )
+
+
+def test_a_second_backward_gives_the_same_gradients():
+    tensors = inputs(SETTINGS[0])
+    leaves = [tensors[name] for name in ('input', 'offset', 'weight')]
+    loss = deform_conv2d(*leaves, *SETTINGS[0]).square().sum()
+    first = torch.autograd.grad(loss, leaves, retain_graph=True)
+    again = torch.autograd.grad(2 * loss, leaves)
+    for one, other in zip(first, again, strict=True):
+        torch.testing.assert_close(2 * one, other)
+
+
+@pytest.mark.parametrize(
+    'layer_type', [DeformConv2dPack, ModulatedDeformConv2dPack]
+)
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_layers_train_in_low_precision(layer_type, dtype):
+    layer = layer_type(4, 4, 3, padding=1)
+    leaf = torch.randn(2, 4, 8, 8, requires_grad=True)
+    exact = layer(leaf)
+    with torch.autocast('cpu', dtype):
+        output = layer(leaf)
+    torch.testing.assert_close(output.float(), exact, rtol=0, atol=0.1)
+    output.float().square().sum().backward()
+    for grad in (leaf.grad, *(p.grad for p in layer.parameters())):
+        assert grad.isfinite().all()
+        assert grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('kernel, padding', [(1, 0), (3, 1)])
+def test_masked_conv_is_the_convolution_where_the_mask_is(kernel, padding):
+    layer = MaskedConv2d(3, 5, kernel, padding=padding)
+    plane = torch.randn(1, 3, 7, 9)
+    mask = torch.rand(1, 7, 9) > 0.6
+    with torch.no_grad():
+        torch.testing.assert_close(layer(plane, mask), layer(plane) * mask)
+
+
+def test_masked_conv_under_an_empty_mask_is_zero():
+    layer = MaskedConv2d(3, 5, 1)
+    nowhere = torch.zeros(1, 7, 9, dtype=torch.bool)
+    assert not layer(torch.randn(1, 3, 7, 9), nowhere).any()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    'layer_type', [DeformConv2dPack, ModulatedDeformConv2dPack]
+)
+def test_layers_on_the_gpu_equal_the_cpu(layer_type):
+    layer = layer_type(4, 4, 3, padding=1)
+    results = []
+    for device in ('cpu', 'cuda'):
+        layer.to(device).zero_grad()
+        torch.manual_seed(0)
+        plane = torch.randn(2, 4, 8, 8).to(device)
+        output = layer(plane)
+        output.square().sum().backward()
+        results.append((output.detach().cpu(), layer.weight.grad.cpu()))
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-3)

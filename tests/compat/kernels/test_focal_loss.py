@@ -1,0 +1,70 @@
+"""Focal loss against its formula, differentiated by autograd."""
+
+import pytest
+import torch
+from mmcv.ops import sigmoid_focal_loss
+from torch import Tensor
+
+NUM_CLASSES = 4
+
+
+@pytest.fixture
+def logits() -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(7, NUM_CLASSES, generator=generator) * 4
+    return values.double().requires_grad_()
+
+
+def reduce(loss: Tensor, reduction: str, num_samples: int) -> Tensor:
+    return {
+        'none': loss,
+        'sum': loss.sum(),
+        'mean': loss.sum() / num_samples,
+    }[reduction]
+
+
+def assert_same(got: Tensor, expected: Tensor, leaf: Tensor):
+    torch.testing.assert_close(got, expected)
+    weights = torch.randn_like(got)
+    grads = [
+        torch.autograd.grad(loss, leaf, weights)[0] for loss in (got, expected)
+    ]
+    assert grads[0].abs().sum() > 0
+    torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize('weighted', [False, True])
+@pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
+@pytest.mark.parametrize('gamma, alpha', [(2.0, 0.25), (0.5, 0.6)])
+def test_sigmoid_focal_loss_equals_its_formula(
+    logits, gamma, alpha, reduction, weighted
+):
+    # The number of classes itself means background.
+    target = torch.tensor([0, 3, NUM_CLASSES, 1, 1, 2, NUM_CLASSES])
+    weight = torch.tensor([0.5, 1.5, 2.0, 0.7]).double()
+    own = torch.nn.functional.one_hot(target, NUM_CLASSES + 1)[:, :-1]
+    p = logits.sigmoid()
+    expected = -own * alpha * (1 - p) ** gamma * p.log()
+    expected = expected - (1 - own) * (1 - alpha) * p**gamma * (1 - p).log()
+    if weighted:
+        factors = torch.cat((weight, weight.new_ones(1)))
+        expected = expected * factors[target][:, None]
+    got = sigmoid_focal_loss(
+        *(logits, target, gamma, alpha, weight if weighted else None),
+        reduction,
+    )
+    assert_same(got, reduce(expected, reduction, 7), logits)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+@pytest.mark.parametrize('gamma', [0.0, 0.5, 2.0])
+def test_extreme_logits_have_finite_losses_and_gradients(dtype, gamma):
+    logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0]], dtype=dtype)
+    logits.requires_grad_()
+    loss = sigmoid_focal_loss(
+        logits, torch.tensor([0, 0]), gamma, 0.25, None, 'sum'
+    )
+    loss.backward()
+    assert loss.dtype == dtype
+    assert loss.isfinite()
+    assert logits.grad.isfinite().all()

@@ -1,0 +1,144 @@
+"""The stand-in for ``mmcv._ext`` comes when, and only when, it is needed."""
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import mmcv
+import pytest
+import torch
+from mmcv.cnn.bricks import transformer
+
+from mmdet_shufflenetv2.compat import apply_patches, mmcv_ext
+
+
+def is_stand_in(module: ModuleType) -> bool:
+    return getattr(module, 'nms', None) is mmcv_ext.KERNELS['nms']
+
+
+has_no_compiled_ops = pytest.mark.skipif(
+    not is_stand_in(sys.modules['mmcv._ext']),
+    reason='a compiled mmcv is installed',
+)
+
+
+@pytest.fixture
+def import_anew(monkeypatch, tmp_path) -> Callable[[str | None], ModuleType]:
+    """Patches an mmcv whose compiled part is the given code."""
+
+    def run(code: str | None) -> ModuleType:
+        monkeypatch.delitem(sys.modules, 'mmcv._ext')
+        monkeypatch.setattr(mmcv, '_ext', None)
+        folders = [f for f in mmcv.__path__ if not list(Path(f).glob('_ext*'))]
+        if code is not None:
+            (tmp_path / '_ext.py').write_text(code)
+            folders.append(str(tmp_path))
+        monkeypatch.setattr(mmcv, '__path__', folders)
+        apply_patches()
+        return sys.modules['mmcv._ext']
+
+    return run
+
+
+def test_an_absent_module_is_replaced_silently(import_anew):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert is_stand_in(import_anew(None))
+
+
+def test_mmcv_cnn_may_be_imported_before(import_anew, monkeypatch):
+    monkeypatch.delattr(transformer, 'MultiScaleDeformableAttention')
+    import_anew(None)
+    assert issubclass(
+        transformer.MultiScaleDeformableAttention, torch.nn.Module
+    )
+
+
+def test_a_compiled_module_wins(import_anew):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        module = import_anew("def nms(): return 'compiled'")
+    assert module.nms() == 'compiled'
+    assert not is_stand_in(module)
+
+
+def test_a_broken_compiled_module_is_replaced_with_a_warning(import_anew):
+    with pytest.warns(UserWarning, match='undefined symbol: _ZN3c10') as told:
+        module = import_anew("raise ImportError('undefined symbol: _ZN3c10')")
+    assert len(told) == 1
+    assert is_stand_in(module)
+
+
+@has_no_compiled_ops
+def test_an_op_that_is_not_offered_names_itself_when_called():
+    from mmcv.ops import box_iou_rotated, nms_rotated
+
+    boxes = torch.rand(2, 5)
+    with pytest.raises(NotImplementedError, match="'box_iou_rotated'"):
+        box_iou_rotated(boxes, boxes)
+    with pytest.raises(
+        NotImplementedError, match=r"'nms_rotated'.*pip install.*mmcv"
+    ):
+        nms_rotated(boxes, torch.rand(2), 0.5)
+
+
+@has_no_compiled_ops
+def test_the_stand_in_has_no_attributes_of_a_package():
+    assert not hasattr(sys.modules['mmcv._ext'], '__path__')
+    assert not hasattr(sys.modules['mmcv._ext'], '_private')
+
+
+def test_the_hosts_see_the_ops_and_can_report_them():
+    from mmcv.ops import get_compiler_version, get_compiling_cuda_version
+    from mmengine.utils.dl_utils.misc import mmcv_full_available
+
+    assert mmcv_full_available()
+    assert isinstance(get_compiler_version(), str)
+    assert isinstance(get_compiling_cuda_version(), str)
+
+
+def test_an_absent_torchvision_is_told_with_the_remedy(
+    import_anew, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, 'torchvision', None)
+    with pytest.raises(
+        ImportError, match=r'torchvision is needed.*pip install.*torch '
+    ):
+        import_anew(None)
+
+
+def test_a_torchvision_without_its_ops_is_told_with_the_remedy(
+    import_anew, monkeypatch
+):
+    monkeypatch.setattr('torchvision.extension._has_ops', lambda: False)
+    with pytest.raises(
+        ImportError, match=r'do not load with torch.*pip install.*torch '
+    ):
+        import_anew(None)
+
+
+def test_a_torchvision_of_another_torch_is_told_by_the_first_import(
+    root, tmp_path
+):
+    package = tmp_path / 'torchvision'
+    package.mkdir()
+    (package / '__init__.py').write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
+    done = subprocess.run(
+        [
+            *(sys.executable, '-c'),
+            f'import sys; sys.path.insert(0, {str(tmp_path)!r})\n'
+            'import mmdet_shufflenetv2',
+        ],
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith('ImportError')
+    assert 'operator torchvision::nms does not exist' in error
+    assert 'pip install --upgrade --force-reinstall torch torchvision' in error
