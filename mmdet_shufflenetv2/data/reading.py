@@ -92,7 +92,7 @@ RULES = {
 }
 _DONE = {'drop': 'left out', 'clip': 'clipped'}
 
-_parsed: dict = {}
+_parsed: dict[str, tuple[tuple, BoxTable]] = {}
 _remembered: dict[Source, tuple[tuple, BoxTable]] = {}
 
 
@@ -130,10 +130,10 @@ def read_raw(source: Source) -> BoxTable:
     if source.format != 'COCO':
         return READERS[source.format](source)
     # Its names are asked for before it is known where the images are.
-    state = _state(source)
-    if _parsed.get('state') != state:
-        _parsed.update(state=state, table=read_coco(source))
-    table = _parsed['table']
+    state = _state(Source(source.format, source.ann, ()))
+    if _parsed.get(source.ann, (None,))[0] != state:
+        _keep(_parsed, source.ann, (state, read_coco(source)))
+    table = _parsed[source.ann][1]
     return replace(
         table,
         source=source,
@@ -147,9 +147,14 @@ def read_raw(source: Source) -> BoxTable:
 
 def remember(table: BoxTable) -> None:
     """Let a table be what :func:`read_boxes` gives for its source."""
-    while len(_remembered) > 7:
-        del _remembered[next(iter(_remembered))]
-    _remembered[table.source] = _state(table.source), table
+    _keep(_remembered, table.source, (_state(table.source), table))
+
+
+def _keep(kept: dict, key, value, most: int = 8) -> None:
+    kept.pop(key, None)
+    while len(kept) >= most:
+        del kept[next(iter(kept))]
+    kept[key] = value
 
 
 def _state(source: Source) -> tuple:

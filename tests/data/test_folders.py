@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmdet_shufflenetv2.data import reading
 from mmdet_shufflenetv2.data.folders import find_data, role_of
 from mmdet_shufflenetv2.data.reading import read_boxes, report
 from mmdet_shufflenetv2.data.split import split_off
@@ -102,6 +103,20 @@ def test_coco_layout_is_detected(tmp_path, name):
         assert [os.path.dirname(file) for file in table.files] == (
             [os.path.normpath(tmp_path / img)] * 2
         )
+
+
+def test_each_file_is_parsed_once(tmp_path, monkeypatch):
+    for ann, img in COCO_LAYOUTS['coco']:
+        put(tmp_path, ann, img)
+    parsed = []
+    original = reading.read_coco
+    monkeypatch.setattr(
+        reading, 'read_coco', lambda s: parsed.append(s.ann) or original(s)
+    )
+    splits = find_data(tmp_path)
+    for split in splits.train, splits.val, splits.train:
+        read_boxes(split)
+    assert len(parsed) == len(set(parsed)) == 2
 
 
 def test_roles_are_told_by_words():
