@@ -30,7 +30,8 @@ from torch import Tensor
 
 from ..data.drawing import RandomSource
 from ..data.scenes import SceneSpec, draw_scene
-from ..engine.run_config import UsageError, dicts_of, without_pretrained
+from ..engine.run_config import dicts_of, without_pretrained
+from ..errors import UserError
 from .networks import Inputs, place, settle_norms
 from .setting import Setting
 
@@ -59,7 +60,7 @@ class Detector:
             handle, if so.
 
     Raises:
-        UsageError: the detector has no RPN or another kind of RoI head.
+        UserError: the detector has no RPN or another kind of RoI head.
         RuntimeError: the random network's scores are not finite.
     """
 
@@ -76,7 +77,7 @@ class Detector:
         model = MODELS.build(cfg.model)
         head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
         if not (hasattr(model, 'rpn_head') and hasattr(head, 'fc_cls')):
-            raise UsageError(
+            raise UserError(
                 'config: expected a detector with an RPN and a fully '
                 f'connected RoI classifier, got {cfg.model.type} '
                 f'({cfg.filename})'

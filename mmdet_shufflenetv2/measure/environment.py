@@ -31,7 +31,7 @@ def cpu_name(cpuinfo: Path = Path('/proc/cpuinfo')) -> str:
 def commit(file: Path = Path(__file__)) -> str:
     """Return the commit a file is of, or the version of an installed copy.
 
-    ``+`` behind it says that tracked files were changed since.
+    ``+`` after it says that tracked files were changed since.
     """
 
     def git(*arguments: str) -> str:
