@@ -19,7 +19,7 @@ from ..engine.argument_types import (
 )
 from ..engine.command_line import add_cfg_options, make_parser
 from ..engine.run_config import UsageError, require_writable
-from ..measure.command import require_device
+from ..measure.setting import require_device
 from ..measure.memory import (
     available_bytes,
     is_out_of_memory,

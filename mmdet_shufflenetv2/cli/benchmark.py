@@ -55,9 +55,9 @@ def _texts(sizes: Sequence[tuple[int, int]]) -> str:
 
 
 def _guideline(text: str) -> str:
-    if text not in guidelines.TITLES:
+    if text not in guidelines.TABLES:
         raise argparse.ArgumentTypeError(
-            f'expected one of {", ".join(guidelines.TITLES)}, got {text!r}'
+            f'expected one of {", ".join(guidelines.TABLES)}, got {text!r}'
         )
     return text
 
@@ -126,7 +126,7 @@ OPTIONS = {
             nargs='*',
             type=_guideline,
             metavar='GUIDELINE',
-            help=f'{" ".join(guidelines.TITLES)}; default: all',
+            help=f'{" ".join(guidelines.TABLES)}; default: all',
         ),
         '--batch': dict(**_BATCH, help='default: 1; on a GPU 8 and 1'),
         '--platform': dict(
@@ -150,6 +150,21 @@ OPTIONS = {
         '--op': dict(nargs='+', choices=ops.OPS, default=list(ops.OPS)),
     },
 }
+
+# Columns that the file has and the printed table has not.
+NOT_SHOWN = (
+    'table',
+    'p10_ms',
+    'p90_ms',
+    'runs',
+    'warmup_runs',
+    'map',
+    'rois',
+    'weights_mb',
+    'flops_m',
+    'paper_mflops',
+    'torchvision',
+)
 
 # What `all` measures, the most telling first. A GPU's steps are short ones:
 # it is often had for minutes only, and seldom disturbed.
@@ -426,12 +441,16 @@ def _show(experiment, rows: list[dict[str, str]], new: int, out: Path) -> None:
     if not console.is_terminal:
         # In a file or a pipe nobody gains from wrapped lines.
         console = Console(width=1000)
-    table = Table(box=None, header_style='bold', pad_edge=False)
-    for title in experiment.SHOWN:
-        table.add_column(title, no_wrap=True)
     shown = [row for row in rows if row['status'] != NO_TIME]
+    varying = [
+        name
+        for name in ('precision', 'layout', 'mode')
+        if len({row[name] for row in shown}) > 1
+    ]
+    columns = [c for c in experiment.COLUMNS if c not in NOT_SHOWN] + varying
+    table = Table(*columns, box=None, header_style='bold', pad_edge=False)
     for row in shown:
-        table.add_row(*(row[name] for name in experiment.SHOWN.values()))
+        table.add_row(*(row[name] for name in columns))
     console.print(table)
     notes = []
     if hasattr(experiment, 'summary'):

@@ -9,7 +9,6 @@ An experiment is a module beside this one. It has
 
     benchmarks(settings, ...)   what to run
     COLUMNS                     of its rows, without the environment's
-    SHOWN                       title: column of the printed table
     HELP, EXAMPLE               of its command
     THREADS, MODE, EFFORT       defaults; None for all cores, or no choice
 

@@ -27,23 +27,6 @@ EXAMPLE = '--size 600x400 --batch 1 --part network "end to end"'
 THREADS, MODE = None, None
 EFFORT = Effort(min_runs=5, max_runs=50, seconds=6, warmup_seconds=4)
 COLUMNS = ('config', 'column', 'part', 'input', 'batch', *SPEEDS)
-SHOWN = {
-    'column': 'column',
-    'config': 'config',
-    'part': 'part',
-    'input': 'input',
-    'batch': 'batch',
-    'ms': 'median_ms',
-    'images/s': 'images_per_s',
-    'paper': 'paper_per_s',
-    'speed, ShuffleNet V2 = 1': 'speed_ratio',
-    'p10': 'speed_ratio_p10',
-    'p90': 'speed_ratio_p90',
-    'paper ': 'paper_speed_ratio',
-    'peak MB': 'peak_mb',
-    'J': 'joules',
-    'warning': 'warning',
-}
 
 PAPER_SIZE, PAPER_BATCH = (1200, 800), 4
 # On a CPU half of it: a step of every part of 22 configs, not of a few.

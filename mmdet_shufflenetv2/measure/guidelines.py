@@ -17,14 +17,16 @@ For ARM, Table 2 has 180 channels in 8 groups; here they are 184.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .benchmark import Benchmark, Row, Time
+from . import benchmark
+from .benchmark import Benchmark, Time
 from .convolution import Convolution
 from .networks import inference, place
 from .setting import Setting
@@ -49,22 +51,6 @@ COLUMNS = (
     'memory_access_ratio',
     'flops_m',
 )
-SHOWN = {
-    '': 'guideline',
-    'scale': 'scale',
-    'variant': 'row',
-    'channels': 'channels',
-    'batch': 'batch',
-    'ms': 'median_ms',
-    'per s': 'per_s',
-    'paper per s': 'paper_per_s',
-    'time, first row = 1': 'time_ratio',
-    'p10': 'time_ratio_p10',
-    'p90': 'time_ratio_p90',
-    'paper': 'paper_time_ratio',
-    'memory access': 'memory_access_ratio',
-    'warning': 'warning',
-}
 
 SIZE = (56, 56)
 BLOCKS = 10
@@ -102,10 +88,17 @@ class Sum(nn.Module):
         return first
 
 
-def _conv(before: int, after: int, kernel: int = 1, groups: int = 1):
+def _conv(
+    before: int, after: int | None = None, kernel: int = 1, groups: int = 1
+) -> nn.Conv2d:
     padding = kernel // 2
     return nn.Conv2d(
-        before, after, kernel, padding=padding, groups=groups, bias=False
+        before,
+        after or before,
+        kernel,
+        padding=padding,
+        groups=groups,
+        bias=False,
     )
 
 
@@ -113,17 +106,9 @@ def _pair(first: int, second: int) -> nn.Module:
     return nn.Sequential(_conv(first, second), _conv(second, first))
 
 
-def _grouped(channels: int, groups: int) -> nn.Module:
-    return _conv(channels, channels, groups=groups)
-
-
-def _series(channels: int, fragments: int) -> nn.Module:
-    layers = (_conv(channels, channels) for _ in range(fragments))
-    return nn.Sequential(*layers)
-
-
-def _parallel(channels: int, fragments: int) -> nn.Module:
-    return Sum(*_series(channels, fragments))
+def _fragments(channels: int, count: int, parallel: bool) -> nn.Module:
+    combine = Sum if parallel else nn.Sequential
+    return combine(*(_conv(channels) for _ in range(count)))
 
 
 def _bottleneck(channels: int, relu: bool, shortcut: bool) -> nn.Module:
@@ -134,91 +119,92 @@ def _bottleneck(channels: int, relu: bool, shortcut: bool) -> nn.Module:
     layers = nn.Sequential(
         _conv(channels, inner),
         *act(),
-        _conv(inner, inner, 3),
+        _conv(inner, kernel=3),
         *act(),
         _conv(inner, channels),
     )
     return nn.Sequential(Sum(layers, None) if shortcut else layers, *act())
 
 
-# By table and platform: a row's name, its channels at x1, its block, and
-# what channels are rounded to. The first row is what others are compared
-# with.
-_G2 = {'gpu': (128, 180, 256, 360), 'arm': (64, 90, 128, 180)}
-_WHOLE = {'gpu': 128, 'arm': 64}
+class Row(NamedTuple):
+    """One row of a table.
+
+    Attributes:
+        block: makes one of ten, of its channels.
+        gpu, arm: channels at x1, by the processor the speeds are of.
+        multiple: what channels are rounded to.
+    """
+
+    block: Callable[..., nn.Module]
+    gpu: tuple[float, ...]
+    arm: tuple[float, ...]
+    multiple: int = 1
 
 
-def _rows(guideline: str, platform: str) -> list[tuple]:
-    if guideline == 'G1':
-        channels = {
-            'gpu': ((128, 128), (90, 180), (52, 312), (36, 432)),
-            'arm': ((32, 32), (22, 44), (13, 78), (9, 108)),
-        }[platform]
-        names = '1:1', '1:2', '1:6', '1:12'
-        return [
-            (name, pair, _pair, 1)
-            for name, pair in zip(names, channels, strict=True)
-        ]
-    if guideline == 'G2':
-        return [
-            (
-                f'{groups} group{"s" * (groups > 1)}',
-                (channels,),
-                partial(_grouped, groups=groups),
-                groups,
-            )
-            for groups, channels in zip(
-                (1, 2, 4, 8), _G2[platform], strict=True
-            )
-        ]
-    if guideline == 'G3':
-        return [
-            (
-                f'{number}-{name}',
-                (_WHOLE[platform] / math.sqrt(number),),
-                partial(block, fragments=number),
-                1,
-            )
-            for number, name, block in (
-                (1, 'fragment', _series),
-                (2, 'series', _series),
-                (4, 'series', _series),
-                (2, 'parallel', _parallel),
-                (4, 'parallel', _parallel),
-            )
-        ]
-    words = {True: 'yes', False: 'no'}
-    return [
-        (
-            f'ReLU {words[relu]}, shortcut {words[shortcut]}',
-            (32,),
-            partial(_bottleneck, relu=relu, shortcut=shortcut),
-            1,
-        )
-        for relu in (True, False)
-        for shortcut in (True, False)
-    ]
+def _g3(count: int, parallel: bool = False) -> Row:
+    block = partial(_fragments, count=count, parallel=parallel)
+    return Row(block, (128 / count**0.5,), (64 / count**0.5,))
+
+
+def _g4(relu: bool, shortcut: bool) -> Row:
+    block = partial(_bottleneck, relu=relu, shortcut=shortcut)
+    return Row(block, (32,), (32,))
+
+
+# The first row of a table is what its others are compared with.
+TABLES = {
+    'G1': {
+        '1:1': Row(_pair, (128, 128), (32, 32)),
+        '1:2': Row(_pair, (90, 180), (22, 44)),
+        '1:6': Row(_pair, (52, 312), (13, 78)),
+        '1:12': Row(_pair, (36, 432), (9, 108)),
+    },
+    'G2': {
+        '1 group': Row(_conv, (128,), (64,)),
+        '2 groups': Row(partial(_conv, groups=2), (180,), (90,), 2),
+        '4 groups': Row(partial(_conv, groups=4), (256,), (128,), 4),
+        '8 groups': Row(partial(_conv, groups=8), (360,), (180,), 8),
+    },
+    'G3': {
+        '1-fragment': _g3(1),
+        '2-series': _g3(2),
+        '4-series': _g3(4),
+        '2-parallel': _g3(2, parallel=True),
+        '4-parallel': _g3(4, parallel=True),
+    },
+    'G4': {
+        'ReLU yes, shortcut yes': _g4(relu=True, shortcut=True),
+        'ReLU yes, shortcut no': _g4(relu=True, shortcut=False),
+        'ReLU no, shortcut yes': _g4(relu=False, shortcut=True),
+        'ReLU no, shortcut no': _g4(relu=False, shortcut=False),
+    },
+}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of Tables 1 to 4.
+    """One cell of a table.
 
     Attributes:
         guideline: ``'G1'`` to ``'G4'``.
-        platform: whose widths, ``'gpu'`` or ``'arm'``.
+        platform: whose channels, ``'gpu'`` or ``'arm'``.
         row: what the table calls the variant.
-        scale: the columns x1, x2 and x4; channels are multiplied by it.
-        channels: of the block, as the table gives them.
-        block: makes one, of these channels.
+        scale: of the channels: the columns x1, x2 and x4.
     """
 
     guideline: str
     platform: str
     row: str
     scale: int
-    channels: tuple[int, ...]
-    block: Callable[..., nn.Module]
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Of the block, as the table gives them."""
+        row = TABLES[self.guideline][self.row]
+        return tuple(
+            row.multiple * math.floor(c * self.scale / row.multiple + 0.5)
+            for c in getattr(row, self.platform)
+        )
 
     def shape(self, batch: int) -> tuple[int, int, int, int]:
         """(N, C, H, W) of the network's input."""
@@ -226,8 +212,9 @@ class Cell:
 
     def build(self) -> nn.Sequential:
         """Blocks in series, with weights that keep the size of values."""
+        block = TABLES[self.guideline][self.row].block
         network = nn.Sequential(
-            *(self.block(*self.channels) for _ in range(BLOCKS))
+            *(block(*self.channels) for _ in range(BLOCKS))
         )
         relu = any(isinstance(m, nn.ReLU) for m in network.modules())
         for conv in _convs(network):
@@ -249,26 +236,14 @@ def _convs(module: nn.Module) -> list[nn.Conv2d]:
 def cells(guideline: str, platform: str) -> list[Cell]:
     """The cells of one table, a scale after the other.
 
-    The first of a scale is what the others are compared with.
-
     Args:
-        guideline: one of `TITLES`.
+        guideline: one of `TABLES`.
         platform: whose channels, ``'gpu'`` or ``'arm'``.
     """
     return [
-        Cell(
-            guideline,
-            platform,
-            name,
-            scale,
-            tuple(
-                multiple * math.floor(c * scale / multiple + 0.5)
-                for c in channels
-            ),
-            block,
-        )
+        Cell(guideline, platform, row, scale)
         for scale in SCALES
-        for name, channels, block, multiple in _rows(guideline, platform)
+        for row in TABLES[guideline]
     ]
 
 
@@ -325,11 +300,10 @@ def benchmarks(
         default = platform or ('gpu' if setting.on_gpu else 'arm')
         for images in batch or ([8, 1] if setting.on_gpu else [1]):
             for guideline in guidelines or TITLES:
-                first = None
+                first, *_ = TABLES[guideline]
                 for cell in cells(guideline, default):
-                    if first is None or cell.scale != first.scale:
-                        first = cell
-                    found.append(_benchmark(cell, first, images, setting))
+                    other = replace(cell, row=first)
+                    found.append(_benchmark(cell, other, images, setting))
     return found
 
 
@@ -357,14 +331,14 @@ def _benchmark(
 
 def _measure(
     time: Time, cell: Cell, first: Cell, batch: int, setting: Setting
-) -> list[Row]:
+) -> list[benchmark.Row]:
     def step(each: Cell) -> Callable[[], object]:
         torch.manual_seed(0)
         network = each.build().eval().requires_grad_(False)
         return inference(place(network, setting), each.shape(batch), setting)
 
     functions = {'first': step(first)}
-    if cell is not first:
+    if cell != first:
         functions['cell'] = step(cell)
     times = time(functions)
     mine = times.get('cell', times['first'])

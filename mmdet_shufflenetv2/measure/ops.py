@@ -38,19 +38,6 @@ COLUMNS = (
     'copy_ms',
     'torchvision',
 )
-SHOWN = {
-    'op': 'op',
-    'case': 'case',
-    'layout': 'map_layout',
-    'passes': 'passes',
-    'torchvision ms': 'torchvision_ms',
-    'ours ms': 'median_ms',
-    'times faster': 'times_faster',
-    'p10': 'times_faster_p10',
-    'p90': 'times_faster_p90',
-    'copy ms': 'copy_ms',
-    'warning': 'warning',
-}
 
 BINS = 7
 BIN_MAJOR = 'bin-major channels-last'

@@ -30,19 +30,6 @@ COLUMNS = (
     *ratio_names('times_faster'),
     'plain_ms',
 )
-SHOWN = {
-    'part': 'part',
-    'passes': 'passes',
-    'batch': 'batch',
-    'layout': 'layout',
-    'precision': 'precision',
-    'plain ms': 'plain_ms',
-    'ours ms': 'median_ms',
-    'times faster': 'times_faster',
-    'p10': 'times_faster_p10',
-    'p90': 'times_faster_p90',
-    'warning': 'warning',
-}
 
 PASSES = ('forward', 'forward and backward')
 # Channels of ShuffleNet V2 1x, and pixels of a map per pixel of the image.

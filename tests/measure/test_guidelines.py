@@ -5,7 +5,7 @@ from torch import nn
 from mmdet_shufflenetv2.measure.guidelines import (
     BLOCKS,
     SCALES,
-    TITLES,
+    TABLES,
     cells,
     predict,
     summary,
@@ -20,7 +20,7 @@ def at(guideline, platform, scale=1):
 
 
 @pytest.mark.parametrize('platform', PLATFORMS)
-@pytest.mark.parametrize('guideline', TITLES)
+@pytest.mark.parametrize('guideline', TABLES)
 def test_flops_of_an_experiment_are_matched(guideline, platform):
     for scale in SCALES:
         flops = [predict(c, 1)[0] for c in at(guideline, platform, scale)]
@@ -29,7 +29,7 @@ def test_flops_of_an_experiment_are_matched(guideline, platform):
 
 
 @pytest.mark.parametrize('platform', PLATFORMS)
-@pytest.mark.parametrize('guideline', TITLES)
+@pytest.mark.parametrize('guideline', TABLES)
 def test_networks_run_and_keep_the_size_of_values(guideline, platform):
     torch.manual_seed(0)
     for cell in at(guideline, platform):
