@@ -33,6 +33,8 @@ PAPER_SIZE, PAPER_BATCH = (1200, 800), 4
 CPU_SIZE = (600, 400)
 # Parts with work that depends on values.
 VALUES_COUNT = ('post-processing', 'detection', 'end to end')
+# Beginnings of a head's arguments that only training reads.
+TRAINING = ('loss_', 'ohem_')
 # How configs with the recipe for one's own data end.
 OWN_DATA = '_custom'
 REFERENCES = {
@@ -146,7 +148,7 @@ def _post_processing(cfg: Config) -> str:
         heads.append(dict(roi_head['bbox_head']))
     for head in heads:
         for name in list(head):
-            if name.endswith('_channels') or name.startswith('loss_'):
+            if name.endswith('_channels') or name.startswith(TRAINING):
                 del head[name]
     return repr((heads, model.get('test_cfg')))
 
