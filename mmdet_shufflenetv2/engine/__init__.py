@@ -1,5 +1,6 @@
 """The runner and hooks behind ``tools/``."""
 
+from ..compat import needs_mmdet  # noqa: F401
 from .hooks import CurvesHook, ThroughputHook
 from .iterations import EndlessSampler, ResumableIterLoop
 from .pictures import PicturesHook

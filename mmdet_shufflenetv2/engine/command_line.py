@@ -11,6 +11,7 @@ from mmengine.config import DictAction
 from mmengine.registry import build_functions
 
 from ..backbones.pytorchcv_networks import MissingLibrary
+from ..compat import apply_tool_patches
 from ..compat.checkpoints import CheckpointError
 from ..data.checks import DatasetError
 from .divergence import TrainingDiverged
@@ -145,6 +146,7 @@ def reporting_errors(main: Callable[[], None]) -> None:
         main: The command.
     """
     os.environ.setdefault('LOCAL_RANK', '0')
+    apply_tool_patches()
     keep_records()
     try:
         main()
