@@ -334,17 +334,18 @@ def _class_scores(
 ) -> Tensor:
     logits = _normal(shape, LOGIT_STD, torch.float32, torch.device('cpu'))
     logits, background = logits.clone(), logits[:, -1]
-    # The higher the background, the fewer pass: find how high.
-    low, high = -50.0, 50.0
-    for _ in range(30 * (threshold > 0)):
-        middle = (low + high) / 2
-        logits[:, -1] = background + middle
-        passing = logits.softmax(1)[:, :-1] > threshold
-        if passing.sum() > candidates:
-            low = middle
-        else:
-            high = middle
-    logits[:, -1] = background + high * (threshold > 0)
+    if threshold > 0:
+        # The higher the background, the fewer pass: find how high.
+        low, high = -50.0, 50.0
+        for _ in range(30):
+            middle = (low + high) / 2
+            logits[:, -1] = background + middle
+            passing = logits.softmax(1)[:, :-1] > threshold
+            if passing.sum() > candidates:
+                low = middle
+            else:
+                high = middle
+        logits[:, -1] = background + high
     return logits.to(device, dtype)
 
 
