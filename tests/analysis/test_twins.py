@@ -1,15 +1,19 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from mmdet_shufflenetv2.analysis.alternatives import Trial, prepared
-from mmdet_shufflenetv2.analysis.broken_guidelines import (
-    find_breaches,
-    price_breaches,
-)
 from mmdet_shufflenetv2.analysis.layers import layers_of
 from mmdet_shufflenetv2.analysis.recording import record
-from mmdet_shufflenetv2.measure.setting import Setting
+from mmdet_shufflenetv2.analysis.twins import (
+    Trial,
+    comparison,
+    costs_of,
+    find_breaches,
+    prepared,
+)
+from mmdet_shufflenetv2.measure.timing import Effort
 
 
 class Branches(nn.Module):
@@ -75,7 +79,7 @@ def test_replacements_do_the_same_work_and_keep_the_guideline(rule):
     for breach in find_breaches(found_layers):
         own = found_layers[breach.layer]
         times = own.branches if rule == 'G3' else 1
-        conv = breach.trial.convolution
+        conv = breach.twin.convolution
         assert conv.flops == pytest.approx(
             times * own.convolution.flops, rel=0.15
         )
@@ -85,19 +89,17 @@ def test_replacements_do_the_same_work_and_keep_the_guideline(rule):
             assert conv.in_channels == pytest.approx(conv.out_channels, abs=1)
         if rule == 'layout':
             assert own.window.has_gaps
-            assert not breach.trial.window.has_gaps
+            assert not breach.twin.window.has_gaps
 
 
 def test_replacements_fill_blocks_of_channels_as_the_layer_does():
     network = nn.Sequential(nn.Conv2d(8, 16, 1))
     (breach,) = find_breaches(layers(network))
     # The square root of 128 is 11.3: 8 and 16 are too far from it.
-    assert breach.trial.convolution.in_channels == 12
+    assert breach.twin.convolution.in_channels == 12
     wide = Branches()
     wide.left = nn.Conv2d(8, 128, 3, padding=1)
-    trial = next(
-        b.trial for b in find_breaches(layers(wide)) if b.rule == 'G3'
-    )
+    trial = next(b.twin for b in find_breaches(layers(wide)) if b.rule == 'G3')
     # 8 and 128 times the square root of 2 are 11.3 and 181.
     assert trial.convolution.in_channels == 12
     assert trial.convolution.out_channels == 184
@@ -107,9 +109,7 @@ def test_depthwise_branches_become_a_wider_depthwise_layer():
     network = Branches()
     network.left = nn.Conv2d(8, 8, 3, padding=1, groups=8)
     found_layers = layers(network)
-    trial = next(
-        b.trial for b in find_breaches(found_layers) if b.rule == 'G3'
-    )
+    trial = next(b.twin for b in find_breaches(found_layers) if b.rule == 'G3')
     assert trial.convolution.is_depthwise
     assert trial.convolution.in_channels == 16
 
@@ -120,7 +120,7 @@ def test_depthwise_branches_become_a_wider_depthwise_layer():
 def test_replacements_are_tried_in_the_layout_of_the_layer(layout):
     (breach,) = find_breaches(layers(CASES['G1'][0], layout))
     is_last = layout == torch.channels_last
-    assert breach.trial.window.channels_last == is_last
+    assert breach.twin.window.channels_last == is_last
 
 
 @pytest.mark.parametrize('rule', ['G1', 'G2', 'G3', 'layout'])
@@ -128,8 +128,8 @@ def test_layer_and_replacement_can_be_run_alone(rule):
     found_layers = layers(CASES[rule][0])
     breach = find_breaches(found_layers)[0]
     own = found_layers[breach.layer]
-    for trial in (Trial(own.convolution, own.window), breach.trial):
-        out = prepared(trial, Setting())()
+    for trial in (Trial(own.convolution, own.window), breach.twin):
+        out = prepared(trial, 'cpu', torch.float32)()
         conv = trial.convolution
         assert out.shape == (conv.batch, conv.out_channels, *conv.out_size)
 
@@ -137,62 +137,77 @@ def test_layer_and_replacement_can_be_run_alone(rule):
 def test_a_transposed_layer_can_be_run_alone():
     network = nn.Sequential(nn.ConvTranspose2d(8, 4, 2, stride=2, groups=2))
     (layer,) = layers(network)
-    out = prepared(Trial(layer.convolution, layer.window), Setting())()
+    out = prepared(
+        Trial(layer.convolution, layer.window), 'cpu', torch.float32
+    )()
     assert out.shape == (2, 4, 32, 32)
 
 
-def test_a_price_is_the_replaced_share_of_the_time_in_the_network():
-    found_layers = layers(CASES['G1'][0])
-    breaches = find_breaches(found_layers)
-    (price,) = price_breaches(
-        breaches, found_layers, [10.0], lambda own, other: (4.0, 3.0)
-    )
+def with_ms(found, *ms):
+    return [replace(each, ms=m) for each, m in zip(found, ms, strict=True)]
+
+
+def test_a_cost_is_the_replaced_share_of_the_time_in_the_network():
+    found = with_ms(layers(CASES['G1'][0]), 10.0)
+    (cost,) = costs_of(found, lambda own, twin: (4.0, 3.0))
     # 8 x 32 channels against 16 x 16: as many multiply-adds.
-    assert price.ms == pytest.approx(10.0 * (1 - 3 / 4))
-    assert '4 ms alone, 3 ms with 16 -> 16 channels' in price.how
+    assert cost.ms == pytest.approx(10.0 * (1 - 3 / 4))
+    assert '4 ms alone, 3 ms with 16 -> 16 channels' in cost.how
 
 
-def test_a_replacement_of_more_work_is_scaled_down():
-    found_layers = layers(CASES['G3'][0])
-    breaches = find_breaches(found_layers)
-    ms = [6.0] * len(found_layers)
-    price, _ = price_breaches(
-        breaches, found_layers, ms, lambda own, other: (4.0, 8.0)
-    )
-    conv = breaches[0].trial.convolution
-    times = found_layers[0].convolution.flops / conv.flops
-    assert price.ms == pytest.approx(6.0 * (1 - 8.0 * times / 4.0))
+def test_a_twin_of_more_work_is_scaled_down():
+    found = with_ms(layers(CASES['G3'][0]), 6.0, 6.0, 6.0)
+    cost, _ = costs_of(found, lambda own, twin: (4.0, 8.0))
+    times = found[0].convolution.flops / cost.breach.twin.convolution.flops
+    assert cost.ms == pytest.approx(6.0 * (1 - 8.0 * times / 4.0))
 
 
 def test_elementwise_work_costs_what_it_takes():
-    found_layers = layers(CASES['G4'][0])
-    breaches = find_breaches(found_layers)
-    (price,) = price_breaches(
-        breaches, found_layers, [10.0, 0.25], lambda own, other: None
-    )
-    assert price.ms == 0.25
-    assert price.own_ms is None
+    found = with_ms(layers(CASES['G4'][0]), 10.0, 0.25)
+    (cost,) = costs_of(found, None)
+    assert cost.ms == 0.25
 
 
-def test_a_replacement_that_does_not_fit_has_no_price():
-    found_layers = layers(CASES['G1'][0])
-    breaches = find_breaches(found_layers)
-    (price,) = price_breaches(
-        breaches, found_layers, [10.0], lambda own, other: None
-    )
-    assert price.ms is None
-    assert 'does not fit in memory' in price.how
+@pytest.mark.parametrize(
+    'error, words',
+    [
+        (RuntimeError('out of memory\nmore'), 'does not fit in memory'),
+        (RuntimeError('no such kernel\nmore'), 'not measured: no such kernel'),
+    ],
+)
+def test_a_twin_that_cannot_run_has_no_cost(error, words):
+    def compare(own, twin):
+        raise error
+
+    (cost,) = costs_of(layers(CASES['G1'][0]), compare)
+    assert cost.ms is None
+    assert cost.how.endswith(words)
 
 
-def test_when_time_is_over_the_quickest_layers_have_no_price():
-    found_layers = layers(CASES['G3'][0])
-    breaches = find_breaches(found_layers)
-    ms = [1.0 + index for index in range(len(found_layers))]
+def test_when_time_is_over_the_quickest_layers_have_no_cost():
+    found = with_ms(layers(CASES['G3'][0]), 1.0, 2.0, 3.0)
     over = iter([False, True])
-    first, second = price_breaches(
-        *(breaches, found_layers, ms, lambda own, other: (4.0, 3.0)),
-        is_over=lambda: next(over),
+    first, second = costs_of(
+        found, lambda own, twin: (4.0, 3.0), lambda: next(over)
     )
     assert first.breach.layer > second.breach.layer
     assert first.ms is not None
     assert second.how == 'not measured: no time was left'
+
+
+def test_equal_pairs_are_timed_once():
+    calls = []
+
+    def watch(function):
+        calls.append(function())
+        return 2.0
+
+    (layer,) = layers(CASES['G1'][0])
+    (breach,) = find_breaches([layer])
+    effort = Effort(2, 2, 1.0, 1e-9)
+    compare = comparison(torch.device('cpu'), torch.float32, watch, effort)
+    own = Trial(layer.convolution, layer.window)
+    assert compare(own, breach.twin) == (2.0, 2.0)
+    done = len(calls)
+    compare(own, breach.twin)
+    assert len(calls) == done > 0
