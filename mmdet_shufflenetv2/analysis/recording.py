@@ -29,7 +29,7 @@ _POST_PROCESSING = re.compile(
     'predict_by_feat|post_?process|add_pred_to_datasample|_get_predictions|'
     'filter_proposals'
 )
-_SHUFFLES = re.compile('shuffle|^interleave$|^deal$|_interleave')
+_SHUFFLES = re.compile('shuffle|^interleave$|^split_even_odd$|_interleave')
 # Position-sensitive pooling is made of many smaller operations.
 _ROI = re.compile('RoI(Align|Pool|Extract)')
 # Whose calls are the caller's; not torchvision, whose folder begins alike.

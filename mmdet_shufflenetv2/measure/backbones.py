@@ -15,9 +15,9 @@ import torch
 from mmdet.models.layers import InvertedResidual
 from torch import nn
 
-from ..backbones.convolutions import ACT_CFG, NORM_CFG
-from ..backbones.shuffle_unit import ShuffleUnit, UnitOptions
-from ..backbones.shuffle_unit_v1 import STYLES, ShuffleUnitV1
+from ..backbones.layers import ACT_CFG, NORM_CFG
+from ..backbones.shufflenet_v1 import STYLES, ShuffleUnitV1
+from ..backbones.shufflenet_v2 import ShuffleUnit
 from ..backbones.xception import XceptionUnit
 from ..backbones.zoo import build_classifier, network
 from ..errors import UserError
@@ -269,8 +269,7 @@ def _benchmark(
 
 
 def _v2_unit(channels: int) -> nn.Module:
-    options = UnitOptions(False, False, False, False, NORM_CFG, ACT_CFG)
-    return ShuffleUnit(channels, channels, options)
+    return ShuffleUnit(channels, channels)
 
 
 def _v1_unit(channels: int) -> nn.Module:

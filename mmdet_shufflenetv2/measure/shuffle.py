@@ -11,7 +11,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from ..backbones.shuffle_unit import ShuffleUnit
+from ..backbones.shufflenet_v2 import ShuffleUnit
 from .benchmark import Benchmark, Row, Time
 from .networks import Inputs, place, settle_norms
 from .setting import Setting

@@ -11,10 +11,7 @@ from mmdet_shufflenetv2.analysis.layers import (
 )
 from mmdet_shufflenetv2.analysis.recording import record
 from mmdet_shufflenetv2.analysis.times import HostLaps, TimedPass
-from mmdet_shufflenetv2.backbones.channel_shuffle import (
-    channel_shuffle,
-    interleave,
-)
+from mmdet_shufflenetv2.backbones.layers import channel_shuffle, interleave
 
 IMAGE = torch.randn(1, 4, 4, 4)
 
