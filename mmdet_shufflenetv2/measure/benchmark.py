@@ -34,6 +34,8 @@ from .setting import Setting
 from .timing import Effort, Timing, interleave
 
 OK, NO_ROOM, NO_TIME = 'ok', 'does not fit in memory', 'no time left'
+# Load beyond the benchmark's own threads from which a machine is busy.
+BUSY = 1.0
 # How the warning of every row of a run that only tries begins.
 TRY = '--quick'
 Row = dict[str, object]
@@ -180,6 +182,10 @@ def _measure(
     if setting.on_gpu:
         torch.cuda.empty_cache()
     environment = describe(setting)
+    load = environment['load']
+    busy = ''
+    if load != '' and load > setting.threads + BUSY:
+        busy = f'busy machine: load {load}'
     finished = []
     for row in rows:
         row = {
@@ -189,8 +195,7 @@ def _measure(
             'status': status,
             **environment,
         }
-        if is_try:
-            row['warning'] = joined(TRY, str(row['warning']))
+        row['warning'] = joined(TRY * is_try, busy, str(row['warning']))
         if status == OK:
             row.update(annotate(row))
         finished.append(row)

@@ -1,3 +1,4 @@
+import os
 import time
 
 import pytest
@@ -28,7 +29,8 @@ def path(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def threads_as_before():
+def quiet_machine(monkeypatch):
+    monkeypatch.setattr(os, 'getloadavg', lambda: (0.5, 0, 0))
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -184,6 +186,13 @@ def test_nothing_begins_after_the_deadline(lab, path):
         ('b', NO_TIME),
     ]
     assert not path.exists()
+
+
+def test_a_busy_machine_is_told_in_the_row(lab, monkeypatch):
+    monkeypatch.setattr(os, 'getloadavg', lambda: (2.6, 0, 0))
+    one, two = lab.run(lab.of('a'), lab.of('b', TWO))
+    assert one['warning'] == 'busy machine: load 2.6'
+    assert two['warning'] == ''
 
 
 def test_published_figures_are_joined_by_the_key_and_the_environment(lab):
