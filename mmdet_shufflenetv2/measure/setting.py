@@ -72,6 +72,10 @@ class Setting:
             raise ValueError(
                 f'mode: graph needs a CUDA device, got {self.device!r}'
             )
+        if PRECISIONS[self.precision].tf32 and not self.on_gpu:
+            raise ValueError(
+                f'precision: tf32 needs a CUDA device, got {self.device!r}'
+            )
         if self.clock == 'cpu' and self.on_gpu:
             raise ValueError(
                 f'clock: cpu works on the CPU only, got {self.device!r}'

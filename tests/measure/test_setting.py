@@ -46,6 +46,7 @@ def test_tf32_is_used_when_asked_for_only(precision):
         (dict(clock='sun'), 'clock must be one of'),
         (dict(threads=0), 'threads: expected a positive integer, got 0'),
         (dict(mode='graph'), 'graph needs a CUDA device'),
+        (dict(precision='tf32'), 'tf32 needs a CUDA device'),
         (dict(device='cuda', clock='cpu'), 'on the CPU only'),
     ],
     ids=str,
