@@ -151,9 +151,10 @@ OPTIONS = {
     },
 }
 
-# Columns that the file has and the printed table has not.
+# Columns that the printed table has not, or not where the file has them.
 NOT_SHOWN = (
     'table',
+    'warning',
     'p10_ms',
     'p90_ms',
     'runs',
@@ -447,7 +448,9 @@ def _show(experiment, rows: list[dict[str, str]], new: int, out: Path) -> None:
         for name in ('precision', 'layout', 'mode')
         if len({row[name] for row in shown}) > 1
     ]
-    columns = [c for c in experiment.COLUMNS if c not in NOT_SHOWN] + varying
+    columns = [c for c in experiment.COLUMNS if c not in NOT_SHOWN]
+    # The longest comes last.
+    columns = [*columns, *varying, 'warning']
     table = Table(*columns, box=None, header_style='bold', pad_edge=False)
     for row in shown:
         table.add_row(*(row[name] for name in columns))
