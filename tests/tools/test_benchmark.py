@@ -10,6 +10,8 @@ from mmdet_shufflenetv2.cli import benchmark, main
 from mmdet_shufflenetv2.measure import networks
 from mmdet_shufflenetv2.measure.ops import CASES
 from mmdet_shufflenetv2.measure.records import SCHEMA
+from mmdet_shufflenetv2.measure.setting import Setting
+from mmdet_shufflenetv2.paper.published import annotate
 
 
 @pytest.fixture
@@ -108,6 +110,31 @@ def test_guidelines_stand_beside_the_papers_figures(tool, tmp_path):
         ('1', 'channels_last', '1')
     }
     assert 'G4 (element-wise' in done.stdout
+
+
+def test_every_key_of_the_papers_tables_finds_its_published_figure():
+    def published(kind, device='cpu', **options):
+        setting = Setting(device)
+        found = benchmark.EXPERIMENTS[kind].benchmarks([setting], **options)
+        return {
+            tuple(each.key.values()): annotate(
+                kind, {**each.key, 'device': device}
+            )['paper_per_s']
+            for each in found
+        }
+
+    for platform in 'arm', 'gpu':
+        assert all(published('guidelines', platform=platform).values())
+    # Figures of CondenseNet's speed were not published.
+    without = {
+        key[2] for key, found in published('backbones').items() if not found
+    }
+    assert without == {'condensenet_g8_c8', 'condensenet_g4_c4'}
+    table7 = published('detectors', device='cuda', part=['network'])
+    assert {key[0] for key, found in table7.items() if not found} == {
+        'lighthead_resnet50',
+        'lighthead_resnet101',
+    }
 
 
 def test_records_of_a_newer_version_are_refused_and_kept(tool, tmp_path):
