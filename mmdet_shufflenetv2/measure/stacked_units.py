@@ -14,7 +14,7 @@ from mmdet.models.layers import InvertedResidual
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..backbones.layers import ACT_CFG, NORM_CFG
+from ..backbones.layers import NORM_CFG
 from ..backbones.shufflenet_v1 import STYLES, ShuffleUnitV1
 from ..backbones.shufflenet_v2 import ShuffleUnit
 from ..backbones.xception import XceptionUnit
@@ -44,7 +44,7 @@ def _v2(channels: int) -> nn.Module:
 
 def _v1(channels: int) -> nn.Module:
     return ShuffleUnitV1(
-        channels, channels, (3, 3), STYLES['paper'], NORM_CFG, ACT_CFG
+        channels, channels, groups=(3, 3), style=STYLES['paper']
     )
 
 
@@ -59,7 +59,7 @@ def _mobilenet_v2(channels: int) -> nn.Module:
 
 
 def _xception(channels: int) -> nn.Module:
-    return XceptionUnit(channels, channels, NORM_CFG, ACT_CFG)
+    return XceptionUnit(channels, channels)
 
 
 FAMILIES = {
