@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from itertools import count
 
 import pytest
@@ -10,6 +13,7 @@ from torch import nn
 
 from mmdet_shufflenetv2.analysis import analysis as module
 from mmdet_shufflenetv2.analysis import analyze, roofline
+from mmdet_shufflenetv2.measure.flops import macs
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +45,7 @@ def test_any_network_is_analysed_and_stays_as_it_is(tmp_path):
     before = {k: v.clone() for k, v in network.state_dict().items()}
     result = analyze(network, IMAGE, quick=True)
     assert result.problems == []
-    assert result.flops == 32 * 32 * 27 * 8
+    assert result.flops == macs(network, IMAGE) == 32 * 32 * 27 * 8
     assert result.params == 27 * 8 + 8
     assert result.peak_mb > 0
     assert result.fields['conv'].size == (3, 3)
@@ -100,7 +104,7 @@ def test_inputs_need_not_be_one_image():
         ('peak_mb', 'memory'),
         ('trace_of', 'trace'),
         ('measure_ways', 'other ways to run it'),
-        ('twins.costs_of', 'guidelines'),
+        ('twins.breaches_of', 'guidelines'),
         ('receptive_field.theoretical_fields', 'theoretical receptive fields'),
         ('receptive_field.gradient_maps', 'effective receptive fields'),
     ],
@@ -164,3 +168,39 @@ def test_double_precision_and_half_are_said_to_be_what_they_are():
         network = nn.Conv2d(3, 4, 3).to(dtype)
         result = analyze(network, IMAGE.to(dtype), quick=True)
         assert result.environment['precision'] == name
+
+
+_ALONE = """
+import sys
+sys.modules.update(dict.fromkeys({absent}))
+import torch
+from mmdet_shufflenetv2.analysis import analyze
+from torch import nn
+network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+result = analyze(network, torch.rand(1, 3, 16, 16), quick=True)
+assert result.problems == [], result.problems
+print(result.table(3))
+result.to_csv({folder!r} + '/a.csv')
+try:
+    result.plot({folder!r} + '/a.png')
+except ValueError as error:
+    print(error)
+"""
+_ABSENT = (
+    *('mmdet', 'mmengine', 'mmcv', 'mmpretrain', 'torchvision', 'matplotlib'),
+    *('cv2', 'pycocotools', 'tqdm', 'pandas'),
+)
+
+
+def test_pytorch_alone_is_enough(tmp_path, root):
+    code = _ALONE.format(absent=_ABSENT, folder=str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(root)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'Sequential: 1 x 3 x 16 x 16' in done.stdout
+    assert 'the picture needs matplotlib' in done.stdout
+    assert (tmp_path / 'a.csv').is_file()
