@@ -69,7 +69,9 @@ def plain_row_sum(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         ``(1, B, C)``.
     """
     rows = table[0].flatten(0, -2)
-    taken = rows[index.flatten()].view(*index.shape, rows.size(1))
+    taken = rows.index_select(0, index.flatten()).view(
+        *index.shape, rows.size(1)
+    )
     return (taken * weight[..., None]).sum(1)[None]
 
 
