@@ -371,7 +371,9 @@ def look_at_images(table: BoxTable) -> BoxTable:
             table.errors.add('broken image; left out', error)
         for note in notes:
             table.warnings.add('image that is not as it should be', note)
-        if orientation > 1:
+        # A size that annotations state tells which way a picture lies.
+        stated = table.source.format in ('COCO', 'VOC') and orientation >= 5
+        if orientation > 1 and not (stated and np.ptp(table.sizes[index])):
             table.warnings.add(
                 'image with an EXIF orientation; boxes are taken to be on '
                 + (
@@ -399,7 +401,7 @@ def _header(path: str, size, exif: str) -> tuple[str | None, list[str], int]:
     except DatasetError as error:
         return str(error), [], 1
     if size in ((height, width), (width, height)):
-        return None, [], _matters(orientation, size, (height, width))
+        return None, [], orientation
     return (
         (
             f'image {path} is {width} x {height} (width x height), but its '
@@ -415,12 +417,6 @@ def _decoded(path: str, size, exif: str) -> tuple[str | None, list[str], int]:
     error, _, orientation = _header(path, size, exif)
     error = error or broken(path, size, exif, notes.append)
     return error, notes, orientation
-
-
-def _matters(orientation: int, size, stored) -> int:
-    """The orientation, or 1 where the size says that it is not applied."""
-    told = orientation >= 5 and stored[0] != stored[1]
-    return 1 if told and size == stored else orientation
 
 
 def report(table: BoxTable, strict: bool = False) -> list[str]:

@@ -136,6 +136,14 @@ class BoxDataset(BaseDetDataset):
         self.image_list, self.exif, self.strict = image_list, exif, strict
         self.part = part
         kwargs.setdefault('data_prefix', dict(img=''))
+        if exif == 'ignore':
+            # For those who load images with mmcv's own transform.
+            kwargs['pipeline'] = [
+                dict(step, color_type='color_ignore_orientation')
+                if _loads_images(step)
+                else step
+                for step in kwargs.get('pipeline') or ()
+            ]
         super().__init__(*args, **kwargs)
 
     @classmethod
@@ -200,6 +208,8 @@ class BoxDataset(BaseDetDataset):
             )
         self._labelled = np.zeros(len(table), bool)
         self._labelled[table.image] = True
+        broken = 'blank' if self.test_mode else 'skip'
+        broken = 'error' if self.strict else broken
         text = {}
         if self.return_classes:
             text = dict(
@@ -215,7 +225,7 @@ class BoxDataset(BaseDetDataset):
                 height=height,
                 width=width,
                 exif=self.exif,
-                skip_broken=not (self.strict or self.test_mode),
+                broken=broken,
                 instances=boxes,
                 **text,
             )
@@ -242,6 +252,11 @@ class BoxDataset(BaseDetDataset):
             if (labelled or not no_empty)
             and min(info['width'], info['height']) >= min_size
         ]
+
+
+def _loads_images(step: object) -> bool:
+    kind = str(step.get('type')) if isinstance(step, dict) else ''
+    return kind.rpartition('.')[2] in ('LoadImageFromFile', 'LoadImageStrict')
 
 
 def require_shared_class(table: BoxTable, classes: Sequence[str]) -> None:
@@ -342,8 +357,9 @@ class LoadImageStrict(LoadImageFromFile):
     that is not there.
 
     Required keys: ``img_path``; of a data set also ``height`` and ``width``,
-    which the image is compared with, ``exif``, and ``skip_broken``, which
-    lets a broken image be passed over with a warning.
+    which the image is compared with, ``exif``, and ``broken``: with 'skip' a
+    broken image is passed over, with 'blank' a black one stands in, either
+    with a warning.
 
     Added keys: ``img`` BGR (H, W, 3), ``img_shape``, ``ori_shape`` (H, W).
     """
@@ -363,10 +379,14 @@ class LoadImageStrict(LoadImageFromFile):
         try:
             return self._load(results)
         except DatasetError as error:
-            if not results.get('skip_broken'):
+            if results.get('broken', 'error') == 'error':
                 raise
-            say_once(f'{error}; left out')
-            return None
+            if results['broken'] == 'skip':
+                say_once(f'{error}; left out')
+                return None
+            say_once(f'{error}; counted as one on which nothing is found')
+            shape = int(results['height']), int(results['width'])
+            return self._add(results, np.zeros((*shape, 3), np.uint8))
 
     def _load(self, results: dict) -> dict | None:
         path = results['img_path']
@@ -393,6 +413,9 @@ class LoadImageStrict(LoadImageFromFile):
             say_once,
             None if self.imdecode_backend == 'cv2' else self._by_mmcv,
         )
+        return self._add(results, image)
+
+    def _add(self, results: dict, image: np.ndarray) -> dict:
         if self.to_float32:
             image = image.astype(np.float32)
         results['img'] = image
