@@ -39,7 +39,7 @@ def read_images(source: Source) -> BoxTable:
         try:
             size = image_size(path, source.exif)
         except DatasetError as error:
-            problems.add('broken image', str(error))
+            problems.add('broken image; left out', str(error))
             continue
         images.append((name, path, *size, path))
     return assemble(source, (), images, (), problems)
@@ -419,27 +419,33 @@ def _decoded(path: str, size, exif: str) -> tuple[str | None, list[str], int]:
     return error, notes, orientation
 
 
-def report(table: BoxTable, strict: bool = False) -> list[str]:
+def report(
+    table: BoxTable, strict: bool = False, said: set | None = None
+) -> list[str]:
     """What was found, in lines for a log.
 
     Args:
         table: The boxes.
         strict: Raise instead of leaving records out.
+        said: What was told before, which is added to and not told again:
+            both parts of a divided source have what is wrong with the whole.
 
     Raises:
         DatasetError: Records were left out, and ``strict`` forbids it.
     """
     if strict and table.errors:
         raise DatasetError(f'{table.title} cannot be used:{table.errors}')
+    said = set() if said is None else said
+    errors, warnings = table.errors.besides(said), table.warnings.besides(said)
     lines = []
-    if table.errors:
-        left_out = sum(table.errors.counts.values())
+    if errors:
+        count = sum(errors.counts.values())
         lines.append(
-            f'{table.title}: {left_out} records are wrong and were left out '
-            f'or clipped (--strict stops instead):{table.errors}'
+            f'{table.title}: {count} records are wrong and were left out or '
+            f'clipped (--strict stops instead):{errors}'
         )
-    if table.warnings:
-        lines.append(f'{table.title}: warnings:{table.warnings}')
+    if warnings:
+        lines.append(f'{table.title}: warnings:{warnings}')
     return lines
 
 

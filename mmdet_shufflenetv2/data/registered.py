@@ -22,13 +22,14 @@ from .images import decode_image
 from .reading import READERS, read_boxes, report
 from .table import BoxTable, DatasetError, Source
 
-_said: set[str] = set()
+#: What this process has logged of data; see :func:`.reading.report`.
+said: set = set()
 
 
 def say_once(text: str, level: int = 30) -> None:
     """Log a message that this process has not logged before."""
-    if text not in _said:
-        _said.add(text)
+    if text not in said:
+        said.add(text)
         print_log(text, 'current', level)
 
 
@@ -71,6 +72,15 @@ def make_source(
         exif,
         tuple(part) if part else None,
     )
+
+
+def image_folders(ann_file: str, given: Sequence[str]) -> list[str]:
+    """The folders of a data set's images; those of its file by default."""
+    given = [folder for folder in given if folder]
+    if given or not ann_file:
+        return given
+    in_folder = os.path.isdir(ann_file)
+    return [ann_file if in_folder else os.path.dirname(ann_file) or '.']
 
 
 def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
@@ -171,19 +181,18 @@ class BoxDataset(BaseDetDataset):
         Raises:
             DatasetError: They cannot be read, or no class is shared.
         """
-        folders = [folder for folder in self.data_prefix['img'] if folder]
         table = read_boxes(
             make_source(
                 self.ann_file,
-                folders,
+                image_folders(self.ann_file, self.data_prefix['img']),
                 self.annotation_format,
                 self.image_list,
                 self.exif,
                 self.part,
             )
         )
-        for line in report(table, self.strict):
-            say_once(line)
+        for line in report(table, self.strict, said):
+            print_log(line, 'current', 30)
         classes = self._metainfo.setdefault('classes', table.classes)
         require_shared_class(table, classes)
         table = table.with_classes(classes)

@@ -80,6 +80,16 @@ class Problems:
                 self.places.setdefault(kind, []).append(place(at))
         self.counts[kind] = self.counts.get(kind, 0) + count
 
+    def besides(self, said: set) -> 'Problems':
+        """The kinds that are not in a set, which they are added to."""
+        left = Problems()
+        for kind, examples in self.examples.items():
+            key = kind, self.counts[kind], *examples
+            if key not in said:
+                said.add(key)
+                left.add_all(kind, self.counts[kind], examples.__getitem__)
+        return left
+
     def __bool__(self) -> bool:
         return bool(self.counts)
 

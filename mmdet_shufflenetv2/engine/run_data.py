@@ -23,7 +23,7 @@ from mmengine.dist import (
 )
 from mmengine.logging import print_log
 
-from ..data import folders
+from ..data import folders as data_folders
 from ..data.folders import Splits
 from ..data.reading import (
     look_at_images,
@@ -34,8 +34,10 @@ from ..data.reading import (
 )
 from ..data.registered import (
     class_list,
+    image_folders,
     make_source,
     require_shared_class,
+    said,
     say_once,
 )
 from ..data.table import BoxTable, Source, read_text, shorten
@@ -121,10 +123,12 @@ def source_of(dataset: ConfigDict) -> Source | None:
     root = dataset.get('data_root') or ''
     img = (dataset.get('data_prefix') or {}).get('img', '')
     several = [img] if isinstance(img, str) else img
-    paths = [os.path.join(root, path) for path in several]
+    ann_file = os.path.join(root, dataset.get('ann_file') or '')
     return make_source(
-        os.path.join(root, dataset.get('ann_file') or ''),
-        [path for path in paths if path],
+        ann_file,
+        image_folders(
+            ann_file, [os.path.join(root, path) for path in several]
+        ),
         dataset.get('annotation_format')
         or ('COCO' if _is_coco(dataset) else None),
         dataset.get('image_list'),
@@ -233,7 +237,7 @@ def find_data(
         options: See :func:`mmdet_shufflenetv2.data.folders.find_data`.
     """
     splits = once_per_run(
-        lambda: folders.find_data(data_root, wanted, **options)
+        lambda: data_folders.find_data(data_root, wanted, **options)
     )
     for note in splits.notes:
         print_log(note, 'current')
@@ -431,9 +435,9 @@ def check_data(
 def _checked(source: Source, strict: bool) -> BoxTable:
     table = once_per_run(lambda: look_at_images(read_boxes(source)))
     remember(table)
-    for line in report(table, strict):
+    for line in report(table, strict, said):
         if is_main_process():
-            say_once(line)
+            print_log(line, 'current', logging.WARNING)
     return table
 
 

@@ -595,6 +595,18 @@ def test_share_that_cannot_be_is_refused(coco):
         split_off(table.keep_images(np.array([0])), 0.5)
 
 
+def test_what_is_wrong_with_a_divided_source_is_told_once(tmp_path):
+    put(tmp_path, 'labels.json', 'data', [f'{c}.jpg' for c in 'abcdefghij'])
+    (tmp_path / 'data' / 'a.jpg').unlink()
+    splits, said = find_data(tmp_path), set()
+    texts = [
+        '\n'.join(report(read_boxes(source), False, said))
+        for source in (splits.train, splits.val)
+    ]
+    assert "'a.jpg'" in texts[0]
+    assert texts[1] == ''
+
+
 def test_one_annotation_file_is_split_and_says_so(tmp_path):
     put(tmp_path, 'labels.json', 'data', [f'{c}.jpg' for c in 'abcdefghij'])
     splits = find_data(tmp_path)
