@@ -349,7 +349,7 @@ def look_at_images(table: BoxTable) -> BoxTable:
     Headers of at most ``HEADERS`` images are read, and all of them decoded
     where they have at most ``DECODED_BYTES``.
     """
-    if len(table) > HEADERS or not all(table.files):
+    if table.looked or len(table) > HEADERS or not all(table.files):
         return table
     size = sum(map(_bytes, table.files))
     look = _decoded if size <= DECODED_BYTES else _header
@@ -384,7 +384,7 @@ def look_at_images(table: BoxTable) -> BoxTable:
                 ),
                 f'{table.describe_image(index)}: {orientation}',
             )
-    return table.keep_images(keep)
+    return replace(table.keep_images(keep), looked=True)
 
 
 def _bytes(path: str) -> int:

@@ -131,6 +131,7 @@ class BoxTable:
         ids: Its id, where the format has one, int64 (K,).
         errors: Records that cannot be used, which are not in the table.
         warnings: Records that are odd, and what was done about it.
+        looked: Whether the image files have been looked at.
     """
 
     source: Source
@@ -150,6 +151,7 @@ class BoxTable:
     ids: np.ndarray
     errors: Problems = field(default_factory=Problems)
     warnings: Problems = field(default_factory=Problems)
+    looked: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
