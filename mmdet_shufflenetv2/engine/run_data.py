@@ -236,16 +236,22 @@ def find_data(
             set apart for validation are the ones to test on.
         options: See :func:`mmdet_shufflenetv2.data.folders.find_data`.
     """
-    splits = once_per_run(
-        lambda: data_folders.find_data(data_root, wanted, **options)
-    )
+    listed = Path(run_dir or '', 'val.txt')
+
+    def find() -> Splits:
+        if 'test' in wanted and run_dir and listed.is_file():
+            whole = data_folders.find_data(data_root, **options)
+            if whole.train.part and _is_list_of(listed, whole.train):
+                source = whole.train._replace(
+                    part=None, image_list=str(listed)
+                )
+                note = f'testing on the images that {run_dir} set apart'
+                return Splits(None, source, whole.classes, (note,))
+        return data_folders.find_data(data_root, wanted, **options)
+
+    splits = once_per_run(find)
     for note in splits.notes:
         print_log(note, 'current')
-    listed = Path(run_dir or '', 'val.txt')
-    if run_dir and 'test' in wanted and _is_list_of(listed, splits.val):
-        val = splits.val._replace(image_list=str(listed))
-        splits = splits._replace(val=val)
-        print_log(f'testing on the images that {run_dir} set apart', 'current')
     return splits
 
 

@@ -242,6 +242,16 @@ def test_delivered_test_set_needs_no_training_annotations(tmp_path):
     assert splits.val.images == (str(tmp_path / 'test'),)
 
 
+def test_training_images_are_not_tested_on_unasked(tmp_path):
+    put(tmp_path, 'train/_annotations.coco.json', 'train')
+    picture(tmp_path / 'test' / 'c.jpg')
+    with pytest.raises(DatasetError, match='no annotations for test') as error:
+        find_data(tmp_path, ('test',))
+    assert '--val-ann FILE, that of training included' in str(error.value)
+    given = dict(val_ann='train/_annotations.coco.json')
+    assert find_data(tmp_path, ('test',), **given).format == 'COCO'
+
+
 def test_images_alone_can_be_predicted_on(tmp_path):
     picture(tmp_path / 'a.jpg')
     (tmp_path / 'b.jpg').write_bytes(b'no picture')
