@@ -35,7 +35,7 @@ from .roofline import EFFORT as PEAKS_EFFORT
 from .roofline import Peaks, measure_peaks
 from .tables import layer_rows, write_csv, write_json
 from .times import CudaLaps, HostLaps, Times, time_operations
-from .twins import Cost
+from .twins import Breach
 from .ways import DEFAULT_WAYS, Alternative, measure_ways
 
 QUICK = Effort(min_runs=4, max_runs=5, seconds=0.02, warmup_seconds=1e-3)
@@ -64,7 +64,7 @@ class Analysis:
         params: of the whole network.
         weights_mb, peak_mb: memory of the weights, and the most a pass takes
             besides; None if it was not measured.
-        costs: of broken guidelines.
+        breaches: of guidelines, and their costs.
         alternatives: other ways to run the network.
         fields: receptive field of each level.
         gradients: where each level's gradient comes from.
@@ -88,7 +88,7 @@ class Analysis:
     params: int
     weights_mb: float
     peak_mb: float | None = None
-    costs: list[Cost] = field(default_factory=list)
+    breaches: list[Breach] = field(default_factory=list)
     alternatives: list[Alternative] = field(default_factory=list)
     fields: dict[str, Field] = field(default_factory=dict)
     gradients: dict[str, Tensor] = field(default_factory=dict)
@@ -296,10 +296,10 @@ def analyze(
             *place, watch, QUICK if quick else twins.EFFORT
         )
         end = time.monotonic() + TWIN_SECONDS / (20 if quick else 1)
-        result.costs = (
+        result.breaches = (
             attempt(
                 'guidelines',
-                twins.costs_of,
+                twins.breaches_of,
                 *(result.layers, compare, lambda: time.monotonic() > end),
             )
             or []
@@ -342,11 +342,12 @@ def _call(model: nn.Module, inputs: tuple) -> object:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards each module's own again."""
+    """Evaluation mode; modes and random numbers are as before afterwards."""
     training = [each for each in model.modules() if each.training]
     model.eval()
     try:
-        yield
+        with torch.random.fork_rng():
+            yield
     finally:
         for each in training:
             each.training = True

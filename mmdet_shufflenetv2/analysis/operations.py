@@ -38,34 +38,6 @@ BETWEEN = 'between operations'
 
 
 @dataclass(frozen=True)
-class Window:
-    """How a convolution goes over its input, to run it again.
-
-    Attributes:
-        stride, padding, dilation: as `torch.nn.functional` takes them.
-        in_shape, in_strides: the input's, in elements.
-    """
-
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    in_shape: tuple[int, ...]
-    in_strides: tuple[int, ...]
-
-    @property
-    def has_gaps(self) -> bool:
-        """Whether elements of other tensors lie between the input's."""
-        sides = zip(self.in_shape, self.in_strides, strict=True)
-        reach = sum((n - 1) * stride for n, stride in sides)
-        return reach + 1 > math.prod(self.in_shape)
-
-    @property
-    def channels_last(self) -> bool:
-        """Whether neighbours in memory are neighbouring channels."""
-        return self.in_shape[1] > 1 and self.in_strides[1] == 1
-
-
-@dataclass(frozen=True)
 class Work:
     """What an operation does.
 
@@ -75,14 +47,12 @@ class Work:
             multiply-adds, as those of NMS.
         bytes: to be read and written.
         convolution: the layer, if it is a 1D or 2D convolution.
-        window: how it goes over its input.
     """
 
     kind: str
     flops: int | None
     bytes: int
     convolution: Convolution | None = None
-    window: Window | None = None
 
 
 def tensors_of(values: object) -> list[Tensor]:
@@ -193,14 +163,10 @@ def _work_of(func, args, kwargs, out) -> Work:
         or (kind == OTHER and not name.startswith(('aten::', 'prim')))
     ):
         flops = None
-    convolution = window = None
+    convolution = None
     if flops and kind == CONVOLUTION:
         convolution = _convolution(name, args, tensors_of(out)[0])
-    if convolution and name == 'aten::convolution':
-        x = args[0]
-        window = Window(*map(tuple, args[3:6]), tuple(x.shape), x.stride())
-    moved = bytes_of(func, args, kwargs, out)
-    return Work(kind, flops, moved, convolution, window)
+    return Work(kind, flops, bytes_of(func, args, kwargs, out), convolution)
 
 
 def _is_view(func, args, kwargs, out) -> bool:
@@ -221,9 +187,16 @@ def _convolution(name: str, args: tuple, out: Tensor) -> Convolution | None:
     x, weight = args[:2]
     if x.dim() not in (3, 4):
         return None
-    groups, transposed = x.shape[1] // weight.shape[1], False
+    groups, how = x.shape[1] // weight.shape[1], {}
     if name == 'aten::convolution':
-        transposed, groups = args[6], args[8]
+        stride, padding, dilation, transposed, _, groups = args[3:9]
+        how = dict(
+            transposed=transposed,
+            stride=tuple(stride),
+            padding=tuple(padding),
+            dilation=tuple(dilation),
+            in_strides=x.stride() if x.dim() == 4 else None,
+        )
     return Convolution(
         x.shape[1],
         out.shape[1],
@@ -232,7 +205,7 @@ def _convolution(name: str, args: tuple, out: Tensor) -> Convolution | None:
         _as_2d(weight.shape[2:]),
         groups,
         len(x),
-        transposed,
+        **how,
     )
 
 

@@ -36,7 +36,6 @@ from ..engine.argument_types import (
 from ..engine.command_line import add_cfg_options
 from ..engine.run_config import UsageError, require_writable
 from ..errors import UserError
-from ..measure.command import require_device
 from ..measure.environment import describe
 from ..measure.memory import (
     available_bytes,
@@ -44,7 +43,7 @@ from ..measure.memory import (
     refused_rather_than_killed,
 )
 from ..measure.records import Records
-from ..measure.setting import PRECISIONS, Setting
+from ..measure.setting import PRECISIONS, Setting, require_device
 from ..measure.timing import CLOCKS
 
 # Lines of advice and layers on the terminal; report.txt has all.
