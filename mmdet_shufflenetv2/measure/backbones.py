@@ -15,7 +15,7 @@ import torch
 from mmdet.models.layers import InvertedResidual
 from torch import nn
 
-from ..backbones.layers import ACT_CFG, NORM_CFG
+from ..backbones.layers import NORM_CFG
 from ..backbones.shufflenet_v1 import STYLES, ShuffleUnitV1
 from ..backbones.shufflenet_v2 import ShuffleUnit
 from ..backbones.xception import XceptionUnit
@@ -274,7 +274,7 @@ def _v2_unit(channels: int) -> nn.Module:
 
 def _v1_unit(channels: int) -> nn.Module:
     return ShuffleUnitV1(
-        channels, channels, (3, 3), STYLES['paper'], NORM_CFG, ACT_CFG
+        channels, channels, groups=(3, 3), style=STYLES['paper']
     )
 
 
@@ -289,7 +289,7 @@ def _mobilenet_v2_unit(channels: int) -> nn.Module:
 
 
 def _xception_unit(channels: int) -> nn.Module:
-    return XceptionUnit(channels, channels, NORM_CFG, ACT_CFG)
+    return XceptionUnit(channels, channels)
 
 
 # How to build a family's unit, and what its channels are multiples of.
