@@ -46,7 +46,4 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-max_epochs = 16
-train_cfg = dict(max_epochs=max_epochs, val_interval=4)
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].T_max = param_scheduler[1].end = max_epochs
+train_cfg = dict(max_epochs=16, val_interval=4)

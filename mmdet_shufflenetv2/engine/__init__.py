@@ -1,14 +1,16 @@
-"""The runner and hooks behind ``tools/``."""
+"""The runner, and what configs name: hooks, samplers, schedules."""
 
 from .hooks import CurvesHook, ThroughputHook
 from .iterations import EndlessSampler, ResumableIterLoop
 from .pictures import PicturesHook
 from .runner import CheckedRunner
+from .schedule import OfRun
 
 __all__ = [
     'CheckedRunner',
     'CurvesHook',
     'EndlessSampler',
+    'OfRun',
     'PicturesHook',
     'ResumableIterLoop',
     'ThroughputHook',

@@ -17,7 +17,7 @@ from mmdet_shufflenetv2.engine import (
     tasks,
 )
 from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
-from mmdet_shufflenetv2.engine.classification import use_data_root
+from mmdet_shufflenetv2.engine.classifiers import use_data_root
 from mmdet_shufflenetv2.engine.run_config import UsageError
 
 CLASSIFIER = 'configs/pretrain/shufflenetv2_x0_5.py'

@@ -1,6 +1,7 @@
-"""Class folders, checks and measures of a classifier's config."""
+"""What the tools do with a classifier's config, as `detectors` with others."""
 
 import os
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,25 +14,54 @@ from ..data.class_folders import (
     check_class_folders,
     imagenet_synsets,
 )
-from ..paper.published import classification_results
+from ..errors import UserError
 from .checkpoint_meta import checkpoint_classes
-from .run_config import UsageError
+from .run_config import evaluators_of
 from .run_data import datasets_of, set_classes
 
+MODEL = 'classifier'
+EVAL_WORDS = ('error',)
+# Options that mean something with boxes only.
+NOT_FOR_IT = (
+    'train_ann',
+    'train_img',
+    'val_ann',
+    'val_img',
+    'on_bad_boxes',
+    'json',
+    'image_size',
+    'width',
+    'star',
+    'epochs',
+    'from_checkpoint',
+)
+DUMP = 'DumpResults'
 
-def use_data_root(cfg: Config, data_root: str) -> None:
+
+def drawing(folder: str, score_thr: float) -> dict:
+    """The hook that draws what was found, for ``--show-dir``."""
+    return dict(
+        type='mmdet.PicturesHook',
+        out_dir=folder,
+        method='visualize_cls',
+        resize=224,
+    )
+
+
+def use_data_root(cfg: Config, args: Namespace) -> None:
     """Point every data set of a config to a folder of ImageNet's layout.
 
     Args:
         cfg: Changed in place; classes become those of ``train/`` unless the
             config is ImageNet's and the folder has its 1000 synsets.
-        data_root: Holds ``train/<class>/`` and ``val/<class>/``.
+        args: ``data_root`` holds ``train/<class>/`` and ``val/<class>/``.
 
     Raises:
         DatasetError: If a folder or class is missing or empty.
-        UsageError: If the config is ImageNet's and most of the folders are
+        UserError: If the config is ImageNet's and most of the folders are
             synsets of it, but others or not all 1000.
     """
+    data_root = args.data_root
     folders = [os.path.join(data_root, split) for split in SPLITS]
     classes = check_class_folders(folders, decode=False)
     if all(is_imagenet(dataset) for _, dataset in datasets_of(cfg)):
@@ -46,7 +76,7 @@ def use_data_root(cfg: Config, data_root: str) -> None:
 
 
 def _refuse_part_of_imagenet(classes: Sequence[str], data_root: str) -> None:
-    """Raise a UsageError where a copy of ImageNet is not as it should be.
+    """Raise a UserError where a copy of ImageNet is not as it should be.
 
     Data of which most classes are ImageNet's is taken for such a copy: a
     folder left over from elsewhere does not make it a set of one's own.
@@ -62,10 +92,10 @@ def _refuse_part_of_imagenet(classes: Sequence[str], data_root: str) -> None:
         for kind, names in (('missing', missing), ('unknown', unknown))
         if names
     ]
-    raise UsageError(
-        f"{data_root}: {len(known)} of ImageNet's {len(synsets)} synsets are "
-        f'there; {"; ".join(differences)}. Mend the copy; or, to train on '
-        'these classes, add\n'
+    raise UserError(
+        f"{data_root} has {len(known)} of ImageNet's {len(synsets)} synsets; "
+        f'{"; ".join(differences)}. Complete the copy; or, to train on these '
+        'classes, add\n'
         '  --cfg-options train_dataloader.dataset.type=CustomDataset'
     )
 
@@ -82,31 +112,34 @@ def adopt_classes(cfg: Config, checkpoint: dict) -> None:
         set_classes(cfg, classes)
 
 
-def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
+def check_data(cfg: Config, splits: tuple[str, ...], args: Namespace) -> None:
     """Check the folders that a run reads before it starts.
 
     Args:
         cfg: The config.
         splits: Which of ``'train'``, ``'val'``, ``'test'`` the run reads.
+        args: Not looked at.
 
     Raises:
-        UsageError: If a folder is missing or the model has another number
+        UserError: If a folder is missing or the model has another number
             of classes; says what to do.
         DatasetError: If a class or an image is not as it should be.
     """
     used = [each for each in datasets_of(cfg) if each[0] in splits]
     folders = [
-        os.path.join(dataset.get('data_root') or '', dataset.data_prefix)
+        os.path.join(
+            dataset.get('data_root') or '', dataset.get('data_prefix') or ''
+        )
         for _, dataset in used
     ]
     for (name, _), folder in zip(used, folders, strict=True):
         if not os.path.isdir(folder):
-            raise UsageError(
-                f'the {name} data set is not there; expected:\n'
+            raise UserError(
+                f'the {name} data set does not exist; expected:\n'
                 f'  {folder}/<class>/<image>\n'
                 'ImageNet: put or link it there\n'
                 'Your own class folders: add --data-root DIR\n'
-                'The embedded data: run  '
+                'Synthetic data: run  '
                 'python -m mmdet_shufflenetv2.data.shape_crops '
                 'data/shape_crops'
             )
@@ -117,29 +150,35 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     classes = check_class_folders(folders, expected)
     wanted = cfg.model.head.num_classes
     if len(classes) != wanted:
-        raise UsageError(
+        raise UserError(
             f'{folders[0]} has {len(classes)} classes, but the model of this '
             f'config has model.head.num_classes={wanted}; --data-root '
             f'{Path(folders[0]).parent} sets it'
         )
 
 
-def error_metrics(cfg: Config, words: list[str]) -> list[ConfigDict]:
+def metrics(
+    cfg: Config,
+    words: Sequence[str],
+    outfile_prefix: str | None = None,
+    published: float | None = None,
+) -> list[ConfigDict]:
     """Make the metric config for ``--eval error``.
 
     Args:
-        cfg: The config; on ImageNet the published error goes along, unless
-            the backbone's arguments make it another network than its name
-            says.
+        cfg: The config.
         words: ``['error']``.
+        outfile_prefix: Not used.
+        published: Top-1 error in % that is published for the network. It is
+            told on ImageNet, unless the backbone's arguments make it another
+            network than its name says.
     """
-    metric = ConfigDict(cfg.test_evaluator)
-    published = classification_results().get(cfg.model.get('network'))
+    metric = ConfigDict(evaluators_of(cfg, 'test')[0])
     on_imagenet = all(
         is_imagenet(d) for n, d in datasets_of(cfg) if n == 'test'
     )
-    if published and on_imagenet and _is_as_published(cfg):
-        metric.published = {1: published.top1_err}
+    if published is not None and on_imagenet and _is_as_published(cfg):
+        metric.published = {1: published}
     return [metric]
 
 

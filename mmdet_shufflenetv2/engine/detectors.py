@@ -1,4 +1,6 @@
-"""A trained detector from a config and a checkpoint, nothing else."""
+"""What the tools do with a detector's config, as `classifiers` with others."""
+
+from argparse import Namespace
 
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -7,11 +9,39 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ..compat.input_format import declared_format
+from . import run_data
 from .checkpoint_meta import adopt_input_format, checkpoint_classes
-from .run_config import UsageError
-from .run_data import set_classes
+from .evaluation import coco_metrics as metrics
+from .run_data import adopt_classes
 from .runner import load_fitting
-from .tasks import DETECTION, kind_of
+
+__all__ = ['adopt_classes', 'check_data', 'load_detector', 'metrics']
+
+MODEL = 'detector'
+EVAL_WORDS = ('bbox', 'proposal')
+NOT_FOR_IT = ('network',)
+DUMP = 'DumpDetResults'
+
+
+def drawing(folder: str, score_thr: float) -> dict:
+    """The hook that draws what was found, for ``--show-dir``."""
+    return dict(
+        type='PicturesHook',
+        out_dir=folder,
+        method='add_datasample',
+        name='',
+        pred_score_thr=score_thr,
+    )
+
+
+def use_data_root(cfg: Config, args: Namespace) -> None:
+    """Point a config to the folder that the arguments name."""
+    run_data.use_data_root(cfg, **run_data.data_names(args))
+
+
+def check_data(cfg: Config, splits: tuple[str, ...], args: Namespace) -> None:
+    """Check what a run reads; see :func:`.run_data.check_data`."""
+    run_data.check_data(cfg, splits, args.on_bad_boxes or 'error')
 
 
 def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
@@ -29,19 +59,11 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
 
     Raises:
         CheckpointMismatch: If the checkpoint is of another architecture.
-        UsageError: If the config is a classifier's.
     """
-    task = kind_of(cfg)
-    if task is not DETECTION:
-        raise UsageError(
-            f'{cfg.filename} is a {task.model}; tools/demo.py draws '
-            'detections. tools/test.py CONFIG CKPT --eval '
-            f'{task.eval_words[0]} tests it, and draws with --show-dir DIR'
-        )
     meta = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
     classes = checkpoint_classes(meta)
     if classes:
-        set_classes(cfg, classes)
+        run_data.set_classes(cfg, classes)
     adopt_input_format(cfg, declared_format(meta, checkpoint), checkpoint)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     # The checkpoint brings the weights; pretrained ones would be read twice.

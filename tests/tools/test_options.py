@@ -2,7 +2,7 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from mmdet_shufflenetv2.engine.argument_types import (
+from mmdet_shufflenetv2.cli.options import (
     image_size,
     positive_int,
     positive_number,
@@ -44,5 +44,5 @@ def test_texts_become_values(kind, text, value):
     ],
 )
 def test_other_texts_are_refused_with_what_is_allowed(kind, text):
-    with pytest.raises(ArgumentTypeError, match=r'allowed.*got'):
+    with pytest.raises(ArgumentTypeError, match=r'expected.*got'):
         kind(text)
