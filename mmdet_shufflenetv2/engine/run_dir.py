@@ -108,10 +108,10 @@ def require_same_data(work_dir: str, cfg: Config) -> None:
     before, now = read_note(work_dir), data_of(cfg)
     if before is not None and not same_data(before, now):
         raise UserError(
-            f'--resume: the run in {work_dir} was trained on {_paths(before)}, '
-            f'and {_paths(now)} is other data, or has changed since; leave '
-            '--resume out and choose another --work-dir, or start from its '
-            'weights with --from CKPT'
+            f'--resume: the run in {work_dir} was trained on '
+            f'{_paths(before)}, and {_paths(now)} is other data, or has '
+            'changed since; leave --resume out and choose another --work-dir, '
+            'or start from its weights with --from CKPT'
         )
 
 

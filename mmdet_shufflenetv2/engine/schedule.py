@@ -78,10 +78,10 @@ def stretch_schedule(cfg: Config, planned: int) -> None:
             return [stretched(each) for each in value]
         return round(value * epochs / planned)
 
-    several = isinstance(cfg.param_scheduler, list | tuple)
-    schedulers = list(
-        cfg.param_scheduler if several else [cfg.param_scheduler]
-    )
+    schedulers = cfg.param_scheduler
+    if not isinstance(schedulers, list | tuple):
+        schedulers = [schedulers]
+    schedulers = list(schedulers)
     for scheduler in list(schedulers):
         if scheduler.type == 'OfRun' or not scheduler.get('by_epoch', True):
             continue

@@ -119,16 +119,6 @@ def test_trains_a_step_and_predicts(path):
         assert boxes.isfinite().all()
 
 
-@pytest.mark.parametrize('path', LEAVES)
-def test_leaf_is_short_and_says_what_was_measured(path):
-    text = (ROOT / path).read_text()
-    docstring = text.split('"""')[1]
-    assert 'rained' in docstring or 'python tools/' in docstring
-    body = text.split('"""', 2)[2]
-    limit = 30 if '_custom' not in path and 'demo' not in path else 100
-    assert len(body.strip().splitlines()) <= limit
-
-
 def flat(node: dict, prefix: str = '') -> dict:
     """A config's values under their dotted names."""
     values = {}

@@ -1,3 +1,6 @@
+"""What all commands share: options, launchers, errors shown as a message."""
+
+import argparse
 import errno
 import sys
 
@@ -5,114 +8,165 @@ import pytest
 import torch.distributed as dist
 from mmdet.registry import MODELS
 
-from mmdet_shufflenetv2.engine.command_line import (
-    add_common_arguments,
-    add_data_arguments,
-    make_parser,
-    parse_run,
-    reporting_errors,
+from mmdet_shufflenetv2 import cli
+from mmdet_shufflenetv2.cli.options import (
+    LAUNCHERS,
+    add_data_options,
+    add_run_options,
+    check_run_options,
+    image_size,
+    positive_int,
+    positive_number,
+    whole_number,
 )
+from mmdet_shufflenetv2.errors import UserError
 
 
-@pytest.fixture
-def parse(monkeypatch):
-    def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['tool', *arguments])
-        parser = make_parser('What it does.')
-        add_common_arguments(parser)
-        add_data_arguments(parser)
-        return parse_run(parser)
+def parse(*arguments):
+    parser = argparse.ArgumentParser()
+    add_run_options(parser)
+    add_data_options(parser)
+    args = parser.parse_args(arguments)
+    check_run_options(args)
+    return args
 
-    return run
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch):
+    for variable, count, _ in LAUNCHERS.values():
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(count, raising=False)
 
 
 @pytest.mark.parametrize(
-    'option', ['--train-ann', '--train-img', '--val-ann', '--val-img']
-)
-def test_names_of_a_data_set_need_its_root(parse, capsys, option):
-    with pytest.raises(SystemExit) as stopped:
-        parse(option, 'name')
-    assert stopped.value.code == 2
-    assert f'{option} needs --data-root' in capsys.readouterr().err
-    args = parse(option, 'name', '--data-root', 'folder')
-    assert args.data_root == 'folder'
-
-
-def test_help_names_the_folders_of_either_task(parse, capsys):
-    with pytest.raises(SystemExit):
-        parse('--help')
-    words = ' '.join(capsys.readouterr().out.split())
-    assert 'train/<class>/<image>' in words
-    assert 'COCO format' in words
-
-
-@pytest.mark.parametrize(
-    'launcher, variable, starter',
+    'kind, text, value',
     [
-        ('pytorch', 'RANK', 'torchrun'),
-        ('slurm', 'SLURM_PROCID', 'srun'),
-        ('mpi', 'OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
+        (whole_number, '0', 0),
+        (positive_int, '12', 12),
+        (positive_number, '2', 2.0),
+        (positive_number, '1e1', 10.0),
+        (image_size, '640x480', (640, 480)),
     ],
 )
-def test_launcher_that_started_nothing_is_refused(
-    parse, capsys, monkeypatch, launcher, variable, starter
+def test_texts_become_values(kind, text, value):
+    assert kind(text) == value
+
+
+@pytest.mark.parametrize(
+    'kind, texts',
+    [
+        (whole_number, ['-1', '1.0']),
+        (positive_int, ['0', '-1', 'two']),
+        (positive_number, ['0.0', '-3', 'nan', 'inf', 'many']),
+        (image_size, ['640', '0x0', '640x4']),
+    ],
+)
+def test_other_texts_are_refused_with_what_is_expected(kind, texts):
+    for text in texts:
+        with pytest.raises(argparse.ArgumentTypeError, match=r'expected.*got'):
+            kind(text)
+
+
+def test_names_of_a_data_set_need_its_root():
+    with pytest.raises(UserError, match='--val-img needs --data-root'):
+        parse('--val-img', 'name')
+    assert parse('--val-img', 'name', '--data-root', 'x').data_root == 'x'
+
+
+@pytest.mark.parametrize('launcher', LAUNCHERS)
+def test_launcher_that_did_not_start_this_process_is_refused(
+    launcher, monkeypatch
 ):
-    monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(SystemExit) as stopped:
+    variable, _, starter = LAUNCHERS[launcher]
+    with pytest.raises(UserError, match=f'{starter} .*{variable} is not set'):
         parse('--launcher', launcher)
-    assert stopped.value.code == 2
-    message = capsys.readouterr().err
-    assert starter in message
-    assert f'{variable} is not set' in message
     monkeypatch.setenv(variable, '0')
     assert parse('--launcher', launcher).launcher == launcher
 
 
-def test_option_without_a_value_is_named(parse, capsys):
-    with pytest.raises(SystemExit) as stopped:
+@pytest.mark.parametrize('launcher', LAUNCHERS)
+def test_processes_of_a_launcher_never_run_on_their_own(launcher, monkeypatch):
+    variable, count, _ = LAUNCHERS[launcher]
+    monkeypatch.setenv(variable, '1')
+    monkeypatch.setenv(count, '2')
+    assert parse().launcher == launcher
+    with pytest.raises(UserError, match=f'{count}=2'):
+        parse('--launcher', 'none')
+
+
+def test_one_process_needs_no_launcher(monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '1')
+    monkeypatch.setenv('SLURM_PROCID', '0')
+    assert parse().launcher == 'none'
+
+
+def test_option_of_the_config_without_a_value_is_named(capsys):
+    with pytest.raises(SystemExit):
         parse('--cfg-options', 'train_cfg.max_epochs=2', 'batch')
-    assert stopped.value.code == 2
     assert "expected KEY=VALUE, got 'batch'" in capsys.readouterr().err
     args = parse('--cfg-options', 'train_cfg.max_epochs=2')
     assert args.cfg_options == {'train_cfg.max_epochs': 2}
 
 
-def test_full_disk_is_one_message(capsys):
-    def main():
-        raise OSError(errno.ENOSPC, 'No space left on device', 'epoch_1.pth')
-
+def shown(capsys, run, code=2):
     with pytest.raises(SystemExit) as stopped:
-        reporting_errors(main)
-    assert stopped.value.code == 2
-    message = capsys.readouterr().err
-    assert message == 'error: epoch_1.pth: No space left on device\n'
+        cli.report_errors(run)
+    assert stopped.value.code == code
+    return capsys.readouterr().err
 
 
-def test_error_of_the_system_without_a_file_keeps_its_traceback():
-    def main():
-        raise ConnectionResetError(errno.ECONNRESET, 'reset by peer')
+def raising(error):
+    def run():
+        raise error
 
-    with pytest.raises(ConnectionResetError):
-        reporting_errors(main)
+    return run
+
+
+@pytest.mark.parametrize(
+    'error, message',
+    [
+        (UserError('not there'), 'error: not there\n'),
+        (
+            OSError(errno.ENOSPC, 'No space left on device', 'epoch_1.pth'),
+            'error: epoch_1.pth: No space left on device\n',
+        ),
+        (
+            FileNotFoundError('a.pth can not be found.'),
+            'error: a.pth can not be found.\n',
+        ),
+        (
+            UserError(
+                'Caught UserError in DataLoader worker process 0.\n'
+                'Original Traceback (most recent call last):\n  File "a.py"\n'
+                'mmdet_shufflenetv2.errors.UserError: image a.jpg is empty\n'
+            ),
+            'error: image a.jpg is empty\n',
+        ),
+    ],
+)
+def test_expected_error_is_one_message(capsys, error, message):
+    assert shown(capsys, raising(error)) == message
+
+
+@pytest.mark.parametrize(
+    'error',
+    [ConnectionResetError(errno.ECONNRESET, 'reset by peer'), KeyError('a')],
+)
+def test_a_bug_keeps_its_traceback(error):
+    with pytest.raises(type(error)):
+        cli.report_errors(raising(error))
 
 
 def test_ctrl_c_anywhere_is_one_message(capsys):
-    def main():
-        raise KeyboardInterrupt
-
-    with pytest.raises(SystemExit) as stopped:
-        reporting_errors(main)
-    assert stopped.value.code == 130
-    assert capsys.readouterr().err == '\nstopped\n'
+    assert shown(capsys, raising(KeyboardInterrupt()), 130) == '\nstopped\n'
 
 
 def test_a_command_leaves_its_process_group(tmp_path):
-    def main():
-        dist.init_process_group(
+    cli.report_errors(
+        lambda: dist.init_process_group(
             'gloo', f'file://{tmp_path}/store', rank=0, world_size=1
         )
-
-    reporting_errors(main)
+    )
     assert not dist.is_initialized()
 
 
@@ -121,39 +175,35 @@ def test_a_command_leaves_its_process_group(tmp_path):
     [
         (dict(widen_factr=1.0), "keyword argument 'widen_factr'"),
         (dict(type='ShuffleNetV3'), 'ShuffleNetV3 is not in the mmdet::model'),
-        (dict(widen_factor=3.0), 'widen_factor of arch'),
+        (dict(widen_factor=3.0), 'widen_factor'),
     ],
 )
 def test_entry_of_a_config_that_cannot_be_built_is_one_message(
     capsys, entry, message
 ):
-    def main():
-        MODELS.build({'type': 'ShuffleNetV2', **entry})
-
-    with pytest.raises(SystemExit) as stopped:
-        reporting_errors(main)
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err
+    error = shown(
+        capsys, lambda: MODELS.build({'type': 'ShuffleNetV2', **entry})
+    )
     assert error.startswith('error: in the config: ')
     assert message in error
 
 
-def test_network_of_an_absent_library_is_one_message(capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'pytorchcv.models.igcv3', None)
-    config = dict(type='PytorchcvBackbone', arch='igcv3_d_x1_0')
-    with pytest.raises(SystemExit) as stopped:
-        reporting_errors(lambda: MODELS.build(config))
-    assert stopped.value.code == 2
-    message = capsys.readouterr().err
-    assert message.startswith("error: arch 'igcv3_d_x1_0' is a network of")
-    assert 'pip install' in message
-    assert message.count('\n') == 1
+def test_console_lists_commands_and_names_an_unknown_one(capsys):
+    cli.console([])
+    listed = capsys.readouterr().out
+    for name in 'train', 'test', 'demo', 'analyze':
+        assert f'  {name} ' in listed
+    assert 'configs: ' in listed
+    with pytest.raises(SystemExit, match=r"one of .*train.*, got 'trian'"):
+        cli.console(['trian'])
 
 
-def test_error_inside_of_a_class_keeps_its_traceback(monkeypatch):
-    def broken():
-        return len(None)
-
-    monkeypatch.setitem(MODELS.module_dict, 'Broken', broken)
-    with pytest.raises(TypeError, match='NoneType'):
-        reporting_errors(lambda: MODELS.build(dict(type='Broken')))
+def test_console_runs_what_the_tool_runs(capsys):
+    for run in (
+        lambda: cli.console(['demo', 'a.jpg', 'nowhere.py', 'a.pth']),
+        lambda: cli.main('demo', ['a.jpg', 'nowhere.py', 'a.pth']),
+    ):
+        with pytest.raises(SystemExit):
+            run()
+        assert 'no image found at a.jpg' in capsys.readouterr().err
+    assert 'mmdet_shufflenetv2.cli.demo' in sys.modules

@@ -14,8 +14,11 @@ import torch
 from mmengine.runner import CheckpointLoader
 from tiny_run import CONFIG, TINY
 
-import mmdet_shufflenetv2  # noqa: F401  (allows mmengine's types)
-from mmdet_shufflenetv2.data.scenes import CLASSES
+from mmdet_shufflenetv2 import cli
+from mmdet_shufflenetv2.data.scenes import CLASSES, SceneSpec
+from mmdet_shufflenetv2.data.shapes import ShapesSpec, generate
+
+SCENE = SceneSpec(width=96, height=96, empty_rate=0.0)
 
 
 def test_run_leaves_checkpoint_curve_and_classes(trained):
@@ -86,19 +89,19 @@ def test_best_checkpoint_cannot_be_resumed_and_says_what_it_lacks(
     assert 'load_from' in error
 
 
-def test_two_processes_train_through_gloo(command, shapes, tmp_path):
+def test_two_processes_are_one_run_whether_told_or_not(
+    command, root, shapes, tmp_path
+):
     command(
         'train',
-        CONFIG,
+        root / CONFIG,
         '--data-root',
         shapes,
-        '--work-dir',
-        tmp_path,
-        '--launcher',
-        'pytorch',
+        '--epochs',
+        1,
         '--cfg-options',
-        *[o for o in TINY if 'max_epochs' not in o],
-        'train_cfg.max_epochs=1',
+        *TINY,
+        cwd=tmp_path,
         launcher=(
             '-m',
             'torch.distributed.run',
@@ -106,28 +109,11 @@ def test_two_processes_train_through_gloo(command, shapes, tmp_path):
             '--nproc-per-node=2',
         ),
     )
-    assert (tmp_path / 'epoch_1.pth').is_file()
-    log = next(tmp_path.glob('*/*.log')).read_text()
+    (run,) = (tmp_path / 'work_dirs').iterdir()
+    assert (run / 'epoch_1.pth').is_file()
+    log = next(run.glob('*/*.log')).read_text()
     # 6 images, 2 a process: two steps an epoch instead of three.
     assert re.search(r'Epoch\(train\) +\[1\]\[2/2\]', log)
-
-
-def test_scaled_rate_reaches_the_optimizer(command, shapes, tmp_path):
-    finished = command(
-        'train',
-        CONFIG,
-        '--data-root',
-        shapes,
-        '--work-dir',
-        tmp_path,
-        '--auto-scale-lr',
-        '--cfg-options',
-        *[o for o in TINY if 'max_epochs' not in o],
-        'train_cfg.max_epochs=1',
-    )
-    printed = finished.stdout + finished.stderr
-    # A batch of 2 where the rate is meant for 4.
-    assert 'Scaling the original LR by 0.5' in printed
 
 
 @pytest.mark.gpu
@@ -146,12 +132,33 @@ def test_amp_reaches_the_optimizer(command, shapes, tmp_path):
     assert 'AmpOptimWrapper' in finished.stdout + finished.stderr
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU is there')
-def test_amp_without_a_gpu_is_one_message(command, tmp_path):
-    finished = command(
-        'train', CONFIG, '--work-dir', tmp_path, '--amp', code=2
-    )
-    assert '--amp needs a GPU' in finished.stderr
+def test_every_run_has_a_folder_and_resumes_its_own_data(
+    command, root, shapes, tmp_path
+):
+    other = tmp_path / 'other'
+    generate(other, ShapesSpec(train=4, val=2, seed=9, scene=SCENE))
+    train = 'train', root / CONFIG, '--cfg-options', *TINY, '--epochs', 1
+    runs = tmp_path / 'work_dirs'
+    name = 'lighthead_shufflenetv2_custom'
+    command(*train, '--data-root', shapes, cwd=tmp_path)
+    first = (runs / name / 'epoch_1.pth').read_bytes()
+    command(*train, '--data-root', other, cwd=tmp_path)
+    assert {p.name for p in runs.iterdir()} == {name, f'{name}-2'}
+    assert (runs / name / 'epoch_1.pth').read_bytes() == first
+    # The last run was on the other set: the first one's goes on.
+    shutil.copytree(shapes, tmp_path / 'moved')
+    train = *train[:-1], 2, '--resume'
+    command(*train, '--data-root', tmp_path / 'moved', cwd=tmp_path)
+    assert (runs / name / 'epoch_2.pth').is_file()
+    assert not (runs / f'{name}-2' / 'epoch_2.pth').exists()
+    # A third set has no run to go on with, nor another's work dir.
+    generate(other, ShapesSpec(train=5, val=2, seed=8, scene=SCENE))
+    for given in [], ['--work-dir', runs / name]:
+        finished = command(
+            *train, '--data-root', other, *given, cwd=tmp_path, code=2
+        )
+        assert 'or start from' in finished.stderr
+        assert str(shapes) in finished.stderr
 
 
 def test_tensorboard_switch_logs_or_says_what_it_needs(
@@ -214,39 +221,39 @@ def test_ctrl_c_keeps_the_last_checkpoint(root, shapes, tmp_path):
     assert CheckpointLoader.load_checkpoint(last, 'cpu')['state_dict']
 
 
-def test_missing_data_set_is_one_message(command, tmp_path):
-    finished = command(
-        'train',
-        'configs/lighthead_shufflenetv2.py',
-        '--work-dir',
-        tmp_path,
-        '--cfg-options',
-        f'train_dataloader.dataset.data_root={tmp_path}/coco',
-        code=2,
-    )
-    assert finished.stderr.count('error: ') == 1
-    assert f'{tmp_path}/coco/annotations/instances_train2017.json' in (
-        finished.stderr
-    )
-    assert 'tools/prepare_coco.py' in finished.stderr
-    assert 'Traceback' not in finished.stderr
-
-
 @pytest.mark.parametrize(
     'arguments, message',
     [
         (['no_such_config.py'], 'config not found: no_such_config.py'),
-        ([CONFIG, '--data-root', 'nowhere'], 'nowhere is no folder'),
+        ([CONFIG, '--data-root', 'nowhere'], 'nowhere'),
         (
             [CONFIG, '--work-dir', '/proc/nothing'],
             'cannot write to the work dir /proc/nothing',
         ),
+        (
+            ['configs/lighthead_shufflenetv2.py', '--work-dir', 'out'],
+            'tools/prepare_coco.py',
+        ),
+        pytest.param(
+            [CONFIG, '--work-dir', 'out', '--amp'],
+            '--amp needs a GPU',
+            marks=pytest.mark.skipif(
+                torch.cuda.is_available(), reason='a GPU is there'
+            ),
+        ),
+        ([CONFIG, '--resume'], 'no run has left a checkpoint in work_dirs/'),
     ],
 )
-def test_wrong_arguments_are_one_message(command, arguments, message):
-    finished = command('train', *arguments, code=2)
-    assert message in finished.stderr
-    assert 'Traceback' not in finished.stderr
+def test_wrong_arguments_are_one_message(
+    root, arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main('train', arguments)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count('error: ') == 1
+    assert message in error
 
 
 def test_bad_box_names_file_and_record(command, shapes, tmp_path):

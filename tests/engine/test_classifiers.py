@@ -1,5 +1,6 @@
 """A classifier's config and its data: found, checked, or refused."""
 
+import re
 from argparse import Namespace
 
 import pytest
@@ -12,15 +13,15 @@ from mmdet_shufflenetv2.data.coco_stream import DatasetError
 from mmdet_shufflenetv2.data.shape_crops import CropsSpec, generate
 from mmdet_shufflenetv2.engine import (
     checkpoint_meta,
+    classifiers,
     run_config,
     run_data,
     tasks,
 )
 from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
-from mmdet_shufflenetv2.engine.classifiers import use_data_root
-from mmdet_shufflenetv2.engine.run_config import UsageError
+from mmdet_shufflenetv2.errors import UserError
 
-CLASSIFIER = 'configs/pretrain/shufflenetv2_x0_5.py'
+CLASSIFIER = 'configs/pretrain.py'
 DETECTOR = 'configs/lighthead_shufflenetv2_x0_5.py'
 CLASSES = ('circle', 'cross', 'ring', 'square', 'star', 'triangle')
 
@@ -34,7 +35,11 @@ def crops(tmp_path):
 
 @pytest.fixture
 def load(root):
-    return lambda path: run_config.load_config(str(root / path))
+    def read(path):
+        network = 'shufflenet_v2_x0_5' if path == CLASSIFIER else None
+        return run_config.load_config(str(root / path), network=network)
+
+    return read
 
 
 def arguments(config=CLASSIFIER, **given) -> Namespace:
@@ -66,8 +71,8 @@ def test_absent_folder_says_what_is_expected(load, tmp_path):
     cfg = load(CLASSIFIER)
     for _, dataset in run_data.datasets_of(cfg):
         dataset.data_root = str(tmp_path)
-    with pytest.raises(UsageError) as error:
-        tasks.CLASSIFICATION.check_data(cfg, ('train', 'val'), arguments())
+    with pytest.raises(UserError) as error:
+        classifiers.check_data(cfg, ('train', 'val'), arguments())
     assert f'{tmp_path}/train/<class>/<image>' in str(error.value)
     assert 'mmdet_shufflenetv2.data.shape_crops' in str(error.value)
 
@@ -77,7 +82,7 @@ def test_imagenet_needs_its_synsets(load, crops):
     for _, dataset in run_data.datasets_of(cfg):
         dataset.data_root = str(crops)
     with pytest.raises(DatasetError) as error:
-        tasks.CLASSIFICATION.check_data(cfg, ('train', 'val'), arguments())
+        classifiers.check_data(cfg, ('train', 'val'), arguments())
     assert '1000 x missing class folder' in str(error.value)
     assert 'n01440764' in str(error.value)
 
@@ -111,20 +116,23 @@ SIX_SYNSETS = imagenet_synsets()[:6]
 )
 def test_a_part_of_imagenet_has_to_be_meant(load, renamed, names, found):
     folder = renamed(*names)
-    with pytest.raises(UsageError) as error:
-        use_data_root(load(CLASSIFIER), folder)
+    with pytest.raises(UserError) as error:
+        classifiers.use_data_root(
+            load(CLASSIFIER), arguments(data_root=folder)
+        )
     for part in found:
         assert part in str(error.value)
     cfg = load(CLASSIFIER)
     _, _, option = str(error.value).partition('--cfg-options ')
     cfg.merge_from_dict(dict([option.split('=')]))
-    use_data_root(cfg, folder)
+    classifiers.use_data_root(cfg, args)
     assert cfg.model.head.num_classes == 6
 
 
 def test_a_few_synsets_among_other_classes_are_ones_own(load, renamed):
     cfg = load(CLASSIFIER)
-    use_data_root(cfg, renamed(*SIX_SYNSETS[:3], 'x', 'y', 'z'))
+    folder = renamed(*SIX_SYNSETS[:3], 'x', 'y', 'z')
+    classifiers.use_data_root(cfg, arguments(data_root=folder))
     assert cfg.model.head.num_classes == 6
 
 
@@ -154,23 +162,23 @@ def test_corrupt_image_is_named_before_training(on_crops, crops):
 def test_another_number_of_classes_is_refused(on_crops):
     cfg, task, args = on_crops
     cfg.model.head.num_classes = 1000
-    with pytest.raises(UsageError, match=r'has 6 classes.*num_classes=1000'):
+    with pytest.raises(UserError, match=r'has 6 classes.*num_classes=1000'):
         task.check_data(cfg, ('train', 'val'), args)
 
 
 def test_checkpoints_classes_reach_model_and_data(load):
     cfg = load('configs/demo/pretrain_shufflenetv2_shapes.py')
     meta = dict(dataset_meta=dict(classes=('cat', 'dog')))
-    tasks.CLASSIFICATION.adopt_classes(cfg, dict(meta=meta))
+    classifiers.adopt_classes(cfg, dict(meta=meta))
     assert cfg.model.head.num_classes == 2
     test = dict(run_data.datasets_of(cfg))['test']
     assert test.metainfo.classes == ('cat', 'dog')
 
 
 def test_published_error_is_for_imagenet_alone(load, on_crops):
-    metric = tasks.CLASSIFICATION.metrics(load(CLASSIFIER), ['error'], None)
+    metric = classifiers.metrics(load(CLASSIFIER), ['error'], published=39.7)
     assert metric[0].published == {1: 39.7}
-    metric = tasks.CLASSIFICATION.metrics(on_crops[0], ['error'], None)
+    metric = classifiers.metrics(on_crops[0], ['error'], published=39.7)
     assert 'published' not in metric[0]
 
 
@@ -190,28 +198,24 @@ def test_published_error_is_for_the_published_network_alone(
 ):
     cfg = load(CLASSIFIER)
     cfg.model.backbone.update(backbone)
-    (metric,) = tasks.CLASSIFICATION.metrics(cfg, ['error'], None)
+    (metric,) = classifiers.metrics(cfg, ['error'], published=39.7)
     assert metric.get('published') == published
 
 
 @pytest.mark.parametrize(
     'config, given, message',
     [
-        (CLASSIFIER, dict(eval=['bbox']), '--eval bbox cannot be had of'),
-        (CLASSIFIER, dict(eval=['bbox']), 'a classifier; --eval error can'),
-        (DETECTOR, dict(eval=['error']), 'a detector; --eval bbox proposal'),
-        (CLASSIFIER, dict(train_ann='a'), 'is a classifier; --train-ann'),
-        (
-            CLASSIFIER,
-            dict(on_bad_boxes='drop'),
-            'is a classifier; --on-bad-boxes',
-        ),
-        (CLASSIFIER, dict(json='a.json'), 'is a classifier; --json'),
-        (CLASSIFIER, dict(checkpoint='a.json'), 'is a classifier; a.json'),
+        (CLASSIFIER, dict(eval=['bbox']), 'takes error, got bbox'),
+        (DETECTOR, dict(eval=['error']), 'takes bbox proposal, got error'),
+        (CLASSIFIER, dict(train_ann='a'), 'a classifier, which --train-ann'),
+        (CLASSIFIER, dict(on_bad_boxes='drop'), '--on-bad-boxes is not for'),
+        (CLASSIFIER, dict(from_checkpoint='a'), '--from is not for'),
+        (CLASSIFIER, dict(checkpoint='a.json'), 'a.json is not for'),
+        (DETECTOR, dict(network='a'), 'a detector, which --network'),
     ],
 )
 def test_words_of_the_other_task_are_refused(load, config, given, message):
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UserError, match=re.escape(message)):
         tasks.task_of(load(config), arguments(config, **given))
 
 
@@ -226,7 +230,7 @@ def test_eval_has_a_default_for_each_task(load, config, words):
 
 def test_without_mmpretrain_one_line_says_what_to_install(load, monkeypatch):
     monkeypatch.setattr(run_config, 'find_spec', lambda name: None)
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(UserError) as error:
         load(CLASSIFIER)
     assert 'pip install mmpretrain==1.2.0' in str(error.value)
     assert '\n' not in str(error.value)
