@@ -34,6 +34,12 @@ EXTRAS = {
     'pytorchcv': ['pytorchcv==0.0.74'],
     # tools/report.py.
     'report': ['plotly>=6', 'jinja2>=3.1'],
+    # tools/export.py; onnxscript is PyTorch's exporter.
+    'export': ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.18'],
+    # What running an exported file needs, and nothing else.
+    'deploy': ['numpy', 'onnxruntime>=1.18', 'pillow>=10'],
+    # test.py --fast-eval.
+    'fast-eval': ['faster-coco-eval>=1.6'],
     # Counts the energy that a GPU of NVIDIA draws.
     'energy': ['nvidia-ml-py'],
     'test': [
@@ -93,6 +99,7 @@ setup(
         'Intended Audience :: Developers',
         'Intended Audience :: Science/Research',
         'Operating System :: POSIX :: Linux',
+        'Operating System :: MacOS',
         'Programming Language :: Python :: 3',
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
@@ -103,12 +110,13 @@ setup(
     ],
     python_requires='>=3.10',
     packages=find_packages(include=['mmdet_shufflenetv2*']),
-    package_data={
-        'mmdet_shufflenetv2.data': ['*.txt'],
-        'mmdet_shufflenetv2.paper.published': ['*.yaml'],
-        'mmdet_shufflenetv2.paper': ['page/*'],
-    },
+    package_data={'': ['*.txt', '*.yaml', '*.csv', 'page/*']},
     install_requires=[],
+    entry_points={
+        'console_scripts': [
+            'mmdet-shufflenetv2 = mmdet_shufflenetv2.__main__:main'
+        ]
+    },
     extras_require=EXTRAS,
     cmdclass={'build_py': BuildWithConfigs},
     zip_safe=False,

@@ -1,245 +1,200 @@
 """Make ``.venv`` with everything ``make demo`` and ``make test`` need.
 
 Usage: ``python3 bootstrap/make_venv.py [--python NAME]``; ``make install``
-runs it. First every check of :mod:`preflight`, then the installation, which
-writes inside ``.venv`` only. A finished ``.venv`` is left alone.
+runs it. It is ``venv`` and ``pip``, and one line for each thing that stops
+them. A finished ``.venv`` is left alone, an unfinished one is completed.
 
-Standard library only, and no syntax newer than Python 3.6, as in there.
+Standard library only, and no syntax newer than Python 3.6, so that an old
+Python explains itself instead of stopping at a SyntaxError.
 """
 
 import argparse
+import collections
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
-import tempfile
-import urllib.parse
-import urllib.request
 from pathlib import Path
-
-from preflight import (
-    SetupError,
-    ask_index,
-    check_disk,
-    check_network,
-    check_platform,
-    choose_python,
-    dotted,
-    is_supported,
-    package_index,
-    query,
-)
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / '.venv'
-STAMP_NAME = '.installed'
-EXTRAS = 'openmmlab,pretrain,report,test'
+EXTRAS = 'openmmlab,pretrain,export,deploy,report,test'
 # A change of any of these leads to a new installation.
 SOURCES = ('setup.py', 'pyproject.toml', 'bootstrap/make_venv.py')
-# Settings of the caller's shell that would send packages elsewhere.
-FOREIGN_VARIABLES = (
-    'PYTHONPATH',
-    'PYTHONHOME',
-    'PIP_USER',
-    'PIP_TARGET',
-    'PIP_PREFIX',
+OLDEST, NEWEST = (3, 10), (3, 13)
+CANDIDATES = (
+    'python3.13',
+    'python3.12',
+    'python3.11',
+    'python3.10',
+    'python3',
 )
-WHEEL_NAME = re.compile(r'pip-(\d+(?:\.\d+)*)-py3-none-any\.whl')
+# PyPI's torch for Linux brings the CUDA libraries: 6.3 GB installed, and pip
+# keeps 2.7 GB of wheels beside them until it is done (torch 2.15).
+NEEDED_GB = 10 if sys.platform == 'linux' else 3
+# With this much free, pip may keep the wheels for the next time.
+ROOMY_GB = 15
+# What would send packages elsewhere.
+FOREIGN = ('PYTHONPATH', 'PYTHONHOME', 'PIP_USER', 'PIP_TARGET', 'PIP_PREFIX')
+QUERY = """
+import json, sys
+try:
+    import ensurepip, venv
+    has_venv = True
+except ImportError:
+    has_venv = False
+print(json.dumps([sys.version_info[:2], has_venv]))
+"""
+
+Python = collections.namedtuple('Python', 'path version has_venv')
 
 
-def tree_bytes(folder: Path) -> int:
-    """Bytes of the files below a folder, 0 if it does not exist."""
-    return sum(
-        os.lstat(os.path.join(parent, name)).st_size
-        for parent, _, names in os.walk(str(folder))
-        for name in names
-    )
+class SetupError(Exception):
+    """What stops the set-up, as one line that says what to do."""
 
 
-def newest_wheel(page: dict, python) -> dict:
-    """The newest pip wheel on an index page that this Python may use."""
+def query(name):
+    """The :class:`Python` of a command; None if it does not run.
 
-    def numbers(text):
-        return tuple(int(part) for part in text.split('.'))
-
-    usable = []
-    for entry in page['files']:
-        name = WHEEL_NAME.fullmatch(entry['filename'])
-        floor = re.fullmatch(r'>=(3\.\d+)', entry.get('requires-python') or '')
-        if not name or not floor or entry.get('yanked'):
-            continue
-        if numbers(floor.group(1)) <= python:
-            usable.append((numbers(name.group(1)), entry))
-    return max(usable, key=lambda each: each[0])[1]
-
-
-def install_pip(venv_python: str, version, index) -> None:
-    """pip for a Python without ``ensurepip``, as Debian ships it.
-
-    The wheel is checked against the sha256 that the index states.
+    A name on PATH need not run: pyenv leaves shims of inactive versions.
     """
-    advice = 'apt install python3-venv, then run the same command again'
-    if index is None:
-        raise SetupError(
-            f'this Python has no ensurepip, and pip no index: {advice}'
-        )
-    try:
-        with ask_index(index) as answer:
-            entry = newest_wheel(json.loads(answer.read().decode()), version)
-            address = urllib.parse.urljoin(answer.geturl(), entry['url'])
-        with urllib.request.urlopen(address, timeout=60) as answer:
-            content = answer.read()
-    except (OSError, ValueError, KeyError) as error:
-        raise SetupError(
-            f'no ensurepip, and pip cannot be fetched ({error}): {advice}'
-        ) from None
-    if hashlib.sha256(content).hexdigest() != entry['hashes']['sha256']:
-        raise SetupError(
-            f'{address} does not have the sha256 its index states: {advice}'
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        wheel = Path(folder, entry['filename'])
-        wheel.write_bytes(content)
-        run([venv_python, f'{wheel}/pip', 'install', '-q', str(wheel)])
-
-
-def run(command) -> None:
-    """Run a command; an exit status other than 0 becomes a SetupError."""
-    clean = {
-        key: value
-        for key, value in os.environ.items()
-        if key not in FOREIGN_VARIABLES
-    }
-    # pip unpacks gigabytes into its temporary folder and /tmp may be memory.
-    temporary = VENV / 'tmp'
-    temporary.mkdir(parents=True, exist_ok=True)
-    clean['TMPDIR'] = str(temporary)
-    try:
-        subprocess.run(command, cwd=str(ROOT), env=clean, check=True)
-    except subprocess.CalledProcessError:
-        raise SetupError(
-            f'"{" ".join(command)}" failed, its own message is above; the '
-            'same command again goes on from here'
-        ) from None
-    finally:
-        shutil.rmtree(str(temporary))
-
-
-def import_error(venv_python: str, module: str) -> str:
-    """The last line of what importing a module says, '' if it works."""
-    answer = subprocess.run(
-        [venv_python, '-I', '-c', 'import ' + module],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
+    path = shutil.which(str(name))
+    if path is None:
+        return None
+    done = subprocess.run(
+        [path, '-c', QUERY],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         check=False,
     )
-    if answer.returncode == 0:
-        return ''
-    lines = answer.stderr.strip().splitlines()
-    return lines[-1] if lines else f'exit status {answer.returncode}'
+    if done.returncode != 0:
+        return None
+    version, has_venv = json.loads(done.stdout.decode())
+    return Python(path, tuple(version), has_venv)
 
 
-def use_headless_opencv(venv_python: str, why: str) -> None:
-    """Swap opencv-python, which mmcv asks for, for its build without a GUI.
+def choose_python(name=None, ask=query):
+    """The Python to install for: the named one or the newest on PATH."""
+    found = [each for each in map(ask, [name] if name else CANDIDATES) if each]
+    fitting = [each for each in found if OLDEST <= each.version <= NEWEST]
+    if not fitting:
+        seen = ', '.join(
+            '{} is {}.{}'.format(each.path, *each.version) for each in found
+        )
+        raise SetupError(
+            'expected Python 3.10 to 3.13, got {}: install one, or name one: '
+            'PYTHON=/path/to/python3.12 make ...'.format(
+                seen or (f'{name}, which does not run' if name else 'none')
+            )
+        )
+    best = max(fitting, key=lambda each: (each.has_venv, each.version))
+    if not best.has_venv:
+        raise SetupError(
+            f'{best.path} has no venv module: apt install python3-venv'
+        )
+    return best
 
-    Slim machines have no libGL or libglib, and nothing here opens a window.
-    """
-    print(f'setup: {why}; taking opencv-python-headless instead', flush=True)
-    version = subprocess.check_output(
-        [
-            venv_python,
-            '-c',
-            'from importlib.metadata import version;'
-            'print(version("opencv-python"))',
-        ],
-        universal_newlines=True,
-    ).strip()
-    pip = [venv_python, '-m', 'pip']
-    run([*pip, 'uninstall', '-q', '-y', 'opencv-python'])
-    # Both wheels hold the same folder, so what is left of it is rewritten.
-    anew = ['--only-binary=:all:', '--no-deps', '--force-reinstall']
-    headless = f'opencv-python-headless=={version}'
-    run([*pip, 'install', '-q', *anew, headless])
+
+def check_disk(free_bytes, present_bytes=0):
+    """Refuse a full disk; say whether pip may fill its cache besides."""
+    needed = NEEDED_GB - present_bytes / 1e9
+    if free_bytes / 1e9 < needed:
+        raise SetupError(
+            f'no space: {free_bytes / 1e9:.1f} GB free in {ROOT}, about '
+            f'{needed:.1f} GB needed (PyTorch and its libraries)'
+        )
+    return free_bytes / 1e9 >= ROOMY_GB
 
 
-def install(python, index) -> None:
+def run(command, explain, quiet=False):
+    """Run a command; if it fails, ``explain`` says what that means."""
+    environment = {k: v for k, v in os.environ.items() if k not in FOREIGN}
+    # pip unpacks gigabytes into its temporary folder; /tmp may be memory.
+    temporary = VENV / 'tmp'
+    temporary.mkdir(parents=True, exist_ok=True)
+    environment['TMPDIR'] = str(temporary)
+    output = subprocess.DEVNULL if quiet else None
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=str(ROOT),
+        env=environment,
+        stdout=output,
+        stderr=output,
+        check=False,
+    )
+    shutil.rmtree(str(temporary), ignore_errors=True)
+    if done.returncode != 0:
+        raise SetupError(explain)
+
+
+def install(python):
     """Fill ``.venv``: pip, the official set, this checkout (editable)."""
-    venv_python = str(VENV / 'bin' / 'python')
-    if query(venv_python) is None:
-        run([python.path, '-m', 'venv', '--without-pip', str(VENV)])
-    if import_error(venv_python, 'pip'):
-        if python.has_ensurepip:
-            run([venv_python, '-m', 'ensurepip', '--default-pip'])
-        else:
-            install_pip(venv_python, python.version, index)
-    pip = [venv_python, '-m', 'pip', 'install', '--only-binary=:all:']
-    run([*pip, '-q', '--upgrade', 'pip'])
-    run([*pip, '--editable', f'.[{EXTRAS}]'])
-    why = import_error(venv_python, 'cv2')
-    if why:
-        use_headless_opencv(venv_python, why)
-    for module in ('cv2', 'torchvision'):
-        why = import_error(venv_python, module)
-        if why:
-            raise SetupError(f'"import {module}" fails in .venv: {why}')
+    ours = VENV / 'bin' / 'python'
+    again = 'its message is above; the same command goes on from here'
+    run([python.path, '-m', 'venv', VENV], 'venv failed, ' + again)
+    pip = [ours, '-m', 'pip']
+    # Asked of pip itself, which knows about proxies, mirrors, certificates.
+    page = [*pip, 'download', '--no-deps', '--retries=1', '-d', VENV / 'tmp']
+    run(
+        [*page, 'pip'],
+        'no network: pip does not reach its package index; for a proxy set '
+        'https_proxy, for a mirror PIP_INDEX_URL',
+        quiet=True,
+    )
+    print('setup: installing, about 3 GB to download on Linux', flush=True)
+    wheels = [*pip, 'install', '--only-binary=:all:']
+    run([*wheels, '-q', '--upgrade', 'pip'], 'pip failed, ' + again)
+    run([*wheels, '--editable', f'.[{EXTRAS}]'], 'pip failed, ' + again)
+    if subprocess.call([str(ours), '-c', 'import cv2']) != 0:
+        print('setup: no libGL here: opencv-python-headless instead')
+        why = 'no OpenCV: apt install libgl1 libglib2.0-0'
+        run([*pip, 'uninstall', '-q', '-y', 'opencv-python'], why)
+        headless = ['--force-reinstall', '--no-deps', 'opencv-python-headless']
+        run([*wheels, '-q', *headless], why)
+        run([ours, '-c', 'import cv2'], why)
 
 
-def fingerprint(version) -> str:
-    """What an installation depends on, as one line."""
-    digest = hashlib.sha256()
-    for name in SOURCES:
-        digest.update((ROOT / name).read_bytes())
-    # The folder, because an editable installation breaks when it moves.
-    return f'Python {dotted(version)} {ROOT} {digest.hexdigest()}'
-
-
-def set_up(name=None) -> None:
+def set_up(name=None):
     """Check, then install, unless ``.venv`` is finished already."""
-    stamp = VENV / STAMP_NAME
-    present = query(str(VENV / 'bin' / 'python'))
-    python = present
-    if name or not is_supported(present):
-        python = choose_python(name)
-    done = fingerprint(python.version)
-    if present and stamp.is_file() and stamp.read_text() == done:
+    stamp = VENV / '.installed'
+    present = query(VENV / 'bin' / 'python')
+    fits = present and OLDEST <= present.version <= NEWEST
+    python = present if fits and not name else choose_python(name)
+    digest = hashlib.sha256()
+    for source in SOURCES:
+        digest.update((ROOT / source).read_bytes())
+    # With the folder, because an editable installation breaks when it moves.
+    made_from = 'Python {}.{} {} {}'.format(
+        *python.version, ROOT, digest.hexdigest()
+    )
+    if present and stamp.is_file() and stamp.read_text() == made_from:
         return
     if VENV.exists() and not stamp.is_file():
-        raise SetupError(
-            f'{VENV} was not made by this: move it away, so that nothing of '
-            'it gets replaced'
-        )
-    check_platform()
-    if not check_disk(ROOT, tree_bytes(VENV)):
+        raise SetupError(f'{VENV} was not made by this command: move it away')
+    present_bytes = sum(
+        path.lstat().st_size for path in VENV.rglob('*') if path.is_file()
+    )
+    if not check_disk(shutil.disk_usage(str(ROOT)).free, present_bytes):
         os.environ['PIP_NO_CACHE_DIR'] = '1'
-    index = package_index()
-    check_network(index)
     if VENV.exists() and (not present or present.version != python.version):
         shutil.rmtree(str(VENV))
     VENV.mkdir(exist_ok=True)
     stamp.write_text('unfinished')
-    print(
-        f'setup: installing into {VENV} for Python {dotted(python.version)}, '
-        'about 3 GB to download',
-        flush=True,
-    )
-    install(python, index)
-    stamp.write_text(done)
+    install(python)
+    stamp.write_text(made_from)
 
 
-def main(arguments=None) -> None:
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--python', help='the interpreter to install for')
-    options = parser.parse_args(arguments)
     try:
-        set_up(options.python or None)
+        set_up(parser.parse_args(arguments).python or None)
     except SetupError as error:
         sys.exit(f'setup: {error}')
     except KeyboardInterrupt:
-        sys.exit('setup: interrupted; the same command again goes on')
+        sys.exit('setup: stopped; the same command goes on from here')
 
 
 if __name__ == '__main__':

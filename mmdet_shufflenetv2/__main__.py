@@ -1,6 +1,10 @@
-"""``python -m mmdet_shufflenetv2 COMMAND``: see `mmdet_shufflenetv2.cli`."""
+"""``python -m mmdet_shufflenetv2 COMMAND``, installed ``mmdet-shufflenetv2``.
 
-from .cli import console
+See `mmdet_shufflenetv2.cli`.
+"""
+
+from .cli import console as main
+from .cli import resource_root  # noqa: F401
 
 if __name__ == '__main__':
-    console()
+    main()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..measure.detector_inputs import CANDIDATES
+from ..measure.detector import CANDIDATES
 from ..measure.environment import describe
 from ..measure.memory import peak_mb, weights_mb
 from ..measure.setting import Setting

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
-from ..measure.detector_inputs import CANDIDATES
+from ..measure.detector import CANDIDATES
 from ..measure.timing import WIDE
 from . import operations
 from .advice import WORTH_SAYING, advise, distances, doubts, no_gain

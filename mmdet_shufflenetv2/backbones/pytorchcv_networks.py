@@ -27,6 +27,7 @@ from ..arguments import check_choice
 from ..compat.foreign_checkpoints import CheckpointFormat
 from ..compat.foreign_families import FAMILIES
 from ..compat.input_format import NORMALISED_RGB
+from ..errors import UserError
 from .base import StagedBackbone
 from .pytorchcv_split import Level, split_by_stride
 from .stages import Stage, check_fixed
@@ -36,7 +37,7 @@ REQUIREMENT = 'pytorchcv==0.0.74'
 STAGES = 4
 
 
-class MissingLibrary(ImportError):
+class MissingLibrary(UserError, ImportError):
     """An optional library that a network is taken from is not installed."""
 
 

@@ -23,6 +23,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, checkpoint
 from torch.serialization import MAP_LOCATION as MapLocation
 
+from ..errors import UserError
+
 # What a metric, a learning rate or a counter can be.
 NUMBER_TYPES = (
     *('bool', 'int8', 'int16', 'int32', 'int64'),
@@ -31,7 +33,7 @@ NUMBER_TYPES = (
 )
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A file that cannot be read as a checkpoint, or must not be."""
 
 

@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..errors import UserError
+
 #: The entries of a COCO file that hold one record per element.
 SECTIONS = ('images', 'annotations', 'categories')
 _CHUNK = 4 << 20
 _SPACE = ' \t\n\r'
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """A data set cannot be used; names the file, the record, the remedy."""
 
 

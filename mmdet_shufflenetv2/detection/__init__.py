@@ -1,5 +1,6 @@
 """Light-Head R-CNN and R-FCN on mmdet's two-stage detector."""
 
+from .detector import LightHeadRCNN
 from .large_separable_conv import LargeSeparableConv, LightHeadNeck
 from .r_fcn import RFCNBBoxHead, RFCNNeck
 from .roi_head import LightHeadBBoxHead, PSRoIExtractor
@@ -9,6 +10,7 @@ __all__ = [
     'LargeSeparableConv',
     'LightHeadBBoxHead',
     'LightHeadNeck',
+    'LightHeadRCNN',
     'LightHeadRPNHead',
     'PSRoIExtractor',
     'RFCNBBoxHead',

@@ -1,7 +1,7 @@
-"""Online hard example mining without a quota of foreground.
+"""Online hard example mining (OHEM) without a quota of foreground.
 
 As Light-Head R-CNN (arXiv 1711.07264) and R-FCN (arXiv 1605.06409, section
-2) do it. Shapes: K RoIs.
+2) do it. Shapes: K RoIs of all images together.
 """
 
 import torch
@@ -13,24 +13,33 @@ from ..arguments import check_positive
 class HardExampleLoss:
     """Lets a box head of mmdet train on the hardest RoIs only.
 
-    A mixin in front of a ``BBoxHead``; all RoIs must arrive, so it goes
-    with mmdet's ``PseudoSampler``.
+    A mixin before a ``BBoxHead``. All RoIs must reach the loss: use mmdet's
+    ``PseudoSampler``, or ``RandomSampler`` with ``pos_fraction=1`` and a
+    ``num`` above the number of proposals, which adds the ground truth.
 
     Args:
-        num_hard: How many RoIs of an image train the head: those with the
+        ohem_num: How many RoIs of an image train the head: those with the
             largest sum of class and box loss. ``None`` trains on whatever
             the sampler chose.
+        num_hard: An older name of ``ohem_num``.
         kwargs: Those of the box head.
 
     Raises:
-        ValueError: If ``num_hard`` is not positive and whole.
+        ValueError: If ``ohem_num`` is not a positive whole number.
     """
 
-    def __init__(self, *args, num_hard: int | None = None, **kwargs):
-        if num_hard is not None:
-            num_hard = check_positive('num_hard', num_hard)
+    def __init__(
+        self,
+        *args,
+        ohem_num: int | None = None,
+        num_hard: int | None = None,
+        **kwargs,
+    ):
+        ohem_num = num_hard if ohem_num is None else ohem_num
+        if ohem_num is not None:
+            ohem_num = check_positive('ohem_num', ohem_num)
         super().__init__(*args, **kwargs)
-        self.num_hard = num_hard
+        self.ohem_num = ohem_num
 
     def loss(
         self,
@@ -46,7 +55,7 @@ class HardExampleLoss:
         """Compute class and box loss of all or of the hardest RoIs.
 
         Args:
-            cls_score: (K, classes + 1).
+            cls_score: (K, classes + 1), or (K, classes) with sigmoid.
             bbox_pred: (K, 4 * classes), or (K, 4) if class-agnostic.
             rois: (K, 5), the first column being the image.
             labels: (K,), the background being ``num_classes``.
@@ -57,12 +66,15 @@ class HardExampleLoss:
 
         Returns:
             ``loss_cls``, ``loss_bbox`` and ``acc``.
+
+        Raises:
+            ValueError: A loss cannot be told apart by RoI.
         """
         targets = labels, label_weights, bbox_targets, bbox_weights
-        if self.num_hard is not None and len(rois):
+        if self.ohem_num is not None and len(rois):
             with torch.no_grad():
                 each = self._loss_of_each(cls_score, bbox_pred, rois, *targets)
-                hard = hardest_per_image(each, rois[:, 0], self.num_hard)
+                hard = hardest_per_image(each, rois[:, 0], self.ohem_num)
             cls_score, bbox_pred, rois = (
                 tensor[hard] for tensor in (cls_score, bbox_pred, rois)
             )
@@ -74,14 +86,34 @@ class HardExampleLoss:
     def _loss_of_each(
         self, cls_score, bbox_pred, rois, labels, *weights_and_targets
     ) -> Tensor:
-        """Sum class and box loss of each RoI, unreduced, (K,)."""
+        """Sum class and box loss of each RoI, unreduced, (K,).
+
+        Losses differ in the shape of what they do not reduce: one value per
+        RoI, or one per class or coordinate of it, for all RoIs or for the
+        positive ones.
+        """
         losses = super().loss(
             cls_score, bbox_pred, rois, labels, *weights_and_targets, 'none'
         )
-        each = losses['loss_cls'].clone()
         positive = (labels >= 0) & (labels < self.num_classes)
-        if positive.any():
-            each[positive] += losses['loss_bbox'].sum(-1)
+        num_positive = int(positive.sum())
+        each = cls_score.new_zeros(len(labels))
+        for name, loss in losses.items():
+            if not name.startswith('loss'):
+                continue
+            if name == 'loss_bbox' and not num_positive:
+                continue
+            rows = loss.flatten(1).sum(1) if loss.dim() > 1 else loss
+            if rows.shape == each.shape:
+                each += rows
+            elif rows.shape == (num_positive,):
+                each[positive] += rows
+            else:
+                raise ValueError(
+                    f'ohem_num needs a loss of each RoI: expected {name} of '
+                    f'{len(labels)} RoIs or of their {num_positive} positive '
+                    f"ones under reduction='none', got {tuple(loss.shape)}"
+                )
         return each
 
 

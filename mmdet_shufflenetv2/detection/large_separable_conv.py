@@ -6,6 +6,7 @@ channels of the thin map (10 * 7 * 7 = 490), h x w its size.
 
 from collections.abc import Sequence
 
+from mmcv.cnn import build_norm_layer
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
@@ -28,12 +29,13 @@ class LargeSeparableConv(nn.Module):
         act_each: ``False`` sums the branches, then applies one ReLU, as the
             authors' TensorFlow code does; ``True`` puts a ReLU after every
             convolution, as the Caffe and MXNet ports do.
-        norm: Put a batch norm behind each branch's second convolution.
-            Not in the paper; steadies training from scratch.
+        norm_cfg: The norm after each branch's second convolution, as in
+            mmdet (``dict(type='BN')``, ``'SyncBN'``, ``'GN'`` ...). Not in
+            the paper, which has none; steadies training from scratch.
 
     Raises:
         ValueError: If a number of channels is not positive and whole, or
-            ``kernel_size`` not odd besides.
+            ``kernel_size`` is even.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class LargeSeparableConv(nn.Module):
         mid_channels: int = 64,
         kernel_size: int = 15,
         act_each: bool = False,
-        norm: bool = False,
+        norm_cfg: dict | None = None,
     ):
         super().__init__()
         in_channels = check_positive('in_channels', in_channels)
@@ -73,10 +75,10 @@ class LargeSeparableConv(nn.Module):
                 out_channels,
                 second,
                 padding=(second[0] // 2, second[1] // 2),
-                bias=not norm,
+                bias=norm_cfg is None,
             )
-            if norm:
-                layers.norm = nn.BatchNorm2d(out_channels)
+            if norm_cfg is not None:
+                _, layers.norm = build_norm_layer(norm_cfg, out_channels)
             return layers
 
         self.vertical_first = branch((kernel_size, 1))
@@ -102,11 +104,12 @@ class LightHeadNeck(RoIMapNeck):
         mid_channels: See :class:`LargeSeparableConv`.
         kernel_size: See :class:`LargeSeparableConv`.
         act_each: See :class:`LargeSeparableConv`.
-        norm: See :class:`LargeSeparableConv`.
+        norm: ``True`` is short for ``norm_cfg=dict(type='BN')``.
         thin_level: Which arriving level the thin map is computed from.
         rpn_level: Which arriving level the RPN reads.
-        init_cfg: The default draws the kernels of the thin map's
-            convolutions so that activations keep their scale.
+        norm_cfg: See :class:`LargeSeparableConv`.
+        init_cfg: The default initialises the thin map's convolutions so
+            that activations keep their scale.
 
     Raises:
         ValueError: As in :class:`RoIMapNeck` and
@@ -123,8 +126,11 @@ class LightHeadNeck(RoIMapNeck):
         norm: bool = False,
         thin_level: int = -1,
         rpn_level: int = 0,
+        norm_cfg: dict | None = None,
         init_cfg: dict | list | None = None,
     ):
+        if norm and norm_cfg is None:
+            norm_cfg = dict(type='BN')
         if init_cfg is None:
             init_cfg = dict(
                 type='Kaiming',
@@ -143,8 +149,9 @@ class LightHeadNeck(RoIMapNeck):
             mid_channels,
             kernel_size,
             act_each,
-            norm,
+            norm_cfg,
         )
+        self.out_channels = out_channels
 
     def roi_map(self, x: Tensor) -> Tensor:
         """Map (N, C_in, h, w) to the thin map (N, ``out_channels``, h, w)."""

@@ -12,8 +12,9 @@ class RoIMapNeck(BaseModule):
     """Turn backbone maps into the one RoIs read and the one the RPN reads.
 
     The output is ``(roi_map, rpn_feature)``: mmdet hands one tuple to both
-    heads, its RoI heads read it from the front, `LightHeadRPNHead` takes
-    the last. A subclass computes the first in ``roi_map``.
+    heads, its RoI heads read the first map, `LightHeadRPNHead` the last. A
+    subclass computes the first in ``roi_map`` and says in ``out_channels``
+    how many channels that has.
 
     Args:
         in_channels: Channels of each backbone level that arrives.
@@ -49,6 +50,7 @@ class RoIMapNeck(BaseModule):
                 )
         self.in_channels = channels
         self.map_level, self.rpn_level = levels.values()
+        self.rpn_channels = channels[self.rpn_level]
 
     def roi_map(self, x: Tensor) -> Tensor:
         """Compute the map that RoIs read from a level (N, C_in, h, w)."""

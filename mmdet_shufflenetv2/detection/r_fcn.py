@@ -27,7 +27,7 @@ class RFCNNeck(RoIMapNeck):
     Args:
         in_channels: Channels of each backbone level that arrives.
         num_classes: Without the background.
-        mid_channels: Output of a 1x1 convolution with ReLU in front of the
+        mid_channels: Output of a 1x1 convolution with ReLU before the
             maps, 1024 in the paper; ``None`` leaves it out.
         bins: P, bins per side of a RoI.
         reg_class_agnostic: One box per RoI, as in the paper, or one per
@@ -70,6 +70,7 @@ class RFCNNeck(RoIMapNeck):
         box_dim = 4 if reg_class_agnostic else 4 * num_classes
         self.score_conv = nn.Conv2d(channels, bins**2 * (num_classes + 1), 1)
         self.box_conv = nn.Conv2d(channels, bins**2 * box_dim, 1)
+        self.out_channels = bins**2 * (num_classes + 1 + box_dim)
 
     def roi_map(self, x: Tensor) -> Tensor:
         """Map (N, C_in, h, w) to scores, then boxes, (N, (S+B)*P*P, h, w)."""
@@ -85,7 +86,7 @@ class RFCNBBoxHead(HardExampleLoss, BBoxHead):
     Args:
         num_classes: Without the background; the neck must have as many.
         reg_class_agnostic: See :class:`RFCNNeck`.
-        kwargs: Those of mmdet's ``BBoxHead``, and ``num_hard`` of
+        kwargs: Those of mmdet's ``BBoxHead``, and ``ohem_num`` of
             :class:`HardExampleLoss` (128 in the paper).
     """
 
@@ -102,6 +103,18 @@ class RFCNBBoxHead(HardExampleLoss, BBoxHead):
         )
         del self.fc_cls, self.fc_reg
 
+    reads_every_bin = False
+    fitting_options = (
+        'num_classes and reg_class_agnostic must be equal in neck and '
+        'bbox_head, and neck.bins be roi_layer.output_size'
+    )
+
+    @property
+    def values_per_bin(self) -> int:
+        """S + B, the scores and the box values that each bin votes for."""
+        boxes = 4 if self.reg_class_agnostic else 4 * self.num_classes
+        return self.num_classes + 1 + boxes
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Average votes.
 
@@ -112,17 +125,11 @@ class RFCNBBoxHead(HardExampleLoss, BBoxHead):
             Class scores (K, S) and box deltas (K, B).
 
         Raises:
-            ValueError: The neck has other classes or boxes than this head.
+            ValueError: Another number of values arrives.
         """
-        scores = self.num_classes + 1
-        boxes = 4 if self.reg_class_agnostic else 4 * self.num_classes
-        if x.shape[1] != scores + boxes:
+        if x.shape[1] != self.values_per_bin:
             raise ValueError(
-                f'bbox_head.num_classes={self.num_classes} with '
-                f'reg_class_agnostic={self.reg_class_agnostic} reads '
-                f'{scores} + {boxes} values of a bin, but {x.shape[1]} arrive '
-                'from the neck; neck.num_classes and neck.reg_class_agnostic '
-                "must be the head's, and neck.bins roi_layer.output_size"
+                f'bbox_head reads {self.values_per_bin} values of a bin, got '
+                f'{x.shape[1]}; {self.fitting_options}'
             )
-        votes = x.mean((2, 3))
-        return votes.tensor_split([scores], 1)
+        return x.mean((2, 3)).tensor_split([self.num_classes + 1], 1)

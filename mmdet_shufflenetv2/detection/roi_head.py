@@ -30,8 +30,8 @@ class PSRoIExtractor(BaseRoIExtractor):
         init_cfg: As in every mmengine module.
 
     Raises:
-        ValueError: If the layer is none of the two or there is not exactly
-            one stride.
+        ValueError: If the layer is neither of the two, or there is not
+            exactly one stride.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class LightHeadBBoxHead(HardExampleLoss, ConvFCBBoxHead):
     """One fully connected layer, class scores and boxes.
 
     Args:
-        kwargs: Those of mmdet's ``ConvFCBBoxHead``, and ``num_hard`` of
+        kwargs: Those of mmdet's ``ConvFCBBoxHead``, and ``ohem_num`` of
             :class:`HardExampleLoss` (256 in the authors' code).
     """
 
@@ -99,6 +99,17 @@ class LightHeadBBoxHead(HardExampleLoss, ConvFCBBoxHead):
             **kwargs,
         )
 
+    reads_every_bin = True
+    fitting_options = (
+        'bbox_head.in_channels must be neck.out_channels divided by the '
+        'square of roi_layer.output_size'
+    )
+
+    @property
+    def values_per_bin(self) -> int:
+        """C, the channels of a pooled map."""
+        return self.in_channels
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Class scores and box deltas of pooled maps (K, C, P, P).
 
@@ -108,9 +119,8 @@ class LightHeadBBoxHead(HardExampleLoss, ConvFCBBoxHead):
         expected = (self.in_channels, *self.roi_feat_size)
         if x.shape[1:] != expected:
             raise ValueError(
-                'bbox_head.in_channels and roi_feat_size are those of '
-                f'{expected}, but maps of {tuple(x.shape[1:])} arrive; '
-                'in_channels must be neck.out_channels divided by the square '
-                'of roi_layer.output_size, and roi_feat_size that size'
+                'bbox_head.in_channels and roi_feat_size: expected pooled '
+                f'maps of {expected}, got {tuple(x.shape[1:])}; '
+                f'{self.fitting_options}'
             )
         return super().forward(x)

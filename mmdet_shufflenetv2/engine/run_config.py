@@ -6,10 +6,10 @@ import tempfile
 import traceback
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from mmcv.transforms import TRANSFORMS as MMCV_TRANSFORMS
 from mmdet.registry import TRANSFORMS
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
@@ -83,7 +83,7 @@ def load_config(
         # PyTorch refuses workers that persist where there are none.
         if loader and not loader.get('num_workers'):
             loader.persistent_workers = False
-    read_images_strictly()
+    read_images_strictly(cfg.get('default_scope'))
     return cfg
 
 
@@ -249,22 +249,23 @@ def without_pretrained(cfg: Config) -> None:
             del node['init_cfg']
 
 
-def read_images_strictly() -> None:
+def read_images_strictly(scope: str) -> None:
     """Let ``LoadImageFromFile`` mean the loading that names a bad file.
 
     Configs, and the copies of them that runs leave, name mmcv's, which
     mmdet's own tools look for.
-    """
-    registries = [TRANSFORMS]
-    if find_spec('mmpretrain'):
-        from mmpretrain.registry import TRANSFORMS as CLASSIFICATION
 
-        registries.append(CLASSIFICATION)
-    for registry in registries:
-        if registry is not MMCV_TRANSFORMS:
-            registry.register_module(
-                'LoadImageFromFile', force=True, module=LoadImageStrict
-            )
+    Args:
+        scope: ``default_scope`` of a config.
+    """
+    registry = TRANSFORMS
+    if scope == 'mmpretrain':
+        # Registers mmcv's under its own name, so it comes first.
+        import_module('mmpretrain.datasets')
+        registry = import_module('mmpretrain.registry').TRANSFORMS
+    registry.register_module(
+        'LoadImageFromFile', force=True, module=LoadImageStrict
+    )
 
 
 def require_writable(

@@ -34,6 +34,7 @@ FAMILIES = {
     ),
 }
 REFERENCES = dict(zip(COLUMNS, FAMILIES['shufflenet_v2'], strict=True))
+# What networks of Table 6, which has no columns, are compared with.
 LARGE, LARGE_REFERENCE = 'Table 6', 'shufflenet_v2_50'
 # The size that stands for each network's own.
 OWN_SIZE = (224, 224)
@@ -41,14 +42,30 @@ SIZES = (OWN_SIZE, (320, 320), (640, 480), (1080, 720))
 
 
 def column_of(name: str) -> str:
-    """The column of complexity that a network belongs to."""
+    """The column of complexity that a network belongs to, or Table 6.
+
+    Empty for a network of neither.
+    """
     result = classification_results().get(name.replace('_star', ''))
-    return result.complexity or LARGE if result else LARGE
+    return result.complexity or LARGE if result else ''
 
 
-def reference_of(name: str) -> str:
-    """The network that a network is compared with: ShuffleNet V2."""
-    return REFERENCES.get(column_of(name), LARGE_REFERENCE)
+def reference_of(name: str) -> str | None:
+    """The network that a network is compared with: ShuffleNet V2.
+
+    None for a network of which the paper has no table.
+    """
+    return {**REFERENCES, LARGE: LARGE_REFERENCE}.get(column_of(name))
+
+
+def table_of(name: str, size: Sequence[int]) -> str:
+    """The paper's table that has a network's speed at a size, or nothing."""
+    if tuple(size) == OWN_SIZE:
+        if name not in classification_results():
+            return ''
+        return LARGE if column_of(name) == LARGE else 'Table 8'
+    known = any(name in names for names in FAMILIES.values())
+    return 'Appendix Table 1a' if known else ''
 
 
 def paper_batch(size: Sequence[int], column: str, on_gpu: bool) -> int:
@@ -127,13 +144,13 @@ def _measure(
     reference = reference_of(name)
     row = compare_networks(
         _subject(name, size, batch),
-        _subject(reference, size, batch),
+        _subject(reference, size, batch) if reference else None,
         setting,
         effort,
         with_energy,
     )
     papers = (
-        paper_per_s(each, size, batch, setting.on_gpu)
+        each and paper_per_s(each, size, batch, setting.on_gpu)
         for each in (name, reference)
     )
     result = classification_results().get(name)
@@ -187,7 +204,7 @@ def _case(
     scale = width * height * batch / network(name).input_size ** 2
     return Case(
         key={
-            'table': 'Table 8' if size == OWN_SIZE else 'Appendix Table 1a',
+            'table': table_of(name, size),
             'column': column,
             'network': name,
             'input': _text((width, height)),

@@ -133,7 +133,7 @@ def settings(args: argparse.Namespace) -> list[Setting]:
     Raises:
         UsageError: there is no such device, or a combination is impossible.
     """
-    require_device(args.device)
+    args.device = require_device(args.device)
     found = []
     for precision, mode in product(args.precision, args.mode):
         layout = args.layout
@@ -164,8 +164,12 @@ def effort(args: argparse.Namespace) -> Effort:
     return args.default_effort._replace(seconds=args.seconds)
 
 
-def require_device(device: str) -> None:
-    """Raise a UsageError unless the device is there."""
+def require_device(device: str) -> str:
+    """The device's name, ``'cpu'`` for ``'cpu:0'``.
+
+    Raises:
+        UsageError: it is not there.
+    """
     try:
         kind = torch.device(device)
     except RuntimeError:
@@ -180,6 +184,7 @@ def require_device(device: str) -> None:
             f'device: {device} was asked for, but PyTorch finds {count} '
             'CUDA devices here; --device cpu measures the processor'
         )
+    return 'cpu' if kind.type == 'cpu' else device
 
 
 def records_of(command: Command, path: Path) -> Records:
@@ -203,7 +208,7 @@ def execute(
             cannot be added to, or the device was lost.
         Interrupted: Ctrl-C; says how to go on.
     """
-    require_device(args.device)
+    args.device = require_device(args.device)
     kind = torch.device(args.device).type
     out = args.out or Path('results') / f'{command.name}_{kind}.csv'
     records = records_of(command, out)

@@ -13,7 +13,7 @@ from ..engine.run_config import UsageError, load_config
 from ..paper.published import published_results
 from .backbones import COLUMNS, FAMILIES
 from .command import Command, effort, settings
-from .detector_parts import PARTS, Detector
+from .detector import PARTS, Detector
 from .memory import peak_mb, weights_mb
 from .session import Case, Row
 from .setting import Setting
@@ -35,6 +35,8 @@ REFERENCES = dict(
         strict=True,
     )
 )
+# Parts with work that depends on values.
+VALUES_COUNT = ('post-processing', 'detection', 'end to end')
 # How configs with the recipe for one's own data end.
 OWN_DATA = '_custom'
 
@@ -101,9 +103,13 @@ def _measure(
     if setting.on_gpu and at_paper and part in PAPER_PARTS:
         papers = [paper_images_per_s(p.stem) for p in (path, reference)]
     run = functions[path]
+    columns = speed(times[path], times[reference], batch)
+    if part in VALUES_COUNT:
+        warnings = detectors[path].warning, columns['doubt']
+        columns['doubt'] = ', '.join(filter(None, warnings))
     return [
         {
-            **speed(times[path], times[reference], batch),
+            **columns,
             **paper_columns(*papers),
             'weights_mb': significant(weights_mb(detectors[path].model)),
             'peak_mb': significant(peak_mb(run, setting.device)),
@@ -127,21 +133,39 @@ def cases(args: argparse.Namespace) -> list[Case]:
     if not paths:
         raise UsageError('configs: no lighthead_*.py was found')
     paths = sorted(paths, key=_place)
-    # Training leaves a detector in another state than it found it in.
-    parts = sorted(args.part, key=list(PARTS).index)
+    firsts = {_post_processing(_config(path)): path for path in paths[::-1]}
     return [
         _case(path, part, batch, setting, args)
         for setting in settings(args)
         for batch in args.batch
         for path in paths
-        for part in parts
+        for part in sorted(args.part, key=list(PARTS).index)
+        if part != 'post-processing' or path in firsts.values()
     ]
 
 
-def _place(path: Path) -> int:
+def _place(path: Path) -> tuple[int, bool]:
     """Columns after each other, so that a reference is built once."""
     _, column = TABLE7.get(path.stem, ('', ''))
-    return (*COLUMNS, '').index(column)
+    is_reference = path.stem in REFERENCES.values()
+    return (*COLUMNS, '').index(column), not is_reference
+
+
+def _post_processing(cfg: Config) -> str:
+    """All in a config that post-processing depends on, and maybe more.
+
+    It is measured once for detectors that agree in it.
+    """
+    model = cfg.model
+    heads = [dict(model.get('rpn_head') or {})]
+    roi_head = model.get('roi_head') or {}
+    if isinstance(roi_head.get('bbox_head'), dict):
+        heads.append(dict(roi_head['bbox_head']))
+    for head in heads:
+        for name in list(head):
+            if name.endswith('_channels') or name.startswith('loss_'):
+                del head[name]
+    return repr((heads, model.get('test_cfg')))
 
 
 def _case(

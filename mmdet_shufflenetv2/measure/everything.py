@@ -91,7 +91,7 @@ def plan(args: argparse.Namespace, commands: dict[str, Command]) -> list[Step]:
     Raises:
         UsageError: there is no such device.
     """
-    require_device(args.device)
+    args.device = require_device(args.device)
     kind = torch.device(args.device).type
     steps = []
     for name, text in PLANS['quick' if args.quick else kind]:

@@ -24,8 +24,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..analysis.cost import Convolution
 from ..paper.published import published_results
+from .convolution import Convolution
 
 SIZE = (56, 56)
 BLOCKS = 10

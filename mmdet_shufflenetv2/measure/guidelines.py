@@ -72,11 +72,12 @@ def _measure(
 
 def cases(args: argparse.Namespace) -> list[Case]:
     """One case for each cell, timed in turn with its scale's first row."""
+    wanted = settings(args)
     on_gpu = args.device != 'cpu'
     platform = args.platform or ('gpu' if on_gpu else 'arm')
     batches = args.batch or ([8, 1] if on_gpu else [1])
     found = []
-    for setting in settings(args):
+    for setting in wanted:
         for batch in batches:
             for guideline in args.guidelines or TITLES:
                 found += _cases_of(

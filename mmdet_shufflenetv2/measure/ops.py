@@ -7,6 +7,7 @@ of a map in less than about half of it, for the map must at least be read.
 import argparse
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -18,15 +19,15 @@ from ..ops import ps_roi_align, ps_roi_pool
 from .command import Command, effort, settings
 from .session import Case as Measurement
 from .session import Row
+from .setting import LAYOUTS as MEMORY
 from .setting import Setting
 from .timing import TIMED, Effort, compared, interleave, ratio_names
 
 BINS = 7
-LAYOUTS = {
-    'as torchvision': 'ours',
-    'bin-major channels-last': 'bin-major',
-}
-PASSES = {'forward': 'forward', 'forward and backward': 'both'}
+BIN_MAJOR = 'bin-major channels-last'
+# How our op takes a map, and the layout that such a map has in memory.
+LAYOUTS = {'as torchvision': 'contiguous', BIN_MAJOR: 'channels_last'}
+PASSES = ('forward', 'forward and backward')
 
 
 class Case(NamedTuple):
@@ -79,86 +80,106 @@ def random_rois(case: Case, seed: int = 0) -> Tensor:
     return torch.cat([image[:, None].float(), low, high], dim=1)
 
 
-def _competitors(
-    case: Case, op: str, device: str
+def _pooling(
+    pool: Callable[..., Tensor], leaf: Tensor, rois: Tensor, *args: object
 ) -> dict[str, Callable[[], object]]:
-    """Return (who, pass) functions over one map and one set of RoIs."""
-    ours, theirs, extra = OPS[op]
-    rois = random_rois(case).to(device)
-    generator = torch.Generator().manual_seed(1)
-    shape = (case.images, case.channels, case.height, case.width)
-    ps_map = torch.randn(shape, generator=generator).to(device)
-    leaf = ps_map.clone().requires_grad_()
-    last = ps_map.contiguous(memory_format=torch.channels_last)
-    last_leaf = last.clone().requires_grad_()
-    args = (rois, BINS, 1 / case.stride, *extra)
-    grad = torch.ones_like(theirs(ps_map, *args))
+    """One op over one map: its passes."""
+    grad = torch.ones_like(pool(leaf, rois, *args))
 
-    def both(pool, leaf):
+    def forward() -> None:
+        with torch.no_grad():
+            pool(leaf, rois, *args)
+
+    def both() -> None:
         leaf.grad = None
-        pool(leaf).backward(grad)
+        pool(leaf, rois, *args).backward(grad)
 
-    def torchvision_pool(m):
-        return theirs(m, *args)
+    return dict(zip(PASSES, (forward, both), strict=True))
 
-    def our_pool(m):
-        return ours(m, *args)
 
-    def bin_major_pool(m):
-        return ours(m, *args, bin_major=True)
+def _through_float32(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """An op for a type that it has no kernel for, as autocast runs it."""
 
-    return {
-        'copy': ps_map.clone,
-        'torchvision forward': lambda: torchvision_pool(ps_map),
-        'ours forward': lambda: our_pool(ps_map),
-        'bin-major forward': lambda: bin_major_pool(last),
-        'torchvision both': lambda: both(torchvision_pool, leaf),
-        'ours both': lambda: both(our_pool, leaf),
-        'bin-major both': lambda: both(bin_major_pool, last_leaf),
-    }
+    def pool_wide(leaf: Tensor, rois: Tensor, *args: object) -> Tensor:
+        return pool(leaf.float(), rois.float(), *args).to(leaf.dtype)
+
+    return pool_wide
 
 
 def measure(
-    case_name: str, op: str, setting: Setting, effort: Effort
+    case_name: str, op: str, map_layout: str, setting: Setting, effort: Effort
 ) -> list[Row]:
-    """Time one op on one case; return one record per layout and pass."""
+    """Time one op on one map; return one record for each pass."""
     case = CASES[case_name]
-    times = interleave(
-        _competitors(case, op, setting.device), setting.stopwatch(), effort
-    )
+    ours, theirs, extra = OPS[op]
+    device, dtype = setting.device, setting.dtype
+    generator = torch.Generator().manual_seed(1)
+    shape = (case.images, case.channels, case.height, case.width)
+    ps_map = torch.randn(shape, generator=generator).to(device, dtype)
+    rois = random_rois(case).to(device, dtype)
+    args = (rois, BINS, 1 / case.stride, *extra)
+    doubt = ''
+    try:
+        theirs(ps_map, *args)
+    except RuntimeError:
+        theirs = _through_float32(theirs)
+        doubt = f"torchvision's goes through float32, it has no {dtype}"
+    if map_layout == BIN_MAJOR:
+        ours = partial(ours, bin_major=True)
+    mine = ps_map.to(memory_format=MEMORY[setting.layout])
+    competitors = {
+        'copy': ps_map.clone,
+        'theirs': _pooling(theirs, ps_map.clone().requires_grad_(), *args),
+        'ours': _pooling(ours, mine.clone().requires_grad_(), *args),
+    }
+    functions = {'copy': competitors.pop('copy')} | {
+        f'{who} {passes}': function
+        for who, by_pass in competitors.items()
+        for passes, function in by_pass.items()
+    }
+    times = interleave(functions, setting.stopwatch(), effort)
     rows = []
-    for layout, who in LAYOUTS.items():
-        for passes, key in PASSES.items():
-            ours, theirs = times[f'{who} {key}'], times[f'torchvision {key}']
-            rows.append(
-                {
-                    'map': 'x'.join(map(str, case[:4])),
-                    'rois': case.rois,
-                    'map_layout': layout,
-                    'passes': passes,
-                    **ours.columns(),
-                    **compared('times_faster', theirs, ours),
-                    'torchvision_ms': theirs.columns()['median_ms'],
-                    'copy_ms': times['copy'].columns()['median_ms'],
-                    'torchvision': torchvision.__version__,
-                }
-            )
+    for passes in PASSES:
+        ours, theirs = times[f'ours {passes}'], times[f'theirs {passes}']
+        ratio = compared('times_faster', theirs, ours)
+        ratio['doubt'] = ', '.join(filter(None, (doubt, ratio['doubt'])))
+        rows.append(
+            {
+                'map': 'x'.join(map(str, case[:4])),
+                'rois': case.rois,
+                'passes': passes,
+                **ours.columns(),
+                **ratio,
+                'torchvision_ms': theirs.columns()['median_ms'],
+                'copy_ms': times['copy'].columns()['median_ms'],
+                'torchvision': torchvision.__version__,
+            }
+        )
     return rows
 
 
 def cases(args: argparse.Namespace) -> list[Measurement]:
-    """One case for each map and op."""
-    return [
-        Measurement(
-            key={'op': op, 'case': case},
-            setting=setting,
-            measure=partial(measure, case, op, setting, effort(args)),
-            label=f'{op}, {case}',
-        )
-        for setting in settings(args)
-        for case in args.case
-        for op in args.op
-    ]
+    """One case for each map, op and layout of the map."""
+    found = []
+    for setting in settings(args):
+        for case in args.case:
+            for op in args.op:
+                for name, layout in LAYOUTS.items():
+                    if args.layout not in (None, layout):
+                        continue
+                    # What the row says of the layout is what is timed.
+                    placed = replace(setting, layout=layout)
+                    found.append(
+                        Measurement(
+                            key={'op': op, 'case': case, 'map_layout': name},
+                            setting=placed,
+                            measure=partial(
+                                measure, case, op, name, placed, effort(args)
+                            ),
+                            label=f'{op}, {case}, {name}',
+                        )
+                    )
+    return found
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -198,5 +219,5 @@ COMMAND = Command(
     },
     cases=cases,
     add_arguments=add_arguments,
-    effort=Effort(min_runs=10, max_runs=60, seconds=15, warmup_seconds=5),
+    effort=Effort(min_runs=10, max_runs=60, seconds=8, warmup_seconds=4),
 )

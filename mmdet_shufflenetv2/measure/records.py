@@ -55,6 +55,25 @@ class Records:
         wanted = {key: str(value) for key, value in identity.items()}
         return [row for row in self.rows if wanted.items() <= row.items()]
 
+    def check_writable(self) -> None:
+        """Fail before the minutes of measuring, not after them.
+
+        Raises:
+            RecordsError: the file cannot be written.
+        """
+        existed = self.path.exists()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open('ab'):
+                pass
+            if not existed:
+                self.path.unlink()
+        except OSError as error:
+            raise RecordsError(
+                f'{self.path} cannot be written: {error.strerror}',
+                '; name another file',
+            ) from error
+
     def append(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Write rows, all of them or, if the system fails, none.
 

@@ -3,9 +3,11 @@ does not work, and how long it will take.
 """
 
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -88,6 +90,7 @@ def run(
     Raises:
         DeviceLost: the GPU no longer answers.
     """
+    records.check_writable()
     outcome = Outcome()
     cases = _distinct(cases)
     known = [
@@ -148,9 +151,10 @@ def _measure(
     room = nullcontext() if case.setting.on_gpu else None
     try:
         case.setting.apply()
+        torch.manual_seed(0)
         with room or refused_rather_than_killed():
             found = [dict(row) for row in case.measure()]
-    except (RuntimeError, MemoryError, OSError, ImportError) as error:
+    except Exception as error:
         status = _status_of(error, case, records)
         found = [{}]
     if case.setting.on_gpu:
@@ -191,8 +195,11 @@ def _status_of(error: Exception, case: Case, records: Records) -> str:
 
 
 def _line(error: Exception) -> str:
+    """What was raised, and where."""
     lines = str(error).strip().splitlines() or ['']
-    return f'{type(error).__name__}: {lines[0][:200]}'
+    *_, last = traceback.extract_tb(error.__traceback__)
+    where = f' ({Path(last.filename).name}, line {last.lineno})'
+    return f'{type(error).__name__}: {lines[0][:200]}{where}'
 
 
 def _answers(device: str) -> bool:

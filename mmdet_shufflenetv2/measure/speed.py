@@ -55,6 +55,8 @@ class Subject:
 # A reference stays, for it is everybody's in its column.
 @lru_cache(maxsize=2)
 def _prepared(subject: Subject, setting: Setting) -> nn.Module:
+    # The same weights for a name, whatever was built before it.
+    torch.manual_seed(0)
     with torch.device(setting.device):
         network = subject.build()
     return prepare(network, setting, subject.small_shape)
@@ -62,19 +64,18 @@ def _prepared(subject: Subject, setting: Setting) -> nn.Module:
 
 def compare_networks(
     mine: Subject,
-    reference: Subject,
+    reference: Subject | None,
     setting: Setting,
     effort: Effort,
     with_energy: bool,
 ) -> Row:
-    """Measure a network, timed in turn with its reference.
+    """Measure a network, timed in turn with its reference if it has one.
 
     Returns:
         `SPEEDS`, but for what the paper says.
     """
-    networks = {
-        subject: _prepared(subject, setting) for subject in (reference, mine)
-    }
+    subjects = filter(None, (reference, mine))
+    networks = {subject: _prepared(subject, setting) for subject in subjects}
     functions = {
         subject: inference(network, subject.shape, setting)
         for subject, network in networks.items()
@@ -86,19 +87,22 @@ def compare_networks(
         eager = replace(setting, mode='folded')
         plain = inference(networks[mine], mine.shape, eager)
     return {
-        **speed(times[mine], times[reference], mine.shape[0]),
+        **speed(times[mine], times.get(reference), mine.shape[0]),
         'weights_mb': significant(weights_mb(networks[mine])),
         'peak_mb': significant(peak_mb(plain, setting.device)),
         'joules': joules(functions[mine], setting, with_energy),
     }
 
 
-def speed(mine: Timing, reference: Timing, batch: int) -> Row:
-    """Times, their ratio to a reference's, and images per second."""
+def speed(mine: Timing, reference: Timing | None, batch: int) -> Row:
+    """Times, their ratio to a reference's if any, and images per second."""
     columns = mine.columns()
+    ratio = compared('speed_ratio', reference or mine, mine)
+    if reference is None:
+        ratio = {name: '' for name in ratio} | {'doubt': ratio['doubt']}
     return {
         **columns,
-        **compared('speed_ratio', reference, mine),
+        **ratio,
         'images_per_s': significant(batch * 1e3 / columns['median_ms']),
     }
 

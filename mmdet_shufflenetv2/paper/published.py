@@ -1,123 +1,188 @@
-"""Figures that were published, to show beside measured ones."""
+"""The published figures: ``published.csv``, one row per figure.
 
-from copy import deepcopy
-from dataclasses import dataclass
+The columns of the file:
+
+- ``table``: of the ShuffleNet V2 paper, or where else the figure stands.
+- ``platform``: ``gpu`` (GTX 1080Ti), ``arm`` (one thread of a Snapdragon
+  810), or empty where a figure does not depend on it.
+- ``column``: of the table: a scale (``x1``) or a complexity (``140M``).
+- ``row``: a variant, a network or a config, called as in ``results/*.csv``.
+  Table 7 names families only: a row is the config whose backbone Table 8 has
+  at that complexity and 224x224.
+- ``input``, ``batch``: what it was measured on; no batch where the paper has
+  none. For Table 1b of the appendix, which has none either, it is Table 8's.
+- ``quantity``: ``speed``, ``multiply-adds`` and ``parameters`` (millions),
+  ``top-1 error`` on ImageNet, ``mmAP`` on COCO minival.
+
+The first row of a column is the one that the others are compared with.
+"""
+
+import csv
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
-
-import yaml
-
-
-@dataclass(frozen=True)
-class ClassificationResult:
-    """A network's published ImageNet figures; None where there is none.
-
-    Attributes:
-        complexity: column of Table 8, such as ``'140M'``; None for Table 6.
-        mflops: multiply-adds of one image, in millions.
-        params_m: parameters in millions.
-        top1_err: top-1 error of a single centre crop, in %.
-        gpu_batches_per_s: at batch 8.
-        arm_images_per_s: at batch 1, one thread.
-        input_size: side of the image.
-    """
-
-    complexity: str | None
-    mflops: float
-    params_m: float | None
-    top1_err: float
-    gpu_batches_per_s: float | None
-    arm_images_per_s: float | None
-    input_size: int
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class DetectionResult:
-    """A backbone's published figures in Light-Head R-CNN on COCO minival.
+class Key(NamedTuple):
+    """What a figure is about, published or measured; see ``published.csv``."""
+
+    table: str
+    platform: str
+    column: str
+    row: str
+    input: str
+    batch: str
+
+
+class Figure(NamedTuple):
+    """One published figure and where it stands."""
+
+    key: Key
+    quantity: str
+    value: float
+    unit: str
+    source: str
+
+
+class Speed(NamedTuple):
+    """A published speed.
 
     Attributes:
-        complexity: column of Table 7, such as ``'140M'``.
-        mmap: mean AP over IoU of 0.50 to 0.95, in %.
-        images_per_s: of a GPU, at batch 4 and 800x1200.
+        per_s: batches on a GPU, images on ARM and in Table 7.
+        ratio: of a whole network its speed over the reference's; in Tables 1
+            to 4 its time over the reference's.
     """
 
-    complexity: str
-    mmap: float
-    images_per_s: float
+    per_s: float
+    ratio: float
 
 
-def published_results() -> dict:
-    """The whole of ``results.yaml``, whose comments say what is what."""
-    return deepcopy(_parsed())
-
-
-@cache
-def _parsed() -> dict:
-    text = files(__package__).joinpath('results.yaml').read_text('utf-8')
-    return yaml.safe_load(text)
-
-
-@cache
-def detection_results() -> MappingProxyType[str, DetectionResult]:
-    """Table 7, by the names of the backbones' networks in Table 8."""
-    table = dict(published_results()['table7_coco_lighthead'])
-    complexities = table.pop('complexities')
-    found = {}
-    for row in table.values():
-        figures = complexities, row['mmap'], row['images_per_s']
-        for name, *values in zip(row['networks'], *figures, strict=True):
-            found[name] = DetectionResult(*values)
-    return MappingProxyType(found)
+# Kinds of measurements by the columns that hold a ratio to the reference.
+RATIOS = {
+    'guidelines': 'time_ratio',
+    'backbones': 'speed_ratio',
+    'detectors': 'speed_ratio',
+}
+# What the images/s of Table 7 may mean; the paper does not say.
+PAPER_PARTS = ('network', 'detection', 'end to end')
 
 
 @cache
-def published_costs() -> MappingProxyType[str, tuple[float, float | None]]:
-    """MFLOPs, and millions of parameters if published, of every network."""
-    mflops = {
-        **{n: result.mflops for n, result in classification_results().items()},
-        **published_results()['shufflenet_v1_others'],
-    }
-    params_m = published_params_m()
-    return MappingProxyType({n: (mflops[n], params_m.get(n)) for n in mflops})
-
-
-@cache
-def classification_results() -> MappingProxyType[str, ClassificationResult]:
-    """Tables 8 and 6, by the names they have in ``results.yaml``."""
-    published = published_results()
-    params_m = published_params_m()
-    sizes = published['table8_input_sizes']
-    found = {}
-    for complexity, networks in published['table8_imagenet'].items():
-        for name, (mflops, *figures) in networks.items():
-            found[name] = ClassificationResult(
-                complexity,
-                mflops,
-                params_m.get(name),
-                *figures,
-                input_size=sizes.get(name, 224),
-            )
-    for name, figures in published['table6_large_models'].items():
-        found[name] = ClassificationResult(
-            complexity=None,
-            mflops=1000 * figures['gflops'],
-            params_m=params_m.get(name),
-            top1_err=figures['top1_err'],
-            gpu_batches_per_s=None,
-            arm_images_per_s=None,
-            input_size=224,
+def figures() -> tuple[Figure, ...]:
+    """All published figures, in the order of the file."""
+    text = files(__package__).joinpath('published.csv').read_text('utf-8')
+    return tuple(
+        Figure(
+            Key(*(row[name] for name in Key._fields)),
+            row['quantity'],
+            float(row['value']),
+            row['unit'],
+            row['source'],
         )
+        for row in csv.DictReader(text.splitlines())
+    )
+
+
+@cache
+def speeds() -> Mapping[Key, Speed]:
+    """All published speeds, a column of a table after the other."""
+    found, references = {}, {}
+    for key, quantity, value, *_ in figures():
+        if quantity == 'speed':
+            reference = references.setdefault(_column(key), value)
+            ratio = value / reference
+            if key.table in GUIDELINE_TABLES:
+                ratio = reference / value
+            found[key] = Speed(value, ratio)
     return MappingProxyType(found)
 
 
-def published_params_m() -> dict[str, float]:
-    """Parameters in millions, by network; some are not in Table 8."""
-    found = {}
-    for family, widths in published_results()['params_m_published'].items():
-        # Table 8 writes the groups behind the width.
-        family, _, groups = family.partition('_g')
-        for width, params_m in widths.items():
-            name = f'{family}_{width}'
-            found[f'{name}_g{groups}' if groups else name] = params_m
+GUIDELINE_TABLES = ('Table 1', 'Table 2', 'Table 3', 'Table 4')
+
+
+def _column(key: Key) -> Key:
+    # Two of Table 8's networks have smaller images than their column's.
+    size = '' if key.table == 'Table 8' else key.input
+    return key._replace(row='', input=size)
+
+
+@cache
+def values(quantity: str) -> Mapping[str, float]:
+    """A quantity that depends on no machine, by network or config.
+
+    Args:
+        quantity: as in ``published.csv``. Of two tables that have a network
+            the first in the file counts.
+    """
+    found: dict[str, float] = {}
+    for figure in figures():
+        if figure.quantity == quantity:
+            found.setdefault(figure.key.row, figure.value)
+    return MappingProxyType(found)
+
+
+def top1_error(network: str | None) -> float | None:
+    """Published top-1 error on ImageNet in %; None if there is none."""
+    return values('top-1 error').get(network)
+
+
+def key_of(kind: str, row: Mapping[str, object]) -> Key | None:
+    """What a measured row is about.
+
+    Args:
+        kind: of its file, one of `RATIOS`.
+        row: its key columns and ``device``.
+
+    Returns:
+        None if no table of the paper is about that kind of row.
+    """
+    platform = 'arm' if row['device'] == 'cpu' else 'gpu'
+    if kind == 'guidelines':
+        table = f'Table {str(row["guideline"])[1:]}'
+        # Whose channels it has; the paper's batch is not known.
+        where = table, row['platform'], row['scale'], row['row'], '56x56', ''
+    elif kind == 'backbones' and row['table']:
+        # '10 units of xception, 116 channels': equal FLOPs say how many.
+        network = str(row['network']).partition(',')[0]
+        where = row['table'], platform, row['column'], network
+        where += row['input'], row['batch']
+    elif kind == 'detectors' and row['column']:
+        where = 'Table 7', platform, row['column'], row['config']
+        where += row['input'], row['batch']
+    else:
+        return None
+    return Key(*map(str, where))
+
+
+def annotate(kind: str, row: Mapping[str, object]) -> dict[str, object]:
+    """The paper's columns of a measured row, empty where it has no figure.
+
+    Args:
+        kind: of the benchmark; one without a table of the paper has none.
+        row: its key columns and ``device``.
+    """
+    if kind not in RATIOS:
+        return {}
+    found = {'paper_per_s': '', f'paper_{RATIOS[kind]}': ''}
+    if kind == 'backbones':
+        mflops = values('multiply-adds').get(row['network'])
+        found['paper_mflops'] = '' if mflops is None else f'{mflops:g}'
+    key = key_of(kind, row)
+    speed = speeds().get(key) if key else None
+    if speed and row.get('part', PAPER_PARTS[0]) in PAPER_PARTS:
+        found['paper_per_s'] = f'{speed.per_s:g}'
+        found[f'paper_{RATIOS[kind]}'] = f'{speed.ratio:.4g}'
     return found
+
+
+# Until measure and engine no longer read the nested tables.
+from .old_published import (  # noqa: E402, F401
+    ClassificationResult,
+    classification_results,
+    detection_results,
+    published_costs,
+    published_params_m,
+    published_results,
+)

@@ -6,8 +6,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmdet_shufflenetv2.analysis import operations
-from mmdet_shufflenetv2.analysis.cost import Convolution
 from mmdet_shufflenetv2.analysis.operations import Work, work_of
+from mmdet_shufflenetv2.measure.convolution import Convolution
 from mmdet_shufflenetv2.ops import ps_roi_align
 
 

@@ -1,21 +1,79 @@
-"""The installation: skipped when done, repaired when it was cut short."""
+"""``.venv``: one line for what stops it, skipped when done, completed when
+it was cut short.
+"""
 
-import hashlib
-import io
-import json
-import subprocess
+import ast
 import sys
 
 import make_venv
 import pytest
-from preflight import Interpreter, SetupError
+from make_venv import Python, SetupError
 
-THIS = Interpreter(sys.executable, sys.version_info[:2], True, True)
+THIS = Python(sys.executable, sys.version_info[:2], True)
+
+
+def choose(*versions, has_venv=True, name=None):
+    """``choose_python`` on a machine with these versions only."""
+    found = {
+        'python{}.{}'.format(*version): Python(
+            '/bin/python', version, has_venv
+        )
+        for version in versions
+    }
+    found.update({'python3': Python('/bin/python3', versions[0], has_venv)})
+    return make_venv.choose_python(name, found.get)
+
+
+def test_newest_supported_python_is_chosen():
+    assert choose((3, 14), (3, 10), (3, 12)).version == (3, 12)
+
+
+def test_named_python_goes_before_a_newer_one():
+    chosen = choose((3, 13), (3, 10), name='python3.10')
+    assert chosen.version == (3, 10)
+
+
+@pytest.mark.parametrize('version', [(3, 9), (3, 14)])
+def test_unsupported_python_is_one_line_with_what_is_needed(version):
+    with pytest.raises(SetupError) as raised:
+        choose(version)
+    message = str(raised.value)
+    assert '\n' not in message
+    assert 'expected Python 3.10 to 3.13' in message
+    assert 'got /bin/python3 is {}.{}'.format(*version) in message
+
+
+def test_named_python_that_does_not_run_is_one_line():
+    with pytest.raises(SetupError, match='got python4, which does not run'):
+        choose((3, 12), name='python4')
+
+
+def test_missing_venv_module_says_what_to_install():
+    with pytest.raises(SetupError, match='apt install python3-venv'):
+        choose((3, 11), has_venv=False)
+
+
+def test_query_is_none_for_a_command_that_fails(tmp_path):
+    shim = tmp_path / 'python3.13'
+    shim.write_text('#!/bin/sh\nexit 127\n')
+    shim.chmod(0o755)
+    assert make_venv.query(shim) is None
+    assert make_venv.query(tmp_path / 'absent') is None
+    assert make_venv.query(sys.executable).version == sys.version_info[:2]
+
+
+def test_full_disk_is_one_line_with_both_figures(monkeypatch):
+    monkeypatch.setattr(make_venv, 'NEEDED_GB', 10)
+    with pytest.raises(SetupError, match=r'no space: 4\.0 GB.*10\.0 GB'):
+        make_venv.check_disk(4e9)
+    # What is installed already needs no room again.
+    assert not make_venv.check_disk(4e9, present_bytes=6.5e9)
+    assert make_venv.check_disk(15.1e9)
 
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """An empty checkout; every check passes, ``installed`` counts calls."""
+    """An empty checkout; ``installed`` has the version of each call."""
     root = tmp_path / 'checkout'
     for name in make_venv.SOURCES:
         path = root / name
@@ -23,14 +81,11 @@ def checkout(tmp_path, monkeypatch):
         path.write_text(name)
     monkeypatch.setattr(make_venv, 'ROOT', root)
     monkeypatch.setattr(make_venv, 'VENV', root / '.venv')
+    monkeypatch.setattr(make_venv, 'NEEDED_GB', 0)
     monkeypatch.setattr(make_venv, 'choose_python', lambda name: THIS)
-    monkeypatch.setattr(make_venv, 'check_platform', lambda: None)
-    monkeypatch.setattr(make_venv, 'check_disk', lambda *_: True)
-    monkeypatch.setattr(make_venv, 'check_network', lambda index: None)
-    monkeypatch.setattr(make_venv, 'package_index', lambda: None)
     installed = []
 
-    def install(python, index):
+    def install(python):
         installed.append(python.version)
         executable = make_venv.VENV / 'bin' / 'python'
         executable.parent.mkdir(exist_ok=True)
@@ -68,11 +123,11 @@ def test_moved_checkout_installs_again(checkout, monkeypatch):
     assert len(installed) == 2
 
 
-def test_interrupted_installation_is_taken_up_again(checkout, monkeypatch):
+def test_interrupted_installation_is_completed(checkout, monkeypatch):
     _, installed = checkout
     whole = make_venv.install
 
-    def interrupted(python, index):
+    def interrupted(python):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(make_venv, 'install', interrupted)
@@ -84,7 +139,7 @@ def test_interrupted_installation_is_taken_up_again(checkout, monkeypatch):
     assert len(installed) == 1
 
 
-def test_another_python_is_installed_anew(checkout, monkeypatch):
+def test_another_python_starts_from_an_empty_folder(checkout, monkeypatch):
     root, installed = checkout
     make_venv.set_up()
     (root / '.venv' / 'of the first').touch()
@@ -95,160 +150,34 @@ def test_another_python_is_installed_anew(checkout, monkeypatch):
     assert not (root / '.venv' / 'of the first').exists()
 
 
-def test_installed_python_is_kept_when_none_is_named(checkout, monkeypatch):
-    _, installed = checkout
-    make_venv.set_up()
-    other = THIS._replace(version=(3, 99))
-    monkeypatch.setattr(make_venv, 'choose_python', lambda name: other)
-    make_venv.set_up()
-    assert installed == [THIS.version]
-
-
 def test_foreign_venv_is_neither_deleted_nor_filled(checkout):
     root, installed = checkout
-    (root / '.venv' / 'bin').mkdir(parents=True)
-    (root / '.venv' / 'bin' / 'python').symlink_to(sys.executable)
+    (root / '.venv').mkdir()
     (root / '.venv' / 'precious').touch()
-    with pytest.raises(SetupError, match='move it away'):
-        make_venv.set_up()
+    with pytest.raises(SystemExit, match=r'setup: .* move it away'):
+        make_venv.main([])
     assert (root / '.venv' / 'precious').exists()
     assert not installed
 
 
-@pytest.mark.parametrize(
-    'check', ['choose_python', 'check_platform', 'check_disk', 'check_network']
-)
-def test_failed_check_is_one_line_and_writes_nothing(
-    checkout, monkeypatch, check
-):
-    root, installed = checkout
-
-    def refuse(*_):
-        raise SetupError('too little of it')
-
-    monkeypatch.setattr(make_venv, check, refuse)
-    with pytest.raises(SystemExit) as raised:
-        make_venv.main([])
-    assert raised.value.code == 'setup: too little of it'
-    assert not installed
-    assert not (root / '.venv').exists()
-
-
-def test_tight_disk_keeps_pip_from_caching(checkout, monkeypatch):
-    monkeypatch.setattr(make_venv, 'check_disk', lambda *_: False)
-    monkeypatch.setenv('PIP_NO_CACHE_DIR', '')
-    make_venv.set_up()
-    assert make_venv.os.environ['PIP_NO_CACHE_DIR'] == '1'
-
-
-def test_failed_command_is_named_and_leaves_no_temporary_files(checkout):
+def test_failed_command_is_explained_and_leaves_no_temporary_files(checkout):
     root, _ = checkout
-    with pytest.raises(SetupError, match=r'exit 3.*the same command again'):
-        make_venv.run(['sh', '-c', 'touch "$TMPDIR/left"; exit 3'])
+    with pytest.raises(SetupError, match='no network'):
+        make_venv.run(
+            ['sh', '-c', 'touch "$TMPDIR/left"; exit 3'], 'no network'
+        )
     assert not (root / '.venv' / 'tmp').exists()
 
 
 def test_commands_do_not_see_what_leads_packages_elsewhere(
     checkout, monkeypatch
 ):
-    for name in make_venv.FOREIGN_VARIABLES:
+    for name in make_venv.FOREIGN:
         monkeypatch.setenv(name, '/elsewhere')
-    make_venv.run(['sh', '-c', '! env | grep /elsewhere'])
+    make_venv.run(['sh', '-c', '! env | grep /elsewhere'], 'seen')
 
 
-def test_import_error_is_the_last_line_or_empty():
-    assert make_venv.import_error(sys.executable, 'json') == ''
-    said = make_venv.import_error(sys.executable, 'no_such_module')
-    assert said == "ModuleNotFoundError: No module named 'no_such_module'"
-
-
-def wheel(version, floor='>=3.9', **more):
-    return {
-        'filename': f'pip-{version}-py3-none-any.whl',
-        'requires-python': floor,
-        'yanked': False,
-        **more,
-    }
-
-
-def test_newest_wheel_that_this_python_may_use_is_taken():
-    page = {
-        'files': [
-            wheel('9.0'),
-            wheel('26.3'),
-            wheel('26.10'),
-            wheel('27.0', floor='>=3.12'),
-            wheel('28.0', yanked='broken'),
-            {'filename': 'pip-29.0.tar.gz', 'requires-python': '>=3.9'},
-            wheel('30.0/../../x'),
-        ]
-    }
-    assert make_venv.newest_wheel(page, (3, 10)) == wheel('26.10')
-
-
-@pytest.fixture
-def served(checkout, monkeypatch):
-    """An index with one pip wheel, and the commands that ran."""
-    ran = []
-    content = b'a wheel'
-    entry = wheel(
-        '26.3',
-        url='pip.whl',
-        hashes={'sha256': hashlib.sha256(content).hexdigest()},
-    )
-
-    class Answer(io.BytesIO):
-        def geturl(self):
-            return 'https://index/simple/pip/'
-
-    def ask(index):
-        return Answer(json.dumps({'files': [entry]}).encode())
-
-    def fetch(address, timeout):
-        assert address == 'https://index/simple/pip/pip.whl'
-        return io.BytesIO(content)
-
-    monkeypatch.setattr(make_venv, 'ask_index', ask)
-    monkeypatch.setattr(make_venv.urllib.request, 'urlopen', fetch)
-    monkeypatch.setattr(make_venv, 'run', ran.append)
-    return entry, ran
-
-
-def test_pip_is_fetched_where_python_has_no_ensurepip(served):
-    _, ran = served
-    make_venv.install_pip('python', (3, 11), 'https://index/simple')
-    (command,) = ran
-    assert command[0] == 'python'
-    assert command[1].endswith('pip-26.3-py3-none-any.whl/pip')
-
-
-def test_pip_with_another_sha256_is_never_run(served):
-    entry, ran = served
-    entry['hashes']['sha256'] = '0' * 64
-    with pytest.raises(SetupError, match=r'sha256.*python3-venv'):
-        make_venv.install_pip('python', (3, 11), 'https://index/simple')
-    assert not ran
-
-
-def test_pip_out_of_reach_says_what_to_install(monkeypatch):
-    def ask(index):
-        raise OSError('unreachable')
-
-    monkeypatch.setattr(make_venv, 'ask_index', ask)
-    with pytest.raises(SetupError, match=r'unreachable.*python3-venv'):
-        make_venv.install_pip('python', (3, 11), 'https://index/simple')
-
-
-def test_opencv_is_swapped_for_the_headless_wheel_of_its_version(
-    checkout, monkeypatch
-):
-    ran = []
-    monkeypatch.setattr(make_venv, 'run', ran.append)
-    monkeypatch.setattr(
-        subprocess, 'check_output', lambda *_, **__: '5.0.0.93\n'
-    )
-    make_venv.use_headless_opencv('python', 'ImportError: libGL.so.1')
-    removed, added = ran
-    assert removed[-1] == 'opencv-python'
-    assert added[-1] == 'opencv-python-headless==5.0.0.93'
-    assert '--only-binary=:all:' in added
+def test_an_old_python_can_read_the_script(root):
+    """What only newer Pythons parse would be a traceback on the old."""
+    text = (root / 'bootstrap' / 'make_venv.py').read_text()
+    ast.parse(text, feature_version=(3, 6))

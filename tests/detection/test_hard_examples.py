@@ -1,93 +1,143 @@
+"""Hard example mining with every kind of class and box loss."""
+
 import pytest
 import torch
 from mmdet.registry import MODELS
 
 from mmdet_shufflenetv2.detection.hard_examples import hardest_per_image
 
+CLASS_LOSSES = {
+    'softmax': dict(type='CrossEntropyLoss'),
+    'sigmoid': dict(type='CrossEntropyLoss', use_sigmoid=True),
+    'focal': dict(type='FocalLoss', use_sigmoid=True),
+    'weighted': dict(
+        type='CrossEntropyLoss', class_weight=[1.0, 2.0, 3.0, 0.5]
+    ),
+    'seesaw': dict(type='SeesawLoss', num_classes=3),
+}
+BOX_LOSSES = {
+    'L1': dict(type='L1Loss'),
+    'smooth L1, doubled': dict(
+        type='SmoothL1Loss', beta=1 / 9, loss_weight=2.0
+    ),
+    'IoU': dict(type='IoULoss'),
+    'GIoU': dict(type='GIoULoss'),
+}
 
-def bbox_head(**kwargs):
+
+def bbox_head(loss_cls='softmax', loss_bbox='L1', **kwargs):
     return MODELS.build(
         dict(
             type='LightHeadBBoxHead',
             in_channels=10,
             num_classes=3,
-            loss_cls=dict(type='CrossEntropyLoss'),
-            loss_bbox=dict(type='L1Loss'),
+            bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
+            loss_cls=CLASS_LOSSES[loss_cls],
+            loss_bbox=BOX_LOSSES[loss_bbox],
+            reg_decoded_bbox='IoU' in loss_bbox,
             **kwargs,
         )
     )
 
 
-def loss_arguments(num_rois=12):
+def loss_arguments(head, num_rois=12):
     """RoIs of two images, the first third being foreground."""
-    torch.manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
+
+    def boxes():
+        corner = torch.rand(num_rois, 2, generator=generator) * 20
+        size = torch.rand(num_rois, 2, generator=generator) * 40 + 9
+        return torch.cat([corner, corner + size], 1)
+
     labels = torch.full((num_rois,), 3)
     labels[::3] = torch.arange(len(labels[::3])) % 3
-    rois = torch.rand(num_rois, 5)
-    rois[:, 0] = torch.arange(num_rois) % 2
-    weights = (labels < 3).float()[:, None].expand(-1, 4)
+    image = torch.arange(num_rois) % 2
+    targets = boxes()
+    if not head.reg_decoded_bbox:
+        targets = torch.randn(num_rois, 4, generator=generator)
+    outputs = head.fc_cls.out_features, head.fc_reg.out_features
+    scores, deltas = (
+        torch.randn(num_rois, n, generator=generator) for n in outputs
+    )
     return dict(
-        cls_score=torch.randn(num_rois, 4),
-        bbox_pred=torch.randn(num_rois, 12),
-        rois=rois,
+        cls_score=scores,
+        bbox_pred=deltas / 5,
+        rois=torch.cat([image[:, None], boxes()], 1),
         labels=labels,
         label_weights=torch.ones(num_rois),
-        bbox_targets=torch.randn(num_rois, 4),
-        bbox_weights=weights,
+        bbox_targets=targets,
+        bbox_weights=(labels < 3).float()[:, None].expand(-1, 4),
     )
 
 
-def slow_hard_loss(arguments, num_hard):
-    """The class loss over the hardest RoIs, one RoI at a time."""
-    scores, boxes = arguments['cls_score'], arguments['bbox_pred']
-    each = []
-    for i, label in enumerate(arguments['labels'].tolist()):
-        cls = -scores[i].log_softmax(0)[label]
-        box = torch.tensor(0.0)
-        if label < 3:
-            predicted = boxes[i].view(3, 4)[label]
-            box = (predicted - arguments['bbox_targets'][i]).abs().sum()
-        each.append((float(cls + box), float(cls), float(box), i))
-    chosen = []
+def total(losses):
+    return float(sum(v for k, v in losses.items() if k.startswith('loss')))
+
+
+def chosen(arguments, rows):
+    return {name: value[rows] for name, value in arguments.items()}
+
+
+class OneForAll(torch.nn.Module):
+    custom_activation = False
+
+    def forward(self, *args, **kwargs):
+        return torch.tensor(1.0)
+
+
+@pytest.mark.parametrize('agnostic', [False, True])
+@pytest.mark.parametrize('loss_bbox', BOX_LOSSES)
+@pytest.mark.parametrize('loss_cls', CLASS_LOSSES)
+def test_loss_is_that_of_the_rois_whose_own_losses_are_largest(
+    loss_cls, loss_bbox, agnostic
+):
+    plain = bbox_head(loss_cls, loss_bbox, reg_class_agnostic=agnostic)
+    mined = bbox_head(
+        loss_cls, loss_bbox, reg_class_agnostic=agnostic, ohem_num=2
+    )
+    arguments = loss_arguments(plain)
+    each = [total(plain.loss(**chosen(arguments, [roi]))) for roi in range(12)]
+    hard = []
     for image in 0, 1:
-        own = [e for e in each if arguments['rois'][e[3], 0] == image]
-        chosen += sorted(own, reverse=True)[:num_hard]
-    cls, box = sum(e[1] for e in chosen), sum(e[2] for e in chosen)
-    return cls / len(chosen), box / len(chosen)
+        own = [roi for roi in range(12) if arguments['rois'][roi, 0] == image]
+        hard += sorted(own, key=each.__getitem__, reverse=True)[:2]
+    expected = plain.loss(**chosen(arguments, sorted(hard)))
+    assert total(mined.loss(**arguments)) == pytest.approx(total(expected))
 
 
-@pytest.mark.parametrize('num_hard', [1, 2, 5, 100])
-def test_hard_examples_equal_a_loop(num_hard):
-    arguments = loss_arguments()
-    losses = bbox_head(num_hard=num_hard).loss(**arguments)
-    loss_cls, loss_bbox = slow_hard_loss(arguments, num_hard)
-    assert float(losses['loss_cls']) == pytest.approx(loss_cls, rel=1e-5)
-    assert float(losses['loss_bbox']) == pytest.approx(loss_bbox, rel=1e-5)
+@pytest.mark.parametrize('loss_cls', CLASS_LOSSES)
+def test_more_than_there_are_takes_all(loss_cls):
+    plain, mined = bbox_head(loss_cls), bbox_head(loss_cls, ohem_num=100)
+    arguments = loss_arguments(plain)
+    expected = total(plain.loss(**arguments))
+    assert total(mined.loss(**arguments)) == pytest.approx(expected)
 
 
-def test_hard_examples_raise_the_loss():
-    hard = bbox_head(num_hard=2).loss(**loss_arguments())
-    every = bbox_head().loss(**loss_arguments())
-    total = [loss['loss_cls'] + loss['loss_bbox'] for loss in (hard, every)]
-    assert total[0] > total[1]
-
-
-def test_hard_examples_without_foreground():
-    arguments = loss_arguments()
+@pytest.mark.parametrize('loss_bbox', BOX_LOSSES)
+@pytest.mark.parametrize('num_rois', [0, 12])
+def test_no_foreground_is_finite(loss_bbox, num_rois):
+    head = bbox_head(loss_bbox=loss_bbox, ohem_num=2)
+    arguments = loss_arguments(head, num_rois)
     arguments['labels'][:] = 3
-    losses = bbox_head(num_hard=2).loss(**arguments)
-    assert torch.isfinite(losses['loss_cls'])
-
-
-def test_hard_examples_of_nothing():
-    losses = bbox_head(num_hard=2).loss(**loss_arguments(0))
+    losses = head.loss(**arguments)
     assert all(torch.isfinite(v).all() for v in losses.values())
 
 
-@pytest.mark.parametrize('num_hard', [0, 1.5, True])
-def test_what_is_no_number_of_hard_examples_is_refused(num_hard):
-    with pytest.raises(ValueError, match='num_hard must be a positive whole'):
-        bbox_head(num_hard=num_hard)
+def test_loss_that_cannot_be_told_apart_by_roi_is_refused():
+    head = bbox_head(ohem_num=2)
+    head.loss_cls = OneForAll()
+    with pytest.raises(ValueError, match='loss_cls of 12 RoIs'):
+        head.loss(**loss_arguments(head))
+
+
+def test_older_name_means_the_same():
+    assert bbox_head(num_hard=5).ohem_num == 5
+
+
+@pytest.mark.parametrize('bad', [0, 1.5, True])
+def test_bad_number_of_hard_examples_is_refused(bad):
+    with pytest.raises(ValueError, match='ohem_num must be a positive whole'):
+        bbox_head(ohem_num=bad)
 
 
 def test_hardest_per_image_takes_the_largest_of_each():

@@ -25,7 +25,7 @@ def test_sum_of_branches_is_a_plain_large_convolution():
     torch.testing.assert_close(layer(x), expected)
 
 
-def test_one_relu_behind_the_sum_by_default():
+def test_one_relu_after_the_sum_by_default():
     layer = LargeSeparableConv(3, 4, 2, kernel_size=3)
     negative = layer.vertical_first(torch.randn(1, 3, 6, 6))
     assert negative.min() < 0
@@ -45,17 +45,28 @@ def test_act_each_changes_the_map():
     torch.testing.assert_close(each(x), vertical + horizontal)
 
 
-def test_norm_adds_one_batch_norm_to_each_branch():
-    layer = LargeSeparableConv(3, 4, 2, kernel_size=3, norm=True)
-    norms = [m for m in layer.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    assert [m.num_features for m in norms] == [4, 4]
+@pytest.mark.parametrize(
+    'options, kind',
+    [
+        (dict(norm=True), torch.nn.BatchNorm2d),
+        (dict(norm_cfg=dict(type='SyncBN')), torch.nn.SyncBatchNorm),
+        (dict(norm_cfg=dict(type='GN', num_groups=7)), torch.nn.GroupNorm),
+    ],
+)
+def test_norm_of_each_branch_is_the_one_asked_for(options, kind):
+    neck = build_neck(in_channels=(8, 16), out_channels=98, **options)
+    conv = neck.thin_conv
+    for branch in conv.vertical_first, conv.horizontal_first:
+        assert isinstance(branch.norm, kind)
+        assert branch.conv2.bias is None
+        assert set(branch.norm.state_dict()) >= {'weight', 'bias'}
 
 
 @pytest.mark.parametrize(
     'name', ['in_channels', 'out_channels', 'mid_channels', 'kernel_size']
 )
 @pytest.mark.parametrize('bad', [0, -3, 3.0, True])
-def test_what_is_no_count_is_refused(name, bad):
+def test_bad_count_is_refused(name, bad):
     sizes = dict(in_channels=3, out_channels=4, mid_channels=2, kernel_size=3)
     with pytest.raises(ValueError, match=f'{name} must be a positive whole'):
         LargeSeparableConv(**{**sizes, name: bad})
@@ -105,6 +116,6 @@ def test_neck_refuses_another_number_of_maps():
 
 
 @pytest.mark.parametrize('in_channels', [16, (), (16, 0), (8.0,), (True,)])
-def test_neck_refuses_what_lists_no_channels(in_channels):
+def test_neck_refuses_bad_in_channels(in_channels):
     with pytest.raises(ValueError, match='in_channels must list'):
         build_neck(in_channels=in_channels)

@@ -45,30 +45,21 @@ def test_a_level_that_does_not_arrive_is_refused():
 
 @pytest.mark.parametrize('bad', [0, -1, 1.5, True])
 @pytest.mark.parametrize('name', ['num_classes', 'mid_channels', 'bins'])
-def test_what_is_no_count_is_refused(name, bad):
+def test_bad_count_is_refused(name, bad):
     with pytest.raises(ValueError, match=f'{name} must be a positive whole'):
         neck(**{name: bad})
 
 
 @pytest.mark.parametrize(
-    'other, named',
-    [
-        (
-            dict(num_classes=5),
-            r'bbox_head.num_classes=5 .* 6 . 4 .* but 8 arrive',
-        ),
-        (dict(reg_class_agnostic=False), r'agnostic=False .* 4 . 12 .* but 8'),
-    ],
+    'other', [dict(num_classes=5), dict(reg_class_agnostic=False)]
 )
-def test_head_of_other_values_than_the_necks_is_refused(other, named):
+def test_head_of_other_values_than_the_necks_is_refused(other):
     maps, _ = neck()(FEATURES)
     rois = torch.tensor([[0, 0.0, 0, 60, 60]])
     pooled = ps_roi_pool(maps, rois, 3, 1 / 32)
     bbox_head()(pooled)
-    with pytest.raises(ValueError, match=named) as error:
+    with pytest.raises(ValueError, match=r'got 8; .*must be equal in neck'):
         bbox_head(**other)(pooled)
-    (name,) = other
-    assert f'neck.{name}' in str(error.value)
 
 
 @torch.no_grad()

@@ -6,8 +6,10 @@ Every test turns one switch of the main config and sees what it changes.
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
 
 MAPS = dict(stage3=(1, 96, 4, 6), stage4=(1, 192, 2, 3), conv5=(1, 1024, 2, 3))
 
@@ -122,19 +124,88 @@ def test_class_agnostic_boxes(build):
     assert build().roi_head.bbox_head.fc_reg.out_features == 4 * 80
 
 
-def test_hard_examples_see_every_proposal(build):
+EVERY_PROPOSAL = dict(
+    type='RandomSampler',
+    num=10_000,
+    pos_fraction=1.0,
+    neg_pos_ub=-1,
+    add_gt_as_proposals=True,
+)
+
+
+def test_hard_examples_see_every_proposal_and_the_ground_truth(build):
+    """The authors' protocol, as a sampler of mmdet that leaves nothing."""
     model = build(
         **{
-            'roi_head.bbox_head.num_hard': 256,
-            'train_cfg.rcnn.sampler': dict(
-                _delete_=True, type='PseudoSampler'
+            'roi_head.bbox_head.ohem_num': 256,
+            'train_cfg.rcnn.sampler': dict(_delete_=True, **EVERY_PROPOSAL),
+        }
+    )
+    head = model.roi_head
+    assert head.bbox_head.ohem_num == 256
+    assert build().roi_head.bbox_head.ohem_num is None
+    proposals = torch.rand(2000, 4) * 40
+    proposals[:, 2:] += proposals[:, :2] + 1
+    truth = InstanceData(
+        bboxes=torch.tensor([[5.0, 5, 60, 40], [30, 30, 50, 60]]),
+        labels=torch.tensor([3, 7]),
+    )
+    candidates = InstanceData(priors=proposals)
+    assigned = head.bbox_assigner.assign(candidates, truth, None)
+    sampled = head.bbox_sampler.sample(assigned, candidates, truth)
+    assert len(sampled.priors) == 2002
+    assert {tuple(box) for box in truth.bboxes.tolist()} <= {
+        tuple(box) for box in sampled.priors.tolist()
+    }
+
+
+def test_box_losses_of_the_authors(build):
+    model = build(
+        **{
+            'rpn_head.loss_bbox': dict(
+                _delete_=True, type='SmoothL1Loss', beta=1 / 9
+            ),
+            'roi_head.bbox_head.loss_bbox': dict(
+                _delete_=True, type='SmoothL1Loss', loss_weight=2.0
             ),
         }
     )
-    assert model.roi_head.bbox_head.num_hard == 256
-    sampler = type(model.roi_head.bbox_sampler).__name__
-    assert sampler == 'PseudoSampler'
-    assert build().roi_head.bbox_head.num_hard is None
+    # Sigma 3 means quadratic up to 1 / 3**2, with slope 1 beyond.
+    rpn, box = model.rpn_head.loss_bbox, model.roi_head.bbox_head.loss_bbox
+    zero, value = torch.zeros(1), torch.tensor([2.0])
+    assert float(rpn(value, zero)) == pytest.approx(2 - 0.5 / 9)
+    assert float(rpn(value / 40, zero)) == pytest.approx(0.5 * 9 * 0.05**2)
+    assert float(box(value, zero)) == pytest.approx(2 * 1.5)
+
+
+@pytest.mark.parametrize(
+    'option, value, named',
+    [
+        ('roi_head.bbox_head.in_channels', 12, 'expected 588 .* got 490'),
+        ('neck.out_channels', 98, 'expected 490 .* got 98'),
+        ('roi_head.bbox_head.roi_feat_size', 5, r'expected \(7, 7\)'),
+        (
+            'roi_head.bbox_roi_extractor.roi_layer.output_size',
+            5,
+            r'roi_feat_size: expected \(5, 5\)',
+        ),
+        ('rpn_head.in_channels', 232, 'rpn_head.in_channels: expected 96'),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_at_build(
+    build, option, value, named
+):
+    with pytest.raises(ValueError, match=named):
+        build(type='LightHeadRCNN', **{option: value})
+
+
+def test_numbers_of_classes_that_differ_are_refused_at_build(root):
+    cfg = Config.fromfile(root / 'configs/rfcn_shufflenetv2.py').model
+    cfg.type = 'RFCN'
+    MODELS.build(cfg)
+    cfg.roi_head.bbox_head.num_classes = 3
+    with pytest.raises(ValueError, match=r'expected 392 .* num_classes'):
+        MODELS.build(cfg)
 
 
 def test_lower_nms_threshold_leaves_fewer_boxes(build):
@@ -149,8 +220,6 @@ def test_lower_nms_threshold_leaves_fewer_boxes(build):
             }
         )
         image = torch.zeros(3, 64, 96, dtype=torch.uint8)
-        from mmdet.structures import DetDataSample
-
         sample = DetDataSample(
             metainfo=dict(
                 img_shape=(64, 96),

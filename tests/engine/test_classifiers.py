@@ -125,7 +125,7 @@ def test_a_part_of_imagenet_has_to_be_meant(load, renamed, names, found):
     cfg = load(CLASSIFIER)
     _, _, option = str(error.value).partition('--cfg-options ')
     cfg.merge_from_dict(dict([option.split('=')]))
-    classifiers.use_data_root(cfg, args)
+    classifiers.use_data_root(cfg, arguments(data_root=folder))
     assert cfg.model.head.num_classes == 6
 
 

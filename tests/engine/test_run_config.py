@@ -13,6 +13,16 @@ def cfg(root):
     return run_config.load_config(str(root / MAIN))
 
 
+def test_packaged_config_is_meant_where_the_folder_has_none(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert run_config.load_config(MAIN).model.type == 'TwoStageDetector'
+    (tmp_path / 'configs').mkdir()
+    (tmp_path / MAIN).write_text("model = dict(type='Mine')")
+    assert run_config.load_config(MAIN).model.type == 'Mine'
+
+
 def test_absent_config_is_named():
     with pytest.raises(UserError, match='config not found: nowhere'):
         run_config.load_config('nowhere.py')

@@ -57,14 +57,38 @@ def test_the_appendix_has_four_families_in_four_columns():
     assert {case.key['input'] for case in cases} == {'640x480'}
 
 
+def test_a_network_of_no_table_is_measured_alone_and_labelled_so():
+    words = '--network', 'shufflenet_v1_x1_0_g8', '--size', '32x32'
+    (case,) = cases_of(*words, '--units', '--quick')
+    assert (case.key['table'], case.key['column']) == ('', '')
+    assert case.measure()[0]['speed_ratio'] == ''
+    (large,) = cases_of(
+        '--network', 'resnet_50', '--size', '224x224', '--units'
+    )
+    assert large.key['table'] == 'Table 6'
+    (star,) = cases_of(
+        '--network', 'shufflenet_v2_star_x0_5', '--size', '224x224', '--units'
+    )
+    assert (star.key['table'], star.key['column']) == ('', '40M')
+
+
+def test_cpu_0_is_a_cpu():
+    cases = cases_of('--device', 'cpu:0', '--units', '--size', '224x224')
+    assert {case.key['batch'] for case in cases} == {1}
+    assert {(c.setting.device, c.setting.layout) for c in cases} == {
+        ('cpu', 'channels_last')
+    }
+
+
 def test_families_have_a_network_in_each_column():
     for names in FAMILIES.values():
         assert [column_of(name) for name in names] == list(COLUMNS)
 
 
-def test_every_network_of_the_zoo_has_a_reference_that_exists():
+def test_networks_of_the_papers_tables_have_a_reference_that_exists():
     for name in NETWORKS:
-        assert reference_of(name) in NETWORKS
+        in_paper = name.replace('_star', '') in classification_results()
+        assert (reference_of(name) in NETWORKS) == in_paper
     assert reference_of('mobilenet_v2_x1_4') == 'shufflenet_v2_x2_0'
     assert reference_of('shufflenet_v2_star_x0_5') == 'shufflenet_v2_x0_5'
     assert reference_of('resnet_50') == 'shufflenet_v2_50'

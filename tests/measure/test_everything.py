@@ -9,8 +9,8 @@ from mmdet_shufflenetv2.measure.everything import PLANS, plan, run_plan
 
 
 def steps_of(monkeypatch, tmp_path, *words):
-    monkeypatch.setattr(everything, 'require_device', lambda device: None)
-    monkeypatch.setattr(command, 'require_device', lambda device: None)
+    monkeypatch.setattr(everything, 'require_device', lambda device: device)
+    monkeypatch.setattr(command, 'require_device', lambda device: device)
     parser = argparse.ArgumentParser()
     everything.add_arguments(parser)
     args = parser.parse_args([*words, '--out-dir', str(tmp_path)])

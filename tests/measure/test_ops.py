@@ -1,9 +1,10 @@
+import argparse
+
 import pytest
 import torch
 
 from mmdet_shufflenetv2.measure import ops
-from mmdet_shufflenetv2.measure.setting import Setting
-from mmdet_shufflenetv2.measure.timing import Effort
+from mmdet_shufflenetv2.measure.command import add_common_arguments
 
 
 @pytest.mark.parametrize('name', ops.CASES)
@@ -20,12 +21,52 @@ def test_rois_lie_in_their_images_and_repeat(name):
     assert counts.tolist() == [case.rois // case.images] * case.images
 
 
-@pytest.mark.parametrize('op', ops.OPS)
-def test_one_record_per_layout_and_pass(op, monkeypatch):
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
     monkeypatch.setitem(ops.CASES, 'tiny', ops.Case(2, 98, 5, 6, 16, 4))
-    rows = ops.measure('tiny', op, Setting(), Effort(1, 1, 0, 0))
-    assert len(rows) == 4
-    assert len({(row['map_layout'], row['passes']) for row in rows}) == 4
-    assert all(row['median_ms'] > 0 and row['rois'] == 4 for row in rows)
-    columns = {'op', 'case', *rows[0]}
-    assert columns == set(ops.COMMAND.columns)
+
+
+def cases_of(*words):
+    parser = argparse.ArgumentParser()
+    ops.add_arguments(parser)
+    add_common_arguments(parser, ops.COMMAND)
+    args = parser.parse_args([*words, '--case', 'tiny', '--quick'])
+    return ops.cases(args)
+
+
+@pytest.mark.parametrize('op', ops.OPS)
+def test_one_record_per_layout_and_pass(op):
+    found = [
+        {**case.key, **row}
+        for case in cases_of('--op', op)
+        for row in case.measure()
+    ]
+    assert len(found) == 4
+    assert len({(row['map_layout'], row['passes']) for row in found}) == 4
+    assert all(row['median_ms'] > 0 and row['rois'] == 4 for row in found)
+    assert all(row.keys() == set(ops.COMMAND.columns) for row in found)
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'fp16', 'bf16'])
+def test_the_recorded_precision_and_layout_are_those_that_are_timed(
+    precision, monkeypatch
+):
+    seen = set()
+
+    def noting(pool):
+        def call(ps_map, rois, *args, **kwargs):
+            seen.add((pool.__name__, ps_map.dtype, rois.dtype))
+            layouts.add(ps_map.is_contiguous())
+            return pool(ps_map, rois, *args, **kwargs)
+
+        return call
+
+    ours, theirs, extra = ops.OPS['ps_roi_align']
+    monkeypatch.setitem(ops.OPS, 'ps_roi_align', (noting(ours), theirs, extra))
+    for case in cases_of('--op', 'ps_roi_align', '--precision', precision):
+        layouts = set()
+        case.measure()
+        dtype = case.setting.dtype
+        assert seen == {('ps_roi_align', dtype, dtype)}
+        assert layouts == {case.setting.layout == 'contiguous'}
+        assert (case.key['map_layout'] == 'as torchvision') in layouts

@@ -5,7 +5,7 @@ import torch
 
 from mmdet_shufflenetv2.measure import session
 from mmdet_shufflenetv2.measure.environment import describe
-from mmdet_shufflenetv2.measure.records import Records
+from mmdet_shufflenetv2.measure.records import Records, RecordsError
 from mmdet_shufflenetv2.measure.session import (
     NO_ROOM,
     OK,
@@ -120,8 +120,10 @@ def test_asked_for_again_it_is_measured_again_and_nothing_is_edited(records):
         (MemoryError(), NO_ROOM),
         (ImportError('pytorchcv, pip install it'), 'not available: pytorchcv'),
         (RuntimeError('shapes differ\nlong'), 'failed: RuntimeError: shapes'),
+        (AssertionError(), 'failed: AssertionError:  (test_session.py, line'),
+        (KeyError('oops'), "failed: KeyError: 'oops' (test_session.py, line"),
     ],
-    ids=['cuda', 'cpu', 'python', 'import', 'other'],
+    ids=['cuda', 'cpu', 'python', 'import', 'other', 'assert', 'key'],
 )
 def test_a_case_that_fails_is_reported_and_the_run_goes_on(
     records, error, status
@@ -137,12 +139,6 @@ def test_a_case_that_fails_is_reported_and_the_run_goes_on(
     # There may be more room, or a package more, the next time.
     again = run(cases, records, quiet=True)
     assert (again.measured, again.found) == (1, 1)
-
-
-def test_a_bug_is_not_swallowed(records):
-    lab = Lab()
-    with pytest.raises(KeyError):
-        run([lab.case('a', result=KeyError('oops'))], records, quiet=True)
 
 
 def test_a_lost_gpu_ends_the_run_with_earlier_rows_intact(
@@ -165,6 +161,18 @@ def test_a_lost_gpu_ends_the_run_with_earlier_rows_intact(
     assert str(records.path) in message
     assert records.path.read_bytes() == before
     assert [name for name, _ in lab.seen] == ['a', 'b']
+
+
+def test_an_unwritable_file_is_told_before_anything_is_measured(tmp_path):
+    (tmp_path / 'file').touch()
+    lab = Lab()
+    for path in tmp_path / 'file' / 'r.csv', tmp_path:
+        records = Records(tmp_path / 'r.csv', ('name',))
+        records.path = path
+        with pytest.raises(RecordsError, match='cannot be written'):
+            run([lab.case('a')], records, quiet=True)
+    assert lab.seen == []
+    assert {p.name for p in tmp_path.iterdir()} == {'file'}
 
 
 def test_nothing_begins_after_the_deadline(records):

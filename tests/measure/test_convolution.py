@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from mmdet_shufflenetv2.analysis.cost import (
+from mmdet_shufflenetv2.measure.convolution import (
     Convolution,
     pointwise_memory_access_bound,
 )

@@ -1,0 +1,185 @@
+"""The project's one counter of multiply-adds, on PyTorch's own.
+
+`torch.utils.flop_counter` has a formula for each operation that multiplies
+matrices, as far as it goes; the table here adds what it lacks: embedding
+bags (PSRoI pooling is one), RoI pooling, deformable convolutions, recurrent
+layers, vector products, and attention as the CPU and the fast paths of
+transformer layers run it. Element-wise work, norms and pooling count nothing,
+as in the papers. Nothing but shapes is read, so meta tensors will do.
+
+PyTorch's counter takes a multiply-add for two operations; here it is one.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+Shape = tuple[int, ...]
+
+# Every formula takes an operation's arguments with shapes for tensors, and
+# the shapes of its results; it returns multiply-adds, None where they depend
+# on values.
+
+
+def _inner(left: Shape, right: Shape, *_, out: list[Shape]) -> int:
+    """A vector with a vector, or a matrix with one."""
+    return prod(left)
+
+
+def _added(bias: Shape, left: Shape, right: Shape, *_, out, **__) -> int:
+    return prod(left) * (right[-1] if len(right) > 1 else 1)
+
+
+def _linear(x: Shape, weight: Shape, *_, out, **__) -> int:
+    return prod(x) * weight[0]
+
+
+def _attention(query: Shape, key: Shape, value: Shape, *_, out, **__) -> int:
+    return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _self_attention(x: Shape, *args, out, **__) -> int:
+    """Attention and the products around it, in one operation.
+
+    The first argument is (N, tokens, channels); matrices are weights.
+    """
+    batch, tokens, channels = x
+    weights = sum(
+        prod(a) for a in args if isinstance(a, torch.Size) and len(a) == 2
+    )
+    return batch * tokens * (weights + 2 * tokens * channels)
+
+
+def _recurrent_layer(x: Shape, inward: Shape, inner: Shape, *_, out, **__):
+    """Each step multiplies its input and its state by their weights."""
+    return prod(x[:-1]) * (prod(inward) + prod(inner))
+
+
+def _recurrent_network(x: Shape, weights: list[Shape], *_, out, **__) -> int:
+    """All layers at once, as on GPUs; vectors are biases."""
+    return prod(x[:-1]) * sum(prod(w) for w in weights if len(w) == 2)
+
+
+def _embedding_bag(table: Shape, index: Shape, *_, out, **__) -> int:
+    return prod(index) * table[1]
+
+
+def _row_sum(table: Shape, index: list[Shape], *_, out, **__) -> int:
+    """This package's own operation: several groups of bags."""
+    return sum(map(prod, index)) * table[-1]
+
+
+def _deformable(x: Shape, weight: Shape, *_, out, **__) -> int:
+    return prod(out[0]) * prod(weight[1:])
+
+
+def _roi_align(x, rois, scale, height, width, samples, *_, out, **__):
+    """Four neighbours for each of ``samples`` x ``samples`` points."""
+    # Without a number of samples it follows from the boxes' sizes.
+    return 4 * prod(out[0]) * samples**2 if samples > 0 else None
+
+
+FORMULAS: dict[str, Callable[..., int | None]] = {
+    **dict.fromkeys(('aten::mv', 'aten::dot', 'aten::vdot'), _inner),
+    **dict.fromkeys(('aten::addmv', 'aten::addbmm'), _added),
+    'aten::linear': _linear,
+    **dict.fromkeys(
+        (
+            'aten::_scaled_dot_product_flash_attention_for_cpu',
+            'aten::_scaled_dot_product_fused_attention_overrideable',
+        ),
+        _attention,
+    ),
+    'aten::_native_multi_head_attention': _self_attention,
+    'aten::_transformer_encoder_layer_fwd': _self_attention,
+    'aten::mkldnn_rnn_layer': _recurrent_layer,
+    'aten::_cudnn_rnn': _recurrent_network,
+    'aten::_embedding_bag': _embedding_bag,
+    'aten::_embedding_bag_forward_only': _embedding_bag,
+    'mmdet_shufflenetv2::row_sum': _row_sum,
+    'torchvision::deform_conv2d': _deformable,
+    'torchvision::roi_align': _roi_align,
+    'torchvision::ps_roi_align': _roi_align,
+}
+
+
+def is_counted(func: torch._ops.OpOverload) -> bool:
+    """Whether there is a formula for an operation."""
+    packet = func._overloadpacket
+    return func._schema.name in FORMULAS or packet in flop_registry
+
+
+def macs_of(
+    func: torch._ops.OpOverload, args: tuple, kwargs: dict, out: object
+) -> int | None:
+    """Multiply-adds of one call of an operation.
+
+    Args:
+        func: the operation, as a dispatch mode gets it.
+        args, kwargs: what it was called with.
+        out: what it returned.
+
+    Returns:
+        0 for an operation without a formula; None where it depends on
+        values, as those of nested tensors or adaptive RoI align do.
+    """
+    if not is_counted(func):
+        return 0
+    leaves = tree_leaves((args, kwargs, out))
+    if any(isinstance(leaf, Tensor) and leaf.is_nested for leaf in leaves):
+        return None
+    name = func._schema.name
+    if name in FORMULAS:
+        return _count(FORMULAS[name], *args, **kwargs, out_val=out)
+    return (
+        flop_registry[func._overloadpacket](*args, **kwargs, out_val=out) // 2
+    )
+
+
+def _count(formula: Callable, *args, out_val: object, **kwargs) -> int | None:
+    def shapes(values: object) -> object:
+        return tree_map_only(Tensor, lambda tensor: tensor.shape, values)
+
+    out = [t.shape for t in tree_leaves(out_val) if isinstance(t, Tensor)]
+    return formula(*shapes(args), **shapes(kwargs), out=out)
+
+
+def _twice(formula: Callable, *args, **kwargs) -> int:
+    """A formula as PyTorch's counter wants it."""
+    return 2 * (_count(formula, *args, **kwargs) or 0)
+
+
+def _mapping() -> dict[object, Callable]:
+    """`FORMULAS` by operation, of those that are registered by now."""
+    found = {}
+    for name, formula in FORMULAS.items():
+        space, _, bare = name.partition('::')
+        packet = getattr(getattr(torch.ops, space), bare, None)
+        if packet is not None:
+            function = partial(_twice, formula)
+            function._get_raw = True
+            found[packet] = function
+    return found
+
+
+def macs(function: Callable[..., object], *inputs: object) -> int:
+    """Multiply-adds of one call, without gradients.
+
+    What depends on values, as adaptive RoI align does, counts nothing.
+
+    Args:
+        function: a module, or whatever runs PyTorch.
+        inputs: what to call it with; on the meta device nothing is computed.
+
+    Returns:
+        of the whole batch.
+    """
+    counter = FlopCounterMode(display=False, custom_mapping=_mapping())
+    with torch.no_grad(), counter:
+        function(*inputs)
+    return counter.get_total_flops() // 2

@@ -1,0 +1,60 @@
+"""Competitors in processes of their own."""
+
+import time
+from pathlib import Path
+
+import pytest
+from workers import broken, dying, note, spin
+
+from mmdet_shufflenetv2.measure.process import Process
+from mmdet_shufflenetv2.measure.setting import Setting
+from mmdet_shufflenetv2.measure.timing import (
+    Effort,
+    host_stopwatch,
+    interleave,
+)
+
+
+def test_processes_take_turns_and_are_timed_by_their_own_clock(tmp_path):
+    path = tmp_path / 'turns'
+    with (
+        Process(note, path, 'a', 0.01, setting=Setting()) as a,
+        Process(note, path, 'b', 0.03, setting=Setting()) as b,
+    ):
+        times = interleave(
+            {'a': a, 'b': b, 'here': note(path, 'c', 0)},
+            host_stopwatch(time.perf_counter),
+            Effort(min_runs=3, max_runs=3, warmup_seconds=0),
+        )
+    turns = [line.split() for line in path.read_text().splitlines()]
+    assert [word for word, _ in turns] == ['a', 'b', 'c'] * 3
+    assert len({process for _, process in turns}) == 3
+    assert min(times['a'].times_ms) >= 10
+    assert min(times['b'].times_ms) >= 30
+
+
+@pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='Linux')
+def test_a_process_stands_still_while_it_is_not_its_turn():
+    with Process(spin, setting=Setting()) as spinning:
+        stat = Path(f'/proc/{spinning._process.pid}/stat')
+
+        def spent():
+            return sum(map(int, stat.read_text().split()[13:15]))
+
+        spinning.elapsed_ms()
+        before = spent()
+        time.sleep(0.3)
+        assert spent() - before <= 1
+
+
+def test_what_goes_wrong_there_is_told_here():
+    with (
+        pytest.raises(RuntimeError, match='broken: ImportError: no such'),
+        Process(broken, setting=Setting()),
+    ):
+        pass
+    with (
+        Process(dying, setting=Setting()) as process,
+        pytest.raises(RuntimeError, match='ended with exit code 3'),
+    ):
+        process.elapsed_ms()
