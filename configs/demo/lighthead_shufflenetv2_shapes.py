@@ -13,6 +13,8 @@ metainfo = dict(
     classes=('circle', 'square', 'triangle', 'star', 'ring', 'cross')
 )
 model = dict(
+    # From random weights: the demo needs no download.
+    backbone=dict(init_cfg=_base_.scratch_init),
     roi_head=dict(bbox_head=dict(num_classes=6)),
     # Ten objects at most: fewer proposals train as well, and faster.
     train_cfg=dict(rpn_proposal=dict(nms_pre=1000, max_per_img=300)),

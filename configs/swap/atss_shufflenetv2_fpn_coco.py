@@ -9,6 +9,10 @@ model = dict(
         type='ShuffleNetV2',
         widen_factor=1.0,
         out_indices=(0, 1, 2),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='torchvision://shufflenet_v2_x1_0.imagenet1k_v1',
+        ),
     ),
     neck=dict(in_channels=[116, 232, 464], start_level=0),
 )

@@ -19,6 +19,7 @@ model = dict(
         widen_factor=1.0,
         with_se=True,
         out_indices=(0, 1, 2),
+        # There are no public weights with SE.
     ),
     neck=dict(in_channels=[116, 232, 464], start_level=0),
 )

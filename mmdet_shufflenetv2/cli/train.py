@@ -134,6 +134,10 @@ def run(args: argparse.Namespace) -> None:
     join_processes(args.launcher, cfg)
     task = tasks.task_of(cfg, args)
     cfg.launcher = args.launcher
+    if 'resume' not in options:
+        cfg.resume = args.resume is not None
+    if args.resume not in (None, 'auto'):
+        cfg.load_from = args.resume
     apply_settings(cfg, args)
     if args.backbone_weights:
         use_backbone_weights(cfg, args.backbone_weights)
@@ -141,10 +145,6 @@ def run(args: argparse.Namespace) -> None:
         prepare_for(cfg, args.from_checkpoint)
     if args.data_root:
         task.use_data_root(cfg, args)
-    if 'resume' not in options:
-        cfg.resume = args.resume is not None
-    if args.resume not in (None, 'auto'):
-        cfg.load_from = args.resume
     cfg.work_dir = choose_work_dir(cfg, args)
     run_config.require_writable(cfg.work_dir)
     task.check_data(cfg, ('train', 'val'), args)

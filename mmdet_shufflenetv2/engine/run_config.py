@@ -240,13 +240,28 @@ def evaluators_of(cfg: Config, split: str) -> list[ConfigDict]:
 
 
 def without_pretrained(cfg: Config) -> None:
-    """Take out of a config's model the weights that it starts from."""
+    """Take out of a config's model the weights that it starts from.
+
+    How it is initialised without them stays.
+    """
     for node in dicts_of(cfg.model):
         node.pop('pretrained', None)
         inits = node.get('init_cfg')
-        several = inits if isinstance(inits, list) else [inits]
-        if any((i or {}).get('type') == 'Pretrained' for i in several):
+        if isinstance(inits, list):
+            node['init_cfg'] = [i for i in inits if not _is_pretrained(i)]
+        elif inits and _is_pretrained(inits):
             del node['init_cfg']
+
+
+def pretrained_of(backbone: dict) -> dict | None:
+    """The part of a backbone's ``init_cfg`` that names a checkpoint."""
+    inits = backbone.get('init_cfg') or []
+    several = inits if isinstance(inits, list) else [inits]
+    return next(filter(_is_pretrained, several), None)
+
+
+def _is_pretrained(init_cfg: dict) -> bool:
+    return init_cfg.get('type') == 'Pretrained'
 
 
 def read_images_strictly(scope: str) -> None:

@@ -13,8 +13,19 @@ from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 
+from ..backbones.public_weights import (
+    PUBLIC_WEIGHTS,
+    RESNETS,
+    fetch_weights,
+    public_weights,
+)
 from ..errors import UserError
-from .run_config import SPLITS, dicts_of, without_pretrained
+from .run_config import (
+    SPLITS,
+    dicts_of,
+    pretrained_of,
+    without_pretrained,
+)
 from .schedule import stretch_schedule
 
 # Transforms whose `scale` is the size that images are resized to, and those
@@ -45,10 +56,18 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
     Raises:
         UserError: An option cannot be had of this config or machine.
     """
+    others = args.backbone_weights or args.from_checkpoint
+    if others:
+        without_pretrained(cfg)
     for name, setting in SETTINGS.items():
         value = getattr(args, name, None)
         if value not in (None, False):
             setting(cfg, value)
+    choose_start(
+        cfg,
+        others=bool(others or args.from_scratch),
+        resumed=bool(cfg.get('resume') or cfg.get('load_from')),
+    )
     scale_rate(cfg, given=args.lr is not None, asked=args.auto_scale_lr)
 
 
@@ -263,6 +282,52 @@ def set_from_scratch(cfg: Config, on: bool) -> None:
         + (f'; {" and ".join(trained)} train too' if trained else ''),
         'current',
     )
+
+
+def choose_start(cfg: Config, others: bool, resumed: bool) -> None:
+    """See that the backbone has the weights it is to start from.
+
+    Public ones follow its width, and are downloaded before anything else is
+    done.
+
+    Args:
+        cfg: Changed in place.
+        others: Whether the command line names other starting weights.
+        resumed: Whether the run goes on from, or loads, a whole checkpoint.
+
+    Raises:
+        UserError: They cannot be had, or layers that nothing has trained are
+            frozen.
+    """
+    backbone = cfg.model.get('backbone') or {}
+    if resumed:
+        without_pretrained(cfg)
+        return
+    if others:
+        return
+    start = pretrained_of(backbone)
+    if start is None:
+        if backbone.get('frozen_stages', -1) >= 0:
+            raise UserError(
+                f'{cfg.filename} freezes the first stages of a backbone that '
+                'has no public weights. One of these goes on:\n'
+                '  --backbone-weights FILE   start from weights you have\n'
+                '  --from-scratch            start from random weights and '
+                'train every layer'
+            )
+        return
+    known = {*PUBLIC_WEIGHTS.values(), *RESNETS.values()}
+    if start.checkpoint in known:
+        public = public_weights(backbone)
+        if public is None:
+            raise UserError(
+                f'there are no public weights for this {backbone.type}. One '
+                'of these goes on:\n'
+                '  --backbone-weights FILE   start from weights you have\n'
+                '  --from-scratch            start from random weights'
+            )
+        start.checkpoint = public
+    fetch_weights(start.checkpoint)
 
 
 def scale_rate(cfg: Config, given: bool, asked: bool) -> None:
