@@ -2,9 +2,9 @@
 
     python tools/train.py configs/rfcn_resnet101.py
 
-The last stage keeps stride 16 and is dilated, a 1x1 convolution takes its 2048 channels to
-1024. The paper reports 29.9 mmAP on test-dev with multi-scale training. Not
-trained here.
+The last stage keeps stride 16 and is dilated, a 1x1 convolution takes its
+2048 channels to 1024. The paper reports 29.9 mmAP on test-dev with multi-scale
+training. Not trained here.
 """
 
 _base_ = './rfcn_shufflenetv2.py'

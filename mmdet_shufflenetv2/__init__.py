@@ -10,7 +10,7 @@ from .compat import close_gaps
 # The order matters: mmdet's modules import mmcv's ops when they are imported.
 close_gaps()
 
-from . import backbones, data, detection, ops  # noqa: E402
+from . import backbones, data, detection, engine, ops  # noqa: E402
 
 __version__ = '0.1.0'
-__all__ = ['__version__', 'backbones', 'data', 'detection', 'ops']
+__all__ = ['__version__', 'backbones', 'data', 'detection', 'engine', 'ops']

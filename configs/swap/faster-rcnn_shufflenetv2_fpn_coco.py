@@ -24,3 +24,15 @@ model = dict(
         bbox_roi_extractor=dict(featmap_strides=[8, 16, 32], finest_scale=112)
     ),
 )
+
+# mmdet's schedule, whose times follow the length of the run here.
+param_scheduler = [
+    _base_.param_scheduler[0],
+    dict(
+        type='OfRun',
+        convert_to_iter_based=True,
+        scheduler=dict(
+            type='MultiStepLR', milestones=[8 / 12, 11 / 12], gamma=0.1
+        ),
+    ),
+]

@@ -18,3 +18,9 @@ model = dict(
     neck=dict(in_channels=(232, 1024), out_channels=channels),
     bbox_head=dict(in_channels=channels),
 )
+
+# mmdet's schedule, which follows the length of the run here.
+param_scheduler = [
+    _base_.param_scheduler[0],
+    dict(type='CosineAnnealingLR', by_epoch=True, eta_min=0),
+]

@@ -25,3 +25,23 @@ model = dict(
     ),
     neck=dict(in_channels=[116, 232, 464]),
 )
+
+# mmdet's schedule, whose times follow the length of the run here.
+param_scheduler = [
+    dict(
+        type='OfRun',
+        convert_to_iter_based=True,
+        share=(0.0, 5 / 300),
+        scheduler=dict(type='mmdet.QuadraticWarmupLR'),
+    ),
+    dict(
+        type='OfRun',
+        convert_to_iter_based=True,
+        share=(5 / 300, 285 / 300),
+        scheduler=dict(
+            type='CosineAnnealingLR',
+            eta_min=_base_.base_lr * 0.05,
+            T_max=285 / 300,
+        ),
+    ),
+]

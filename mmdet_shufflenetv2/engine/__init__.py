@@ -1,5 +1,6 @@
 """The runner, and what configs name: hooks, samplers, schedules."""
 
+from .evaluation import ProposalMetric
 from .hooks import CurvesHook, ThroughputHook
 from .iterations import EndlessSampler, ResumableIterLoop
 from .pictures import PicturesHook
@@ -12,6 +13,7 @@ __all__ = [
     'EndlessSampler',
     'OfRun',
     'PicturesHook',
+    'ProposalMetric',
     'ResumableIterLoop',
     'ThroughputHook',
 ]

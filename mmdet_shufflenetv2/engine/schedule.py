@@ -47,18 +47,23 @@ class OfRun:
         Args:
             optimizer: Whose rates it changes.
             scheduler: As mmengine takes it, without begin and end;
-                ``milestones`` are shares of the run.
+                ``milestones`` and ``T_max`` are shares of the run.
             end: Epochs of the run; mmengine's runner sets it.
             epoch_length: Iterations of one.
             share: Where in the run the scheduler begins and ends.
         """
-        begin, stop = (round(part * end * epoch_length) for part in share)
-        options = dict(scheduler, by_epoch=False, begin=begin, end=stop)
+        steps = end * epoch_length
+        begin, stop = (round(part * steps) for part in share)
+        # The shortest run has no warm-up, but a scheduler has to have a step.
+        options = dict(
+            scheduler, by_epoch=False, begin=begin, end=max(stop, begin + 1)
+        )
         if 'milestones' in options:
             options['milestones'] = [
-                round(part * end * epoch_length) - begin
-                for part in options['milestones']
+                round(part * steps) - begin for part in options['milestones']
             ]
+        if 'T_max' in options:
+            options['T_max'] = max(1, round(options['T_max'] * steps))
         return PARAM_SCHEDULERS.build(dict(options, optimizer=optimizer))
 
 
@@ -91,6 +96,12 @@ def stretch_schedule(cfg: Config, planned: int) -> None:
             # A warm-up or an end that the run is too short for.
             schedulers.remove(scheduler)
     cfg.param_scheduler = schedulers
+    if cfg.train_cfg.get('dynamic_intervals'):
+        # Validated more often so many epochs before the end.
+        cfg.train_cfg.dynamic_intervals = [
+            (max(1, epochs - (planned - first)), interval)
+            for first, interval in cfg.train_cfg.dynamic_intervals
+        ]
     for hook in cfg.get('custom_hooks') or ():
         key = HOOKS.get(hook.type)
         if key in hook:
