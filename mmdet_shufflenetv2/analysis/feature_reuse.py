@@ -24,7 +24,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
-from ..backbones.shuffle_unit import ShuffleUnit
+from ..backbones.shufflenet_v2 import ShuffleUnit
 from ..compat.atomic_files import whole_file
 
 
@@ -77,7 +77,7 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
 
 def _passed_in(name: str, units: list[nn.Module]) -> list[Reuse]:
     # The main branch reads half of the channels.
-    channels = 2 * units[1].branch2.pointwise1.in_channels
+    channels = 2 * units[1].branch2[0].in_channels
     unmarked = [
         unit.branch2.register_forward_hook(
             lambda module, inputs, output: torch.full_like(output, torch.nan)

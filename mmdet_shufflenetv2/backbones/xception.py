@@ -14,28 +14,20 @@ chosen beyond that.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch.nn as nn
 from mmdet.registry import MODELS
 from torch import Tensor
 
 from ..arguments import check_choice
-from ..compat.foreign_families import XCEPTION_FORMATS
-from .base import StagedBackbone
-from .convolutions import (
+from .base import StagedBackbone, check_dilations, check_strides
+from .layers import (
     ACT_CFG,
     NORM_CFG,
     activation,
     depthwise,
-    image_stem,
     pointwise,
-)
-from .stages import (
-    check_dilations,
-    check_strides,
-    plan_stages,
-    repeated,
+    pooled_stem,
 )
 
 
@@ -85,7 +77,7 @@ class XceptionUnit(nn.Module):
         norm_cfg: type of normalisation.
         act_cfg: type of activation.
         stride: of the first convolution.
-        dilations: of the first depthwise convolution, and of the two behind
+        dilations: of the first depthwise convolution, and of the two after
             the stride.
     """
 
@@ -134,7 +126,7 @@ class Xception(StagedBackbone):
 
     Args:
         widen_factor: 0.5, 1.0, 1.5 or 2.0.
-        out_indices: levels to return, ascending. Nothing behind the last one
+        out_indices: levels to return, ascending. Nothing after the last one
             is built.
         strides: stride of each stage's first unit; None means the paper's.
         dilations: dilation of each stage's units. A stage's first unit takes
@@ -148,7 +140,7 @@ class Xception(StagedBackbone):
         ValueError: an argument is not one of the allowed values.
     """
 
-    checkpoint_formats = XCEPTION_FORMATS
+    family = 'Xception'
 
     def __init__(
         self,
@@ -163,20 +155,32 @@ class Xception(StagedBackbone):
         variant = VARIANTS[
             check_choice('widen_factor', widen_factor, VARIANTS)
         ]
-        levels = plan_stages(
-            names=('stage2', 'stage3', 'stage4'),
-            in_channels=variant.stem,
-            channels=variant.channels,
-            counts=UNITS,
-            strides=check_strides(strides, STRIDES),
-            dilations=check_dilations(dilations, len(UNITS)),
-            units=repeated(
-                partial(XceptionUnit, norm_cfg=norm_cfg, act_cfg=act_cfg)
-            ),
-        )
-        super().__init__(
-            stem=image_stem((variant.stem,), norm_cfg, act_cfg),
-            levels=levels,
-            out_indices=out_indices,
-            **staged,
-        )
+        super().__init__(('stage2', 'stage3', 'stage4'), out_indices, **staged)
+        self.stem = pooled_stem(variant.stem, norm_cfg, act_cfg)
+        channels, reduction, last_dilation = variant.stem, 4, 1
+        # Ends with the last stage asked for.
+        for name, units, out_channels, stride, dilation in zip(
+            self.stage_names,
+            UNITS,
+            variant.channels,
+            check_strides(strides, STRIDES),
+            check_dilations(dilations, len(UNITS)),
+            strict=False,
+        ):
+            stage = []
+            for index in range(units):
+                first = index == 0
+                unit = XceptionUnit(
+                    channels,
+                    out_channels,
+                    norm_cfg,
+                    act_cfg,
+                    stride=stride if first else 1,
+                    dilations=(last_dilation if first else dilation, dilation),
+                )
+                stage.append(unit)
+                channels = out_channels
+            reduction *= stride
+            last_dilation = dilation
+            self.add_stage(name, stage, channels, reduction)
+        self.freeze_stages()

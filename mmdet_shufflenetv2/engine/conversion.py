@@ -12,28 +12,19 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from ..backbones.likeness import entries_of, outlined
 from ..backbones.pretrained import COUNTER, declared_style, weights_of
-from ..backbones.zoo import NETWORKS
+from ..backbones.zoo import NETWORKS, entries_of, outlined
 from ..compat.checkpoints import CheckpointError
-from ..compat.foreign_checkpoints import OWN_FORMAT, CheckpointFormat
-from ..compat.foreign_families import FAMILIES
 from ..compat.input_format import (
     META_KEY,
     InputFormat,
     declared_format,
     meta_of,
 )
-from ..compat.lookalikes import family_of
+from ..compat.weight_formats import OURS, WeightFormat, family_of
 from .runner import mismatches
 
 Weights = dict[str, Tensor]
-
-#: What ``to`` of `write` may be; a network has some of them.
-FORMAT_NAMES = tuple(
-    dict.fromkeys(each.name for own in FAMILIES.values() for each in own)
-)
-OURS = OWN_FORMAT.name
 
 
 @dataclass
@@ -54,15 +45,15 @@ class Classifier:
 
     network: str
     style: str | None
-    formats: tuple[CheckpointFormat, ...]
-    found: CheckpointFormat
+    formats: tuple[WeightFormat, ...]
+    found: WeightFormat
     backbone: Weights
     head: Weights
     counted: bool
     expected_input: InputFormat | None = None
 
 
-def formats_of(config: dict) -> tuple[CheckpointFormat, ...]:
+def formats_of(config: dict) -> tuple[WeightFormat, ...]:
     """The formats that a backbone's weights are found in.
 
     Args:
@@ -95,14 +86,14 @@ def read(content: object, source: str) -> Classifier:
     if not distances:
         likeness = family_of(weights)
         raise CheckpointError(
-            f'{source} has the weights of no network that can be converted; '
+            f'{source} does not hold a network that can be converted; '
             + (f'it looks like {likeness}; ' if likeness else '')
             + f'its keys are {", ".join(list(weights)[:6])}, ...'
         )
     best, problems = _taken(weights, min(distances, key=distances.get), style)
     if problems:
         raise CheckpointError(
-            f'{source} looks like {family_of(weights)}, but is no whole '
+            f'{source} looks like {family_of(weights)}, but is not a whole '
             f'network; it is closest to {best.network}:\n  '
             + '\n  '.join(problems)
         )
@@ -160,8 +151,8 @@ class _Candidate:
     """A network that keys may be of, its formats, and the one found."""
 
     network: str
-    formats: tuple[CheckpointFormat, ...]
-    found: CheckpointFormat
+    formats: tuple[WeightFormat, ...]
+    found: WeightFormat
 
     def style(self, declared: str | None) -> str | None:
         """Of the network; None where it is the network's own choice."""
@@ -169,14 +160,11 @@ class _Candidate:
 
 
 def _recognised(weights: Weights) -> Iterator[_Candidate]:
-    if not family_of(weights):
-        return
     for network, row in NETWORKS.items():
         formats = formats_of(row.config)
         for found in formats:
-            if found.recognises(weights):
+            if found.recognises(k.removeprefix(found.prefix) for k in weights):
                 yield _Candidate(network, formats, found)
-                break
 
 
 def _require_style(style: object, candidate: _Candidate, source: str) -> None:
@@ -186,7 +174,7 @@ def _require_style(style: object, candidate: _Candidate, source: str) -> None:
     allowed = (None, *((found.style,) if found.style else kind.styles))
     if style not in allowed:
         raise CheckpointError(
-            f'{source} looks like {found.title}; its meta.style must then be '
+            f'{source} looks like {found}; its meta.style must then be '
             f'{" or ".join(map(repr, allowed))}, got {style!r}'
         )
 
@@ -220,12 +208,12 @@ def _taken(
 
 
 def _parts(
-    weights: Weights, found: CheckpointFormat
+    weights: Weights, found: WeightFormat
 ) -> tuple[Weights, Weights, bool]:
     """The backbone, the linear layer, and whether there were counters."""
     backbone, head = {}, {}
     for key, value in weights.items():
-        if key.startswith(f'{found.classifier}.'):
+        if found.is_classifier(key):
             head[key.removeprefix(f'{found.classifier}.')] = value
         else:
             name = found.to_ours(key.removeprefix(found.prefix))
@@ -233,7 +221,11 @@ def _parts(
     counted = any(key.endswith(COUNTER) for key in backbone)
     if not counted:
         backbone = _with_counters(backbone)
-    if 'weight' in head and not found.classifier_bias:
+    weight = head.get('weight')
+    if weight is not None and weight.shape[2:] == (1, 1):
+        # A classifier may be written as a 1x1 convolution.
+        head['weight'] = weight.flatten(1)
+    if weight is not None and not found.classifier_bias:
         head.setdefault('bias', torch.zeros(head['weight'].shape[:1]))
     return backbone, head, counted
 
@@ -261,12 +253,12 @@ def _misshapen(head: Weights, channels: int) -> list[str]:
     ]
 
 
-def _target(classifier: Classifier, to: str) -> CheckpointFormat:
+def _target(classifier: Classifier, to: str) -> WeightFormat:
     """The format to write; raises where the network would be another."""
     by_name = {
         each.name: each
         for each in classifier.formats
-        if each.has(classifier.network)
+        if each.writes(classifier.network)
     }
     if to not in by_name:
         raise CheckpointError(
@@ -294,7 +286,6 @@ def _target(classifier: Classifier, to: str) -> CheckpointFormat:
         wrong = f'with a classifier that {target.only_backbone}'
     if wrong:
         raise CheckpointError(
-            f'files of {target.title} are {wrong}: this would be another '
-            'network'
+            f'files of {target} are {wrong}: this would be another network'
         )
     return target

@@ -12,7 +12,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from ..backbones.pretrained import declared_style
+from ..backbones.pretrained import current_names, declared_style
 from ..compat.atomic_files import remove_abandoned
 from ..compat.input_format import (
     META_KEY,
@@ -288,6 +288,7 @@ def read_fitting(model: nn.Module, filename: str) -> dict:
         key.removeprefix('module.'): value
         for key, value in checkpoint['state_dict'].items()
     }
+    state = current_names(model, state)
     problems = _other_style(checkpoint, model) + mismatches(model, state)
     if problems:
         if not state.keys() & model.state_dict().keys():

@@ -12,7 +12,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from ..backbones.shuffle_unit import ShuffleUnit
+from ..backbones.shufflenet_v2 import ShuffleUnit
 from ..engine.argument_types import image_size, positive_int
 from .command import Command, effort, settings
 from .networks import Inputs, place, settle_norms

@@ -14,9 +14,9 @@ from mmdet.models.layers import InvertedResidual
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..backbones.convolutions import ACT_CFG, NORM_CFG
-from ..backbones.shuffle_unit import ShuffleUnit, UnitOptions
-from ..backbones.shuffle_unit_v1 import STYLES, ShuffleUnitV1
+from ..backbones.layers import ACT_CFG, NORM_CFG
+from ..backbones.shufflenet_v1 import STYLES, ShuffleUnitV1
+from ..backbones.shufflenet_v2 import ShuffleUnit
 from ..backbones.xception import XceptionUnit
 from ..paper.published import published_results
 from .session import Case, Row
@@ -39,8 +39,7 @@ class Family:
 
 
 def _v2(channels: int) -> nn.Module:
-    options = UnitOptions(False, False, False, False, NORM_CFG, ACT_CFG)
-    return ShuffleUnit(channels, channels, options)
+    return ShuffleUnit(channels, channels)
 
 
 def _v1(channels: int) -> nn.Module:

@@ -8,10 +8,7 @@ from mmdet_shufflenetv2.analysis.analysis import QUICK
 from mmdet_shufflenetv2.analysis.layers import layers_of, not_counted
 from mmdet_shufflenetv2.analysis.operation_times import time_operations
 from mmdet_shufflenetv2.analysis.recording import record
-from mmdet_shufflenetv2.backbones.channel_shuffle import (
-    channel_shuffle,
-    interleave,
-)
+from mmdet_shufflenetv2.backbones.layers import channel_shuffle, interleave
 
 IMAGE = torch.randn(1, 4, 4, 4)
 

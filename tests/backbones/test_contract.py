@@ -5,12 +5,20 @@ All networks of the zoo are outlined, which costs next to nothing; those of
 """
 
 import copy
+from functools import partial
 from operator import floordiv
 
 import numpy as np
 import pytest
 import torch
-from contract_networks import CONTIGUOUS, DILATED, NETWORKS, OURS, levels
+from contract_networks import (
+    CONTIGUOUS,
+    DILATED,
+    NETWORKS,
+    OURS,
+    V2,
+    levels,
+)
 from mmdet.registry import MODELS
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
@@ -70,7 +78,7 @@ def test_features_are_what_feature_info_says(config):
 def test_what_is_not_asked_for_is_not_built(config):
     backbone = outlined(config, out_indices=(0,))
     assert set(dict(backbone.named_children())) == {
-        'stem',
+        *backbone.stem_names,
         backbone.feature_info[0]['module'],
     }
 
@@ -89,7 +97,7 @@ def test_a_gradient_reaches_every_parameter(config):
 @pytest.mark.parametrize('frozen_stages', [0, 2])
 def test_frozen_parts_do_not_change_in_a_training_step(config, frozen_stages):
     backbone = build(config, frozen_stages=frozen_stages).train()
-    frozen = ('stem', *backbone.stage_names)[: frozen_stages + 1]
+    frozen = (*backbone.stem_names, *backbone.stage_names[:frozen_stages])
     before = copy.deepcopy(backbone.state_dict())
     features = backbone(images())
     trained = [p for p in backbone.parameters() if p.requires_grad]
@@ -146,6 +154,21 @@ def test_checkpointed_equals_plain(config):
         assert torch.equal(a, b), name
 
 
+@pytest.mark.parametrize('name', [V2, 'shufflenet_v2_star'])
+def test_checkpointing_compiles(name):
+    eager = build(NETWORKS[name], with_cp=True, channels_last=False).train()
+    module = copy.deepcopy(eager)
+    compiled = torch.compile(module, backend='aot_eager', fullgraph=True)
+    for backbone in (eager, compiled):
+        loss(backbone(images())).backward()
+    close = partial(torch.testing.assert_close, rtol=1e-3, atol=1e-4)
+    for a, b in zip(eager.parameters(), module.parameters(), strict=True):
+        close(a.grad, b.grad)
+    # No batch may count twice here either.
+    for a, b in zip(eager.buffers(), module.buffers(), strict=True):
+        close(a, b)
+
+
 def test_checkpointing_saves_memory(config):
     def kept(backbone) -> int:
         sizes = []
@@ -185,7 +208,7 @@ def test_the_memory_layout_changes_no_value(name, channels_last):
             layouts.append(m.is_contiguous(memory_format=layout))
 
     for stage in backbone.stage_names:
-        for unit in getattr(backbone, stage):
+        for unit in getattr(backbone, stage).children():
             unit.register_forward_hook(note)
     features = backbone(images())
     assert layouts

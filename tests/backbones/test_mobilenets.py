@@ -67,7 +67,7 @@ def test_a_narrow_v2_keeps_the_16_channels_of_its_first_layer():
     with torch.device('meta'):
         narrow = StagedMobileNetV2(0.15, out_indices=range(8))
     assert narrow.out_channels == (16, 4, 5, 10, 15, 24, 48, 1280)
-    assert narrow.stem.conv1.out_channels == 5
+    assert narrow.conv1.out_channels == 5
 
 
 @pytest.mark.parametrize(

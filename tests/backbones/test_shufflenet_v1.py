@@ -7,8 +7,8 @@ from mmpretrain.models.backbones import ShuffleNetV1 as MMPretrainShuffleNetV1
 from pytorchcv.models import shufflenet
 
 from mmdet_shufflenetv2.backbones import ShuffleNetV1
-from mmdet_shufflenetv2.backbones.shuffle_unit_v1 import MeanPool
-from mmdet_shufflenetv2.compat.foreign_families import SHUFFLENET_V1_FORMATS
+from mmdet_shufflenetv2.backbones.shufflenet_v1 import MeanPool
+from mmdet_shufflenetv2.compat.weight_formats import formats_of_family
 
 IMAGES = torch.randn(2, 3, 65, 96, generator=torch.Generator().manual_seed(2))
 
@@ -52,7 +52,8 @@ def test_authors_weights_load_and_mean_the_same(
     groups, randomised, saved, assert_same_values
 ):
     config = dict(widen_factor=0.5, groups=groups, style='authors')
-    (found,) = (f for f in SHUFFLENET_V1_FORMATS if f.name == 'authors')
+    formats = formats_of_family('ShuffleNetV1')
+    (found,) = (f for f in formats if f.name == 'authors')
     weights = {
         found.to_theirs(key): value
         for key, value in randomised(ShuffleNetV1(**config))

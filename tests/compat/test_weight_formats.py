@@ -1,4 +1,4 @@
-"""The key maps of every family, and what tells families apart."""
+"""The table of formats: every name has one counterpart, and is told apart."""
 
 from functools import cache
 
@@ -9,8 +9,12 @@ from pytorchcv.models.shufflenetv2 import shufflenetv2_w1
 from torchvision import models
 
 import mmdet_shufflenetv2  # noqa: F401  (registers the backbones)
-from mmdet_shufflenetv2.compat.foreign_families import FAMILIES
-from mmdet_shufflenetv2.compat.lookalikes import family_of, known_formats
+from mmdet_shufflenetv2.compat.weight_formats import (
+    FORMATS,
+    family_of,
+    prefixes_of,
+    wrapping_of,
+)
 
 NETWORKS = {
     'ShuffleNetV2': dict(
@@ -18,7 +22,7 @@ NETWORKS = {
     ),
     'ShuffleNetV1': dict(type='ShuffleNetV1'),
     'MobileNetV1': dict(type='MobileNetV1'),
-    'MobileNetV2': dict(type='StagedMobileNetV2'),
+    'MobileNetV2': dict(type='StagedMobileNetV2', out_indices=(7,)),
     'Xception': dict(type='Xception'),
     'DenseNet': dict(type='DenseNet'),
     'IGCV2': dict(type='IGCV2'),
@@ -28,11 +32,6 @@ NETWORKS = {
     'NASNet': dict(type='PytorchcvBackbone', arch='nasnet_a_4_1056'),
     'SENet': dict(type='PytorchcvBackbone', arch='senet_154'),
 }
-FORMATS = [
-    (family, number)
-    for family, formats in FAMILIES.items()
-    for number in range(len(formats))
-]
 
 
 @cache
@@ -41,35 +40,55 @@ def outlined(family: str):
         return MODELS.build(NETWORKS[family])
 
 
-@pytest.fixture(params=FORMATS, ids=lambda each: '-'.join(map(str, each)))
+CASES = [(f, n) for f in NETWORKS for n in range(len(outlined(f).formats))]
+
+
+@pytest.fixture(params=CASES, ids=lambda each: '-'.join(map(str, each)))
 def case(request):
-    """A family, a format of it, and our names of its keys."""
+    """A format, and our names of all its weights."""
     family, number = request.param
-    backbone = outlined(family)
-    # Some make the table of names themselves.
-    found = backbone.checkpoint_formats[number]
-    return family, found, list(backbone.state_dict())
+    found = outlined(family).formats[number]
+    keys = list(outlined(family).state_dict())
+    if found.name == 'fastestdet':
+        keys = [key for key in keys if not key.startswith('conv5')]
+    return found, keys
 
 
 def test_both_directions_undo_each_other(case):
-    _, found, keys = case
+    found, keys = case
     theirs = [found.to_theirs(key) for key in keys]
     assert None not in theirs
     assert len(set(theirs)) == len(keys)
     assert [found.to_ours(key) for key in theirs] == keys
 
 
-def test_keys_are_recognised_as_of_one_family_and_format_alone(case):
-    family, found, keys = case
+def test_keys_are_recognised_as_of_one_family_and_naming(case):
+    found, keys = case
     theirs = [found.to_theirs(key) for key in keys]
-    for whole in (theirs, [found.prefix + key for key in theirs]):
-        recognised = [
-            (name, each.title)
-            for name, each in known_formats()
-            if each.recognises(whole)
-        ]
-        assert recognised == [(family, found.title)]
-    assert family_of(theirs) == f'{family} in the format of {found.title}'
+    theirs.append(f'{found.classifier}.weight')
+    for each in FORMATS:
+        if each.recognises(theirs):
+            # Two projects may have the same names.
+            names = [each.to_ours(key) for key in theirs[:-1]]
+            assert each.family == found.family
+            assert each.modules or names == keys or not each.readable
+    likeness = f'{found.family} in the format of '
+    assert family_of(theirs).startswith(likeness)
+    assert family_of([f'backbone.{k}' for k in theirs]).startswith(likeness)
+
+
+@pytest.mark.parametrize('family', ['ShuffleNetV2', 'MobileNetV2'])
+@pytest.mark.parametrize(
+    'key',
+    [
+        *('a', 'features.0.branch_main.9.weight', 'blocks.9.9.9.weight'),
+        *('features.16.branch_main.0.weight', 'features.19.conv.2.weight'),
+    ],
+)
+def test_an_unknown_key_has_no_name(family, key):
+    for found in outlined(family).formats:
+        if found.rows:
+            assert found.to_ours(key) is None
 
 
 @pytest.mark.parametrize(
@@ -80,6 +99,7 @@ def test_keys_are_recognised_as_of_one_family_and_format_alone(case):
         ('ghostnet', None),
         ('dpn68', None),
         ('mobilenetv2_wd2', 'MobileNetV2'),
+        ('mobilenetv2b_wd2', 'MobileNetV2'),
         ('igcv3_w1', 'IGCV3'),
         ('senet16', 'SENet'),
         ('pnasnet5large', 'PNASNet'),
@@ -89,8 +109,11 @@ def test_pytorchcvs_other_families_are_not_mistaken(library_name, likeness):
     provider = pytest.importorskip('pytorchcv.model_provider')
     with torch.device('meta'):
         keys = provider.get_model(library_name).state_dict()
-    expected = likeness and f'{likeness} in the format of pytorchcv'
-    assert family_of(keys) == expected
+    found = family_of(keys)
+    if likeness is None:
+        assert found is None
+    else:
+        assert found.startswith(f'{likeness} in the format of pytorchcv')
 
 
 @pytest.mark.parametrize(
@@ -99,6 +122,7 @@ def test_pytorchcvs_other_families_are_not_mistaken(library_name, likeness):
         (MODELS.get('CSPDarknet'), 'CSPDarknet in the format of mmdet'),
         (models.densenet121, 'DenseNet in the format of torchvision'),
         (models.mobilenet_v3_small, None),
+        (models.efficientnet_b0, None),
         (
             shufflenetv2_w1,
             'ShuffleNetV2 in the format of pytorchcv (shufflenetv2)',
@@ -111,5 +135,8 @@ def test_families_that_nothing_here_loads_are_not_mistaken(build, likeness):
     assert family_of(keys) == likeness
 
 
-def test_unknown_keys_are_of_no_family():
-    assert family_of(['blocks.0.weight', 'a']) is None
+def test_wrappers_and_prefixes_are_read_off_the_keys():
+    keys = ['module._orig_mod.a.b.weight', 'module._orig_mod.c.weight']
+    assert wrapping_of(keys) == 'module._orig_mod.'
+    assert wrapping_of([*keys, 'module.d']) == 'module.'
+    assert set(prefixes_of(['net.enc.conv.weight'])) >= {'net.', 'net.enc.'}

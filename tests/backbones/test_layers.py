@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from mmdet_shufflenetv2.backbones.channel_shuffle import (
+from mmdet_shufflenetv2.backbones.layers import (
     channel_shuffle,
-    deal,
     interleave,
+    split_even_odd,
 )
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
-def test_channel_shuffle_deals_groups_out_in_turn():
+def test_channel_shuffle_takes_from_each_group_in_turn():
     x = torch.arange(6.0).view(1, 6, 1, 1)
     shuffled = channel_shuffle(x, groups=3).flatten().tolist()
     assert shuffled == [0, 2, 4, 1, 3, 5]
@@ -61,14 +61,14 @@ def test_interleave_takes_a_view_of_a_map(layout):
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
-def test_deal_undoes_interleave(layout):
+def test_split_even_odd_undoes_interleave(layout):
     even, odd = (
         torch.rand(2, 6, 3, 5).contiguous(memory_format=layout)
         for _ in range(2)
     )
-    dealt = deal(interleave(even, odd))
-    assert torch.equal(dealt[0], even)
-    assert torch.equal(dealt[1], odd)
+    parts = split_even_odd(interleave(even, odd))
+    assert torch.equal(parts[0], even)
+    assert torch.equal(parts[1], odd)
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)

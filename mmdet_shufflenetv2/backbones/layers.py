@@ -1,14 +1,95 @@
-"""Channel shuffle, the operation the ShuffleNet families are named after.
+"""Layers that several families are made of.
 
 N images, C channels, H x W pixels.
 """
 
 import torch
+import torch.nn as nn
+from mmcv.cnn import ConvModule, build_activation_layer, build_norm_layer
 from torch import Tensor
+
+NORM_CFG = dict(type='BN')
+ACT_CFG = dict(type='ReLU', inplace=True)
+
+
+def activation(act_cfg: dict | None) -> nn.Module:
+    """An activation by itself; None for none."""
+    return build_activation_layer(act_cfg) if act_cfg else nn.Identity()
+
+
+def normalisation(norm_cfg: dict | None, channels: int) -> nn.Module:
+    """A norm by itself; None for none."""
+    return (
+        build_norm_layer(norm_cfg, channels)[1] if norm_cfg else nn.Identity()
+    )
+
+
+def pointwise(
+    in_channels: int,
+    out_channels: int,
+    norm_cfg: dict | None,
+    act_cfg: dict | None,
+    groups: int = 1,
+) -> ConvModule:
+    """A 1x1 convolution."""
+    return ConvModule(
+        in_channels,
+        out_channels,
+        1,
+        groups=groups,
+        norm_cfg=norm_cfg,
+        act_cfg=act_cfg,
+    )
+
+
+def depthwise(
+    channels: int,
+    norm_cfg: dict | None,
+    act_cfg: dict | None = None,
+    stride: int = 1,
+    dilation: int = 1,
+) -> ConvModule:
+    """A 3x3 convolution of each channel by itself."""
+    return ConvModule(
+        channels,
+        channels,
+        3,
+        stride=stride,
+        padding=dilation,
+        dilation=dilation,
+        groups=channels,
+        norm_cfg=norm_cfg,
+        act_cfg=act_cfg,
+    )
+
+
+def image_conv(
+    channels: int, norm_cfg: dict | None, act_cfg: dict | None
+) -> ConvModule:
+    """The first layer: a 3x3 convolution of the image with stride 2."""
+    return ConvModule(
+        3,
+        channels,
+        3,
+        stride=2,
+        padding=1,
+        norm_cfg=norm_cfg,
+        act_cfg=act_cfg,
+    )
+
+
+def pooled_stem(
+    channels: int, norm_cfg: dict | None, act_cfg: dict | None
+) -> nn.Sequential:
+    """The first layer and a 3x3 max pool, to a quarter of the image."""
+    stem = nn.Sequential()
+    stem.conv1 = image_conv(channels, norm_cfg, act_cfg)
+    stem.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+    return stem
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
-    """Deal the channels of each group out in turn (arXiv 1707.01083, Fig. 1).
+    """Mix the channels of all groups (arXiv 1707.01083, Fig. 1).
 
     Channel ``g * C / groups + i`` moves to channel ``i * groups + g``. Keeps
     the memory layout: a channels-last map that comes back contiguous would
@@ -48,7 +129,7 @@ def interleave(even: Tensor, odd: Tensor) -> Tensor:
     return _InterleaveChannelsLast.apply(even, odd)
 
 
-def deal(x: Tensor) -> tuple[Tensor, Tensor]:
+def split_even_odd(x: Tensor) -> tuple[Tensor, Tensor]:
     """Undo `interleave`: the even channels and the odd ones, as views.
 
     Args:
@@ -89,7 +170,7 @@ class _InterleaveChannelsLast(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        even, odd = deal(gradient)
+        even, odd = split_even_odd(gradient)
         layout = torch.channels_last
         return (
             even.contiguous(memory_format=layout),
