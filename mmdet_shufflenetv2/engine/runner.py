@@ -284,11 +284,16 @@ def read_fitting(model: nn.Module, filename: str) -> dict:
     if 'state_dict' not in checkpoint:
         checkpoint = dict(state_dict=checkpoint)
     checkpoint.setdefault('meta', {})
-    state = checkpoint['state_dict'] = {
-        key.removeprefix('module.'): value
-        for key, value in checkpoint['state_dict'].items()
-    }
-    state = current_names(model, state)
+    state = checkpoint['state_dict'] = _renamed(
+        model, checkpoint['state_dict']
+    )
+    averaged = checkpoint.get('ema_state_dict')
+    if averaged:
+        steps = {k: v for k, v in averaged.items() if k == 'steps'}
+        rest = {k: v for k, v in averaged.items() if k != 'steps'}
+        checkpoint['ema_state_dict'] = steps | {
+            f'module.{k}': v for k, v in _renamed(model, rest).items()
+        }
     problems = _other_style(checkpoint, model) + mismatches(model, state)
     if problems:
         if not state.keys() & model.state_dict().keys():
@@ -309,6 +314,12 @@ def read_fitting(model: nn.Module, filename: str) -> dict:
         )
     require_same_input(filename, declared_format(checkpoint, filename), model)
     return checkpoint
+
+
+def _renamed(model: nn.Module, state: dict) -> dict:
+    """Entries by the names that they have today, without a wrapper's."""
+    bare = {key.removeprefix('module.'): v for key, v in state.items()}
+    return current_names(model, bare)
 
 
 def _other_style(checkpoint: dict, model: nn.Module) -> list[str]:
