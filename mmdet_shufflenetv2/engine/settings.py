@@ -61,7 +61,7 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
         without_pretrained(cfg)
     for name, setting in SETTINGS.items():
         value = getattr(args, name, None)
-        if value not in (None, False):
+        # Not : 0 workers are False to Python.
             setting(cfg, value)
     choose_start(
         cfg,
