@@ -61,7 +61,8 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
         without_pretrained(cfg)
     for name, setting in SETTINGS.items():
         value = getattr(args, name, None)
-        # Not : 0 workers are False to Python.
+        # 0 workers equal False.
+        if value is not None and value is not False:
             setting(cfg, value)
     choose_start(
         cfg,
