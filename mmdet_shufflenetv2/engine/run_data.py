@@ -12,7 +12,7 @@ from ..data.check_report import shorten
 from ..data.checks import CheckReport, check_coco_file
 from ..data.custom import find_coco_splits, read_classes
 from .checkpoint_meta import checkpoint_classes
-from .run_config import SPLITS, UsageError, dicts_of
+from .run_config import SPLITS, UsageError, dicts_of, evaluators_of
 
 
 def datasets_of(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
@@ -107,9 +107,10 @@ def use_data_root(cfg: Config, data_root: str, **given: str | None) -> None:
         dataset.data_root = ''
         dataset.ann_file = str(split.ann_file)
         dataset.data_prefix = dict(img=str(split.img_dir))
-    for name in 'val_evaluator', 'test_evaluator':
-        if cfg.get(name) is not None:
-            cfg[name].ann_file = str(splits.val.ann_file)
+    for split in 'val', 'test':
+        for evaluator in evaluators_of(cfg, split):
+            if 'ann_file' in evaluator:
+                evaluator.ann_file = str(splits.val.ann_file)
     set_classes(cfg, splits.classes)
 
 
@@ -149,10 +150,10 @@ def check_data(
             usable[ann_file] = str(report.usable_file(cfg.work_dir))
         if usable[ann_file] != ann_file:
             dataset.ann_file = os.path.abspath(usable[ann_file])
-    for name in 'val_evaluator', 'test_evaluator':
-        evaluator = cfg.get(name)
-        if evaluator and evaluator.get('ann_file') in usable:
-            evaluator.ann_file = usable[evaluator.ann_file]
+    for split in 'val', 'test':
+        for evaluator in evaluators_of(cfg, split):
+            if evaluator.get('ann_file') in usable:
+                evaluator.ann_file = usable[evaluator.ann_file]
 
 
 def require_images_left(dataset: ConfigDict, report: CheckReport) -> None:
