@@ -2,15 +2,38 @@
 
 ``import mmdet_shufflenetv2`` is all that is needed: it first closes the gaps
 between MMDetection's official wheels and today's PyTorch, then registers
-every module of this package.
+every module of this package. Where mmdet is not installed nothing is
+registered, and the rooms that do without it can be imported: `analysis`,
+`ops` and `deploy.runtime`.
 """
 
-from .compat import close_gaps
-
-# The order matters: mmdet's modules import mmcv's ops when they are imported.
-close_gaps()
-
-from . import backbones, data, detection, engine, ops  # noqa: E402
+import warnings
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 
 __version__ = '0.1.0'
-__all__ = ['__version__', 'backbones', 'data', 'detection', 'engine', 'ops']
+ROOMS = ('backbones', 'data', 'detection', 'engine', 'ops')
+__all__ = ['__version__', *ROOMS]
+
+if find_spec('mmdet'):
+    from .compat import apply_patches
+
+    # The order matters: mmdet's modules import mmcv's ops when they are
+    # imported themselves.
+    apply_patches()
+    for _room in ROOMS:
+        import_module(f'{__name__}.{_room}')
+elif find_spec('mmengine'):
+    # mmpretrain, say, has a ShuffleNetV2 of its own.
+    warnings.warn(
+        'mmdet is not installed: no backbone of mmdet_shufflenetv2 is '
+        'registered',
+        stacklevel=2,
+    )
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in ROOMS:
+        return import_module(f'{__name__}.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,5 +1,6 @@
 """Backbones registered in MMDetection's registry."""
 
+from ..compat import needs_mmdet  # noqa: F401
 from .densenet import DenseNet
 from .igcv2 import IGCV2
 from .mobilenet_v1 import MobileNetV1

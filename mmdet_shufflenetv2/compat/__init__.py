@@ -1,12 +1,14 @@
-"""What MMDetection's official wheels lack on today's PyTorch."""
+"""What MMDetection's official wheels lack on today's PyTorch.
 
-from importlib.util import find_spec
+`apply_patches` is what ``import mmdet_shufflenetv2`` does: only what keeps
+mmdet from being imported, from loading and saving checkpoints, or from
+running at all. `apply_tool_patches` changes how things behave, and is for
+the commands of this package.
+"""
 
-HOSTS = ('torch', 'mmengine', 'mmcv', 'mmdet')
 
-
-def close_gaps() -> None:
-    """Close every gap found on this machine; safe to call again.
+def apply_patches() -> None:
+    """Make mmdet work on this machine; safe to call again.
 
     Call it before anything imports ``mmcv.ops``, as all of mmdet does.
 
@@ -15,29 +17,32 @@ def close_gaps() -> None:
             in the place of mmcv's ops, and is absent or was built for
             another torch. The message says what to install.
     """
-    missing = [name for name in HOSTS if find_spec(name) is None]
-    if missing:
-        raise ImportError(
-            f'{", ".join(missing)} not installed: this package extends '
-            'MMDetection. pip install torch torchvision mmdet==3.3.0 '
-            'mmcv-lite==2.1.0 mmengine==0.10.7 "setuptools<81"'
-        )
-    # Below the check, because these import the packages it looks for.
-    from . import atomic_files, checkpoints, mmcv_ops, pkg_resources
-    from .ssd_head import ensure_ssd_predicts
-    from .stand_in_modules import offer_stand_ins
-    from .thin_images import keep_thin_images
+    from . import needs_mmdet  # noqa: F401, I001
+    from . import checkpoints, host_faults, mmcv_ext, pkg_resources
+    from .stand_ins import offer_stand_ins
 
     finder = offer_stand_ins(
         {
             pkg_resources.NAME: pkg_resources.fill,
-            mmcv_ops.NAME: mmcv_ops.fill,
+            mmcv_ext.NAME: mmcv_ext.fill,
         }
     )
-    pkg_resources.hush()
-    mmcv_ops.ensure_mmcv_ops(finder)
+    mmcv_ext.ensure_mmcv_ops(finder)
     checkpoints.allow_mmengine_types()
     checkpoints.guard_loading()
+    host_faults.fix_crashes()
+
+
+def apply_tool_patches() -> None:
+    """Change how the hosts behave, for a command; safe to call again.
+
+    Files are written whole or not at all, checkpoints never run code
+    whatever the environment says, thin images keep a pixel, and
+    deprecations that only mmengine can act on are not shown.
+    """
+    from . import atomic_files, checkpoints, host_faults
+
     atomic_files.write_atomically()
-    ensure_ssd_predicts()
-    keep_thin_images()
+    checkpoints.never_run_code()
+    host_faults.keep_thin_images()
+    host_faults.hide_pkg_resources_warning()

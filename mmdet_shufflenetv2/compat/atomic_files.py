@@ -5,7 +5,6 @@ full disk or a crash leaves half a file under a name that looks complete.
 Here the content goes to another name in the same folder first.
 """
 
-import fcntl
 import os
 import shutil
 import uuid
@@ -14,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import checkpoint_hook
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 #: How the hidden names of files that are being written end.
 _PART = '.part'
@@ -31,7 +32,7 @@ def whole_file(
     was at ``path`` stays as it was.
 
     Args:
-        path: A link is followed. Anything that is there and is no regular
+        path: A link is followed. Anything that is there and not a regular
             file, such as ``/dev/stdout``, is written to directly.
         mode: 'wb' or 'w'.
 
@@ -67,8 +68,12 @@ def _lock(file: IO) -> bool:
     """Lock a file until it is closed, or its process is gone.
 
     Returns:
-        Whether that worked: nobody else has it, and the file system has locks.
+        Whether nobody else is writing to it, as far as can be known: a file
+        system may have no locks. Windows needs none, for it removes no file
+        that is open.
     """
+    if fcntl is None:
+        return os.name == 'nt'
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -89,33 +94,35 @@ def remove_abandoned(folder: str | Path) -> list[Path]:
     for part in sorted(Path(folder).glob(f'.*{_PART}')):
         try:
             with open(part, 'rb') as file:
-                if not _lock(file):
-                    continue
+                abandoned = _lock(file)
+            if abandoned:
                 part.unlink()
-        except FileNotFoundError:
-            continue  # another process has just finished it
-        removed.append(part)
+                removed.append(part)
+        except (FileNotFoundError, PermissionError):
+            continue  # just finished by its process, or open on Windows
     return removed
-
-
-class AtomicLocalBackend(LocalBackend):
-    """mmengine's backend of the local disk, with whole files only."""
-
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write bytes to ``filepath``, all or nothing."""
-        with whole_file(filepath) as file:
-            file.write(obj)
-
-    def put_text(
-        self, obj: str, filepath: str | Path, encoding: str = 'utf-8'
-    ) -> None:
-        """Write text to ``filepath``, all or nothing."""
-        with whole_file(filepath, 'w', encoding) as file:
-            file.write(obj)
 
 
 def write_atomically() -> None:
     """Let mmengine write checkpoints, results and its notes atomically."""
+    from mmengine.fileio import LocalBackend, register_backend
+    from mmengine.hooks import checkpoint_hook
+
+    class AtomicLocalBackend(LocalBackend):
+        """mmengine's backend of the local disk, with whole files only."""
+
+        def put(self, obj: bytes, filepath: str | Path) -> None:
+            with whole_file(filepath) as file:
+                file.write(obj)
+
+        def put_text(
+            self, obj: str, filepath: str | Path, encoding: str = 'utf-8'
+        ) -> None:
+            with whole_file(filepath, 'w', encoding) as file:
+                file.write(obj)
+
+    if getattr(checkpoint_hook, 'open', None) is whole_file:
+        return
     register_backend('local', AtomicLocalBackend, force=True, prefixes='')
     # The hook writes the name of the last checkpoint past the backends, with
     # the built-in open, which it uses for nothing else.

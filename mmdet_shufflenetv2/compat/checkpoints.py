@@ -24,6 +24,7 @@ from mmengine.runner import CheckpointLoader, checkpoint
 from torch.serialization import MAP_LOCATION as MapLocation
 
 from ..errors import UserError
+from .stand_ins import ChangedModule
 
 # What a metric, a learning rate or a counter can be.
 NUMBER_TYPES = (
@@ -105,25 +106,6 @@ def allow_mmengine_types() -> None:
     torch.serialization.add_safe_globals(_safe_types())
 
 
-@contextmanager
-def weights_only_loads() -> Iterator[None]:
-    """Force ``weights_only=True`` on every ``torch.load`` inside."""
-    names = {
-        'TORCH_FORCE_WEIGHTS_ONLY_LOAD': '1',
-        'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD': '0',
-    }
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(names)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 # These say by themselves what is wrong, and it is not the file's content.
 PLAIN_ERRORS = (
     FileNotFoundError,
@@ -145,7 +127,8 @@ def clear_errors(filename: str) -> Iterator[None]:
     anything out of torch's readers.
 
     Raises:
-        ValueError: The file holds more than data, or is no whole checkpoint.
+        CheckpointError: The file holds more than data, or not a whole
+            checkpoint.
     """
     try:
         yield
@@ -163,29 +146,64 @@ def clear_errors(filename: str) -> Iterator[None]:
         reason = str(error).partition('. ')[0].partition('\n')[0]
         raise CheckpointError(
             f'checkpoint {filename} cannot be read: it is truncated, damaged '
-            f'or no checkpoint ({type(error).__name__}: {reason[:200]})'
+            f'or not a checkpoint ({type(error).__name__}: {reason[:200]})'
         ) from None
 
 
 def guard_loading() -> None:
-    """Hold every loader of mmengine's checkpoints to ``weights_only``."""
+    """Hold every loader of mmengine's checkpoints to ``weights_only``.
+
+    A user who has set ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` gets what PyTorch
+    says of it, until a command calls `never_run_code`.
+    """
+    if isinstance(checkpoint.torch, ChangedModule):
+        return
+    checkpoint.torch = ChangedModule(torch, load=_load)
+    checkpoint.load_url = functools.wraps(checkpoint.load_url)(
+        functools.partial(_download, checkpoint.load_url)
+    )
     if hasattr(checkpoint, '_safe_torch_load'):
         # onedl-mmengine's own answer allows the real getattr, takes the
         # types back after each file, and tries again without weights_only.
-        checkpoint._safe_torch_load = _load_weights
+        checkpoint._safe_torch_load = _load
     for prefix, loader in list(CheckpointLoader._schemes.items()):
-        if not hasattr(loader, '__wrapped__'):
-            CheckpointLoader.register_scheme(
-                prefix, _guarded(loader), force=True
-            )
+        CheckpointLoader.register_scheme(prefix, _guarded(loader), force=True)
 
 
-def _load_weights(
-    file: str | BinaryIO,
-    map_location: MapLocation = None,
-    weights_only: bool | None = None,
+#: Whether the user asked PyTorch to run what checkpoints say. What sets the
+#: variable later is not the user.
+_user_allows_code = os.getenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '0') in (
+    *('1', 'y', 'yes', 'true'),
+)
+
+
+def never_run_code() -> None:
+    """Load data only, whatever the user's environment says."""
+    global _user_allows_code
+    _user_allows_code = False
+
+
+def _load(
+    file: str | BinaryIO, map_location: MapLocation = None, **_: Any
 ) -> Any:
-    return torch.load(file, map_location, weights_only=True)
+    # Where it is not given, torch reads the user's variable.
+    weights_only = None if _user_allows_code else True
+    return torch.load(file, map_location, weights_only=weights_only)
+
+
+def _download(load_url: Callable, *args: Any, **options: Any) -> Any:
+    return load_url(*args, **options, weights_only=not _user_allows_code)
+
+
+def _guarded(loader: Callable) -> Callable:
+    @functools.wraps(loader)
+    def load(filename: str, *args: Any, **options: Any) -> dict:
+        with clear_errors(filename):
+            content = loader(filename, *args, **options)
+        _require_dicts(content, filename)
+        return content
+
+    return load
 
 
 def _require_dicts(content: Any, filename: str) -> None:
@@ -196,17 +214,6 @@ def _require_dicts(content: Any, filename: str) -> None:
     for name, part in parts.items():
         if not isinstance(part, dict):
             raise CheckpointError(
-                f'checkpoint {filename} is none: {name} must be a dict of '
-                f'named entries, but is of type {type(part).__name__}'
+                f'checkpoint {filename} is not one: {name} must be a dict of '
+                f'named entries, got {type(part).__name__}'
             )
-
-
-def _guarded(loader: Callable) -> Callable:
-    @functools.wraps(loader)
-    def load(filename, *args, **kwargs):
-        with weights_only_loads(), clear_errors(filename):
-            content = loader(filename, *args, **kwargs)
-        _require_dicts(content, filename)
-        return content
-
-    return load

@@ -4,22 +4,10 @@ mmengine asks it whether and where a package is installed, for every
 ``_base_ = 'mmdet::...'``. The standard library knows the same.
 """
 
-import warnings
 from importlib import metadata
 from types import ModuleType
 
 NAME = 'pkg_resources'
-
-
-def hush() -> None:
-    """Keep its deprecation from users, who can do nothing about it.
-
-    mmengine reloads the module each time it asks, so setuptools 67.5 to 81
-    would warn for every ``_base_ = 'mmdet::...'``.
-    """
-    warnings.filterwarnings(
-        'ignore', f'{NAME} is deprecated as an API', UserWarning
-    )
 
 
 class DistributionNotFound(Exception):

@@ -1,5 +1,6 @@
 """Light-Head R-CNN and R-FCN on mmdet's two-stage detector."""
 
+from ..compat import needs_mmdet  # noqa: F401
 from .detector import LightHeadRCNN
 from .large_separable_conv import LargeSeparableConv, LightHeadNeck
 from .r_fcn import RFCNBBoxHead, RFCNNeck

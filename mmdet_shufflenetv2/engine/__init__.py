@@ -1,5 +1,6 @@
 """The runner, and what configs name: hooks, samplers, schedules."""
 
+from ..compat import needs_mmdet  # noqa: F401
 from .evaluation import ProposalMetric
 from .hooks import CurvesHook, ThroughputHook
 from .iterations import EndlessSampler, ResumableIterLoop

@@ -1,9 +1,11 @@
 """Former place of what `mmdet_shufflenetv2.cli` has."""
 
 import argparse
+from collections.abc import Callable
 
-from ..cli import report_errors as reporting_errors  # noqa: F401
+from ..cli import report_errors
 from ..cli.options import add_cfg_options  # noqa: F401
+from ..compat import apply_tool_patches
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:
@@ -12,3 +14,9 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def reporting_errors(main: Callable[[], None]) -> None:
+    """Run a command; show an expected error as one message, exit code 2."""
+    apply_tool_patches()
+    report_errors(main)

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
 from ..backbones.zoo import NETWORKS, network
+from ..compat import apply_tool_patches
 from ..data.loading import LoadImageStrict
 from ..errors import Interrupted, UserError
 from .schedule import stretch_schedule
@@ -36,7 +37,8 @@ def load_config(
 ) -> Config:
     """Read a config and apply what the command line overrides.
 
-    From now on images are read by `LoadImageStrict`, which names a bad file.
+    From now on images are read by `LoadImageStrict`, which names a bad file,
+    and files are written whole or not at all.
 
     Args:
         path: A file; ``configs/...`` is the package's own where the current
@@ -84,6 +86,7 @@ def load_config(
         if loader and not loader.get('num_workers'):
             loader.persistent_workers = False
     read_images_strictly(cfg.get('default_scope'))
+    apply_tool_patches()
     return cfg
 
 

@@ -55,7 +55,9 @@ def plain_row_sum(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         rows: ``(R, C)``.
         index, weight: ``(B, T)``.
     """
-    taken = rows[index.flatten()].view(*index.shape, rows.size(1))
+    # As int64, which every operator of ONNX that gathers takes.
+    taken = rows.index_select(0, index.flatten().long())
+    taken = taken.view(*index.shape, rows.size(1))
     return (taken * weight[..., None]).sum(1)
 
 

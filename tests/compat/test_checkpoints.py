@@ -3,6 +3,9 @@
 import collections
 import os
 import pickle
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -207,16 +210,15 @@ def test_the_refusal_names_what_was_asked_for(tmp_path):
 
 
 def test_no_scheme_of_the_loader_escapes(tmp_path, monkeypatch):
-    """A downloaded file is held to the same, also where torch is older."""
-    from mmengine.runner import checkpoint
-
+    """A downloaded file is held to the same."""
     trace, path = tmp_path / 'trace', tmp_path / 'evil.pth'
     torch.save(dict(state_dict=trace_left(trace)), path)
-
-    def load_url(url, map_location=None, **_):
-        return torch.load(path, map_location, weights_only=False)
-
-    monkeypatch.setattr(checkpoint, 'load_url', load_url)
+    monkeypatch.setattr(
+        torch.hub,
+        'download_url_to_file',
+        lambda url, target, *_, **__: shutil.copy(path, target),
+    )
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     for address in (
         'http://localhost/evil.pth',
         'https://localhost/evil.pth',
@@ -229,18 +231,50 @@ def test_no_scheme_of_the_loader_escapes(tmp_path, monkeypatch):
     assert not trace.exists()
 
 
-def test_switches_of_the_user_are_overruled_and_restored(
+LOAD_AND_TELL = """
+import os, sys
+import mmdet_shufflenetv2.compat as compat
+before = dict(os.environ)
+from mmengine.runner import CheckpointLoader
+if 'tool' in sys.argv:
+    compat.apply_tool_patches()
+try:
+    CheckpointLoader.load_checkpoint(sys.argv[1])
+except ValueError as error:
+    print(error)
+assert dict(os.environ) == before
+"""
+
+
+@pytest.mark.parametrize('tool', [False, True])
+def test_the_variable_is_the_users_except_in_our_commands(
+    tmp_path, root, tool
+):
+    """Whoever sets it gets what PyTorch says of it; nobody else sets it."""
+    trace, path = tmp_path / 'trace', tmp_path / 'evil.pth'
+    torch.save(dict(state_dict={}, x=trace_left(trace)), path)
+    done = subprocess.run(
+        [sys.executable, '-c', LOAD_AND_TELL, path, *['tool'] * tool],
+        cwd=root,
+        env={**os.environ, 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD': '1'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert trace.exists() == (not tool)
+    assert ('is refused' in done.stdout) == tool
+
+
+def test_a_library_that_sets_the_variable_changes_nothing(
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
-    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
     trace, path = tmp_path / 'trace', tmp_path / 'evil.pth'
     torch.save(dict(state_dict=trace_left(trace)), path)
     with pytest.raises(ValueError, match='is refused'):
         load_checkpoint(Linear(), str(path))
     assert not trace.exists()
     assert os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '1'
-    assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
 
 
 @pytest.mark.parametrize(
@@ -272,17 +306,17 @@ def test_a_broken_checkpoint_is_named(tmp_path, damage):
 @pytest.mark.parametrize(
     'content, message',
     [
-        ([1, 2], 'it must be a dict .* of type list'),
-        (torch.rand(3), 'it must be a dict .* of type Tensor'),
-        (dict(state_dict=[1]), 'state_dict must be a dict .* of type list'),
-        (dict(meta='epoch 3'), 'meta must be a dict .* of type str'),
+        ([1, 2], 'it must be a dict .*, got list'),
+        (torch.rand(3), 'it must be a dict .*, got Tensor'),
+        (dict(state_dict=[1]), 'state_dict must be a dict .*, got list'),
+        (dict(meta='epoch 3'), 'meta must be a dict .*, got str'),
     ],
 )
 def test_data_that_is_no_checkpoint_is_named(tmp_path, content, message):
     path = str(tmp_path / 'other.pth')
     torch.save(content, path)
     with pytest.raises(
-        CheckpointError, match=rf'other\.pth is none: {message}'
+        CheckpointError, match=rf'other\.pth is not one: {message}'
     ):
         CheckpointLoader.load_checkpoint(path)
 

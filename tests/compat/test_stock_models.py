@@ -25,6 +25,7 @@ CONFIGS = {
     'masked convolution': (
         'guided_anchoring/ga-retinanet_r50-caffe_fpn_1x_coco.py'
     ),
+    'offsets larger than the output': 'dyhead/atss_r50_fpn_dyhead_1x_coco.py',
     'nms_match': 'pisa/faster-rcnn_r50_fpn_pisa_1x_coco.py',
 }
 

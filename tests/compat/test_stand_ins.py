@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from mmdet_shufflenetv2.compat.stand_in_modules import (
+from mmdet_shufflenetv2.compat.stand_ins import (
+    ChangedModule,
     StandInFinder,
     offer_stand_ins,
 )
@@ -47,3 +48,13 @@ def test_offering_twice_leaves_one_finder():
     assert offer_stand_ins({NAME: lambda module: None}) is first
     count = sum(isinstance(f, StandInFinder) for f in sys.meta_path)
     assert count == 1
+
+
+def test_a_changed_module_is_the_module_but_for_the_changes():
+    changed = ChangedModule(importlib, reload=None)
+    assert changed.reload is None
+    assert changed.import_module is importlib.import_module
+    assert changed.__name__ == 'importlib'
+    assert importlib.reload
+    with pytest.raises(AttributeError, match='nonsense'):
+        changed.nonsense  # noqa: B018

@@ -1,4 +1,4 @@
-"""Suppression and overlap of boxes.
+"""Suppression of overlapping boxes.
 
 Shapes: N boxes as (N, 4) corners x1, y1, x2, y2 in pixels. ``offset`` 1 is
 the old convention by which a box from 0 to 0 is one pixel wide.
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .precision import full_precision
+from . import full_precision
 
 
 def nms(
@@ -116,35 +116,3 @@ def nms_match(dets: Tensor, *, iou_threshold: float) -> list[list[int]]:
         groups.append([int(best), *rest[suppressed].tolist()])
         order = rest[~suppressed]
     return groups
-
-
-def bbox_overlaps(
-    bboxes1: Tensor,
-    bboxes2: Tensor,
-    ious: Tensor,
-    *,
-    mode: int,
-    aligned: bool,
-    offset: int,
-) -> None:
-    """Overlaps of two sets of boxes, written into ``ious``.
-
-    Args:
-        bboxes1: (M, 4).
-        bboxes2: (N, 4).
-        ious: (M, N), or (M,) when ``aligned`` pairs row with row.
-        mode: 0 divides the shared area by the union, 1 by the area of
-            ``bboxes1``.
-    """
-    first = full_precision(bboxes1)
-    second = full_precision(bboxes2).to(first.dtype)
-    area, other = (
-        (b[:, 2:] - b[:, :2] + offset).prod(1) for b in (first, second)
-    )
-    if not aligned:
-        first, area = first[:, None], area[:, None]
-    lower = torch.maximum(first[..., :2], second[:, :2])
-    upper = torch.minimum(first[..., 2:], second[:, 2:])
-    shared = (upper - lower + offset).clamp(min=0).prod(-1)
-    base = area if mode else area + other - shared
-    ious.copy_(shared / base.clamp(min=offset))

@@ -136,6 +136,72 @@ def test_modulated_deform_conv_equals_the_loop(
     assert_same_gradients([got, expected], list(tensors.values()))
 
 
+@pytest.mark.parametrize('modulated', [False, True])
+def test_an_offset_to_exactly_minus_one_gets_no_gradient(
+    modulated, convolve_by_loop
+):
+    settings = (1, 1, 1, 1, 1)
+    tensors = inputs(settings)
+    # Between two pixels, but for the first tap on the first outputs: that is
+    # at -1, as all taps of a fresh layer with padding are.
+    offset = torch.rand_like(tensors['offset']) * 0.8 + 0.1
+    border = torch.zeros_like(offset, dtype=torch.bool)
+    border[:, 0, 0, :] = True
+    border[:, 1, :, 0] = True
+    offset[border] = 0
+    tensors['offset'] = offset.requires_grad_()
+    names = ['input', 'offset', 'weight']
+    if modulated:
+        names.insert(2, 'mask')
+        conv = modulated_deform_conv2d(
+            *(tensors[name] for name in names), None, *settings
+        )
+    else:
+        conv = deform_conv2d(*(tensors[name] for name in names), *settings)
+    (grad,) = torch.autograd.grad(conv.sum(), tensors['offset'])
+    loop = convolve_by_loop(
+        settings, **{name: tensors[name] for name in names}
+    )
+    (slow,) = torch.autograd.grad(loop.sum(), tensors['offset'])
+    nothing = torch.zeros_like(border)
+    nothing[:, :2, 0, :] = nothing[:, :2, :, 0] = True
+    assert not grad[nothing].any()
+    assert slow[nothing].any()
+    torch.testing.assert_close(grad[~nothing], slow[~nothing])
+
+
+def test_offsets_larger_than_the_output_are_read_from_their_head():
+    torch.manual_seed(0)
+    plane = torch.randn(2, 4, 5, 6, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(3, 4, 3, 3, dtype=torch.double)
+    # Offsets are a slice of the channels of one map, as DyHead's are.
+    both = torch.randn(2, 27, 7, 9, dtype=torch.double, requires_grad=True)
+    large = both[:, :18], both[:, 18:].sigmoid()
+    got = modulated_deform_conv2d(plane, *large, weight, None, 1, 1)
+    heads = [
+        torch.stack(
+            [one.contiguous().flatten()[: c * 30].view(c, 5, 6) for one in x]
+        )
+        for x, c in zip(large, (18, 9), strict=True)
+    ]
+    expected = modulated_deform_conv2d(plane, *heads, weight, None, 1, 1)
+    torch.testing.assert_close(got, expected, rtol=0, atol=0)
+    leaves, weights = (plane, both), torch.randn_like(got)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, leaves, weights, retain_graph=True),
+        torch.autograd.grad(expected, leaves, weights),
+    )
+
+
+def test_offsets_smaller_than_the_output_are_refused():
+    small = torch.zeros(1, 27, 4, 6)
+    with pytest.raises(ValueError, match=r'at least as large .*\(5, 6\)'):
+        modulated_deform_conv2d(
+            *(torch.zeros(1, 4, 5, 6), small[:, :18], small[:, 18:]),
+            *(torch.zeros(3, 4, 3, 3), None, 1, 1),
+        )
+
+
 def test_only_the_weight_wants_a_gradient():
     tensors = inputs(SETTINGS[0])
     leaves = [tensors[name] for name in ('input', 'offset', 'weight')]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 Filler = Callable[[ModuleType], None]
 
@@ -50,3 +51,19 @@ def offer_stand_ins(fillers: dict[str, Filler]) -> StandInFinder:
     finder = StandInFinder(dict(fillers))
     sys.meta_path.append(finder)
     return finder
+
+
+class ChangedModule(ModuleType):
+    """A module with some names replaced, as one other module sees it.
+
+    Args:
+        module: The one that answers for all other names.
+        changes: The names replaced.
+    """
+
+    def __init__(self, module: ModuleType, **changes: Any) -> None:
+        super().__init__(module.__name__)
+        vars(self).update(_module=module, **changes)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)['_module'], name)

@@ -12,11 +12,11 @@ import pytest
 import torch
 from mmcv.cnn.bricks import transformer
 
-from mmdet_shufflenetv2.compat import close_gaps, mmcv_ops
+from mmdet_shufflenetv2.compat import apply_patches, mmcv_ext
 
 
 def is_stand_in(module: ModuleType) -> bool:
-    return getattr(module, 'nms', None) is mmcv_ops.KERNELS['nms']
+    return getattr(module, 'nms', None) is mmcv_ext.KERNELS['nms']
 
 
 has_no_compiled_ops = pytest.mark.skipif(
@@ -27,7 +27,7 @@ has_no_compiled_ops = pytest.mark.skipif(
 
 @pytest.fixture
 def import_anew(monkeypatch, tmp_path) -> Callable[[str | None], ModuleType]:
-    """Closes the gaps in an mmcv whose compiled part is the given code."""
+    """Patches an mmcv whose compiled part is the given code."""
 
     def run(code: str | None) -> ModuleType:
         monkeypatch.delitem(sys.modules, 'mmcv._ext')
@@ -37,7 +37,7 @@ def import_anew(monkeypatch, tmp_path) -> Callable[[str | None], ModuleType]:
             (tmp_path / '_ext.py').write_text(code)
             folders.append(str(tmp_path))
         monkeypatch.setattr(mmcv, '__path__', folders)
-        close_gaps()
+        apply_patches()
         return sys.modules['mmcv._ext']
 
     return run

@@ -8,10 +8,9 @@ Shapes: values (N, keys, heads, C), places (N, queries, heads, levels,
 points, 2) in 0..1, weights (N, queries, heads, levels, points).
 """
 
-import torch
 from torch import Tensor
 
-from .precision import full_precision
+from . import differentiate, full_precision
 
 
 def _attend(
@@ -48,20 +47,13 @@ def ms_deform_attn_backward(
     sampling_locations: Tensor,
     attention_weights: Tensor,
     grad_output: Tensor,
-    grad_value: Tensor,
-    grad_sampling_loc: Tensor,
-    grad_attn_weight: Tensor,
-    *,
+    *buffers: Tensor,
     im2col_step: int,
 ) -> None:
-    """Gradients into the three buffers; the forward is computed again."""
-    leaves = [
-        full_precision(tensor).detach().requires_grad_()
-        for tensor in (value, sampling_locations, attention_weights)
-    ]
-    with torch.enable_grad():
-        output = _attend(leaves[0], value_spatial_shapes, leaves[1], leaves[2])
-    grads = torch.autograd.grad(output, leaves, full_precision(grad_output))
-    buffers = grad_value, grad_sampling_loc, grad_attn_weight
-    for buffer, grad in zip(buffers, grads, strict=True):
-        buffer.copy_(grad)
+    """Gradients by values, places and weights into the three buffers."""
+    differentiate(
+        lambda v, p, w: _attend(v, value_spatial_shapes, p, w),
+        (value, sampling_locations, attention_weights),
+        grad_output,
+        buffers,
+    )

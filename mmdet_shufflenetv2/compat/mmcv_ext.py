@@ -1,7 +1,7 @@
 """A stand-in for ``mmcv._ext``, the compiled part of mmcv.
 
 The ``mmcv-lite`` wheel holds ``mmcv/ops/*.py`` but not the compiled module
-behind them, and mmdet imports those files. Where the compiled module is
+that they call, and mmdet imports those files. Where the compiled module is
 absent or does not load, this table answers in its place.
 """
 
@@ -14,33 +14,31 @@ from types import ModuleType
 
 import torch
 
-from .mmcv_kernels import (
+from .kernels import (
     attention,
     boxes,
     carafe,
     convolutions,
-    deform_roi_pool,
-    focal_losses,
+    focal_loss,
+    not_offered,
     rois,
     sync_bn,
 )
-from .stand_in_modules import StandInFinder
+from .stand_ins import StandInFinder
 
 NAME = 'mmcv._ext'
 
+# What the models and configs of mmdet 3.3 use.
 KERNELS: dict[str, Callable] = {
     kernel.__name__: kernel
     for kernel in (
         attention.ms_deform_attn_backward,
         attention.ms_deform_attn_forward,
-        boxes.bbox_overlaps,
         boxes.nms,
         boxes.nms_match,
         boxes.softnms,
         carafe.carafe_backward,
         carafe.carafe_forward,
-        carafe.carafe_naive_backward,
-        carafe.carafe_naive_forward,
         convolutions.deform_conv_backward_input,
         convolutions.deform_conv_backward_parameters,
         convolutions.deform_conv_forward,
@@ -48,16 +46,12 @@ KERNELS: dict[str, Callable] = {
         convolutions.masked_im2col_forward,
         convolutions.modulated_deform_conv_backward,
         convolutions.modulated_deform_conv_forward,
-        deform_roi_pool.deform_roi_pool_backward,
-        deform_roi_pool.deform_roi_pool_forward,
-        focal_losses.sigmoid_focal_loss_backward,
-        focal_losses.sigmoid_focal_loss_forward,
-        focal_losses.softmax_focal_loss_backward,
-        focal_losses.softmax_focal_loss_forward,
+        focal_loss.sigmoid_focal_loss_backward,
+        focal_loss.sigmoid_focal_loss_forward,
+        rois.deform_roi_pool_backward,
+        rois.deform_roi_pool_forward,
         rois.roi_align_backward,
         rois.roi_align_forward,
-        rois.roi_pool_backward,
-        rois.roi_pool_forward,
         sync_bn.sync_bn_backward_data,
         sync_bn.sync_bn_backward_param,
         sync_bn.sync_bn_forward_mean,
@@ -69,26 +63,6 @@ KERNELS: dict[str, Callable] = {
 KERNELS['get_compiler_version'] = lambda: 'none (torchvision stand-in)'
 KERNELS['get_compiling_cuda_version'] = lambda: str(torch.version.cuda)
 
-HOW_TO_COMPILE = (
-    "install mmcv with compiled ops instead of 'mmcv-lite': "
-    'pip uninstall mmcv-lite; pip install --no-build-isolation '
-    '"mmcv>=2.0.0,<2.2.0" (compiles for about 20 minutes)'
-)
-
-
-def _refusal(op: str) -> Callable:
-    """What mmcv gets for an op which the stand-in does not have."""
-
-    def refuse(*args, **kwargs):
-        raise NotImplementedError(
-            f'mmcv op {op!r} needs mmcv._ext, which is not installed, and '
-            f'its stand-in does not offer this op. To use it, '
-            f'{HOW_TO_COMPILE}'
-        )
-
-    refuse.__name__ = op
-    return refuse
-
 
 def _answer(name: str) -> Callable:
     """``getattr`` of the stand-in for names outside the table.
@@ -98,7 +72,11 @@ def _answer(name: str) -> Callable:
     """
     if name.startswith('_'):
         raise AttributeError(f'module {NAME!r} has no attribute {name!r}')
-    return _refusal(name)
+
+    def refuse(*args, **kwargs):
+        raise not_offered(f'mmcv op {name!r}')
+
+    return refuse
 
 
 def fill(module: ModuleType) -> None:

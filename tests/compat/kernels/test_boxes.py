@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from mmcv.ops import batched_nms, bbox_overlaps, nms, nms_match, soft_nms
+from mmcv.ops import batched_nms, nms, nms_match, soft_nms
 from torch import Tensor
 
 DECAYS = {
@@ -29,9 +29,7 @@ def scores() -> Tensor:
     return (order + 1) / 61
 
 
-def overlap(
-    first: Tensor, second: Tensor, offset: int = 0, of_first: bool = False
-) -> float:
+def overlap(first: Tensor, second: Tensor, offset: int = 0) -> float:
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = (
         first.tolist(),
         second.tolist(),
@@ -40,8 +38,7 @@ def overlap(
     height = max(min(ay2, by2) - max(ay1, by1) + offset, 0)
     area = (ax2 - ax1 + offset) * (ay2 - ay1 + offset)
     other = (bx2 - bx1 + offset) * (by2 - by1 + offset)
-    base = area if of_first else area + other - width * height
-    return width * height / base
+    return width * height / (area + other - width * height)
 
 
 def groups_of(
@@ -188,21 +185,6 @@ def test_nms_match_groups_like_the_loop(boxes, scores):
     expected = groups_of(boxes, scores, 0, lambda iou: iou >= 0.4)
     assert [group.tolist() for group in groups] == expected
     assert max(map(len, expected)) > 1
-
-
-@pytest.mark.parametrize('mode', ['iou', 'iof'])
-@pytest.mark.parametrize('offset', [0, 1])
-@pytest.mark.parametrize('aligned', [False, True])
-def test_bbox_overlaps_equal_the_loop(boxes, mode, aligned, offset):
-    first, second = boxes[:7], boxes[7:14]
-    got = bbox_overlaps(first, second, mode, aligned, offset)
-    iof = mode == 'iof'
-    expected = torch.tensor(
-        [[overlap(a, b, offset, iof) for b in second] for a in first]
-    )
-    if aligned:
-        expected = expected.diagonal()
-    torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.gpu

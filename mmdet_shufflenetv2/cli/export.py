@@ -1,0 +1,97 @@
+"""Write a detector's checkpoint as one ONNX file, and prove that it agrees.
+
+    python tools/export.py best.pth
+    python tools/export.py best.pth --output model.onnx --image-size 416x416
+    python tools/export.py best.pth --images photos/
+
+The whole detector is in it: RPN, suppression, PSRoI pooling, final boxes.
+`mmdet_shufflenetv2.deploy.runtime.Detector` runs it without PyTorch. The file
+is compared with the checkpoint on pictures before it is kept; what differs
+more than rounding is an error, and an earlier file stays.
+"""
+
+import argparse
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = map(int, text.lower().split('x'))
+    except ValueError:
+        width = height = 0
+    if not (32 <= width <= 8192 and 32 <= height <= 8192):
+        raise argparse.ArgumentTypeError(
+            f'expected WIDTHxHEIGHT of 32 to 8192 pixels, got {text!r}'
+        )
+    return width, height
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f'expected a whole number above 0, got {text!r}'
+        )
+    return int(text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--output', help='default: the checkpoint with the suffix .onnx'
+    )
+    parser.add_argument(
+        '--config', help='config file; default: what the checkpoint says'
+    )
+    parser.add_argument(
+        '--format', choices=['onnx'], default='onnx', help='default: onnx'
+    )
+    parser.add_argument(
+        '--image-size',
+        type=_size,
+        metavar='WxH',
+        help="what images are made to fit into; default: the config's",
+    )
+    parser.add_argument(
+        '--batch', type=_count, default=1, help='images of a call; default: 1'
+    )
+    parser.add_argument(
+        '--dynamic',
+        action='store_true',
+        help='leave height and width free, in multiples of 32',
+    )
+    parser.add_argument(
+        '--proposals',
+        type=_count,
+        help="how many RoIs are classified; default: the config's",
+    )
+    parser.add_argument(
+        '--images',
+        nargs='+',
+        default=[],
+        metavar='PATH',
+        help='pictures or folders to compare on; default: synthetic ones',
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Export, compare, report."""
+    from pathlib import Path
+
+    import mmdet_shufflenetv2  # noqa: F401  (before mmdet)
+
+    from ..deploy import runtime
+    from ..deploy.export import export
+
+    pictures = [
+        picture for each in args.images for picture in runtime.expand(each)
+    ]
+    export(
+        args.checkpoint,
+        args.output or Path(args.checkpoint).with_suffix('.onnx'),
+        config=args.config,
+        image_size=args.image_size,
+        batch=args.batch,
+        dynamic=args.dynamic,
+        proposals=args.proposals,
+        pictures=pictures,
+    )

@@ -1,0 +1,93 @@
+"""Faults of the hosts: those that end a run, and those our commands avoid.
+
+Each is looked for before it is fixed, so that a release without it is left
+alone.
+"""
+
+import functools
+import warnings
+from importlib.util import find_spec
+
+from .stand_ins import ChangedModule
+
+
+def fix_crashes() -> None:
+    """Fix what ends a run of mmdet 3.3 with an error, whatever the data."""
+    _survive_transformers_5()
+    _let_ssd_predict()
+    _restore_np_float()
+
+
+def _survive_transformers_5() -> None:
+    """Let mmpretrain 1.2, and so mmdet, be imported beside transformers 5.
+
+    mmdet's preprocessor of re-identification imports mmpretrain's models
+    where they are installed. Their multi-modal part is built on functions
+    that transformers 5 has dropped; without it the rest works.
+    """
+    if not find_spec('mmpretrain') or not find_spec('transformers'):
+        return
+    try:
+        from mmpretrain.utils import dependency
+    except ImportError:
+        return  # mmdet goes on without an mmpretrain that says so
+    if not dependency.WITH_MULTIMODAL:
+        return
+    try:
+        from transformers.modeling_utils import (  # noqa: F401
+            PreTrainedModel,
+            apply_chunking_to_forward,
+        )
+    except ImportError:
+        dependency.WITH_MULTIMODAL = False
+
+
+def _let_ssd_predict() -> None:
+    """Give the SSD head the ``loss_cls`` that prediction asks heads for.
+
+    It computes its loss itself, so it trains without one.
+    """
+    from mmdet.models.dense_heads import SSDHead
+
+    if not hasattr(SSDHead, 'loss_cls'):
+        SSDHead.loss_cls = None
+
+
+def _restore_np_float() -> None:
+    """Let YouTube-VIS evaluation find ``np.float``, gone since NumPy 1.24."""
+    from mmdet.evaluation.functional import ytviseval
+
+    if not hasattr(ytviseval.np, 'float'):
+        ytviseval.np = ChangedModule(ytviseval.np, float=float)
+
+
+def keep_thin_images() -> None:
+    """Let every image keep a pixel in each direction when it is resized.
+
+    mmcv rounds the short side of a long image to no pixel at all: a picture
+    of 3000 x 2, to fit into 480 x 360, would get a height of 0, and OpenCV
+    stops the run with an assertion that names no file.
+    """
+    from mmcv.image import geometric
+
+    scale_size = geometric._scale_size
+    if hasattr(scale_size, '__wrapped__'):
+        return
+
+    @functools.wraps(scale_size)
+    def at_least_one(*args, **kwargs) -> tuple[int, int]:
+        width, height = scale_size(*args, **kwargs)
+        return max(1, width), max(1, height)
+
+    geometric._scale_size = at_least_one
+
+
+def hide_pkg_resources_warning() -> None:
+    """Keep a deprecation from users, who can do nothing about it.
+
+    mmengine reloads the module each time it asks for it, so setuptools 67.5
+    to 81 would warn for every ``_base_ = 'mmdet::...'``.
+    """
+    warnings.filterwarnings(
+        'ignore', 'pkg_resources is deprecated as an API', UserWarning
+    )

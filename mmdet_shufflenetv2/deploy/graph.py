@@ -1,0 +1,392 @@
+"""A detector as one graph of a fixed shape, for a file that any runtime reads.
+
+Everything between image and final boxes is tensor arithmetic: the number of
+proposals and of detections is fixed, what is missing is padded and masked, and
+no shape depends on values. The one operator that would break this,
+NonMaxSuppression, is closed in :func:`nms_mask`, whose result has one value
+for each box that it was given.
+
+Shapes: N images of H x W pixels, A anchors per place, h x w a map, K
+proposals, C classes, D detections. Boxes are x1, y1, x2, y2 in pixels.
+"""
+
+import math
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.utils import _pair
+
+from ..errors import UserError
+from ..ops import PSRoIAlign
+
+# Candidates of all classes that final suppression sees. Detections are 100
+# of them, so a candidate beyond these is one that 1900 better ones suppress.
+CANDIDATES = 2000
+
+
+@torch.library.custom_op('mmdet_shufflenetv2::nms_mask', mutates_args=())
+def nms_mask(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, most: int
+) -> Tensor:
+    """Mark the first ``most`` survivors of non-maximum suppression by 1.
+
+    Args:
+        boxes: (N, n, 4).
+        scores: (N, n); a negative one is padding and does not survive.
+        iou_threshold: Overlap above which the worse box goes.
+        most: How many survivors an image has at most.
+
+    Returns:
+        (N, n) of 0 and 1, in the scores' dtype.
+    """
+    mask = torch.zeros_like(scores)
+    for row, box, score in zip(mask, boxes, scores, strict=True):
+        live = (score >= 0).nonzero().squeeze(1)
+        kept = torchvision.ops.nms(box[live], score[live], iou_threshold)
+        row[live[kept[:most]]] = 1
+    return mask
+
+
+@nms_mask.register_fake
+def _(boxes, scores, iou_threshold, most):
+    return torch.empty_like(scores)
+
+
+class DetectorGraph(nn.Module):
+    """Image in, detections out, in operations that export.
+
+    Args:
+        detector: A two-stage detector of this project in evaluation mode.
+        proposals: K; the config's number by default.
+        dynamic: Height and width are free, multiples of 32.
+
+    Raises:
+        UserError: The detector has a part that is not known here.
+    """
+
+    def __init__(
+        self,
+        detector: nn.Module,
+        proposals: int | None = None,
+        dynamic: bool = False,
+    ):
+        super().__init__()
+        self.detector = detector
+        self.dynamic = dynamic
+        require_known(detector)
+        rpn, rcnn = detector.test_cfg.rpn, detector.test_cfg.rcnn
+        self.proposals = proposals or rpn.max_per_img
+        self.detections = rcnn.max_per_img if rcnn.max_per_img > 0 else 300
+        # What the network wants of an image with values of 0 to 255.
+        source = detector.data_preprocessor
+        channels = torch.zeros(1, 3, 1, 1)
+        mean = getattr(source, 'mean', channels).view(1, -1, 1, 1)
+        std = getattr(source, 'std', channels + 1).view(1, -1, 1, 1)
+        self.register_buffer('scale', 1 / std, persistent=False)
+        self.register_buffer('shift', -mean / std, persistent=False)
+
+    def forward(self, image: Tensor, size: Tensor) -> tuple[Tensor, ...]:
+        """Detect.
+
+        Args:
+            image: (N, H, W, 3) uint8, padded on the right and below.
+            size: (N, 2) float, height and width without the padding.
+
+        Returns:
+            Boxes (N, D, 4), scores (N, D), best first, labels (N, D), how
+            many of the D rows are detections (N,), and the map that RoIs
+            read. A row of padding has zeros and the label -1.
+        """
+        features = self.detector.extract_feat(self.normalized(image, size))
+        rois, found = self.propose(features, size)
+        scores, deltas = self.classify(features[0], rois)
+        return *self.select(rois, found, scores, deltas, size), features[0]
+
+    def normalized(self, image: Tensor, size: Tensor) -> Tensor:
+        """The network's input, padding being as in training."""
+        x = image.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        height, width = (
+            torch.arange(n, device=x.device) < limit[:, None]
+            for n, limit in zip(x.shape[2:], size.unbind(1), strict=True)
+        )
+        inside = (height[:, :, None] & width[:, None, :])[:, None]
+        padding = getattr(self.detector.data_preprocessor, 'pad_value', 0)
+        return torch.where(inside, x, float(padding))
+
+    def propose(
+        self, features: tuple[Tensor, ...], size: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """K proposals (N, K, 4), best first, and which are any (N, K)."""
+        head, cfg = self.detector.rpn_head, self.detector.test_cfg.rpn
+        (logits,), (deltas,) = head(features)
+        _, num_anchors, height, width = logits.shape
+        logits = logits.flatten(1)
+        most = num_anchors * height * width
+        best = cfg.nms_pre if cfg.get('nms_pre', -1) > 0 else most
+        if self.dynamic:
+            # A small image may have fewer anchors than are ranked.
+            logits = F.pad(logits, (0, best), value=-torch.inf)
+        elif best > most:
+            best = most
+        # Rank first: what follows touches the best anchors alone.
+        logits, index = logits.topk(best)
+        index = index.clamp(max=most - 1)
+        anchor = index // (height * width)
+        place = index - anchor * (height * width)
+        # (N, A * 4, h, w): the four values of an anchor are planes apart.
+        plane = torch.arange(4, device=index.device) * (height * width)
+        source = (anchor * (4 * height * width) + place)[..., None] + plane
+        deltas = deltas.flatten(1).gather(1, source.flatten(1))
+        generator = head.prior_generator
+        base = generator.base_anchors[0].to(logits)
+        y = place // width
+        x = place - y * width
+        step = _pair(generator.strides[0])
+        corner = torch.stack([x * step[0], y * step[1]], 2).to(logits)
+        anchors = base[anchor] + corner.repeat(1, 1, 2)
+        boxes = decode(
+            head.bbox_coder, anchors, deltas.view(*index.shape, 4), size
+        )
+        scores = logits.sigmoid()
+        smallest = cfg.get('min_bbox_size', -1)
+        if smallest >= 0:
+            large = (boxes[..., 2:] - boxes[..., :2] > smallest).all(2)
+            scores = torch.where(large, scores, -1.0)
+        if self.dynamic:
+            scores = torch.where(logits == -torch.inf, -1.0, scores)
+        kept, (boxes,) = survivors(
+            boxes, scores, cfg.nms.iou_threshold, self.proposals, [boxes]
+        )
+        return boxes, kept >= 0
+
+    def classify(self, roi_map: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Class scores (N, K, C) and deltas (N, K, 4 or 4 * C) of RoIs."""
+        roi_head = self.detector.roi_head
+        (layer,) = roi_head.bbox_roi_extractor.roi_layers
+        batch, num_rois, _ = rois.shape
+        if isinstance(layer, PSRoIAlign):
+            pooled = ps_roi_align(roi_map, rois, layer)
+        else:
+            image = torch.arange(batch, device=rois.device).to(rois)
+            image = image[:, None, None].expand(-1, num_rois, 1)
+            pooled = layer(roi_map, torch.cat([image, rois], 2).flatten(0, 1))
+        logits, deltas = roi_head.bbox_head(pooled)
+        scores = logits.softmax(-1)[:, :-1]
+        return (
+            scores.view(batch, num_rois, -1),
+            deltas.view(batch, num_rois, -1),
+        )
+
+    def select(
+        self,
+        rois: Tensor,
+        found: Tensor,
+        scores: Tensor,
+        deltas: Tensor,
+        size: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Boxes (N, D, 4), scores (N, D), labels (N, D) and their number."""
+        head, cfg = self.detector.roi_head.bbox_head, self.detector.test_cfg
+        batch, num_rois, num_classes = scores.shape
+        usable = found[..., None] & (scores > cfg.rcnn.score_thr)
+        flat = torch.where(usable, scores, -1.0).flatten(1)
+        candidates = max(CANDIDATES, 20 * self.detections)
+        flat, index = flat.topk(min(candidates, num_rois * num_classes))
+        roi, label = index // num_classes, index % num_classes
+        # (N, K, C, 4), or one box for all classes.
+        box = roi if head.reg_class_agnostic else index
+        boxes = decode(
+            head.bbox_coder,
+            take(rois, roi),
+            take(deltas.view(batch, -1, 4), box),
+            size,
+        )
+        apart = boxes
+        if not cfg.rcnn.nms.get('class_agnostic', False):
+            # Boxes of different classes are moved to where none meet.
+            offset = (size.amax(1)[:, None] + 1) * label
+            apart = boxes + offset[..., None]
+        scores, (boxes, label) = survivors(
+            apart,
+            flat,
+            cfg.rcnn.nms.iou_threshold,
+            self.detections,
+            [boxes, label[..., None]],
+        )
+        found = scores >= 0
+        return (
+            torch.where(found[..., None], boxes, 0.0),
+            torch.where(found, scores, 0.0),
+            torch.where(found, label.squeeze(2), -1),
+            found.sum(1),
+        )
+
+
+def require_known(detector: nn.Module) -> None:
+    """Refuse a detector of which :class:`DetectorGraph` would make another.
+
+    Raises:
+        UserError: naming the part.
+    """
+    if not getattr(detector, 'with_rpn', False):
+        raise UserError(
+            f'expected a two-stage detector, got {type(detector).__name__}: '
+            'one-stage detectors are not exported here'
+        )
+    rpn, roi_head = detector.rpn_head, detector.roi_head
+    extractor = getattr(roi_head, 'bbox_roi_extractor', None)
+    layers = getattr(extractor, 'roi_layers', ())
+    align = layers[0] if len(layers) else None
+    test = detector.test_cfg
+    head = getattr(roi_head, 'bbox_head', None)
+    coders = [
+        type(getattr(part, 'bbox_coder', None)).__name__
+        for part in (rpn, head)
+    ]
+    known = {
+        'roi_head.bbox_roi_extractor of one PSRoIAlign or PSRoIPool': (
+            type(align).__name__ in ('PSRoIAlign', 'PSRoIPool')
+        ),
+        'roi_layer.sampling_ratio above 0': (
+            getattr(align, 'sampling_ratio', 1) > 0
+        ),
+        'rpn_head.loss_cls.use_sigmoid=True': rpn.use_sigmoid_cls,
+        'rpn_head.anchor_generator of one level': (
+            len(rpn.prior_generator.strides) == 1
+        ),
+        'bbox_coder of type DeltaXYWHBBoxCoder': (
+            coders == ['DeltaXYWHBBoxCoder'] * 2
+        ),
+        'bbox_head.loss_cls with softmax': (
+            not getattr(head, 'custom_activation', False)
+        ),
+        "test_cfg.rpn.nms and test_cfg.rcnn.nms of type 'nms'": (
+            test.rpn.nms.get('type', 'nms') == 'nms'
+            and test.rcnn.nms.get('type', 'nms') == 'nms'
+        ),
+    }
+    for expected, is_so in known.items():
+        if not is_so:
+            raise UserError(f'cannot be exported: expected {expected}')
+
+
+def take(values: Tensor, index: Tensor) -> Tensor:
+    """Rows ``index`` (N, n) of ``values`` (N, m, c), as (N, n, c)."""
+    return values.gather(1, index[..., None].expand(-1, -1, values.size(2)))
+
+
+def survivors(
+    boxes: Tensor,
+    scores: Tensor,
+    iou_threshold: float,
+    most: int,
+    values: list[Tensor],
+) -> tuple[Tensor, list[Tensor]]:
+    """The ``most`` best boxes after suppression, padded by scores of -1.
+
+    Args:
+        boxes: (N, n, 4), best first.
+        scores: (N, n), a negative one being padding.
+        iou_threshold: Overlap above which the worse box goes.
+        most: How many rows to return.
+        values: What to return of them, each (N, n, c).
+
+    Returns:
+        Scores (N, ``most``), and the values (N, ``most``, c).
+    """
+    mask = nms_mask(boxes, scores, iou_threshold, most)
+    scores = torch.where(mask > 0, scores, -1.0)
+    missing = most - scores.size(1)
+    if missing > 0:
+        scores = F.pad(scores, (0, missing), value=-1.0)
+        values = [F.pad(value, (0, 0, 0, missing)) for value in values]
+    scores, index = scores.topk(most)
+    return scores, [take(value, index) for value in values]
+
+
+def decode(coder, anchors: Tensor, deltas: Tensor, size: Tensor) -> Tensor:
+    """What mmdet's ``DeltaXYWHBBoxCoder`` makes of deltas.
+
+    Args:
+        coder: It.
+        anchors: (N, n, 4).
+        deltas: (N, n, 4).
+        size: (N, 2), height and width that boxes are clipped to.
+
+    Returns:
+        Boxes (N, n, 4).
+    """
+    means, stds = (
+        torch.tensor(each, dtype=deltas.dtype, device=deltas.device)
+        for each in (coder.means, coder.stds)
+    )
+    deltas = deltas * stds + means
+    extent = anchors[..., 2:] - anchors[..., :2]
+    centre = (anchors[..., :2] + anchors[..., 2:]) * 0.5
+    move = deltas[..., :2] * extent
+    limit = abs(math.log(16 / 1000))
+    grow = deltas[..., 2:]
+    if coder.add_ctr_clamp:
+        move = move.clamp(-coder.ctr_clamp, coder.ctr_clamp)
+        grow = grow.clamp(max=limit)
+    else:
+        grow = grow.clamp(-limit, limit)
+    centre, half = centre + move, extent * grow.exp() * 0.5
+    boxes = torch.cat([centre - half, centre + half], 2)
+    if not coder.clip_border:
+        return boxes
+    corner = size.flip(1).repeat(1, 2)[:, None]
+    return boxes.clamp(min=0).minimum(corner)
+
+
+def ps_roi_align(roi_map: Tensor, rois: Tensor, layer: PSRoIAlign) -> Tensor:
+    """Position-sensitive RoI align as one GridSample.
+
+    Bins are images of their own to it: the map (N, C * P * P, h, w) is seen
+    as N * P * P images of C channels, each read where its bin lies. RoIs are
+    within the image, so a sample is at most half a cell outside of the map
+    and takes the border's value.
+
+    Args:
+        roi_map: (N, C * P * P, h, w).
+        rois: (N, K, 4).
+        layer: Its options.
+
+    Returns:
+        (N * K, C, P, P).
+    """
+    batch, num_rois, _ = rois.shape
+    ph, pw = _pair(layer.output_size)
+    bins, samples = ph * pw, layer.sampling_ratio
+    height, width = roi_map.shape[2:]
+    shift = 0.5 if layer.aligned else 0.0
+    corners = rois * layer.spatial_scale - shift
+    lines = []
+    for axis, count, length in (0, pw, width), (1, ph, height):
+        step = torch.arange(count * samples, device=rois.device).to(rois)
+        low, high = corners[..., axis, None], corners[..., axis + 2, None]
+        # (N, K, bins, S), then GridSample's -1 to 1 between outer borders.
+        place = low + (high - low) * ((step + 0.5) / (count * samples))
+        place = (2 * place + 1) / length - 1
+        lines.append(place.view(batch, num_rois, count, samples))
+    # (N, ph, pw, K, Sy, Sx)
+    x = lines[0].permute(0, 2, 1, 3)[:, None, :, :, None, :]
+    y = lines[1].permute(0, 2, 1, 3)[:, :, None, :, :, None]
+    shape = batch, ph, pw, num_rois, samples, samples
+    grid = torch.stack([x.expand(shape), y.expand(shape)], -1)
+    if layer.bin_major:
+        planes = roi_map.view(batch * bins, -1, height, width)
+    else:
+        planes = roi_map.view(batch, -1, bins, height, width)
+        planes = planes.transpose(1, 2).flatten(0, 1)
+    sampled = F.grid_sample(
+        planes,
+        grid.view(batch * bins, num_rois, samples * samples, 2),
+        padding_mode='border',
+        align_corners=False,
+    )
+    reduce = torch.amax if layer.mode == 'max' else torch.mean
+    pooled = reduce(sampled, 3).view(batch, bins, -1, num_rois)
+    return pooled.permute(0, 3, 2, 1).reshape(batch * num_rois, -1, *(ph, pw))

@@ -1,0 +1,428 @@
+"""Run an exported detector with NumPy, ONNX Runtime and Pillow alone.
+
+    from mmdet_shufflenetv2.deploy.runtime import Detector
+    detector = Detector('model.onnx')
+    found = detector('photo.jpg')
+    for box, score, name in zip(found.boxes, found.scores, found.names):
+        print(name, score, box)
+
+This file needs nothing else of its package: copied beside the model it works
+as ``from runtime import Detector``. One detector may be called from several
+threads at once.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+try:
+    from ..errors import UserError
+except ImportError:  # Copied beside a model, without the package.
+    UserError = ValueError
+
+# What `export` writes and this file reads; another number is another layout.
+FORMAT = 'mmdet_shufflenetv2 detector 1'
+OUTPUTS = ('boxes', 'scores', 'labels', 'count')
+SUFFIXES = {
+    '.jpg', '.jpeg', '.jpe', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif',
+}  # fmt: skip
+# 267 MB as RGB; an image beyond it is a mistake or an attack. Pillow would
+# only warn at this number, and refuse at twice as many.
+MAX_PIXELS = 89_000_000
+
+
+class ModelError(UserError):
+    """A model file cannot be used; the message names it."""
+
+
+class ImageError(UserError):
+    """An image cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one image.
+
+    Attributes:
+        boxes: (n, 4) float32, x1, y1, x2, y2 in pixels of the image.
+        scores: (n,) float32, best first.
+        labels: (n,) int64, positions in ``classes``.
+        classes: The names of all classes.
+        size: Width and height of the image.
+        source: Its path, '' for one that came as an array.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    size: tuple[int, int]
+    source: str = ''
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def names(self) -> list[str]:
+        """The class name of each box."""
+        return [self.classes[label] for label in self.labels]
+
+    def above(self, score: float) -> 'Detections':
+        """Those with at least this score."""
+        kept = self.scores >= score
+        return replace(
+            self,
+            boxes=self.boxes[kept],
+            scores=self.scores[kept],
+            labels=self.labels[kept],
+        )
+
+    def to_coco(
+        self, image_id: int = 0, category_ids: Iterable[int] | None = None
+    ) -> list[dict]:
+        """Records of COCO's results format.
+
+        Args:
+            image_id: The image's id in the annotation file.
+            category_ids: The id of each class there; 1, 2, 3, ... by default.
+        """
+        ids = list(category_ids or range(1, len(self.classes) + 1))
+        corner, extent = self.boxes[:, :2], self.boxes[:, 2:]
+        boxes = np.concatenate([corner, extent - corner], 1)
+        return [
+            dict(
+                image_id=image_id,
+                category_id=ids[label],
+                bbox=[round(float(value), 3) for value in box],
+                score=round(float(score), 5),
+            )
+            for box, score, label in zip(
+                boxes, self.scores, self.labels, strict=True
+            )
+        ]
+
+    def to_supervision(self):
+        """As ``supervision.Detections``, which draws, tracks and counts."""
+        try:
+            import supervision
+        except ImportError as error:
+            raise UserError(
+                'to_supervision() needs supervision: pip install supervision'
+            ) from error
+        return supervision.Detections(
+            xyxy=self.boxes,
+            confidence=self.scores,
+            class_id=self.labels,
+            data={'class_name': np.array(self.names, dtype=str)},
+        )
+
+
+class Resize(NamedTuple):
+    """How an image becomes a network's input.
+
+    Attributes:
+        width, height: What the image is made to fit into, in pixels.
+        keep_ratio: ``False`` stretches it to exactly that.
+        turn: A portrait may use width and height exchanged, as in mmdet.
+    """
+
+    width: int
+    height: int
+    keep_ratio: bool = True
+    turn: bool = False
+
+    def target(self, width: int, height: int) -> tuple[int, int]:
+        """The width and height that an image of this size is resized to."""
+        if not self.keep_ratio:
+            return self.width, self.height
+        limits = self.width, self.height
+        if self.turn:
+            limits = sorted(limits, reverse=width > height)
+        factor = min(limits[0] / width, limits[1] / height)
+        return (
+            max(int(width * factor + 0.5), 1),
+            max(int(height * factor + 0.5), 1),
+        )
+
+
+class Detector:
+    """An exported detector.
+
+    Args:
+        model: The ``.onnx`` file that ``export`` wrote.
+        threads: How many threads a call may use; 0 leaves it to ONNX
+            Runtime, which takes a thread for each core.
+        score_thr: Detections below are left out; what the file was exported
+            with by default.
+
+    Attributes:
+        classes: Names of the classes.
+        metadata: What the file says about itself.
+
+    Raises:
+        ModelError: The file is missing, damaged or not of this project.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike,
+        *,
+        threads: int = 0,
+        score_thr: float = 0.0,
+    ):
+        self.score_thr = score_thr
+        self._session, self.metadata = open_model(model, threads)
+        self.classes = tuple(self.metadata['classes'])
+        self._resize = Resize(**self.metadata['resize'])
+        self._is_rgb = self.metadata['input']['order'] == 'RGB'
+        # A dimension that is free has a name instead of a number.
+        batch, height, width, _ = self._session.get_inputs()[0].shape
+        self._batch = self._rows = batch
+        self._canvas = (height, width) if isinstance(height, int) else None
+
+    def __call__(self, images) -> 'Detections | list[Detections]':
+        """Detect in one image, or in each of several.
+
+        Args:
+            images: A path of an image, a ``PIL.Image``, an array (H, W, 3)
+                uint8 as ``cv2.imread`` gives it (BGR) or (H, W) of grey; or
+                a folder or a list of these, which give a list.
+
+        Raises:
+            ImageError: An image cannot be used.
+        """
+        if is_one(images):
+            return next(self.stream([images]))
+        return list(self.stream(images))
+
+    def stream(
+        self,
+        images,
+        on_error: Callable[[ImageError], None] | None = None,
+    ) -> Iterator[Detections]:
+        """Detect in image after image, holding a batch of them at a time.
+
+        Args:
+            images: A folder, or any iterable of what a call takes: a
+                generator of video frames, say.
+            on_error: Called with the error of an image that cannot be used,
+                which is then left out; without it the error is raised.
+        """
+        batch = []
+        for image in expand(images):
+            try:
+                batch.append(self._prepare(image))
+            except ImageError as error:
+                if on_error is None:
+                    raise
+                on_error(error)
+            if len(batch) == self._batch:
+                yield from self._detect(batch)
+                batch = []
+        if batch:
+            yield from self._detect(batch)
+
+    def _prepare(self, image) -> tuple[np.ndarray, tuple[int, int], str]:
+        """The resized image, the original's width and height, its path."""
+        source, pixels = read_image(image)
+        height, width = pixels.shape[:2]
+        resized = resize(pixels, *self._resize.target(width, height))
+        if not self._is_rgb:
+            resized = resized[..., ::-1]
+        return resized, (width, height), source
+
+    def _padded(self, batch: list) -> tuple[np.ndarray, np.ndarray]:
+        """Prepared images as one array, and their sizes."""
+        sizes = np.array([image.shape[:2] for image, _, _ in batch])
+        rows = self._rows or len(batch)
+        if self._canvas:
+            height, width = self._canvas
+        else:
+            height, width = (-(-side // 32) * 32 for side in sizes.max(0))
+        canvas = np.zeros((rows, height, width, 3), np.uint8)
+        # A row without an image is one of a pixel.
+        limits = np.ones((rows, 2), np.float32)
+        limits[: len(batch)] = sizes
+        for row, (image, _, _) in zip(canvas, batch, strict=False):
+            row[: image.shape[0], : image.shape[1]] = image
+        return canvas, limits
+
+    def _detect(self, batch: list) -> Iterator[Detections]:
+        outputs = self._run(*self._padded(batch))
+        for (image, size, source), *found in zip(
+            batch, *outputs, strict=False
+        ):
+            boxes, scores, labels, count = found
+            kept = np.flatnonzero(scores[:count] >= self.score_thr)
+            factor = np.divide(size, image.shape[1::-1], dtype=np.float32)
+            yield Detections(
+                boxes[kept] * np.tile(factor, 2),
+                scores[kept],
+                labels[kept],
+                self.classes,
+                size,
+                source,
+            )
+
+    def _run(self, image: np.ndarray, size: np.ndarray) -> list[np.ndarray]:
+        """Boxes, scores, labels and their number, of padded images.
+
+        Args:
+            image: (N, H, W, 3) uint8.
+            size: (N, 2) float32, height and width without the padding.
+        """
+        return self._session.run(OUTPUTS, dict(image=image, size=size))
+
+
+def open_model(path: str | os.PathLike, threads: int = 0) -> tuple:
+    """An ONNX Runtime session and the metadata of its file.
+
+    Raises:
+        ModelError: naming the file and what is wrong with it.
+    """
+    import onnxruntime
+
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise ModelError(f'model {path}: no such file')
+    if not os.path.getsize(path):
+        raise ModelError(f'model {path} is empty (0 bytes)')
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            path, options, providers=['CPUExecutionProvider']
+        )
+    except Exception as error:  # ONNX Runtime's have no common base.
+        reason = ' '.join(str(error).split())[:300]
+        raise ModelError(
+            f'model {path} is damaged, or no ONNX model that ONNX Runtime '
+            f'{onnxruntime.__version__} reads: {reason}'
+        ) from error
+    properties = session.get_modelmeta().custom_metadata_map
+    if properties.get('format') != FORMAT:
+        raise ModelError(
+            f'model {path}: expected the format {FORMAT!r} in its metadata, '
+            f'got {properties.get("format")!r}; export it with this project'
+        )
+    try:
+        metadata = {
+            key: json.loads(properties[key])
+            for key in ('classes', 'input', 'resize', 'thresholds', 'export')
+        }
+    except (KeyError, ValueError) as error:
+        raise ModelError(
+            f'model {path}: damaged metadata ({error}); export it again'
+        ) from error
+    return session, metadata
+
+
+def is_one(images) -> bool:
+    """Whether this is one image and not several."""
+    if isinstance(images, str | os.PathLike):
+        return not os.path.isdir(images)
+    return hasattr(images, 'shape') or hasattr(images, 'getbands')
+
+
+def expand(images) -> Iterable:
+    """One image after the other; a folder is its images by name."""
+    if is_one(images):
+        return [images]
+    if not isinstance(images, str | os.PathLike):
+        return images
+    found = sorted(
+        path
+        for path in Path(images).rglob('*')
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+    if not found:
+        raise ImageError(f'folder {images}: no image in it')
+    return found
+
+
+def read_image(image) -> tuple[str, np.ndarray]:
+    """The path, '' without one, and the pixels (H, W, 3) uint8 in RGB.
+
+    Raises:
+        ImageError: It cannot be read, is larger than ``MAX_PIXELS``, or is
+            an array of another kind.
+    """
+    if isinstance(image, str | os.PathLike):
+        return os.fspath(image), _read_file(os.fspath(image))
+    if hasattr(image, 'getbands'):
+        return '', _pixels(image)
+    array = np.asarray(image)
+    grey = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
+    colour = array.ndim == 3 and array.shape[2] == 3
+    if array.dtype != np.uint8 or not (grey or colour) or not array.size:
+        raise ImageError(
+            'image: expected an array (H, W, 3) or (H, W) of uint8, got '
+            f'{array.shape} of {array.dtype}'
+        )
+    if grey:
+        return '', np.repeat(array.reshape(*array.shape[:2], 1), 3, 2)
+    return '', array[..., ::-1]
+
+
+def _read_file(path: str) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    try:
+        if not os.path.getsize(path):
+            raise ImageError(f'image {path} is empty (0 bytes)')
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ImageError(
+                    f'image {path} is too large: {width} x {height}, more '
+                    f'than {MAX_PIXELS / 1e6:g} million pixels'
+                )
+            return _pixels(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(f'image {path} is too large: {error}') from error
+    except OSError as error:
+        reason = error.strerror or ' '.join(str(error).split())
+        raise ImageError(f'image {path} cannot be read: {reason}') from error
+    except (ValueError, SyntaxError, TypeError, IndexError) as error:
+        # What Pillow's readers raise at damaged headers.
+        raise ImageError(f'image {path} is damaged: {error}') from error
+
+
+def _pixels(image) -> np.ndarray:
+    """A ``PIL.Image`` as (H, W, 3) uint8 RGB; 16 bits become 8."""
+    if image.mode.startswith(('I', 'F')):
+        values = np.asarray(image)
+        if image.mode == 'F':
+            raise ImageError('image: expected 8 or 16 bits, got floats')
+        # Cameras store 12 bits in 16: scaled by those that are used.
+        highest = int(values.max(initial=0))
+        bits = next((n for n in (8, 12, 14, 16) if highest < 2**n), 16)
+        grey = (values >> (bits - 8)).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, 2)
+    return np.asarray(image.convert('RGB'))
+
+
+def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Bilinear, as OpenCV does it and training did: no smoothing."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    steps = image.width / width, image.height / height
+    return np.asarray(
+        image.transform(
+            (width, height),
+            Image.Transform.AFFINE,
+            (steps[0], 0, 0, 0, steps[1], 0),
+            Image.Resampling.BILINEAR,
+        )
+    )

@@ -1,0 +1,177 @@
+"""RoIAlign and deformable RoI pooling against loops over bins and samples."""
+
+import math
+
+import pytest
+import torch
+from mmcv.ops import (
+    DeformRoIPoolPack,
+    ModulatedDeformRoIPoolPack,
+    RoIAlign,
+    roi_align,
+)
+from mmcv.ops.deform_roi_pool import deform_roi_pool
+from torch import Tensor
+
+SCALE, BINS, GAMMA = 0.5, (3, 2), 0.1
+
+
+@pytest.fixture
+def features() -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, 3, 18, 20, generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture
+def offset(rois) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    shape = len(rois), 2, *BINS
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture
+def pool_by_loop(sample):
+    """Both kinds of pooling; only deformable pooling has an offset."""
+
+    def run(features, rois, ratio, aligned=True, offset=None):
+        pooled = features.new_zeros(len(rois), features.size(1), *BINS)
+        for k, (image, *corners) in enumerate(rois.tolist()):
+            x1, y1, x2, y2 = (c * SCALE - 0.5 * aligned for c in corners)
+            width, height = x2 - x1, y2 - y1
+            if not aligned:
+                width, height = max(width, 1), max(height, 1)
+            bin_h, bin_w = height / BINS[0], width / BINS[1]
+            rows = ratio or math.ceil(bin_h)
+            columns = ratio or math.ceil(bin_w)
+            for p in range(BINS[0]):
+                for q in range(BINS[1]):
+                    top, left = y1 + p * bin_h, x1 + q * bin_w
+                    if offset is not None:
+                        left += GAMMA * width * float(offset[k, 0, p, q])
+                        top += GAMMA * height * float(offset[k, 1, p, q])
+                    samples = [
+                        sample(
+                            features[int(image)],
+                            top + (i + 0.5) / rows * bin_h,
+                            left + (j + 0.5) / columns * bin_w,
+                        )
+                        for i in range(rows)
+                        for j in range(columns)
+                    ]
+                    if samples:
+                        pooled[k, :, p, q] = torch.stack(samples).mean(0)
+        return pooled
+
+    return run
+
+
+def assert_same(features: Tensor, pool, pool_slowly) -> None:
+    leaves = [features.clone().requires_grad_() for _ in range(2)]
+    got, expected = pool(leaves[0]), pool_slowly(leaves[1])
+    torch.testing.assert_close(got, expected)
+    weights = torch.randn_like(got)
+    grads = [
+        torch.autograd.grad(pooled, leaf, weights)[0]
+        for pooled, leaf in zip((got, expected), leaves, strict=True)
+    ]
+    assert grads[0].abs().sum() > 0
+    torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize('ratio', [0, 2])
+@pytest.mark.parametrize('aligned', [False, True])
+def test_roi_align_equals_the_loop(
+    features, rois, pool_by_loop, ratio, aligned
+):
+    assert_same(
+        features,
+        lambda x: roi_align(x, rois, BINS, SCALE, ratio, 'avg', aligned),
+        lambda x: pool_by_loop(x, rois, ratio, aligned),
+    )
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_roi_align_in_low_precision_is_the_float_result_rounded(
+    features, rois, dtype
+):
+    leaf = features.to(dtype).requires_grad_()
+    layer = RoIAlign(BINS, SCALE, 0)
+    pooled = layer(leaf, rois.to(dtype))
+    exact = layer(leaf.detach().float(), rois.to(dtype).float())
+    assert torch.equal(pooled, exact.to(dtype))
+    pooled.sum().backward()
+    assert leaf.grad.dtype == dtype
+    assert leaf.grad.isfinite().all()
+
+
+def test_pooling_no_rois_gives_none_and_a_zero_gradient(features):
+    leaf = features.requires_grad_()
+    pooled = RoIAlign(BINS, SCALE)(leaf, features.new_zeros(0, 5))
+    assert pooled.shape == (0, 3, *BINS)
+    pooled.sum().backward()
+    assert not leaf.grad.any()
+
+
+def test_largest_samples_are_refused_by_name(features, rois):
+    with pytest.raises(NotImplementedError, match="pool_mode='max' needs"):
+        RoIAlign(BINS, SCALE, pool_mode='max')(features, rois)
+
+
+@pytest.mark.parametrize('ratio', [0, 2])
+def test_deform_roi_pool_equals_the_loop(
+    features, rois, offset, pool_by_loop, ratio
+):
+    assert_same(
+        features,
+        lambda x: deform_roi_pool(x, rois, offset, BINS, SCALE, ratio, GAMMA),
+        lambda x: pool_by_loop(x, rois, ratio, offset=offset),
+    )
+
+
+def test_offsets_have_the_gradient_of_finite_differences(
+    features, rois, offset
+):
+    # Without the RoIs whose samples all lie flat: outside, or no area.
+    offset = offset[:3].requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda moves: deform_roi_pool(
+            features, rois[:3], moves, BINS, SCALE, 2, GAMMA
+        ),
+        offset,
+        eps=1e-7,
+        atol=1e-4,
+    )
+
+
+def test_no_offset_equals_zero_offset(features, rois, offset):
+    leaf = features.requires_grad_()
+    plain = deform_roi_pool(leaf, rois, None, BINS, SCALE, 0, GAMMA)
+    zeros = torch.zeros_like(offset)
+    still = deform_roi_pool(leaf, rois, zeros, BINS, SCALE, 0, GAMMA)
+    torch.testing.assert_close(plain, still)
+    plain.sum().backward()
+    assert leaf.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    'layer_type', [DeformRoIPoolPack, ModulatedDeformRoIPoolPack]
+)
+def test_mmcv_layers_train(features, rois, layer_type):
+    layer = layer_type(BINS, output_channels=3, spatial_scale=SCALE)
+    leaf = features.float().requires_grad_()
+    layer(leaf, rois.float()).square().sum().backward()
+    for grad in (leaf.grad, *(p.grad for p in layer.parameters())):
+        assert grad.isfinite().all()
+    assert layer.offset_fc[-1].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+def test_pooling_on_the_gpu_equals_the_cpu(features, rois, dtype):
+    results = []
+    for device in ('cpu', 'cuda'):
+        leaf = features.to(device, dtype).requires_grad_()
+        pooled = RoIAlign(BINS, SCALE)(leaf, rois.to(device, dtype))
+        pooled.sum().backward()
+        results.append((pooled.detach().cpu(), leaf.grad.cpu()))
+    torch.testing.assert_close(*results, rtol=1e-2, atol=1e-2)

@@ -1,0 +1,355 @@
+"""The runner of exported files: results, hostile input, no PyTorch."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from trained import build, save
+
+from mmdet_shufflenetv2.deploy import detector as checkpoints
+from mmdet_shufflenetv2.deploy import runtime
+from mmdet_shufflenetv2.errors import UserError
+
+onnx = pytest.importorskip('onnx', reason='needs onnx: pip install .[export]')
+pytest.importorskip('onnxruntime')
+pytest.importorskip('onnxscript')
+
+
+@pytest.fixture(scope='module')
+def folder(root, tmp_path_factory):
+    """A checkpoint, the file exported from it, and a photo."""
+    from mmdet_shufflenetv2.deploy.export import export
+
+    folder = tmp_path_factory.mktemp('runtime')
+    model, cfg = build(root / 'configs/lighthead_shufflenetv2_custom.py')
+    save(model, cfg, folder / 'best.pth')
+    noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3))
+    image = noise.repeat(8, 0).repeat(8, 1).astype(np.uint8)
+    Image.fromarray(image).save(folder / 'photo.png')
+    export(
+        folder / 'best.pth',
+        folder / 'model.onnx',
+        image_size=(128, 96),
+        batch=2,
+        pictures=[folder / 'photo.png'],
+        log=lambda line: None,
+    )
+    return folder
+
+
+@pytest.fixture(scope='module')
+def detector(folder):
+    return runtime.Detector(folder / 'model.onnx', threads=1)
+
+
+@pytest.fixture(scope='module')
+def photo(folder):
+    return cv2.imread(str(folder / 'photo.png'))
+
+
+def assert_same(one, other):
+    np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-2)
+    np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
+    assert one.names == other.names
+
+
+def test_path_array_and_pillow_image_give_the_same(folder, detector, photo):
+    found = detector(folder / 'photo.png')
+    assert len(found) > 10
+    assert found.boxes.dtype == found.scores.dtype == np.float32
+    assert found.size == (128, 96)
+    assert found.source == str(folder / 'photo.png')
+    assert set(found.names) <= set(detector.classes)
+    assert (np.diff(found.scores) <= 0).all()
+    assert_same(found, detector(photo))
+    assert_same(found, detector(Image.open(folder / 'photo.png')))
+
+
+def test_checkpoint_and_file_give_the_same(folder, detector, photo):
+    cfg_size = checkpoints.Detector(folder / 'best.pth', device='cpu')
+    cfg_size._resize = detector._resize
+    assert_same(detector(photo), cfg_size(photo))
+    exported = checkpoints.Detector(folder / 'model.onnx')
+    assert_same(detector(photo), exported(photo))
+
+
+def test_boxes_are_in_pixels_of_the_image(detector, photo):
+    """A picture of twice the size is resized to the same input."""
+    small, large = detector(photo), detector(photo.repeat(2, 0).repeat(2, 1))
+    assert large.size == (256, 192)
+    kept = min(len(small), len(large), 5)
+    np.testing.assert_allclose(
+        small.boxes[:kept] * 2, large.boxes[:kept], atol=3
+    )
+
+
+def test_lists_and_folders_are_batched_in_order(detector, photo, tmp_path):
+    images = [photo, photo[::-1], photo[:, ::-1], photo[:48], photo[:, :50]]
+    found = detector(images)
+    assert [each.size for each in found] == [
+        image.shape[1::-1] for image in images
+    ]
+    for one, image in zip(found, images, strict=True):
+        assert_same(one, detector(image))
+    for number, image in enumerate(images):
+        cv2.imwrite(str(tmp_path / f'{number}.png'), image)
+    (tmp_path / 'notes.txt').write_text('no image')
+    for one, other in zip(detector(tmp_path), found, strict=True):
+        assert_same(one, other)
+
+
+def test_callers_of_one_detector_get_their_own_answers(detector, photo):
+    images = [np.roll(photo, 8 * turn, axis=1) for turn in range(6)]
+    expected = [detector(image) for image in images]
+    given = [None] * len(images)
+
+    def call(index):
+        for _ in range(3):
+            given[index] = detector(images[index])
+
+    callers = [threading.Thread(target=call, args=(i,)) for i in range(6)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    for one, other in zip(given, expected, strict=True):
+        assert_same(one, other)
+
+
+def test_score_threshold_and_selection(folder, detector, photo):
+    found = detector(photo)
+    middle = float(np.median(found.scores))
+    strict = runtime.Detector(folder / 'model.onnx', score_thr=middle)
+    assert len(strict(photo)) == len(found.above(middle)) < len(found)
+
+
+def test_coco_records_are_corners_and_extents(detector, photo):
+    found = detector(photo)
+    records = found.to_coco(7, category_ids=[10, 20, 30, 40, 50])
+    x1, y1, x2, y2 = found.boxes[0]
+    assert records[0]['image_id'] == 7
+    assert records[0]['category_id'] == 10 * (found.labels[0] + 1)
+    np.testing.assert_allclose(
+        records[0]['bbox'], [x1, y1, x2 - x1, y2 - y1], atol=1e-2
+    )
+    json.dumps(records)
+
+
+def test_supervision_gets_what_was_found(detector, photo, monkeypatch):
+    class Stand(dict):
+        def __init__(self, **options):
+            super().__init__(options)
+
+    module = type(sys)('supervision')
+    module.Detections = Stand
+    monkeypatch.setitem(sys.modules, 'supervision', module)
+    found = detector(photo)
+    given = found.to_supervision()
+    assert given['xyxy'] is found.boxes
+    assert list(given['data']['class_name']) == found.names
+    monkeypatch.setitem(sys.modules, 'supervision', None)
+    with pytest.raises(UserError, match='pip install supervision'):
+        found.to_supervision()
+
+
+WRITERS = {
+    'cmyk.jpg': lambda image: image.convert('CMYK'),
+    'grey.png': lambda image: image.convert('L'),
+    'palette.png': lambda image: image.convert('P'),
+    'alpha.png': lambda image: image.convert('RGBA'),
+    'one bit.png': lambda image: image.convert('1'),
+    'pixel.png': lambda image: image.crop((0, 0, 1, 1)),
+    'line.png': lambda image: image.resize((20000, 1)),
+    'column.png': lambda image: image.resize((1, 20000)),
+}
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_unusual_images_are_read(folder, detector, tmp_path, name):
+    image = WRITERS[name](Image.open(folder / 'photo.png'))
+    image.save(tmp_path / name)
+    found = detector(tmp_path / name)
+    assert found.size == image.size
+    assert np.isfinite(found.boxes).all()
+    assert (found.boxes <= np.tile(found.size, 2) + 1e-3).all()
+
+
+@pytest.mark.parametrize('bits', [8, 12, 16])
+def test_16_bits_are_scaled_by_those_that_are_used(detector, tmp_path, bits):
+    grey = np.random.default_rng(1).integers(0, 256, (96, 128))
+    grey[0, 0] = 255
+    deep = (grey << (bits - 8)).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / 'deep.png')
+    expected = detector(grey.astype(np.uint8))
+    assert_same(detector(tmp_path / 'deep.png'), expected)
+
+
+def test_orientation_of_a_camera_is_applied(folder, detector, tmp_path):
+    image = Image.open(folder / 'photo.png')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.rotate(90, expand=True).save(tmp_path / 'turned.png', exif=exif)
+    assert_same(detector(tmp_path / 'turned.png'), detector(image))
+
+
+@pytest.mark.parametrize(
+    'name, content, said',
+    [
+        ('empty.jpg', b'', r'empty\.jpg is empty \(0 bytes\)'),
+        ('text.jpg', b'no image at all', r'text\.jpg cannot be read'),
+        ('absent.jpg', None, r'absent\.jpg cannot be read: No such file'),
+        ('cut.png', 0.5, r'cut\.png .*truncated'),
+        ('header.png', 40, r'header\.png'),
+    ],
+)
+def test_bad_image_is_an_error_that_names_it(
+    folder, detector, photo, tmp_path, name, content, said
+):
+    path = tmp_path / name
+    if isinstance(content, int | float):
+        whole = (folder / 'photo.png').read_bytes()
+        cut = int(content * len(whole)) if content < 1 else content
+        content = whole[:cut]
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(runtime.ImageError, match=said):
+        detector(path)
+    # Nothing else is lost.
+    errors = []
+    found = list(detector.stream([photo, path, photo], errors.append))
+    assert len(found) == 2
+    assert len(errors) == 1
+
+
+def test_huge_image_is_refused_before_it_is_decoded(
+    detector, tmp_path, monkeypatch
+):
+    Image.new('1', (20000, 20000)).save(tmp_path / 'bomb.png')
+    with pytest.raises(runtime.ImageError, match=r'bomb\.png is too large'):
+        detector(tmp_path / 'bomb.png')
+    monkeypatch.setattr(runtime, 'MAX_PIXELS', 100)
+    Image.new('1', (20, 20)).save(tmp_path / 'large.png')
+    with pytest.raises(runtime.ImageError, match='20 x 20, more'):
+        detector(tmp_path / 'large.png')
+
+
+@pytest.mark.parametrize(
+    'array',
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+        np.zeros((2, 8, 8, 3), np.uint8),
+    ],
+)
+def test_array_of_another_kind_is_refused(detector, array):
+    with pytest.raises(runtime.ImageError, match=r'expected an array \(H, W'):
+        detector(array)
+
+
+def broken_models(folder):
+    whole = (folder / 'model.onnx').read_bytes()
+    foreign = onnx.load(folder / 'model.onnx')
+    del foreign.metadata_props[:]
+    damaged = onnx.load(folder / 'model.onnx')
+    for each in damaged.metadata_props:
+        if each.key == 'classes':
+            each.value = '["cell"'
+    return {
+        'empty': (b'', r'is empty \(0 bytes\)'),
+        'cut': (whole[: len(whole) // 2], 'is damaged'),
+        'text': (b'no model', 'is damaged'),
+        'foreign': (foreign.SerializeToString(), 'expected the format'),
+        'metadata': (damaged.SerializeToString(), 'damaged metadata'),
+    }
+
+
+@pytest.mark.parametrize(
+    'kind', ['empty', 'cut', 'text', 'foreign', 'metadata']
+)
+def test_bad_model_is_an_error_that_names_it(folder, tmp_path, kind):
+    content, said = broken_models(folder)[kind]
+    path = tmp_path / f'{kind}.onnx'
+    path.write_bytes(content)
+    with pytest.raises(runtime.ModelError, match=said) as raised:
+        runtime.Detector(path)
+    assert str(path) in str(raised.value)
+
+
+def test_missing_model_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(runtime.ModelError, match=r'absent\.onnx: no such'):
+        runtime.Detector(tmp_path / 'absent.onnx')
+
+
+ALONE = """
+import sys
+for name in ('torch', 'torchvision', 'mmdet', 'mmcv', 'mmengine', 'cv2',
+             'mmdet_shufflenetv2'):
+    sys.modules[name] = None
+import runtime
+found = runtime.Detector('model.onnx')('photo.png')
+print(len(found), found.names[0], found.scores[0], sep=';')
+try:
+    runtime.Detector('model.onnx')('absent.png')
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_file_copied_beside_the_model_runs_without_pytorch(
+    folder, detector, tmp_path
+):
+    shutil.copy(runtime.__file__, tmp_path)
+    for name in 'model.onnx', 'photo.png':
+        shutil.copy(folder / name, tmp_path)
+    done = subprocess.run(
+        [sys.executable, '-c', ALONE],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    found = detector(folder / 'photo.png')
+    count, name, score = first.split(';')
+    assert (int(count), name) == (len(found), found.names[0])
+    assert float(score) == pytest.approx(found.scores[0], abs=1e-4)
+    assert second.startswith('image absent.png cannot be read: No such file')
+
+
+def test_config_in_a_checkpoint_is_read_and_never_run(tmp_path):
+    marker = tmp_path / 'ran'
+    for text in (
+        f"import os\nos.system('touch {marker}')",
+        f"model = open({str(marker)!r}, 'w')",
+        f"model = dict(a=__import__('os').system('touch {marker}'))",
+    ):
+        torch.save(
+            dict(state_dict={}, meta=dict(cfg=text)), tmp_path / 'evil.pth'
+        )
+        with pytest.raises(UserError, match='config cannot be read'):
+            checkpoints.Detector(tmp_path / 'evil.pth')
+    assert not marker.exists()
+
+
+def test_every_kind_of_value_in_a_config_is_read(root):
+    from mmengine.config import Config
+
+    for name in 'lighthead_resnet101', 'rfcn_shufflenetv2':
+        cfg = Config.fromfile(root / f'configs/{name}.py')
+        again = checkpoints.read_config(cfg.pretty_text, 'best.pth')
+        assert again.to_dict() == cfg.to_dict()
+
+
+def test_checkpoint_without_a_config_asks_for_one(tmp_path):
+    torch.save(dict(state_dict={}), tmp_path / 'bare.pth')
+    with pytest.raises(UserError, match='has no config in it: name the'):
+        checkpoints.Detector(tmp_path / 'bare.pth')

@@ -1,0 +1,6 @@
+"""``mmdet_shufflenetv2.cli.export``, called from a checkout."""
+
+from mmdet_shufflenetv2.cli import main
+
+if __name__ == '__main__':
+    main('export')
