@@ -69,7 +69,14 @@ def load_other_classes(
         )
     shared = [name for name in classes if name in known]
     for key, (_, rows) in layers.items():
-        state[key] = carry_over(state[key], target[key], known, classes, rows)
+        # One-stage heads have all classes of an anchor in a block, two-stage
+        # ones all rows of a class.
+        by_anchor = rows if key.startswith('bbox_head.') else 1
+        ours, theirs = (
+            _transposed(each, by_anchor) for each in (target[key], state[key])
+        )
+        result = carry_over(theirs, ours, known, classes, rows)
+        state[key] = _transposed(result, len(result) // by_anchor)
     model.load_state_dict({k: state[k] for k in target})
     new = [name for name in classes if name not in known]
     print_log(
@@ -115,6 +122,11 @@ def _shapes(cfg: Config, num_classes: int) -> dict[str, tuple[int, ...]]:
     ):
         model = MODELS.build(model_cfg)
     return {k: tuple(v.shape) for k, v in model.state_dict().items()}
+
+
+def _transposed(layer: Tensor, blocks: int) -> Tensor:
+    """Rows (blocks * n, ...) as (n * blocks, ...): the first of each first."""
+    return layer.unflatten(0, (blocks, -1)).transpose(0, 1).flatten(0, 1)
 
 
 def carry_over(
