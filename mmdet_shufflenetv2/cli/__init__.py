@@ -147,10 +147,12 @@ def _is_about_the_config(error: Exception) -> bool:
     files = [f.filename for f in traceback.extract_tb(error.__traceback__)]
     if build is None or build.__file__ not in files:
         return False
-    ours = files[-1].startswith(str(PACKAGE))
-    return (ours and isinstance(error, ValueError)) or (
-        files[-1] == build.__file__
+    if files[-1] == build.__file__:
+        return True
+    of_an_argument = isinstance(error, ValueError) or (
+        isinstance(error, TypeError) and 'keyword argument' in str(error)
     )
+    return of_an_argument and files[-1].startswith(str(PACKAGE))
 
 
 def _leave_process_group() -> None:

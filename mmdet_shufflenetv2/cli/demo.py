@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
     from mmdet.visualization import DetLocalVisualizer
     from tqdm import tqdm
 
-    from ..data.checks import DatasetError
+    from ..data import DatasetError
     from ..engine import detectors, run_config, tasks
     from ..engine.pictures import literal_text, picture_name
 

@@ -128,8 +128,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         '--data-root',
         metavar='DIR',
         help='for a classifier a folder of train/<class>/<image> and '
-        'val/<class>/<image>; for a detector one in COCO format, whose '
-        'annotation files and image folders are detected, or given by:',
+        'val/<class>/<image>; for a detector one in COCO, YOLO, Pascal VOC or '
+        'CSV format, whose parts are found by looking, or given by:',
     )
     for split in 'train', 'val':
         group.add_argument(
@@ -139,10 +139,28 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
             f'--{split}-img', metavar='DIR', help='relative to --data-root'
         )
     group.add_argument(
+        '--val-fraction',
+        type=positive_number,
+        metavar='X',
+        help='share of the images to set apart for validation where the data '
+        'has no split of its own; default: 0.2',
+    )
+    group.add_argument(
+        '--strict',
+        action='store_true',
+        help='stop at a broken image or annotation; default: leave it out, '
+        'name and count it',
+    )
+    group.add_argument(
+        '--exif',
+        choices=['apply', 'ignore'],
+        help='boxes are on pictures as viewers turn them (default), or as '
+        'they are stored',
+    )
+    group.add_argument(
         '--on-bad-boxes',
         choices=['error', 'drop'],
-        help='of a detector: stop at impossible boxes in the annotations '
-        '(default), or leave them out',
+        help='former name: error is --strict, drop the default',
     )
 
 

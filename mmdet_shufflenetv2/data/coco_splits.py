@@ -9,13 +9,15 @@ Either way the result is checked to be the whole split with every image there.
 
 import json
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .coco_stream import CocoWriter, DatasetError, iter_records
-from .split_check import SplitCheck, examples, verify_pair
+from .coco import load_coco, whole_number
+from .listing import Listing
+from .table import DatasetError, read_text, shorten
 
 NUM_TRAIN, NUM_VAL = 118_287, 5_000
 
@@ -45,19 +47,17 @@ _SOURCES_2014 = (
 _MINIVAL_SOURCE = 'annotations/instances_val2017.json'
 
 
-def missing_parts(
-    root: Path, layout: str, minival_ids: str | os.PathLike | None = None
-) -> list[str]:
+def _missing_parts(root: Path, layout: str, minival_ids) -> list[str]:
     """What a layout needs below the root and does not find there."""
     splits = _SOURCES_2014 if layout == '2014' else LAYOUTS['2017']
     files = [split.ann_file for split in splits]
     if layout == '2014' and minival_ids is None:
         files.append(_MINIVAL_SOURCE)
-    missing = [name for name in files if not (root / name).is_file()]
-    for split in splits:
-        if not (root / split.img_prefix).is_dir():
-            missing.append(split.img_prefix.rstrip('/') + '/')
-    return missing
+    return [name for name in files if not (root / name).is_file()] + [
+        f'{split.img_prefix}/'
+        for split in splits
+        if not (root / split.img_prefix).is_dir()
+    ]
 
 
 def choose_layout(
@@ -81,18 +81,23 @@ def choose_layout(
     root = Path(root)
     if layout not in ('auto', *LAYOUTS):
         raise ValueError(
-            f"layout must be 'auto', '2014' or '2017', but got {layout!r}"
+            f"expected layout to be 'auto', '2014' or '2017', got {layout!r}"
         )
     candidates = ('2017', '2014') if layout == 'auto' else (layout,)
     missing = {
-        name: missing_parts(root, name, minival_ids) for name in candidates
+        name: _missing_parts(root, name, minival_ids) for name in candidates
     }
     for name, parts in missing.items():
         if not parts:
+            if minival_ids and name != '2014':
+                raise DatasetError(
+                    f'--minival-ids is for the 2014 layout, but {root} has '
+                    f'the {name} layout; leave it out, or add --layout 2014'
+                )
             return name
     lines = [f'{root} holds no complete COCO data set:']
     if not root.is_dir():
-        lines[0] = f'{root} is no folder; COCO is expected there:'
+        lines[0] = f'{root} is not a folder; COCO is expected there:'
     for name, parts in missing.items():
         lines.append(f'  {name} layout lacks {", ".join(parts)}')
     lines.append(
@@ -111,135 +116,29 @@ def read_minival_ids(path: str | os.PathLike) -> set[int]:
     """Image ids out of a COCO file, a JSON list, or one id per line.
 
     Raises:
-        DatasetError: Names the line or element that is no id or comes twice.
+        DatasetError: Names the line or element that is not an id, or is a
+            duplicate.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DatasetError(f'the list of minival ids {path} does not exist')
-    with open(path, encoding='utf-8-sig') as file:
-        first = file.read(4096).lstrip()[:1]
-    if first == '{':
-        entries = []
-        for record in iter_records(path):
-            # In COCO's own files the images come first.
-            if record.section == 'annotations' and entries:
-                break
-            if record.section == 'images':
-                entries.append(record.value.get('id'))
-    elif first == '[':
+    text = read_text(path)
+    if text.lstrip()[:1] == '{':
+        entries = [image.get('id') for image in load_coco(str(path))['images']]
+    elif text.lstrip()[:1] == '[':
         try:
-            entries = json.loads(path.read_text('utf-8-sig'))
-        except json.JSONDecodeError as error:
+            entries = json.loads(text)
+        except ValueError as error:
             raise DatasetError(f'{path}: broken JSON, {error}') from error
     else:
-        lines = path.read_text('utf-8-sig').split()
-        entries = [int(x) if x.isdecimal() else x for x in lines]
+        entries = text.split()
     ids: set[int] = set()
-    for position, entry in enumerate(entries):
-        known = _is_in(ids, entry)
-        if known or type(entry) is not int:
-            wrong = 'comes twice' if known else 'is no image id'
-            raise DatasetError(
-                f'{path}: entry {position + 1}, {entry!r}, {wrong}'
-            )
-        ids.add(entry)
+    for position, entry in enumerate(entries, 1):
+        number = whole_number(entry)
+        if number is None or number in ids:
+            wrong = 'not an image id' if number is None else 'a duplicate'
+            raise DatasetError(f'{path}: entry {position}, {entry!r}: {wrong}')
+        ids.add(number)
     if not ids:
         raise DatasetError(f'{path} holds no image id')
     return ids
-
-
-def check_2017(
-    root: Path,
-    counts: tuple[int | None, int | None],
-    progress: Callable[[int], Any] | None,
-) -> None:
-    """Check train2017 and val2017 where they are; nothing is written."""
-    checks = []
-    for split, count in zip(LAYOUTS['2017'], counts, strict=True):
-        check = SplitCheck(split.ann_file, root, count)
-        for record in iter_records(root / split.ann_file, progress):
-            if record.section == 'images':
-                check.add_image(split.ann_file, record, split.img_prefix)
-            elif record.section == 'annotations':
-                check.add_annotation(split.ann_file, record)
-        checks.append(check)
-    verify_pair(*checks)
-
-
-def make_2014(
-    root: Path,
-    minival_ids: set[int],
-    counts: tuple[int | None, int | None],
-    progress: Callable[[int], Any] | None,
-) -> None:
-    """Write the two 2014 splits; images are named with their folder."""
-    splits = LAYOUTS['2014']
-    checks = [
-        SplitCheck(split.ann_file, root, count)
-        for split, count in zip(splits, counts, strict=True)
-    ]
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(CocoWriter(root / split.ann_file))
-            for split in splits
-        ]
-        categories: list[list] = []
-        for source in _SOURCES_2014:
-            categories.append([])
-            for record in iter_records(root / source.ann_file, progress):
-                _route(
-                    record, source, minival_ids, checks, writers, categories
-                )
-        if categories[0] != categories[1]:
-            raise DatasetError(
-                f'{_SOURCES_2014[0].ann_file} and {_SOURCES_2014[1].ann_file} '
-                'have different categories'
-            )
-        absent = sorted(minival_ids - checks[1].ids)
-        if absent:
-            raise DatasetError(
-                f'{len(absent)} minival ids are in neither 2014 file: '
-                f'{examples(absent)}'
-            )
-        # Inside the block: a split that fails the check is never renamed.
-        verify_pair(*checks)
-
-
-def _is_in(ids: set[int], value: Any) -> bool:
-    # What is no number may not even have a hash; the check names it.
-    return type(value) is int and value in ids
-
-
-def _route(record, source, minival_ids, checks, writers, categories) -> None:
-    """Send a record of a 2014 file to the split it belongs to."""
-    value = record.value
-    if record.section == 'images':
-        side = _is_in(minival_ids, value.get('id'))
-        checks[side].add_image(source.ann_file, record, source.img_prefix)
-        name = f'{source.img_prefix}/{value["file_name"]}'
-        text = json.dumps({**value, 'file_name': name})
-        writers[side].add('images', text)
-    elif record.section == 'annotations':
-        side = _is_in(minival_ids, value.get('image_id'))
-        checks[side].add_annotation(source.ann_file, record)
-        writers[side].add('annotations', record.text)
-    else:
-        if record.section == 'categories':
-            categories[-1].append(value)
-        if source is _SOURCES_2014[0]:
-            for writer in writers:
-                if record.section == 'categories':
-                    writer.add('categories', record.text)
-                else:
-                    writer.set_entry(record.section, record.text)
-
-
-def source_files(
-    root: Path, layout: str, minival_ids: str | os.PathLike | None = None
-) -> list[Path]:
-    """The annotation files that a layout is made or checked from."""
-    splits = _SOURCES_2014 if layout == '2014' else LAYOUTS['2017']
-    return [root / split.ann_file for split in splits]
 
 
 def prepare(
@@ -247,7 +146,7 @@ def prepare(
     layout: str = 'auto',
     minival_ids: str | os.PathLike | None = None,
     counts: tuple[int | None, int | None] = (NUM_TRAIN, NUM_VAL),
-    progress: Callable[[int], Any] | None = None,
+    say: Callable[[str], Any] = lambda text: None,
 ) -> str:
     """Make or check the splits below the root.
 
@@ -257,7 +156,7 @@ def prepare(
         minival_ids: File of minival ids; by default the images of
             ``instances_val2017.json``. The 2014 layout only.
         counts: Images that the two splits must have; None for any number.
-        progress: Called with the number of characters read since last time.
+        say: Called with the name of each file that is read.
 
     Returns:
         The layout that was found, a key of :data:`LAYOUTS`.
@@ -268,11 +167,134 @@ def prepare(
     root = Path(root)
     layout = choose_layout(root, layout, minival_ids)
     if layout == '2017':
-        check_2017(root, counts, progress)
+        contents = []
+        for split in LAYOUTS['2017']:
+            say(split.ann_file)
+            data = load_coco(str(root / split.ann_file))
+            _prefix_names(data, split)
+            contents.append(data)
     else:
         ids = read_minival_ids(minival_ids or root / _MINIVAL_SOURCE)
-        make_2014(root, ids, counts, progress)
+        contents = _split_2014(root, ids, say)
+    problems = []
+    listing = Listing([root])
+    numbers = []
+    for split, data, count in zip(
+        LAYOUTS[layout], contents, counts, strict=True
+    ):
+        found, ids = _problems(split.ann_file, data, count, listing)
+        problems += found
+        numbers.append(ids)
+    both = sorted(numbers[0] & numbers[1], key=str)
+    if both:
+        problems.append(
+            f'{LAYOUTS[layout][0].ann_file} and {LAYOUTS[layout][1].ann_file} '
+            f'share {len(both)} images: id {shorten(both)}'
+        )
+    if problems:
+        raise DatasetError('\n'.join(problems))
+    if layout == '2014':
+        for split, data in zip(LAYOUTS[layout], contents, strict=True):
+            _write(root / split.ann_file, data)
     return layout
+
+
+def _prefix_names(data: dict, split: Split) -> None:
+    for image in data['images']:
+        image['file_name'] = f'{split.img_prefix}/{image.get("file_name")}'
+
+
+def _split_2014(root: Path, minival: set[int], say) -> list[dict]:
+    """Training and validation data; images are named with their folder."""
+    contents: list[dict] = []
+    absent = set(minival)
+    for source in _SOURCES_2014:
+        say(source.ann_file)
+        data = load_coco(str(root / source.ann_file), masks=True)
+        _prefix_names(data, source)
+        if not contents:
+            contents = [
+                {**data, 'images': [], 'annotations': []} for _ in range(2)
+            ]
+        elif data['categories'] != contents[0]['categories']:
+            raise DatasetError(
+                f'{_SOURCES_2014[0].ann_file} and {source.ann_file} have '
+                'different categories'
+            )
+        for key, name in ('images', 'id'), ('annotations', 'image_id'):
+            for record in data[key]:
+                number = whole_number(record.get(name))
+                contents[number in minival][key].append(record)
+                if key == 'images':
+                    absent.discard(number)
+    if absent:
+        raise DatasetError(
+            f'{len(absent)} minival ids are in neither 2014 file: '
+            f'{shorten(sorted(absent))}'
+        )
+    return contents
+
+
+def _problems(
+    name: str, data: dict, count: int | None, listing: Listing
+) -> tuple[list[str], set[int]]:
+    """What is wrong with a split as a whole, and the ids of its images."""
+    ids = [_key(image.get('id')) for image in data['images']]
+    unique = set(ids)
+    owners = {_key(ann.get('image_id')) for ann in data['annotations']}
+    numbers = [_key(ann.get('id')) for ann in data['annotations']]
+    strange = [key for key in (*ids, *numbers) if type(key) is not int]
+    absent = [
+        f'{image["file_name"]} (id {image.get("id")})'
+        for image in data['images']
+        if image['file_name'] not in listing.paths
+    ]
+    stray = sorted(map(str, owners - unique))
+    checks: Iterable[tuple[Any, str]] = (
+        (
+            count is not None and len(ids) != count,
+            f'{name} must have {count} images, but has {len(ids)}',
+        ),
+        (
+            strange,
+            f'{name}: ids that are not whole numbers: {shorten(strange)}',
+        ),
+        *(
+            (again, f'{name}: duplicate {kind} ids: {shorten(again)}')
+            for kind, keys in (('image', ids), ('annotation', numbers))
+            for again in [[k for k, n in Counter(keys).items() if n > 1]]
+        ),
+        (
+            absent,
+            f'{name} lists {len(absent)} images that are not there: '
+            f'{shorten(absent)}',
+        ),
+        (
+            stray,
+            f'{name} has annotations of {len(stray)} images that it does not '
+            f'list: image_id {shorten(stray)}',
+        ),
+        (not numbers, f'{name} has no annotations'),
+    )
+    return [text for wrong, text in checks if wrong], unique
+
+
+def _key(value: object) -> int | str:
+    """An id, or the text of what is not one."""
+    return value if type(value) is int else repr(value)
+
+
+def _write(path: Path, data: dict) -> None:
+    """Write a file whole or not at all."""
+    with tempfile.TemporaryDirectory(
+        prefix=f'.{path.name}.', dir=path.parent
+    ) as folder:
+        whole = Path(folder, path.name)
+        with open(whole, 'w', encoding='utf-8') as file:
+            json.dump(data, file)
+            file.flush()
+            os.fsync(file.fileno())
+        whole.replace(path)
 
 
 def config_options(layout: str, data_root: str) -> dict[str, str]:

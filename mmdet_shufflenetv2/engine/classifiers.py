@@ -8,16 +8,16 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from ..backbones.zoo import network, network_of
-from ..data.check_report import shorten
 from ..data.class_folders import (
     SPLITS,
     check_class_folders,
     imagenet_synsets,
 )
+from ..data.table import shorten
 from ..errors import UserError
 from .checkpoint_meta import checkpoint_classes
 from .run_config import evaluators_of
-from .run_data import datasets_of, set_classes
+from .run_data import datasets_of, once_per_run, set_classes
 
 MODEL = 'classifier'
 EVAL_WORDS = ('error',)
@@ -28,6 +28,9 @@ NOT_FOR_IT = (
     'val_ann',
     'val_img',
     'on_bad_boxes',
+    'strict',
+    'exif',
+    'val_fraction',
     'json',
     'image_size',
     'width',
@@ -63,7 +66,7 @@ def use_data_root(cfg: Config, args: Namespace) -> None:
     """
     data_root = args.data_root
     folders = [os.path.join(data_root, split) for split in SPLITS]
-    classes = check_class_folders(folders, decode=False)
+    classes = once_per_run(lambda: check_class_folders(folders, decode=False))
     if all(is_imagenet(dataset) for _, dataset in datasets_of(cfg)):
         _refuse_part_of_imagenet(classes, data_root)
     for name, dataset in datasets_of(cfg):
@@ -139,15 +142,14 @@ def check_data(cfg: Config, splits: tuple[str, ...], args: Namespace) -> None:
                 f'  {folder}/<class>/<image>\n'
                 'ImageNet: put or link it there\n'
                 'Your own class folders: add --data-root DIR\n'
-                'Synthetic data: run  '
-                'python -m mmdet_shufflenetv2.data.shape_crops '
-                'data/shape_crops'
+                'Synthetic data: run  python -m mmdet_shufflenetv2 synthetic '
+                'data/shape_crops --crops'
             )
     _, first = used[0]
     expected = first.get('metainfo', {}).get('classes')
     if is_imagenet(first):
         expected = imagenet_synsets()
-    classes = check_class_folders(folders, expected)
+    classes = once_per_run(lambda: check_class_folders(folders, expected))
     wanted = cfg.model.head.num_classes
     if len(classes) != wanted:
         raise UserError(

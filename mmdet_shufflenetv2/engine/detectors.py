@@ -41,7 +41,8 @@ def use_data_root(cfg: Config, args: Namespace) -> None:
 
 def check_data(cfg: Config, splits: tuple[str, ...], args: Namespace) -> None:
     """Check what a run reads; see :func:`.run_data.check_data`."""
-    run_data.check_data(cfg, splits, args.on_bad_boxes or 'error')
+    strict = args.strict or args.on_bad_boxes == 'error'
+    run_data.check_data(cfg, splits, strict, args.exif)
 
 
 def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:

@@ -5,11 +5,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 from mmengine.config import Config, ConfigDict
 from torch import nn
 
+from ..data import BoxMetric
 from ..errors import UserError
 from .run_config import evaluators_of
 
@@ -17,6 +17,8 @@ from .run_config import evaluators_of
 # report the recall of proposals at those.
 BOXES_PER_IMAGE = 1, 10, 100
 PROPOSALS_PER_IMAGE = 100, 300, 1000
+# The last may be what an earlier test has left in a config.
+BOX_METRICS = 'BoxMetric', 'CocoMetric', 'ProposalMetric'
 
 
 def coco_metrics(
@@ -25,7 +27,8 @@ def coco_metrics(
     """Make one metric config for each word of ``--eval``.
 
     Args:
-        cfg: Of the network; its test evaluator is, or lists, a ``CocoMetric``.
+        cfg: Of the network; checked, so that its test evaluator is, or
+            lists, a ``BoxMetric``.
         words: ``'bbox'`` and / or ``'proposal'`` (recall of the region
             proposals, whatever the class).
         outfile_prefix: Where ``'bbox'`` leaves ``<prefix>.bbox.json``.
@@ -43,7 +46,7 @@ def coco_metrics(
             (
                 copy.deepcopy(each)
                 for each in evaluators_of(cfg, 'test')
-                if 'ann_file' in each or each.type.endswith('CocoMetric')
+                if each.type.rpartition('.')[2] in BOX_METRICS
             ),
             None,
         )
@@ -52,7 +55,9 @@ def coco_metrics(
                 f'{cfg.filename}: test_evaluator has no CocoMetric, which '
                 f'--eval {word} needs'
             )
-        base.update(metric=word, proposal_nums=BOXES_PER_IMAGE)
+        base.update(
+            type='BoxMetric', metric=word, proposal_nums=BOXES_PER_IMAGE
+        )
         if word == 'proposal':
             base.update(
                 type='ProposalMetric', proposal_nums=proposal_numbers(cfg)
@@ -104,12 +109,12 @@ def keep_proposals(detector: nn.Module) -> None:
 
 
 @METRICS.register_module()
-class ProposalMetric(CocoMetric):
+class ProposalMetric(BoxMetric):
     """Recall of what :func:`keep_proposals` kept, whatever the class.
 
     Args:
         proposal_nums: Three numbers of proposals per image.
-        kwargs: Those of ``CocoMetric``.
+        kwargs: Those of ``BoxMetric``.
     """
 
     def __init__(self, *args, proposal_nums=PROPOSALS_PER_IMAGE, **kwargs):
@@ -141,13 +146,13 @@ class ProposalMetric(CocoMetric):
         }
 
 
-class ResultFileMetric(CocoMetric):
+class ResultFileMetric(BoxMetric):
     """mmdet's COCO metric over a result file that was written before.
 
     Args:
         result_file: COCO-format results, a JSON list of records with
             ``image_id``, ``category_id``, ``bbox`` and ``score``.
-        kwargs: Those of ``CocoMetric``.
+        kwargs: Those of ``BoxMetric``.
 
     Raises:
         UserError: If the file is not such a list, or has other images.

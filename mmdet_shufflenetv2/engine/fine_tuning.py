@@ -9,7 +9,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from ..compat.input_format import declared_format
-from ..data.check_report import shorten
+from ..data.table import shorten
 from .checkpoint_meta import adopt_input_format, checkpoint_classes
 from .run_config import dicts_of, without_pretrained
 from .runner import CheckpointMismatch, mismatches

@@ -6,18 +6,16 @@ import tempfile
 import traceback
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from mmdet.registry import TRANSFORMS
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
 from ..backbones.zoo import NETWORKS, network
 from ..compat import apply_tool_patches
-from ..data.loading import LoadImageStrict
+from ..data import use_strict_loader
 from ..errors import Interrupted, UserError
 from .schedule import stretch_schedule
 
@@ -37,7 +35,7 @@ def load_config(
 ) -> Config:
     """Read a config and apply what the command line overrides.
 
-    From now on images are read by `LoadImageStrict`, which names a bad file,
+    From now on ``LoadImageFromFile`` is the loader that names a bad file,
     and files are written whole or not at all.
 
     Args:
@@ -66,6 +64,8 @@ def load_config(
             f'{path} trains a classifier and needs mmpretrain; install it '
             'with  pip install mmpretrain==1.2.0'
         )
+    if cfg.get('default_scope') == 'mmpretrain':
+        import_modules_from_strings('mmpretrain.datasets')
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
     if options:
@@ -85,7 +85,7 @@ def load_config(
         # PyTorch refuses workers that persist where there are none.
         if loader and not loader.get('num_workers'):
             loader.persistent_workers = False
-    read_images_strictly(cfg.get('default_scope'))
+    use_strict_loader()
     apply_tool_patches()
     return cfg
 
@@ -265,25 +265,6 @@ def pretrained_of(backbone: dict) -> dict | None:
 
 def _is_pretrained(init_cfg: dict) -> bool:
     return init_cfg.get('type') == 'Pretrained'
-
-
-def read_images_strictly(scope: str) -> None:
-    """Let ``LoadImageFromFile`` mean the loading that names a bad file.
-
-    Configs, and the copies of them that runs leave, name mmcv's, which
-    mmdet's own tools look for.
-
-    Args:
-        scope: ``default_scope`` of a config.
-    """
-    registry = TRANSFORMS
-    if scope == 'mmpretrain':
-        # Registers mmcv's under its own name, so it comes first.
-        import_module('mmpretrain.datasets')
-        registry = import_module('mmpretrain.registry').TRANSFORMS
-    registry.register_module(
-        'LoadImageFromFile', force=True, module=LoadImageStrict
-    )
 
 
 def require_writable(

@@ -17,6 +17,8 @@ from ..errors import UserError
 from .run_data import datasets_of
 
 NOTE = 'data.json'
+# A file for each image, in some formats.
+ANNOTATIONS = {'.txt', '.xml', '.csv', '.json'}
 
 
 def new_run_dir(base: str) -> str:
@@ -134,8 +136,8 @@ def read_note(work_dir: str | Path) -> list[dict] | None:
 def data_of(cfg: Config) -> list[dict]:
     """Path and digest of each training data set.
 
-    The digest is that of the annotations, so that a data set that was moved
-    stays the same one; of class folders, that of the images' names.
+    The digest is that of the annotations and the names of files, so that a
+    data set that was moved stays the same one.
     """
     found = []
     for split, dataset in datasets_of(cfg):
@@ -143,17 +145,19 @@ def data_of(cfg: Config) -> list[dict]:
             continue
         digest = hashlib.sha256()
         path = Path(dataset.get('data_root') or '')
-        if dataset.get('ann_file'):
-            path /= dataset.ann_file
-            if path.is_file():
-                digest.update(path.read_bytes())
-        else:
-            prefix = dataset.get('data_prefix')
-            path /= prefix if isinstance(prefix, str) else ''
-            for folder, subfolders, files in os.walk(path):
-                subfolders.sort()
-                below = os.path.relpath(folder, path)
-                digest.update('\0'.join([below, *sorted(files)]).encode())
+        prefix = dataset.get('data_prefix')
+        path /= dataset.get('ann_file') or (
+            prefix if isinstance(prefix, str) else ''
+        )
+        if path.is_file():
+            digest.update(path.read_bytes())
+        for folder, subfolders, files in os.walk(path):
+            subfolders.sort()
+            for name in sorted(files):
+                file = Path(folder, name)
+                digest.update(os.fsencode(file.relative_to(path)))
+                if file.suffix.lower() in ANNOTATIONS:
+                    digest.update(file.read_bytes())
         found.append(
             dict(path=str(path.absolute()), sha256=digest.hexdigest())
         )

@@ -20,7 +20,7 @@ from ..compat.input_format import (
     delivered_format,
     require_same_input,
 )
-from ..data.check_report import shorten
+from ..data.table import shorten
 from ..errors import UserError
 from .divergence import DivergenceHook
 from .early_log import write_kept_records

@@ -28,8 +28,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..data.drawing import RandomSource
-from ..data.scenes import SceneSpec, draw_scene
+from ..data.synthetic import draw_picture
 from ..engine.run_config import UsageError, dicts_of, without_pretrained
 from .networks import Inputs, place, settle_norms
 from .setting import Setting
@@ -400,12 +399,11 @@ def make_samples(
 def draw_jpegs(folder: Path) -> list[Path]:
     """Write `JPEGS` synthetic pictures into a folder."""
     width, height = JPEG_SIZE
-    spec = SceneSpec(width=width, height=height, empty_rate=0.0)
     paths = []
     for index in range(JPEGS):
         path = folder / f'{index}.jpg'
-        image = draw_scene(RandomSource(0, 0, index), spec).image
-        if not cv2.imwrite(str(path), image[..., ::-1]):
+        image = draw_picture((0, 0, index), width, height, 0.0).image
+        if not cv2.imwrite(str(path), image):
             raise OSError(f'cannot write {path}')
         paths.append(path)
     return paths

@@ -1,6 +1,7 @@
 """Pretrained weights: what loads, what it says, what is refused."""
 
 import logging
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -44,21 +45,15 @@ def loaded(path, prefix=None, kind=ShuffleNetV2, style=None, **config):
 
 
 @pytest.fixture
-def log(caplog):
-    """What is logged, as one text."""
+def report(caplog):
+    """The sentence on what was loaded."""
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     caplog.set_level(logging.INFO)
-    yield lambda: '\n'.join(caplog.messages)
-    logger.removeHandler(caplog.handler)
-
-
-@pytest.fixture
-def report(log):
-    """The sentence on what was loaded."""
-    return lambda: next(
-        line for line in log().splitlines() if line.startswith('Loaded')
+    yield lambda: next(
+        text for text in caplog.messages if text.startswith('Loaded')
     )
+    logger.removeHandler(caplog.handler)
 
 
 def torchvision_levels(theirs) -> list[torch.Tensor]:
@@ -352,14 +347,20 @@ def test_whose_order_of_channels_has_to_be_known(
     assert_same_values(ours(IMAGES), theirs(IMAGES))
 
 
-def test_mmengines_log_says_where_weights_are_from(saved, log):
-    # Equal means: weights of fresh norms.
+def test_mmengines_log_says_where_weights_are_from(
+    saved, tmp_path, monkeypatch
+):
+    # Not the logger of another test's run.
+    monkeypatch.setattr(MMLogger, '_instance_dict', OrderedDict())
+    log = tmp_path / 'run.log'
+    MMLogger.get_instance('run', log_file=str(log))
+    # Fresh norms have the means of those loaded.
     path = saved(shufflenet_v2_x0_5().state_dict())
     loaded(path, widen_factor=0.5)
-    assert 'same before and after' not in log()
-    assert log().count(f'loaded from {path}') == len(
-        list(ShuffleNetV2(0.5).parameters())
-    )
+    text = log.read_text()
+    parameters = list(ShuffleNetV2(0.5).parameters())
+    assert text.count(f'loaded from {path}') == len(parameters)
+    assert 'same before and after' not in text
 
 
 def test_pretrained_weights_win_over_other_initial_values(saved):

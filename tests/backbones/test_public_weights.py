@@ -76,7 +76,7 @@ def test_weights_come_from_a_server(cache, tmp_path):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f'http://127.0.0.1:{server.server_port}'
         fetch_weights(f'{url}/x.pth')
-        with pytest.raises(UserError, match='Not Found'):
+        with pytest.raises(UserError, match='File not found'):
             fetch_weights(f'{url}/y.pth')
         server.shutdown()
     assert (cache / 'x.pth').is_file()

@@ -96,7 +96,7 @@ def test_every_unit_of_the_library_is_in_one_level():
     with torch.device('meta'):
         theirs = senet.senet154()
         ours = PytorchcvBackbone('senet_154', out_indices=(0, 1, 2, 3))
-    library = ours.checkpoint_formats[1]
+    library = ours.formats[1]
     renamed = {
         library.to_ours(key): value.shape
         for key, value in theirs.state_dict().items()

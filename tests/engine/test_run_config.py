@@ -1,7 +1,7 @@
 import pytest
 from mmdet.registry import TRANSFORMS
 
-from mmdet_shufflenetv2.data.loading import LoadImageStrict
+from mmdet_shufflenetv2.data import LoadImageStrict
 from mmdet_shufflenetv2.engine import run_config, run_data
 from mmdet_shufflenetv2.errors import UserError
 
@@ -17,7 +17,7 @@ def test_packaged_config_is_meant_where_the_folder_has_none(
     tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert run_config.load_config(MAIN).model.type == 'TwoStageDetector'
+    assert run_config.load_config(MAIN).model.type == 'LightHeadRCNN'
     (tmp_path / 'configs').mkdir()
     (tmp_path / MAIN).write_text("model = dict(type='Mine')")
     assert run_config.load_config(MAIN).model.type == 'Mine'

@@ -15,10 +15,12 @@ from mmengine.runner import CheckpointLoader
 from tiny_run import CONFIG, TINY
 
 from mmdet_shufflenetv2 import cli
-from mmdet_shufflenetv2.data.scenes import CLASSES, SceneSpec
-from mmdet_shufflenetv2.data.shapes import ShapesSpec, generate
-
-SCENE = SceneSpec(width=96, height=96, empty_rate=0.0)
+from mmdet_shufflenetv2.data.synthetic import (
+    CLASSES,
+    DetectionSet,
+    write_set,
+)
+from mmdet_shufflenetv2.engine import settings
 
 
 def test_run_leaves_checkpoint_curve_and_classes(trained):
@@ -136,7 +138,7 @@ def test_every_run_has_a_folder_and_resumes_its_own_data(
     command, root, shapes, tmp_path
 ):
     other = tmp_path / 'other'
-    generate(other, ShapesSpec(train=4, val=2, seed=9, scene=SCENE))
+    write_set(other, DetectionSet(4, 2, (96, 96), seed=9))
     train = 'train', root / CONFIG, '--cfg-options', *TINY, '--epochs', 1
     runs = tmp_path / 'work_dirs'
     name = 'lighthead_shufflenetv2_custom'
@@ -152,13 +154,13 @@ def test_every_run_has_a_folder_and_resumes_its_own_data(
     assert (runs / name / 'epoch_2.pth').is_file()
     assert not (runs / f'{name}-2' / 'epoch_2.pth').exists()
     # A third set has no run to go on with, nor another's work dir.
-    generate(other, ShapesSpec(train=5, val=2, seed=8, scene=SCENE))
+    write_set(other, DetectionSet(5, 2, (96, 96), seed=8))
     for given in [], ['--work-dir', runs / name]:
         finished = command(
             *train, '--data-root', other, *given, cwd=tmp_path, code=2
         )
-        assert 'or start from' in finished.stderr
-        assert str(shapes) in finished.stderr
+        assert 'start from' in finished.stderr
+        assert str(tmp_path / 'moved') in finished.stderr
 
 
 def test_tensorboard_switch_logs_or_says_what_it_needs(
@@ -245,9 +247,10 @@ def test_ctrl_c_keeps_the_last_checkpoint(root, shapes, tmp_path):
     ],
 )
 def test_wrong_arguments_are_one_message(
-    root, arguments, message, tmp_path, monkeypatch, capsys
+    arguments, message, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(settings, 'fetch_weights', lambda name: None)
     with pytest.raises(SystemExit) as stopped:
         cli.main('train', arguments)
     assert stopped.value.code == 2
@@ -270,6 +273,7 @@ def test_bad_box_names_file_and_record(command, shapes, tmp_path):
         folder,
         '--work-dir',
         tmp_path,
+        '--strict',
         code=2,
     )
     assert 'instances_train.json' in finished.stderr
@@ -290,6 +294,7 @@ def test_truncated_image_in_a_worker_names_the_file(command, shapes, tmp_path):
         folder,
         '--work-dir',
         tmp_path,
+        '--strict',
         '--cfg-options',
         *options,
         'train_dataloader.num_workers=1',
