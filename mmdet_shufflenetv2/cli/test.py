@@ -138,6 +138,7 @@ def test_network(cfg, args: argparse.Namespace, task) -> None:
     """Predict every test image, evaluate, and keep what was asked for."""
     from ..engine import CheckedRunner
     from ..engine.evaluation import keep_proposals
+    from ..paper.published import top1_error
 
     if args.show_dir:
         cfg.default_hooks.visualization = task.drawing(
@@ -150,7 +151,10 @@ def test_network(cfg, args: argparse.Namespace, task) -> None:
         words = list(args.eval)
         if args.json and 'bbox' not in words:
             words.append('bbox')
-        metrics = task.metrics(cfg, words, prefix, **published(cfg))
+        published = {}
+        if task.MODEL == 'classifier':
+            published['published'] = top1_error(cfg.model.get('network'))
+        metrics = task.metrics(cfg, words, prefix, **published)
         if args.out:
             metrics.append(dict(type=task.DUMP, out_file_path=args.out))
         cfg.test_evaluator = metrics if len(metrics) > 1 else metrics[0]
@@ -163,14 +167,6 @@ def test_network(cfg, args: argparse.Namespace, task) -> None:
             runner.logger.info(f'Results: {args.json}')
         if args.show_dir:
             runner.logger.info(f'Pictures: {args.show_dir}')
-
-
-def published(cfg) -> dict[str, float]:
-    """The published error of a classifier's network, if there is one."""
-    from ..paper.published import classification_results
-
-    result = classification_results().get(cfg.model.get('network'))
-    return dict(published=result.top1_err) if result else {}
 
 
 def test_file(cfg, args: argparse.Namespace) -> None:

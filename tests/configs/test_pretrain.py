@@ -15,7 +15,7 @@ from mmpretrain.structures import DataSample
 
 from mmdet_shufflenetv2.backbones.zoo import NETWORKS, network
 from mmdet_shufflenetv2.engine import run_config
-from mmdet_shufflenetv2.paper.published import classification_results
+from mmdet_shufflenetv2.paper.published import values
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'pretrain.py'
@@ -45,7 +45,7 @@ def smallest_of_each_family() -> list[str]:
 def test_every_network_of_tables_6_7_and_8_can_be_chosen():
     """V2*, of Table 7, has no published classification error."""
     star = {name for name in NETWORKS if '_star_' in name}
-    assert star | set(classification_results()) <= set(NETWORKS)
+    assert star | set(values('top-1 error')) <= set(NETWORKS)
 
 
 @pytest.mark.parametrize('name', NETWORKS)
@@ -166,10 +166,10 @@ def test_evaluation_sees_the_centre_of_the_short_side_of_256(
     assert packed['inputs'].shape == (3, 224, 224)
     _, green, red = packed['inputs'].float() / 255
     # 224 of 256 pixels along the short side, of 512 along the long one.
-    for values, side in (red[:, 112], height), (green[112], width):
+    for profile, side in (red[:, 112], height), (green[112], width):
         share = 224 / (256 * side / 512)
-        assert values.mean() == pytest.approx(0.5, abs=0.01)
-        assert values[-1] - values[0] == pytest.approx(share, abs=0.02)
+        assert profile.mean() == pytest.approx(0.5, abs=0.01)
+        assert profile[-1] - profile[0] == pytest.approx(share, abs=0.02)
 
 
 def test_training_crops_are_of_the_networks_size(tmp_path):
