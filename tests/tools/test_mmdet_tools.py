@@ -172,12 +172,12 @@ def test_mmdets_test_script_reads_what_a_run_leaves(
 
 
 def test_our_test_command_reads_the_config_that_it_left(
-    left, dumped, command, shapes, tmp_path
+    left, dumped, here, shapes, tmp_path
 ):
-    finished = command(
+    printed = here(
         'test', dumped / f'{OWN}.py', left[1], '--work-dir', tmp_path
     )
-    assert 'coco/bbox_mAP' in finished.stdout + finished.stderr
+    assert 'coco/bbox_mAP' in printed
 
 
 def test_mmdets_tools_browse_and_analyse(left, dumped, tmp_path, monkeypatch):

@@ -66,9 +66,9 @@ def test_recall_is_that_of_as_many_proposals_as_it_says(tested):
     assert recalls[0] < recalls[2]
 
 
-def test_result_file_gives_the_same_numbers_offline(tested, command, shapes):
+def test_result_file_gives_the_same_numbers_offline(tested, here, shapes):
     printed, folder = tested
-    finished = command(
+    printed = here(
         'test',
         CONFIG,
         folder / 'results.json',
@@ -77,11 +77,11 @@ def test_result_file_gives_the_same_numbers_offline(tested, command, shapes):
         '--work-dir',
         folder,
     )
-    numbers = coco_numbers(finished.stdout + finished.stderr)
+    numbers = coco_numbers(printed)
     assert numbers == coco_numbers(printed.partition('Evaluating prop')[0])
 
 
-def test_json_of_the_true_boxes_scores_one(command, shapes, tmp_path):
+def test_json_of_the_true_boxes_scores_one(here, shapes, tmp_path):
     truth = json.loads(
         (shapes / 'annotations' / 'instances_val.json').read_text()
     )
@@ -93,7 +93,7 @@ def test_json_of_the_true_boxes_scores_one(command, shapes, tmp_path):
     ]
     path = tmp_path / 'truth.json'
     path.write_text(json.dumps(found))
-    finished = command(
+    printed = here(
         'test',
         CONFIG,
         path,
@@ -104,7 +104,7 @@ def test_json_of_the_true_boxes_scores_one(command, shapes, tmp_path):
         '--eval',
         'bbox',
     )
-    assert coco_numbers(finished.stdout + finished.stderr)[0] == '1.000'
+    assert coco_numbers(printed)[0] == '1.000'
 
 
 def test_pickle_gives_the_same_numbers_by_mmdets_tool(tested, shapes):
@@ -198,7 +198,7 @@ def test_evaluators_in_a_list_are_read(root):
 
 
 def test_checkpoint_of_other_classes_is_refused(
-    trained, command, shapes, tmp_path
+    trained, here, shapes, tmp_path
 ):
     path = tmp_path / 'other.pth'
     checkpoint = torch.load(trained[0] / 'epoch_2.pth', weights_only=True)
@@ -206,7 +206,7 @@ def test_checkpoint_of_other_classes_is_refused(
     head = 'roi_head.bbox_head.fc_cls.weight'
     checkpoint['state_dict'][head] = torch.zeros(3, 2048)
     torch.save(checkpoint, path)
-    finished = command(
+    printed = here(
         'test',
         CONFIG,
         path,
@@ -218,9 +218,7 @@ def test_checkpoint_of_other_classes_is_refused(
         *TINY,
         code=2,
     )
-    assert 'of which none is expected; expected are cat, dog' in (
-        finished.stderr
-    )
+    assert 'of which none is expected; expected are cat, dog' in (printed)
 
 
 @pytest.mark.parametrize(
@@ -231,12 +229,10 @@ def test_checkpoint_of_other_classes_is_refused(
         ('[1]', 'record 0'),
     ],
 )
-def test_broken_result_file_is_named(
-    command, shapes, tmp_path, content, message
-):
+def test_broken_result_file_is_named(here, shapes, tmp_path, content, message):
     path = tmp_path / 'broken.json'
     path.write_text(content)
-    finished = command(
+    printed = here(
         'test',
         CONFIG,
         path,
@@ -246,8 +242,8 @@ def test_broken_result_file_is_named(
         tmp_path,
         code=2,
     )
-    assert message in finished.stderr
-    assert str(path) in finished.stderr
+    assert message in printed
+    assert str(path) in printed
 
 
 def test_demo_needs_checkpoint_and_images_only(
@@ -281,12 +277,12 @@ def test_demo_needs_checkpoint_and_images_only(
     assert len(first['box']) == 4
 
 
-def test_demo_without_an_image_says_so(trained, command, tmp_path):
-    finished = command(
+def test_demo_without_an_image_says_so(trained, here, tmp_path):
+    printed = here(
         'demo',
         tmp_path,
         CONFIG,
         trained[0] / 'epoch_2.pth',
         code=2,
     )
-    assert 'no image found' in finished.stderr
+    assert 'no image found' in printed

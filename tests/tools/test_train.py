@@ -38,7 +38,7 @@ def test_run_leaves_checkpoint_curve_and_classes(trained):
 
 
 def test_resume_goes_on_from_the_last_checkpoint_of_a_moved_work_dir(
-    trained, command, shapes, tmp_path
+    trained, here, shapes, tmp_path
 ):
     work_dir = tmp_path / 'resumed'
     shutil.copytree(trained[0], work_dir)
@@ -47,7 +47,7 @@ def test_resume_goes_on_from_the_last_checkpoint_of_a_moved_work_dir(
     litter = work_dir / '.epoch_3.pth.0123.part'
     litter.write_bytes(b'half of a checkpoint')
     arguments = [o for o in TINY if 'max_epochs' not in o]
-    finished = command(
+    printed = here(
         'train',
         CONFIG,
         '--data-root',
@@ -59,21 +59,20 @@ def test_resume_goes_on_from_the_last_checkpoint_of_a_moved_work_dir(
         *arguments,
         'train_cfg.max_epochs=3',
     )
-    printed = finished.stdout + finished.stderr
     assert re.findall(r'Epoch\(train\) +\[(\d+)\]', printed) == ['3'] * 3
     assert (work_dir / 'epoch_3.pth').is_file()
     assert not litter.exists()
 
 
 def test_best_checkpoint_cannot_be_resumed_and_says_what_it_lacks(
-    trained, command, shapes, tmp_path
+    trained, here, shapes, tmp_path
 ):
     best = tmp_path / 'best.pth'
     checkpoint = torch.load(trained[0] / 'epoch_2.pth', weights_only=True)
     # As mmengine stores it.
     del checkpoint['optimizer'], checkpoint['param_schedulers']
     torch.save(checkpoint, best)
-    finished = command(
+    printed = here(
         'train',
         CONFIG,
         '--data-root',
@@ -86,7 +85,7 @@ def test_best_checkpoint_cannot_be_resumed_and_says_what_it_lacks(
         *TINY,
         code=2,
     )
-    error = finished.stderr.partition('error: ')[2]
+    error = printed.partition('error: ')[2]
     assert f'{best} lacks optimizer, param_schedulers' in error
     assert 'load_from' in error
 
@@ -119,8 +118,8 @@ def test_two_processes_are_one_run_whether_told_or_not(
 
 
 @pytest.mark.gpu
-def test_amp_reaches_the_optimizer(command, shapes, tmp_path):
-    finished = command(
+def test_amp_reaches_the_optimizer(here, shapes, tmp_path):
+    printed = here(
         'train',
         CONFIG,
         '--data-root',
@@ -131,41 +130,39 @@ def test_amp_reaches_the_optimizer(command, shapes, tmp_path):
         '--cfg-options',
         *TINY,
     )
-    assert 'AmpOptimWrapper' in finished.stdout + finished.stderr
+    assert 'AmpOptimWrapper' in printed
 
 
 def test_every_run_has_a_folder_and_resumes_its_own_data(
-    command, root, shapes, tmp_path
+    here, root, shapes, tmp_path
 ):
     other = tmp_path / 'other'
     write_set(other, DetectionSet(4, 2, (96, 96), seed=9))
     train = 'train', root / CONFIG, '--cfg-options', *TINY, '--epochs', 1
     runs = tmp_path / 'work_dirs'
     name = 'lighthead_shufflenetv2_custom'
-    command(*train, '--data-root', shapes, cwd=tmp_path)
+    here(*train, '--data-root', shapes, cwd=tmp_path)
     first = (runs / name / 'epoch_1.pth').read_bytes()
-    command(*train, '--data-root', other, cwd=tmp_path)
+    here(*train, '--data-root', other, cwd=tmp_path)
     assert {p.name for p in runs.iterdir()} == {name, f'{name}-2'}
     assert (runs / name / 'epoch_1.pth').read_bytes() == first
     # The last run was on the other set: the first one's goes on.
     shutil.copytree(shapes, tmp_path / 'moved')
     train = *train[:-1], 2, '--resume'
-    command(*train, '--data-root', tmp_path / 'moved', cwd=tmp_path)
+    here(*train, '--data-root', tmp_path / 'moved', cwd=tmp_path)
     assert (runs / name / 'epoch_2.pth').is_file()
     assert not (runs / f'{name}-2' / 'epoch_2.pth').exists()
     # A third set has no run to go on with, nor another's work dir.
     write_set(other, DetectionSet(5, 2, (96, 96), seed=8))
     for given in [], ['--work-dir', runs / name]:
-        finished = command(
+        printed = here(
             *train, '--data-root', other, *given, cwd=tmp_path, code=2
         )
-        assert 'start from' in finished.stderr
-        assert str(tmp_path / 'moved') in finished.stderr
+        assert 'start from' in printed
+        assert str(tmp_path / 'moved') in printed
 
 
-def test_tensorboard_switch_logs_or_says_what_it_needs(
-    command, shapes, tmp_path
-):
+def test_tensorboard_switch_logs_or_says_what_it_needs(here, shapes, tmp_path):
     arguments = (
         'train',
         CONFIG,
@@ -179,11 +176,11 @@ def test_tensorboard_switch_logs_or_says_what_it_needs(
         'train_cfg.max_epochs=1',
     )
     if find_spec('tensorboard') is None:
-        finished = command(*arguments, code=2)
-        assert 'pip install tensorboard' in finished.stderr
-        assert 'Traceback' not in finished.stderr
+        printed = here(*arguments, code=2)
+        assert 'pip install tensorboard' in printed
+        assert 'Traceback' not in printed
     else:
-        command(*arguments)
+        here(*arguments)
         assert list(tmp_path.glob('*/vis_data/events.out.tfevents.*'))
 
 
@@ -259,14 +256,14 @@ def test_wrong_arguments_are_one_message(
     assert message in error
 
 
-def test_bad_box_names_file_and_record(command, shapes, tmp_path):
+def test_bad_box_names_file_and_record(here, shapes, tmp_path):
     folder = tmp_path / 'data'
     shutil.copytree(shapes, folder)
     path = folder / 'annotations' / 'instances_train.json'
     data = json.loads(path.read_text())
     data['annotations'][1]['bbox'][2] = -5
     path.write_text(json.dumps(data))
-    finished = command(
+    printed = here(
         'train',
         CONFIG,
         '--data-root',
@@ -276,18 +273,18 @@ def test_bad_box_names_file_and_record(command, shapes, tmp_path):
         '--strict',
         code=2,
     )
-    assert 'instances_train.json' in finished.stderr
-    assert f'id {data["annotations"][1]["id"]}' in finished.stderr
-    assert 'Traceback' not in finished.stderr
+    assert 'instances_train.json' in printed
+    assert f'id {data["annotations"][1]["id"]}' in printed
+    assert 'Traceback' not in printed
 
 
-def test_truncated_image_in_a_worker_names_the_file(command, shapes, tmp_path):
+def test_truncated_image_in_a_worker_names_the_file(here, shapes, tmp_path):
     folder = tmp_path / 'data'
     shutil.copytree(shapes, folder)
     victim = folder / 'train' / '000003.png'
     victim.write_bytes(victim.read_bytes()[:500])
     options = [o for o in TINY if 'train_dataloader.' not in o]
-    finished = command(
+    printed = here(
         'train',
         CONFIG,
         '--data-root',
@@ -300,7 +297,7 @@ def test_truncated_image_in_a_worker_names_the_file(command, shapes, tmp_path):
         'train_dataloader.num_workers=1',
         code=2,
     )
-    assert finished.stderr.count('error: ') == 1
-    error = finished.stderr.partition('error: ')[2]
+    assert printed.count('error: ') == 1
+    error = printed.partition('error: ')[2]
     assert '000003.png' in error
     assert 'Traceback' not in error
