@@ -2,10 +2,11 @@
 
 The theoretical receptive field is where a position can be influenced from at
 all: one backward pass through a copy of the network that has random positive
-float64 weights, the identity for activations and norms, and averages for
-maxima. No two paths can cancel, so the box around the gradient that is not
-zero is the field. The image of that pass is long and narrow, once in each
-direction; what reaches the image's edge is larger than it.
+weights, the identity for activations and norms, and averages for maxima. No
+two paths can cancel, and on its way the gradient is brought back to numbers
+of about 1 wherever there is any, so that it never fades to nothing: the box
+around it is the field. The image of that pass is long and narrow, once in
+each direction; what reaches the image's edge is larger than it.
 
 The effective one is what matters in fact: by far the most of a position's
 gradient comes from a small part in the middle (Luo et al., arXiv 1701.04128).
@@ -17,7 +18,6 @@ an image and gives the levels by name.
 import copy
 import math
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -70,7 +70,7 @@ def theoretical_fields(
         features: gives the levels.
 
     Raises:
-        Exception: whatever a network raises that does not run in float64.
+        Exception: whatever a network raises that has no gradient.
     """
     model = positive(model)
     rows = _along(model, image, -2, features)
@@ -86,17 +86,15 @@ def theoretical_fields(
 
 
 def positive(model: nn.Module) -> nn.Module:
-    """A copy in float64 whose weights are random, positive and moderate."""
-    model = copy.deepcopy(model).double().cpu()
+    """A copy whose weights are random, positive and moderate."""
+    model = copy.deepcopy(model).float()
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         if parameter.is_floating_point():
-            values = torch.rand(
-                parameter.shape, generator=generator, dtype=torch.float64
-            )
+            values = torch.rand(parameter.shape, generator=generator) + 0.5
             # Maps keep their size: what is summed is averaged.
             summed = parameter[0].numel() if parameter.dim() > 1 else 1
-            parameter.data = (values + 0.5) / max(summed, 1)
+            parameter.data = (values / max(summed, 1)).to(parameter.device)
         parameter.requires_grad_(False)
     # Some of MMDetection's backbones return None here.
     model.eval()
@@ -141,9 +139,9 @@ def _probe(
     """The fields on one side by an image of this size."""
     generator = torch.Generator().manual_seed(0)
     shape = (*image.shape[:-2], *size)
-    x = torch.rand(shape, generator=generator, dtype=torch.float64) + 0.5
+    x = (torch.rand(shape, generator=generator) + 0.5).to(image.device)
     x.requires_grad_()
-    with torch.enable_grad(), _float64(), _Linear():
+    with torch.enable_grad(), _Linear():
         levels = features(model, x)
     found = {}
     for name, level in levels.items():
@@ -200,15 +198,9 @@ def _box(level: Tensor, x: Tensor, axis: int, place: int) -> tuple[int, int]:
     return int(seen[0]), int(seen[-1])
 
 
-@contextmanager
-def _float64():
-    """What a network makes on its way is in float64, too."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
+def _refreshed(gradient: Tensor) -> Tensor:
+    """Random numbers wherever there is a gradient."""
+    return (gradient != 0) * (torch.rand_like(gradient) + 0.5)
 
 
 # Each of these sees as much as its first argument: as it is,
@@ -231,6 +223,14 @@ _GATES = {
 }
 
 
+# After these the gradient is brought back to about 1.
+_SUMS = {
+    *('conv1d', 'conv2d', 'conv3d', 'linear', 'matmul', '__matmul__', 'bmm'),
+    *('conv_transpose1d', 'conv_transpose2d', 'conv_transpose3d', 'einsum'),
+    *('mean', 'avg_pool2d', 'adaptive_avg_pool2d', 'interpolate'),
+}
+
+
 class _Linear(TorchFunctionMode):
     """Replaces what is not linear by something that sees as much."""
 
@@ -250,7 +250,10 @@ class _Linear(TorchFunctionMode):
             return _INSTEAD[name](*args, **kwargs)
         if 'deform_conv2d' in str(func):
             return _undeformed(*args, **kwargs)
-        return func(*args, **kwargs)
+        out = func(*args, **kwargs)
+        if name in _SUMS and out.requires_grad:
+            out.register_hook(_refreshed)
+        return out
 
 
 def _softmax(x, dim=None, *_, **__):

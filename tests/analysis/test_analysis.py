@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from itertools import count
 
 import pytest
@@ -164,3 +167,39 @@ def test_double_precision_and_half_are_said_to_be_what_they_are():
         network = nn.Conv2d(3, 4, 3).to(dtype)
         result = analyze(network, IMAGE.to(dtype), quick=True)
         assert result.environment['precision'] == name
+
+
+_ALONE = """
+import sys
+sys.modules.update(dict.fromkeys({absent}))
+import torch
+from mmdet_shufflenetv2.analysis import analyze
+from torch import nn
+network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+result = analyze(network, torch.rand(1, 3, 16, 16), quick=True)
+assert result.problems == [], result.problems
+print(result.table(3))
+result.to_csv({folder!r} + '/a.csv')
+try:
+    result.plot({folder!r} + '/a.png')
+except ValueError as error:
+    print(error)
+"""
+_ABSENT = (
+    *('mmdet', 'mmengine', 'mmcv', 'mmpretrain', 'torchvision', 'matplotlib'),
+    *('cv2', 'pycocotools', 'tqdm', 'pandas'),
+)
+
+
+def test_pytorch_alone_is_enough(tmp_path, root):
+    code = _ALONE.format(absent=_ABSENT, folder=str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(root)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'Sequential: 1 x 3 x 16 x 16' in done.stdout
+    assert 'the picture needs matplotlib' in done.stdout
+    assert (tmp_path / 'a.csv').is_file()
