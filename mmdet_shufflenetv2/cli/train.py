@@ -15,6 +15,7 @@ is one of that name: checkpoints, the log, curves.png, the config.
 
 import argparse
 
+from ..errors import UserError
 from .options import (
     add_data_options,
     add_run_options,
@@ -147,7 +148,12 @@ def run(args: argparse.Namespace) -> None:
         task.use_data_root(cfg, args)
     cfg.work_dir = choose_work_dir(cfg, args)
     run_config.require_writable(cfg.work_dir)
-    task.check_data(cfg, ('train', 'val'), args)
+    try:
+        task.check_data(cfg, ('train', 'val'), args)
+    except UserError:
+        if not args.work_dir and args.resume is None:
+            run_dir.give_back(cfg.work_dir)
+        raise
     run_dir.note_data(cfg)
     runner = CheckedRunner.from_cfg(cfg)
     if args.from_checkpoint:

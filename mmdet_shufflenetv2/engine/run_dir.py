@@ -45,18 +45,26 @@ def new_run_dir(base: str) -> str:
 
 
 def _make_new(base: Path) -> str:
-    base.parent.mkdir(parents=True, exist_ok=True)
-    if base.is_dir() and not any(base.iterdir()):
-        return str(base)
     number, path = 1, base
     while True:
-        try:
-            # Of two runs that begin at once, one gets the next number.
-            path.mkdir()
-            return str(path)
-        except FileExistsError:
-            number += 1
-            path = base.with_name(f'{base.name}-{number}')
+        path.mkdir(parents=True, exist_ok=True)
+        if not any(path.iterdir()):
+            try:
+                # Of two runs that begin at once, one gets the next number.
+                Path(path, NOTE).touch(exist_ok=False)
+                return str(path)
+            except FileExistsError:
+                pass
+        number += 1
+        path = base.with_name(f'{base.name}-{number}')
+
+
+def give_back(work_dir: str) -> None:
+    """Remove the folder of a run that did not begin, if nothing is in it."""
+    if is_main_process():
+        Path(work_dir, NOTE).unlink(missing_ok=True)
+        if not any(Path(work_dir).iterdir()):
+            Path(work_dir).rmdir()
 
 
 def find_runs(base: str) -> list[Path]:
