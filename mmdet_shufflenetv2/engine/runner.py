@@ -24,6 +24,7 @@ from ..data.table import shorten
 from ..errors import UserError
 from .divergence import DivergenceHook
 from .early_log import write_kept_records
+from .input_check import InputCheckHook
 
 
 class CheckpointMismatch(UserError):
@@ -60,9 +61,10 @@ class CheckedRunner(Runner):
         super().load_or_resume()
 
     def register_hooks(self, *args, **kwargs) -> None:
-        """Register a config's hooks, and the one that no run is without."""
+        """Register a config's hooks, and those that no run is without."""
         super().register_hooks(*args, **kwargs)
         self.register_hook(DivergenceHook())
+        self.register_hook(InputCheckHook())
 
     def load_checkpoint(
         self, filename: str, map_location='cpu', strict=True, **kwargs
