@@ -16,7 +16,7 @@ from ..measure.timing import WIDE
 from . import operations
 from .layers import Layer
 from .operations import BETWEEN
-from .twins import RULES, Cost
+from .twins import RULES, Breach
 from .ways import FOLDED, WAYS, Alternative
 
 if TYPE_CHECKING:
@@ -84,11 +84,11 @@ def no_gain(analysis: Analysis) -> list[str]:
         for other in analysis.alternatives
         if not _is_faster(other)
     ]
-    for rule, costs, total in _by_rule(analysis):
+    for rule, broken, total in _by_rule(analysis):
         if total <= WORTH_SAYING * analysis.ms:
             gain = f'{total:.2g} ms' if total > 0 else 'nothing'
             lines.append(
-                f'{rule}, {RULES[rule]}: {_layers_of(costs)}, {gain} to be '
+                f'{rule}, {RULES[rule]}: {_layers_of(broken)}, {gain} to be '
                 'had by keeping it'
             )
     return lines
@@ -119,24 +119,24 @@ def _ways(analysis: Analysis) -> Iterator[Advice]:
         )
 
 
-def _by_rule(analysis: Analysis) -> list[tuple[str, list[Cost], float]]:
-    """Rule, its costs and their sum; element-wise work has its own advice."""
-    rules: dict[str, list[Cost]] = {}
-    for cost in analysis.costs:
-        if cost.breach.rule != 'G4':
-            rules.setdefault(cost.breach.rule, []).append(cost)
+def _by_rule(analysis: Analysis) -> list[tuple[str, list[Breach], float]]:
+    """Rule, breaches, their cost; element-wise work has its own advice."""
+    rules: dict[str, list[Breach]] = {}
+    for breach in analysis.breaches:
+        if breach.rule != 'G4':
+            rules.setdefault(breach.rule, []).append(breach)
     return [
-        (rule, costs, sum(cost.ms or 0 for cost in costs))
-        for rule, costs in rules.items()
+        (rule, broken, sum(breach.ms or 0 for breach in broken))
+        for rule, broken in rules.items()
     ]
 
 
 def _guidelines(analysis: Analysis) -> Iterator[Advice]:
-    for rule, costs, total in _by_rule(analysis):
-        worst = max(costs, key=lambda cost: cost.ms or 0).breach
+    for rule, broken, total in _by_rule(analysis):
+        worst = max(broken, key=lambda breach: breach.ms or 0)
         yield Advice(
             total,
-            f'{rule}, {RULES[rule]}: {_layers_of(costs)}, most '
+            f'{rule}, {RULES[rule]}: {_layers_of(broken)}, most '
             f'{analysis.layers[worst.layer].name} ({worst.reason}; instead '
             f'{worst.instead})',
             REPLACED,
@@ -201,10 +201,10 @@ def _elementwise(analysis: Analysis) -> Iterator[Advice]:
         )
 
 
-def _layers_of(costs: Sequence[Cost]) -> str:
-    unknown = sum(cost.ms is None for cost in costs)
+def _layers_of(broken: Sequence[Breach]) -> str:
+    unknown = sum(breach.ms is None for breach in broken)
     rest = f' ({unknown} of them not measured)' if unknown else ''
-    return _count(len(costs), 'layer') + rest
+    return _count(len(broken), 'layer') + rest
 
 
 def _count(number: int, noun: str) -> str:

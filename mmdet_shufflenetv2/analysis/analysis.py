@@ -35,7 +35,7 @@ from .roofline import EFFORT as PEAKS_EFFORT
 from .roofline import Peaks, measure_peaks
 from .tables import layer_rows, write_csv, write_json
 from .times import CudaLaps, HostLaps, Times, time_operations
-from .twins import Cost
+from .twins import Breach
 from .ways import DEFAULT_WAYS, Alternative, measure_ways
 
 QUICK = Effort(min_runs=4, max_runs=5, seconds=0.02, warmup_seconds=1e-3)
@@ -64,7 +64,7 @@ class Analysis:
         params: of the whole network.
         weights_mb, peak_mb: memory of the weights, and the most a pass takes
             besides; None if it was not measured.
-        costs: of broken guidelines.
+        breaches: of guidelines, and their costs.
         alternatives: other ways to run the network.
         fields: receptive field of each level.
         gradients: where each level's gradient comes from.
@@ -88,7 +88,7 @@ class Analysis:
     params: int
     weights_mb: float
     peak_mb: float | None = None
-    costs: list[Cost] = field(default_factory=list)
+    breaches: list[Breach] = field(default_factory=list)
     alternatives: list[Alternative] = field(default_factory=list)
     fields: dict[str, Field] = field(default_factory=dict)
     gradients: dict[str, Tensor] = field(default_factory=dict)
@@ -281,57 +281,40 @@ def analyze(
             facts=dict(facts or {}),
         )
 
-        def attempt(stage: str, step: Callable, *args, **kwargs) -> object:
-            """What a step finds out, or None and a line in `problems`."""
+        def attempt(name: str, stage: str, step: Callable, *args) -> None:
+            """Put what a step finds out into the result, or why it cannot."""
             progress(stage)
             try:
-                return step(*args, **kwargs)
+                setattr(result, name, step(*args))
             except Exception as error:
                 result.problems.append(f'{stage}: {reason_of(error)}')
-                return None
 
-        result.peak_mb = attempt('memory', _peak_mb, once, setting.device)
-        result.trace = attempt('trace', trace_of, model, once)
+        attempt('peak_mb', 'memory', _peak_mb, once, setting.device)
+        attempt('trace', 'trace', trace_of, model, once)
         compare = twins.comparison(
             *place, watch, QUICK if quick else twins.EFFORT
         )
         end = time.monotonic() + TWIN_SECONDS / (20 if quick else 1)
-        result.costs = (
-            attempt(
-                'guidelines',
-                twins.costs_of,
-                *(result.layers, compare, lambda: time.monotonic() > end),
-            )
-            or []
+        attempt(
+            *('breaches', 'guidelines', twins.breaches_of),
+            *(result.layers, compare, lambda: time.monotonic() > end),
+        )
+        attempt(
+            *('alternatives', 'other ways to run it', measure_ways),
+            *(model, inputs, run, features, watch, ways),
+            effort._replace(seconds=effort.seconds / 2),
         )
         image = image_of(inputs)
-        maps = features or partial(_maps, run, inputs)
-        result.alternatives = (
-            attempt(
-                'other ways to run it',
-                measure_ways,
-                *(model, inputs, run, features, watch, ways),
-                effort._replace(seconds=effort.seconds / 2),
-            )
-            or []
-        )
         if image is not None:
-            result.fields = (
-                attempt(
-                    'theoretical receptive fields',
-                    receptive_field.theoretical_fields,
-                    *(model, image, maps),
-                )
-                or {}
-            )
+            maps = features or partial(_maps, run, inputs)
             small = image[..., :GRADIENT_SIDE, :GRADIENT_SIDE]
-            result.gradients = (
-                attempt(
-                    'effective receptive fields',
-                    receptive_field.gradient_maps,
-                    *(model, small, maps, samples),
-                )
-                or {}
+            attempt(
+                *('fields', 'theoretical receptive fields'),
+                *(receptive_field.theoretical_fields, model, image, maps),
+            )
+            attempt(
+                *('gradients', 'effective receptive fields'),
+                *(receptive_field.gradient_maps, model, small, maps, samples),
             )
     return result
 
@@ -342,11 +325,12 @@ def _call(model: nn.Module, inputs: tuple) -> object:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards each module's own again."""
+    """Evaluation mode; modes and random numbers are as before afterwards."""
     training = [each for each in model.modules() if each.training]
     model.eval()
     try:
-        yield
+        with torch.random.fork_rng():
+            yield
     finally:
         for each in training:
             each.training = True

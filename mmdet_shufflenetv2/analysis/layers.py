@@ -14,7 +14,6 @@ from torch import nn
 
 from ..measure.convolution import Convolution
 from . import operations
-from .operations import Window
 from .recording import Operation
 
 
@@ -89,7 +88,6 @@ class Layer:
         convolution: its numbers, if it is one.
         branches: convolutions that could run at the same time, this one
             included.
-        window: how a convolution goes over its input.
     """
 
     name: str
@@ -106,7 +104,6 @@ class Layer:
     bytes: int
     convolution: Convolution | None = None
     branches: int = 1
-    window: Window | None = None
 
     def per_ms(self, amount: int) -> float:
         """What a millisecond does of it; 0 where no clock saw any time."""
@@ -182,8 +179,8 @@ def _type(ops: Sequence[Operation], module: nn.Module, is_leaf: bool) -> str:
 
 def _in_shape(op: Operation) -> tuple[int, ...]:
     # A linear layer's first argument is its bias.
-    place = -2 if op.kind == operations.MATRIX else 0
-    return op.inputs[place] if op.inputs else ()
+    shapes = op.inputs[-2:] if op.kind == operations.MATRIX else op.inputs
+    return shapes[0] if shapes else ()
 
 
 def layers_of(
@@ -228,7 +225,6 @@ def layers_of(
                 bytes=sum(op.work.bytes for op in ops),
                 convolution=main.work.convolution,
                 branches=max(branches.get(index, 1) for index in span),
-                window=main.work.window,
             )
         )
     return layers

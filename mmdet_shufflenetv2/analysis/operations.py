@@ -38,34 +38,6 @@ BETWEEN = 'between operations'
 
 
 @dataclass(frozen=True)
-class Window:
-    """How a convolution goes over its input, to run it again.
-
-    Attributes:
-        stride, padding, dilation: as `torch.nn.functional` takes them.
-        in_shape, in_strides: the input's, in elements.
-    """
-
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    in_shape: tuple[int, ...]
-    in_strides: tuple[int, ...]
-
-    @property
-    def has_gaps(self) -> bool:
-        """Whether elements of other tensors lie between the input's."""
-        sides = zip(self.in_shape, self.in_strides, strict=True)
-        reach = sum((n - 1) * stride for n, stride in sides)
-        return reach + 1 > math.prod(self.in_shape)
-
-    @property
-    def channels_last(self) -> bool:
-        """Whether neighbours in memory are neighbouring channels."""
-        return self.in_shape[1] > 1 and self.in_strides[1] == 1
-
-
-@dataclass(frozen=True)
 class Work:
     """What an operation does.
 
@@ -75,14 +47,12 @@ class Work:
             multiply-adds, as those of NMS.
         bytes: to be read and written.
         convolution: the layer, if it is a 1D or 2D convolution.
-        window: how it goes over its input.
     """
 
     kind: str
     flops: int | None
     bytes: int
     convolution: Convolution | None = None
-    window: Window | None = None
 
 
 def tensors_of(values: object) -> list[Tensor]:
@@ -115,50 +85,35 @@ def stored_bytes(tensor: Tensor) -> int:
     return distinct * tensor.element_size()
 
 
-# Kinds that neither the formulas of FLOPs nor PyTorch's own tags can tell.
-# The first row with a word that is part of the operation's name holds.
-_KIND_OF_WORD = (
-    (CONVOLUTION, ('convolution', 'deform_conv')),
-    (SHUFFLE, ('channel_shuffle', 'pixel_shuffle', 'pixel_unshuffle')),
-    (
-        POOLING,
-        (
-            *('pool', 'roi_align', 'embedding_bag', 'row_sum'),
-            *('aten::mean', 'aten::amax'),
-        ),
+# Kinds that neither the formulas of FLOPs nor PyTorch's own tags can tell, by
+# the operation's name; the first pattern that is found in it holds.
+_KINDS = {
+    CONVOLUTION: 'convolution|deform_conv',
+    SHUFFLE: 'channel_shuffle|pixel_shuffle|pixel_unshuffle',
+    POOLING: 'pool|roi_align|embedding_bag|row_sum|::mean|::amax',
+    MATRIX: (
+        '(_|:)(add|addb|baddb|b)?mm(_|$)|(_|:)(add)?mv$|(_|:)v?dot$|::linear|'
+        'dot_product|multi_head|transformer_encoder_layer|_rnn|lstm|gru_cell'
     ),
-    (
-        MATRIX,
-        (
-            *('mm', 'dot_product', 'aten::linear', 'aten::mv', 'multi_head'),
-            *('dot', 'transformer_encoder_layer', '_rnn', 'lstm', 'gru_cell'),
-        ),
+    ELEMENTWISE: '_norm|softmax|swish|mish|prelu|dropout',
+    DATA: (
+        'clone|copy|::cat$|stack|empty|upsample|index|gather|scatter|'
+        'embedding|(_|:)pad|repeat|arange|zeros|ones|full|fill|zero_|'
+        'flip|roll|masked_select|grid_sampler|im2col|lift|resize|as_strided|'
+        'tril|triu|take|::put'
     ),
-    (ELEMENTWISE, ('_norm', 'softmax', 'swish', 'mish', 'prelu', 'dropout')),
-    (
-        DATA,
-        (
-            *('clone', 'copy', 'aten::cat', 'stack', 'empty', 'upsample'),
-            *('index', 'gather', 'scatter', 'embedding', 'pad', 'repeat'),
-            *('arange', 'zeros', 'ones', 'full', 'fill', 'zero_', 'flip'),
-            *('roll', 'masked_select', 'grid_sampler', 'im2col', 'lift'),
-            *('select_backward', 'resize', 'as_strided', 'tril', 'triu'),
-            *('take', 'aten::put'),
-        ),
-    ),
-)
+}
 # Work that is no multiply-adds, and enough of it to be named.
-_NAMED = (
-    *('nms', 'roi', 'sort', 'topk', 'unique', 'fft', 'cdist', 'trilinear'),
-    *('linalg_inv', 'linalg_eig', 'linalg_svd', 'linalg_lu', 'solve'),
+_NAMED = re.compile(
+    'nms|roi|sort|topk|unique|fft|cdist|trilinear|linalg_(inv|eig|svd|lu)|'
+    'solve'
 )
 
 
 def kind_of(func: torch._ops.OpOverload) -> str:
     """The kind of an operation, by its name and PyTorch's tags."""
-    name = func._schema.name
-    for kind, words in _KIND_OF_WORD:
-        if any(word in name for word in words):
+    for kind, pattern in _KINDS.items():
+        if re.search(pattern, func._schema.name):
             return kind
     return ELEMENTWISE if torch.Tag.pointwise in func.tags else OTHER
 
@@ -188,19 +143,15 @@ def _work_of(func, args, kwargs, out) -> Work:
     flops = macs_of(func, args, kwargs, out)
     if not is_counted(func) and (
         kind in (CONVOLUTION, MATRIX)
-        or any(word in name for word in _NAMED)
+        or _NAMED.search(name)
         # Who knows what an operation does that is not PyTorch's.
         or (kind == OTHER and not name.startswith(('aten::', 'prim')))
     ):
         flops = None
-    convolution = window = None
+    convolution = None
     if flops and kind == CONVOLUTION:
         convolution = _convolution(name, args, tensors_of(out)[0])
-    if convolution and name == 'aten::convolution':
-        x = args[0]
-        window = Window(*map(tuple, args[3:6]), tuple(x.shape), x.stride())
-    moved = bytes_of(func, args, kwargs, out)
-    return Work(kind, flops, moved, convolution, window)
+    return Work(kind, flops, bytes_of(func, args, kwargs, out), convolution)
 
 
 def _is_view(func, args, kwargs, out) -> bool:
@@ -221,9 +172,16 @@ def _convolution(name: str, args: tuple, out: Tensor) -> Convolution | None:
     x, weight = args[:2]
     if x.dim() not in (3, 4):
         return None
-    groups, transposed = x.shape[1] // weight.shape[1], False
+    groups, how = x.shape[1] // weight.shape[1], {}
     if name == 'aten::convolution':
-        transposed, groups = args[6], args[8]
+        stride, padding, dilation, transposed, _, groups = args[3:9]
+        how = dict(
+            transposed=transposed,
+            stride=tuple(stride),
+            padding=tuple(padding),
+            dilation=tuple(dilation),
+            in_strides=x.stride() if x.dim() == 4 else None,
+        )
     return Convolution(
         x.shape[1],
         out.shape[1],
@@ -232,7 +190,7 @@ def _convolution(name: str, args: tuple, out: Tensor) -> Convolution | None:
         _as_2d(weight.shape[2:]),
         groups,
         len(x),
-        transposed,
+        **how,
     )
 
 

@@ -231,8 +231,8 @@ def _layers(analysis: Analysis, most: int | None) -> Iterator[str]:
         '(type, output) and what it breaks'
     )
     rules: dict[int, list[str]] = {}
-    for cost in analysis.costs:
-        rules.setdefault(cost.breach.layer, []).append(cost.breach.rule)
+    for breach in analysis.breaches:
+        rules.setdefault(breach.layer, []).append(breach.rule)
     peak = 1e6 * analysis.peaks.gmacs_per_s
     order = sorted(enumerate(analysis.layers), key=lambda pair: -pair[1].ms)
     for index, layer in order[:most]:

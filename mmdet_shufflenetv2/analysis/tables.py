@@ -19,7 +19,7 @@ from .advice import distances, no_gain, warnings_of
 from .layers import Layer
 from .operations import BETWEEN
 from .receptive_field import effective_size
-from .twins import Cost
+from .twins import Breach
 
 if TYPE_CHECKING:
     from .analysis import Analysis
@@ -34,12 +34,12 @@ def _x(sides: Sequence[int]) -> str:
 
 def _convolution_columns(layer: Layer) -> dict[str, object]:
     """Sizes and memory access in elements, empty for other layers."""
-    conv, window = layer.convolution, layer.window
+    conv = layer.convolution
     bound = conv and conv.memory_access_bound
     return {
         'kernel': conv and _x(conv.kernel_size),
-        'stride': window and _x(window.stride),
-        'dilation': window and _x(window.dilation),
+        'stride': conv and _x(conv.stride),
+        'dilation': conv and _x(conv.dilation),
         'groups': conv and conv.groups,
         'branches': conv and layer.branches,
         'memory_access': conv and conv.memory_access,
@@ -55,15 +55,15 @@ def layer_rows(analysis: Analysis) -> list[dict[str, object]]:
     is read and written. Shares of peaks are of the matrix product and of a
     copy of as many bytes.
     """
-    costs: dict[int, list[Cost]] = {}
-    for cost in analysis.costs:
-        costs.setdefault(cost.breach.layer, []).append(cost)
+    breaches: dict[int, list[Breach]] = {}
+    for breach in analysis.breaches:
+        breaches.setdefault(breach.layer, []).append(breach)
     peaks = analysis.peaks
     rows = []
     for index, layer in enumerate(analysis.layers):
         gmacs = layer.per_ms(layer.flops) / 1e6
         gb = layer.per_ms(layer.bytes) / 1e6
-        found = costs.get(index, [])
+        found = breaches.get(index, [])
         row = {
             'layer': layer.name,
             'part': layer.part,
@@ -84,13 +84,13 @@ def layer_rows(analysis: Analysis) -> list[dict[str, object]]:
             'of_peak': significant(gmacs / peaks.gmacs_per_s),
             'gb_per_s': significant(gb),
             'of_copy': significant(gb / peaks.gb_per_s(layer.bytes)),
-            'breaks': ' '.join(cost.breach.rule for cost in found),
+            'breaks': ' '.join(each.rule for each in found),
             'costs_ms': ' '.join(
-                '?' if cost.ms is None else str(significant(cost.ms))
-                for cost in found
+                '?' if each.ms is None else str(significant(each.ms))
+                for each in found
             ),
-            'why': '; '.join(cost.breach.reason for cost in found),
-            'how_measured': '; '.join(cost.how for cost in found),
+            'why': '; '.join(each.reason for each in found),
+            'how_measured': '; '.join(each.how for each in found),
         }
         rows.append({k: '' if v is None else v for k, v in row.items()})
     return rows
@@ -170,7 +170,7 @@ def write_json(analysis: Analysis, path: Path) -> None:
 RECORDED = (
     *('network', 'input', 'batch', 'kind', 'ms', 'share'),
     *('unexplained_share', 'pass_ms', 'pass_p10_ms', 'pass_p90_ms', 'passes'),
-    *('doubt', 'mflops', 'moved_mb', 'peak_gflops_per_s', 'copy_gb_per_s'),
+    *('warning', 'mflops', 'moved_mb', 'peak_gflops_per_s', 'copy_gb_per_s'),
     *('cache_gb_per_s', 'status'),
 )
 
@@ -204,7 +204,7 @@ def kind_rows(analysis: Analysis) -> list[dict[str, object]]:
             'share': significant(ms / analysis.ms),
             **{name: significant(value) for name, value in whole.items()},
             'passes': len(analysis.times.whole.times_ms),
-            'doubt': ', '.join(warnings_of(analysis)),
+            'warning': ', '.join(warnings_of(analysis)),
             'status': 'ok',
             **analysis.environment,
         }

@@ -18,7 +18,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +27,6 @@ from ..measure.memory import is_out_of_memory
 from ..measure.timing import Effort, Stopwatch, interleave, spread
 from . import operations
 from .layers import Layer
-from .operations import Window
 
 # Least excess over equation (2) that counts as unbalanced: the paper's
 # mildest case, channels 1:2 on 56x56 maps, has 6 %.
@@ -50,16 +48,8 @@ RULES = {
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A convolution to be run alone."""
-
-    convolution: Convolution
-    window: Window
-
-
-@dataclass(frozen=True)
 class Breach:
-    """A layer that breaks a guideline.
+    """A layer that breaks a guideline, and what that costs.
 
     Attributes:
         layer: index of the layer.
@@ -67,96 +57,102 @@ class Breach:
         reason: what breaks it.
         instead: what would keep it.
         twin: the layer that keeps it; None where it is to leave out.
+        ms: the cost, of the layer's time in the network; None if it was not
+            measured.
+        how: how it was measured, or why it was not.
     """
 
     layer: int
     rule: str
     reason: str
     instead: str
-    twin: Trial | None = None
+    twin: Convolution | None = None
+    ms: float | None = None
+    how: str = 'not measured: no time was left'
 
 
 def find_breaches(layers: Sequence[Layer]) -> list[Breach]:
     """Every guideline that every layer breaks, in their order."""
     found = []
     for index, layer in enumerate(layers):
+        conv = layer.convolution
         if layer.kind == operations.ELEMENTWISE:
             shape = 'x'.join(map(str, layer.out_shape))
             reason = f'{layer.type} on {shape}'
             found.append(Breach(index, 'G4', reason, 'nothing'))
-        if layer.window is not None and len(layer.window.in_shape) == 4:
+        elif conv is not None and conv.in_strides is not None:
             for rule, twin_of in _TWINS.items():
-                what = twin_of(layer, layer.convolution)
+                what = twin_of(conv, layer.branches)
                 if what is not None:
                     found.append(Breach(index, rule, *what))
     return found
 
 
-_Twin = tuple[str, str, Trial] | None
+_Twin = tuple[str, str, Convolution] | None
 
 
-def _balanced(layer: Layer, conv: Convolution) -> _Twin:
+def _balanced(conv: Convolution, branches: int) -> _Twin:
     bound = conv.memory_access_bound
     if conv.groups > 1 or bound is None or conv.memory_access < EXCESS * bound:
         return None
-    width = _like(layer, math.sqrt(conv.in_channels * conv.out_channels))
+    width = _like(conv, math.sqrt(conv.in_channels * conv.out_channels))
     return (
         f'{conv.in_channels} -> {conv.out_channels} channels, '
         f'{conv.memory_access / bound:.2f} times the least memory access',
         f'{width} -> {width} channels',
-        _trial(layer, width, width, 1),
+        _with(conv, width, width, 1),
     )
 
 
-def _dense(layer: Layer, conv: Convolution) -> _Twin:
+def _dense(conv: Convolution, branches: int) -> _Twin:
     if conv.groups == 1 or conv.is_depthwise:
         return None
     less = math.sqrt(conv.groups)
-    before = _like(layer, conv.in_channels / less)
-    after = _like(layer, conv.out_channels / less)
+    before = _like(conv, conv.in_channels / less)
+    after = _like(conv, conv.out_channels / less)
     return (
         f'{conv.groups} groups of {conv.in_channels} -> '
         f'{conv.out_channels} channels',
         f'{before} -> {after} channels, dense',
-        _trial(layer, before, after, 1),
+        _with(conv, before, after, 1),
     )
 
 
-def _in_one(layer: Layer, conv: Convolution) -> _Twin:
-    branches = min(layer.branches, MOST_BRANCHES)
+def _in_one(conv: Convolution, branches: int) -> _Twin:
     if branches == 1:
         return None
+    parallel, branches = branches, min(branches, MOST_BRANCHES)
     if conv.is_depthwise:
         groups = before = conv.in_channels * branches
         after = conv.out_channels * branches
     else:
         groups, wider = conv.groups, math.sqrt(branches)
         before, after = (
-            _like(layer, channels * wider)
+            _like(conv, channels * wider)
             if groups == 1
             else max(1, round(channels * wider / groups)) * groups
             for channels in (conv.in_channels, conv.out_channels)
         )
     return (
-        f'{layer.branches} parallel branches',
+        f'{parallel} parallel branches',
         f'one layer of {before} -> {after} channels for {branches}',
-        _trial(layer, before, after, groups),
+        _with(conv, before, after, groups),
     )
 
 
-def _whole_map(layer: Layer, conv: Convolution) -> _Twin:
-    if not layer.window.has_gaps:
+def _whole_map(conv: Convolution, branches: int) -> _Twin:
+    if not conv.has_gaps:
         return None
     return (
         f'reads {conv.in_channels} channels out of a wider map',
         'a map of its own',
-        _trial(layer, conv.in_channels, conv.out_channels, conv.groups),
+        _with(conv, conv.in_channels, conv.out_channels, conv.groups),
     )
 
 
 # Each gives what breaks the rule, what would keep it, and that as a layer;
 # None where the rule is kept.
-_TWINS: dict[str, Callable[[Layer, Convolution], _Twin]] = {
+_TWINS: dict[str, Callable[[Convolution, int], _Twin]] = {
     'G1': _balanced,
     'G2': _dense,
     'G3': _in_one,
@@ -164,37 +160,29 @@ _TWINS: dict[str, Callable[[Layer, Convolution], _Twin]] = {
 }
 
 
-def _trial(layer: Layer, in_channels: int, out_channels: int, groups: int):
+def _with(
+    conv: Convolution, in_channels: int, out_channels: int, groups: int
+) -> Convolution:
     """The layer with other channels, over a map of its own."""
-    conv, window = layer.convolution, layer.window
-    batch, _, height, width = window.in_shape
-    strides = (
-        (in_channels * height * width, 1, in_channels * width, in_channels)
-        if window.channels_last
-        else (in_channels * height * width, height * width, width, 1)
-    )
-    return Trial(
-        replace(
-            conv,
-            in_channels=in_channels,
-            out_channels=out_channels,
-            groups=groups,
-        ),
-        replace(
-            window,
-            in_shape=(batch, in_channels, height, width),
-            in_strides=strides,
-        ),
+    height, width = conv.in_size
+    strides = (height * width, width, 1)
+    if conv.channels_last:
+        strides = (1, in_channels * width, in_channels)
+    return replace(
+        conv,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        groups=groups,
+        in_strides=(in_channels * height * width, *strides),
     )
 
 
-def _like(layer: Layer, channels: float) -> int:
+def _like(conv: Convolution, channels: float) -> int:
     """About as many channels, as divisible as the layer's own up to 16.
 
     Kernels work on channels in blocks; a twin that does not fill them would
     be slow for a reason of its own.
     """
-    conv = layer.convolution
     own = math.gcd(conv.in_channels, conv.out_channels)
     for block in BLOCKS:
         rounded = max(1, round(channels / block)) * block
@@ -203,69 +191,45 @@ def _like(layer: Layer, channels: float) -> int:
     return max(1, round(channels))
 
 
-class Cost(NamedTuple):
-    """What a breach costs.
-
-    Attributes:
-        breach: which.
-        ms: of the layer's time in the network; None if it was not measured.
-        how: how it was measured, or why it was not.
-    """
-
-    breach: Breach
-    ms: float | None
-    how: str
-
-
 # (own, twin) -> milliseconds of each.
-Compare = Callable[[Trial, Trial], tuple[float, float]]
+Compare = Callable[[Convolution, Convolution], tuple[float, float]]
 
 
-def cost_of(breach: Breach, layer: Layer, compare: Compare) -> Cost:
-    """The cost of one breach.
-
-    Args:
-        breach: what the layer breaks.
-        layer: the layer.
-        compare: times a layer and its twin.
-    """
-    if breach.twin is None:
-        return Cost(breach, layer.ms, 'its time in the network')
-    try:
-        own, twin = compare(
-            Trial(layer.convolution, layer.window), breach.twin
-        )
-    except (RuntimeError, MemoryError) as error:
-        reason = str(error).partition('\n')[0]
-        if is_out_of_memory(error):
-            reason = 'the twin does not fit in memory'
-        return Cost(breach, None, f'not measured: {reason}')
-    # Channels are whole numbers, so the multiply-adds differ a little.
-    twin *= layer.convolution.flops / breach.twin.convolution.flops
-    how = f'{own:.3g} ms alone, {twin:.3g} ms with {breach.instead}'
-    return Cost(breach, layer.ms * (1 - twin / own), how)
-
-
-def costs_of(
+def breaches_of(
     layers: Sequence[Layer],
     compare: Compare,
     is_over: Callable[[], bool] = lambda: False,
-) -> list[Cost]:
-    """The cost of every breach, those of the slowest layers first.
+) -> list[Breach]:
+    """Every breach and its cost, those of the slowest layers first.
 
     Args:
         layers: the network's.
         compare: times a layer and its twin.
         is_over: whether the time for it is over.
     """
-    costs = []
-    breaches = find_breaches(layers)
-    for breach in sorted(breaches, key=lambda each: -layers[each.layer].ms):
-        if breach.twin is not None and is_over():
-            costs.append(Cost(breach, None, 'not measured: no time was left'))
-        else:
-            costs.append(cost_of(breach, layers[breach.layer], compare))
-    return costs
+    found = sorted(find_breaches(layers), key=lambda b: -layers[b.layer].ms)
+    return [
+        breach
+        if breach.twin is not None and is_over()
+        else _measured(breach, layers[breach.layer], compare)
+        for breach in found
+    ]
+
+
+def _measured(breach: Breach, layer: Layer, compare: Compare) -> Breach:
+    if breach.twin is None:
+        return replace(breach, ms=layer.ms, how='its time in the network')
+    try:
+        own, twin = compare(layer.convolution, breach.twin)
+    except (RuntimeError, MemoryError) as error:
+        reason = str(error).partition('\n')[0]
+        if is_out_of_memory(error):
+            reason = 'the twin does not fit in memory'
+        return replace(breach, how=f'not measured: {reason}')
+    # Channels are whole numbers, so the multiply-adds differ a little.
+    twin *= layer.convolution.flops / breach.twin.flops
+    how = f'{own:.3g} ms alone, {twin:.3g} ms with {breach.instead}'
+    return replace(breach, ms=layer.ms * (1 - twin / own), how=how)
 
 
 EFFORT = Effort(min_runs=5, max_runs=50, seconds=0.4, warmup_seconds=0.2)
@@ -278,15 +242,15 @@ def comparison(
     effort: Effort = EFFORT,
 ) -> Compare:
     """How a layer is compared with its twin; each pair only once."""
-    known: dict[tuple[Trial, Trial], tuple[float, float]] = {}
+    known: dict[tuple[Convolution, Convolution], tuple[float, float]] = {}
     # Of one call on an idle GPU most is the host's launching it.
     turns = 20 if device.type == 'cuda' else 1
 
-    def compare(own: Trial, twin: Trial) -> tuple[float, float]:
+    def compare(own: Convolution, twin: Convolution) -> tuple[float, float]:
         if (own, twin) not in known:
             runs = {
-                name: partial(_repeat, prepared(trial, device, dtype), turns)
-                for name, trial in (('own', own), ('twin', twin))
+                name: partial(_repeat, prepared(conv, device, dtype), turns)
+                for name, conv in (('own', own), ('twin', twin))
             }
             times = interleave(runs, watch, effort)
             known[own, twin] = tuple(
@@ -303,12 +267,11 @@ def _repeat(function: Callable[[], object], turns: int) -> None:
 
 
 def prepared(
-    trial: Trial, device: torch.device | str, dtype: torch.dtype
+    conv: Convolution, device: torch.device | str, dtype: torch.dtype
 ) -> Callable[[], object]:
     """A convolution with random input and weights, ready to run."""
-    conv, window = trial.convolution, trial.window
     place = dict(device=device, dtype=dtype)
-    x = torch.empty_strided(window.in_shape, window.in_strides, **place)
+    x = torch.empty_strided(conv.in_shape, conv.in_strides, **place)
     x.normal_()
     channels = (conv.out_channels, conv.in_channels // conv.groups)
     function = F.conv2d
@@ -317,9 +280,9 @@ def prepared(
         channels = (conv.in_channels, conv.out_channels // conv.groups)
     weight = torch.randn(*channels, *conv.kernel_size, **place)
     options = dict(
-        stride=window.stride,
-        padding=window.padding,
-        dilation=window.dilation,
+        stride=conv.stride,
+        padding=conv.padding,
+        dilation=conv.dilation,
         groups=conv.groups,
     )
 

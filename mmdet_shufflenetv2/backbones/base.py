@@ -1,11 +1,10 @@
 """What every backbone family shares.
 
 A family is one file. Its constructor calls this one, sets its stem, and adds
-its stages in a loop over `StagedBackbone.stage_names`, which ends with the
-last level asked for.
+its stages, none after the last level asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import pairwise
@@ -31,6 +30,11 @@ SCRATCH_INIT = (
 
 class StagedBackbone(BaseModule):
     """A stem followed by named stages, some of which are returned.
+
+    Most families also take ``strides`` (of each stage's first unit),
+    ``dilations`` (of each stage; see `add_stages`), ``norm_cfg`` and
+    ``act_cfg`` (mmcv's types of normalisation and activation; None for none).
+    None leaves strides and dilations as published.
 
     Args:
         level_names: all stages the network has, in order; those after the
@@ -90,6 +94,56 @@ class StagedBackbone(BaseModule):
             'channels_last', channels_last, (None, True, False)
         )
         self.feature_info: tuple[dict, ...] = ()
+
+    def add_stages(
+        self,
+        unit: Callable[..., nn.Module],
+        in_channels: int,
+        widths: Sequence[Sequence[int]],
+        strides: tuple[Sequence[int] | None, Sequence[int]],
+        dilations: Sequence[int] | None,
+        reduction: int = 4,
+    ) -> tuple[int, int]:
+        """Add stages of equal units, up to the last level asked for.
+
+        Args:
+            unit: called with the channels before and after it, its stride,
+                and the dilations of its convolutions up to the strided one
+                and of those after it.
+            in_channels: channels that the stem emits.
+            widths: output channels of each unit, per stage.
+            strides: of each stage's first unit: what was asked for, and the
+                network's own.
+            dilations: of each stage. A stage's first unit takes the previous
+                stage's, so that a network with a stride exchanged for a
+                dilation computes what the strided one does, at more places,
+                and can use its weights.
+            reduction: pixels of the image per pixel of the stem's output.
+
+        Returns:
+            Channels and reduction of the last stage.
+        """
+        strides = per_stage('strides', *strides, allowed=(1, 2))
+        dilations = per_stage('dilations', dilations, (1,) * len(widths))
+        last_dilation = 1
+        for name, units, stride, dilation in zip(
+            self.stage_names, widths, strides, dilations, strict=False
+        ):
+            stage = []
+            for out_channels in units:
+                stage.append(
+                    unit(
+                        in_channels,
+                        out_channels,
+                        1 if stage else stride,
+                        (dilation if stage else last_dilation, dilation),
+                    )
+                )
+                in_channels = out_channels
+            reduction *= stride
+            last_dilation = dilation
+            self.add_stage(name, stage, in_channels, reduction)
+        return in_channels, reduction
 
     def add_stage(
         self,
@@ -331,66 +385,35 @@ def _check_out_indices(
     return indices
 
 
-def check_strides(
-    strides: Sequence[int] | None, default: Sequence[int]
+def per_stage(
+    name: str,
+    values: Sequence[int] | None,
+    default: Sequence[int],
+    allowed: Sequence[int] | None = None,
 ) -> tuple[int, ...]:
-    """The stride of each stage's first unit; None means the network's own.
-
-    Raises:
-        ValueError: there is not one of 1 and 2 for each stage.
-    """
-    if strides is None:
-        return tuple(default)
-    numbers = _whole_numbers(strides)
-    if len(numbers) != len(default) or not set(numbers) <= {1, 2}:
-        raise ValueError(
-            f'strides must have {len(default)} values, each one of (1, 2), '
-            f'got {strides!r}'
-        )
-    return numbers
-
-
-def check_dilations(
-    dilations: Sequence[int] | None, count: int
-) -> tuple[int, ...]:
-    """The dilation of each stage; None means 1.
-
-    A stage's first unit takes the previous stage's dilation, so that a
-    network with a stride exchanged for a dilation computes what the strided
-    one does, at more places, and can use its weights.
-
-    Raises:
-        ValueError: there is not one positive integer for each stage.
-    """
-    if dilations is None:
-        return (1,) * count
-    numbers = _whole_numbers(dilations)
-    if len(numbers) != count or any(n is None or n < 1 for n in numbers):
-        raise ValueError(
-            f'dilations must have {count} values, each a positive integer, '
-            f'got {dilations!r}'
-        )
-    return numbers
-
-
-def check_fixed(
-    name: str, value: Sequence[int] | None, only: int, count: int
-) -> None:
-    """Raise a ValueError unless every stage has the one possible value.
-
-    For what a family's networks cannot do, such as dilation.
+    """One number for each stage, or the network's own.
 
     Args:
         name: of the argument.
-        value: one for each stage; None means as it is.
-        only: the possible value.
-        count: number of stages.
+        values: what was given; None means the network's own.
+        default: the network's own.
+        allowed: what a value may be; None means any positive integer.
+
+    Raises:
+        ValueError: there is not one such number for each stage.
     """
-    if value is not None and _whole_numbers(value) != (only,) * count:
+    if values is None:
+        return tuple(default)
+    numbers = _whole_numbers(values)
+    if len(numbers) != len(default) or any(
+        number not in (allowed or range(1, 1 << 16)) for number in numbers
+    ):
+        kind = f'one of {allowed}' if allowed else 'a positive integer'
         raise ValueError(
-            f'{name} of this network must be None or {only} for every stage, '
-            f'of which there are {count}, got {value!r}'
+            f'{name} must have {len(default)} values, each {kind}, got '
+            f'{values!r}'
         )
+    return numbers
 
 
 def _whole_numbers(values: object) -> tuple[int | None, ...]:

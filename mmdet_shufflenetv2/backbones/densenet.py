@@ -20,7 +20,7 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 from ..arguments import check_choice
-from .base import StagedBackbone, check_fixed
+from .base import StagedBackbone, per_stage
 from .layers import ACT_CFG, NORM_CFG, activation, normalisation, pooled_stem
 
 STEM = 24
@@ -87,13 +87,7 @@ class DenseNet(StagedBackbone):
             one is built.
         strides, dilations: None or 2 and 1 for every stage; the average
             pooling between the blocks cannot be dilated.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation; None for none.
-        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
-            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
-
-    Raises:
-        ValueError: an argument is not one of the allowed values.
+        others: as in `StagedBackbone`.
     """
 
     family = 'DenseNet'
@@ -111,8 +105,8 @@ class DenseNet(StagedBackbone):
         widen_factor = check_choice(
             'widen_factor', widen_factor, list(GROWTH_RATES)
         )
-        check_fixed('strides', strides, 2, len(UNITS))
-        check_fixed('dilations', dilations, 1, len(UNITS))
+        per_stage('strides', strides, (2,) * len(UNITS), (2,))
+        per_stage('dilations', dilations, (1,) * len(UNITS), (1,))
         super().__init__(('stage2', 'stage3', 'stage4'), out_indices, **staged)
         growth_rate = GROWTH_RATES[widen_factor]
         self.stem = pooled_stem(STEM, norm_cfg, act_cfg)

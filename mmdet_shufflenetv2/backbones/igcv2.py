@@ -35,27 +35,27 @@ class InterleavedUnit(nn.Module):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
+        stride: of the depthwise convolution.
+        dilations: the first one is that of the depthwise convolution.
         groups: groups of the first and of the second pointwise convolution.
         norm_cfg: type of normalisation.
         act_cfg: type of activation.
-        stride: of the depthwise convolution.
-        dilation: of the depthwise convolution.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
+        stride: int,
+        dilations: tuple[int, int],
         groups: tuple[int, int],
         norm_cfg: dict | None,
         act_cfg: dict | None,
-        stride: int = 1,
-        dilation: int = 1,
     ):
         super().__init__()
         self.groups = groups[0]
         self.depthwise = depthwise(
-            in_channels, norm_cfg, act_cfg, stride, dilation
+            in_channels, norm_cfg, act_cfg, stride, dilations[0]
         )
         self.mix1 = pointwise(
             in_channels, in_channels, norm_cfg, None, groups[0]
@@ -96,5 +96,5 @@ class IGCV2(MobileNetV1):
         """All of a stage's units but the very last one are as wide."""
         groups = LAST_GROUPS if out_channels < in_channels else GROUPS
         return InterleavedUnit(
-            in_channels, out_channels, groups, *args, **options
+            in_channels, out_channels, *args, groups=groups, **options
         )

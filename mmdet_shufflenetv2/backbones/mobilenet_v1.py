@@ -8,12 +8,13 @@ do. Written from the paper's Table 1; equal to pytorchcv's networks.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch.nn as nn
 from mmdet.registry import MODELS
 
 from ..arguments import check_choice
-from .base import StagedBackbone, check_dilations, check_strides
+from .base import StagedBackbone
 from .layers import ACT_CFG, NORM_CFG, depthwise, image_conv, pointwise
 
 # Published widths; each scales all channels (section 3.3).
@@ -35,16 +36,7 @@ class MobileNetV1(StagedBackbone):
         widen_factor: 0.25, 0.5, 0.75 or 1.0.
         out_indices: levels to return, ascending. Nothing after the last one
             is built.
-        strides: stride of each stage's first unit; None means the paper's.
-        dilations: dilation of each stage's units. A stage's first unit takes
-            the previous stage's, as in `ShuffleNetV2`.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation; None for none.
-        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
-            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
-
-    Raises:
-        ValueError: an argument is not one of the allowed values.
+        others: as in `StagedBackbone`.
     """
 
     family = 'MobileNetV1'
@@ -65,52 +57,35 @@ class MobileNetV1(StagedBackbone):
         widen_factor = check_choice('widen_factor', widen_factor, self.widths)
         stages = [f'stage{i + 1}' for i in range(len(CHANNELS))]
         super().__init__(stages, out_indices, **staged)
-        (channels,), *stage_channels = (
+        (channels,), *widths = (
             [int(width * widen_factor) for width in stage]
             for stage in self.channels
         )
         self.stem = nn.Sequential()
         self.stem.conv1 = image_conv(channels, norm_cfg, act_cfg)
-        reduction, last_dilation = 2, 1
-        # Ends with the last stage asked for.
-        for name, widths, stride, dilation in zip(
-            self.stage_names,
-            stage_channels,
-            check_strides(strides, STRIDES),
-            check_dilations(dilations, len(STRIDES)),
-            strict=False,
-        ):
-            stage = []
-            for index, out_channels in enumerate(widths):
-                first = index == 0
-                unit = self.unit(
-                    channels,
-                    out_channels,
-                    norm_cfg,
-                    act_cfg,
-                    stride=stride if first else 1,
-                    dilation=last_dilation if first else dilation,
-                )
-                stage.append(unit)
-                channels = out_channels
-            reduction *= stride
-            last_dilation = dilation
-            self.add_stage(name, stage, channels, reduction)
+        self.add_stages(
+            partial(self.unit, norm_cfg=norm_cfg, act_cfg=act_cfg),
+            channels,
+            widths,
+            (strides, STRIDES),
+            dilations,
+            reduction=2,
+        )
         self.freeze_stages()
 
     def unit(
         self,
         in_channels: int,
         out_channels: int,
+        stride: int,
+        dilations: tuple[int, int],
         norm_cfg: dict | None,
         act_cfg: dict | None,
-        stride: int,
-        dilation: int,
     ) -> nn.Module:
         """A depthwise separable convolution, activated after either half."""
         unit = nn.Sequential()
         unit.depthwise = depthwise(
-            in_channels, norm_cfg, act_cfg, stride, dilation
+            in_channels, norm_cfg, act_cfg, stride, dilations[0]
         )
         unit.pointwise = pointwise(
             in_channels, out_channels, norm_cfg, act_cfg

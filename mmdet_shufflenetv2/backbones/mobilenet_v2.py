@@ -14,7 +14,7 @@ from mmdet.models.utils import make_divisible
 from mmdet.registry import MODELS
 
 from ..arguments import check_choice
-from .base import StagedBackbone, check_dilations, check_strides
+from .base import StagedBackbone, per_stage
 from .layers import NORM_CFG, image_conv, pointwise
 
 ACT_CFG = dict(type='ReLU6', inplace=True)
@@ -64,16 +64,7 @@ class StagedMobileNetV2(StagedBackbone, MobileNetV2):
             channels are mmdet's.
         out_indices: levels to return, ascending. Nothing after the last one
             is built.
-        strides: stride of each layer's first block; None means the paper's.
-        dilations: dilation of each layer's blocks. A layer's first block
-            takes the previous layer's, as in `ShuffleNetV2`.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation.
-        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
-            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
-
-    Raises:
-        ValueError: an argument is not one of the allowed values.
+        others: as in `StagedBackbone`.
     """
 
     family = 'MobileNetV2'
@@ -103,8 +94,8 @@ class StagedMobileNetV2(StagedBackbone, MobileNetV2):
         for name, (ratio, channels, blocks, _), stride, dilation in zip(
             self.stage_names,
             self.arch_settings,
-            check_strides(strides, own_strides),
-            check_dilations(dilations, len(layers)),
+            per_stage('strides', strides, own_strides, (1, 2)),
+            per_stage('dilations', dilations, (1,) * len(layers)),
             strict=False,
         ):
             layer = self.make_layer(rounded(channels), blocks, stride, ratio)

@@ -22,7 +22,7 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 from ..arguments import check_choice
-from .base import StagedBackbone, check_fixed
+from .base import StagedBackbone, per_stage
 from .layers import normalisation
 
 
@@ -248,12 +248,7 @@ class PNASNet(StagedBackbone):
             one is built.
         strides, dilations: None or 2 and 1 for every stage; cells are
             defined for a stride of 2, and without dilation.
-        norm_cfg: type of normalisation.
-        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
-            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
-
-    Raises:
-        ValueError: an argument is not one of the allowed values.
+        others: as in `StagedBackbone`.
     """
 
     family = 'PNASNet'
@@ -267,8 +262,8 @@ class PNASNet(StagedBackbone):
         norm_cfg: dict | None = NORM_CFG,
         **staged,
     ):
-        check_fixed('strides', strides, 2, len(STAGES))
-        check_fixed('dilations', dilations, 1, len(STAGES))
+        per_stage('strides', strides, (2,) * len(STAGES), (2,))
+        per_stage('dilations', dilations, (1,) * len(STAGES), (1,))
         variant = VARIANTS[check_choice('arch', arch, VARIANTS)]
         super().__init__(STAGES, out_indices, **staged)
         self.stem = ConvModule(

@@ -34,6 +34,11 @@ WRAPPERS = ('state_dict', 'model', 'model_state_dict')
 COUNTER = 'num_batches_tracked'
 # What `load_pretrained` takes besides the backbone.
 PRETRAINED_OPTIONS = ('checkpoint', 'prefix', 'map_location', 'style')
+# Who calls the branches of a ShuffleNet V2's unit so.
+STYLE_WORDS = {
+    'authors': {'branch_main', 'branch_proj'},
+    'torchvision': {'branch1', 'branch2'},
+}
 SHOWN = 6
 # A weight and its name.
 Entry = tuple[str, Tensor]
@@ -264,7 +269,7 @@ def _fit_in_order(
             one is which; says so as a part of a sentence.
     """
     if family_of(weights):
-        raise CheckpointError('so names tell, and order is not tried')
+        raise CheckpointError('order is tried for unknown names only')
     fit = Fit(None, style=style)
     given, wanted = (
         [(k, v) for k, v in entries.items() if not k.endswith(COUNTER)]
@@ -297,6 +302,8 @@ def _fit_in_order(
     fit.ignored = [key for key, _ in given]
     styles = backbone.styles_of_these_shapes
     if style is None and len(styles) > 1:
+        fit.style = _style_by_words(weights)
+    if fit.style is None and len(styles) > 1:
         raise UnknownStyle(
             'its tensors fit one to one, but neither names nor shapes tell '
             'whose order of channels they have: set style of the backbone '
@@ -304,6 +311,12 @@ def _fit_in_order(
         )
     _check_style(fit, backbone)
     return fit
+
+
+def _style_by_words(keys: Iterable[str]) -> str | None:
+    words = {word for key in keys for word in key.split('.')}
+    told = [style for style, own in STYLE_WORDS.items() if words & own]
+    return told[0] if len(told) == 1 else None
 
 
 def _unit_of(key: str) -> str:

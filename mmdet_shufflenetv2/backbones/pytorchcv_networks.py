@@ -29,7 +29,7 @@ from torch import Tensor
 from ..arguments import check_choice
 from ..compat.weight_formats import WeightFormat, formats_of_family
 from ..errors import UserError
-from .base import StagedBackbone, check_fixed
+from .base import StagedBackbone, per_stage
 from .layers import channel_shuffle
 
 REQUIREMENT = 'pytorchcv==0.0.74'
@@ -155,8 +155,8 @@ class PytorchcvBackbone(StagedBackbone):
         **staged,
     ):
         check_choice('arch', arch, list(ARCHITECTURES))
-        check_fixed('strides', strides, 2, STAGES)
-        check_fixed('dilations', dilations, 1, STAGES)
+        per_stage('strides', strides, (2,) * STAGES, (2,))
+        per_stage('dilations', dilations, (1,) * STAGES, (1,))
         architecture = ARCHITECTURES[arch]
         if not architecture.any_layout:
             check_choice(

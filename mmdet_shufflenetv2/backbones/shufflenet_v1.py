@@ -17,7 +17,7 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 from ..arguments import check_choice
-from .base import StagedBackbone, check_dilations, check_strides
+from .base import StagedBackbone
 from .layers import (
     ACT_CFG,
     NORM_CFG,
@@ -133,24 +133,26 @@ class ShuffleUnitV1(nn.Module):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
+        stride: of the depthwise convolution; 1 where channels do not change.
+        dilations: the first one is that of the depthwise convolution and of
+            the pool.
         groups: groups of the first and of the second pointwise convolution.
         style: the order of channels.
         norm_cfg: type of normalisation.
         act_cfg: type of activation.
-        stride: of the depthwise convolution; 1 where channels do not change.
-        dilation: of the depthwise convolution and of the pool.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
+        stride: int = 1,
+        dilations: tuple[int, int] = (1, 1),
+        *,
         groups: tuple[int, int],
         style: Style,
-        norm_cfg: dict | None,
-        act_cfg: dict | None,
-        stride: int = 1,
-        dilation: int = 1,
+        norm_cfg: dict | None = NORM_CFG,
+        act_cfg: dict | None = ACT_CFG,
     ):
         super().__init__()
         self.downsample = in_channels != out_channels
@@ -161,12 +163,12 @@ class ShuffleUnitV1(nn.Module):
         if style.reversed and groups[1] > 1:
             self.shuffle_groups = middle // groups[1]
         if self.downsample:
-            self.pool = MeanPool(in_channels, stride, dilation)
+            self.pool = MeanPool(in_channels, stride, dilations[0])
         self.compress = pointwise(
             in_channels, middle, norm_cfg, act_cfg, groups[0]
         )
         self.depthwise = depthwise(
-            middle, norm_cfg, stride=stride, dilation=dilation
+            middle, norm_cfg, stride=stride, dilation=dilations[0]
         )
         self.expand = pointwise(middle, added, norm_cfg, None, groups[1])
         self.activate = activation(act_cfg)
@@ -204,16 +206,7 @@ class ShuffleNetV1(StagedBackbone):
         style: ``'paper'``, ``'authors'`` or ``'mmpretrain'``: whose order of
             channels, and so whose pretrained weights fit. ``'paper'`` equals
             pytorchcv's networks.
-        strides: stride of each stage's first unit; None means the paper's.
-        dilations: dilation of each stage's units. A stage's first unit takes
-            the previous stage's, as in `ShuffleNetV2`.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation; None for none.
-        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
-            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
-
-    Raises:
-        ValueError: an argument is not one of the allowed values.
+        others: as in `StagedBackbone`.
     """
 
     family = 'ShuffleNetV1'
@@ -241,36 +234,34 @@ class ShuffleNetV1(StagedBackbone):
         super().__init__(stages, out_indices, **staged)
         self.style = style
         self.stem = pooled_stem(variant.stem, norm_cfg, act_cfg)
-        channels, reduction, last_dilation = variant.stem, 4, 1
-        # Few channels, which the paper does not group (section 3.3).
-        unit_groups = variant.first_groups or (1, groups)
-        # Ends with the last stage asked for.
-        for name, units, out_channels, stride, dilation in zip(
-            self.stage_names,
-            variant.units,
-            variant.channels,
-            check_strides(strides, variant.strides),
-            check_dilations(dilations, count),
-            strict=False,
-        ):
-            stage = []
-            for index in range(units):
-                first = index == 0
-                unit = ShuffleUnitV1(
-                    channels,
-                    out_channels,
-                    unit_groups,
-                    STYLES[style],
-                    norm_cfg,
-                    act_cfg,
-                    stride=stride if first else 1,
-                    dilation=last_dilation if first else dilation,
-                )
-                stage.append(unit)
-                channels, unit_groups = out_channels, (groups, groups)
-            reduction *= stride
-            last_dilation = dilation
-            self.add_stage(name, stage, channels, reduction)
+
+        def unit(in_channels: int, *args) -> nn.Module:
+            both = (groups, groups)
+            if in_channels == variant.stem:
+                # Few channels, which the paper does not group (section 3.3).
+                both = variant.first_groups or (1, groups)
+            return ShuffleUnitV1(
+                in_channels,
+                *args,
+                groups=both,
+                style=STYLES[style],
+                norm_cfg=norm_cfg,
+                act_cfg=act_cfg,
+            )
+
+        widths = [
+            [width] * units
+            for width, units in zip(
+                variant.channels, variant.units, strict=True
+            )
+        ]
+        self.add_stages(
+            unit,
+            variant.stem,
+            widths,
+            (strides, variant.strides),
+            dilations,
+        )
         self.freeze_stages()
 
 

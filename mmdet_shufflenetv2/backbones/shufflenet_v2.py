@@ -14,6 +14,7 @@ N images, C channels, H x W pixels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn as nn
@@ -23,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops.misc import SqueezeExcitation
 
 from ..arguments import check_choice
-from .base import StagedBackbone, check_dilations, check_strides
+from .base import StagedBackbone
 from .layers import (
     ACT_CFG,
     NORM_CFG,
@@ -121,7 +122,8 @@ class ShuffleUnit(nn.Module):
         in_channels: channels of the input.
         out_channels: channels of the output.
         stride: of the depthwise convolutions; 1 where channels do not change.
-        dilation: of the depthwise convolutions.
+        dilations: the first one is that of the depthwise convolutions, none
+            of which comes after the stride.
         style: one of `STYLES`.
         enlarged: the extra depthwise convolution of V2*.
         with_se: squeeze and excitation at the end of the main branch.
@@ -135,7 +137,7 @@ class ShuffleUnit(nn.Module):
         in_channels: int,
         out_channels: int,
         stride: int = 1,
-        dilation: int = 1,
+        dilations: tuple[int, int] = (1, 1),
         *,
         style: str = 'torchvision',
         enlarged: bool = False,
@@ -157,7 +159,7 @@ class ShuffleUnit(nn.Module):
 
         def depthwise(channels: int, stride: int) -> tuple[nn.Module, ...]:
             return _conv(
-                channels, channels, 3, norm_cfg, stride, dilation, channels
+                channels, channels, 3, norm_cfg, stride, dilations[0], channels
             )
 
         if self.downsample:
@@ -210,6 +212,10 @@ class ShuffleNetV2(StagedBackbone):
     strides 8, 16, 32 and 32. The deep variants start at stride 4: 0 stage1,
     1 stage2, 2 stage3, 3 stage4 and 4 conv5.
 
+    ``init_cfg=dict(type='Pretrained', checkpoint=...)`` reads torchvision's,
+    the authors', mmpretrain's and other files as they are; V2* starts from
+    V2's weights too, and then computes the same.
+
     Args:
         widen_factor: 0.5, 1.0, 1.5 or 2.0; 1.0 for the deep variants.
         out_indices: levels to return, ascending; None means all stages but
@@ -226,21 +232,7 @@ class ShuffleNetV2(StagedBackbone):
             None means as the variant has it.
         with_residual: add the main branch's input to its output where both
             have the same size; None means as the variant has it.
-        strides: stride of each stage's first unit; None means the paper's.
-        dilations: dilation of each stage's units. A stage's first unit
-            takes the previous stage's, so that a network with a stride
-            exchanged for a dilation computes what the strided one does, at
-            more places, and can use its weights.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation; None for none.
-        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
-            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
-            ``dict(type='Pretrained', checkpoint=...)`` reads torchvision's,
-            the authors', mmpretrain's and other files as they are; V2*
-            starts from V2's weights too, and then computes the same.
-
-    Raises:
-        ValueError: an argument is not one of the allowed values.
+        others: as in `StagedBackbone`.
     """
 
     family = 'ShuffleNetV2'
@@ -289,36 +281,24 @@ class ShuffleNetV2(StagedBackbone):
         self.conv1 = nn.Sequential(*layers)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
 
-        reduction, last_dilation = 4, 1
-        # Ends with the last stage asked for.
-        for name, units, out_channels, stride, dilation in zip(
-            self.stage_names,
-            variant.units,
-            variant.channels,
-            check_strides(strides, variant.strides),
-            check_dilations(dilations, count),
-            strict=False,
-        ):
-            stage = []
-            for index in range(units):
-                first = index == 0
-                unit = ShuffleUnit(
-                    channels,
-                    out_channels,
-                    stride=stride if first else 1,
-                    dilation=last_dilation if first else dilation,
-                    style=style,
-                    enlarged=receptive_field == 'enlarged',
-                    with_se=with_se,
-                    with_residual=with_residual,
-                    norm_cfg=norm_cfg,
-                    act_cfg=act_cfg,
-                )
-                stage.append(unit)
-                channels = out_channels
-            reduction *= stride
-            last_dilation = dilation
-            self.add_stage(name, stage, channels, reduction)
+        unit = partial(
+            ShuffleUnit,
+            style=style,
+            enlarged=receptive_field == 'enlarged',
+            with_se=with_se,
+            with_residual=with_residual,
+            norm_cfg=norm_cfg,
+            act_cfg=act_cfg,
+        )
+        widths = [
+            [width] * units
+            for width, units in zip(
+                variant.channels, variant.units, strict=True
+            )
+        ]
+        channels, reduction = self.add_stages(
+            unit, channels, widths, (strides, variant.strides), dilations
+        )
         if 'conv5' in self.stage_names:
             conv5 = nn.Sequential(
                 *_conv(channels, variant.conv5, 1, norm_cfg),

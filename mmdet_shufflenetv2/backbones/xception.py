@@ -14,13 +14,14 @@ chosen beyond that.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch.nn as nn
 from mmdet.registry import MODELS
 from torch import Tensor
 
 from ..arguments import check_choice
-from .base import StagedBackbone, check_dilations, check_strides
+from .base import StagedBackbone
 from .layers import (
     ACT_CFG,
     NORM_CFG,
@@ -85,10 +86,11 @@ class XceptionUnit(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        norm_cfg: dict | None,
-        act_cfg: dict | None,
         stride: int = 1,
         dilations: tuple[int, int] = (1, 1),
+        *,
+        norm_cfg: dict | None = NORM_CFG,
+        act_cfg: dict | None = ACT_CFG,
     ):
         super().__init__()
         self.with_shortcut = in_channels == out_channels
@@ -128,16 +130,7 @@ class Xception(StagedBackbone):
         widen_factor: 0.5, 1.0, 1.5 or 2.0.
         out_indices: levels to return, ascending. Nothing after the last one
             is built.
-        strides: stride of each stage's first unit; None means the paper's.
-        dilations: dilation of each stage's units. A stage's first unit takes
-            the previous stage's up to its stride, as in `ShuffleNetV2`.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation; None for none.
-        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
-            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
-
-    Raises:
-        ValueError: an argument is not one of the allowed values.
+        others: as in `StagedBackbone`.
     """
 
     family = 'Xception'
@@ -157,30 +150,14 @@ class Xception(StagedBackbone):
         ]
         super().__init__(('stage2', 'stage3', 'stage4'), out_indices, **staged)
         self.stem = pooled_stem(variant.stem, norm_cfg, act_cfg)
-        channels, reduction, last_dilation = variant.stem, 4, 1
-        # Ends with the last stage asked for.
-        for name, units, out_channels, stride, dilation in zip(
-            self.stage_names,
-            UNITS,
-            variant.channels,
-            check_strides(strides, STRIDES),
-            check_dilations(dilations, len(UNITS)),
-            strict=False,
-        ):
-            stage = []
-            for index in range(units):
-                first = index == 0
-                unit = XceptionUnit(
-                    channels,
-                    out_channels,
-                    norm_cfg,
-                    act_cfg,
-                    stride=stride if first else 1,
-                    dilations=(last_dilation if first else dilation, dilation),
-                )
-                stage.append(unit)
-                channels = out_channels
-            reduction *= stride
-            last_dilation = dilation
-            self.add_stage(name, stage, channels, reduction)
+        self.add_stages(
+            partial(XceptionUnit, norm_cfg=norm_cfg, act_cfg=act_cfg),
+            variant.stem,
+            [
+                [width] * units
+                for width, units in zip(variant.channels, UNITS, strict=True)
+            ],
+            (strides, STRIDES),
+            dilations,
+        )
         self.freeze_stages()

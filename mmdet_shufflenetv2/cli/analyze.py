@@ -36,7 +36,6 @@ from ..engine.argument_types import (
 from ..engine.command_line import add_cfg_options
 from ..engine.run_config import UsageError, require_writable
 from ..errors import UserError
-from ..measure.command import require_device
 from ..measure.environment import describe
 from ..measure.memory import (
     available_bytes,
@@ -44,7 +43,7 @@ from ..measure.memory import (
     refused_rather_than_killed,
 )
 from ..measure.records import Records
-from ..measure.setting import PRECISIONS, Setting
+from ..measure.setting import PRECISIONS, Setting, require_device
 from ..measure.timing import CLOCKS
 
 # Lines of advice and layers on the terminal; report.txt has all.
@@ -152,10 +151,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    require_device(args.device)
+    device = require_device(args.device)
     try:
         setting = Setting(
-            args.device, args.threads, args.precision, clock=args.clock
+            device, args.threads, args.precision, clock=args.clock
         )
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -167,9 +166,10 @@ def _run(args: argparse.Namespace) -> None:
     name = re.sub(r'[^\w.-]+', '_', Path(args.network).stem)
     folder = Path(args.out_dir or Path('work_dirs', 'analysis', name))
     require_writable(str(folder), 'output folder', '--out-dir')
-    records = args.record and Records(
-        args.record, (*RECORDED, *describe(setting))
-    )
+    records = None
+    if args.record:
+        records = Records(args.record, (*RECORDED, *describe(setting)))
+        records.check_writable()
     size = args.size[::-1] if args.size else subject.size
     setting.apply()
     with _memory_watched(args, size):

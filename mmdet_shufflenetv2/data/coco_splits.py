@@ -10,14 +10,15 @@ Either way the result is checked to be the whole split with every image there.
 import json
 import os
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .coco import load_coco, whole_number
-from .listing import Listing
-from .table import DatasetError, read_text, shorten
+from .reading import read_boxes
+from .table import DatasetError, Source, read_text, shorten
 
 NUM_TRAIN, NUM_VAL = 118_287, 5_000
 
@@ -166,42 +167,51 @@ def prepare(
     """
     root = Path(root)
     layout = choose_layout(root, layout, minival_ids)
+    splits = LAYOUTS[layout]
     if layout == '2017':
-        contents = []
-        for split in LAYOUTS['2017']:
+        paths = [root / split.ann_file for split in splits]
+        for split in splits:
             say(split.ann_file)
-            data = load_coco(str(root / split.ann_file))
-            _prefix_names(data, split)
-            contents.append(data)
-    else:
-        ids = read_minival_ids(minival_ids or root / _MINIVAL_SOURCE)
-        contents = _split_2014(root, ids, say)
-    problems = []
-    listing = Listing([root])
-    numbers = []
-    for split, data, count in zip(
-        LAYOUTS[layout], contents, counts, strict=True
-    ):
-        found, ids = _problems(split.ann_file, data, count, listing)
-        problems += found
-        numbers.append(ids)
-    both = sorted(numbers[0] & numbers[1], key=str)
-    if both:
-        problems.append(
-            f'{LAYOUTS[layout][0].ann_file} and {LAYOUTS[layout][1].ann_file} '
-            f'share {len(both)} images: id {shorten(both)}'
-        )
-    if problems:
-        raise DatasetError('\n'.join(problems))
-    if layout == '2014':
-        for split, data in zip(LAYOUTS[layout], contents, strict=True):
-            _write(root / split.ann_file, data)
+        _check(root, splits, paths, counts)
+        return layout
+    ids = read_minival_ids(minival_ids or root / _MINIVAL_SOURCE)
+    contents = _split_2014(root, ids, say)
+    with tempfile.TemporaryDirectory(
+        prefix='.splits.', dir=root / 'annotations'
+    ) as folder:
+        paths = [Path(folder, Path(split.ann_file).name) for split in splits]
+        for path, content in zip(paths, contents, strict=True):
+            path.write_text(json.dumps(content), 'utf-8')
+        _check(root, splits, paths, counts)
+        for split, path in zip(splits, paths, strict=True):
+            path.replace(root / split.ann_file)
     return layout
 
 
-def _prefix_names(data: dict, split: Split) -> None:
-    for image in data['images']:
-        image['file_name'] = f'{split.img_prefix}/{image.get("file_name")}'
+def _check(root: Path, splits, paths: list[Path], counts) -> None:
+    """Refuse splits that are not whole, lack images or overlap."""
+    problems, ids = [], []
+    for split, path, count in zip(splits, paths, counts, strict=True):
+        folder = str(root / split.img_prefix)
+        table = read_boxes(Source('COCO', str(path), (folder,)))
+        name, found = split.ann_file, len(table)
+        if table.errors:
+            problems.append(f'{name}:{table.errors}')
+        elif count is not None and found != count:
+            problems.append(
+                f'{name} must have {count} images, but has {found}'
+            )
+        elif not len(table.boxes):
+            problems.append(f'{name} has no annotations')
+        ids.append(table.image_ids)
+    both = np.intersect1d(*ids).tolist()
+    if both:
+        problems.append(
+            f'{splits[0].ann_file} and {splits[1].ann_file} share '
+            f'{len(both)} images: id {shorten(both)}'
+        )
+    if problems:
+        raise DatasetError('\n'.join(problems))
 
 
 def _split_2014(root: Path, minival: set[int], say) -> list[dict]:
@@ -211,7 +221,6 @@ def _split_2014(root: Path, minival: set[int], say) -> list[dict]:
     for source in _SOURCES_2014:
         say(source.ann_file)
         data = load_coco(str(root / source.ann_file), masks=True)
-        _prefix_names(data, source)
         if not contents:
             contents = [
                 {**data, 'images': [], 'annotations': []} for _ in range(2)
@@ -221,80 +230,19 @@ def _split_2014(root: Path, minival: set[int], say) -> list[dict]:
                 f'{_SOURCES_2014[0].ann_file} and {source.ann_file} have '
                 'different categories'
             )
-        for key, name in ('images', 'id'), ('annotations', 'image_id'):
-            for record in data[key]:
-                number = whole_number(record.get(name))
-                contents[number in minival][key].append(record)
-                if key == 'images':
-                    absent.discard(number)
+        for image in data['images']:
+            image['file_name'] = f'{source.img_prefix}/{image["file_name"]}'
+            absent.discard(whole_number(image.get('id')))
+        for section, key in ('images', 'id'), ('annotations', 'image_id'):
+            for record in data[section]:
+                side = whole_number(record.get(key)) in minival
+                contents[side][section].append(record)
     if absent:
         raise DatasetError(
             f'{len(absent)} minival ids are in neither 2014 file: '
             f'{shorten(sorted(absent))}'
         )
     return contents
-
-
-def _problems(
-    name: str, data: dict, count: int | None, listing: Listing
-) -> tuple[list[str], set[int]]:
-    """What is wrong with a split as a whole, and the ids of its images."""
-    ids = [_key(image.get('id')) for image in data['images']]
-    unique = set(ids)
-    owners = {_key(ann.get('image_id')) for ann in data['annotations']}
-    numbers = [_key(ann.get('id')) for ann in data['annotations']]
-    strange = [key for key in (*ids, *numbers) if type(key) is not int]
-    absent = [
-        f'{image["file_name"]} (id {image.get("id")})'
-        for image in data['images']
-        if image['file_name'] not in listing.paths
-    ]
-    stray = sorted(map(str, owners - unique))
-    checks: Iterable[tuple[Any, str]] = (
-        (
-            count is not None and len(ids) != count,
-            f'{name} must have {count} images, but has {len(ids)}',
-        ),
-        (
-            strange,
-            f'{name}: ids that are not whole numbers: {shorten(strange)}',
-        ),
-        *(
-            (again, f'{name}: duplicate {kind} ids: {shorten(again)}')
-            for kind, keys in (('image', ids), ('annotation', numbers))
-            for again in [[k for k, n in Counter(keys).items() if n > 1]]
-        ),
-        (
-            absent,
-            f'{name} lists {len(absent)} images that are not there: '
-            f'{shorten(absent)}',
-        ),
-        (
-            stray,
-            f'{name} has annotations of {len(stray)} images that it does not '
-            f'list: image_id {shorten(stray)}',
-        ),
-        (not numbers, f'{name} has no annotations'),
-    )
-    return [text for wrong, text in checks if wrong], unique
-
-
-def _key(value: object) -> int | str:
-    """An id, or the text of what is not one."""
-    return value if type(value) is int else repr(value)
-
-
-def _write(path: Path, data: dict) -> None:
-    """Write a file whole or not at all."""
-    with tempfile.TemporaryDirectory(
-        prefix=f'.{path.name}.', dir=path.parent
-    ) as folder:
-        whole = Path(folder, path.name)
-        with open(whole, 'w', encoding='utf-8') as file:
-            json.dump(data, file)
-            file.flush()
-            os.fsync(file.fileno())
-        whole.replace(path)
 
 
 def config_options(layout: str, data_root: str) -> dict[str, str]:

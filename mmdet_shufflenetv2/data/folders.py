@@ -418,31 +418,39 @@ class _Found:
             return None
         if images:
             return Source('YOLO', str(path), (images,), exif=self.exif)
-        key = next(
-            (
-                key
-                for wanted in _ORDER[role]
-                for key in ({'val': ('val', 'valid')}.get(wanted, (wanted,)))
-                if data.get(key)
-            ),
-            None,
-        )
-        if key is None:
-            return None
-        values = data[key] if isinstance(data[key], list) else [data[key]]
-        places = [self._yaml_place(path, data, str(v)) for v in values]
-        lists = [place for place in places if place.endswith('.txt')]
-        if not lists:
-            return Source('YOLO', str(path), tuple(places), exif=self.exif)
-        if len(places) > 1:
+        keys = {'train': ['train'], 'val': ['val', 'valid'], 'test': ['test']}
+        given = [
+            (key, data[key])
+            for wanted in _ORDER[role]
+            for key in keys.get(wanted, ())
+            if data.get(key)
+        ]
+        for key, value in given:
+            values = value if isinstance(value, list) else [value]
+            places = [self._yaml_place(path, data, str(v)) for v in values]
+            found = [place for place in places if place]
+            lists = [place for place in found if place.endswith('.txt')]
+            if not lists and found:
+                return Source('YOLO', str(path), tuple(found), exif=self.exif)
+            if len(found) > 1:
+                raise DatasetError(
+                    f'{path}: expected one list of images for {key!r}, got '
+                    f'{len(found)}'
+                )
+            if found:
+                folder = str(self.root)
+                return Source(
+                    'YOLO', str(path), (folder,), lists[0], self.exif
+                )
+        if role == 'train' and given:
             raise DatasetError(
-                f'{path}: expected one list of images for {key!r}, got '
-                f'{len(places)}'
+                f'{path}: {given[0][1]!r} is not below {self.root}; expected '
+                'a folder of images, or a list of them'
             )
-        folder = str(self.root)
-        return Source('YOLO', str(path), (folder,), lists[0], self.exif)
+        # Roboflow lists a validation folder even where there is none.
+        return None
 
-    def _yaml_place(self, path: Path, data: dict, value: str) -> str:
+    def _yaml_place(self, path: Path, data: dict, value: str) -> str | None:
         """Where an entry of a YAML file leads, below the data root."""
         value = plain(value)
         base = plain(str(data.get('path') or ''))
@@ -459,10 +467,7 @@ class _Found:
             inside = os.path.commonpath([root, real]) == root
             if place.exists() and inside:
                 return str(place)
-        raise DatasetError(
-            f'{path}: {value!r} is not below {self.root}; expected a folder '
-            'of images, or a list of them'
-        )
+        return None
 
     def _voc(self, role, option, img) -> Source | None:
         if not self.xml_folders:

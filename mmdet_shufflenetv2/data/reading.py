@@ -28,7 +28,7 @@ from .table import (
     shorten,
 )
 from .voc import read_voc
-from .yolo import read_yolo
+from .yolo import label_folders, read_yolo
 
 
 def read_images(source: Source) -> BoxTable:
@@ -92,7 +92,7 @@ RULES = {
 }
 _DONE = {'drop': 'left out', 'clip': 'clipped'}
 
-_parsed: dict = {}
+_parsed: dict[str, tuple[tuple, BoxTable]] = {}
 _remembered: dict[Source, tuple[tuple, BoxTable]] = {}
 
 
@@ -130,10 +130,10 @@ def read_raw(source: Source) -> BoxTable:
     if source.format != 'COCO':
         return READERS[source.format](source)
     # Its names are asked for before it is known where the images are.
-    state = _state(source)
-    if _parsed.get('state') != state:
-        _parsed.update(state=state, table=read_coco(source))
-    table = _parsed['table']
+    state = _state(Source(source.format, source.ann, ()))
+    if _parsed.get(source.ann, (None,))[0] != state:
+        _keep(_parsed, source.ann, (state, read_coco(source)))
+    table = _parsed[source.ann][1]
     return replace(
         table,
         source=source,
@@ -147,9 +147,14 @@ def read_raw(source: Source) -> BoxTable:
 
 def remember(table: BoxTable) -> None:
     """Let a table be what :func:`read_boxes` gives for its source."""
-    while len(_remembered) > 7:
-        del _remembered[next(iter(_remembered))]
-    _remembered[table.source] = _state(table.source), table
+    _keep(_remembered, table.source, (_state(table.source), table))
+
+
+def _keep(kept: dict, key, value, most: int = 8) -> None:
+    kept.pop(key, None)
+    while len(kept) >= most:
+        del kept[next(iter(kept))]
+    kept[key] = value
 
 
 def _state(source: Source) -> tuple:
@@ -158,8 +163,8 @@ def _state(source: Source) -> tuple:
     if source.format in ('YOLO', 'VOC'):
         folders = {source.ann, *source.images}
         if source.format == 'YOLO':
-            # Where label files may be; see yolo.label_file.
-            folders |= {os.path.dirname(folder) for folder in source.images}
+            for folder in source.images:
+                folders.update(map(str, label_folders(folder)))
         paths += [
             os.path.join(root, folder, name)
             for root in sorted(filter(os.path.isdir, folders))
@@ -290,8 +295,10 @@ def classify_boxes(table: BoxTable) -> dict[str, np.ndarray]:
 
 def apply_rules(table: BoxTable) -> BoxTable:
     """Drop, clip or only name the boxes that break a rule."""
+    found = classify_boxes(table)
+    _refuse_corners(table, len(found['beyond']) + len(found['outside']))
     keep = np.ones(len(table.boxes), bool)
-    for rule, at in classify_boxes(table).items():
+    for rule, at in found.items():
         what, effect = RULES[rule]
         target = table.warnings if effect == 'keep' else table.errors
         kind = what if effect == 'keep' else f'{what}; {_DONE[effect]}'
@@ -315,6 +322,25 @@ def apply_rules(table: BoxTable) -> BoxTable:
                 table.area[at], (high - low).prod(axis=1)
             )
     return table.keep_boxes(keep)
+
+
+def _refuse_corners(table: BoxTable, over: int) -> None:
+    """Tell boxes that are not x, y, width, height from a few wrong ones.
+
+    Raises:
+        DatasetError: Most reach beyond their images, and would not as corners.
+    """
+    if 2 * over <= len(table.boxes):
+        return
+    corners, sizes = table.boxes, table.sizes[table.image]
+    fits = (corners[:, 2:] > corners[:, :2]).all(axis=1)
+    fits &= (corners[:, 2:] <= sizes + BORDER_TOLERANCE_PX).all(axis=1)
+    if fits.all():
+        raise DatasetError(
+            f'{table.title}: {over} of {len(corners)} boxes reach beyond '
+            'their images; all would fit as x1, y1, x2, y2, but expected are '
+            f'x, y, width, height: {table.describe_box(0)}'
+        )
 
 
 def look_at_images(table: BoxTable) -> BoxTable:

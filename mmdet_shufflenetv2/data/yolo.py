@@ -77,24 +77,29 @@ def class_names(ann: str | os.PathLike) -> list[str] | None:
     return names
 
 
-def label_file(image: str) -> str | None:
-    """The label file of an image, None if it has none.
+def label_folders(folder: str | os.PathLike) -> list[Path]:
+    """Where the label files of a folder's images may be, the likeliest first.
 
-    It is where the image is with ``labels`` for the last ``images`` in its
-    path, or beside the image, or in a folder ``labels`` beside its folder.
+    That is with ``labels`` for the last ``images`` in the path, or with the
+    images, or in a folder ``labels`` next to theirs.
     """
-    path = Path(image)
-    name = path.stem + '.txt'
-    parts = list(path.parts)
-    places = [path.parent / name, path.parent.parent / 'labels' / name]
-    for at in range(len(parts) - 2, -1, -1):
-        if parts[at].lower() == 'images':
-            folder = Path(*parts[:at], 'labels', *parts[at + 1 : -1])
-            places.insert(0, folder / name)
-            break
+    path = Path(folder)
+    parts = [part.lower() for part in path.parts]
+    places = [path, path.parent / 'labels']
+    if 'images' in parts:
+        at = len(parts) - 1 - parts[::-1].index('images')
+        places.insert(
+            0, Path(*path.parts[:at], 'labels', *path.parts[at + 1 :])
+        )
     else:
-        folder = path.parent.parent / 'labels' / path.parent.name
-        places.append(folder / name)
+        places.append(path.parent / 'labels' / path.name)
+    return places
+
+
+def label_file(image: str) -> str | None:
+    """The label file of an image, None if it has none."""
+    name = Path(image).stem + '.txt'
+    places = (each / name for each in label_folders(Path(image).parent))
     return next((str(place) for place in places if place.is_file()), None)
 
 
@@ -172,6 +177,10 @@ def _read_line(words: list[str], size) -> tuple[int, np.ndarray]:
     label, values = float(words[0]), np.array(words[1:], np.float64)
     if not label.is_integer():
         raise ValueError(f'expected a class number, got {words[0]!r}')
+    if np.abs(values[:4]).max() > 2:
+        raise ValueError(
+            f'expected shares of the image, 0 to 1, got {" ".join(words[1:5])}'
+        )
     size = np.array(size, np.float64)
     if len(words) <= 6:
         centre, half = values[:2], values[2:4] / 2

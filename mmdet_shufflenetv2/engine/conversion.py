@@ -73,24 +73,24 @@ def read(content: object, source: str) -> Classifier:
     Raises:
         CheckpointError: the format is not known, or the weights are not
             those of one whole network, with a linear layer or without; says
-            what is missing or too much. Or the meta data make no sense.
+            what is missing or too much. Or the meta data are nonsense.
     """
     weights = weights_of(content, source)
     style = declared_style(content)
-    distances = {}
-    for candidate in _recognised(weights):
-        _require_style(style, candidate, source)
-        distances[candidate] = _distance(weights, candidate, style)
-        if not distances[candidate]:
-            break
-    if not distances:
+    # (entries that a network lacks or has besides, its name, the format)
+    nearest = min(
+        _distances(weights, style, source),
+        key=lambda candidate: candidate[0],
+        default=None,
+    )
+    if nearest is None:
         likeness = family_of(weights)
         raise CheckpointError(
             f'{source} does not hold a network that can be converted; '
             + (f'it looks like {likeness}; ' if likeness else '')
             + f'its keys are {", ".join(list(weights)[:6])}, ...'
         )
-    best, problems = _taken(weights, min(distances, key=distances.get), style)
+    best, problems = _taken(weights, *nearest[1:], style)
     if problems:
         raise CheckpointError(
             f'{source} looks like {family_of(weights)}, but is not a whole '
@@ -146,63 +146,48 @@ def _meta(classifier: Classifier) -> dict:
     return meta
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A network that keys may be of, its formats, and the one found."""
-
-    network: str
-    formats: tuple[WeightFormat, ...]
-    found: WeightFormat
-
-    def style(self, declared: str | None) -> str | None:
-        """Of the network; None where it is the network's own choice."""
-        return declared or self.found.style
-
-
-def _recognised(weights: Weights) -> Iterator[_Candidate]:
+def _distances(
+    weights: Weights, style: str | None, source: str
+) -> Iterator[tuple[int, str, WeightFormat]]:
+    """How far the weights are from each network in each format they fit."""
     for network, row in NETWORKS.items():
-        formats = formats_of(row.config)
-        for found in formats:
-            if found.recognises(k.removeprefix(found.prefix) for k in weights):
-                yield _Candidate(network, formats, found)
-
-
-def _require_style(style: object, candidate: _Candidate, source: str) -> None:
-    """Raise unless a file's meta data fit a network in that format."""
-    found = candidate.found
-    kind = MODELS.get(NETWORKS[candidate.network].config['type'])
-    allowed = (None, *((found.style,) if found.style else kind.styles))
-    if style not in allowed:
-        raise CheckpointError(
-            f'{source} looks like {found}; its meta.style must then be '
-            f'{" or ".join(map(repr, allowed))}, got {style!r}'
-        )
-
-
-def _distance(
-    weights: Weights, candidate: _Candidate, style: str | None
-) -> int:
-    """How many entries the network lacks or has besides."""
-    backbone, _, _ = _parts(weights, candidate.found)
-    entries = {(key, tuple(value.shape)) for key, value in backbone.items()}
-    expected = entries_of(candidate.network, candidate.style(style))
-    return len(entries ^ expected)
+        for found in formats_of(row.config):
+            if not found.recognises(
+                key.removeprefix(found.prefix) for key in weights
+            ):
+                continue
+            kind = MODELS.get(row.config['type'])
+            styles = (found.style,) if found.style else kind.styles
+            if style not in (None, *styles):
+                raise CheckpointError(
+                    f'{source} looks like {found}; its meta.style must then '
+                    f'be {" or ".join(map(repr, (None, *styles)))}, got '
+                    f'{style!r}'
+                )
+            backbone, _, _ = _parts(weights, found)
+            entries = {(k, tuple(v.shape)) for k, v in backbone.items()}
+            expected = entries_of(network, style or found.style)
+            yield len(entries ^ expected), network, found
 
 
 def _taken(
-    weights: Weights, candidate: _Candidate, style: str | None
+    weights: Weights, network: str, found: WeightFormat, style: str | None
 ) -> tuple[Classifier, list[str]]:
     """The weights as those of a network, and what speaks against it."""
-    network, found = candidate.network, candidate.found
-    model = outlined(network, candidate.style(style))
+    model = outlined(network, style or found.style)
     backbone, head, counted = _parts(weights, found)
     problems = mismatches(model, backbone)
     if not found.only_backbone:
         channels = NETWORKS[network].channels or model.out_channels[-1]
         problems += _misshapen(head, channels)
-    style = getattr(model, 'style', None)
     classifier = Classifier(
-        network, style, candidate.formats, found, backbone, head, counted
+        network,
+        getattr(model, 'style', None),
+        formats_of(NETWORKS[network].config),
+        found,
+        backbone,
+        head,
+        counted,
     )
     return classifier, problems
 

@@ -10,7 +10,7 @@ from mmdet_shufflenetv2.analysis.receptive_field import Field
 from mmdet_shufflenetv2.analysis.recording import record
 from mmdet_shufflenetv2.analysis.roofline import Peaks
 from mmdet_shufflenetv2.analysis.times import Times
-from mmdet_shufflenetv2.analysis.twins import costs_of
+from mmdet_shufflenetv2.analysis.twins import breaches_of
 from mmdet_shufflenetv2.analysis.ways import Alternative
 from mmdet_shufflenetv2.measure.setting import Setting
 from mmdet_shufflenetv2.measure.timing import Spread, Timing
@@ -71,7 +71,7 @@ def analysis(unit) -> Analysis:
         params=96,
         weights_mb=0.1,
         peak_mb=0.2,
-        costs=costs_of(layers, lambda own, twin: (2.0, 1.0)),
+        breaches=breaches_of(layers, lambda own, twin: (2.0, 1.0)),
         alternatives=[
             Alternative('batch norm folded', 4.0, Spread(2.0, 1.9, 2.1)),
             Alternative('contiguous', 8.5, Spread(0.9, 0.8, 0.95)),

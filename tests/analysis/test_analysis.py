@@ -13,6 +13,7 @@ from torch import nn
 
 from mmdet_shufflenetv2.analysis import analysis as module
 from mmdet_shufflenetv2.analysis import analyze, roofline
+from mmdet_shufflenetv2.measure.flops import macs
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def test_any_network_is_analysed_and_stays_as_it_is(tmp_path):
     before = {k: v.clone() for k, v in network.state_dict().items()}
     result = analyze(network, IMAGE, quick=True)
     assert result.problems == []
-    assert result.flops == 32 * 32 * 27 * 8
+    assert result.flops == macs(network, IMAGE) == 32 * 32 * 27 * 8
     assert result.params == 27 * 8 + 8
     assert result.peak_mb > 0
     assert result.fields['conv'].size == (3, 3)
@@ -103,7 +104,7 @@ def test_inputs_need_not_be_one_image():
         ('peak_mb', 'memory'),
         ('trace_of', 'trace'),
         ('measure_ways', 'other ways to run it'),
-        ('twins.costs_of', 'guidelines'),
+        ('twins.breaches_of', 'guidelines'),
         ('receptive_field.theoretical_fields', 'theoretical receptive fields'),
         ('receptive_field.gradient_maps', 'effective receptive fields'),
     ],
@@ -178,6 +179,7 @@ from torch import nn
 network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
 result = analyze(network, torch.rand(1, 3, 16, 16), quick=True)
 assert result.problems == [], result.problems
+assert not [each for each in result.alternatives if each.problem]
 print(result.table(3))
 result.to_csv({folder!r} + '/a.csv')
 try:

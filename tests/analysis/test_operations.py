@@ -39,12 +39,11 @@ def test_convolution_is_the_layer_it_was_called_with():
     x, weight = torch.randn(2, 6, 9, 5), torch.randn(4, 3, 3, 1)
     work = only(F.conv2d, x, weight, stride=2, padding=(1, 0), groups=2)
     assert work.convolution == Convolution(
-        6, 4, (9, 5), (5, 3), kernel_size=(3, 1), groups=2, batch=2
+        *(6, 4, (9, 5), (5, 3), (3, 1), 2, 2, False, (2, 2), (1, 0), (1, 1)),
+        x.stride(),
     )
     assert work.flops == work.convolution.flops
     assert work.bytes == 4 * work.convolution.memory_access
-    assert work.window.stride == (2, 2)
-    assert work.window.padding == (1, 0)
 
 
 def test_one_and_three_dimensional_convolutions_are_counted():
@@ -218,6 +217,9 @@ def test_no_operation_is_too_unusual(function):
         (lambda x: torch.cat((x, x), 1), operations.DATA),
         (lambda x: F.interpolate(x, scale_factor=2), operations.DATA),
         (lambda x: F.pad(x, (1, 1)), operations.DATA),
+        (lambda x: x.abs().lgamma(), operations.ELEMENTWISE),
+        (lambda x: x[0, 0] @ x[0, 0], operations.MATRIX),
+        (lambda x: x[0, 0] @ x[0, 0, 0], operations.MATRIX),
         (lambda x: torch.native_channel_shuffle(x, 2), operations.SHUFFLE),
         (lambda x: x.flatten().sort(), operations.OTHER),
     ],
@@ -244,9 +246,9 @@ def test_suppression_is_not_counted_and_says_so():
 def test_a_slice_of_channels_has_gaps_and_layouts_are_told():
     weight = torch.randn(2, 2, 1, 1)
     whole = torch.randn(1, 4, 3, 3).to(memory_format=torch.channels_last)
-    sliced = only(F.conv2d, whole.chunk(2, 1)[1], weight).window
+    sliced = only(F.conv2d, whole.chunk(2, 1)[1], weight).convolution
     assert sliced.has_gaps
     assert sliced.channels_last
-    dense = only(F.conv2d, torch.randn(1, 2, 3, 3), weight).window
+    dense = only(F.conv2d, torch.randn(1, 2, 3, 3), weight).convolution
     assert not dense.has_gaps
     assert not dense.channels_last

@@ -78,11 +78,11 @@ def test_a_broken_guideline_costs_what_its_layers_cost(analysis):
 
 
 def test_guidelines_not_measured_on_all_layers_say_so(analysis):
-    costs = [
-        cost._replace(ms=None) if cost.breach.rule == 'G1' else cost
-        for cost in analysis.costs
+    breaches = [
+        dataclasses.replace(each, ms=None) if each.rule == 'G1' else each
+        for each in analysis.breaches
     ]
-    analysis = changed(analysis, costs=costs)
+    analysis = changed(analysis, breaches=breaches)
     (line,) = (line for line in no_gain(analysis) if line.startswith('G1'))
     assert '1 layer (1 of them not measured)' in line
 

@@ -7,9 +7,8 @@ from torch import nn
 from mmdet_shufflenetv2.analysis.layers import layers_of
 from mmdet_shufflenetv2.analysis.recording import record
 from mmdet_shufflenetv2.analysis.twins import (
-    Trial,
+    breaches_of,
     comparison,
-    costs_of,
     find_breaches,
     prepared,
 )
@@ -79,7 +78,7 @@ def test_replacements_do_the_same_work_and_keep_the_guideline(rule):
     for breach in find_breaches(found_layers):
         own = found_layers[breach.layer]
         times = own.branches if rule == 'G3' else 1
-        conv = breach.twin.convolution
+        conv = breach.twin
         assert conv.flops == pytest.approx(
             times * own.convolution.flops, rel=0.15
         )
@@ -88,21 +87,21 @@ def test_replacements_do_the_same_work_and_keep_the_guideline(rule):
             assert conv.groups == 1
             assert conv.in_channels == pytest.approx(conv.out_channels, abs=1)
         if rule == 'layout':
-            assert own.window.has_gaps
-            assert not breach.twin.window.has_gaps
+            assert own.convolution.has_gaps
+            assert not breach.twin.has_gaps
 
 
 def test_replacements_fill_blocks_of_channels_as_the_layer_does():
     network = nn.Sequential(nn.Conv2d(8, 16, 1))
     (breach,) = find_breaches(layers(network))
     # The square root of 128 is 11.3: 8 and 16 are too far from it.
-    assert breach.twin.convolution.in_channels == 12
+    assert breach.twin.in_channels == 12
     wide = Branches()
     wide.left = nn.Conv2d(8, 128, 3, padding=1)
     trial = next(b.twin for b in find_breaches(layers(wide)) if b.rule == 'G3')
     # 8 and 128 times the square root of 2 are 11.3 and 181.
-    assert trial.convolution.in_channels == 12
-    assert trial.convolution.out_channels == 184
+    assert trial.in_channels == 12
+    assert trial.out_channels == 184
 
 
 def test_depthwise_branches_become_a_wider_depthwise_layer():
@@ -110,8 +109,8 @@ def test_depthwise_branches_become_a_wider_depthwise_layer():
     network.left = nn.Conv2d(8, 8, 3, padding=1, groups=8)
     found_layers = layers(network)
     trial = next(b.twin for b in find_breaches(found_layers) if b.rule == 'G3')
-    assert trial.convolution.is_depthwise
-    assert trial.convolution.in_channels == 16
+    assert trial.is_depthwise
+    assert trial.in_channels == 16
 
 
 @pytest.mark.parametrize(
@@ -120,7 +119,7 @@ def test_depthwise_branches_become_a_wider_depthwise_layer():
 def test_replacements_are_tried_in_the_layout_of_the_layer(layout):
     (breach,) = find_breaches(layers(CASES['G1'][0], layout))
     is_last = layout == torch.channels_last
-    assert breach.twin.window.channels_last == is_last
+    assert breach.twin.channels_last == is_last
 
 
 @pytest.mark.parametrize('rule', ['G1', 'G2', 'G3', 'layout'])
@@ -128,18 +127,15 @@ def test_layer_and_replacement_can_be_run_alone(rule):
     found_layers = layers(CASES[rule][0])
     breach = find_breaches(found_layers)[0]
     own = found_layers[breach.layer]
-    for trial in (Trial(own.convolution, own.window), breach.twin):
-        out = prepared(trial, 'cpu', torch.float32)()
-        conv = trial.convolution
+    for conv in (own.convolution, breach.twin):
+        out = prepared(conv, 'cpu', torch.float32)()
         assert out.shape == (conv.batch, conv.out_channels, *conv.out_size)
 
 
 def test_a_transposed_layer_can_be_run_alone():
     network = nn.Sequential(nn.ConvTranspose2d(8, 4, 2, stride=2, groups=2))
     (layer,) = layers(network)
-    out = prepared(
-        Trial(layer.convolution, layer.window), 'cpu', torch.float32
-    )()
+    out = prepared(layer.convolution, 'cpu', torch.float32)()
     assert out.shape == (2, 4, 32, 32)
 
 
@@ -149,7 +145,7 @@ def with_ms(found, *ms):
 
 def test_a_cost_is_the_replaced_share_of_the_time_in_the_network():
     found = with_ms(layers(CASES['G1'][0]), 10.0)
-    (cost,) = costs_of(found, lambda own, twin: (4.0, 3.0))
+    (cost,) = breaches_of(found, lambda own, twin: (4.0, 3.0))
     # 8 x 32 channels against 16 x 16: as many multiply-adds.
     assert cost.ms == pytest.approx(10.0 * (1 - 3 / 4))
     assert '4 ms alone, 3 ms with 16 -> 16 channels' in cost.how
@@ -157,14 +153,14 @@ def test_a_cost_is_the_replaced_share_of_the_time_in_the_network():
 
 def test_a_twin_of_more_work_is_scaled_down():
     found = with_ms(layers(CASES['G3'][0]), 6.0, 6.0, 6.0)
-    cost, _ = costs_of(found, lambda own, twin: (4.0, 8.0))
-    times = found[0].convolution.flops / cost.breach.twin.convolution.flops
+    cost, _ = breaches_of(found, lambda own, twin: (4.0, 8.0))
+    times = found[0].convolution.flops / cost.twin.flops
     assert cost.ms == pytest.approx(6.0 * (1 - 8.0 * times / 4.0))
 
 
 def test_elementwise_work_costs_what_it_takes():
     found = with_ms(layers(CASES['G4'][0]), 10.0, 0.25)
-    (cost,) = costs_of(found, None)
+    (cost,) = breaches_of(found, None)
     assert cost.ms == 0.25
 
 
@@ -179,7 +175,7 @@ def test_a_twin_that_cannot_run_has_no_cost(error, words):
     def compare(own, twin):
         raise error
 
-    (cost,) = costs_of(layers(CASES['G1'][0]), compare)
+    (cost,) = breaches_of(layers(CASES['G1'][0]), compare)
     assert cost.ms is None
     assert cost.how.endswith(words)
 
@@ -187,10 +183,10 @@ def test_a_twin_that_cannot_run_has_no_cost(error, words):
 def test_when_time_is_over_the_quickest_layers_have_no_cost():
     found = with_ms(layers(CASES['G3'][0]), 1.0, 2.0, 3.0)
     over = iter([False, True])
-    first, second = costs_of(
+    first, second = breaches_of(
         found, lambda own, twin: (4.0, 3.0), lambda: next(over)
     )
-    assert first.breach.layer > second.breach.layer
+    assert first.layer > second.layer
     assert first.ms is not None
     assert second.how == 'not measured: no time was left'
 
@@ -206,7 +202,7 @@ def test_equal_pairs_are_timed_once():
     (breach,) = find_breaches([layer])
     effort = Effort(2, 2, 1.0, 1e-9)
     compare = comparison(torch.device('cpu'), torch.float32, watch, effort)
-    own = Trial(layer.convolution, layer.window)
+    own = layer.convolution
     assert compare(own, breach.twin) == (2.0, 2.0)
     done = len(calls)
     compare(own, breach.twin)

@@ -345,6 +345,13 @@ def test_whose_order_of_channels_has_to_be_known(
         loaded(path, widen_factor=0.5)
     ours = loaded(path, style='authors', widen_factor=0.5)
     assert_same_values(ours(IMAGES), theirs(IMAGES))
+    # Words of somebody's own names tell too.
+    weights = {
+        f'branch_main.{key}': value
+        for key, value in unknown_names(theirs).items()
+    }
+    with pytest.raises(ValueError, match="style must be 'authors', got 'to"):
+        loaded(saved(weights), widen_factor=0.5)
 
 
 def test_mmengines_log_says_where_weights_are_from(

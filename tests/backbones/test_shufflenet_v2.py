@@ -113,35 +113,3 @@ def test_squeeze_and_excitation_scales_the_main_branch():
     halved = unit(x)
     torch.testing.assert_close(halved[:, ::2], whole[:, ::2])
     torch.testing.assert_close(halved[:, 1::2], whole[:, 1::2] / 2)
-
-
-@pytest.mark.parametrize(
-    'argument, value, allowed',
-    [
-        ('widen_factor', 0.75, '0.5, 1.0, 1.5, 2.0'),
-        ('arch', 'v3', "'v2', 'v2_50', 'se_v2_164'"),
-        ('style', 'caffe', "'torchvision', 'authors'"),
-        ('receptive_field', 'large', "'standard', 'enlarged'"),
-        ('strides', (2, 2), '3 values, each one of (1, 2)'),
-        ('strides', (2, 2, 3), '3 values, each one of (1, 2)'),
-        ('dilations', (1, 1, 0), '3 values, each a positive integer'),
-        ('dilations', 2, '3 values, each a positive integer'),
-        ('dilations', (1, 1, 2.0), '3 values, each a positive integer'),
-        ('strides', (2, 2, 1.0), '3 values, each one of (1, 2)'),
-        ('strides', (2, 2, True), '3 values, each one of (1, 2)'),
-        ('with_se', 'yes', 'None, True, False'),
-        ('with_residual', 1, 'None, True, False'),
-    ],
-)
-def test_an_unknown_value_is_refused_with_what_is_allowed(
-    argument, value, allowed
-):
-    with pytest.raises(ValueError, match=argument) as error:
-        ShuffleNetV2(**{argument: value})
-    assert allowed in str(error.value)
-    assert repr(value) in str(error.value)
-
-
-def test_a_deep_network_has_one_width():
-    with pytest.raises(ValueError, match=r"widen_factor of arch 'v2_50'"):
-        ShuffleNetV2(2.0, arch='v2_50')

@@ -168,14 +168,6 @@ def spoil_image_id(root):
     root.data['val2014']['images'][0]['id'] = 1
 
 
-def spoil_ann_id(root):
-    root.data['val2014']['annotations'][0]['id'] = 10
-
-
-def spoil_id_type(root):
-    root.data['train2014']['images'][2]['id'] = '3'
-
-
 def spoil_id_kind(root):
     root.data['train2014']['images'][2]['id'] = [3]
 
@@ -196,16 +188,11 @@ def spoil_categories(root):
     'spoil, message',
     [
         (spoil_count, 'must have 10 images, but has 9'),
-        (
-            spoil_file,
-            r'lists 1 images .* val2014/COCO_val2014_000000000009.jpg \(id 9',
-        ),
-        (spoil_stray, 'annotations of 1 images .* image_id 99'),
-        (spoil_image_id, r'share 1 images: id 1|duplicate image ids: 1'),
-        (spoil_ann_id, 'duplicate annotation ids: 10'),
-        (spoil_id_type, "ids that are not whole numbers: '3'"),
-        (spoil_id_kind, r'ids that are not whole numbers: \[3\]'),
-        (spoil_owner_kind, 'that it does not list: image_id {}'),
+        (spoil_file, r'not in .*\n.*val2014/COCO_val2014_000000000009.jpg'),
+        (spoil_stray, r'not listed:\n.*image_id 99'),
+        (spoil_image_id, r'share 1 images: id 1|another image has too'),
+        (spoil_id_kind, r"'id' is not a whole number"),
+        (spoil_owner_kind, r"'image_id' is not a whole number"),
         (spoil_minival, '1 minival ids are in neither 2014 file: 500'),
         (spoil_categories, 'have different categories'),
     ],
@@ -226,7 +213,7 @@ def test_overlap_of_2017_splits_is_named(root):
 
 def test_absent_image_of_2017_is_named(root):
     (root.path / 'train2017' / '000000000002.jpg').unlink()
-    with pytest.raises(DatasetError, match=r'train2017/000000000002\.jpg'):
+    with pytest.raises(DatasetError, match=r'000000000002\.jpg'):
         root.prepare('2017')
 
 

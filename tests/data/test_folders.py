@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmdet_shufflenetv2.data import reading
 from mmdet_shufflenetv2.data.folders import find_data, role_of
 from mmdet_shufflenetv2.data.reading import read_boxes, report
 from mmdet_shufflenetv2.data.split import split_off
@@ -102,6 +103,20 @@ def test_coco_layout_is_detected(tmp_path, name):
         assert [os.path.dirname(file) for file in table.files] == (
             [os.path.normpath(tmp_path / img)] * 2
         )
+
+
+def test_each_file_is_parsed_once(tmp_path, monkeypatch):
+    for ann, img in COCO_LAYOUTS['coco']:
+        put(tmp_path, ann, img)
+    parsed = []
+    original = reading.read_coco
+    monkeypatch.setattr(
+        reading, 'read_coco', lambda s: parsed.append(s.ann) or original(s)
+    )
+    splits = find_data(tmp_path)
+    for split in splits.train, splits.val, splits.train:
+        read_boxes(split)
+    assert len(parsed) == len(set(parsed)) == 2
 
 
 def test_roles_are_told_by_words():
@@ -361,6 +376,39 @@ def test_yolo_of_a_yaml_file_is_read(tmp_path, train, val, yaml, names):
     assert splits.format == 'YOLO'
     check_two_classes(splits)
     assert read_boxes(splits.val).files[0] == str(tmp_path / val / 'a.jpg')
+
+
+def test_split_that_a_yaml_file_lists_and_is_not_there_is_none(tmp_path):
+    """Roboflow's file has three lines whatever was exported."""
+    write_yolo(tmp_path / 'train', [f'{c}.jpg' for c in 'abcdef'])
+    (tmp_path / 'data.yaml').write_text(
+        'train: ../train/images\nval: ../valid/images\n'
+        'test: ../test/images\nnames: [cat, dog]\n'
+    )
+    assert len(read_boxes(find_data(tmp_path).val)) == 2
+
+
+def test_lines_that_are_no_boxes_are_named(tmp_path):
+    write_yolo(tmp_path, [f'{c}.jpg' for c in 'abcdef'])
+    (tmp_path / 'classes.txt').write_text('cat\ndog\n')
+    (tmp_path / 'labels' / 'a.txt').write_text(
+        '0 0.35 0.4 0.5 0.4 0.93\n\n7 0.5 0.5 0.1 0.1\n0 0.5 0.5\n'
+        '0 14 12 20 12\n1.5 0.5 0.5 0.1 0.1\n0 0.5 x 0.1 0.1\n'
+        '1 0.1 0.2 0.6 0.2 0.6 0.6 0.1 0.6\n'
+    )
+    table = read_boxes(find_data(tmp_path, ('test',)).val)
+    mine = table.image == table.names.index('a.jpg')
+    assert table.boxes[mine].tolist() == [[4, 6, 20, 12]] * 2
+    text = str(table.errors)
+    for line, message in (
+        (3, 'expected 0 to 1, got 7'),
+        (4, 'got 3 words'),
+        (5, 'expected shares of the image, 0 to 1, got 14 12 20 12'),
+        (6, "expected a class number, got '1.5'"),
+        (7, 'could not convert'),
+    ):
+        assert f'a.txt, line {line}: ' in text, line
+        assert message in text
 
 
 def test_yolo_lists_of_images_are_followed(tmp_path):

@@ -19,12 +19,24 @@ def data_root(tmp_path):
     for train, val in YEARS.values():
         for folder, ids in ((train, (1, 2)), (val, (3,))):
             (tmp_path / folder).mkdir()
-            data = {'images': [], 'annotations': [], 'categories': []}
+            data = {
+                'images': [],
+                'annotations': [],
+                'categories': [dict(id=1, name='person')],
+            }
             for number in ids:
                 name = f'{folder}_{number}.jpg'
                 (tmp_path / folder / name).touch()
-                data['images'].append(dict(id=number, file_name=name))
-                data['annotations'].append(dict(id=number, image_id=number))
+                size = dict(width=9, height=9)
+                data['images'].append(dict(id=number, file_name=name, **size))
+                data['annotations'].append(
+                    dict(
+                        id=number,
+                        image_id=number,
+                        category_id=1,
+                        bbox=[1, 2, 3, 4],
+                    )
+                )
             path = tmp_path / 'annotations' / f'instances_{folder}.json'
             path.write_text(json.dumps(data))
     return tmp_path
