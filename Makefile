@@ -42,7 +42,7 @@ format: install  ## ruff: rewrite in place
 
 # Each stage leaves a file behind and is skipped while that file is there.
 $(DEMO_DATA)/.made: | install
-	$(BIN)/python -m mmdet_shufflenetv2.data.shapes $(DEMO_DATA)
+	$(BIN)/python -m mmdet_shufflenetv2 synthetic $(DEMO_DATA)
 	@touch $@
 
 $(DEMO)/.trained: | $(DEMO_DATA)/.made

@@ -9,7 +9,10 @@ the file in the current folder or, without one, the package's own.
 
 import runpy
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+
+from . import cli
 
 
 def resource_root() -> Path:
@@ -57,6 +60,10 @@ def main(arguments: list[str] | None = None) -> None:
         print(f'TOOL:    {" ".join(tools)}')
         return
     name, *rest = arguments
+    command = name.replace('-', '_')
+    if name not in tools and find_spec(f'{__package__}.cli.{command}'):
+        cli.main(command, rest)
+        return
     if name not in tools:
         sys.exit(f'TOOL must be one of {", ".join(tools)}, got {name!r}')
     sys.argv = [str(tools[name]), *(locate(each, root) for each in rest)]

@@ -7,45 +7,73 @@ COMMON = dict(
     median_ms='2.0',
     p10_ms='1.9',
     p90_ms='2.1',
+    warning='',
     status='ok',
     precision='fp32',
     layout='channels_last',
     mode='eager',
+    torch='2.14.1+cpu',
+    cores='4',
+    python='3.11.7',
     commit='abc',
     date='2026-01-01',
 )
 
 
+def _ratio(name, value):
+    """A ratio; nine of ten rounds are within a tenth of it."""
+    return {
+        name: str(value),
+        f'{name}_p10': str(round(0.9 * value, 3)),
+        f'{name}_p90': str(round(1.1 * value, 3)),
+    }
+
+
 def g1(row, ratio, scale='x1', **changes):
-    """A row of Table 1; nine of ten rounds are within a tenth of it."""
+    """A row of Table 1."""
     return dict(
         guideline='G1',
         platform='arm',
         scale=scale,
         row=row,
-        channels='9-108' if row == '1:12' else '32-32',
-        time_ratio=str(ratio),
-        time_ratio_p10=str(round(0.9 * ratio, 3)),
-        time_ratio_p90=str(round(1.1 * ratio, 3)),
         memory_access_ratio='1.8' if row == '1:12' else '1.0',
-        paper_per_s='57.6',
-        paper_time_ratio='1.323',
-        doubt='',
-        **changes,
-    )
+        **_ratio('time_ratio', ratio),
+    ) | dict(changes)
 
 
 def network(name, ratio, column='500M', **changes):
-    """A row of Table 8, likewise."""
+    """A row of Table 8."""
     return dict(
         table='Table 8',
         column=column,
         network=name,
         input='224x224',
-        speed_ratio=str(ratio),
-        speed_ratio_p10=str(round(0.9 * ratio, 3)),
-        speed_ratio_p90=str(round(1.1 * ratio, 3)),
         mode='folded',
-        doubt='',
-        **changes,
-    )
+        **_ratio('speed_ratio', ratio),
+    ) | dict(changes)
+
+
+def detector(config, ratio, column='140M', **changes):
+    """A row of Table 7."""
+    return dict(
+        config=config,
+        column=column,
+        part='network',
+        input='600x400',
+        batch='4',
+        images_per_s='2.5',
+        **_ratio('speed_ratio', ratio),
+    ) | dict(changes)
+
+
+def op(name, ratio, **changes):
+    """A row of the ops."""
+    return dict(
+        op=name,
+        map='1x490x25x38',
+        rois='1000',
+        map_layout='as torchvision',
+        passes='forward',
+        torchvision_ms='4.0',
+        **_ratio('times_faster', ratio),
+    ) | dict(changes)

@@ -23,7 +23,7 @@ from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from tqdm import tqdm
 
-from mmdet_shufflenetv2.data.checks import DatasetError
+from mmdet_shufflenetv2.data import DatasetError
 from mmdet_shufflenetv2.engine import run_config
 from mmdet_shufflenetv2.engine.command_line import (
     add_cfg_options,

@@ -1,6 +1,6 @@
 """The real detector on the embedded data set: what ``make demo`` runs.
 
-    python -m mmdet_shufflenetv2.data.shapes data/shapes
+    python -m mmdet_shufflenetv2 synthetic data/shapes
     python tools/train.py configs/demo/lighthead_shufflenetv2_shapes.py
     python tools/test.py configs/demo/lighthead_shufflenetv2_shapes.py \
         work_dirs/lighthead_shufflenetv2_shapes/epoch_16.pth --eval bbox

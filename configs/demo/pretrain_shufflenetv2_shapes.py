@@ -1,6 +1,6 @@
 """Classification of drawn shapes, to start the demo's detector from.
 
-    python -m mmdet_shufflenetv2.data.shape_crops data/shape_crops
+    python -m mmdet_shufflenetv2 synthetic data/shape_crops --crops
     python tools/train.py configs/demo/pretrain_shufflenetv2_shapes.py
     python tools/test.py configs/demo/pretrain_shufflenetv2_shapes.py \
         work_dirs/pretrain_shufflenetv2_shapes/iter_2000.pth --eval error

@@ -5,16 +5,22 @@ measured, a layer measured beside its replacement, or time measured in place.
 Gains overlap and do not add up.
 """
 
+from __future__ import annotations
+
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..measure.timing import WIDE
 from . import operations
-from .alternatives import WAYS, Alternative
-from .analysis import BETWEEN, Analysis
-from .broken_guidelines import RULES, Price
 from .layers import Layer
+from .operations import BETWEEN
+from .twins import RULES, Breach
+from .ways import FOLDED, WAYS, Alternative
+
+if TYPE_CHECKING:
+    from .analysis import Analysis
 
 MEASURED = 'measured, at least this much in nine of ten rounds'
 REPLACED = 'each layer measured beside its replacement'
@@ -26,8 +32,7 @@ WORTH_SAYING = 0.01
 TOO_WIDE = 0.3
 
 
-@dataclass(frozen=True)
-class Advice:
+class Advice(NamedTuple):
     """One thing that would help.
 
     Attributes:
@@ -45,24 +50,30 @@ def advise(analysis: Analysis) -> list[Advice]:
     """What would help most, first."""
     found = [
         advice
-        for source in (_ways, _guidelines, _work)
+        for source in (_ways, _guidelines, _work, _elementwise, _between)
         for advice in source(analysis)
         if advice.ms > WORTH_SAYING * analysis.ms
     ]
     return sorted(found, key=lambda advice: -advice.ms)
 
 
-def doubts(analysis: Analysis) -> list[str]:
-    """Why the times of whole passes should not be trusted."""
+def warnings_of(analysis: Analysis) -> list[str]:
+    """Why the times should not be trusted."""
+    found = []
     # A quick look has no time to settle, and says that it is one.
-    steady = analysis.request.quick or analysis.times.whole.settled
-    found = [] if steady else ['warm-up did not settle']
+    if not (analysis.is_quick or analysis.times.whole.settled):
+        found.append('warm-up did not settle')
     if analysis.times.whole_ms.width > WIDE:
         found.append(f'spread {analysis.times.whole_ms.width:.0%}')
     where = analysis.environment
     # Evenly slowed passes have no spread. Processor time leaves others out.
     if where['clock'] == 'wall' and where['load'] > where['cores']:
         found.append('other work for all cores before it began')
+    if not analysis.times.repeats:
+        found.append(
+            'every pass executes other operations, so that the times of '
+            'layers are those of one pass'
+        )
     return found
 
 
@@ -73,13 +84,12 @@ def no_gain(analysis: Analysis) -> list[str]:
         for other in analysis.alternatives
         if not _is_faster(other)
     ]
-    for rule, prices in _by_rule(analysis.prices).items():
-        total = sum(price.ms or 0 for price in prices)
+    for rule, broken, total in _by_rule(analysis):
         if total <= WORTH_SAYING * analysis.ms:
             gain = f'{total:.2g} ms' if total > 0 else 'nothing'
             lines.append(
-                f'{rule}, {RULES[rule].title}: {_layers_of(prices)}, '
-                f'{gain} to be had by keeping it'
+                f'{rule}, {RULES[rule]}: {_layers_of(broken)}, {gain} to be '
+                'had by keeping it'
             )
     return lines
 
@@ -99,35 +109,36 @@ def _is_faster(other: Alternative) -> bool:
 
 
 def _ways(analysis: Analysis) -> Iterator[Advice]:
-    for other in analysis.alternatives:
-        if _is_faster(other):
-            low, high = other.speedup.p10, other.speedup.p90
-            yield Advice(
-                analysis.ms * (1 - 1 / low),
-                f'{WAYS[other.name].advice} ({low:.2f} to {high:.2f} times '
-                'as fast)',
-                MEASURED,
-            )
+    for other in filter(_is_faster, analysis.alternatives):
+        low, high = other.speedup.p10, other.speedup.p90
+        yield Advice(
+            analysis.ms * (1 - 1 / low),
+            f'{WAYS[other.name].advice} ({low:.2f} to {high:.2f} times '
+            'as fast)',
+            MEASURED,
+        )
 
 
-def _by_rule(prices: Iterable[Price]) -> dict[str, list[Price]]:
-    result: dict[str, list[Price]] = {}
-    for price in prices:
-        if price.breach.rule != 'G4':
-            result.setdefault(price.breach.rule, []).append(price)
-    return result
+def _by_rule(analysis: Analysis) -> list[tuple[str, list[Breach], float]]:
+    """Rule, breaches, their cost; element-wise work has its own advice."""
+    rules: dict[str, list[Breach]] = {}
+    for breach in analysis.breaches:
+        if breach.rule != 'G4':
+            rules.setdefault(breach.rule, []).append(breach)
+    return [
+        (rule, broken, sum(breach.ms or 0 for breach in broken))
+        for rule, broken in rules.items()
+    ]
 
 
 def _guidelines(analysis: Analysis) -> Iterator[Advice]:
-    for rule, prices in _by_rule(analysis.prices).items():
-        total = sum(price.ms or 0 for price in prices)
-        worst = max(prices, key=lambda price: price.ms or 0)
-        layer = analysis.layers[worst.breach.layer]
+    for rule, broken, total in _by_rule(analysis):
+        worst = max(broken, key=lambda breach: breach.ms or 0)
         yield Advice(
             total,
-            f'{rule}, {RULES[rule].title}: {_layers_of(prices)}, '
-            f'most {layer.name} ({worst.breach.reason}; instead '
-            f'{worst.breach.instead})',
+            f'{rule}, {RULES[rule]}: {_layers_of(broken)}, most '
+            f'{analysis.layers[worst.layer].name} ({worst.reason}; instead '
+            f'{worst.instead})',
             REPLACED,
         )
 
@@ -138,23 +149,21 @@ def _work(analysis: Analysis) -> Iterator[Advice]:
         operations.SHUFFLE: 'channel shuffle: {count}, {mb:.3g} MB moved',
         operations.DATA: 'copies, concatenation, resizing: {count}, most '
         '{most}',
-        operations.POST: 'post-processing: most {most}; {results}nms_pre and '
-        'max_per_img in test_cfg make it less',
+        operations.POST: 'post-processing: most {most}; fewer candidates '
+        '(nms_pre and max_per_img in test_cfg) make it less',
     }
     for kind, text in texts.items():
-        chosen = _of(analysis, lambda layer, kind=kind: layer.kind == kind)
+        chosen = [layer for layer in analysis.layers if layer.kind == kind]
         if chosen:
-            yield Advice(
-                analysis.kinds_ms[kind],
-                text.format(
-                    count=_count(len(chosen), 'time'),
-                    mb=sum(layer.bytes for layer, _ in chosen) / 1e6,
-                    most=max(chosen, key=lambda each: each[1])[0].name,
-                    results=_results(analysis),
-                ),
-                IN_PLACE,
+            text = text.format(
+                count=_count(len(chosen), 'time'),
+                mb=sum(layer.bytes for layer in chosen) / 1e6,
+                most=max(chosen, key=lambda each: each.ms).name,
             )
-    yield from _elementwise(analysis)
+            yield Advice(analysis.kinds_ms[kind], text, IN_PLACE)
+
+
+def _between(analysis: Analysis) -> Iterator[Advice]:
     # On a busy machine the median pass waited for other work, too; where
     # passes differ widely there is no telling for how long.
     whole = analysis.times.whole_ms
@@ -171,46 +180,31 @@ def _work(analysis: Analysis) -> Iterator[Advice]:
 def _elementwise(analysis: Analysis) -> Iterator[Advice]:
     """G4, without what was measured to go by folding."""
     is_folded = any(
-        other.name == 'batch norm folded' and _is_faster(other)
+        other.name == FOLDED and _is_faster(other)
         for other in analysis.alternatives
     )
-    chosen = _of(
-        analysis,
-        lambda layer: (
-            layer.kind == operations.ELEMENTWISE
-            and not (is_folded and 'BatchNorm' in layer.type)
-        ),
-    )
     times: Counter[str] = Counter()
-    for layer, ms in chosen:
-        times[layer.type] += ms
+    for layer in analysis.layers:
+        if layer.kind == operations.ELEMENTWISE and not (
+            is_folded and 'BatchNorm' in layer.type
+        ):
+            times[layer.type] += layer.ms
     if times:
         most = ', '.join(
             f'{name} {ms:.3g} ms' for name, ms in times.most_common(3)
         )
         yield Advice(
             sum(times.values()),
-            f'G4, {RULES["G4"].title}: {most}; fuse them into the '
-            'convolutions before them (torch.compile, an inference runtime)',
+            f'G4, {RULES["G4"]}: {most}; fuse them into the convolutions '
+            'before them (torch.compile, an inference runtime)',
             IN_PLACE,
         )
 
 
-def _of(analysis: Analysis, wanted) -> Sequence[tuple[Layer, float]]:
-    pairs = zip(analysis.layers, analysis.layer_ms, strict=True)
-    return [(layer, ms) for layer, ms in pairs if wanted(layer)]
-
-
-def _results(analysis: Analysis) -> str:
-    if analysis.results is None:
-        return ''
-    return f'{_count(sum(analysis.results), "detection")} came of it; '
-
-
-def _layers_of(prices: Sequence[Price]) -> str:
-    unknown = sum(price.ms is None for price in prices)
+def _layers_of(broken: Sequence[Breach]) -> str:
+    unknown = sum(breach.ms is None for breach in broken)
     rest = f' ({unknown} of them not measured)' if unknown else ''
-    return _count(len(prices), 'layer') + rest
+    return _count(len(broken), 'layer') + rest
 
 
 def _count(number: int, noun: str) -> str:
@@ -219,7 +213,7 @@ def _count(number: int, noun: str) -> str:
 
 @dataclass(frozen=True)
 class Distance:
-    """The layers of one kind together.
+    """The layers of one kind together, against the roofline.
 
     Attributes:
         name: such as ``'depthwise 3x3'``.
@@ -250,22 +244,22 @@ def _class(layer: Layer) -> str:
 
 def distances(analysis: Analysis) -> list[Distance]:
     """Every kind of layer with a roofline, farthest first in milliseconds."""
-    groups: dict[str, list[tuple[Layer, float]]] = {}
-    for layer, ms in zip(analysis.layers, analysis.layer_ms, strict=True):
+    groups: dict[str, list[Layer]] = {}
+    for layer in analysis.layers:
         # What suppression takes is no matter of rates.
         if layer.bytes and layer.kind not in (
             operations.POST,
             operations.OTHER,
         ):
-            groups.setdefault(_class(layer), []).append((layer, ms))
+            groups.setdefault(_class(layer), []).append(layer)
     found = [
         Distance(
             name=name,
             count=len(chosen),
-            ms=sum(ms for _, ms in chosen),
-            floor_ms=sum(analysis.floor_ms(layer) for layer, _ in chosen),
+            ms=sum(layer.ms for layer in chosen),
+            floor_ms=sum(map(analysis.floor_ms, chosen)),
             starting_ms=len(chosen) * analysis.peaks.start_ms,
-            slowest=max(chosen, key=lambda each: each[1])[0].name,
+            slowest=max(chosen, key=lambda each: each.ms).name,
         )
         for name, chosen in groups.items()
     ]

@@ -1,7 +1,7 @@
 """How features are reused: Figure 4 of the paper (arXiv 1807.11164).
 
 In ShuffleNet V2 half of a block's channels pass to the next one untouched,
-so r^j c of a block's c channels reach, as they are, the j-th block behind it,
+so r^j c of a block's c channels reach, as they are, the j-th block after it,
 with r = 1/2 (section 3.2). Here they are counted in a real network.
 
 In DenseNet every layer reads all that came before, but not to the same
@@ -24,7 +24,6 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
-from ..backbones.shuffle_unit import ShuffleUnit
 from ..compat.atomic_files import whole_file
 
 
@@ -52,62 +51,69 @@ class Reuse(NamedTuple):
 def passed_channels(backbone: nn.Module) -> list[Reuse]:
     """Count the channels that pass from block to block untouched.
 
-    Each channel of a block's output is given a number; the blocks behind it
-    run as they are, but their main branch gives no number. Whatever still is
-    a number has come through untouched.
+    Each channel of a block's output gets a value of its own and runs through
+    the blocks after it; where that value comes out again, bit for bit, it has
+    passed.
 
     Args:
-        backbone: of `ShuffleUnit`s; its weights have no influence.
+        backbone: with `stage_names`, whose stages are sequences of blocks.
 
     Raises:
-        ValueError: no stage has two such blocks of equal channels.
+        ValueError: nothing passes in any stage.
     """
+    outputs: dict[nn.Module, Tensor] = {}
+    stages = {
+        name: list(getattr(backbone, name).children())
+        for name in getattr(backbone, 'stage_names', ())
+    }
+    handles = [
+        unit.register_forward_hook(lambda u, _, out: outputs.update({u: out}))
+        for units in stages.values()
+        for unit in units
+    ]
+    modes = {module: module.training for module in backbone.modules()}
+    backbone.eval()
     found = []
-    for name in getattr(backbone, 'stage_names', ()):
-        units = list(getattr(backbone, name))
-        if len(units) > 1 and all(isinstance(u, ShuffleUnit) for u in units):
-            found += _passed_in(name, units)
-    if not found:
+    try:
+        with torch.no_grad():
+            backbone(torch.zeros(1, 3, 64, 64))
+            for name, units in stages.items():
+                found += _passed_in(name, units, outputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    if not any(reuse.value for reuse in found):
         raise ValueError(
             'backbone must have stages of several ShuffleNet V2 units, got '
-            f'{type(backbone).__name__}'
+            f'{type(backbone).__name__}, where no channel passes a block '
+            'untouched'
         )
     return found
 
 
-def _passed_in(name: str, units: list[nn.Module]) -> list[Reuse]:
-    # The main branch reads half of the channels.
-    channels = 2 * units[1].branch2.pointwise1.in_channels
-    unmarked = [
-        unit.branch2.register_forward_hook(
-            lambda module, inputs, output: torch.full_like(output, torch.nan)
-        )
-        for unit in units
-    ]
-    modes = [unit.training for unit in units]
+def _passed_in(
+    name: str, units: Sequence[nn.Module], outputs: Mapping[nn.Module, Tensor]
+) -> list[Reuse]:
     found = []
-    try:
-        for source in range(len(units)):
-            x = torch.ones(1, channels, 2, 2)
-            for target in range(source + 1, len(units)):
-                with torch.no_grad():
-                    x = units[target].eval()(x)
-                count = int(x[0, :, 0, 0].isfinite().sum())
-                found.append(
-                    Reuse(
-                        name,
-                        source,
-                        target,
-                        count,
-                        count / channels,
-                        channels * 0.5 ** (target - source),
-                    )
-                )
-    finally:
-        for handle in unmarked:
-            handle.remove()
-        for unit, mode in zip(units, modes, strict=True):
-            unit.train(mode)
+    for source, unit in enumerate(units):
+        out = outputs.get(unit)
+        if not isinstance(out, Tensor) or out.dim() != 4:
+            return []
+        channels = out.shape[1]
+        values = torch.arange(1.0, channels + 1)
+        x = values.view(1, -1, 1, 1).expand(1, -1, 2, 2)
+        for target in range(source + 1, len(units)):
+            if outputs[units[target]].shape[1] != channels:
+                break
+            x = units[target](x)
+            known = (x[0] == x[0, :, :1, :1]).flatten(1).all(1)
+            count = int(torch.isin(x[0, known, 0, 0], values).sum())
+            expected = channels * 0.5 ** (target - source)
+            found.append(
+                Reuse(name, source, target, count, count / channels, expected)
+            )
     return found
 
 
@@ -266,7 +272,7 @@ def describe(networks: Networks) -> str:
                 )
                 lines.append(
                     f'  {part}: channels that reach the 1st, 2nd, ... block '
-                    f'behind, counted (r^j c): {pairs}'
+                    f'after it, counted (r^j c): {pairs}'
                 )
     return '\n'.join(lines)
 

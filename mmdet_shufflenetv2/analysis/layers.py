@@ -6,15 +6,14 @@ sum. Post-processing is one layer per function, whatever it loops over. A
 layer knows how many branches could run beside it (fragmentation, G3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from torch import nn
 
+from ..measure.convolution import Convolution
 from . import operations
-from .cost import Convolution
-from .operations import Window
 from .recording import Operation
 
 
@@ -29,43 +28,14 @@ def _ancestors(recorded: Sequence[Operation]) -> list[int]:
     return before
 
 
-def _shared_module(a: str, b: str) -> str:
-    """The innermost module that holds both."""
-    shared = []
-    for left, right in zip(a.split('.'), b.split('.'), strict=False):
-        if left != right:
-            break
-        shared.append(left)
-    return '.'.join(shared)
-
-
-def _widest(members: list[int], before: list[int]) -> int:
-    """The most members of which none is an ancestor of another.
-
-    By Dilworth's theorem as many as chains are needed to cover them all,
-    that is all members less those that can be matched with a successor.
-    """
-    successor_of: dict[int, int] = {}
-
-    def match(member: int, tried: set[int]) -> bool:
-        for other in members:
-            if before[other] >> member & 1 and other not in tried:
-                tried.add(other)
-                taken = successor_of.get(other)
-                if taken is None or match(taken, tried):
-                    successor_of[other] = member
-                    return True
-        return False
-
-    return len(members) - sum(match(member, set()) for member in members)
-
-
 def parallel_branches(recorded: Sequence[Operation]) -> dict[int, int]:
     """How many branches run beside each convolution, itself included.
 
-    Of a network with a backbone only convolutions of the same part count:
-    a lateral connection of a neck is parallel to the rest of the backbone,
-    too, but it fragments nothing.
+    Of all that neither come before it nor after it those are counted that
+    begin a branch, or those that end one, whichever are more. Of a network
+    with a backbone only convolutions of the same part count: a lateral
+    connection of a neck is parallel to the rest of the backbone, too, but it
+    fragments nothing.
 
     Returns:
         {index of the operation: branches}.
@@ -74,26 +44,26 @@ def parallel_branches(recorded: Sequence[Operation]) -> dict[int, int]:
     members = [
         i for i, op in enumerate(recorded) if op.kind == operations.CONVOLUTION
     ]
-    is_one_part = not any(
-        recorded[i].owner.startswith('backbone.') for i in members
-    )
-    widths: dict[tuple[int, ...], int] = {}
+    part = {i: recorded[i].owner.partition('.')[0] for i in members}
+    if 'backbone' not in part.values():
+        part = dict.fromkeys(members)
     result = {}
-    for index in members:
-        beside = tuple(
+    for one in members:
+        beside = [
             other
             for other in members
-            if other != index
-            and not before[index] >> other & 1
-            and not before[other] >> index & 1
-            and (
-                is_one_part
-                or _shared_module(recorded[index].owner, recorded[other].owner)
-            )
-        )
-        if beside not in widths:
-            widths[beside] = 1 + _widest(list(beside), before)
-        result[index] = widths[beside]
+            if other != one
+            and part[other] == part[one]
+            and not before[one] >> other & 1
+            and not before[other] >> one & 1
+        ]
+        mask = sum(1 << other for other in beside)
+        first = sum(not before[other] & mask for other in beside)
+        followed = 0
+        for other in beside:
+            followed |= before[other] & mask
+        last = len(beside) - followed.bit_count()
+        result[one] = 1 + max(first, last)
     return result
 
 
@@ -111,13 +81,13 @@ class Layer:
         operations: indices into the recorded operations.
         in_shape, out_shape: of the first input of the main operation and
             the first output of the last one.
+        ms: median over the passes.
         flops: multiply-adds.
         params: parameters; a shared module's count at its first call.
         bytes: to be read and written.
         convolution: its numbers, if it is one.
         branches: convolutions that could run at the same time, this one
             included.
-        window: how a convolution goes over its input.
     """
 
     name: str
@@ -128,12 +98,16 @@ class Layer:
     operations: tuple[int, ...]
     in_shape: tuple[int, ...]
     out_shape: tuple[int, ...]
+    ms: float
     flops: int
     params: int
     bytes: int
     convolution: Convolution | None = None
     branches: int = 1
-    window: Window | None = None
+
+    def per_ms(self, amount: int) -> float:
+        """What a millisecond does of it; 0 where no clock saw any time."""
+        return amount / self.ms if self.ms else 0.0
 
     @property
     def part(self) -> str:
@@ -209,12 +183,17 @@ def _in_shape(op: Operation) -> tuple[int, ...]:
     return op.inputs[place] if op.inputs else ()
 
 
-def layers_of(model: nn.Module, recorded: Sequence[Operation]) -> list[Layer]:
+def layers_of(
+    model: nn.Module,
+    recorded: Sequence[Operation],
+    ms_of: Callable[[Sequence[int]], float] = lambda indices: 0.0,
+) -> list[Layer]:
     """Put recorded operations together.
 
     Args:
         model: the network.
         recorded: its operations, in order.
+        ms_of: the time of some of them together, by their indices.
     """
     modules = dict(model.named_modules())
     leaves = {n for n, m in modules.items() if not any(m.children())}
@@ -240,12 +219,12 @@ def layers_of(model: nn.Module, recorded: Sequence[Operation]) -> list[Layer]:
                 operations=tuple(span),
                 in_shape=_in_shape(main),
                 out_shape=next(iter(ops[-1].outputs), ()),
+                ms=ms_of(span),
                 flops=sum(op.work.flops or 0 for op in ops),
                 params=params,
                 bytes=sum(op.work.bytes for op in ops),
                 convolution=main.work.convolution,
                 branches=max(branches.get(index, 1) for index in span),
-                window=main.work.window,
             )
         )
     return layers

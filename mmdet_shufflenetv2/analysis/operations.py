@@ -5,21 +5,22 @@ pooling taken out of "other". Everything a network executes passes here as an
 `aten` or custom operation, whether a module, a function or an operator
 started it, so nothing has to be registered to be seen.
 
-FLOPs are the multiply-adds of convolutions, matrix products, attention,
-recurrent layers and RoI pooling; element-wise work is not among them, as in
-the paper. Bytes are those of what must be read and written, each once: views
-are free, a tensor that was expanded counts as what is stored.
+Bytes are those of what must be read and written, each once: views are free,
+an expanded tensor counts as what is stored, a lookup reads what it takes and
+not the table, an operation in place writes what it changes.
 """
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from .cost import FLOPS, Convolution
+from ..measure.convolution import Convolution
+from ..measure.flops import is_counted, macs_of
 
 VIEW = 'view'
 CONVOLUTION = 'convolution'
@@ -31,43 +32,9 @@ POOLING = 'pooling'
 POST = 'post-processing'
 OTHER = 'other'
 KINDS = (
-    CONVOLUTION,
-    MATRIX,
-    ELEMENTWISE,
-    SHUFFLE,
-    DATA,
-    POOLING,
-    POST,
-    OTHER,
+    *(CONVOLUTION, MATRIX, ELEMENTWISE, SHUFFLE, DATA, POOLING, POST, OTHER),
 )
-
-
-@dataclass(frozen=True)
-class Window:
-    """How a convolution goes over its input, to run it again.
-
-    Attributes:
-        stride, padding, dilation: as `torch.nn.functional` takes them.
-        in_shape, in_strides: the input's, in elements.
-    """
-
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    in_shape: tuple[int, ...]
-    in_strides: tuple[int, ...]
-
-    @property
-    def has_gaps(self) -> bool:
-        """Whether elements of other tensors lie between the input's."""
-        sides = zip(self.in_shape, self.in_strides, strict=True)
-        reach = sum((n - 1) * stride for n, stride in sides)
-        return reach + 1 > math.prod(self.in_shape)
-
-    @property
-    def channels_last(self) -> bool:
-        """Whether neighbours in memory are neighbouring channels."""
-        return self.in_shape[1] > 1 and self.in_strides[1] == 1
+BETWEEN = 'between operations'
 
 
 @dataclass(frozen=True)
@@ -80,14 +47,12 @@ class Work:
             multiply-adds, as those of NMS.
         bytes: to be read and written.
         convolution: the layer, if it is a 1D or 2D convolution.
-        window: how it goes over its input.
     """
 
     kind: str
     flops: int | None
     bytes: int
     convolution: Convolution | None = None
-    window: Window | None = None
 
 
 def tensors_of(values: object) -> list[Tensor]:
@@ -96,36 +61,42 @@ def tensors_of(values: object) -> list[Tensor]:
 
 
 def shape_of(tensor: Tensor) -> tuple[int, ...]:
-    """A tensor's shape; none of a nested one, whose rows differ."""
+    """A tensor's shape; () for a nested one, whose rows differ."""
     return () if tensor.is_nested else tuple(tensor.shape)
+
+
+def storage_of(tensor: Tensor) -> int:
+    """Where a tensor is stored; 0 for one that has no storage of its own."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return 0
 
 
 def stored_bytes(tensor: Tensor) -> int:
     """Bytes of a tensor's distinct elements."""
     if tensor.is_nested:
         return tensor.numel() * tensor.element_size()
+    if tensor.layout != torch.strided:
+        return tensor._nnz() * tensor.element_size()
     sides = zip(tensor.shape, tensor.stride(), strict=True)
     # Expanding repeats an element by a stride of 0.
     distinct = math.prod(n for n, stride in sides if stride or not n)
     return distinct * tensor.element_size()
 
 
-def _total(tensors: Iterable[Tensor]) -> int:
-    return sum(map(stored_bytes, tensors))
-
-
-def _same_storage(a: Tensor, b: Tensor) -> bool:
-    return (
-        a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr() != 0
-    )
-
-
-# Kinds that neither the table of FLOPs nor PyTorch's own tags can tell. The
-# first row whose word is part of the operation's name holds.
+# Kinds that neither the formulas of FLOPs nor PyTorch's own tags can tell.
+# The first row with a word that is part of the operation's name holds.
 _KIND_OF_WORD = (
     (CONVOLUTION, ('convolution', 'deform_conv')),
     (SHUFFLE, ('channel_shuffle', 'pixel_shuffle', 'pixel_unshuffle')),
-    (POOLING, ('pool', 'roi_align', 'embedding_bag', 'aten::mean')),
+    (
+        POOLING,
+        (
+            *('pool', 'roi_align', 'embedding_bag', 'row_sum'),
+            *('aten::mean', 'aten::amax'),
+        ),
+    ),
     (
         MATRIX,
         (
@@ -142,6 +113,7 @@ _KIND_OF_WORD = (
             *('arange', 'zeros', 'ones', 'full', 'fill', 'zero_', 'flip'),
             *('roll', 'masked_select', 'grid_sampler', 'im2col', 'lift'),
             *('select_backward', 'resize', 'as_strided', 'tril', 'triu'),
+            *('take', 'aten::put'),
         ),
     ),
 )
@@ -150,79 +122,179 @@ _NAMED = (
     *('nms', 'roi', 'sort', 'topk', 'unique', 'fft', 'cdist', 'trilinear'),
     *('linalg_inv', 'linalg_eig', 'linalg_svd', 'linalg_lu', 'solve'),
 )
-# These read as much as they write, wherever their table is.
-_LOOKUPS = ('index', 'gather', 'embedding', 'aten::take', 'grid_sampler')
-_WRITE_ONLY = ('fill', 'zero_', 'copy_')
 
 
-def kind_of(name: str, pointwise: bool) -> str:
-    """The kind of an operation.
-
-    Args:
-        name: as in ``'aten::relu_'``.
-        pointwise: whether PyTorch tags it so.
-    """
+def kind_of(func: torch._ops.OpOverload) -> str:
+    """The kind of an operation, by its name and PyTorch's tags."""
+    name = func._schema.name
     for kind, words in _KIND_OF_WORD:
         if any(word in name for word in words):
             return kind
-    return ELEMENTWISE if pointwise else OTHER
+    return ELEMENTWISE if torch.Tag.pointwise in func.tags else OTHER
 
 
 def work_of(
     func: torch._ops.OpOverload, args: tuple, kwargs: dict, out: object
 ) -> Work:
-    """What a call of an operation does.
+    """What a call of an operation does; never raises.
 
     Args:
         func: the operation.
         args, kwargs: what it was called with.
         out: what it returned.
     """
-    name = func._schema.name
-    inputs, outputs = tensors_of((args, kwargs)), tensors_of(out)
-    in_place = func._schema.is_mutable
-    # An empty tensor has no storage to be recognised by.
-    if func.is_view or (
-        not in_place
-        and any(_same_storage(a, b) for a in outputs[:1] for b in inputs)
-    ):
+    try:
+        return _work_of(func, args, kwargs, out)
+    except Exception:
+        # An unusual tensor or argument costs its own figures, which are then
+        # listed as not counted; it must not cost the analysis.
+        return Work(kind_of(func), None, 0)
+
+
+def _work_of(func, args, kwargs, out) -> Work:
+    if _is_view(func, args, kwargs, out):
         return Work(VIEW, 0, 0)
-    kind = kind_of(name, torch.Tag.pointwise in func.tags)
-    flops, convolution = 0, None
-    if any(t.is_nested for t in (*inputs, *outputs)):
-        # How many rows they have follows from values, as those of a mask.
-        flops = None if name in FLOPS or kind in (CONVOLUTION, MATRIX) else 0
-    elif name in FLOPS and outputs and outputs[0].numel():
-        flops, convolution = FLOPS[name](args, outputs)
-    elif (
+    kind, name = kind_of(func), func._schema.name
+    flops = macs_of(func, args, kwargs, out)
+    if not is_counted(func) and (
         kind in (CONVOLUTION, MATRIX)
         or any(word in name for word in _NAMED)
         # Who knows what an operation does that is not PyTorch's.
         or (kind == OTHER and not name.startswith(('aten::', 'prim')))
     ):
         flops = None
-    window = None
-    if name == 'aten::convolution' and convolution:
-        x = args[0]
-        window = Window(*map(tuple, args[3:6]), tuple(x.shape), x.stride())
-    moved = _moved(name, inputs, outputs)
-    return Work(kind, flops, moved, convolution, window)
+    convolution = None
+    if flops and kind == CONVOLUTION:
+        convolution = _convolution(name, args, tensors_of(out)[0])
+    return Work(kind, flops, bytes_of(func, args, kwargs, out), convolution)
 
 
-def _moved(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> int:
-    written = _total(outputs)
-    if 'aten::empty' in name or 'aten::resize' in name:
+def _is_view(func, args, kwargs, out) -> bool:
+    """Whether the result is memory of an argument that nobody changed."""
+    if func.is_view:
+        return True
+    outputs = tensors_of(out)
+    if func._schema.is_mutable or not outputs:
+        return False
+    place = storage_of(outputs[0])
+    return place != 0 and any(
+        storage_of(each) == place for each in tensors_of((args, kwargs))
+    )
+
+
+def _convolution(name: str, args: tuple, out: Tensor) -> Convolution | None:
+    """The layer, where it has one or two dimensions."""
+    x, weight = args[:2]
+    if x.dim() not in (3, 4):
+        return None
+    groups, how = x.shape[1] // weight.shape[1], {}
+    if name == 'aten::convolution':
+        stride, padding, dilation, transposed, _, groups = args[3:9]
+        how = dict(
+            transposed=transposed,
+            stride=tuple(stride),
+            padding=tuple(padding),
+            dilation=tuple(dilation),
+            in_strides=x.stride() if x.dim() == 4 else None,
+        )
+    return Convolution(
+        x.shape[1],
+        out.shape[1],
+        _as_2d(x.shape[2:]),
+        _as_2d(out.shape[2:]),
+        _as_2d(weight.shape[2:]),
+        groups,
+        len(x),
+        **how,
+    )
+
+
+def _as_2d(size: Iterable[int]) -> tuple[int, int]:
+    return (1, *size)[-2:]
+
+
+_NOTHING_MOVES = re.compile('empty|resize|aten::set_')
+# Nothing is read of what these overwrite, or take their shape from.
+_ONLY_WRITES = re.compile(
+    '(fill|zero|copy|normal|uniform|random|bernoulli|exponential)_$'
+    '|_like$|::new_'
+)
+# These take elements of their first argument, which the others choose.
+_LOOKUPS = re.compile(
+    'aten::(_unsafe_)?(index|index_select|gather|take|embedding|'
+    'masked_select)$'
+)
+# These change in place what the second or third argument chooses.
+_CHANGES = re.compile('masked_(fill|scatter)|index_|scatter|::put_')
+
+
+def bytes_of(
+    func: torch._ops.OpOverload, args: tuple, kwargs: dict, out: object
+) -> int:
+    """What a call of an operation, which is not a view, reads and writes.
+
+    Args:
+        func: the operation.
+        args, kwargs: what it was called with.
+        out: what it returned.
+    """
+    name, arguments = func._schema.name, func._schema.arguments
+    if _NOTHING_MOVES.search(name):
         return 0
-    if any(word in name for word in _WRITE_ONLY):
-        # What is overwritten need not be read.
-        return written + _total(inputs[1:])
-    if any(word in name for word in _LOOKUPS):
-        whole_numbers = [
-            t for t in inputs if t.dtype in (torch.int64, torch.int32)
-        ]
-        taps = max((t.numel() for t in whole_numbers), default=0)
-        rows = written
-        if 'embedding_bag' in name:
-            rows = taps * inputs[0].shape[1] * inputs[0].element_size()
-        return written + rows + _total(whole_numbers)
-    return _total(inputs) + written
+    changed, read = [], []
+    for index, argument in enumerate(arguments):
+        given = args[index] if index < len(args) else kwargs.get(argument.name)
+        alias = argument.alias_info
+        is_changed = alias is not None and alias.is_write
+        (changed if is_changed else read).extend(tensors_of(given))
+    written = _total(tensors_of(out) or changed)
+    if changed and _CHANGES.search(name):
+        return _total(read) + _changed(name, changed[0], args)
+    if _ONLY_WRITES.search(name):
+        return written + (_total(read) if changed else 0)
+    if 'embedding_bag' in name:
+        table, taps = read[:2]
+        rows = taps.numel() * table.shape[1] * table.element_size()
+        return rows + _total(read[1:]) + stored_bytes(tensors_of(out)[0])
+    if _LOOKUPS.search(name):
+        return _total(read[1:]) + 2 * written
+    if any(argument.is_out for argument in arguments):
+        changed = []
+    return _total(read) + _total(changed) + written
+
+
+def _total(tensors: Iterable[Tensor]) -> int:
+    return sum(map(stored_bytes, tensors))
+
+
+def _changed(name: str, target: Tensor, args: tuple) -> int:
+    """Bytes that a change in place writes, and reads to add to them."""
+    chosen_by = tensors_of(args[1]) or tensors_of(args[2])
+    first = chosen_by[0]
+    if 'masked' in name:
+        elements = int(first.expand_as(target).count_nonzero())
+    elif 'index_put' in name:
+        elements = _indexed(target, args[1])
+    elif 'index' in name:
+        elements = first.numel() * target.numel() // target.shape[args[1]]
+    else:
+        elements = first.numel()
+    adds = re.search('add|reduce', name) or any(a is True for a in args[3:4])
+    return (2 if adds else 1) * elements * target.element_size()
+
+
+def _indexed(target: Tensor, indices: Sequence[Tensor | None]) -> int:
+    """Elements that ``target[indices]`` has."""
+    places, rest, dim = [], 1, 0
+    for index in indices:
+        if index is None:
+            rest *= target.shape[dim]
+            dim += 1
+        elif index.dtype in (torch.bool, torch.uint8):
+            places.append((int(index.count_nonzero()),))
+            dim += index.dim()
+        else:
+            places.append(index.shape)
+            dim += 1
+    chosen = math.prod(torch.broadcast_shapes(*places))
+    return chosen * rest * math.prod(target.shape[dim:])

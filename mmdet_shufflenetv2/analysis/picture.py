@@ -1,19 +1,33 @@
 """The analysis as one picture."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from ..errors import UserError
+
+try:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+except ImportError as error:
+    raise UserError(
+        f'the picture needs {error.name}, which is not installed: '
+        'pip install matplotlib'
+    ) from error
 
 from . import operations
 from .advice import advise
-from .analysis import BETWEEN, Analysis
+from .operations import BETWEEN
 from .receptive_field import effective_size
+
+if TYPE_CHECKING:
+    from .analysis import Analysis
 
 COLOURS = dict(
     zip(
@@ -34,9 +48,9 @@ def draw(analysis: Analysis, path: Path) -> None:
     """Draw where time goes, the roofline, advice and receptive fields."""
     figure = Figure(figsize=(15, 12), layout='constrained')
     FigureCanvasAgg(figure)
-    height, width = analysis.request.size
+    shapes = ', '.join(' x '.join(map(str, s)) for s in analysis.inputs)
     figure.suptitle(
-        f'{analysis.name}, {analysis.request.batch} x {height} x {width}, '
+        f'{analysis.name}, {shapes}, '
         f'{analysis.environment["device"]}, '
         f'threads {analysis.environment["threads"]}: {analysis.ms:.3g} ms a '
         'pass'
@@ -89,8 +103,9 @@ def _parts(axes: Axes, analysis: Analysis) -> None:
             )
             left += values
     axes.set_xlabel('ms a pass')
-    axes.set_xlim(0, 1.05 * left.max())
-    axes.legend(fontsize='small')
+    if left.any():
+        axes.set_xlim(0, 1.05 * left.max())
+        axes.legend(fontsize='small')
 
 
 def _roofline(axes: Axes, analysis: Analysis) -> None:
@@ -98,17 +113,15 @@ def _roofline(axes: Axes, analysis: Analysis) -> None:
     peaks = analysis.peaks
     for kind in operations.KINDS:
         chosen = [
-            (layer, ms)
-            for layer, ms in zip(
-                analysis.layers, analysis.layer_ms, strict=True
-            )
+            layer
+            for layer in analysis.layers
             if layer.kind == kind and layer.flops and layer.bytes
         ]
         if chosen:
             axes.scatter(
-                [layer.flops / layer.bytes for layer, _ in chosen],
-                [layer.flops / ms / 1e6 for layer, ms in chosen],
-                [10 + 3000 * ms / analysis.ms for _, ms in chosen],
+                [layer.flops / layer.bytes for layer in chosen],
+                [layer.per_ms(layer.flops) / 1e6 for layer in chosen],
+                [10 + 3000 * layer.ms / analysis.ms for layer in chosen],
                 color=COLOURS[kind],
                 alpha=0.5,
                 label=kind,
@@ -120,10 +133,10 @@ def _roofline(axes: Axes, analysis: Analysis) -> None:
         (cache, '--', 'cache'),
     ):
         # From the slope's foot to the corner to the far end of the roof.
-        intensity = (0.1, peaks.gflops_per_s / rate, 1e3)
+        intensity = (0.1, peaks.gmacs_per_s / rate, 1e3)
         axes.plot(
             intensity,
-            [min(rate * each, peaks.gflops_per_s) for each in intensity],
+            [min(rate * each, peaks.gmacs_per_s) for each in intensity],
             f'k{style}',
             linewidth=1,
             label=f'{name}, {rate:.0f} GB/s',
@@ -132,7 +145,7 @@ def _roofline(axes: Axes, analysis: Analysis) -> None:
         xscale='log',
         yscale='log',
         xlabel='multiply-adds per byte moved',
-        ylabel='GFLOP/s (multiply-adds)',
+        ylabel='GMAC/s (multiply-adds)',
     )
     legend = axes.legend(fontsize='small')
     for handle in legend.legend_handles:
@@ -168,8 +181,9 @@ def _field(axes: Axes, analysis: Analysis, level: str) -> None:
     size = effective_size(analysis.gradients[level])
     field = analysis.fields.get(level)
     title = f'{level} sees {size:.0f} px (effective)'
-    if field is not None and field.size is not None:
-        title += f'\nof {field.size[0]:.4g} px (theoretical, box)'
+    if field is not None:
+        over = 'over ' if field.is_larger else ''
+        title += f'\nof {over}{field.size[0]:.4g} px (theoretical, box)'
         corner = (
             (width - field.size[1]) / 2,
             (height - field.size[0]) / 2,

@@ -1,7 +1,7 @@
 """Every operation of a forward pass, and to which module it belongs.
 
-A dispatch mode sees what runs, the Python stack who asked for it. The stack
-is only walked in one pass that is not timed.
+A dispatch mode sees what runs, the Python stack says who asked for it. The
+stack is walked in one pass; the others only take times (`times`).
 """
 
 import os
@@ -15,26 +15,26 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-import mmcv
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import operations
-from .operations import Work, shape_of, tensors_of, work_of
+from .operations import Work, shape_of, storage_of, tensors_of, work_of
+from .times import HostLaps, Laps, TimedPass
 
-# What detectors do with their heads' outputs, by the names mmdet gives it.
+# What detectors do with their heads' outputs, by the names mmdet and
+# torchvision give it.
 _POST_PROCESSING = re.compile(
-    'predict_by_feat|post_?process|add_pred_to_datasample|_get_predictions'
+    'predict_by_feat|post_?process|add_pred_to_datasample|_get_predictions|'
+    'filter_proposals'
 )
-_SHUFFLES = re.compile('shuffle|^interleave$|^deal$|_interleave')
+_SHUFFLES = re.compile('shuffle|^interleave$|^split_even_odd$|_interleave')
 # Position-sensitive pooling is made of many smaller operations.
 _ROI = re.compile('RoI(Align|Pool|Extract)')
-# Not torchvision, whose folder's name begins alike.
-_TORCH, _MMCV = (
-    f'{Path(package.__file__).parent}{os.sep}' for package in (torch, mmcv)
-)
+# Whose calls are the caller's; not torchvision, whose folder begins alike.
+_TORCH = f'{Path(torch.__file__).parent}{os.sep}'
+_BUILDING_BLOCKS = re.compile(r'[/\\]mmcv[/\\]')
 
 
 @dataclass(frozen=True)
@@ -65,42 +65,26 @@ class Operation:
     sources: tuple[int, ...]
 
 
-class Caller(NamedTuple):
-    """Who called an operation."""
-
+class _Caller(NamedTuple):
     owner: str
     function: str
     place: str
-    is_post: bool
-    is_shuffle: bool
-    is_pooling: bool
+    kind: str | None
 
 
-def _is_permuted_copy(name: str, inputs: list[Tensor]) -> bool:
-    """Whether (N, groups, C, H, W) is written as (N, C, groups, H, W)."""
-    if name not in ('aten::clone', 'aten::copy_', 'aten::_to_copy'):
-        return False
-    x = inputs[-1]
-    return (
-        x.dim() == 5
-        and min(x.shape[1:3]) > 1
-        and x.stride(1) < x.stride(2)
-        and x.shape[1:3].numel() * x.shape[3:].numel() * len(x) == x.numel()
-    )
-
-
-class Recorder(TorchDispatchMode):
+class Recorder(TimedPass):
     """Notes down operations as they run.
 
     Args:
         model: its modules' paths become the owners' names.
+        laps: how to take the times.
 
     Attributes:
         operations: those seen so far.
     """
 
-    def __init__(self, model: nn.Module):
-        super().__init__()
+    def __init__(self, model: nn.Module, laps: Laps):
+        super().__init__(laps)
         self.operations: list[Operation] = []
         self._names = {id(m): name for name, m in model.named_modules()}
         self._calls: Counter[str] = Counter()
@@ -114,27 +98,24 @@ class Recorder(TorchDispatchMode):
         if id(module) in self._names:
             self._calls[self._names[id(module)]] += 1
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
+    def _run(self, func, args, kwargs):
         inputs = tensors_of((args, kwargs))
-        sources = self._sources(inputs)
-        out = func(*args, **kwargs)
+        places = {storage_of(t) for t in inputs} - {0}
+        sources = {self._writer.get(place) for place in places} - {None}
+        out = self._laps(func, *args, **kwargs)
         work = work_of(func, args, kwargs, out)
-        caller = self._caller(sys._getframe(1))
+        caller = self._caller(sys._getframe(2))
         name = func._schema.name
         kind = work.kind
-        if caller.is_post:
-            kind = operations.POST
-        elif caller.is_pooling:
-            kind = operations.POOLING
+        if caller.kind in (operations.POST, operations.POOLING):
+            kind = caller.kind
         elif kind == operations.DATA and (
-            caller.is_shuffle or _is_permuted_copy(name, inputs)
+            caller.kind or _is_permuted_copy(name, inputs)
         ):
             kind = operations.SHUFFLE
-        for tensor in tensors_of(out):
-            self._writer[tensor.untyped_storage().data_ptr()] = len(
-                self.operations
-            )
+        outputs = tensors_of(out)
+        for tensor in outputs:
+            self._writer[storage_of(tensor)] = len(self.operations)
         self.operations.append(
             Operation(
                 name=name,
@@ -145,44 +126,53 @@ class Recorder(TorchDispatchMode):
                 function=caller.function,
                 place=caller.place,
                 inputs=tuple(map(shape_of, inputs)),
-                outputs=tuple(map(shape_of, tensors_of(out))),
-                sources=sources,
+                outputs=tuple(map(shape_of, outputs)),
+                sources=tuple(sorted(sources)),
             )
         )
         return out
 
-    def _sources(self, inputs: list[Tensor]) -> tuple[int, ...]:
-        pointers = {t.untyped_storage().data_ptr() for t in inputs} - {0}
-        writers = {self._writer.get(pointer) for pointer in pointers}
-        return tuple(sorted(writers - {None}))
-
-    def _caller(self, frame: FrameType | None) -> Caller:
+    def _caller(self, frame: FrameType | None) -> _Caller:
+        """Who called, and the kind of work that the caller's name says."""
         function = place = ''
-        owner = None
-        is_post = is_shuffle = is_pooling = False
+        owner = kind = None
         while frame is not None and frame.f_code is not record.__code__:
             code = frame.f_code
             in_torch = code.co_filename.startswith(_TORCH)
             if not in_torch and code.co_filename != __file__:
                 # Of mmcv's building blocks who uses them is of interest.
-                if not (place or code.co_filename.startswith(_MMCV)):
-                    file = Path(code.co_filename).name
-                    place = f'{file}:{frame.f_lineno}'
+                if not place and not _BUILDING_BLOCKS.search(code.co_filename):
+                    place = f'{Path(code.co_filename).name}:{frame.f_lineno}'
                 # A comprehension is part of the function around it.
                 if not (function or code.co_name.startswith('<')):
                     function = code.co_name
-            module = frame.f_locals.get('self')
             if owner is None:
-                is_shuffle |= bool(_SHUFFLES.search(code.co_name))
+                module = frame.f_locals.get('self')
                 owner = self._names.get(id(module))
-                if owner is not None:
-                    is_shuffle |= 'ChannelShuffle' in type(module).__name__
-                    is_pooling = bool(_ROI.search(type(module).__name__))
-            is_post |= bool(_POST_PROCESSING.search(code.co_name))
+                kinds = type(module).__name__ if owner is not None else ''
+                if _SHUFFLES.search(code.co_name) or 'ChannelShuffle' in kinds:
+                    kind = operations.SHUFFLE
+                if _ROI.search(kinds):
+                    kind = operations.POOLING
+            if _POST_PROCESSING.search(code.co_name):
+                kind = operations.POST
             frame = frame.f_back
-        return Caller(
-            owner or '', function, place, is_post, is_shuffle, is_pooling
-        )
+        return _Caller(owner or '', function, place, kind)
+
+
+def _is_permuted_copy(name: str, inputs: list[Tensor]) -> bool:
+    """Whether (N, groups, C, H, W) is written as (N, C, groups, H, W)."""
+    if name not in ('aten::clone', 'aten::copy_', 'aten::_to_copy'):
+        return False
+    x = inputs[-1]
+    return (
+        x.layout == torch.strided
+        and not x.is_nested
+        and x.dim() == 5
+        and min(x.shape[1:3]) > 1
+        and x.stride(1) < x.stride(2)
+        and x.shape[1:3].numel() * x.shape[3:].numel() * len(x) == x.numel()
+    )
 
 
 @contextmanager
@@ -196,14 +186,17 @@ def _counting_calls(recorder: Recorder):
         hook.remove()
 
 
-def record(model: nn.Module, run: Callable[[], object]) -> list[Operation]:
+def record(
+    model: nn.Module, run: Callable[[], object], laps: Laps | None = None
+) -> list[Operation]:
     """The operations of one run, in their order.
 
     Args:
         model: whose modules are to be named.
         run: executes the model once, without gradients.
+        laps: takes the time of each.
     """
-    recorder = Recorder(model)
+    recorder = Recorder(model, laps or HostLaps())
     with torch.no_grad(), _counting_calls(recorder), recorder:
         run()
     return recorder.operations

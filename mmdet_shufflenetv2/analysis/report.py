@@ -1,14 +1,19 @@
 """The analysis as text: what to do first, then where the time goes."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
-from ..measure.detector import CANDIDATES
 from ..measure.timing import WIDE
 from . import operations
-from .advice import WORTH_SAYING, advise, distances, doubts, no_gain
-from .analysis import BETWEEN, Analysis
+from .advice import WORTH_SAYING, advise, distances, no_gain, warnings_of
+from .operations import BETWEEN
 from .receptive_field import Field, effective_size
+
+if TYPE_CHECKING:
+    from .analysis import Analysis
 
 # Share of a pass that may be unexplained without a word.
 UNEXPLAINED = 0.1
@@ -32,71 +37,67 @@ def report(analysis: Analysis, most: int | None = None) -> str:
         _fields(analysis),
         _layers(analysis, most),
     )
-    return '\n\n'.join('\n'.join(section) for section in sections) + '\n'
+    texts = ('\n'.join(section) for section in sections)
+    return '\n\n'.join(text for text in texts if text) + '\n'
 
 
 def _head(analysis: Analysis) -> Iterator[str]:
-    request, where = analysis.request, analysis.environment
-    height, width = request.size
-    time, batch = analysis.times.whole_ms, request.batch
+    where, peaks = analysis.environment, analysis.peaks
+    time = analysis.times.whole_ms
     floor = sum(map(analysis.floor_ms, analysis.layers))
-    peaks = analysis.peaks
+    shapes = ', '.join(_x(shape, ' x ') for shape in analysis.inputs)
     yield (
-        f'{analysis.name}: {batch} x 3 x {height} x {width} on '
+        f'{analysis.name}: {shapes} on '
         f'{where["device"]} ({where["cpu"]}, threads {where["threads"]}), '
         f'{where["precision"]}, {where["clock"]} clock, torch '
         f'{where["torch"]}'
     )
     yield (
         f'{time.median:.4g} ms a pass ({time.p10:.4g} to {time.p90:.4g}), '
-        f'{1e3 * batch / time.median:.3g} images/s'
+        f'{1e3 * analysis.batch / time.median:.3g} images/s'
     )
-    yield from _caution(analysis)
+    yield from _cautions(analysis)
     yield (
         f'{_si(analysis.flops)}FLOPs (multiply-adds), '
         f'{_si(analysis.params)} parameters, {_si(analysis.bytes)}B moved'
     )
     yield (
-        f'this machine: {peaks.gflops_per_s:.3g} GFLOP/s in a matrix product,'
+        f'this machine: {peaks.gmacs_per_s:.3g} GMAC/s in a matrix product,'
         f' {peaks.memory_gb_per_s:.3g} GB/s in a copy (more in caches); its '
         f'roofline for what is counted is {floor:.3g} ms, '
         f'{floor / time.median:.0%} of the time taken'
     )
-    yield (
-        f'memory: weights {analysis.weights_mb:.3g} MB, maps and what '
-        f'operations need {analysis.peak_mb:.3g} MB at most'
-    )
-    if analysis.no_results:
-        yield f'run without predictions, which fail: {analysis.no_results}'
-    if analysis.threshold is not None:
+    if analysis.peak_mb is not None:
         yield (
-            f'random weights: the score threshold was set to '
-            f'{analysis.threshold:.3g}, which {CANDIDATES} boxes an image '
-            'pass; --checkpoint FILE shows what yours do'
+            f'memory: weights {analysis.weights_mb:.3g} MB, maps and what '
+            f'operations need {analysis.peak_mb:.3g} MB at most'
         )
+    yield from analysis.notes
     if analysis.not_counted:
         names = ', '.join(
             f'{name.replace("::", ".")} ({count})'
             for name, count in analysis.not_counted.items()
         )
         yield f'not counted in FLOPs: {names}'
+    for problem in analysis.problems:
+        yield f'not found out: {problem}'
 
 
-def _caution(analysis: Analysis) -> Iterator[str]:
+def _cautions(analysis: Analysis) -> Iterator[str]:
     """How much the times are to be believed."""
-    if analysis.request.quick:
+    if analysis.is_quick:
         passes = len(analysis.times.whole.times_ms)
         yield (
             f'a first look (--quick): {passes} passes; take the figures '
             'below for their order of magnitude'
         )
-    found = doubts(analysis)
+    found = warnings_of(analysis)
     if found:
         where = analysis.environment
         way = ', or count processor time (--threads 1 --clock cpu)'
         yield (
-            f'DOUBTFUL: {", ".join(found)}, at a load of {where["load"]} on '
-            f'{where["cores"]} cores. Repeat it when this machine does '
+            f'WARNING: {", ".join(found)}, at a load of {where["load"]} on '
+            f'{where["cores"]} cores. Measure again when this machine does '
             f'nothing else{way * (where["clock"] == "wall")}'
         )
 
@@ -125,7 +126,7 @@ def _kinds(analysis: Analysis) -> Iterator[str]:
         bar = '#' * round(_BAR * max(share, 0))
         yield f'    {kind:20} {ms:9.3g} ms {share:5.0%}  {bar}'
     yield from _unexplained(analysis)
-    if analysis.times.strays:
+    if analysis.times.repeats and analysis.times.strays:
         yield (
             f'    {analysis.times.strays} passes executed other operations '
             'and were left out.'
@@ -180,43 +181,40 @@ def _distances(analysis: Analysis) -> Iterator[str]:
 
 
 def _fields(analysis: Analysis) -> Iterator[str]:
+    """One line for each level whose field is known, either way."""
+    names = dict.fromkeys([*analysis.fields, *analysis.gradients])
+    if not names:
+        return
     yield (
         'Receptive fields in pixels; effective: the side of the area whose '
         'gradient matters'
     )
-    if analysis.gradient_problem:
-        yield f'    effective: {analysis.gradient_problem}'
-    weights = '' if analysis.request.settled else ' (random weights)'
-    for name, field in analysis.fields.items():
-        if field is None:
-            continue
-        effective = 'not measured'
-        if name in analysis.gradients:
-            gradients = analysis.gradients[name]
-            size = effective_size(gradients)
-            # A disc that touches the image's edges fills so much of it.
-            is_cut = size > 0.8 * min(gradients.shape)
-            effective = f'{"over " * is_cut}{size:.0f}{weights}'
+    for name in names:
+        field = analysis.fields.get(name)
         yield (
-            f'    {name:12} stride {_pair(field.stride):8} theoretical '
-            f'{_theoretical(field):10} effective {effective}{_whole(field)}'
+            f'    {name:12} stride {_side(field and field.stride):8} '
+            f'theoretical {_theoretical(field):10} '
+            f'effective {_effective(analysis, name)}'
         )
 
 
-def _theoretical(field: Field) -> str:
-    if field.unknown:
-        return f'unknown ({field.unknown})'
-    return 'whole image' if field.size is None else _pair(field.size)
+def _theoretical(field: Field | None) -> str:
+    larger = 'over ' if field is not None and field.is_larger else ''
+    return larger + _side(field and field.size)
 
 
-def _whole(field: Field) -> str:
-    if field.whole_by is None or field.unknown:
-        return ''
-    beside = '' if field.size is None else 'beside the whole image, '
-    return f'; {beside}by {field.whole_by}'
+def _effective(analysis: Analysis, name: str) -> str:
+    if name not in analysis.gradients:
+        return 'not measured'
+    gradients = analysis.gradients[name]
+    size = effective_size(gradients)
+    # A disc that touches the image's edges fills so much of it.
+    over = 'over ' if size > 0.8 * min(gradients.shape) else ''
+    weights = '' if analysis.is_trained else ' (random weights)'
+    return f'{over}{size:.0f}{weights}'
 
 
-def _pair(pair: Sequence[float] | None) -> str:
+def _side(pair: Sequence[float] | None) -> str:
     if pair is None:
         return 'unknown'
     sides = [f'{side:.4g}' for side in pair]
@@ -225,7 +223,7 @@ def _pair(pair: Sequence[float] | None) -> str:
 
 def _layers(analysis: Analysis, most: int | None) -> Iterator[str]:
     yield (
-        f'Slowest of {len(analysis.layers)} layers (of peak: its GFLOP/s of '
+        f'Slowest of {len(analysis.layers)} layers (of peak: its GMAC/s of '
         'those of a matrix product; x floor: its time over the roofline)'
     )
     yield (
@@ -233,34 +231,28 @@ def _layers(analysis: Analysis, most: int | None) -> Iterator[str]:
         '(type, output) and what it breaks'
     )
     rules: dict[int, list[str]] = {}
-    for price in analysis.prices:
-        rules.setdefault(price.breach.layer, []).append(price.breach.rule)
-    order = sorted(
-        range(len(analysis.layers)), key=lambda i: -analysis.layer_ms[i]
-    )
-    for index in order[:most]:
-        layer, ms = analysis.layers[index], analysis.layer_ms[index]
-        rate = layer.flops / ms / 1e6
+    for breach in analysis.breaches:
+        rules.setdefault(breach.layer, []).append(breach.rule)
+    peak = 1e6 * analysis.peaks.gmacs_per_s
+    order = sorted(enumerate(analysis.layers), key=lambda pair: -pair[1].ms)
+    for index, layer in order[:most]:
         floor = analysis.floor_ms(layer)
         yield (
-            f'    {ms:8.3g} {ms / analysis.ms:5.1%} '
-            f'{rate / analysis.peaks.gflops_per_s:7.0%} '
-            f'{f"{ms / floor:.1f}" if floor else "":>8}  '
-            f'{layer.name} ({layer.type}, {_shape(layer.out_shape)}) '
+            f'    {layer.ms:8.3g} {layer.ms / analysis.ms:5.1%} '
+            f'{layer.per_ms(layer.flops) / peak:7.0%} '
+            f'{f"{layer.ms / floor:.1f}" if floor else "":>8}  '
+            f'{layer.name} ({layer.type}, {_x(layer.out_shape)}) '
             f'{" ".join(rules.get(index, []))}'.rstrip()
         )
-    if any(
-        layer.flops > 1.05e6 * ms * analysis.peaks.gflops_per_s
-        for layer, ms in zip(analysis.layers, analysis.layer_ms, strict=True)
-    ):
+    if any(each.flops > 1.05 * each.ms * peak for each in analysis.layers):
         yield (
             '    Above 100 %: fast algorithms for 3x3 kernels do fewer '
             'multiplications than are counted.'
         )
 
 
-def _shape(shape: Sequence[int]) -> str:
-    return 'x'.join(map(str, shape))
+def _x(shape: Sequence[int], sign: str = 'x') -> str:
+    return sign.join(map(str, shape))
 
 
 def _si(number: float) -> str:

@@ -20,21 +20,8 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 from ..arguments import check_choice
-from ..compat.foreign_families import DENSENET_FORMATS
-from .base import StagedBackbone
-from .convolutions import (
-    ACT_CFG,
-    NORM_CFG,
-    activation,
-    image_stem,
-    normalisation,
-)
-from .stages import (
-    Stage,
-    StageRow,
-    check_fixed,
-    plan_stages,
-)
+from .base import StagedBackbone, per_stage
+from .layers import ACT_CFG, NORM_CFG, activation, normalisation, pooled_stem
 
 STEM = 24
 # Table 5 has one unit of stride 2 and then these many of stride 1. DenseNet
@@ -96,20 +83,14 @@ class DenseNet(StagedBackbone):
 
     Args:
         widen_factor: 0.5, 1.0, 1.5 or 2.0.
-        out_indices: levels to return, ascending. Nothing behind the last
+        out_indices: levels to return, ascending. Nothing after the last
             one is built.
         strides, dilations: None or 2 and 1 for every stage; the average
             pooling between the blocks cannot be dilated.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation; None for none.
-        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
-            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
-
-    Raises:
-        ValueError: an argument is not one of the allowed values.
+        others: as in `StagedBackbone`.
     """
 
-    checkpoint_formats = DENSENET_FORMATS
+    family = 'DenseNet'
 
     def __init__(
         self,
@@ -124,51 +105,28 @@ class DenseNet(StagedBackbone):
         widen_factor = check_choice(
             'widen_factor', widen_factor, list(GROWTH_RATES)
         )
-        check_fixed('strides', strides, 2, len(UNITS))
-        check_fixed('dilations', dilations, 1, len(UNITS))
-        super().__init__(
-            stem=image_stem((STEM,), norm_cfg, act_cfg),
-            levels=_plan(GROWTH_RATES[widen_factor], norm_cfg, act_cfg),
-            out_indices=out_indices,
-            **staged,
-        )
-
-
-def _plan(
-    growth_rate: int, norm_cfg: dict | None, act_cfg: dict | None
-) -> list[Stage]:
-    channels = []
-    before = STEM
-    for count in UNITS:
-        before = int(before * COMPRESSION) + count * growth_rate
-        channels.append(before)
-    return plan_stages(
-        names=('stage2', 'stage3', 'stage4'),
-        in_channels=STEM,
-        channels=channels,
-        counts=UNITS,
-        strides=(2, 2, 2),
-        dilations=(1, 1, 1),
-        units=partial(_units, growth_rate, norm_cfg, act_cfg),
-    )
-
-
-def _units(
-    growth_rate: int,
-    norm_cfg: dict | None,
-    act_cfg: dict | None,
-    row: StageRow,
-) -> list[nn.Module]:
-    """A transition, the dense units, and the end of a stage."""
-    channels = row.out_channels - row.count * growth_rate
-    transition = nn.Sequential()
-    transition.conv = nn.Conv2d(row.in_channels, channels, 1, bias=False)
-    transition.pool = nn.AvgPool2d(2, stride=2, ceil_mode=True)
-    units = [transition]
-    for _ in range(row.count):
-        units.append(DenseUnit(channels, growth_rate, norm_cfg, act_cfg))
-        channels += growth_rate
-    end = nn.Sequential()
-    end.bn = normalisation(norm_cfg, channels)
-    end.activate = activation(act_cfg)
-    return [*units, end]
+        per_stage('strides', strides, (2,) * len(UNITS), (2,))
+        per_stage('dilations', dilations, (1,) * len(UNITS), (1,))
+        super().__init__(('stage2', 'stage3', 'stage4'), out_indices, **staged)
+        growth_rate = GROWTH_RATES[widen_factor]
+        self.stem = pooled_stem(STEM, norm_cfg, act_cfg)
+        channels, reduction = STEM, 4
+        # Ends with the last stage asked for.
+        for name, units in zip(self.stage_names, UNITS, strict=False):
+            compressed = int(channels * COMPRESSION)
+            transition = nn.Sequential()
+            transition.conv = nn.Conv2d(channels, compressed, 1, bias=False)
+            transition.pool = nn.AvgPool2d(2, stride=2, ceil_mode=True)
+            stage = [transition]
+            channels = compressed
+            for _ in range(units):
+                stage.append(
+                    DenseUnit(channels, growth_rate, norm_cfg, act_cfg)
+                )
+                channels += growth_rate
+            end = nn.Sequential()
+            end.bn = normalisation(norm_cfg, channels)
+            end.activate = activation(act_cfg)
+            reduction *= 2
+            self.add_stage(name, [*stage, end], channels, reduction)
+        self.freeze_stages()

@@ -6,19 +6,12 @@ are exchanged for two pointwise group convolutions with a permutation between
 them, at which the network can be wider. No code of it was published.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
-
 import torch.nn as nn
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from ..compat.foreign_families import IGCV2_FORMATS
-from .channel_shuffle import channel_shuffle
-from .convolutions import depthwise, pointwise
+from .layers import channel_shuffle, depthwise, pointwise
 from .mobilenet_v1 import CHANNELS, STEM, MobileNetV1
-from .stages import StageRow, Units, repeated
 
 WIDTHS = (0.25, 0.5, 1.0)
 # How much wider than MobileNet V1, and in how many groups, was found from the
@@ -42,22 +35,22 @@ class InterleavedUnit(nn.Module):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
+        stride: of the depthwise convolution.
+        dilations: the first one is that of the depthwise convolution.
         groups: groups of the first and of the second pointwise convolution.
         norm_cfg: type of normalisation.
         act_cfg: type of activation.
-        stride: of the depthwise convolution.
-        dilations: the first one is that of the depthwise convolution.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
+        stride: int,
+        dilations: tuple[int, int],
         groups: tuple[int, int],
         norm_cfg: dict | None,
         act_cfg: dict | None,
-        stride: int = 1,
-        dilations: tuple[int, int] = (1, 1),
     ):
         super().__init__()
         self.groups = groups[0]
@@ -89,30 +82,19 @@ class IGCV2(MobileNetV1):
         ValueError: an argument is not one of the allowed values.
     """
 
-    checkpoint_formats = IGCV2_FORMATS
+    family = 'IGCV2'
     widths = WIDTHS
+    channels = (
+        (WIDER * STEM,),
+        *(tuple(WIDER * width for width in stage) for stage in CHANNELS[:-1]),
+        (WIDER * CHANNELS[-1][0], CHANNELS[-1][1]),
+    )
 
-    @staticmethod
-    def _channels(widen_factor: float) -> list[int]:
-        *channels, last = (STEM, *CHANNELS)
-        return [
-            *(int(each * widen_factor * WIDER) for each in channels),
-            int(last * widen_factor),
-        ]
-
-    @staticmethod
-    def _stage_units(**options) -> Units:
-        return partial(_units, partial(InterleavedUnit, **options))
-
-
-def _units(unit: Callable[..., nn.Module], row: StageRow) -> list[nn.Module]:
-    """Units twice as wide as the stage's input; the last of all is not."""
-    wide = 2 * row.in_channels
-    if row.out_channels == wide:
-        return repeated(partial(unit, groups=GROUPS))(row)
-    before = replace(row, out_channels=wide, count=row.count - 1)
-    rest = (row.dilations[1], row.dilations[1])
-    return [
-        *repeated(partial(unit, groups=GROUPS))(before),
-        unit(wide, row.out_channels, groups=LAST_GROUPS, dilations=rest),
-    ]
+    def unit(
+        self, in_channels: int, out_channels: int, *args, **options
+    ) -> nn.Module:
+        """All of a stage's units but the very last one are as wide."""
+        groups = LAST_GROUPS if out_channels < in_channels else GROUPS
+        return InterleavedUnit(
+            in_channels, out_channels, *args, groups=groups, **options
+        )

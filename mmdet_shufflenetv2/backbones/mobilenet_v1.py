@@ -14,28 +14,14 @@ import torch.nn as nn
 from mmdet.registry import MODELS
 
 from ..arguments import check_choice
-from ..compat.foreign_families import MOBILENET_V1_FORMATS
 from .base import StagedBackbone
-from .convolutions import (
-    ACT_CFG,
-    NORM_CFG,
-    depthwise,
-    image_stem,
-    pointwise,
-)
-from .stages import (
-    Units,
-    check_dilations,
-    check_strides,
-    plan_stages,
-    repeated,
-)
+from .layers import ACT_CFG, NORM_CFG, depthwise, image_conv, pointwise
 
 # Published widths; each scales all channels (section 3.3).
 WIDTHS = (0.25, 0.5, 0.75, 1.0)
 STEM = 32
-CHANNELS = (64, 128, 256, 512, 1024)
-UNITS = (1, 2, 2, 6, 2)
+# Output channels of each unit, per stage, and the stride of its first one.
+CHANNELS = ((64,), (128,) * 2, (256,) * 2, (512,) * 6, (1024,) * 2)
 STRIDES = (1, 2, 2, 2, 2)
 
 
@@ -48,22 +34,15 @@ class MobileNetV1(StagedBackbone):
 
     Args:
         widen_factor: 0.25, 0.5, 0.75 or 1.0.
-        out_indices: levels to return, ascending. Nothing behind the last one
+        out_indices: levels to return, ascending. Nothing after the last one
             is built.
-        strides: stride of each stage's first unit; None means the paper's.
-        dilations: dilation of each stage's units. A stage's first unit takes
-            the previous stage's, as in `ShuffleNetV2`.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation; None for none.
-        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
-            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
-
-    Raises:
-        ValueError: an argument is not one of the allowed values.
+        others: as in `StagedBackbone`.
     """
 
-    checkpoint_formats = MOBILENET_V1_FORMATS
+    family = 'MobileNetV1'
     widths = WIDTHS
+    # Of the stem, and of the units of each stage.
+    channels = ((STEM,), *CHANNELS)
 
     def __init__(
         self,
@@ -76,46 +55,39 @@ class MobileNetV1(StagedBackbone):
         **staged,
     ):
         widen_factor = check_choice('widen_factor', widen_factor, self.widths)
-        stem, *channels = self._channels(widen_factor)
-        levels = plan_stages(
-            names=[f'stage{i + 1}' for i in range(len(UNITS))],
-            in_channels=stem,
-            channels=channels,
-            counts=UNITS,
-            strides=check_strides(strides, STRIDES),
-            dilations=check_dilations(dilations, len(UNITS)),
-            units=self._stage_units(norm_cfg=norm_cfg, act_cfg=act_cfg),
+        stages = [f'stage{i + 1}' for i in range(len(CHANNELS))]
+        super().__init__(stages, out_indices, **staged)
+        (channels,), *widths = (
+            [int(width * widen_factor) for width in stage]
+            for stage in self.channels
+        )
+        self.stem = nn.Sequential()
+        self.stem.conv1 = image_conv(channels, norm_cfg, act_cfg)
+        self.add_stages(
+            partial(self.unit, norm_cfg=norm_cfg, act_cfg=act_cfg),
+            channels,
+            widths,
+            (strides, STRIDES),
+            dilations,
             reduction=2,
         )
-        super().__init__(
-            stem=image_stem((stem,), norm_cfg, act_cfg, with_pool=False),
-            levels=levels,
-            out_indices=out_indices,
-            **staged,
+        self.freeze_stages()
+
+    def unit(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        dilations: tuple[int, int],
+        norm_cfg: dict | None,
+        act_cfg: dict | None,
+    ) -> nn.Module:
+        """A depthwise separable convolution, activated after either half."""
+        unit = nn.Sequential()
+        unit.depthwise = depthwise(
+            in_channels, norm_cfg, act_cfg, stride, dilations[0]
         )
-
-    @staticmethod
-    def _channels(widen_factor: float) -> list[int]:
-        """Of the stem and of each stage."""
-        return [int(channels * widen_factor) for channels in (STEM, *CHANNELS)]
-
-    @staticmethod
-    def _stage_units(**options) -> Units:
-        """What a stage consists of; options are ``norm_cfg``, ``act_cfg``."""
-        return repeated(partial(_unit, **options))
-
-
-def _unit(
-    in_channels: int,
-    out_channels: int,
-    stride: int,
-    dilations: tuple[int, int],
-    **options,
-) -> nn.Sequential:
-    """A depthwise separable convolution, activated after either half."""
-    unit = nn.Sequential()
-    unit.depthwise = depthwise(
-        in_channels, stride=stride, dilation=dilations[0], **options
-    )
-    unit.pointwise = pointwise(in_channels, out_channels, **options)
-    return unit
+        unit.pointwise = pointwise(
+            in_channels, out_channels, norm_cfg, act_cfg
+        )
+        return unit

@@ -9,22 +9,13 @@ of layers and the blocks are those of mmdet's ``MobileNetV2`` (Apache-2.0).
 import math
 from collections.abc import Callable, Sequence
 
-import torch.nn as nn
 from mmdet.models.backbones import MobileNetV2
 from mmdet.models.utils import make_divisible
 from mmdet.registry import MODELS
 
 from ..arguments import check_choice
-from ..compat.foreign_families import MOBILENET_V2_FORMATS
-from .base import StagedBackbone
-from .convolutions import NORM_CFG, image_stem, pointwise
-from .stages import (
-    Stage,
-    StageRow,
-    check_dilations,
-    check_strides,
-    plan_stages,
-)
+from .base import StagedBackbone, per_stage
+from .layers import NORM_CFG, image_conv, pointwise
 
 ACT_CFG = dict(type='ReLU6', inplace=True)
 STEM = 32
@@ -47,7 +38,7 @@ def _from_16(width: float) -> Callable[[int], int]:
 # than 1280. Table 8 of arXiv 1807.11164 states 39, 43, 141 and 145 million
 # multiply-adds for the narrow ones, the last at 192x192, the second at
 # 160x160. Multiples of 8 give 30.6, 41.8, 151.0 and 153.9; chosen to meet
-# the table were plainly rounded channels behind a first layer of 16, which
+# the table were plainly rounded channels after a first layer of 16, which
 # give 38.3, 43.6, 141.7 and 140.7. The paper says nothing on either.
 ROUNDINGS = {
     0.15: _from_16,
@@ -71,21 +62,13 @@ class StagedMobileNetV2(StagedBackbone, MobileNetV2):
     Args:
         widen_factor: 0.15, 0.4, 0.6, 0.75, 1.0 or 1.4; from 1.0 on the
             channels are mmdet's.
-        out_indices: levels to return, ascending. Nothing behind the last one
+        out_indices: levels to return, ascending. Nothing after the last one
             is built.
-        strides: stride of each layer's first block; None means the paper's.
-        dilations: dilation of each layer's blocks. A layer's first block
-            takes the previous layer's, as in `ShuffleNetV2`.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation.
-        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
-            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
-
-    Raises:
-        ValueError: an argument is not one of the allowed values.
+        others: as in `StagedBackbone`.
     """
 
-    checkpoint_formats = MOBILENET_V2_FORMATS
+    family = 'MobileNetV2'
+    stem_names = ('conv1',)
 
     def __init__(
         self,
@@ -99,47 +82,34 @@ class StagedMobileNetV2(StagedBackbone, MobileNetV2):
     ):
         widen_factor = check_choice('widen_factor', widen_factor, ROUNDINGS)
         rounded = ROUNDINGS[widen_factor](widen_factor)
-        # What mmdet's `make_layer` reads; the units are checkpointed here.
+        layers = [f'layer{i + 1}' for i in range(len(self.arch_settings))]
+        super().__init__((*layers, 'conv2'), out_indices, **staged)
+        # What mmdet's `make_layer` reads, besides `with_cp`.
         self.conv_cfg, self.norm_cfg, self.act_cfg = None, norm_cfg, act_cfg
-        self.with_cp = False
-        _, channels, counts, own_strides = zip(
-            *self.arch_settings, strict=True
-        )
-        layers = plan_stages(
-            names=[f'layer{i + 1}' for i in range(len(counts))],
-            in_channels=rounded(STEM),
-            channels=[rounded(each) for each in channels],
-            counts=counts,
-            strides=check_strides(strides, own_strides),
-            dilations=check_dilations(dilations, len(counts)),
-            units=self._blocks,
-            reduction=2,
-        )
-        before, last = layers[-1].out_channels, LAST
-        if widen_factor > 1:
-            last = int(LAST * widen_factor)
-        conv2 = Stage(
-            'conv2',
-            last,
-            layers[-1].reduction,
-            lambda: [pointwise(before, last, norm_cfg, act_cfg)],
-        )
-        super().__init__(
-            stem=image_stem(
-                (rounded(STEM),), norm_cfg, act_cfg, with_pool=False
-            ),
-            levels=[*layers, conv2],
-            out_indices=out_indices,
-            **staged,
-        )
-
-    def _blocks(self, row: StageRow) -> nn.Sequential:
-        """mmdet's inverted residuals, dilated."""
-        ratio, *_ = self.arch_settings[int(row.name[-1]) - 1]
-        self.in_channels = row.in_channels
-        layer = self.make_layer(row.out_channels, row.count, row.stride, ratio)
-        for index, block in enumerate(layer):
-            conv = block.depthwise_conv.conv
-            dilation = row.dilations[0 if index == 0 else 1]
-            conv.dilation = conv.padding = (dilation, dilation)
-        return layer
+        self.in_channels = rounded(STEM)
+        self.conv1 = image_conv(self.in_channels, norm_cfg, act_cfg)
+        own_strides = [stride for *_, stride in self.arch_settings]
+        reduction, last_dilation = 2, 1
+        # Ends with the last layer asked for.
+        for name, (ratio, channels, blocks, _), stride, dilation in zip(
+            self.stage_names,
+            self.arch_settings,
+            per_stage('strides', strides, own_strides, (1, 2)),
+            per_stage('dilations', dilations, (1,) * len(layers)),
+            strict=False,
+        ):
+            layer = self.make_layer(rounded(channels), blocks, stride, ratio)
+            for index, block in enumerate(layer):
+                conv = block.depthwise_conv.conv
+                each = last_dilation if index == 0 else dilation
+                conv.dilation = conv.padding = (each, each)
+                # The base class does that.
+                block.with_cp = False
+            reduction *= stride
+            last_dilation = dilation
+            self.add_stage(name, list(layer), self.in_channels, reduction)
+        if 'conv2' in self.stage_names:
+            last = int(LAST * max(widen_factor, 1))
+            conv2 = pointwise(self.in_channels, last, norm_cfg, act_cfg)
+            self.add_stage('conv2', conv2, last, reduction)
+        self.freeze_stages()

@@ -10,6 +10,8 @@ channels as MobileNet V2 does; CondenseNet's learned groups, which come with
 pretrained weights only, start as plain ones.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -19,24 +21,23 @@ from types import ModuleType
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
 from mmdet.models.utils import make_divisible
 from mmdet.registry import MODELS
 from torch import Tensor
 
 from ..arguments import check_choice
-from ..compat.foreign_checkpoints import CheckpointFormat
-from ..compat.foreign_families import FAMILIES
-from ..compat.input_format import NORMALISED_RGB
-from .base import StagedBackbone
-from .pytorchcv_split import Level, split_by_stride
-from .stages import Stage, check_fixed
+from ..compat.weight_formats import WeightFormat, formats_of_family
+from ..errors import UserError
+from .base import StagedBackbone, per_stage
+from .layers import channel_shuffle
 
 REQUIREMENT = 'pytorchcv==0.0.74'
 # Of each network, its stem and IGCV3's conv5 aside.
 STAGES = 4
 
 
-class MissingLibrary(ImportError):
+class MissingLibrary(UserError, ImportError):
     """An optional library that a network is taken from is not installed."""
 
 
@@ -127,7 +128,7 @@ class PytorchcvBackbone(StagedBackbone):
         arch: ``'igcv3_d_x0_7'``, ``'igcv3_d_x1_0'``, ``'igcv3_d_x1_4'``,
             ``'condensenet_g4_c4'``, ``'condensenet_g8_c8'``,
             ``'nasnet_a_4_1056'`` or ``'senet_154'``.
-        out_indices: levels to return, ascending. Nothing behind the last
+        out_indices: levels to return, ascending. Nothing after the last
             one is built.
         strides, dilations: None or 2 and 1 for every stage, which is what
             the library's networks have.
@@ -154,8 +155,8 @@ class PytorchcvBackbone(StagedBackbone):
         **staged,
     ):
         check_choice('arch', arch, list(ARCHITECTURES))
-        check_fixed('strides', strides, 2, STAGES)
-        check_fixed('dilations', dilations, 1, STAGES)
+        per_stage('strides', strides, (2,) * STAGES, (2,))
+        per_stage('dilations', dilations, (1,) * STAGES, (1,))
         architecture = ARCHITECTURES[arch]
         if not architecture.any_layout:
             check_choice(
@@ -165,27 +166,32 @@ class PytorchcvBackbone(StagedBackbone):
         features = _network(arch).features
         stem, *levels = _levels(arch)
         super().__init__(
-            stem=nn.Sequential(*stem.build(features, norm_cfg)),
-            levels=[
-                Stage(
-                    level.name,
-                    level.out_channels,
-                    level.reduction,
-                    partial(level.build, features, norm_cfg),
-                )
-                for level in levels
-            ],
-            out_indices=out_indices,
+            [level.name for level in levels],
+            out_indices,
             channels_last=channels_last,
             **staged,
         )
+        self.arch = arch
         self.architecture = architecture
-        self.checkpoint_formats = _formats(arch)
+        self.stem = nn.Sequential(*stem.build(features, norm_cfg))
+        # Ends with the last level asked for.
+        for name, level in zip(self.stage_names, levels, strict=False):
+            self.add_stage(
+                name,
+                level.build(features, norm_cfg),
+                level.out_channels,
+                level.reduction,
+            )
+        self.freeze_stages()
 
     @classmethod
-    def formats_for(cls, config: Mapping) -> tuple[CheckpointFormat, ...]:
+    def formats_for(cls, config: Mapping) -> tuple[WeightFormat, ...]:
         """Those of ``arch``; the library is needed to translate names."""
         return _formats(config['arch'])
+
+    @property
+    def formats(self) -> tuple[WeightFormat, ...]:
+        return _formats(self.arch)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of a batch of images, of any size.
@@ -212,16 +218,14 @@ class PytorchcvBackbone(StagedBackbone):
 
 
 @cache
-def _formats(arch: str) -> tuple[CheckpointFormat, ...]:
+def _formats(arch: str) -> tuple[WeightFormat, ...]:
     architecture = ARCHITECTURES[arch]
-    own, library = FAMILIES[architecture.family]
-    library = replace(
+    own, library = formats_of_family(architecture.family)
+    return own, replace(
         library,
         modules=partial(_module_names, arch),
         classifier=architecture.classifier,
-        input_format=NORMALISED_RGB,
     )
-    return own, library
 
 
 def _module_names(arch: str) -> dict[str, str]:
@@ -254,3 +258,170 @@ def _network(arch: str) -> nn.Module:
         ) from error
     with torch.device('meta'):
         return architecture.build(library)
+
+
+# Levels are called by their strides, as in the other families.
+NAMES = {2: 'stem', 4: 'stage1', 8: 'stage2', 16: 'stage3', 32: 'stage4'}
+# What the library has after the last stage: a level of its own, or nothing
+# that a backbone needs. Its pooling wants one size of images, and its
+# activation is in `PytorchcvBackbone.feature`.
+LAST_CONVOLUTION = 'final_block'
+LEFT_OUT = ('activ', 'final_pool')
+# An image that is halved five times.
+SIDE = 64
+
+
+class ChannelShuffle(nn.Module):
+    """`channel_shuffle` in the place of the library's."""
+
+    def __init__(self, groups: int):
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        return channel_shuffle(x, self.groups)
+
+
+class CellWithPrevious(nn.Module):
+    """A cell whose state is its input and the input of the cell before.
+
+    Args:
+        unit: the library's cell, which takes the two as arguments.
+    """
+
+    def __init__(self, unit: nn.Module):
+        super().__init__()
+        self.unit = unit
+
+    def forward(
+        self, state: Tensor | tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The cell's output, and its input for the cell after it."""
+        x, previous = state if isinstance(state, tuple) else (state, None)
+        return self.unit(x, previous), x
+
+
+@dataclass(frozen=True)
+class Level:
+    """Units that emit maps of one size.
+
+    Attributes:
+        name: ``'stem'``, a stage or ``'conv5'``.
+        reduction: pixels of the image per pixel of the map, per side.
+        out_channels: channels that the last unit emits.
+        units: what the library calls them.
+        with_previous: they also read the input of the unit before.
+    """
+
+    name: str
+    reduction: int
+    out_channels: int
+    units: tuple[str, ...]
+    with_previous: bool
+
+    def build(
+        self, features: nn.Module, norm_cfg: dict | None
+    ) -> list[nn.Module]:
+        """The units with fresh weights, where tensors are made by default.
+
+        Args:
+            features: of the library's network on the meta device, whose
+                modules are taken.
+            norm_cfg: type of normalisation; None means the library's.
+        """
+        units = [
+            _real(features.get_submodule(unit), norm_cfg)
+            for unit in self.units
+        ]
+        if self.with_previous:
+            return [CellWithPrevious(unit) for unit in units]
+        return units
+
+    def module_names(self, features: nn.Module) -> dict[str, str]:
+        """Of every module that has weights, our name -> the library's."""
+        names = {}
+        for index, theirs in enumerate(self.units):
+            ours = f'{self.name}.{index}'
+            if self.with_previous:
+                ours += '.unit'
+            unit = features.get_submodule(theirs)
+            for inner, module in unit.named_modules():
+                if module._parameters or module._buffers:
+                    names[f'{ours}.{inner}'] = f'{theirs}.{inner}'
+        return names
+
+
+def split_by_stride(
+    features: nn.Sequential, with_previous: bool
+) -> tuple[Level, ...]:
+    """A network's stem, stages and last convolution.
+
+    Args:
+        features: of the library's network on the meta device.
+        with_previous: units after the stem also read the input of the unit
+            before.
+    """
+    state = torch.empty(1, 3, SIDE, SIDE, device='meta')
+    levels = []
+    for name, unit in _units(features.eval()):
+        cell = with_previous and bool(levels)
+        state = (CellWithPrevious(unit) if cell else unit)(state)
+        channels, _, width = (state[0] if cell else state).shape[1:]
+        # Unpadded layers leave a little less than half.
+        reduction = max(round(SIDE / width), 2)
+        level = Level(NAMES[reduction], reduction, channels, (name,), cell)
+        if not levels:
+            # Some have a pool in it, after which the first stage begins.
+            levels.append(replace(level, name='stem', reduction=2))
+        elif name == LAST_CONVOLUTION:
+            levels.append(replace(level, name='conv5'))
+        elif reduction > levels[-1].reduction:
+            levels.append(level)
+        else:
+            units = (*levels[-1].units, name)
+            levels[-1] = replace(
+                levels[-1], out_channels=channels, units=units
+            )
+    return tuple(levels)
+
+
+def _units(features: nn.Sequential) -> list[tuple[str, nn.Module]]:
+    """Blocks that are called one after the other, by their names."""
+    units = []
+    for name, module in features.named_children():
+        if isinstance(module, nn.Sequential):
+            units += [
+                (f'{name}.{inner}', unit)
+                for inner, unit in module.named_children()
+            ]
+        elif name not in LEFT_OUT:
+            units.append((name, module))
+    return units
+
+
+def _real(unit: nn.Module, norm_cfg: dict | None) -> nn.Module:
+    """A unit with values, and with this package's own modules in it."""
+    # Not get_default_device: torch 2.4's overlooks `with torch.device(...)`.
+    unit.to_empty(device=torch.empty(0).device).train()
+    for module in list(unit.modules()):
+        if hasattr(module, 'reset_parameters'):
+            module.reset_parameters()
+        if isinstance(getattr(module, 'index', None), Tensor):
+            module.index = _in_turn(module.index.numel(), module.conv.groups)
+        for name, child in module.named_children():
+            if type(child).__name__ == 'ChannelShuffle':
+                setattr(module, name, ChannelShuffle(child.groups))
+            elif norm_cfg and isinstance(child, nn.BatchNorm2d):
+                config = {'eps': child.eps, **norm_cfg}
+                norm = build_norm_layer(config, child.num_features)[1]
+                setattr(module, name, norm)
+    return unit
+
+
+def _in_turn(channels: int, groups: int) -> Tensor:
+    """Which channels CondenseNet's groups read as long as none are learned.
+
+    The library leaves the first channel to all of them. Taken in turn,
+    every group reads some of the output of every earlier unit.
+    """
+    return torch.arange(channels).unflatten(0, (-1, groups)).T.flatten()

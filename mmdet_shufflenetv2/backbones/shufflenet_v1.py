@@ -9,20 +9,23 @@ a concatenation, and where and how channels are shuffled, is a ``style``.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
 from mmdet.registry import MODELS
+from torch import Tensor
 
 from ..arguments import check_choice
-from ..compat.foreign_families import SHUFFLENET_V1_FORMATS
 from .base import StagedBackbone
-from .convolutions import ACT_CFG, NORM_CFG, image_stem
-from .shuffle_unit_v1 import STYLES, ShuffleUnitV1
-from .stages import (
-    check_dilations,
-    check_strides,
-    plan_stages,
-    repeated,
+from .layers import (
+    ACT_CFG,
+    NORM_CFG,
+    activation,
+    channel_shuffle,
+    depthwise,
+    pointwise,
+    pooled_stem,
 )
 
 
@@ -76,6 +79,117 @@ VARIANTS = {
 }
 
 
+@dataclass(frozen=True)
+class Style:
+    """The order of channels within a unit, which weights depend on.
+
+    Attributes:
+        shuffle_first: shuffle in front of the depthwise convolution, as in
+            Fig. 2, instead of after it.
+        reversed: shuffle the other way round, with as many groups as a
+            group has channels.
+        pooled_first: concatenate the shortcut in front of the main branch.
+    """
+
+    shuffle_first: bool
+    reversed: bool
+    pooled_first: bool
+
+
+STYLES = {
+    # As pytorchcv reads the paper.
+    'paper': Style(True, False, False),
+    'authors': Style(False, True, True),
+    'mmpretrain': Style(False, False, True),
+}
+
+
+class MeanPool(nn.Module):
+    """Mean of 3x3 pixels, zeros around the map; may be dilated."""
+
+    def __init__(self, channels: int, stride: int, dilation: int):
+        super().__init__()
+        self.channels = channels
+        self.stride = stride
+        self.dilation = dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.dilation == 1:
+            return F.avg_pool2d(x, 3, self.stride, padding=1)
+        kernel = x.new_full((self.channels, 1, 3, 3), 1 / 9)
+        return F.conv2d(
+            x,
+            kernel,
+            stride=self.stride,
+            padding=self.dilation,
+            dilation=self.dilation,
+            groups=self.channels,
+        )
+
+
+class ShuffleUnitV1(nn.Module):
+    """A unit of Fig. 2 (b), or (c) where the number of channels changes.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: of the depthwise convolution; 1 where channels do not change.
+        dilations: the first one is that of the depthwise convolution and of
+            the pool.
+        groups: groups of the first and of the second pointwise convolution.
+        style: the order of channels.
+        norm_cfg: type of normalisation.
+        act_cfg: type of activation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        dilations: tuple[int, int] = (1, 1),
+        *,
+        groups: tuple[int, int],
+        style: Style,
+        norm_cfg: dict | None = NORM_CFG,
+        act_cfg: dict | None = ACT_CFG,
+    ):
+        super().__init__()
+        self.downsample = in_channels != out_channels
+        middle = out_channels // 4
+        added = out_channels - in_channels if self.downsample else out_channels
+        self.style = style
+        self.shuffle_groups = groups[1]
+        if style.reversed and groups[1] > 1:
+            self.shuffle_groups = middle // groups[1]
+        if self.downsample:
+            self.pool = MeanPool(in_channels, stride, dilations[0])
+        self.compress = pointwise(
+            in_channels, middle, norm_cfg, act_cfg, groups[0]
+        )
+        self.depthwise = depthwise(
+            middle, norm_cfg, stride=stride, dilation=dilations[0]
+        )
+        self.expand = pointwise(middle, added, norm_cfg, None, groups[1])
+        self.activate = activation(act_cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
+        main = self.compress(x)
+        if self.style.shuffle_first:
+            main = channel_shuffle(main, self.shuffle_groups)
+        main = self.depthwise(main)
+        if not self.style.shuffle_first:
+            main = channel_shuffle(main, self.shuffle_groups)
+        main = self.expand(main)
+        if not self.downsample:
+            return self.activate(x + main)
+        halves = (self.pool(x), main)
+        if not self.style.pooled_first:
+            halves = halves[::-1]
+        return self.activate(torch.cat(halves, 1))
+
+
 @MODELS.register_module()
 class ShuffleNetV1(StagedBackbone):
     """ShuffleNet V1 and the 50-layer network of the V2 paper.
@@ -87,24 +201,15 @@ class ShuffleNetV1(StagedBackbone):
         widen_factor: 1.0, and 0.5, 1.5 and 2.0 with 3 or 8 groups.
         groups: groups of the pointwise convolutions: 1, 2, 3, 4 or 8.
         out_indices: levels to return, ascending; None means all stages.
-            Nothing behind the last one is built.
+            Nothing after the last one is built.
         arch: ``'v1'`` or ``'v1_50'``, which has 3 groups.
         style: ``'paper'``, ``'authors'`` or ``'mmpretrain'``: whose order of
             channels, and so whose pretrained weights fit. ``'paper'`` equals
             pytorchcv's networks.
-        strides: stride of each stage's first unit; None means the paper's.
-        dilations: dilation of each stage's units. A stage's first unit takes
-            the previous stage's, as in `ShuffleNetV2`.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation; None for none.
-        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
-            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
-
-    Raises:
-        ValueError: an argument is not one of the allowed values.
+        others: as in `StagedBackbone`.
     """
 
-    checkpoint_formats = SHUFFLENET_V1_FORMATS
+    family = 'ShuffleNetV1'
     styles = tuple(STYLES)
 
     def __init__(
@@ -124,32 +229,40 @@ class ShuffleNetV1(StagedBackbone):
         variant = VARIANTS[arch, groups, width]
         check_choice('style', style, STYLES)
         count = len(variant.units)
-        levels = plan_stages(
-            # The paper calls the stage of stride 8 stage2.
-            names=[f'stage{5 - count + i}' for i in range(count)],
-            in_channels=variant.stem,
-            channels=variant.channels,
-            counts=variant.units,
-            strides=check_strides(strides, variant.strides),
-            dilations=check_dilations(dilations, count),
-            units=repeated(
-                partial(
-                    _unit,
-                    variant=variant,
-                    groups=groups,
-                    style=STYLES[style],
-                    norm_cfg=norm_cfg,
-                    act_cfg=act_cfg,
-                )
-            ),
-        )
-        super().__init__(
-            stem=image_stem((variant.stem,), norm_cfg, act_cfg),
-            levels=levels,
-            out_indices=range(count) if out_indices is None else out_indices,
-            **staged,
-        )
+        # The paper calls the stage of stride 8 stage2.
+        stages = [f'stage{5 - count + i}' for i in range(count)]
+        super().__init__(stages, out_indices, **staged)
         self.style = style
+        self.stem = pooled_stem(variant.stem, norm_cfg, act_cfg)
+
+        def unit(in_channels: int, *args) -> nn.Module:
+            both = (groups, groups)
+            if in_channels == variant.stem:
+                # Few channels, which the paper does not group (section 3.3).
+                both = variant.first_groups or (1, groups)
+            return ShuffleUnitV1(
+                in_channels,
+                *args,
+                groups=both,
+                style=STYLES[style],
+                norm_cfg=norm_cfg,
+                act_cfg=act_cfg,
+            )
+
+        widths = [
+            [width] * units
+            for width, units in zip(
+                variant.channels, variant.units, strict=True
+            )
+        ]
+        self.add_stages(
+            unit,
+            variant.stem,
+            widths,
+            (strides, variant.strides),
+            dilations,
+        )
+        self.freeze_stages()
 
 
 def _checked(
@@ -170,17 +283,3 @@ def _checked(
         having(arch, groups),
     )
     return arch, groups, width
-
-
-def _unit(
-    in_channels: int,
-    out_channels: int,
-    variant: Variant,
-    groups: int,
-    **options,
-) -> ShuffleUnitV1:
-    both = (groups, groups)
-    if in_channels == variant.stem:
-        # Few channels, which the paper does not group (section 3.3).
-        both = variant.first_groups or (1, groups)
-    return ShuffleUnitV1(in_channels, out_channels, both, **options)

@@ -3,31 +3,39 @@
 Paper: "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture
 Design", https://arxiv.org/abs/1807.11164.
 Original code: https://github.com/megvii-model/ShuffleNet-Series (MIT).
-Written from the paper. By default a network equals torchvision's. With
+Written from the paper, with torchvision's names of layers, whose weights fit
+as they are. By default a network equals torchvision's. With
 ``style='authors'`` it equals the authors' code, which shuffles where a unit
 begins and gives the two branches of stage2's first unit 24 and C - 24
 channels instead of C / 2 each; the paper's FLOPs count the latter.
+
+N images, C channels, H x W pixels.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 import torch.nn as nn
 from mmdet.registry import MODELS
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.ops.misc import SqueezeExcitation
 
 from ..arguments import check_choice
-from ..compat.foreign_checkpoints import SHUFFLENET_V2_FORMATS
 from .base import StagedBackbone
-from .convolutions import ACT_CFG, NORM_CFG, image_stem, pointwise
-from .shuffle_unit import ShuffleUnit, UnitOptions
-from .stages import (
-    Stage,
-    check_dilations,
-    check_strides,
-    plan_stages,
-    repeated,
+from .layers import (
+    ACT_CFG,
+    NORM_CFG,
+    activation,
+    interleave,
+    normalisation,
+    split_even_odd,
 )
+
+STYLES = ('torchvision', 'authors')
+RECEPTIVE_FIELDS = ('standard', 'enlarged')
 
 
 @dataclass(frozen=True)
@@ -81,10 +89,119 @@ VARIANTS = {
     ),
 }
 
-STYLES = ('torchvision', 'authors')
-RECEPTIVE_FIELDS = ('standard', 'enlarged')
-# None is as the variant has it.
-SWITCH = (None, True, False)
+
+def _conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    norm_cfg: dict | None,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+) -> tuple[nn.Module, nn.Module]:
+    """A convolution and its norm."""
+    conv = nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride,
+        padding=dilation * (kernel_size // 2),
+        dilation=dilation,
+        groups=groups,
+        bias=norm_cfg is None,
+    )
+    return conv, normalisation(norm_cfg, out_channels)
+
+
+class ShuffleUnit(nn.Module):
+    """A unit of Fig. 3 (c), or (d) where the number of channels changes.
+
+    The latter transforms both branches instead of passing half through.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: of the depthwise convolutions; 1 where channels do not change.
+        dilations: the first one is that of the depthwise convolutions, none
+            of which comes after the stride.
+        style: one of `STYLES`.
+        enlarged: the extra depthwise convolution of V2*.
+        with_se: squeeze and excitation at the end of the main branch.
+        with_residual: the main branch adds its input where sizes agree.
+        norm_cfg: type of normalisation.
+        act_cfg: type of activation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        dilations: tuple[int, int] = (1, 1),
+        *,
+        style: str = 'torchvision',
+        enlarged: bool = False,
+        with_se: bool = False,
+        with_residual: bool = False,
+        norm_cfg: dict | None = NORM_CFG,
+        act_cfg: dict | None = ACT_CFG,
+    ):
+        super().__init__()
+        self.shuffle_first = style == 'authors'
+        self.downsample = in_channels != out_channels
+        self.with_residual = with_residual and not self.downsample
+        half = out_channels // 2
+        main_in = in_channels if self.downsample else half
+        passed = half
+        if self.downsample and self.shuffle_first:
+            passed = in_channels
+        main_out = out_channels - passed
+
+        def depthwise(channels: int, stride: int) -> tuple[nn.Module, ...]:
+            return _conv(
+                channels, channels, 3, norm_cfg, stride, dilations[0], channels
+            )
+
+        if self.downsample:
+            self.branch1 = nn.Sequential(
+                *depthwise(main_in, stride),
+                *_conv(main_in, passed, 1, norm_cfg),
+                activation(act_cfg),
+            )
+        self.enlarge = nn.Identity()
+        if enlarged:
+            # V2*: an extra 3x3 depthwise convolution, not activated.
+            self.enlarge = nn.Sequential(*depthwise(main_in, 1))
+        self.branch2 = nn.Sequential(
+            *_conv(main_in, half, 1, norm_cfg),
+            activation(act_cfg),
+            *depthwise(half, stride),
+            *_conv(half, main_out, 1, norm_cfg),
+        )
+        self.se = nn.Identity()
+        if with_se:
+            # As wide as its input: half of a unit's channels, as Table 2 of
+            # the appendix asks for.
+            self.se = SqueezeExcitation(
+                main_out, main_out, lambda: activation(act_cfg)
+            )
+        self.activate = activation(act_cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
+        if self.downsample:
+            passed = self.branch1(x)
+        elif self.shuffle_first:
+            passed, x = split_even_odd(x)
+        else:
+            passed, x = x.chunk(2, dim=1)
+        main = self.se(self.branch2(self.enlarge(x)))
+        if self.with_residual:
+            main = main + x
+        main = self.activate(main)
+        if self.shuffle_first:
+            return torch.cat((passed, main), 1)
+        return interleave(passed, main)
 
 
 @MODELS.register_module()
@@ -95,10 +212,14 @@ class ShuffleNetV2(StagedBackbone):
     strides 8, 16, 32 and 32. The deep variants start at stride 4: 0 stage1,
     1 stage2, 2 stage3, 3 stage4 and 4 conv5.
 
+    ``init_cfg=dict(type='Pretrained', checkpoint=...)`` reads torchvision's,
+    the authors', mmpretrain's and other files as they are; V2* starts from
+    V2's weights too, and then computes the same.
+
     Args:
         widen_factor: 0.5, 1.0, 1.5 or 2.0; 1.0 for the deep variants.
         out_indices: levels to return, ascending; None means all stages but
-            conv5. Nothing behind the last one is built.
+            conv5. Nothing after the last one is built.
         arch: ``'v2'`` (Table 5), ``'v2_50'`` or ``'se_v2_164'`` (Table 2 of
             the appendix).
         style: ``'torchvision'`` or ``'authors'``: whose unit, and so whose
@@ -111,25 +232,11 @@ class ShuffleNetV2(StagedBackbone):
             None means as the variant has it.
         with_residual: add the main branch's input to its output where both
             have the same size; None means as the variant has it.
-        strides: stride of each stage's first unit; None means the paper's.
-        dilations: dilation of each stage's units. A stage's first unit
-            takes the previous stage's, so that a network with a stride
-            exchanged for a dilation computes what the strided one does, at
-            more places, and can use its weights.
-        frozen_stages: -1 none, 0 the stem, k the stem and k stages.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation; None for none.
-        norm_eval: keep every BN in evaluation mode.
-        with_cp: trade computation for memory in training.
-        channels_last: memory layout; None means on the CPU only.
-        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` reads our own,
-            torchvision's, the authors' and mmpretrain's checkpoints.
-
-    Raises:
-        ValueError: an argument is not one of the allowed values.
+        others: as in `StagedBackbone`.
     """
 
-    checkpoint_formats = SHUFFLENET_V2_FORMATS
+    family = 'ShuffleNetV2'
+    stem_names = ('conv1', 'maxpool')
     styles = STYLES
 
     def __init__(
@@ -143,49 +250,96 @@ class ShuffleNetV2(StagedBackbone):
         with_residual: bool | None = None,
         strides: Sequence[int] | None = None,
         dilations: Sequence[int] | None = None,
-        frozen_stages: int = -1,
         norm_cfg: dict | None = NORM_CFG,
         act_cfg: dict | None = ACT_CFG,
-        norm_eval: bool = False,
-        with_cp: bool = False,
-        channels_last: bool | None = None,
-        init_cfg: dict | list[dict] | None = None,
+        **staged,
     ):
         variant = _variant(arch, widen_factor)
         check_choice('style', style, STYLES)
         check_choice('receptive_field', receptive_field, RECEPTIVE_FIELDS)
-        check_choice('with_se', with_se, SWITCH)
-        check_choice('with_residual', with_residual, SWITCH)
-        options = UnitOptions(
-            shuffle_first=style == 'authors',
+        check_choice('with_se', with_se, (None, True, False))
+        check_choice('with_residual', with_residual, (None, True, False))
+        if with_se is None:
+            with_se = variant.with_se
+        if with_residual is None:
+            with_residual = variant.with_residual
+        count = len(variant.units)
+        # The paper's Table 5 calls the stage of stride 8 stage2.
+        stages = [f'stage{5 - count + i}' for i in range(count)]
+        if out_indices is None:
+            out_indices = range(count)
+        super().__init__((*stages, 'conv5'), out_indices, **staged)
+        self.style = style
+
+        layers = []
+        channels = 3
+        for out_channels in variant.stem:
+            stride = 1 if layers else 2
+            layers += _conv(channels, out_channels, 3, norm_cfg, stride)
+            layers.append(activation(act_cfg))
+            channels = out_channels
+        self.conv1 = nn.Sequential(*layers)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+
+        unit = partial(
+            ShuffleUnit,
+            style=style,
             enlarged=receptive_field == 'enlarged',
-            with_se=variant.with_se if with_se is None else with_se,
-            with_residual=(
-                variant.with_residual
-                if with_residual is None
-                else with_residual
-            ),
+            with_se=with_se,
+            with_residual=with_residual,
             norm_cfg=norm_cfg,
             act_cfg=act_cfg,
         )
-        count = len(variant.units)
-        levels = _plan(
-            variant,
-            options,
-            check_strides(strides, variant.strides),
-            check_dilations(dilations, count),
+        widths = [
+            [width] * units
+            for width, units in zip(
+                variant.channels, variant.units, strict=True
+            )
+        ]
+        channels, reduction = self.add_stages(
+            unit, channels, widths, (strides, variant.strides), dilations
         )
-        super().__init__(
-            stem=image_stem(variant.stem, norm_cfg, act_cfg),
-            levels=levels,
-            out_indices=range(count) if out_indices is None else out_indices,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            channels_last=channels_last,
-            init_cfg=init_cfg,
-        )
-        self.style = style
+        if 'conv5' in self.stage_names:
+            conv5 = nn.Sequential(
+                *_conv(channels, variant.conv5, 1, norm_cfg),
+                activation(act_cfg),
+            )
+            self.add_stage('conv5', conv5, variant.conv5, reduction)
+        self.freeze_stages()
+
+    @property
+    def styles_of_these_shapes(self) -> tuple[str, ...]:
+        """Those that do not differ in the channels of the first unit."""
+        first = getattr(self, self.stage_names[0])[0]
+        same = first.branch1[0].in_channels == first.branch2[0].out_channels
+        return STYLES if same else (self.style,)
+
+    def weights_for_new_layers(
+        self, missing: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """V2* from V2: the extra convolution passes its input on."""
+        layers = {
+            name: module
+            for name, module in self.named_modules()
+            if name.endswith(('.enlarge.0', '.enlarge.1'))
+        }
+        weights = {
+            f'{name}.{key}': torch.zeros_like(value)
+            for name, module in layers.items()
+            for key, value in module.state_dict().items()
+        }
+        if not weights or not weights.keys() <= set(missing):
+            return {}
+        for name, module in layers.items():
+            if isinstance(module, nn.Conv2d):
+                weights[f'{name}.weight'][:, :, 1, 1] = 1
+            elif isinstance(module, _BatchNorm):
+                weights[f'{name}.weight'].fill_(1)
+                weights[f'{name}.running_var'].fill_(1 - module.eps)
+            elif not isinstance(module, nn.Identity):
+                # Such as GroupNorm, which cannot be the identity.
+                return {}
+        return weights
 
 
 def _variant(arch: str, widen_factor: float) -> Variant:
@@ -198,37 +352,3 @@ def _variant(arch: str, widen_factor: float) -> Variant:
         [width for name, width in VARIANTS if name == arch],
     )
     return VARIANTS[arch, width]
-
-
-def _plan(
-    variant: Variant,
-    options: UnitOptions,
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> list[Stage]:
-    """The stages of a variant, and conv5."""
-    # Names follow the paper's Table 5, where stage2 is the first one and
-    # has stride 8; the deep variants have one more stage in front of it.
-    first = 5 - len(variant.units)
-    stages = plan_stages(
-        names=[f'stage{first + i}' for i in range(len(variant.units))],
-        in_channels=variant.stem[-1],
-        channels=variant.channels,
-        counts=variant.units,
-        strides=strides,
-        dilations=dilations,
-        units=repeated(partial(ShuffleUnit, options=options)),
-    )
-    last = stages[-1]
-
-    def conv5() -> list[nn.Module]:
-        return [
-            pointwise(
-                last.out_channels,
-                variant.conv5,
-                options.norm_cfg,
-                options.act_cfg,
-            )
-        ]
-
-    return [*stages, Stage('conv5', variant.conv5, last.reduction, conv5)]

@@ -21,21 +21,14 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 from ..arguments import check_choice
-from ..compat.foreign_families import XCEPTION_FORMATS
 from .base import StagedBackbone
-from .convolutions import (
+from .layers import (
     ACT_CFG,
     NORM_CFG,
     activation,
     depthwise,
-    image_stem,
     pointwise,
-)
-from .stages import (
-    check_dilations,
-    check_strides,
-    plan_stages,
-    repeated,
+    pooled_stem,
 )
 
 
@@ -85,7 +78,7 @@ class XceptionUnit(nn.Module):
         norm_cfg: type of normalisation.
         act_cfg: type of activation.
         stride: of the first convolution.
-        dilations: of the first depthwise convolution, and of the two behind
+        dilations: of the first depthwise convolution, and of the two after
             the stride.
     """
 
@@ -93,10 +86,11 @@ class XceptionUnit(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        norm_cfg: dict | None,
-        act_cfg: dict | None,
         stride: int = 1,
         dilations: tuple[int, int] = (1, 1),
+        *,
+        norm_cfg: dict | None = NORM_CFG,
+        act_cfg: dict | None = ACT_CFG,
     ):
         super().__init__()
         self.with_shortcut = in_channels == out_channels
@@ -134,21 +128,12 @@ class Xception(StagedBackbone):
 
     Args:
         widen_factor: 0.5, 1.0, 1.5 or 2.0.
-        out_indices: levels to return, ascending. Nothing behind the last one
+        out_indices: levels to return, ascending. Nothing after the last one
             is built.
-        strides: stride of each stage's first unit; None means the paper's.
-        dilations: dilation of each stage's units. A stage's first unit takes
-            the previous stage's up to its stride, as in `ShuffleNetV2`.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation; None for none.
-        staged: ``frozen_stages``, ``norm_eval``, ``with_cp``,
-            ``channels_last`` and ``init_cfg`` of `StagedBackbone`.
-
-    Raises:
-        ValueError: an argument is not one of the allowed values.
+        others: as in `StagedBackbone`.
     """
 
-    checkpoint_formats = XCEPTION_FORMATS
+    family = 'Xception'
 
     def __init__(
         self,
@@ -163,20 +148,16 @@ class Xception(StagedBackbone):
         variant = VARIANTS[
             check_choice('widen_factor', widen_factor, VARIANTS)
         ]
-        levels = plan_stages(
-            names=('stage2', 'stage3', 'stage4'),
-            in_channels=variant.stem,
-            channels=variant.channels,
-            counts=UNITS,
-            strides=check_strides(strides, STRIDES),
-            dilations=check_dilations(dilations, len(UNITS)),
-            units=repeated(
-                partial(XceptionUnit, norm_cfg=norm_cfg, act_cfg=act_cfg)
-            ),
+        super().__init__(('stage2', 'stage3', 'stage4'), out_indices, **staged)
+        self.stem = pooled_stem(variant.stem, norm_cfg, act_cfg)
+        self.add_stages(
+            partial(XceptionUnit, norm_cfg=norm_cfg, act_cfg=act_cfg),
+            variant.stem,
+            [
+                [width] * units
+                for width, units in zip(variant.channels, UNITS, strict=True)
+            ],
+            (strides, STRIDES),
+            dilations,
         )
-        super().__init__(
-            stem=image_stem((variant.stem,), norm_cfg, act_cfg),
-            levels=levels,
-            out_indices=out_indices,
-            **staged,
-        )
+        self.freeze_stages()

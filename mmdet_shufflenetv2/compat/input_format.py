@@ -87,6 +87,12 @@ NORMALISED_RGB = InputFormat(
     'RGB', (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 )
 RAW_BGR = InputFormat('BGR')
+SCALED_BGR = InputFormat('BGR', std=(255, 255, 255))
+SCALED_RGB = InputFormat('RGB', std=(255, 255, 255))
+RAW_RGB = InputFormat('RGB')
+NORMALISED_BGR = InputFormat(
+    'BGR', NORMALISED_RGB.mean[::-1], NORMALISED_RGB.std[::-1]
+)
 
 
 def meta_of(checkpoint: object) -> Mapping:

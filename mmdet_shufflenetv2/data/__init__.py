@@ -1,15 +1,27 @@
-"""Data: COCO-format folders, their checks, and a drawn data set."""
+"""COCO, YOLO, VOC and CSV data as one table of boxes; synthetic pictures."""
 
 from ..compat import needs_mmdet  # noqa: F401
-from .checks import CheckReport, DatasetError, check_coco_file
-from .custom import CocoSplits, find_coco_splits
-from .loading import LoadImageStrict
+from .folders import Splits, find_data
+from .reading import look_at_images, read_boxes, report
+from .registered import (
+    BoxDataset,
+    BoxMetric,
+    LoadImageStrict,
+    use_strict_loader,
+)
+from .table import BoxTable, DatasetError, Source
 
 __all__ = [
-    'CheckReport',
-    'CocoSplits',
+    'BoxDataset',
+    'BoxMetric',
+    'BoxTable',
     'DatasetError',
     'LoadImageStrict',
-    'check_coco_file',
-    'find_coco_splits',
+    'Source',
+    'Splits',
+    'find_data',
+    'look_at_images',
+    'read_boxes',
+    'report',
+    'use_strict_loader',
 ]

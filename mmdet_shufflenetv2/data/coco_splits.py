@@ -9,13 +9,16 @@ Either way the result is checked to be the whole split with every image there.
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .coco_stream import CocoWriter, DatasetError, iter_records
-from .split_check import SplitCheck, examples, verify_pair
+import numpy as np
+
+from .coco import load_coco, whole_number
+from .reading import read_boxes
+from .table import DatasetError, Source, read_text, shorten
 
 NUM_TRAIN, NUM_VAL = 118_287, 5_000
 
@@ -45,19 +48,17 @@ _SOURCES_2014 = (
 _MINIVAL_SOURCE = 'annotations/instances_val2017.json'
 
 
-def missing_parts(
-    root: Path, layout: str, minival_ids: str | os.PathLike | None = None
-) -> list[str]:
+def _missing_parts(root: Path, layout: str, minival_ids) -> list[str]:
     """What a layout needs below the root and does not find there."""
     splits = _SOURCES_2014 if layout == '2014' else LAYOUTS['2017']
     files = [split.ann_file for split in splits]
     if layout == '2014' and minival_ids is None:
         files.append(_MINIVAL_SOURCE)
-    missing = [name for name in files if not (root / name).is_file()]
-    for split in splits:
-        if not (root / split.img_prefix).is_dir():
-            missing.append(split.img_prefix.rstrip('/') + '/')
-    return missing
+    return [name for name in files if not (root / name).is_file()] + [
+        f'{split.img_prefix}/'
+        for split in splits
+        if not (root / split.img_prefix).is_dir()
+    ]
 
 
 def choose_layout(
@@ -81,18 +82,23 @@ def choose_layout(
     root = Path(root)
     if layout not in ('auto', *LAYOUTS):
         raise ValueError(
-            f"layout must be 'auto', '2014' or '2017', but got {layout!r}"
+            f"expected layout to be 'auto', '2014' or '2017', got {layout!r}"
         )
     candidates = ('2017', '2014') if layout == 'auto' else (layout,)
     missing = {
-        name: missing_parts(root, name, minival_ids) for name in candidates
+        name: _missing_parts(root, name, minival_ids) for name in candidates
     }
     for name, parts in missing.items():
         if not parts:
+            if minival_ids and name != '2014':
+                raise DatasetError(
+                    f'--minival-ids is for the 2014 layout, but {root} has '
+                    f'the {name} layout; leave it out, or add --layout 2014'
+                )
             return name
     lines = [f'{root} holds no complete COCO data set:']
     if not root.is_dir():
-        lines[0] = f'{root} is no folder; COCO is expected there:'
+        lines[0] = f'{root} is not a folder; COCO is expected there:'
     for name, parts in missing.items():
         lines.append(f'  {name} layout lacks {", ".join(parts)}')
     lines.append(
@@ -111,135 +117,29 @@ def read_minival_ids(path: str | os.PathLike) -> set[int]:
     """Image ids out of a COCO file, a JSON list, or one id per line.
 
     Raises:
-        DatasetError: Names the line or element that is no id or comes twice.
+        DatasetError: Names the line or element that is not an id, or is a
+            duplicate.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DatasetError(f'the list of minival ids {path} does not exist')
-    with open(path, encoding='utf-8-sig') as file:
-        first = file.read(4096).lstrip()[:1]
-    if first == '{':
-        entries = []
-        for record in iter_records(path):
-            # In COCO's own files the images come first.
-            if record.section == 'annotations' and entries:
-                break
-            if record.section == 'images':
-                entries.append(record.value.get('id'))
-    elif first == '[':
+    text = read_text(path)
+    if text.lstrip()[:1] == '{':
+        entries = [image.get('id') for image in load_coco(str(path))['images']]
+    elif text.lstrip()[:1] == '[':
         try:
-            entries = json.loads(path.read_text('utf-8-sig'))
-        except json.JSONDecodeError as error:
+            entries = json.loads(text)
+        except ValueError as error:
             raise DatasetError(f'{path}: broken JSON, {error}') from error
     else:
-        lines = path.read_text('utf-8-sig').split()
-        entries = [int(x) if x.isdecimal() else x for x in lines]
+        entries = text.split()
     ids: set[int] = set()
-    for position, entry in enumerate(entries):
-        known = _is_in(ids, entry)
-        if known or type(entry) is not int:
-            wrong = 'comes twice' if known else 'is no image id'
-            raise DatasetError(
-                f'{path}: entry {position + 1}, {entry!r}, {wrong}'
-            )
-        ids.add(entry)
+    for position, entry in enumerate(entries, 1):
+        number = whole_number(entry)
+        if number is None or number in ids:
+            wrong = 'not an image id' if number is None else 'a duplicate'
+            raise DatasetError(f'{path}: entry {position}, {entry!r}: {wrong}')
+        ids.add(number)
     if not ids:
         raise DatasetError(f'{path} holds no image id')
     return ids
-
-
-def check_2017(
-    root: Path,
-    counts: tuple[int | None, int | None],
-    progress: Callable[[int], Any] | None,
-) -> None:
-    """Check train2017 and val2017 where they are; nothing is written."""
-    checks = []
-    for split, count in zip(LAYOUTS['2017'], counts, strict=True):
-        check = SplitCheck(split.ann_file, root, count)
-        for record in iter_records(root / split.ann_file, progress):
-            if record.section == 'images':
-                check.add_image(split.ann_file, record, split.img_prefix)
-            elif record.section == 'annotations':
-                check.add_annotation(split.ann_file, record)
-        checks.append(check)
-    verify_pair(*checks)
-
-
-def make_2014(
-    root: Path,
-    minival_ids: set[int],
-    counts: tuple[int | None, int | None],
-    progress: Callable[[int], Any] | None,
-) -> None:
-    """Write the two 2014 splits; images are named with their folder."""
-    splits = LAYOUTS['2014']
-    checks = [
-        SplitCheck(split.ann_file, root, count)
-        for split, count in zip(splits, counts, strict=True)
-    ]
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(CocoWriter(root / split.ann_file))
-            for split in splits
-        ]
-        categories: list[list] = []
-        for source in _SOURCES_2014:
-            categories.append([])
-            for record in iter_records(root / source.ann_file, progress):
-                _route(
-                    record, source, minival_ids, checks, writers, categories
-                )
-        if categories[0] != categories[1]:
-            raise DatasetError(
-                f'{_SOURCES_2014[0].ann_file} and {_SOURCES_2014[1].ann_file} '
-                'have different categories'
-            )
-        absent = sorted(minival_ids - checks[1].ids)
-        if absent:
-            raise DatasetError(
-                f'{len(absent)} minival ids are in neither 2014 file: '
-                f'{examples(absent)}'
-            )
-        # Inside the block: a split that fails the check is never renamed.
-        verify_pair(*checks)
-
-
-def _is_in(ids: set[int], value: Any) -> bool:
-    # What is no number may not even have a hash; the check names it.
-    return type(value) is int and value in ids
-
-
-def _route(record, source, minival_ids, checks, writers, categories) -> None:
-    """Send a record of a 2014 file to the split it belongs to."""
-    value = record.value
-    if record.section == 'images':
-        side = _is_in(minival_ids, value.get('id'))
-        checks[side].add_image(source.ann_file, record, source.img_prefix)
-        name = f'{source.img_prefix}/{value["file_name"]}'
-        text = json.dumps({**value, 'file_name': name})
-        writers[side].add('images', text)
-    elif record.section == 'annotations':
-        side = _is_in(minival_ids, value.get('image_id'))
-        checks[side].add_annotation(source.ann_file, record)
-        writers[side].add('annotations', record.text)
-    else:
-        if record.section == 'categories':
-            categories[-1].append(value)
-        if source is _SOURCES_2014[0]:
-            for writer in writers:
-                if record.section == 'categories':
-                    writer.add('categories', record.text)
-                else:
-                    writer.set_entry(record.section, record.text)
-
-
-def source_files(
-    root: Path, layout: str, minival_ids: str | os.PathLike | None = None
-) -> list[Path]:
-    """The annotation files that a layout is made or checked from."""
-    splits = _SOURCES_2014 if layout == '2014' else LAYOUTS['2017']
-    return [root / split.ann_file for split in splits]
 
 
 def prepare(
@@ -247,7 +147,7 @@ def prepare(
     layout: str = 'auto',
     minival_ids: str | os.PathLike | None = None,
     counts: tuple[int | None, int | None] = (NUM_TRAIN, NUM_VAL),
-    progress: Callable[[int], Any] | None = None,
+    say: Callable[[str], Any] = lambda text: None,
 ) -> str:
     """Make or check the splits below the root.
 
@@ -257,7 +157,7 @@ def prepare(
         minival_ids: File of minival ids; by default the images of
             ``instances_val2017.json``. The 2014 layout only.
         counts: Images that the two splits must have; None for any number.
-        progress: Called with the number of characters read since last time.
+        say: Called with the name of each file that is read.
 
     Returns:
         The layout that was found, a key of :data:`LAYOUTS`.
@@ -267,12 +167,82 @@ def prepare(
     """
     root = Path(root)
     layout = choose_layout(root, layout, minival_ids)
+    splits = LAYOUTS[layout]
     if layout == '2017':
-        check_2017(root, counts, progress)
-    else:
-        ids = read_minival_ids(minival_ids or root / _MINIVAL_SOURCE)
-        make_2014(root, ids, counts, progress)
+        paths = [root / split.ann_file for split in splits]
+        for split in splits:
+            say(split.ann_file)
+        _check(root, splits, paths, counts)
+        return layout
+    ids = read_minival_ids(minival_ids or root / _MINIVAL_SOURCE)
+    contents = _split_2014(root, ids, say)
+    with tempfile.TemporaryDirectory(
+        prefix='.splits.', dir=root / 'annotations'
+    ) as folder:
+        paths = [Path(folder, Path(split.ann_file).name) for split in splits]
+        for path, content in zip(paths, contents, strict=True):
+            path.write_text(json.dumps(content), 'utf-8')
+        _check(root, splits, paths, counts)
+        for split, path in zip(splits, paths, strict=True):
+            path.replace(root / split.ann_file)
     return layout
+
+
+def _check(root: Path, splits, paths: list[Path], counts) -> None:
+    """Refuse splits that are not whole, lack images or overlap."""
+    problems, ids = [], []
+    for split, path, count in zip(splits, paths, counts, strict=True):
+        folder = str(root / split.img_prefix)
+        table = read_boxes(Source('COCO', str(path), (folder,)))
+        name, found = split.ann_file, len(table)
+        if table.errors:
+            problems.append(f'{name}:{table.errors}')
+        elif count is not None and found != count:
+            problems.append(
+                f'{name} must have {count} images, but has {found}'
+            )
+        elif not len(table.boxes):
+            problems.append(f'{name} has no annotations')
+        ids.append(table.image_ids)
+    both = np.intersect1d(*ids).tolist()
+    if both:
+        problems.append(
+            f'{splits[0].ann_file} and {splits[1].ann_file} share '
+            f'{len(both)} images: id {shorten(both)}'
+        )
+    if problems:
+        raise DatasetError('\n'.join(problems))
+
+
+def _split_2014(root: Path, minival: set[int], say) -> list[dict]:
+    """Training and validation data; images are named with their folder."""
+    contents: list[dict] = []
+    absent = set(minival)
+    for source in _SOURCES_2014:
+        say(source.ann_file)
+        data = load_coco(str(root / source.ann_file), masks=True)
+        if not contents:
+            contents = [
+                {**data, 'images': [], 'annotations': []} for _ in range(2)
+            ]
+        elif data['categories'] != contents[0]['categories']:
+            raise DatasetError(
+                f'{_SOURCES_2014[0].ann_file} and {source.ann_file} have '
+                'different categories'
+            )
+        for image in data['images']:
+            image['file_name'] = f'{source.img_prefix}/{image["file_name"]}'
+            absent.discard(whole_number(image.get('id')))
+        for section, key in ('images', 'id'), ('annotations', 'image_id'):
+            for record in data[section]:
+                side = whole_number(record.get(key)) in minival
+                contents[side][section].append(record)
+    if absent:
+        raise DatasetError(
+            f'{len(absent)} minival ids are in neither 2014 file: '
+            f'{shorten(sorted(absent))}'
+        )
+    return contents
 
 
 def config_options(layout: str, data_root: str) -> dict[str, str]:

@@ -7,12 +7,12 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from ..backbones.zoo import network, network_of
-from ..data.check_report import shorten
 from ..data.class_folders import (
     SPLITS,
     check_class_folders,
     imagenet_synsets,
 )
+from ..data.table import shorten
 from ..paper.published import classification_results
 from .checkpoint_meta import checkpoint_classes
 from .run_config import UsageError
@@ -64,7 +64,7 @@ def _refuse_part_of_imagenet(classes: Sequence[str], data_root: str) -> None:
     ]
     raise UsageError(
         f"{data_root}: {len(known)} of ImageNet's {len(synsets)} synsets are "
-        f'there; {"; ".join(differences)}. Mend the copy; or, to train on '
+        f'there; {"; ".join(differences)}. Complete the copy; or, to train on '
         'these classes, add\n'
         '  --cfg-options train_dataloader.dataset.type=CustomDataset'
     )
@@ -106,9 +106,8 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
                 f'  {folder}/<class>/<image>\n'
                 'ImageNet: put or link it there\n'
                 'Your own class folders: add --data-root DIR\n'
-                'The embedded data: run  '
-                'python -m mmdet_shufflenetv2.data.shape_crops '
-                'data/shape_crops'
+                'The synthetic data: run  python -m mmdet_shufflenetv2 '
+                'synthetic data/shape_crops --crops'
             )
     _, first = used[0]
     expected = first.get('metainfo', {}).get('classes')

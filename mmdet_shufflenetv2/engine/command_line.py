@@ -13,7 +13,7 @@ from mmengine.registry import build_functions
 from ..backbones.pytorchcv_networks import MissingLibrary
 from ..compat import apply_tool_patches
 from ..compat.checkpoints import CheckpointError
-from ..data.checks import DatasetError
+from ..errors import UserError
 from .divergence import TrainingDiverged
 from .early_log import keep_records
 from .run_config import UsageError
@@ -23,7 +23,7 @@ from .runner import CheckpointMismatch
 # traceback would hide it.
 REPORTED = (
     UsageError,
-    DatasetError,
+    UserError,
     CheckpointMismatch,
     CheckpointError,
     MissingLibrary,

@@ -12,28 +12,19 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from ..backbones.likeness import entries_of, outlined
 from ..backbones.pretrained import COUNTER, declared_style, weights_of
-from ..backbones.zoo import NETWORKS
+from ..backbones.zoo import NETWORKS, entries_of, outlined
 from ..compat.checkpoints import CheckpointError
-from ..compat.foreign_checkpoints import OWN_FORMAT, CheckpointFormat
-from ..compat.foreign_families import FAMILIES
 from ..compat.input_format import (
     META_KEY,
     InputFormat,
     declared_format,
     meta_of,
 )
-from ..compat.lookalikes import family_of
+from ..compat.weight_formats import OURS, WeightFormat, family_of
 from .runner import mismatches
 
 Weights = dict[str, Tensor]
-
-#: What ``to`` of `write` may be; a network has some of them.
-FORMAT_NAMES = tuple(
-    dict.fromkeys(each.name for own in FAMILIES.values() for each in own)
-)
-OURS = OWN_FORMAT.name
 
 
 @dataclass
@@ -54,15 +45,15 @@ class Classifier:
 
     network: str
     style: str | None
-    formats: tuple[CheckpointFormat, ...]
-    found: CheckpointFormat
+    formats: tuple[WeightFormat, ...]
+    found: WeightFormat
     backbone: Weights
     head: Weights
     counted: bool
     expected_input: InputFormat | None = None
 
 
-def formats_of(config: dict) -> tuple[CheckpointFormat, ...]:
+def formats_of(config: dict) -> tuple[WeightFormat, ...]:
     """The formats that a backbone's weights are found in.
 
     Args:
@@ -82,27 +73,27 @@ def read(content: object, source: str) -> Classifier:
     Raises:
         CheckpointError: the format is not known, or the weights are not
             those of one whole network, with a linear layer or without; says
-            what is missing or too much. Or the meta data make no sense.
+            what is missing or too much. Or the meta data are nonsense.
     """
     weights = weights_of(content, source)
     style = declared_style(content)
-    distances = {}
-    for candidate in _recognised(weights):
-        _require_style(style, candidate, source)
-        distances[candidate] = _distance(weights, candidate, style)
-        if not distances[candidate]:
-            break
-    if not distances:
+    # (entries that a network lacks or has besides, its name, the format)
+    nearest = min(
+        _distances(weights, style, source),
+        key=lambda candidate: candidate[0],
+        default=None,
+    )
+    if nearest is None:
         likeness = family_of(weights)
         raise CheckpointError(
-            f'{source} has the weights of no network that can be converted; '
+            f'{source} does not hold a network that can be converted; '
             + (f'it looks like {likeness}; ' if likeness else '')
             + f'its keys are {", ".join(list(weights)[:6])}, ...'
         )
-    best, problems = _taken(weights, min(distances, key=distances.get), style)
+    best, problems = _taken(weights, *nearest[1:], style)
     if problems:
         raise CheckpointError(
-            f'{source} looks like {family_of(weights)}, but is no whole '
+            f'{source} looks like {family_of(weights)}, but is not a whole '
             f'network; it is closest to {best.network}:\n  '
             + '\n  '.join(problems)
         )
@@ -155,77 +146,59 @@ def _meta(classifier: Classifier) -> dict:
     return meta
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A network that keys may be of, its formats, and the one found."""
-
-    network: str
-    formats: tuple[CheckpointFormat, ...]
-    found: CheckpointFormat
-
-    def style(self, declared: str | None) -> str | None:
-        """Of the network; None where it is the network's own choice."""
-        return declared or self.found.style
-
-
-def _recognised(weights: Weights) -> Iterator[_Candidate]:
-    if not family_of(weights):
-        return
+def _distances(
+    weights: Weights, style: str | None, source: str
+) -> Iterator[tuple[int, str, WeightFormat]]:
+    """How far the weights are from each network in each format they fit."""
     for network, row in NETWORKS.items():
-        formats = formats_of(row.config)
-        for found in formats:
-            if found.recognises(weights):
-                yield _Candidate(network, formats, found)
-                break
-
-
-def _require_style(style: object, candidate: _Candidate, source: str) -> None:
-    """Raise unless a file's meta data fit a network in that format."""
-    found = candidate.found
-    kind = MODELS.get(NETWORKS[candidate.network].config['type'])
-    allowed = (None, *((found.style,) if found.style else kind.styles))
-    if style not in allowed:
-        raise CheckpointError(
-            f'{source} looks like {found.title}; its meta.style must then be '
-            f'{" or ".join(map(repr, allowed))}, got {style!r}'
-        )
-
-
-def _distance(
-    weights: Weights, candidate: _Candidate, style: str | None
-) -> int:
-    """How many entries the network lacks or has besides."""
-    backbone, _, _ = _parts(weights, candidate.found)
-    entries = {(key, tuple(value.shape)) for key, value in backbone.items()}
-    expected = entries_of(candidate.network, candidate.style(style))
-    return len(entries ^ expected)
+        for found in formats_of(row.config):
+            if not found.recognises(
+                key.removeprefix(found.prefix) for key in weights
+            ):
+                continue
+            kind = MODELS.get(row.config['type'])
+            styles = (found.style,) if found.style else kind.styles
+            if style not in (None, *styles):
+                raise CheckpointError(
+                    f'{source} looks like {found}; its meta.style must then '
+                    f'be {" or ".join(map(repr, (None, *styles)))}, got '
+                    f'{style!r}'
+                )
+            backbone, _, _ = _parts(weights, found)
+            entries = {(k, tuple(v.shape)) for k, v in backbone.items()}
+            expected = entries_of(network, style or found.style)
+            yield len(entries ^ expected), network, found
 
 
 def _taken(
-    weights: Weights, candidate: _Candidate, style: str | None
+    weights: Weights, network: str, found: WeightFormat, style: str | None
 ) -> tuple[Classifier, list[str]]:
     """The weights as those of a network, and what speaks against it."""
-    network, found = candidate.network, candidate.found
-    model = outlined(network, candidate.style(style))
+    model = outlined(network, style or found.style)
     backbone, head, counted = _parts(weights, found)
     problems = mismatches(model, backbone)
     if not found.only_backbone:
         channels = NETWORKS[network].channels or model.out_channels[-1]
         problems += _misshapen(head, channels)
-    style = getattr(model, 'style', None)
     classifier = Classifier(
-        network, style, candidate.formats, found, backbone, head, counted
+        network,
+        getattr(model, 'style', None),
+        formats_of(NETWORKS[network].config),
+        found,
+        backbone,
+        head,
+        counted,
     )
     return classifier, problems
 
 
 def _parts(
-    weights: Weights, found: CheckpointFormat
+    weights: Weights, found: WeightFormat
 ) -> tuple[Weights, Weights, bool]:
     """The backbone, the linear layer, and whether there were counters."""
     backbone, head = {}, {}
     for key, value in weights.items():
-        if key.startswith(f'{found.classifier}.'):
+        if found.is_classifier(key):
             head[key.removeprefix(f'{found.classifier}.')] = value
         else:
             name = found.to_ours(key.removeprefix(found.prefix))
@@ -233,7 +206,11 @@ def _parts(
     counted = any(key.endswith(COUNTER) for key in backbone)
     if not counted:
         backbone = _with_counters(backbone)
-    if 'weight' in head and not found.classifier_bias:
+    weight = head.get('weight')
+    if weight is not None and weight.shape[2:] == (1, 1):
+        # A classifier may be written as a 1x1 convolution.
+        head['weight'] = weight.flatten(1)
+    if weight is not None and not found.classifier_bias:
         head.setdefault('bias', torch.zeros(head['weight'].shape[:1]))
     return backbone, head, counted
 
@@ -261,12 +238,12 @@ def _misshapen(head: Weights, channels: int) -> list[str]:
     ]
 
 
-def _target(classifier: Classifier, to: str) -> CheckpointFormat:
+def _target(classifier: Classifier, to: str) -> WeightFormat:
     """The format to write; raises where the network would be another."""
     by_name = {
         each.name: each
         for each in classifier.formats
-        if each.has(classifier.network)
+        if each.writes(classifier.network)
     }
     if to not in by_name:
         raise CheckpointError(
@@ -294,7 +271,6 @@ def _target(classifier: Classifier, to: str) -> CheckpointFormat:
         wrong = f'with a classifier that {target.only_backbone}'
     if wrong:
         raise CheckpointError(
-            f'files of {target.title} are {wrong}: this would be another '
-            'network'
+            f'files of {target} are {wrong}: this would be another network'
         )
     return target

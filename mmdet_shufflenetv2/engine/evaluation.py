@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from mmdet.evaluation import CocoMetric
 from mmengine.config import ConfigDict
 
+from ..data import BoxMetric
 from .run_config import UsageError
 
 # pycocotools defines AP at 100 boxes; mmdet names recall at up to 1000.
@@ -37,7 +37,7 @@ def coco_metrics(
     ]
 
 
-class ResultFileMetric(CocoMetric):
+class ResultFileMetric(BoxMetric):
     """mmdet's COCO metric over a result file that was written before.
 
     Args:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 import torch
 from mmdet.datasets import CocoDataset
-from mmdet.evaluation import CocoMetric
 from mmengine.config import ConfigDict
 from mmengine.evaluator import Evaluator
 
+from ..data import BoxMetric
 from .evaluation import coco_metrics
 from .run_config import UsageError
 
@@ -109,7 +109,7 @@ def evaluate_predictions(
     classes = classes or CocoDataset.METAINFO['classes']
     configs = coco_metrics(base, words)
     metrics = [
-        CocoMetric(**{k: v for k, v in config.items() if k != 'type'})
+        BoxMetric(**{k: v for k, v in config.items() if k != 'type'})
         for config in configs
     ]
     images = set(metrics[0]._coco_api.getImgIds())

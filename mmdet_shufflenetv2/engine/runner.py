@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from ..backbones.pretrained import declared_style
+from ..backbones.pretrained import current_names, declared_style
 from ..compat.atomic_files import remove_abandoned
 from ..compat.input_format import (
     META_KEY,
@@ -18,7 +18,7 @@ from ..compat.input_format import (
     delivered_format,
     require_same_input,
 )
-from ..data.check_report import shorten
+from ..data.table import shorten
 from .divergence import DivergenceHook
 from .early_log import write_kept_records
 
@@ -186,6 +186,7 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
     state = {
         key.removeprefix('module.'): value for key, value in state.items()
     }
+    state = current_names(model, state)
     problems = _other_style(checkpoint, model) + mismatches(model, state)
     if problems:
         if not state.keys() & model.state_dict().keys():

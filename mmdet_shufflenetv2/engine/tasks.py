@@ -56,7 +56,7 @@ DETECTION = Task(
     ),
     adopt_classes=run_data.adopt_classes,
     check_data=lambda cfg, splits, args: run_data.check_data(
-        cfg, splits, args.on_bad_boxes or 'error'
+        cfg, splits, args.on_bad_boxes == 'error'
     ),
     metrics=lambda cfg, words, prefix: coco_metrics(
         cfg.test_evaluator, words, prefix

@@ -1,1 +1,5 @@
-"""Measurements that can be repeated: timing, environment and records."""
+"""Speed, memory and energy, measured so that they can be compared.
+
+`benchmark` says what a measurement is and runs a list of them; `backbones`,
+`detectors`, `guidelines`, `ops` and `shuffle` are the experiments.
+"""

@@ -1,28 +1,79 @@
-"""Whole networks: Table 8, Figure 1 (c) and (d), Table 1a of the appendix."""
+"""Whole networks and stacked units, each beside ShuffleNet V2.
 
-import argparse
-from collections.abc import Sequence
-from functools import partial
+Table 8, Figure 1 (c) and (d), and Table 1 of the appendix (arXiv 1807.11164).
 
-from ..backbones.zoo import NETWORKS, build_classifier, network
-from ..engine.argument_types import image_size, positive_int
-from ..engine.run_config import UsageError
-from ..paper.published import classification_results, published_results
-from . import stacked_units
-from .command import Command, effort, settings
-from .session import Case, Row
+Units are stacked ten in series, at equal FLOPs. They keep size and channels;
+ShuffleNet V2's has the channels of the table's column, the others have as
+many as come closest to its FLOPs.
+"""
+
+from bisect import bisect
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+
+import torch
+from mmdet.models.layers import InvertedResidual
+from torch import nn
+
+from ..backbones.layers import NORM_CFG
+from ..backbones.shufflenet_v1 import STYLES, ShuffleUnitV1
+from ..backbones.shufflenet_v2 import ShuffleUnit
+from ..backbones.xception import XceptionUnit
+from ..backbones.zoo import build_classifier, network
+from ..errors import UserError
+from .benchmark import Benchmark
+from .flops import macs
 from .setting import Setting
-from .speed import SPEEDS, Subject, compare_networks, paper_columns
+from .speed import SPEEDS, Network, measure_network
 from .timing import Effort
 
-COLUMNS = ('40M', '140M', '300M', '500M')
-# A table of the appendix names families; these are their networks by column.
+HELP = (
+    'Table 8, Figure 1 (c) and (d), and Table 1 of the appendix: speed of '
+    'whole networks and of stacked units'
+)
+EXAMPLE = '--device cuda --batch 1 8 --size 224x224 320x320'
+THREADS, MODE = 1, 'folded'
+EFFORT = Effort(min_runs=10, max_runs=100, seconds=6, warmup_seconds=4)
+COLUMNS = (
+    'table',
+    'column',
+    'network',
+    'input',
+    'batch',
+    *SPEEDS,
+    'paper_mflops',
+)
+Size = tuple[int, int]
+
+# The first of a column is what the others are compared with.
+_TABLE8 = {
+    '40M': 'shufflenet_v2_x0_5 mobilenet_v1_x0_25 mobilenet_v2_x0_4 '
+    'mobilenet_v2_x0_15 shufflenet_v1_x0_5_g3 densenet_x0_5 xception_x0_5 '
+    'igcv2_0_25',
+    '140M': 'shufflenet_v2_x1_0 mobilenet_v1_x0_5 mobilenet_v2_x0_75 '
+    'mobilenet_v2_x0_6 shufflenet_v1_x1_0_g3 densenet_x1_0 xception_x1_0 '
+    'igcv2_0_5 igcv3_d_0_7',
+    '300M': 'shufflenet_v2_x1_5 mobilenet_v1_x0_75 mobilenet_v2_x1_0 '
+    'shufflenet_v1_x1_5_g3 densenet_x1_5 condensenet_g8_c8 xception_x1_5 '
+    'igcv3_d_1_0',
+    '500M': 'shufflenet_v2_x2_0 mobilenet_v1_x1_0 mobilenet_v2_x1_4 '
+    'shufflenet_v1_x2_0_g3 densenet_x2_0 condensenet_g4_c4 xception_x2_0 '
+    'igcv2_1_0 igcv3_d_1_4 se_shufflenet_v2_x2_0 nasnet_a_4_1056 pnasnet_5',
+}
+TABLE8 = {column: names.split() for column, names in _TABLE8.items()}
+# Large networks, of which the paper has no speed and no columns.
+TABLE6 = (
+    'shufflenet_v2_50',
+    'shufflenet_v1_50_g3',
+    'resnet_50',
+    'se_shufflenet_v2_164',
+    'senet',
+)
+# Table 1a of the appendix names families; these are their networks by column.
 # MobileNet V2 has two near 40 and 140 MFLOPs: those for 224x224 are meant
 # where the size of the image is given.
 FAMILIES = {
-    'shufflenet_v2': tuple(
-        f'shufflenet_v2_{x}' for x in ('x0_5', 'x1_0', 'x1_5', 'x2_0')
-    ),
+    'shufflenet_v2': tuple(names[0] for names in TABLE8.values()),
     'shufflenet_v1': tuple(
         f'shufflenet_v1_{x}_g3' for x in ('x0_5', 'x1_0', 'x1_5', 'x2_0')
     ),
@@ -33,264 +84,245 @@ FAMILIES = {
         f'xception_{x}' for x in ('x0_5', 'x1_0', 'x1_5', 'x2_0')
     ),
 }
-REFERENCES = dict(zip(COLUMNS, FAMILIES['shufflenet_v2'], strict=True))
-# What networks of Table 6, which has no columns, are compared with.
-LARGE, LARGE_REFERENCE = 'Table 6', 'shufflenet_v2_50'
 # The size that stands for each network's own.
 OWN_SIZE = (224, 224)
 SIZES = (OWN_SIZE, (320, 320), (640, 480), (1080, 720))
+UNITS = 10
+UNIT_CHANNELS = (64, 128, 256)
+UNIT_SIZES = ((56, 56), (28, 28))
 
 
 def column_of(name: str) -> str:
-    """The column of complexity that a network belongs to, or Table 6.
+    """The column of complexity of a network, or 'Table 6'.
 
-    Empty for a network of neither.
+    Empty for a network of which the paper has no table.
     """
-    result = classification_results().get(name.replace('_star', ''))
-    return result.complexity or LARGE if result else ''
+    name = name.replace('_star', '')
+    columns = {**TABLE8, 'Table 6': TABLE6}
+    return next((c for c, names in columns.items() if name in names), '')
 
 
 def reference_of(name: str) -> str | None:
-    """The network that a network is compared with: ShuffleNet V2.
-
-    None for a network of which the paper has no table.
-    """
-    return {**REFERENCES, LARGE: LARGE_REFERENCE}.get(column_of(name))
+    """The ShuffleNet V2 that a network is compared with, if any."""
+    columns = {**TABLE8, 'Table 6': TABLE6}
+    return columns.get(column_of(name), [None])[0]
 
 
-def table_of(name: str, size: Sequence[int]) -> str:
-    """The paper's table that has a network's speed at a size, or nothing."""
-    if tuple(size) == OWN_SIZE:
-        if name not in classification_results():
-            return ''
-        return LARGE if column_of(name) == LARGE else 'Table 8'
-    known = any(name in names for names in FAMILIES.values())
-    return 'Appendix Table 1a' if known else ''
+def table_of(name: str, size: Size) -> str:
+    """The paper's table that has a network at a size, if any."""
+    if size != OWN_SIZE:
+        in_appendix = any(name in names for names in FAMILIES.values())
+        return 'Appendix Table 1a' if in_appendix else ''
+    if name in TABLE6:
+        return 'Table 6'
+    in_table = any(name in names for names in TABLE8.values())
+    return 'Table 8' if in_table else ''
 
 
-def paper_batch(size: Sequence[int], column: str, on_gpu: bool) -> int:
+def paper_batch(size: Size, column: str, on_gpu: bool) -> int:
     """Images per batch of the paper's own measurement."""
-    own = tuple(size) == OWN_SIZE
-    smallest = (tuple(size), column) == ((320, 320), '40M')
-    return 8 if on_gpu and (own or smallest) else 1
+    smallest = (size, column) == ((320, 320), '40M')
+    return 8 if on_gpu and (size == OWN_SIZE or smallest) else 1
 
 
-def paper_per_s(
-    name: str, size: Sequence[int], batch: int, on_gpu: bool
-) -> float | None:
-    """Published batches (ARM: images) per second; None if there are none."""
-    column = column_of(name)
-    if batch != paper_batch(size, column, on_gpu):
-        return None
-    if tuple(size) == OWN_SIZE:
-        result = classification_results().get(name)
-        if result is None:
-            return None
-        if on_gpu:
-            return result.gpu_batches_per_s
-        return result.arm_images_per_s
-    table = published_results()['appendix_table1a'].get(_text(size), {})
-    for family, names in FAMILIES.items():
-        if name in names and family in table:
-            speeds = table[family]['gpu' if on_gpu else 'cpu']
-            return speeds[names.index(name)]
-    return None
-
-
-def _text(size: Sequence[int]) -> str:
-    return 'x'.join(map(str, size))
-
-
-def choose(names: Sequence[str] | None, size: Sequence[int]) -> list[str]:
-    """The networks to measure at a size.
+def choose(names: Sequence[str] | None, size: Size) -> list[str]:
+    """The networks to measure at a size, a column after the other.
 
     Args:
         names: those asked for; None means the paper's.
         size: width and height; `OWN_SIZE` means each network's own.
 
     Raises:
-        UsageError: there is no such network.
+        UserError: there is no such network.
     """
     for name in names or ():
         try:
             network(name)
         except ValueError as error:
-            raise UsageError(str(error)) from error
-    if names is None and tuple(size) == OWN_SIZE:
-        names = [n for n in classification_results() if column_of(n) != LARGE]
-    elif names is None:
-        # One column after the other.
-        names = [
-            n for row in zip(*FAMILIES.values(), strict=True) for n in row
-        ]
-    return [name for name in names if name in NETWORKS]
+            raise UserError(str(error)) from error
+    columns = TABLE8.values()
+    if size != OWN_SIZE:
+        columns = zip(*FAMILIES.values(), strict=True)
+    return list(names or (name for names in columns for name in names))
 
 
-def _subject(name: str, size: tuple[int, int], batch: int) -> Subject:
-    width, height = _own(name, size)
-    return Subject(
-        name, partial(build_classifier, name), (batch, 3, height, width)
-    )
+def benchmarks(
+    settings: Sequence[Setting],
+    size: Sequence[Size] = SIZES,
+    batch: Sequence[int] | None = None,
+    network: Sequence[str] | None = None,
+    units: Sequence[Size] = UNIT_SIZES,
+    energy: bool = True,
+) -> list[Benchmark]:
+    """Networks of each size, then stacked units, each with its reference.
 
-
-def _measure(
-    name: str,
-    size: tuple[int, int],
-    batch: int,
-    setting: Setting,
-    effort: Effort,
-    with_energy: bool,
-) -> list[Row]:
-    reference = reference_of(name)
-    row = compare_networks(
-        _subject(name, size, batch),
-        _subject(reference, size, batch) if reference else None,
-        setting,
-        effort,
-        with_energy,
-    )
-    papers = (
-        each and paper_per_s(each, size, batch, setting.on_gpu)
-        for each in (name, reference)
-    )
-    result = classification_results().get(name)
-    return [
-        {
-            **row,
-            **paper_columns(*papers),
-            'paper_mflops': result.mflops if result else '',
-        }
-    ]
-
-
-def _own(name: str, size: tuple[int, int]) -> tuple[int, int]:
-    if size == OWN_SIZE:
-        side = network(name).input_size
-        return side, side
-    return size
-
-
-def cases(args: argparse.Namespace) -> list[Case]:
-    """One case for each network, size and batch, with its reference."""
+    Args:
+        settings: to measure each under.
+        size: width and height of images; `OWN_SIZE` means each network's own.
+        batch: images; the paper's by default.
+        network: published names; by default those of the paper's table.
+        units: sizes of the maps that units are stacked on.
+        energy: whether to measure it where there is a counter.
+    """
     found = []
-    for setting in settings(args):
-        for size in args.size:
-            for name in choose(args.network, size):
-                column = column_of(name)
-                default = [paper_batch(size, column, setting.on_gpu)]
-                for batch in args.batch or default:
-                    found.append(
-                        _case(name, column, size, batch, setting, args)
-                    )
-        default = [8 if setting.on_gpu else 1]
-        for batch in args.batch or default:
-            found += stacked_units.cases(
-                args.units, batch, setting, effort(args), args.energy
-            )
+    for setting in settings:
+        for each in size:
+            for name in choose(network, each):
+                own = [paper_batch(each, column_of(name), setting.on_gpu)]
+                for images in batch or own:
+                    found.append(_network(name, each, images, setting, energy))
+        for images in batch or [8 if setting.on_gpu else 1]:
+            for each in units:
+                for column in UNIT_CHANNELS:
+                    for family in UNIT:
+                        found.append(
+                            _units(
+                                family, column, each, images, setting, energy
+                            )
+                        )
     return found
 
 
-def _case(
-    name: str,
-    column: str,
-    size: tuple[int, int],
+def _network(
+    name: str, size: Size, batch: int, setting: Setting, energy: bool
+) -> Benchmark:
+    def shown(each: str) -> Size:
+        return (network(each).input_size,) * 2 if size == OWN_SIZE else size
+
+    def subject(each: str) -> Network:
+        width, height = shown(each)
+        shape = (batch, 3, height, width)
+        return Network(each, partial(build_classifier, each), shape)
+
+    reference = reference_of(name)
+    return _benchmark(
+        table=table_of(name, size),
+        column=column_of(name),
+        mine=subject(name),
+        reference=subject(reference) if reference else None,
+        setting=setting,
+        energy=energy,
+    )
+
+
+def _units(
+    family: str,
+    column: int,
+    size: Size,
     batch: int,
     setting: Setting,
-    args: argparse.Namespace,
-) -> Case:
-    width, height = _own(name, size)
-    result = classification_results().get(name)
-    gflops = (result.mflops if result else 1000) / 1e3
-    scale = width * height * batch / network(name).input_size ** 2
-    return Case(
-        key={
-            'table': table_of(name, size),
-            'column': column,
-            'network': name,
-            'input': _text((width, height)),
-            'batch': batch,
-        },
+    energy: bool,
+) -> Benchmark:
+    def subject(each: str) -> Network:
+        channels = channels_of(each, column)
+        build, _ = UNIT[each]
+        return Network(
+            f'{UNITS} units of {each}, {channels} channels',
+            lambda: nn.Sequential(*(build(channels) for _ in range(UNITS))),
+            (batch, channels, *reversed(size)),
+            (8, channels, 14, 14),
+        )
+
+    return _benchmark(
+        table='Appendix Table 1b',
+        column=f'c{column}',
+        mine=subject(family),
+        reference=subject('shufflenet_v2'),
         setting=setting,
-        measure=partial(
-            _measure, name, size, batch, setting, effort(args), args.energy
+        energy=energy,
+    )
+
+
+def _benchmark(
+    table: str,
+    column: str,
+    mine: Network,
+    reference: Network | None,
+    setting: Setting,
+    energy: bool,
+) -> Benchmark:
+    batch, _, height, width = mine.shape
+    key = {
+        'table': table,
+        'column': column,
+        'network': mine.name,
+        'input': f'{width}x{height}',
+        'batch': batch,
+    }
+    # Of the whole networks; a large one is taken for two of the last column.
+    mflops = {c: int(c[:-1]) for c in TABLE8}.get(column, 1000)
+    images = batch * width * height / 224**2 if table[-1:] != 'b' else 1
+    return Benchmark(
+        key,
+        setting,
+        partial(
+            measure_network,
+            mine=mine,
+            reference=reference,
+            setting=setting,
+            with_energy=energy,
         ),
-        label=f'{name} {width}x{height}, batch {batch}, '
+        label=f'{mine.name} {key["input"]}, batch {batch}, '
         f'{setting.precision}, {setting.mode}',
-        cost=1 + gflops * scale,
+        cost=1 + images * mflops / 1000,
     )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--size',
-        nargs='+',
-        type=image_size,
-        default=list(SIZES),
-        metavar='WIDTHxHEIGHT',
-        help="224x224 means each network's own, as in Table 8; default: "
-        + ' '.join(map(_text, SIZES)),
-    )
-    parser.add_argument(
-        '--batch', nargs='+', type=positive_int, help="default: the paper's"
-    )
-    parser.add_argument(
-        '--network',
-        nargs='+',
-        metavar='NAME',
-        help='published names, such as shufflenet_v2_x1_0; default: those of '
-        'Table 8 and, at other sizes, of Table 1 of the appendix',
-    )
-    parser.add_argument(
-        '--units',
-        nargs='*',
-        type=image_size,
-        default=list(stacked_units.SIZES),
-        metavar='WIDTHxHEIGHT',
-        help='maps that ten units are stacked on, as in Table 1b of the '
-        'appendix; nothing behind it: none; default: '
-        + ' '.join(map(_text, stacked_units.SIZES)),
-    )
-    parser.add_argument(
-        '--energy',
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help='a second per network on a GPU that counts it',
+def _v2_unit(channels: int) -> nn.Module:
+    return ShuffleUnit(channels, channels)
+
+
+def _v1_unit(channels: int) -> nn.Module:
+    return ShuffleUnitV1(
+        channels, channels, groups=(3, 3), style=STYLES['paper']
     )
 
 
-COMMAND = Command(
-    name='backbones',
-    help='Table 8, Figure 1 (c) and (d), and Table 1 of the appendix: '
-    'speed of whole networks and of stacked units',
-    example='--device cuda --batch 1 8 --size 224x224 320x320',
-    columns=(
-        'table',
-        'column',
-        'network',
-        'input',
-        'batch',
-        *SPEEDS,
-        'paper_mflops',
-    ),
-    shown={
-        'column': 'column',
-        'network': 'network',
-        'input': 'input',
-        'batch': 'batch',
-        'ms': 'median_ms',
-        'images/s': 'images_per_s',
-        'paper batches/s': 'paper_per_s',
-        'speed, ShuffleNet V2 = 1': 'speed_ratio',
-        'p10': 'speed_ratio_p10',
-        'p90': 'speed_ratio_p90',
-        'paper': 'paper_speed_ratio',
-        'peak MB': 'peak_mb',
-        'J': 'joules',
-        'doubt': 'doubt',
-    },
-    cases=cases,
-    add_arguments=add_arguments,
-    threads=1,
-    modes=('folded',),
-    effort=Effort(min_runs=10, max_runs=100, seconds=6, warmup_seconds=4),
-)
+def _mobilenet_v2_unit(channels: int) -> nn.Module:
+    return InvertedResidual(
+        channels,
+        channels,
+        mid_channels=6 * channels,
+        norm_cfg=NORM_CFG,
+        act_cfg=dict(type='ReLU6', inplace=True),
+    )
+
+
+def _xception_unit(channels: int) -> nn.Module:
+    return XceptionUnit(channels, channels)
+
+
+# How to build a family's unit, and what its channels are multiples of.
+UNIT: dict[str, tuple[Callable[[int], nn.Module], int]] = {
+    'shufflenet_v2': (_v2_unit, 2),
+    'shufflenet_v1': (_v1_unit, 12),
+    'mobilenet_v2': (_mobilenet_v2_unit, 1),
+    'xception': (_xception_unit, 4),
+}
+
+
+@cache
+def unit_macs(family: str, channels: int) -> int:
+    """Multiply-adds of a unit for one place of its map."""
+    build, _ = UNIT[family]
+    with torch.device('meta'):
+        unit, x = build(channels).eval(), torch.empty(1, channels, 8, 8)
+    return macs(unit, x) // 64
+
+
+@cache
+def channels_of(family: str, column: int) -> int:
+    """Channels with which a unit comes closest to ShuffleNet V2's FLOPs.
+
+    Args:
+        family: one of `UNIT`.
+        column: channels of ShuffleNet V2.
+    """
+    wanted = unit_macs('shufflenet_v2', column)
+    _, multiple = UNIT[family]
+    multiples = range(multiple, 4 * column, multiple)
+    above = bisect(multiples, wanted, key=partial(unit_macs, family))
+    return min(
+        multiples[above - 1 : above + 1],
+        key=lambda each: abs(unit_macs(family, each) - wanted),
+    )

@@ -30,6 +30,9 @@ class Convolution:
         groups: groups of channels that do not see each other.
         batch: N, images that share one read of the weights.
         transposed: the kernel is applied per position of the input.
+        stride, padding, dilation: as `torch.nn.functional` takes them.
+        in_strides: the input's own, in elements; None if it is not known how
+            the convolution can be run again.
 
     Raises:
         ValueError: a number is not positive, or ``groups`` does not divide
@@ -44,6 +47,10 @@ class Convolution:
     groups: int = 1
     batch: int = 1
     transposed: bool = False
+    stride: tuple[int, ...] = (1, 1)
+    padding: tuple[int, ...] = (0, 0)
+    dilation: tuple[int, ...] = (1, 1)
+    in_strides: tuple[int, ...] | None = None
 
     def __post_init__(self):
         if self.out_size is None:
@@ -76,6 +83,23 @@ class Convolution:
     def is_depthwise(self) -> bool:
         """Whether every group has one input channel, and there are many."""
         return self.groups == self.in_channels > 1
+
+    @property
+    def in_shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W) of the input."""
+        return (self.batch, self.in_channels, *self.in_size)
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether elements of other tensors lie between the input's."""
+        sides = zip(self.in_shape, self.in_strides, strict=True)
+        reach = sum((n - 1) * stride for n, stride in sides)
+        return reach + 1 > math.prod(self.in_shape)
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether neighbours in memory are neighbouring channels."""
+        return self.in_channels > 1 and self.in_strides[1] == 1
 
     @property
     def weights(self) -> int:

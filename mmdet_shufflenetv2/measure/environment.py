@@ -31,7 +31,7 @@ def cpu_name(cpuinfo: Path = Path('/proc/cpuinfo')) -> str:
 def commit(file: Path = Path(__file__)) -> str:
     """Return the commit a file is of, or the version of an installed copy.
 
-    ``+`` behind it says that tracked files were changed since.
+    ``+`` after it says that tracked files were changed since.
     """
 
     def git(*arguments: str) -> str:
@@ -58,6 +58,9 @@ def describe(setting: Setting) -> dict[str, object]:
     ``load`` is the system's load average over the last minute: well above
     the benchmark's own threads it means that the machine was busy.
     """
+    load = ''
+    if hasattr(os, 'getloadavg'):
+        load = round(os.getloadavg()[0], 1)
     device = 'cpu'
     if setting.on_gpu:
         device = torch.cuda.get_device_name(setting.device)
@@ -71,7 +74,7 @@ def describe(setting: Setting) -> dict[str, object]:
         'clock': 'events' if setting.on_gpu else setting.clock,
         'torch': torch.__version__,
         'cores': os.cpu_count(),
-        'load': round(os.getloadavg()[0], 1),
+        'load': load,
         'python': platform.python_version(),
         'commit': commit(),
         'date': datetime.date.today().isoformat(),

@@ -1,16 +1,14 @@
-"""Networks and inputs, brought into the setting of a measurement."""
+"""Networks and inputs, brought into a setting. Needs PyTorch alone."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
 from math import prod
 
 import torch
-from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..backbones.base import StagedBackbone
 from .setting import LAYOUTS, Setting
 
 # More than any cache holds, so that no input is still in one.
@@ -95,16 +93,14 @@ def prepare(
 
 
 def fold(network: nn.Module) -> None:
-    """Fold each batch norm into the convolution in front of it, in place.
+    """Fold each batch norm into the convolution before it, in place.
 
-    In front of it is the child before it, and in a `ConvModule` the
-    convolution if the norm comes next.
+    Before it is the previous child; mmcv's `ConvModule`, whose children may
+    run in another order, says so in ``order``.
     """
     for module in list(network.modules()):
-        if isinstance(module, ConvModule) and module.order[:2] != (
-            'conv',
-            'norm',
-        ):
+        order = getattr(module, 'order', None)
+        if isinstance(order, tuple) and order[:2] != ('conv', 'norm'):
             continue
         previous = None
         for name, child in list(module.named_children()):
@@ -127,7 +123,8 @@ def _feeds(layer: nn.Module, norm: _BatchNorm) -> bool:
 def place(network: nn.Module, setting: Setting) -> nn.Module:
     """Give a network the device, type and layout of a setting."""
     for module in network.modules():
-        if isinstance(module, StagedBackbone):
+        # This package's backbones bring maps into their own layout.
+        if hasattr(module, 'channels_last'):
             module.channels_last = setting.layout == 'channels_last'
     network.to(setting.device, setting.dtype)
     return network.to(memory_format=LAYOUTS[setting.layout])
@@ -150,6 +147,9 @@ def settle_norms(
     for norm in norms:
         norm.momentum = 1.0
     network.train()
+    for norm in norms:
+        # Also of backbones that keep theirs in evaluation mode.
+        norm.train()
     with torch.no_grad():
         (forward or network)(images)
     for norm, momentum in zip(norms, momenta, strict=True):

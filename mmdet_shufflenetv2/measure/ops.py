@@ -4,11 +4,11 @@
 of a map in less than about half of it, for the map must at least be read.
 """
 
-import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -16,12 +16,28 @@ import torchvision
 from torch import Tensor
 
 from ..ops import ps_roi_align, ps_roi_pool
-from .command import Command, effort, settings
-from .session import Case as Measurement
-from .session import Row
+from .benchmark import Benchmark, Row, Time, joined
 from .setting import LAYOUTS as MEMORY
 from .setting import Setting
-from .timing import TIMED, Effort, compared, interleave, ratio_names
+from .timing import TIMED, Effort, compared, ratio_names
+
+HELP = "PSRoI ops against torchvision's"
+EXAMPLE = '--case test_800x1200 --op ps_roi_align'
+THREADS, MODE = None, None
+EFFORT = Effort(min_runs=10, max_runs=60, seconds=8, warmup_seconds=4)
+COLUMNS = (
+    'op',
+    'case',
+    'map',
+    'rois',
+    'map_layout',
+    'passes',
+    *TIMED,
+    *ratio_names('times_faster'),
+    'torchvision_ms',
+    'copy_ms',
+    'torchvision',
+)
 
 BINS = 7
 BIN_MAJOR = 'bin-major channels-last'
@@ -80,10 +96,15 @@ def random_rois(case: Case, seed: int = 0) -> Tensor:
     return torch.cat([image[:, None].float(), low, high], dim=1)
 
 
-def _pooling(
-    pool: Callable[..., Tensor], leaf: Tensor, rois: Tensor, *args: object
+def _passes(
+    who: str,
+    pool: Callable[..., Tensor],
+    ps_map: Tensor,
+    rois: Tensor,
+    *args: object,
 ) -> dict[str, Callable[[], object]]:
-    """One op over one map: its passes."""
+    """An op over a map, its forward pass alone and both."""
+    leaf = ps_map.clone().requires_grad_()
     grad = torch.ones_like(pool(leaf, rois, *args))
 
     def forward() -> None:
@@ -94,7 +115,8 @@ def _pooling(
         leaf.grad = None
         pool(leaf, rois, *args).backward(grad)
 
-    return dict(zip(PASSES, (forward, both), strict=True))
+    names = (f'{who} {passes}' for passes in PASSES)
+    return dict(zip(names, (forward, both), strict=True))
 
 
 def _through_float32(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -106,51 +128,50 @@ def _through_float32(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return pool_wide
 
 
-def measure(
-    case_name: str, op: str, map_layout: str, setting: Setting, effort: Effort
+def _measure(
+    time: Time, case: str, op: str, map_layout: str, setting: Setting
 ) -> list[Row]:
-    """Time one op on one map; return one record for each pass."""
-    case = CASES[case_name]
+    """A row for each pass."""
+    what = CASES[case]
     ours, theirs, extra = OPS[op]
-    device, dtype = setting.device, setting.dtype
+    shape = (what.images, what.channels, what.height, what.width)
     generator = torch.Generator().manual_seed(1)
-    shape = (case.images, case.channels, case.height, case.width)
-    ps_map = torch.randn(shape, generator=generator).to(device, dtype)
-    rois = random_rois(case).to(device, dtype)
-    args = (rois, BINS, 1 / case.stride, *extra)
-    doubt = ''
+    ps_map = torch.randn(shape, generator=generator)
+    ps_map = ps_map.to(setting.device, setting.dtype)
+    rois = random_rois(what).to(setting.device, setting.dtype)
+    args = (rois, BINS, 1 / what.stride, *extra)
+    warning = ''
     try:
         theirs(ps_map, *args)
     except RuntimeError:
         theirs = _through_float32(theirs)
-        doubt = f"torchvision's goes through float32, it has no {dtype}"
+        warning = (
+            f"torchvision's has no {setting.precision} and goes through fp32"
+        )
     if map_layout == BIN_MAJOR:
         ours = partial(ours, bin_major=True)
+    # What the row says of the layout is what is timed.
     mine = ps_map.to(memory_format=MEMORY[setting.layout])
-    competitors = {
-        'copy': ps_map.clone,
-        'theirs': _pooling(theirs, ps_map.clone().requires_grad_(), *args),
-        'ours': _pooling(ours, mine.clone().requires_grad_(), *args),
-    }
-    functions = {'copy': competitors.pop('copy')} | {
-        f'{who} {passes}': function
-        for who, by_pass in competitors.items()
-        for passes, function in by_pass.items()
-    }
-    times = interleave(functions, setting.stopwatch(), effort)
+    times = time(
+        {
+            'copy': ps_map.clone,
+            **_passes('theirs', theirs, ps_map, *args),
+            **_passes('ours', ours, mine, *args),
+        }
+    )
     rows = []
     for passes in PASSES:
-        ours, theirs = times[f'ours {passes}'], times[f'theirs {passes}']
-        ratio = compared('times_faster', theirs, ours)
-        ratio['doubt'] = ', '.join(filter(None, (doubt, ratio['doubt'])))
+        mine, other = times[f'ours {passes}'], times[f'theirs {passes}']
+        ratio = compared('times_faster', other, mine)
         rows.append(
             {
-                'map': 'x'.join(map(str, case[:4])),
-                'rois': case.rois,
+                'map': 'x'.join(map(str, shape)),
+                'rois': what.rois,
                 'passes': passes,
-                **ours.columns(),
+                **mine.columns(),
                 **ratio,
-                'torchvision_ms': theirs.columns()['median_ms'],
+                'warning': joined(warning, ratio['warning']),
+                'torchvision_ms': other.columns()['median_ms'],
                 'copy_ms': times['copy'].columns()['median_ms'],
                 'torchvision': torchvision.__version__,
             }
@@ -158,66 +179,32 @@ def measure(
     return rows
 
 
-def cases(args: argparse.Namespace) -> list[Measurement]:
-    """One case for each map, op and layout of the map."""
+def benchmarks(
+    settings: Sequence[Setting],
+    case: Sequence[str] = tuple(CASES),
+    op: Sequence[str] = tuple(OPS),
+    layout: str | None = None,
+) -> list[Benchmark]:
+    """Each map and op, in both layouts of the map.
+
+    Args:
+        settings: to measure each under, but for their layout.
+        case: of `CASES`.
+        op: of `OPS`.
+        layout: of maps in memory, if only one is wanted.
+    """
     found = []
-    for setting in settings(args):
-        for case in args.case:
-            for op in args.op:
-                for name, layout in LAYOUTS.items():
-                    if args.layout not in (None, layout):
-                        continue
-                    # What the row says of the layout is what is timed.
-                    placed = replace(setting, layout=layout)
-                    found.append(
-                        Measurement(
-                            key={'op': op, 'case': case, 'map_layout': name},
-                            setting=placed,
-                            measure=partial(
-                                measure, case, op, name, placed, effort(args)
-                            ),
-                            label=f'{op}, {case}, {name}',
-                        )
+    for setting, what, each in product(settings, case, op):
+        for map_layout, memory in LAYOUTS.items():
+            if layout in (None, memory):
+                placed = replace(setting, layout=memory)
+                options = {'op': each, 'case': what, 'map_layout': map_layout}
+                found.append(
+                    Benchmark(
+                        options,
+                        placed,
+                        partial(_measure, **options, setting=placed),
+                        label=f'{each}, {what}, {map_layout}',
                     )
+                )
     return found
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--case', nargs='+', choices=CASES, default=CASES)
-    parser.add_argument('--op', nargs='+', choices=OPS, default=OPS)
-
-
-COMMAND = Command(
-    name='ops',
-    help="PSRoI ops against torchvision's",
-    example='--case test_800x1200 --op ps_roi_align',
-    columns=(
-        'op',
-        'case',
-        'map',
-        'rois',
-        'map_layout',
-        'passes',
-        *TIMED,
-        *ratio_names('times_faster'),
-        'torchvision_ms',
-        'copy_ms',
-        'torchvision',
-    ),
-    shown={
-        'op': 'op',
-        'case': 'case',
-        'layout': 'map_layout',
-        'passes': 'passes',
-        'torchvision ms': 'torchvision_ms',
-        'ours ms': 'median_ms',
-        'times faster': 'times_faster',
-        'p10': 'times_faster_p10',
-        'p90': 'times_faster_p90',
-        'copy ms': 'copy_ms',
-        'doubt': 'doubt',
-    },
-    cases=cases,
-    add_arguments=add_arguments,
-    effort=Effort(min_runs=10, max_runs=60, seconds=8, warmup_seconds=4),
-)

@@ -1,7 +1,8 @@
 """Measurements on disk: one CSV file per kind, one row per measurement.
 
-Rows are only ever added. A file says in its ``schema`` column by which
-version of this module's rules its rows were written.
+Rows are only ever added, and a row is one line. What a power cut left of a
+row, a last line without an end, goes with the next rows that are written. The
+``schema`` column says by which version of these rules a row was written.
 """
 
 import csv
@@ -10,22 +11,15 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..engine.run_config import UsageError
+from ..errors import UserError
 
 SCHEMA = 1
+# Columns of earlier files by the names they have now.
+RENAMED = {'doubt': 'warning'}
 
 
-class RecordsError(UsageError):
-    """A file of records that is none, or that rows cannot be added to.
-
-    Attributes:
-        what: what is wrong with it, without the advice for a command that
-            writes.
-    """
-
-    def __init__(self, what: str, advice: str = ''):
-        super().__init__(what + advice)
-        self.what = what
+class RecordsError(UserError):
+    """A file that is not one of records, or cannot be written."""
 
 
 class Records:
@@ -33,22 +27,20 @@ class Records:
 
     Args:
         path: the file.
-        columns: of every row, behind ``schema``.
+        columns: of every row, after ``schema``.
 
     Attributes:
         rows: the whole rows of the file.
-        cut: the number of lines that are no whole rows, such as a power cut
-            leaves behind.
 
     Raises:
-        RecordsError: the file is no CSV file, has other columns, or was
+        RecordsError: the file is not a CSV file, has other columns, or was
             written by a newer version.
     """
 
     def __init__(self, path: str | os.PathLike, columns: Sequence[str]):
         self.path = Path(path)
         self.columns = ('schema', *columns)
-        self.rows, self.cut, _ = self._read()
+        self.rows, _ = self._read()
 
     def find(self, identity: Mapping[str, object]) -> list[dict[str, str]]:
         """The rows that have these values in these columns."""
@@ -70,12 +62,17 @@ class Records:
                 self.path.unlink()
         except OSError as error:
             raise RecordsError(
-                f'{self.path} cannot be written: {error.strerror}',
-                '; name another file',
+                f'{self.path} cannot be written: {error.strerror}; name '
+                'another file'
             ) from error
 
-    def append(self, rows: Sequence[Mapping[str, object]]) -> None:
+    def append(
+        self, rows: Sequence[Mapping[str, object]]
+    ) -> list[dict[str, str]]:
         """Write rows, all of them or, if the system fails, none.
+
+        Returns:
+            the rows as they will be read.
 
         Raises:
             ValueError: a row has other columns.
@@ -85,89 +82,73 @@ class Records:
         for row in rows:
             if set(row) != set(self.columns):
                 raise ValueError(
-                    f'rows: all must have the columns {self.columns[1:]}, '
-                    f'got {tuple(row)[1:]}'
+                    f'rows: expected the columns {self.columns[1:]}, got '
+                    f'{tuple(row)[1:]}'
                 )
-        # A row is one line, so that one that was cut short spoils no other.
         rows = [
-            {k: ' '.join(str(v).splitlines()) for k, v in row.items()}
+            {name: ' '.join(str(row[name]).splitlines()) for name in row}
             for row in rows
         ]
         # Somebody else may have written since this file was read.
-        *_, tail = self._read()
+        _, whole = self._read()
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator='\n')
+        if not whole:
+            writer.writeheader()
+        writer.writerows(rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open('a+b', buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
-            if not size:
-                writer.writeheader()
-            elif tail:
-                # What a power cut left of a row; it stays, alone.
-                text.write(self._ending(tail) + '\n')
-            writer.writerows(rows)
+            file.truncate(whole)
             try:
-                _write(file, text.getvalue().encode())
+                data = text.getvalue().encode()
+                while data:
+                    data = data[file.write(data) :]
+                os.fsync(file.fileno())
             except OSError as error:
-                if file.seek(0, os.SEEK_END) > size:
-                    file.truncate(size)
+                file.truncate(whole)
                 raise RecordsError(
-                    f'{self.path} cannot be written: {error.strerror}',
-                    f'; the {len(self.rows)} rows in it are whole',
+                    f'{self.path} cannot be written: {error.strerror}; the '
+                    f'{len(self.rows)} rows in it are whole'
                 ) from error
         self.rows += rows
+        return rows
 
-    def _ending(self, tail: str) -> str:
-        """What keeps a line that was cut short from looking whole."""
-        more = ',' * len(self.columns)
-        return next(
-            ending
-            for ending in ('', more, '"' + more)
-            if len(_values(tail + ending)) != len(self.columns)
-        )
-
-    def _read(self) -> tuple[list[dict[str, str]], int, str]:
-        """The whole rows, how many others, and a last line without an end."""
-        if not self.path.exists() or not self.path.stat().st_size:
-            return [], 0, ''
+    def _read(self) -> tuple[list[dict[str, str]], int]:
+        """The whole rows, and how many bytes the whole lines take."""
+        data = self.path.read_bytes() if self.path.is_file() else b''
+        whole = data.rfind(b'\n') + 1
+        if not data:
+            return [], 0
         try:
             # With the mark that spreadsheets put in front, or without.
-            lines = self.path.read_text(encoding='utf-8-sig').split('\n')
-            # One by one: the quote of a row that was cut short is not closed.
-            header, *found = map(_values, lines)
+            lines = (data[:whole] or data).decode('utf-8-sig').split('\n')
+            # One by one: an open quote of a bad line spoils no other.
+            header, *found = (
+                tuple(next(csv.reader([line]), ())) for line in lines
+            )
         except (UnicodeDecodeError, csv.Error) as error:
             raise RecordsError(
-                f'{self.path} is no CSV file: {error}'
+                f'{self.path} is not a CSV file: {error}'
             ) from error
-        # Two commands that began the file at once both wrote a header.
-        found = [row for row in found if row not in ((), header)]
-        # The last line, too, may have been cut short, in its last value.
-        ended = found[:-1] if lines[-1] else found
-        whole = [row for row in ended if len(row) == len(header)]
-        schemas = {row[0] for row in whole if header[0] == 'schema'}
-        if unknown := sorted(schemas - {str(SCHEMA)}):
+        schemas = {row[0] for row in found if header[0] == 'schema' and row}
+        newer = schemas - {'schema', str(SCHEMA)}
+        if newer:
             raise RecordsError(
                 f'{self.path} was written by a newer version of this package '
-                f'(schema {unknown[-1]}, this one knows {SCHEMA})',
-                ' and is left as it is; update the package or name another '
-                'file',
+                f'(schema {max(newer)}, this one knows {SCHEMA}) and is left '
+                'as it is; update the package or name another file'
             )
-        if header != self.columns:
+        names = tuple(RENAMED.get(name, name) for name in header)
+        if names != tuple(RENAMED.get(n, n) for n in self.columns):
             raise RecordsError(
                 f'{self.path}: its columns are {", ".join(header)}; the new '
-                f'rows have {", ".join(self.columns)}',
-                '; move the file away or name another one',
+                f'rows have {", ".join(self.columns)}; move the file away or '
+                'name another one'
             )
-        rows = [dict(zip(header, row, strict=True)) for row in whole]
-        return rows, len(found) - len(rows), lines[-1]
-
-
-def _values(line: str) -> tuple[str, ...]:
-    return tuple(next(csv.reader([line]), ()))
-
-
-def _write(file: io.RawIOBase, data: bytes) -> None:
-    """Write all of it, to the disk."""
-    while data:
-        data = data[file.write(data) :]
-    os.fsync(file.fileno())
+        # Two commands that began the file at once both wrote a header.
+        rows = [
+            dict(zip(self.columns, row, strict=True))
+            for row in found
+            if len(row) == len(header) and row != header
+        ]
+        return rows, whole

@@ -1,4 +1,4 @@
-"""The conditions of a measurement."""
+"""The conditions of a measurement. Needs PyTorch alone."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 
 from ..arguments import check_choice
+from ..errors import UserError
 from .timing import CLOCKS, Stopwatch, cuda_stopwatch, host_stopwatch
 
 
@@ -65,15 +66,19 @@ class Setting:
         check_choice('clock', self.clock, tuple(CLOCKS))
         if self.threads < 1:
             raise ValueError(
-                f'threads must be a positive integer, got {self.threads}'
+                f'threads: expected a positive integer, got {self.threads}'
             )
         if self.mode == 'graph' and not self.on_gpu:
             raise ValueError(
                 f'mode: graph needs a CUDA device, got {self.device!r}'
             )
+        if PRECISIONS[self.precision].tf32 and not self.on_gpu:
+            raise ValueError(
+                f'precision: tf32 needs a CUDA device, got {self.device!r}'
+            )
         if self.clock == 'cpu' and self.on_gpu:
             raise ValueError(
-                f'clock: cpu is allowed on the CPU only, got {self.device!r}'
+                f'clock: cpu works on the CPU only, got {self.device!r}'
             )
 
     @property
@@ -104,3 +109,26 @@ class Setting:
         if self.on_gpu:
             return cuda_stopwatch(self.device)
         return host_stopwatch(CLOCKS[self.clock])
+
+
+def require_device(device: str) -> str:
+    """The device's name, ``'cpu'`` for ``'cpu:0'``.
+
+    Raises:
+        UserError: it is not there.
+    """
+    try:
+        kind = torch.device(device)
+    except RuntimeError:
+        kind = None
+    if kind is None or kind.type not in ('cpu', 'cuda'):
+        raise UserError(
+            f'device: expected cpu, cuda or cuda:N, got {device!r}'
+        )
+    count = torch.cuda.device_count()
+    if kind.type == 'cuda' and (kind.index or 0) >= count:
+        raise UserError(
+            f'device: {device} was asked for, but PyTorch finds {count} '
+            'CUDA devices here; --device cpu measures the processor'
+        )
+    return 'cpu' if kind.type == 'cpu' else device

@@ -1,24 +1,35 @@
-"""Channel split, concatenation and shuffle: what our way of them saves.
+"""Channel split, concatenation and shuffle: what our way of them gains.
 
 The plain way is that of public implementations: chunk, concatenate, view,
 transpose, copy, view.
 """
 
-import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from ..backbones.shuffle_unit import ShuffleUnit
-from ..engine.argument_types import image_size, positive_int
-from .command import Command, effort, settings
+from ..backbones.shufflenet_v2 import ShuffleUnit
+from .benchmark import Benchmark, Row, Time
 from .networks import Inputs, place, settle_norms
-from .session import Case, Row
 from .setting import Setting
-from .timing import TIMED, Effort, compared, interleave, ratio_names
+from .timing import TIMED, Effort, compared, ratio_names
+
+HELP = 'channel split, concatenation and shuffle against the plain way'
+EXAMPLE = '--part network stage3 --batch 1'
+THREADS, MODE = None, None
+EFFORT = Effort(min_runs=10, max_runs=60, seconds=8, warmup_seconds=4)
+COLUMNS = (
+    'part',
+    'input',
+    'batch',
+    'passes',
+    *TIMED,
+    *ratio_names('times_faster'),
+    'plain_ms',
+)
 
 PASSES = ('forward', 'forward and backward')
 # Channels of ShuffleNet V2 1x, and pixels of a map per pixel of the image.
@@ -85,39 +96,38 @@ def _pass(
     return both
 
 
+def _build(
+    part: str, size: tuple[int, int], batch: int, setting: Setting
+) -> tuple[nn.Module, tuple[int, int, int, int]]:
+    """A part of the network, the same each time, and its input's shape."""
+    torch.manual_seed(0)
+    network = build_network().to(setting.device)
+    settle_norms(network, torch.randn(8, 3, 64, 64, device=setting.device))
+    width, height = size
+    if part == 'network':
+        return network, (batch, 3, height, width)
+    channels, stride = STAGES[part]
+    # All units but the first, which changes size and channels.
+    units = list(getattr(network, part))[1:]
+    shape = batch, channels, height // stride, width // stride
+    return nn.Sequential(*units), shape
+
+
 def _measure(
+    time: Time,
     part: str,
     size: tuple[int, int],
     batch: int,
     passes: str,
     setting: Setting,
-    effort: Effort,
 ) -> list[Row]:
-    def build() -> tuple[nn.Module, tuple[int, ...]]:
-        network = build_network().to(setting.device)
-        settle_norms(network, torch.randn(8, 3, 64, 64, device=setting.device))
-        width, height = size
-        if part == 'network':
-            return network, (batch, 3, height, width)
-        channels, stride = STAGES[part]
-        # All units but the first, which changes size and channels.
-        units = list(getattr(network, part))[1:]
-        return nn.Sequential(*units), (
-            batch,
-            channels,
-            height // stride,
-            width // stride,
-        )
-
-    ours, shape = build()
-    plain = with_plain_units(build()[0])
-    times = interleave(
+    ours, shape = _build(part, size, batch, setting)
+    plain = with_plain_units(_build(part, size, batch, setting)[0])
+    times = time(
         {
             'plain': _pass(place(plain, setting), shape, passes, setting),
             'ours': _pass(place(ours, setting), shape, passes, setting),
-        },
-        setting.stopwatch(),
-        effort,
+        }
     )
     return [
         {
@@ -128,77 +138,42 @@ def _measure(
     ]
 
 
-def cases(args: argparse.Namespace) -> list[Case]:
-    """One case for each part and pass."""
-    width, height = args.size
+def benchmarks(
+    settings: Sequence[Setting],
+    part: Sequence[str] = PARTS,
+    batch: Sequence[int] = (8,),
+    size: tuple[int, int] = (224, 224),
+) -> list[Benchmark]:
+    """Each part and pass, our way and the plain one.
+
+    Args:
+        settings: to measure each under.
+        part: of `PARTS`.
+        batch: images.
+        size: width and height of the image.
+    """
+    width, height = size
     return [
-        Case(
+        Benchmark(
             key={
-                'part': part,
+                'part': each,
                 'input': f'{width}x{height}',
-                'batch': batch,
+                'batch': images,
                 'passes': passes,
             },
             setting=setting,
             measure=partial(
                 _measure,
-                part,
-                args.size,
-                batch,
-                passes,
-                setting,
-                effort(args),
+                part=each,
+                size=size,
+                batch=images,
+                passes=passes,
+                setting=setting,
             ),
-            label=f'{part}, {passes}, batch {batch}, {setting.precision}',
+            label=f'{each}, {passes}, batch {images}, {setting.precision}',
         )
-        for setting in settings(args)
-        for batch in args.batch
-        for part in args.part
+        for setting in settings
+        for images in batch
+        for each in part
         for passes in PASSES
     ]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--part', nargs='+', choices=PARTS, default=PARTS)
-    parser.add_argument(
-        '--batch', nargs='+', type=positive_int, default=[8], help='default: 8'
-    )
-    parser.add_argument(
-        '--size',
-        type=image_size,
-        default=(224, 224),
-        metavar='WIDTHxHEIGHT',
-        help='of the image; default: 224x224',
-    )
-
-
-COMMAND = Command(
-    name='shuffle',
-    help='channel split, concatenation and shuffle against the plain way',
-    example='--part network stage3 --batch 1',
-    columns=(
-        'part',
-        'input',
-        'batch',
-        'passes',
-        *TIMED,
-        *ratio_names('times_faster'),
-        'plain_ms',
-    ),
-    shown={
-        'part': 'part',
-        'passes': 'passes',
-        'batch': 'batch',
-        'layout': 'layout',
-        'precision': 'precision',
-        'plain ms': 'plain_ms',
-        'ours ms': 'median_ms',
-        'times faster': 'times_faster',
-        'p10': 'times_faster_p10',
-        'p90': 'times_faster_p90',
-        'doubt': 'doubt',
-    },
-    cases=cases,
-    add_arguments=add_arguments,
-    effort=Effort(min_runs=10, max_runs=60, seconds=8, warmup_seconds=4),
-)

@@ -41,7 +41,7 @@ class Spread(NamedTuple):
 def spread(samples: Sequence[float]) -> Spread:
     """Return the median and spread of samples, interpolated linearly."""
     if not samples:
-        raise ValueError('samples: at least one is needed, got none')
+        raise ValueError('samples: expected at least one, got none')
     ordered = sorted(samples)
 
     def quantile(share: float) -> float:
@@ -65,7 +65,7 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> Spread:
     """
     if len(slow) != len(fast):
         raise ValueError(
-            'fast: as many samples as slow are needed, got '
+            'fast: expected as many samples as slow, got '
             f'{len(fast)} and {len(slow)}'
         )
     rounds = spread([s / f for s, f in zip(slow, fast, strict=True)])
@@ -121,25 +121,25 @@ TIMED = ('median_ms', 'p10_ms', 'p90_ms', 'runs', 'warmup_runs')
 
 
 def ratio_names(name: str) -> tuple[str, ...]:
-    """The columns of a ratio with its spread, and of doubts."""
-    return (name, f'{name}_p10', f'{name}_p90', 'doubt')
+    """The columns of a ratio with its spread, and of warnings."""
+    return (name, f'{name}_p10', f'{name}_p90', 'warning')
 
 
 def compared(name: str, slow: Timing, fast: Timing) -> dict[str, object]:
     """How many times longer ``slow`` takes, as columns of a record.
 
-    They are those of `ratio_names`. Doubted is what varied by more than
-    `WIDE`, or was not steady when warm-up ended.
+    They are those of `ratio_names`. The warning names what varied by more
+    than `WIDE`, or was not steady when warm-up ended.
     """
     factor = ratio(slow.times_ms, fast.times_ms)
     widths = {
         'times': max(spread(t.times_ms).width for t in (slow, fast)),
         'ratio': factor.width,
     }
-    doubts = [f'{k} spread {w:.0%}' for k, w in widths.items() if w > WIDE]
+    warnings = [f'{k} spread {w:.0%}' for k, w in widths.items() if w > WIDE]
     if not (slow.settled and fast.settled):
-        doubts.append('warm-up did not settle')
-    values = (*map(significant, factor), ', '.join(doubts))
+        warnings.append('warm-up did not settle')
+    values = (*map(significant, factor), ', '.join(warnings))
     return dict(zip(ratio_names(name), values, strict=True))
 
 
@@ -222,7 +222,7 @@ def interleave(
     """
     if not 1 <= effort.min_runs <= effort.max_runs:
         raise ValueError(
-            'effort: 1 <= min_runs <= max_runs is allowed, got '
+            'effort: expected 1 <= min_runs <= max_runs, got '
             f'{effort.min_runs} and {effort.max_runs}'
         )
     warm_up: dict[str, list[float]] = {name: [] for name in functions}

@@ -4,204 +4,189 @@
 on a GPU at batch 8, (b) and (d) on one core at batch 1.
 """
 
-import html
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from ..measure import backbones
-from ..measure.session import OK
-from .comparison import setting_name
-from .evidence import PLATFORMS, device_name
-from .published import ClassificationResult, classification_results
-from .results import Row
+from .claims import BATCHES
+from .published import figures, speeds, values
+from .results import (
+    Conditions,
+    ResultFile,
+    conditions_of,
+    is_measured,
+    rows_of,
+)
 
 # How the names of a family's networks begin, its title, and its colour. The
 # first four are those of the paper's figure.
 FAMILIES = {
-    'shufflenet_v2': ('ShuffleNet V2', '#e4572e'),
-    'mobilenet_v2': ('MobileNet V2', '#2e86de'),
-    'shufflenet_v1': ('ShuffleNet V1', '#17a589'),
-    'xception': ('Xception', '#8e44ad'),
-    'mobilenet_v1': ('MobileNet V1', '#d4a017'),
-    'densenet': ('DenseNet', '#7f8c8d'),
-    'igcv2': ('IGCV2', '#c0397b'),
-    'igcv3_d': ('IGCV3-D', '#5d6dcb'),
-    'condensenet': ('CondenseNet', '#6b8e23'),
-    'nasnet_a': ('NASNet-A', '#a0522d'),
-    'pnasnet': ('PNASNet', '#00838f'),
-    'se_shufflenet_v2': ('ShuffleNet V2 with SE', '#f39c7d'),
+    'shufflenet_v2_': ('ShuffleNet V2', '#e4572e'),
+    'mobilenet_v2_': ('MobileNet V2', '#2e86de'),
+    'shufflenet_v1_': ('ShuffleNet V1', '#17a589'),
+    'xception_': ('Xception', '#8e44ad'),
+    'mobilenet_v1_': ('MobileNet V1', '#d4a017'),
+    'densenet_': ('DenseNet', '#7f8c8d'),
+    'igcv2_': ('IGCV2', '#c0397b'),
+    'igcv3_d_': ('IGCV3-D', '#5d6dcb'),
+    'condensenet_': ('CondenseNet', '#6b8e23'),
+    'nasnet_a_': ('NASNet-A', '#a0522d'),
+    'pnasnet_': ('PNASNet', '#00838f'),
+    'se_shufflenet_v2_': ('ShuffleNet V2 with SE', '#f39c7d'),
 }
 OF_THE_PAPER = 4
-PAPER = 'paper'
 UNITS = {'gpu': 'batches of 8 per second', 'arm': 'images per second'}
-# A logarithmic axis names 20 as the 2 behind 10, if one lets it.
+# A logarithmic axis names 20 as the 2 after 10, if one lets it.
 DIGITS = (1, 1.5, 2, 3, 5, 7)
 TICKS = [digit * 10**place for place in range(-2, 6) for digit in DIGITS]
-TICK_TEXTS = [f'{tick:g}' for tick in TICKS]
 SYMBOLS = ('circle', 'square', 'diamond', 'triangle-up', 'star', 'x')
 
 
-@dataclass(frozen=True)
-class Chart:
+class Chart(NamedTuple):
     """A panel of the figure.
 
     Attributes:
         name: short, for links.
         title: what stands above it.
-        figure: what plotly draws. A trace's ``meta`` says its family, and
-            the device and setting it was measured on (`PAPER` for both, of
-            what was published).
-        measured: whether anything of it was measured here.
+        figure: what plotly draws. A trace's ``meta`` says the machine and
+            setting it was measured on; it is empty for what was published.
+        is_measured: whether anything of it was measured here.
     """
 
     name: str
     title: str
     figure: go.Figure
-    measured: bool
+    is_measured: bool
 
 
-@dataclass(frozen=True)
-class _Speeds:
-    """Speeds of networks on one device and setting."""
-
-    device: str
-    setting: str
-    per_s: Mapping[str, float]
-
-
-def family_of(name: str) -> str | None:
-    """The key of `FAMILIES` that a network belongs to."""
-    return next((f for f in FAMILIES if name.startswith(f'{f}_')), None)
-
-
-def charts(rows: Iterable[Row]) -> list[Chart]:
+def charts(files: Iterable[ResultFile]) -> list[Chart]:
     """The figure's four panels.
 
     Args:
-        rows: of ``tools/benchmark.py backbones``.
+        files: of the results.
     """
-    rows = list(rows)
+    files = list(files)
     found = []
-    for title, over_flops in (
-        ('Accuracy and speed', False),
-        ('Speed and complexity', True),
+    for letter, title, platform, over_flops in (
+        ('a', 'Accuracy and speed, GPU', 'gpu', False),
+        ('b', 'Accuracy and speed, CPU', 'arm', False),
+        ('c', 'Speed and complexity, GPU', 'gpu', True),
+        ('d', 'Speed and complexity, CPU', 'arm', True),
     ):
-        for platform, device in (('gpu', 'GPU'), ('arm', 'CPU')):
-            sources = _measured(rows, platform)
-            letter = 'abcd'[2 * over_flops + (platform == 'arm')]
-            figure = _panel([_published(platform), *sources], over_flops)
-            _label(figure, UNITS[platform], over_flops)
-            found.append(
-                Chart(
-                    f'figure1{letter}',
-                    f'({letter}) {title}, {device}',
-                    figure,
-                    bool(sources),
-                )
-            )
+        here = _measured(files, platform)
+        figure = go.Figure()
+        _add_lines(figure, _published(platform), None, 0, over_flops)
+        for place, (conditions, per_s) in enumerate(here.items()):
+            _add_lines(figure, per_s, conditions, place, over_flops)
+        _label(figure, UNITS[platform], over_flops)
+        name = f'figure1{letter}'
+        found.append(Chart(name, f'({letter}) {title}', figure, bool(here)))
     return found
 
 
-def _published(platform: str) -> _Speeds:
+def _published(platform: str) -> dict[str, float]:
+    return {
+        key.row: speed.per_s
+        for key, speed in speeds().items()
+        if key.table == 'Table 8' and key.platform == platform
+    }
+
+
+def _measured(
+    files: Iterable[ResultFile], platform: str
+) -> dict[Conditions, dict[str, float]]:
+    """Networks per second on each machine and setting, at paper's batch."""
     on_gpu = platform == 'gpu'
-    speeds = {}
-    for name, result in classification_results().items():
-        per_s = result.gpu_batches_per_s if on_gpu else result.arm_images_per_s
-        if per_s:
-            speeds[name] = per_s
-    return _Speeds(PAPER, PAPER, speeds)
-
-
-def _measured(rows: Sequence[Row], platform: str) -> list[_Speeds]:
-    """A source for each device and setting, at the paper's batch."""
-    found: dict[tuple[str, str], dict[str, float]] = {}
-    for row in rows:
-        on_gpu = row['device'] != 'cpu'
+    found: dict[Conditions, dict[str, float]] = {}
+    for row in rows_of(files, 'backbones'):
+        conditions = conditions_of(row)
         if (
-            row['status'] != OK
-            or row['table'] != 'Table 8'
-            or row['batch'] != PLATFORMS[platform]
-            or on_gpu != (platform == 'gpu')
-            or backbones.column_of(row['network']) == backbones.LARGE
+            is_measured(row)
+            and row['table'] == 'Table 8'
+            and row['batch'] == BATCHES['backbones'][on_gpu]
+            and conditions.on_gpu == on_gpu
         ):
+            per_s = found.setdefault(conditions, {})
+            per_s[row['network']] = 1e3 / float(row['median_ms'])
+    return found
+
+
+def _add_lines(
+    figure: go.Figure,
+    per_s: Mapping[str, float],
+    conditions: Conditions | None,
+    place: int,
+    over_flops: bool,
+) -> None:
+    """A line for each family, of published or of measured speeds.
+
+    Args:
+        conditions: None for what was published.
+        place: of the conditions among others, for their own symbol.
+    """
+    source = 'published'
+    meta = dict(machine='', setting='')
+    if conditions:
+        meta = dict(machine=conditions.machine, setting=conditions.setting)
+        source = f'{conditions.machine}, {conditions.setting}'
+    for number, (start, (title, colour)) in enumerate(FAMILIES.items()):
+        points = _points(per_s, start, over_flops)
+        if not points:
             continue
-        speeds = found.setdefault((device_name(row), setting_name(row)), {})
-        speeds[row['network']] = 1e3 / float(row['median_ms'])
-    return [_Speeds(*place, speeds) for place, speeds in found.items()]
-
-
-def _panel(sources: Sequence[_Speeds], over_flops: bool) -> go.Figure:
-    figure = go.Figure()
-    for place, source in enumerate(sources):
-        for family, (title, colour) in FAMILIES.items():
-            points = _points(source, family, over_flops)
-            if not points:
-                continue
-            of_paper = source.device == PAPER
-            figure.add_scatter(
-                x=[point[0] for point in points],
-                y=[point[1] for point in points],
-                text=[point[2] for point in points],
-                name=title,
-                mode='lines+markers',
-                hovertemplate='%{text}<extra></extra>',
-                line=dict(color=colour, dash='dot' if of_paper else 'solid'),
-                marker=dict(
-                    size=9,
-                    color=colour,
-                    symbol='circle-open'
-                    if of_paper
-                    else SYMBOLS[(place - 1) % len(SYMBOLS)],
-                ),
-                meta=dict(
-                    family=family,
-                    device=source.device,
-                    setting=source.setting,
-                ),
-            )
-    return figure
+        x, y, names = zip(*points, strict=True)
+        figure.add_scatter(
+            x=x,
+            y=y,
+            text=[f'<b>{name}</b><br>{source}' for name in names],
+            hovertemplate='%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>',
+            name=title,
+            legendgroup=title,
+            showlegend=title not in {line.name for line in figure.data},
+            visible=True if number < OF_THE_PAPER else 'legendonly',
+            mode='lines+markers',
+            line=dict(color=colour, dash='solid' if conditions else 'dot'),
+            marker=dict(
+                size=9,
+                symbol=SYMBOLS[place % len(SYMBOLS)]
+                if conditions
+                else 'circle-open',
+            ),
+            meta=meta,
+        )
 
 
 def _points(
-    source: _Speeds, family: str, over_flops: bool
+    per_s: Mapping[str, float], start: str, over_flops: bool
 ) -> list[tuple[float, float, str]]:
-    """x, y and what is told of a network, by complexity.
-
-    A network of smaller images would bend the line of its family.
-    """
+    """x, y and the name of each network of a family, by complexity."""
     found = []
-    for name, result in classification_results().items():
-        if name not in source.per_s or family_of(name) != family:
-            continue
-        if result.input_size != backbones.OWN_SIZE[0]:
-            continue
-        speed = source.per_s[name]
-        text = _hover(name, result, speed, source)
-        if over_flops:
-            found.append((result.mflops, speed, text))
-        else:
-            found.append((speed, round(100 - result.top1_err, 2), text))
-    return sorted(found, key=lambda point: point[0])
-
-
-def _hover(
-    name: str, result: ClassificationResult, speed: float, source: _Speeds
-) -> str:
-    where = source.device
-    if source.setting != PAPER:
-        where = f'{source.device}, {source.setting}'
-    # plotly reads texts as HTML, and these may be from anybody's file.
-    return (
-        f'<b>{html.escape(name)}</b><br>{speed:.4g} per second<br>'
-        f'{result.mflops:g} MFLOPs, top-1 {100 - result.top1_err:.1f} % '
-        f'(paper)<br>{html.escape(where)}'
-    )
+    for key, quantity, mflops, *_ in figures():
+        name = key.row
+        # A network of smaller images would bend the line of its family.
+        if (
+            (key.table, quantity) == ('Table 8', 'multiply-adds')
+            and key.input == '224x224'
+            and name in per_s
+            and name.startswith(start)
+        ):
+            accuracy = round(100 - values('top-1 error')[name], 2)
+            speed = per_s[name]
+            found.append(
+                (mflops, speed, name)
+                if over_flops
+                else (speed, accuracy, name)
+            )
+    return sorted(found)
 
 
 def _label(figure: go.Figure, unit: str, over_flops: bool) -> None:
-    speed = dict(type='log', title=unit, tickvals=TICKS, ticktext=TICK_TEXTS)
+    speed = dict(
+        type='log',
+        title=unit,
+        tickvals=TICKS,
+        ticktext=[f'{tick:g}' for tick in TICKS],
+    )
     if over_flops:
         figure.update_xaxes(title='MFLOPs')
         figure.update_yaxes(**speed)
@@ -209,10 +194,9 @@ def _label(figure: go.Figure, unit: str, over_flops: bool) -> None:
         figure.update_xaxes(**speed)
         figure.update_yaxes(title='top-1 accuracy, % (paper)')
     figure.update_layout(
-        template='none',
-        showlegend=False,
+        template='plotly_white',
         margin=dict(l=60, r=12, t=12, b=48),
-        hoverlabel=dict(align='left'),
-        paper_bgcolor='rgba(0,0,0,0)',
-        plot_bgcolor='rgba(0,0,0,0)',
+        legend=dict(orientation='h', y=-0.2, font_size=11),
+        hoverlabel_align='left',
+        height=430,
     )

@@ -4,54 +4,67 @@
 network is one row, with a column for each kind of the paper.
 """
 
-import csv
-from collections import defaultdict
-from pathlib import Path
+from collections.abc import Callable, Hashable, Sequence
 
-from .networks import Row
+from .results import (
+    OK,
+    ResultFile,
+    Row,
+    conditions_of,
+    newest_complete,
+    plain_rows,
+    warning_of,
+)
 
 # Columns of their own; whatever else a network does is "other".
 KINDS = ('convolution', 'element-wise', 'shuffle', 'data movement')
 UNEXPLAINED = 'between operations'
 
 
-def figure2_rows(results: Path) -> list[Row]:
-    """A row for each network of ``analysis_cpu.csv``, the last record of it.
+def figure2_rows(files: Sequence[ResultFile]) -> list[Row]:
+    """A row for each network that was recorded on one machine and setting.
 
     Args:
-        results: folder of the results.
+        files: of the results; ``analysis_cpu.csv`` is the one.
     """
-    records: dict[str, dict[str, dict[str, str]]] = defaultdict(dict)
-    with (results / 'analysis_cpu.csv').open(newline='') as file:
-        for record in csv.DictReader(file):
-            kinds = records[record['network']]
-            # The first kind begins a new record of the network.
-            if record['kind'] in kinds:
-                kinds.clear()
-            kinds[record['kind']] = record
-    return [_row(name, kinds) for name, kinds in records.items()]
+    rows = [r for r in plain_rows(files, 'analysis_cpu') if r['status'] == OK]
+    rows.sort(key=lambda row: row['date'])
+
+    def group(row: Row) -> Hashable:
+        return conditions_of(row), row['input'], row['batch']
+
+    chosen = newest_complete(rows, lambda row: row['network'], group=group)
+    return [
+        _row([row for row in rows if _is_of(row, last, group)])
+        for last in chosen.values()
+    ]
 
 
-def _row(name: str, kinds: dict[str, dict[str, str]]) -> Row:
-    shares = {kind: float(record['share']) for kind, record in kinds.items()}
-    first = next(iter(kinds.values()))
+def _is_of(row: Row, last: Row, group: Callable[[Row], Hashable]) -> bool:
+    """Whether a row is of the record that ends with another."""
+    return group(row) == group(last) and all(
+        row[name] == last[name] for name in ('network', 'pass_ms', 'commit')
+    )
+
+
+def _row(record: Sequence[Row]) -> Row:
+    shares = {row['kind']: float(row['share']) for row in record}
+    first = record[0]
     other = sum(
         share
         for kind, share in shares.items()
         if kind not in (*KINDS, UNEXPLAINED)
     )
+    # Multiply-adds a second, as a share of a matrix product's.
+    of_peak = float(first['mflops']) / float(first['pass_ms'])
+    of_peak /= float(first['peak_gflops_per_s'])
     return {
-        'network': name,
+        'network': first['network'],
         'ms': f'{float(first["pass_ms"]):.1f}',
         **{kind: f'{shares.get(kind, 0):.0%}' for kind in KINDS},
         'other': f'{other:.0%}',
         'unexplained': f'{float(first["unexplained_share"]):.0%}',
-        'of peak GFLOP/s': f'{_of_peak(first):.0%}',
-        'doubt': first['doubt'] or 'none',
+        'of peak': f'{of_peak:.0%}',
+        'warning': warning_of(first) or 'none',
+        'measured on': conditions_of(first).place,
     }
-
-
-def _of_peak(record: dict[str, str]) -> float:
-    """Multiply-adds a second, as a share of a matrix product's."""
-    gflops_per_s = float(record['mflops']) / float(record['pass_ms'])
-    return gflops_per_s / float(record['peak_gflops_per_s'])

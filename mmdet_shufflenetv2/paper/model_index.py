@@ -1,56 +1,45 @@
 """The detectors' configs in the form that OpenMMLab's ``mim`` reads."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from mmengine.config import Config
 
 from ..backbones.zoo import network_of
-from .detectors import COCO, runs_by_config, table7_configs
-from .networks import Row, cost
-from .published import detection_results
+from .docs_tables import cost
+from .published import values
+from .results import ResultFile, Row, plain_rows
 
-# The collection that a config belongs to, by how its path begins.
+LIGHT_HEAD = 'Light-Head R-CNN: In Defense of Two-Stage Object Detector'
+R_FCN = 'R-FCN: Object Detection via Region-based Fully Convolutional Networks'
+SHUFFLENET_V2 = (
+    'ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design'
+)
+# How the paths of a collection's configs begin: its name, architecture,
+# paper and the paper's arXiv number.
 COLLECTIONS = {
-    'configs/lighthead_': {
-        'Name': 'Light-Head R-CNN',
-        'Metadata': {
-            'Training Data': COCO,
-            'Architecture': ['Light-Head R-CNN', 'RPN', 'PSRoIAlign'],
-        },
-        'Paper': {
-            'Title': 'Light-Head R-CNN: In Defense of Two-Stage Object '
-            'Detector',
-            'URL': 'https://arxiv.org/abs/1711.07264',
-        },
-    },
-    'configs/rfcn_': {
-        'Name': 'R-FCN',
-        'Metadata': {
-            'Training Data': COCO,
-            'Architecture': ['R-FCN', 'RPN', 'PSRoIPool'],
-        },
-        'Paper': {
-            'Title': 'R-FCN: Object Detection via Region-based Fully '
-            'Convolutional Networks',
-            'URL': 'https://arxiv.org/abs/1605.06409',
-        },
-    },
-    'configs/swap/': {
-        'Name': "MMDetection's detectors with ShuffleNet V2",
-        'Metadata': {
-            'Training Data': COCO,
-            'Architecture': ['ShuffleNet V2'],
-        },
-        'Paper': {
-            'Title': 'ShuffleNet V2: Practical Guidelines for Efficient CNN '
-            'Architecture Design',
-            'URL': 'https://arxiv.org/abs/1807.11164',
-        },
-    },
+    'configs/lighthead_': (
+        'Light-Head R-CNN',
+        ['Light-Head R-CNN', 'RPN', 'PSRoIAlign'],
+        LIGHT_HEAD,
+        '1711.07264',
+    ),
+    'configs/rfcn_': (
+        'R-FCN',
+        ['R-FCN', 'RPN', 'PSRoIPool'],
+        R_FCN,
+        '1605.06409',
+    ),
+    'configs/swap/': (
+        "MMDetection's detectors with ShuffleNet V2",
+        ['ShuffleNet V2'],
+        SHUFFLENET_V2,
+        '1807.11164',
+    ),
 }
 
 
-def model_index(root: Path, results: Path) -> dict:
+def model_index(root: Path, files: Iterable[ResultFile]) -> dict:
     """All detectors that are not the demo's, for ``configs/metafile.yml``.
 
     What was measured here is a model's results; what others published of
@@ -58,39 +47,57 @@ def model_index(root: Path, results: Path) -> dict:
 
     Args:
         root: of a checkout.
-        results: folder of the results.
+        files: of the results.
     """
-    runs = runs_by_config(results)
-    of_table7 = {path: name for name, path in table7_configs(root).items()}
-    models = []
-    for start, collection in COLLECTIONS.items():
+    files = list(files)
+    runs = [
+        *plain_rows(files, 'trained'),
+        *(
+            {'data': 'BCCD blood cells', **run}
+            for run in plain_rows(files, 'bccd_backbones')
+        ),
+    ]
+    collections, models = [], []
+    for start, (name, architecture, title, number) in COLLECTIONS.items():
+        collections.append(
+            {
+                'Name': name,
+                'Metadata': {
+                    'Training Data': 'COCO',
+                    'Architecture': architecture,
+                },
+                'Paper': {
+                    'Title': title,
+                    'URL': f'https://arxiv.org/abs/{number}',
+                },
+            }
+        )
         for path in sorted(root.glob(f'{start}*.py')):
-            metadata = _metadata(Config.fromfile(path), of_table7.get(path))
-            if path.stem.endswith('_custom'):
-                metadata['Training Data'] = 'your own'
+            metadata = _metadata(Config.fromfile(path), path.stem)
             models.append(
                 {
                     'Name': path.stem,
-                    'In Collection': collection['Name'],
+                    'In Collection': name,
                     'Config': path.relative_to(root).as_posix(),
                     'Metadata': metadata,
                     'Results': [
                         _result(run, metadata['Epochs'])
-                        for run in runs[path.stem]
+                        for run in runs
+                        if run['config'] == path.stem
                     ],
                 }
             )
-    return {'Collections': list(COLLECTIONS.values()), 'Models': models}
+    return {'Collections': collections, 'Models': models}
 
 
-def _metadata(cfg: Config, in_table7: str | None) -> dict:
+def _metadata(cfg: Config, stem: str) -> dict:
     metadata = {'Epochs': cfg.train_cfg.max_epochs}
-    name = network_of(cfg.model.backbone)
-    if name:
+    if name := network_of(cfg.model.backbone):
         metadata['Backbone MFLOPs'] = round(cost(name).mflops, 1)
-    if in_table7:
-        paper = detection_results()[in_table7]
-        metadata['Published box AP'] = paper.mmap
+    if mmap := values('mmAP').get(stem):
+        metadata['Published box AP'] = mmap
+    if stem.endswith('_custom'):
+        metadata['Training Data'] = 'your own'
     return metadata
 
 

@@ -4,16 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from mmdet_shufflenetv2.analysis.alternatives import Alternative
-from mmdet_shufflenetv2.analysis.analysis import Analysis, Request
-from mmdet_shufflenetv2.analysis.broken_guidelines import (
-    find_breaches,
-    price_breaches,
-)
+from mmdet_shufflenetv2.analysis.analysis import Analysis
 from mmdet_shufflenetv2.analysis.layers import layers_of
-from mmdet_shufflenetv2.analysis.operation_times import Peaks, Times
 from mmdet_shufflenetv2.analysis.receptive_field import Field
 from mmdet_shufflenetv2.analysis.recording import record
+from mmdet_shufflenetv2.analysis.roofline import Peaks
+from mmdet_shufflenetv2.analysis.times import Times
+from mmdet_shufflenetv2.analysis.twins import breaches_of
+from mmdet_shufflenetv2.analysis.ways import Alternative
+from mmdet_shufflenetv2.measure.setting import Setting
 from mmdet_shufflenetv2.measure.timing import Spread, Timing
 
 
@@ -43,15 +42,15 @@ def analysis(unit) -> Analysis:
     """The unit on 4x4 maps: every operation 1 ms, half a ms between them."""
     x = torch.randn(1, 4, 4, 4)
     recorded = record(unit, lambda: unit(x))
-    layers = layers_of(unit, recorded)
-    operations = [[1.0, 1.0] for _ in recorded]
     whole = len(recorded) + 0.5
-    times = Times(Timing([whole, whole], 3, True), operations)
-    layer_ms = [times.sum_ms(layer.operations) for layer in layers]
-    breaches = find_breaches(layers)
+    times = Times(
+        Timing([whole, whole], 3, True), [[1.0, 1.0] for _ in recorded]
+    )
+    layers = layers_of(unit, recorded, times.sum_ms)
     return Analysis(
         name='unit',
-        request=Request(size=(4, 4), settled=True),
+        inputs=[(1, 4, 4, 4)],
+        setting=Setting(),
         environment=dict(
             device='cpu',
             cpu='a CPU',
@@ -62,15 +61,17 @@ def analysis(unit) -> Analysis:
             load=0.5,
             cores=2,
         ),
+        is_quick=False,
+        is_trained=True,
         recorded=recorded,
-        layers=layers,
-        layer_ms=layer_ms,
         times=times,
+        layers=layers,
         # A thousand multiply-adds or bytes a millisecond.
         peaks=Peaks(1e-3, ((64, 1e-3), (4096, 1e-3)), 0.5),
-        prices=price_breaches(
-            breaches, layers, layer_ms, lambda own, other: (2.0, 1.0)
-        ),
+        params=96,
+        weights_mb=0.1,
+        peak_mb=0.2,
+        breaches=breaches_of(layers, lambda own, twin: (2.0, 1.0)),
         alternatives=[
             Alternative('batch norm folded', 4.0, Spread(2.0, 1.9, 2.1)),
             Alternative('contiguous', 8.5, Spread(0.9, 0.8, 0.95)),
@@ -78,9 +79,8 @@ def analysis(unit) -> Analysis:
         ],
         fields={'level 0': Field((3, 3), (2, 2))},
         gradients={'level 0': torch.eye(4)},
-        gradient_problem=None,
-        params=sum(p.numel() for p in unit.parameters()),
-        weights_mb=0.1,
-        peak_mb=0.2,
         not_counted={'torchvision::nms': 2},
+        notes=['a note'],
+        facts={'detections': [3]},
+        trace='{"traceEvents": []}\n',
     )

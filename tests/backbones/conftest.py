@@ -1,6 +1,8 @@
 """Networks in which every number matters, and their comparison."""
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -46,10 +48,12 @@ def with_weights_of() -> Callable[[nn.Module, nn.Module], nn.Module]:
 
     def copy(backbone: nn.Module, theirs: nn.Module) -> nn.Module:
         weights = theirs.state_dict()
-        found = next(
-            f for f in backbone.checkpoint_formats if f.recognises(weights)
-        )
-        renamed = {found.to_ours(k): v for k, v in weights.items()}
+        found = next(f for f in backbone.formats if f.recognises(weights))
+        renamed = {
+            found.to_ours(k): v
+            for k, v in weights.items()
+            if not found.is_classifier(k)
+        }
         renamed.pop(None, None)
         backbone.load_state_dict(renamed, strict=True)
         return backbone.eval()
@@ -78,3 +82,16 @@ def saved(tmp_path):
         return tmp_path / name
 
     return save
+
+
+@pytest.fixture
+def published_file(root) -> Path:
+    """ImageNet weights of V2 0.5x by the names of FastestDet."""
+    data = os.environ.get(
+        'MMDET_SHUFFLENETV2_REAL_DATA', root.parent / 'shared/data'
+    )
+    folder = Path(data).parent / 'weights'
+    path = folder / 'shufflenetv2_x0_5_imagenet.pth'
+    if not path.is_file():
+        pytest.skip(f'needs {path}')
+    return path

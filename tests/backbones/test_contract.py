@@ -5,12 +5,21 @@ All networks of the zoo are outlined, which costs next to nothing; those of
 """
 
 import copy
+from functools import partial
 from operator import floordiv
 
 import numpy as np
 import pytest
 import torch
-from contract_networks import CONTIGUOUS, DILATED, NETWORKS, OURS, levels
+from contract_networks import (
+    CONTIGUOUS,
+    DILATED,
+    NETWORKS,
+    OURS,
+    V1,
+    V2,
+    levels,
+)
 from mmdet.registry import MODELS
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
@@ -70,7 +79,7 @@ def test_features_are_what_feature_info_says(config):
 def test_what_is_not_asked_for_is_not_built(config):
     backbone = outlined(config, out_indices=(0,))
     assert set(dict(backbone.named_children())) == {
-        'stem',
+        *backbone.stem_names,
         backbone.feature_info[0]['module'],
     }
 
@@ -89,7 +98,7 @@ def test_a_gradient_reaches_every_parameter(config):
 @pytest.mark.parametrize('frozen_stages', [0, 2])
 def test_frozen_parts_do_not_change_in_a_training_step(config, frozen_stages):
     backbone = build(config, frozen_stages=frozen_stages).train()
-    frozen = ('stem', *backbone.stage_names)[: frozen_stages + 1]
+    frozen = (*backbone.stem_names, *backbone.stage_names[:frozen_stages])
     before = copy.deepcopy(backbone.state_dict())
     features = backbone(images())
     trained = [p for p in backbone.parameters() if p.requires_grad]
@@ -146,6 +155,21 @@ def test_checkpointed_equals_plain(config):
         assert torch.equal(a, b), name
 
 
+@pytest.mark.parametrize('name', [V2, 'shufflenet_v2_star'])
+def test_checkpointing_compiles(name):
+    eager = build(NETWORKS[name], with_cp=True, channels_last=False).train()
+    module = copy.deepcopy(eager)
+    compiled = torch.compile(module, backend='aot_eager', fullgraph=True)
+    for backbone in (eager, compiled):
+        loss(backbone(images())).backward()
+    close = partial(torch.testing.assert_close, rtol=1e-3, atol=1e-4)
+    for a, b in zip(eager.parameters(), module.parameters(), strict=True):
+        close(a.grad, b.grad)
+    # No batch may count twice here either.
+    for a, b in zip(eager.buffers(), module.buffers(), strict=True):
+        close(a, b)
+
+
 def test_checkpointing_saves_memory(config):
     def kept(backbone) -> int:
         sizes = []
@@ -185,7 +209,7 @@ def test_the_memory_layout_changes_no_value(name, channels_last):
             layouts.append(m.is_contiguous(memory_format=layout))
 
     for stage in backbone.stage_names:
-        for unit in getattr(backbone, stage):
+        for unit in getattr(backbone, stage).children():
             unit.register_forward_hook(note)
     features = backbone(images())
     assert layouts
@@ -233,19 +257,72 @@ def test_scratch_weights_keep_the_scale_of_features(config):
         assert 0.1 < feature.std() < 10
 
 
+def refused(config: dict, **changes) -> str:
+    with pytest.raises(ValueError, match=r'must (be|have)') as error:
+        outlined(config, **changes)
+    assert repr(next(iter(changes.values()))) in str(error.value)
+    return str(error.value)
+
+
+def test_bad_arguments_of_all_families_are_refused(config):
+    for bad in (), (0, 0), (1, 0), (-1,), (0, 9), ('stage2',), 3, (1.0,):
+        text = refused(config, out_indices=bad)
+        assert 'out_indices must be an ascending sequence of levels' in text
+    for bad in -2, 9, None, 1.0, True:
+        text = refused(config, frozen_stages=bad)
+        assert 'frozen_stages must be one of -1, 0' in text
+    for name in 'norm_eval', 'with_cp', 'channels_last':
+        assert 'False' in refused(config, **{name: 'no'})
+
+
+FIXED = ('densenet_x0_5', 'pnasnet_5', 'igcv3_d_0_7')
+OTHERS = ('shufflenet_v2_x0_5', V1, *DILATED)
+
+
+@pytest.mark.parametrize('name', sorted({*FIXED, *OTHERS}))
+def test_bad_strides_and_dilations_are_refused(name):
+    config = NETWORKS[name]
+    if name in FIXED:
+        assert 'each one of (2,)' in refused(config, strides=(2, 2, 2, 1))
+        assert 'each one of (2,)' in refused(config, strides=(2,))
+        assert 'each one of (1,)' in refused(config, dilations=2)
+        return
+    stages = len(DILATED.get(name, dict(strides=(2, 2, 2)))['strides'])
+    for bad in (2,) * (stages + 1), (3,) * stages, (1.0,) * stages, 2:
+        text = refused(config, strides=bad)
+        assert f'must have {stages} values, each one of (1, 2)' in text
+    for bad in (0,) * stages, (True,) * stages, 2:
+        text = refused(config, dilations=bad)
+        assert f'must have {stages} values, each a positive integer' in text
+
+
 @pytest.mark.parametrize(
-    'out_indices',
-    [(), (0, 0), (1, 0), (-1,), (0, 9), ('stage2',), 3, (0.0, 1.0), (True,)],
+    'name, changes, allowed',
+    [
+        (V2, dict(arch='v3'), "'v2', 'v2_50', 'se_v2_164'"),
+        (V2, dict(style='caffe'), "'torchvision', 'authors'"),
+        (V2, dict(receptive_field='large'), "'standard', 'enlarged'"),
+        (V2, dict(with_se='yes'), 'None, True, False'),
+        (V2, dict(with_residual=1), 'None, True, False'),
+        ('shufflenet_v2_50', dict(widen_factor=2.0), "of arch 'v2_50'"),
+        (V1, dict(arch='v2'), "'v1', 'v1_50'"),
+        (V1, dict(groups=5), "groups of arch 'v1' must be one of 1, 2, 3,"),
+        (V1, dict(groups=3.0), 'must be one of 1, 2, 3, 4, 8'),
+        (V1, dict(widen_factor=0.75), 'with groups=3 must be one of 0.5, 1.0'),
+        (V1, dict(widen_factor=0.5, groups=4), 'with groups=4 must be one of'),
+        (V1, dict(style='caffe'), "'paper', 'authors', 'mmpretrain'"),
+        ('mobilenet_v1_x0_25', dict(widen_factor=0.3), '0.25, 0.5, 0.75, 1.0'),
+        ('mobilenet_v2_x0_15', dict(widen_factor=0.5), '0.15, 0.4, 0.6, 0.75'),
+        ('xception_x0_5', dict(widen_factor=[1.0]), '0.5, 1.0, 1.5, 2.0'),
+        ('densenet_x0_5', dict(widen_factor=0.75), '0.5, 1.0, 1.5, 2.0'),
+        ('igcv2_0_25', dict(widen_factor=0.75), '0.25, 0.5, 1.0'),
+        ('pnasnet_5', dict(arch='small'), "'mobile', 'large'"),
+        ('igcv3_d_0_7', dict(arch='igcv3_d'), "'igcv3_d_x0_7', 'igcv3_d_x1_"),
+        ('nasnet_a_4_1056', dict(channels_last=True), 'None, False'),
+    ],
 )
-def test_bad_out_indices_are_refused(config, out_indices):
-    with pytest.raises(ValueError, match='out_indices must be an ascending'):
-        outlined(config, out_indices=out_indices)
-
-
-@pytest.mark.parametrize('frozen_stages', [-2, 9, None, 1.0, True])
-def test_bad_frozen_stages_are_refused(config, frozen_stages):
-    with pytest.raises(ValueError, match='frozen_stages must be one of -1, 0'):
-        outlined(config, frozen_stages=frozen_stages)
+def test_a_value_that_does_not_exist_is_refused(name, changes, allowed):
+    assert allowed in refused(NETWORKS[name], **changes)
 
 
 def test_whole_numbers_of_numpy_are_taken(config):
@@ -255,12 +332,6 @@ def test_whole_numbers_of_numpy_are_taken(config):
     )
     assert backbone.out_indices == (0, 1)
     assert backbone.frozen_stages == 1
-
-
-@pytest.mark.parametrize('name', ['norm_eval', 'with_cp', 'channels_last'])
-def test_bad_switches_are_refused(config, name):
-    with pytest.raises(ValueError, match=rf'{name}.* must be one of'):
-        outlined(config, **{name: 'no'})
 
 
 @pytest.mark.parametrize(

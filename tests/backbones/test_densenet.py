@@ -72,26 +72,6 @@ def test_equals_pytorchcv_at_every_level(
     assert_same_values(ours(images), [*expected, x])
 
 
-@pytest.mark.parametrize(
-    'argument, value, allowed',
-    [
-        ('widen_factor', 0.75, '0.5, 1.0, 1.5, 2.0'),
-        ('strides', (2, 2, 1), 'None or 2 for every stage'),
-        ('dilations', (1, 1, 2), 'None or 1 for every stage'),
-        ('dilations', 2, 'None or 1 for every stage'),
-        ('dilations', (1.0, 1, 1), 'None or 1 for every stage'),
-        ('strides', (2, 2), 'of which there are 3'),
-    ],
-)
-def test_an_unknown_value_is_refused_with_what_is_allowed(
-    argument, value, allowed
-):
-    with pytest.raises(ValueError, match=argument) as error:
-        DenseNet(**{argument: value})
-    assert allowed in str(error.value)
-    assert repr(value) in str(error.value)
-
-
 def test_norm_may_be_left_out():
     backbone = DenseNet(0.5, norm_cfg=None)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())

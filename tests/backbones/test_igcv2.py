@@ -60,20 +60,3 @@ def test_the_last_unit_emits_what_mobilenets_does():
     backbone = IGCV2(1.0, out_indices=(0, 1, 2, 3, 4))
     assert backbone.out_channels == (128, 256, 512, 1024, 1024)
     assert backbone.strides == (2, 4, 8, 16, 32)
-
-
-@pytest.mark.parametrize(
-    'argument, value, allowed',
-    [
-        ('widen_factor', 0.75, '0.25, 0.5, 1.0'),
-        ('strides', (2, 2), '5 values, each one of (1, 2)'),
-        ('dilations', (1, 1, 1, 1, 0), '5 values, each a positive integer'),
-    ],
-)
-def test_an_unknown_value_is_refused_with_what_is_allowed(
-    argument, value, allowed
-):
-    with pytest.raises(ValueError, match=argument) as error:
-        IGCV2(**{argument: value})
-    assert allowed in str(error.value)
-    assert repr(value) in str(error.value)

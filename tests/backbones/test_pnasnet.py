@@ -100,22 +100,3 @@ def test_parameters_are_the_papers(arch, params_m):
         classifier = Classifier(PNASNet(arch, out_indices=(3,)))
     count = sum(p.numel() for p in classifier.parameters())
     assert round(count / 1e6, 1) == params_m
-
-
-@pytest.mark.parametrize(
-    'argument, value, allowed',
-    [
-        ('arch', 'small', "'mobile', 'large'"),
-        ('strides', (2, 2, 2, 1), 'None or 2 for every stage'),
-        ('strides', (2, 2, 2), 'of which there are 4'),
-        ('dilations', (1,), 'of which there are 4'),
-        ('dilations', (1, 1, 1, 2), 'None or 1 for every stage'),
-    ],
-)
-def test_an_unknown_value_is_refused_with_what_is_allowed(
-    argument, value, allowed
-):
-    with pytest.raises(ValueError, match=argument) as error:
-        PNASNet(**{argument: value})
-    assert allowed in str(error.value)
-    assert repr(value) in str(error.value)

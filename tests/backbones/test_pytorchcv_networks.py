@@ -96,7 +96,7 @@ def test_every_unit_of_the_library_is_in_one_level():
     with torch.device('meta'):
         theirs = senet.senet154()
         ours = PytorchcvBackbone('senet_154', out_indices=(0, 1, 2, 3))
-    library = ours.checkpoint_formats[1]
+    library = ours.formats[1]
     renamed = {
         library.to_ours(key): value.shape
         for key, value in theirs.state_dict().items()
@@ -149,20 +149,3 @@ def test_without_the_library_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'pytorchcv.models.igcv3', None)
     with pytest.raises(ImportError, match=r'pip install .pytorchcv==0\.0\.74'):
         PytorchcvBackbone('igcv3_d_x1_0')
-
-
-@pytest.mark.parametrize(
-    'config, allowed',
-    [
-        (dict(arch='igcv3_d'), "'igcv3_d_x0_7', 'igcv3_d_x1_0'"),
-        (dict(strides=(2, 2, 2, 1)), 'None or 2 for every stage'),
-        (dict(dilations=(1, 1, 1, 2)), 'None or 1 for every stage'),
-        (dict(arch='nasnet_a_4_1056', channels_last=True), 'None, False'),
-    ],
-)
-def test_what_a_network_cannot_do_is_refused(config, allowed):
-    name, value = list(config.items())[-1]
-    with pytest.raises(ValueError, match=name) as error:
-        PytorchcvBackbone(**{'arch': 'igcv3_d_x1_0', **config})
-    assert allowed in str(error.value)
-    assert repr(value) in str(error.value)

@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from mmdet_shufflenetv2.data.reading import read_boxes
+from mmdet_shufflenetv2.data.table import Source
+
 
 class CocoFolder:
     """``data`` is the content of ``ann_file``; ``write`` stores it."""
@@ -45,6 +48,11 @@ class CocoFolder:
         self.ann_file.parent.mkdir(parents=True, exist_ok=True)
         self.ann_file.write_text(json.dumps(self.data))
         return self.ann_file
+
+    def read(self):
+        """Save and read as a table of boxes."""
+        source = Source('COCO', str(self.save()), (str(self.img_dir),))
+        return read_boxes(source)
 
 
 @pytest.fixture

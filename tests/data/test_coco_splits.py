@@ -4,7 +4,7 @@ import pytest
 
 from mmdet_shufflenetv2.data import coco_splits
 from mmdet_shufflenetv2.data.coco_splits import prepare, read_minival_ids
-from mmdet_shufflenetv2.data.coco_stream import DatasetError
+from mmdet_shufflenetv2.data.table import DatasetError
 
 TRAIN, VAL, MINIVAL = range(1, 8), range(8, 14), range(9, 12)
 NAMES = {'2014': 'COCO_{}_{:012d}.jpg', '2017': '{1:012d}.jpg'}
@@ -135,10 +135,9 @@ def test_minival_ids_are_read_from_a_list(root, text, tmp_path):
 @pytest.mark.parametrize(
     'text, message',
     [
-        ('9\nten\n', "entry 2, 'ten', is no image id"),
-        ('9\n9\n', 'entry 2, 9, comes twice'),
-        ('[9, "10"]', "entry 2, '10', is no image id"),
-        ('[9, [10]]', r'entry 2, \[10\], is no image id'),
+        ('9\nten\n', "entry 2, 'ten': not an image id"),
+        ('9\n9\n', "entry 2, '9': a duplicate"),
+        ('[9, [10]]', r'entry 2, \[10\]: not an image id'),
         ('[9, 10', 'broken JSON'),
         ('', 'holds no image id'),
     ],
@@ -169,14 +168,6 @@ def spoil_image_id(root):
     root.data['val2014']['images'][0]['id'] = 1
 
 
-def spoil_ann_id(root):
-    root.data['val2014']['annotations'][0]['id'] = 10
-
-
-def spoil_id_type(root):
-    root.data['train2014']['images'][2]['id'] = '3'
-
-
 def spoil_id_kind(root):
     root.data['train2014']['images'][2]['id'] = [3]
 
@@ -197,16 +188,11 @@ def spoil_categories(root):
     'spoil, message',
     [
         (spoil_count, 'must have 10 images, but has 9'),
-        (
-            spoil_file,
-            r'lists 1 images .* val2014/COCO_val2014_000000000009.jpg \(id 9',
-        ),
-        (spoil_stray, 'annotations of 1 images .* image_id 99'),
-        (spoil_image_id, r'val2014.json: images\[0\]: image id 1 comes twice'),
-        (spoil_ann_id, r'val2014.json: annotations\[0\]: .* 10 comes twice'),
-        (spoil_id_type, r"train2014.json: images\[2\] needs .* id='3'"),
-        (spoil_id_kind, r'train2014.json: images\[2\] needs .* id=\[3\]'),
-        (spoil_owner_kind, r'annotations\[2\] needs .* image_id={}'),
+        (spoil_file, r'not in .*\n.*val2014/COCO_val2014_000000000009.jpg'),
+        (spoil_stray, r'not listed:\n.*image_id 99'),
+        (spoil_image_id, r'share 1 images: id 1|another image has too'),
+        (spoil_id_kind, r"'id' is not a whole number"),
+        (spoil_owner_kind, r"'image_id' is not a whole number"),
         (spoil_minival, '1 minival ids are in neither 2014 file: 500'),
         (spoil_categories, 'have different categories'),
     ],
@@ -221,13 +207,13 @@ def test_what_is_wrong_is_named_and_nothing_is_written(root, spoil, message):
 
 def test_overlap_of_2017_splits_is_named(root):
     root.data['train2017']['images'][0]['id'] = 10
-    with pytest.raises(DatasetError, match='overlap in 1 images: id 10'):
+    with pytest.raises(DatasetError, match='share 1 images: id 10'):
         root.prepare('2017')
 
 
 def test_absent_image_of_2017_is_named(root):
     (root.path / 'train2017' / '000000000002.jpg').unlink()
-    with pytest.raises(DatasetError, match=r'train2017/000000000002\.jpg'):
+    with pytest.raises(DatasetError, match=r'000000000002\.jpg'):
         root.prepare('2017')
 
 
@@ -258,13 +244,5 @@ def test_everything_missing_is_told_in_one_message(tmp_path):
 
 
 def test_unknown_layout_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="'2014' or '2017', but got '2015'"):
+    with pytest.raises(ValueError, match="'2014' or '2017', got '2015'"):
         prepare(tmp_path, '2015')
-
-
-def test_progress_covers_nearly_the_whole_text(root):
-    seen = []
-    root.prepare('2017', progress=seen.append)
-    size = root.ann('train2017').stat().st_size
-    size += root.ann('val2017').stat().st_size
-    assert 0.8 * size < sum(seen) <= size

@@ -88,12 +88,65 @@ def test_other_family_is_named(cfg, saved):
         use_backbone_weights(cfg, path)
 
 
-def test_own_backbone_looks_at_the_file_itself(saved):
-    cfg = Config(
-        dict(model=dict(backbone=dict(type='ShuffleNetV2', widen_factor=0.5)))
+def own_config(**backbone) -> Config:
+    backbone = dict(type='ShuffleNetV2', widen_factor=0.5, **backbone)
+    preprocessor = dict(
+        type='DetDataPreprocessor',
+        bgr_to_rgb=True,
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
     )
+    return Config(
+        dict(model=dict(backbone=backbone, data_preprocessor=preprocessor))
+    )
+
+
+def fastestdets(prefix: str = '') -> dict:
+    """A file of the authors' units for BGR of 0 to 1."""
+    backbone = MODELS.build(own_config(style='authors').model.backbone)
+    found = next(f for f in backbone.formats if f.name == 'fastestdet')
+    return {
+        prefix + found.to_theirs(key): value
+        for key, value in backbone.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.', 'model.backbone.'])
+def test_a_config_adapts_to_the_weights(saved, prefix):
+    cfg = own_config()
+    use_backbone_weights(cfg, saved(fastestdets(prefix)))
+    assert cfg.model.backbone.style == 'authors'
+    assert not cfg.model.data_preprocessor.bgr_to_rgb
+    assert cfg.model.data_preprocessor.std == [255.0] * 3
+    MODELS.build(cfg.model.backbone).init_weights()
+
+
+def test_a_config_says_the_style_where_weights_do_not(saved):
+    weights = {
+        f'{i}.{key.rpartition(".")[2]}': value
+        for i, (key, value) in enumerate(fastestdets().items())
+    }
+    path = saved(weights)
+    with pytest.raises(CheckpointError, match='torchvision, authors'):
+        use_backbone_weights(own_config(), path)
+
+
+@pytest.mark.parametrize('prefix', ['model.backbone.', 'net.'])
+def test_weights_of_a_larger_model_are_found(cfg, saved, resnet18, prefix):
+    use_backbone_weights(cfg, saved(under(prefix, resnet18)))
+    backbone = MODELS.build(cfg.model.backbone)
+    backbone.init_weights()
+    assert torch.equal(backbone.conv1.weight, resnet18['conv1.weight'])
+
+
+def test_a_wrong_file_is_refused_before_the_run(saved):
+    cfg = own_config()
     path = saved(nn.Linear(1, 1).state_dict())
-    use_backbone_weights(cfg, path)
-    assert cfg.model.backbone.init_cfg.checkpoint == path
-    with pytest.raises(ValueError, match='none of the formats'):
-        MODELS.build(cfg.model.backbone).init_weights()
+    with pytest.raises(CheckpointError, match='none of the formats'):
+        use_backbone_weights(cfg, path)
+    with torch.device('meta'):
+        wide = models.shufflenet_v2_x1_0().state_dict()
+    path = saved({k: torch.zeros(v.shape) for k, v in wide.items()})
+    with pytest.raises(CheckpointMismatch, match='like shufflenet_v2_x1_0'):
+        use_backbone_weights(cfg, path)
+    assert 'init_cfg' not in cfg.model.backbone

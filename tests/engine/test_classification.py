@@ -8,8 +8,8 @@ from torchvision import models
 
 from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, RAW_BGR
 from mmdet_shufflenetv2.data.class_folders import imagenet_synsets
-from mmdet_shufflenetv2.data.coco_stream import DatasetError
-from mmdet_shufflenetv2.data.shape_crops import CropsSpec, generate
+from mmdet_shufflenetv2.data.synthetic import ClassificationSet, write_set
+from mmdet_shufflenetv2.data.table import DatasetError
 from mmdet_shufflenetv2.engine import (
     checkpoint_meta,
     run_config,
@@ -28,7 +28,7 @@ CLASSES = ('circle', 'cross', 'ring', 'square', 'star', 'triangle')
 @pytest.fixture
 def crops(tmp_path):
     folder = tmp_path / 'crops'
-    generate(folder, CropsSpec(train=1, val=1, size=64))
+    write_set(folder, ClassificationSet(train=1, val=1, size=64))
     return folder
 
 
@@ -69,7 +69,7 @@ def test_absent_folder_says_what_is_expected(load, tmp_path):
     with pytest.raises(UsageError) as error:
         tasks.CLASSIFICATION.check_data(cfg, ('train', 'val'), arguments())
     assert f'{tmp_path}/train/<class>/<image>' in str(error.value)
-    assert 'mmdet_shufflenetv2.data.shape_crops' in str(error.value)
+    assert 'mmdet_shufflenetv2 synthetic' in str(error.value)
 
 
 def test_imagenet_needs_its_synsets(load, crops):

@@ -21,16 +21,10 @@ from pytorchcv.models import (
 from torch import nn
 from torchvision import models
 
-from mmdet_shufflenetv2.backbones.likeness import outlined
-from mmdet_shufflenetv2.backbones.zoo import NETWORKS
+from mmdet_shufflenetv2.backbones.zoo import NETWORKS, outlined
 from mmdet_shufflenetv2.compat.checkpoints import CheckpointError
-from mmdet_shufflenetv2.engine.conversion import (
-    FORMAT_NAMES,
-    OURS,
-    formats_of,
-    read,
-    write,
-)
+from mmdet_shufflenetv2.compat.weight_formats import FORMAT_NAMES, OURS
+from mmdet_shufflenetv2.engine.conversion import formats_of, read, write
 
 CLASSES = 10
 # Of every family the smallest, and those that differ from project to project.

@@ -1,18 +1,82 @@
-import json
+"""A run's data sets, metrics and class lists."""
 
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 from mmengine.config import Config, ConfigDict
 
-from mmdet_shufflenetv2.data.checks import check_coco_file
+from mmdet_shufflenetv2.data.reading import read_boxes
+from mmdet_shufflenetv2.data.table import DatasetError
 from mmdet_shufflenetv2.engine import run_config, run_data
-from mmdet_shufflenetv2.engine.run_config import UsageError
+from mmdet_shufflenetv2.errors import UserError
 
 MAIN = 'configs/lighthead_shufflenetv2.py'
+MASKS = [dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
+
+
+def write(root, split, classes=('cat', 'dog'), count=10, first_id=0):
+    """A COCO file of an image with one box each, annotation ids from 0."""
+    (root / split).mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        image = np.zeros((40, 60, 3), np.uint8)
+        cv2.imwrite(str(root / split / f'{i}.png'), image)
+    data = dict(
+        images=[
+            dict(id=i, file_name=f'{i}.png', width=60, height=40)
+            for i in range(count)
+        ],
+        annotations=[
+            dict(
+                id=first_id + i,
+                image_id=i,
+                category_id=i % len(classes),
+                bbox=[5, 5, 20, 20],
+                area=400,
+                iscrowd=0,
+            )
+            for i in range(count)
+        ],
+        categories=[dict(id=i, name=n) for i, n in enumerate(classes)],
+    )
+    (root / f'{split}.json').write_text(json.dumps(data))
 
 
 @pytest.fixture
-def cfg(root):
-    return run_config.load_config(str(root / MAIN))
+def data(tmp_path):
+    for split in 'train', 'val':
+        write(tmp_path / 'data', split)
+    return tmp_path / 'data'
+
+
+@pytest.fixture
+def cfg(root, tmp_path):
+    cfg = run_config.load_config(str(root / MAIN))
+    cfg.work_dir = str(tmp_path / 'run')
+    return cfg
+
+
+def point(cfg, data, **options):
+    """As a user's config names COCO files of their own."""
+    for name, dataset in run_data.datasets_of(cfg):
+        split = 'train' if name == 'train' else 'val'
+        dataset.update(
+            type='CocoDataset',
+            data_root=f'{data}/',
+            ann_file=f'{split}.json',
+            data_prefix=dict(img=f'{split}/'),
+            **options,
+        )
+    for _, metric in run_data.metrics_of(cfg):
+        metric.update(type='CocoMetric', ann_file=f'{data}/val.json')
+    return cfg
+
+
+def use(cfg, data, **options):
+    run_data.use_data(cfg, run_data.find_data(str(data), **options))
+    return run_data.check_data(cfg, ('train', 'val'))
 
 
 def test_classes_reach_model_and_data_sets(cfg):
@@ -41,70 +105,271 @@ def test_wrapped_and_joined_data_sets_are_found():
     assert sorted(found) == [('test', 'c'), ('train', 'a'), ('train', 'b')]
 
 
-def test_checkpoint_classes_are_adopted_only_if_the_data_has_them(
-    cfg, tmp_path, monkeypatch
-):
+def test_a_folder_reaches_data_sets_metrics_and_classes(cfg, data):
+    tables = use(cfg, data)
+    assert tables['train'].classes == ('cat', 'dog')
+    assert cfg.model.roi_head.bbox_head.num_classes == 2
+    datasets = dict(run_data.datasets_of(cfg))
+    assert datasets['train'].ann_file == str(data / 'train.json')
+    assert datasets['val'].data_prefix.img == str(data / 'val')
+    for _, metric in run_data.metrics_of(cfg):
+        assert metric.type == 'BoxMetric'
+        assert metric.ann_file == str(data / 'val.json')
+    # All of it survives being saved with the run.
+    Config.fromstring(cfg.pretty_text, '.py')
+
+
+def test_joined_data_sets_are_not_the_same_data_twice(cfg, data):
+    dataset = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = ConfigDict(
+        type='ConcatDataset', datasets=[dataset, dict(dataset)]
+    )
+    use(cfg, data)
+    found = [n for n, _ in run_data.datasets_of(cfg) if n == 'train']
+    assert found == ['train']
+
+
+def test_part_set_apart_is_written_down_and_kept(cfg, data, tmp_path):
+    (data / 'val.json').unlink()
+    use(cfg, data)
+    lists = {
+        name: Path(cfg.work_dir, f'{name}.txt').read_text().splitlines()[1:]
+        for name in ('train', 'val')
+    }
+    assert len(lists['train']) == 8
+    assert len(lists['val']) == 2
+    assert not set(lists['train']) & set(lists['val'])
+    for name, dataset in run_data.datasets_of(cfg):
+        chosen = lists['train' if name == 'train' else 'val']
+        source = run_data.source_of(dataset)
+        assert read_boxes(source).names == sorted(chosen)
+    # More data must not change sides when the run goes on.
+    write(data, 'train', count=30)
+    use(cfg, data)
+    again = Path(cfg.work_dir, 'val.txt').read_text().splitlines()[1:]
+    assert again == lists['val']
+    # Nor may a test of its checkpoint measure on what it was trained on.
+    splits = run_data.find_data(str(data), ('test',), run_dir=cfg.work_dir)
+    assert read_boxes(splits.val).names == sorted(lists['val'])
+
+
+def test_coco_configs_are_judged_by_the_same_table(cfg, data):
+    """Annotation ids count from 0, on the road of any COCO config."""
+    point(cfg, data, metainfo=dict(classes=('cat', 'dog')))
+    run_data.set_classes(cfg, ('cat', 'dog'))
+    tables = run_data.check_data(cfg, ('train', 'val'))
+    assert cfg.val_dataloader.dataset.type == 'BoxDataset'
+    assert cfg.val_evaluator.type == 'BoxMetric'
+    assert run_data.source_of(cfg.val_dataloader.dataset) == (
+        tables['val'].source
+    )
+
+
+def test_masks_stay_with_mmdet_and_id_0_is_refused(cfg, data):
+    point(cfg, data, metainfo=dict(classes=('cat', 'dog')), pipeline=MASKS)
+    run_data.set_classes(cfg, ('cat', 'dog'))
+    cfg.val_evaluator.metric = ['bbox', 'segm']
+    with pytest.raises(UserError, match='annotation of id 0'):
+        run_data.check_data(cfg, ('train', 'val'))
+    write(data, 'val', first_id=1)
+    run_data.check_data(cfg, ('train', 'val'))
+    assert cfg.val_dataloader.dataset.type == 'CocoDataset'
+    assert cfg.val_evaluator.type == 'CocoMetric'
+
+
+def test_coco_config_on_other_categories_is_refused(cfg, data):
+    """It silently trained on person alone."""
+    for split in 'train', 'val':
+        write(data, split, ('person', 'helmet'))
+    point(cfg, data)
+    for _, dataset in run_data.datasets_of(cfg):
+        dataset.pop('metainfo', None)
+    with pytest.raises(UserError, match=r'helmet \(5 boxes\)') as error:
+        run_data.check_data(cfg, ('train', 'val'))
+    assert '--data-root DIR' in str(error.value)
+    # Leaving classes out on purpose is possible, and said.
+    run_data.set_classes(cfg, ('person',))
+    run_data.check_data(cfg, ('train', 'val'))
+
+
+@pytest.mark.parametrize(
+    'spoil, message',
+    [
+        (
+            lambda cfg: cfg.model.roi_head.bbox_head.update(num_classes=3),
+            'has 2 classes .*num_classes=3',
+        ),
+        (
+            lambda cfg: cfg.val_dataloader.dataset.update(
+                metainfo=dict(classes=('dog', 'cat'))
+            ),
+            'differ in classes',
+        ),
+        (
+            lambda cfg: cfg.train_dataloader.dataset.update(
+                metainfo=dict(CLASSES=('cat', 'dog'))
+            ),
+            "'CLASSES', which MMDetection 3 ignores",
+        ),
+        (
+            lambda cfg: cfg.train_dataloader.dataset.update(
+                metainfo=dict(classes=('cow', 'sheep'))
+            ),
+            'cat, dog, of which none is expected',
+        ),
+    ],
+)
+def test_class_lists_that_differ_are_named(cfg, data, spoil, message):
+    point(cfg, data)
+    run_data.set_classes(cfg, ('cat', 'dog'))
+    spoil(cfg)
+    with pytest.raises(UserError, match=message):
+        run_data.check_data(cfg, ('train', 'val'))
+
+
+def test_one_class_written_as_text_is_one_class(cfg, data):
+    for split in 'train', 'val':
+        write(data, split, ('ship',))
+    point(cfg, data)
+    run_data.set_classes(cfg, ('ship',))
+    for _, dataset in run_data.datasets_of(cfg):
+        dataset.metainfo = dict(classes='ship')
+    run_data.check_data(cfg, ('train', 'val'))
+    assert cfg.train_dataloader.dataset.metainfo.classes == ('ship',)
+
+
+def test_checkpoint_classes_are_matched_by_name(cfg, data, monkeypatch):
     said = []
     monkeypatch.setattr(
         run_data, 'print_log', lambda text, *_: said.append(text)
     )
-    path = tmp_path / 'annotations.json'
-    names = [dict(id=i, name=n) for i, n in enumerate(('cat', 'dog'))]
-    path.write_text(
-        json.dumps(dict(images=[], annotations=[], categories=names))
-    )
+    point(cfg, data)
     dataset = dict(run_data.datasets_of(cfg))['test']
-    dataset.data_root, dataset.ann_file = '', str(path)
 
-    def checkpoint(*classes):
-        return dict(meta=dict(dataset_meta=dict(classes=classes)))
+    def adopt(*classes):
+        meta = dict(dataset_meta=dict(classes=classes))
+        run_data.adopt_classes(cfg, dict(meta=meta))
 
-    run_data.adopt_classes(cfg, checkpoint('cow'))
-    assert cfg.model.roi_head.bbox_head.num_classes == 80
-    run_data.adopt_classes(cfg, checkpoint('dog', 'cat'))
-    assert cfg.model.roi_head.bbox_head.num_classes == 2
-    assert dataset.metainfo.classes == ('dog', 'cat')
+    adopt('dog', 'cow', 'cat')
+    assert cfg.model.roi_head.bbox_head.num_classes == 3
+    assert dataset.metainfo.classes == ('dog', 'cow', 'cat')
     assert said == []
-    run_data.adopt_classes(cfg, checkpoint('dog'))
-    assert '1 of the 2 classes' in said[0]
-    run_data.adopt_classes(cfg, checkpoint('Katze', 'Hund'))
-    assert 'in this order: Katze = cat, Hund = dog' in said[1]
+    run_data.check_data(cfg, ('test',))
+    adopt('dog')
+    assert 'cat (5 boxes)' in said[0]
+    # As many others by other names are not taken to be the same.
+    with pytest.raises(DatasetError, match='Katze, Hund'):
+        adopt('Katze', 'Hund')
 
 
-def test_missing_data_set_says_what_is_expected_and_how_to_get_it(tmp_path):
-    with pytest.raises(UsageError) as error:
-        run_data.require_data('train', 'a.json', str(tmp_path), 'data/coco/')
+def test_evaluators_as_lists_no_workers_and_no_prefix(cfg, data):
+    run_data.set_classes(cfg, ('cat', 'dog'))
+    point(cfg, data, metainfo=dict(classes=('cat', 'dog')))
+    for split in 'val', 'test':
+        cfg[f'{split}_evaluator'] = [
+            cfg[f'{split}_evaluator'],
+            dict(type='DumpDetResults', out_file_path='x.pkl'),
+        ]
+        loader = cfg[f'{split}_dataloader']
+        loader.update(num_workers=0, persistent_workers=True)
+        del loader.dataset['data_prefix']
+        # Without a folder of images they are next to the file.
+        loader.dataset.data_root = ''
+        loader.dataset.ann_file = str(data / 'val.json')
+    run_data.check_data(cfg, ('train', 'val'))
+    assert cfg.val_dataloader.persistent_workers is False
+    assert cfg.val_evaluator[0].type == 'BoxMetric'
+    assert cfg.val_evaluator[1].type == 'DumpDetResults'
+
+
+def test_other_formats_are_not_read_as_coco(cfg, data, tmp_path):
+    """Any data set with an ann_file was."""
+    other = tmp_path / 'pickled.pkl'
+    other.write_bytes(b'not JSON')
+    point(cfg, data, metainfo=dict(classes=('cat', 'dog')))
+    run_data.set_classes(cfg, ('cat', 'dog'))
+    for kind in 'BaseDetDataset', 'XMLDataset', 'LVISV1Dataset':
+        cfg.train_dataloader.dataset.update(
+            type=kind, data_root='', ann_file=str(other)
+        )
+        tables = run_data.check_data(cfg, ('train', 'val'))
+        assert tables.keys() == {'val'}
+        assert cfg.train_dataloader.dataset.type == kind
+
+
+def test_evaluator_of_another_file_is_named(cfg, data):
+    write(data, 'other', count=3)
+    point(cfg, data, metainfo=dict(classes=('cat', 'dog')))
+    run_data.set_classes(cfg, ('cat', 'dog'))
+    cfg.val_evaluator.ann_file = str(data / 'other.json')
+    with pytest.raises(UserError, match='lacks 7 images'):
+        run_data.check_data(cfg, ('train', 'val'))
+    # The same file by another name is the same file.
+    cfg.val_evaluator.ann_file = f'{data}/train/../val.json'
+    run_data.check_data(cfg, ('train', 'val'))
+
+
+def test_missing_data_set_says_what_is_expected_and_how_to_get_it(cfg, data):
+    point(cfg, data, metainfo=dict(classes=('cat', 'dog')))
+    (data / 'train.json').unlink()
+    with pytest.raises(UserError) as error:
+        run_data.check_data(cfg, ('train',))
     message = str(error.value)
-    assert 'a.json' in message
-    assert str(tmp_path) not in message  # The image folder is there.
-    assert 'tools/prepare_coco.py --data-root data/coco/' in message
+    assert str(data / 'train.json') in message
+    assert f'images       {data}' not in message  # They are there.
+    assert 'tools/prepare_coco.py --data-root data/coco' in message
     assert '--data-root DIR' in message
+    assert 'synthetic data/shapes' in message
 
 
 def test_images_too_small_for_the_config_are_told_and_one_must_be_left(
-    monkeypatch,
+    cfg, data, monkeypatch
 ):
     said = []
     monkeypatch.setattr(
         run_data, 'print_log', lambda text, *_: said.append(text)
     )
-    images = [
-        dict(id=i, file_name=f'{i}.png', width=width, height=40)
-        for i, width in enumerate((31, 20, 32))
-    ]
-    box = dict(category_id=1, bbox=[0, 0, 9, 9], area=81, iscrowd=0)
-    data = dict(
-        images=images,
-        annotations=[dict(box, id=i, image_id=i) for i in (1, 2)],
-        categories=[dict(id=1, name='cat')],
+    run_data.use_data(cfg, run_data.find_data(str(data)))
+    filters = cfg.train_dataloader.dataset.filter_cfg
+    filters.min_size = 41
+    with pytest.raises(UserError, match='is left to train on'):
+        run_data.check_data(cfg, ('train',))
+    assert any('10 of the 10 images' in text for text in said)
+
+
+def test_strict_run_stops_where_others_leave_out(cfg, data):
+    path = data / 'train.json'
+    content = json.loads(path.read_text())
+    content['annotations'][0]['bbox'] = [5, 5, 0, 8]
+    path.write_text(json.dumps(content))
+    assert len(use(cfg, data)['train'].boxes) == 9
+    with pytest.raises(DatasetError, match='zero width or height'):
+        run_data.check_data(cfg, ('train',), strict=True)
+
+
+def test_first_process_reads_and_the_others_get_it(monkeypatch):
+    """Of two processes; what is broadcast is what the second one gets."""
+    sent = []
+    monkeypatch.setattr(run_data, 'is_distributed', lambda: True)
+    monkeypatch.setattr(run_data, 'is_main_process', lambda: True)
+    monkeypatch.setattr(
+        run_data, 'broadcast_object_list', lambda data: sent.append(list(data))
     )
-    dataset = ConfigDict(filter_cfg=dict(filter_empty_gt=True, min_size=32))
-    report = check_coco_file('a.json', data=data)
-    run_data.require_images_left(dataset, report)
-    assert '2 of the 3 images of a.json' in said[0]
-    del data['annotations'][1]
-    report = check_coco_file('a.json', data=data)
-    with pytest.raises(UsageError, match=r'no image of a\.json is left'):
-        run_data.require_images_left(dataset, report)
-    run_data.require_images_left(ConfigDict(dataset, test_mode=True), report)
-    run_data.require_images_left(ConfigDict(), report)
+    assert run_data.once_per_run(lambda: 'table') == 'table'
+    error = DatasetError('x.json cannot be read')
+
+    def fail():
+        raise error
+
+    with pytest.raises(DatasetError):
+        run_data.once_per_run(fail)
+    monkeypatch.setattr(run_data, 'is_main_process', lambda: False)
+
+    def receive(data):
+        data[:] = sent.pop(0)
+
+    monkeypatch.setattr(run_data, 'broadcast_object_list', receive)
+    refuse = pytest.fail
+    assert run_data.once_per_run(lambda: refuse('read twice')) == 'table'
+    with pytest.raises(DatasetError, match=r'x\.json'):
+        run_data.once_per_run(lambda: refuse('read twice'))

@@ -127,7 +127,7 @@ def test_pretrained_backbone_needs_the_images_it_expects(
     model = Detector(RAW_BGR, **options)
     initialise(model, tmp_path)
     saved = torch.load(authors_weights['checkpoint'], weights_only=True)
-    key = 'backbone.stem.conv1.conv.weight'
+    key = 'backbone.conv1.0.weight'
     assert torch.equal(model.state_dict()[key], saved['state_dict'][key])
 
 

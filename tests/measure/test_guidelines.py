@@ -1,6 +1,95 @@
 import pytest
+import torch
+from torch import nn
 
-from mmdet_shufflenetv2.measure.guidelines import verdicts
+from mmdet_shufflenetv2.measure.guidelines import (
+    BLOCKS,
+    SCALES,
+    TABLES,
+    cells,
+    predict,
+    summary,
+)
+
+PIXELS = 56 * 56
+PLATFORMS = 'gpu', 'arm'
+
+
+def at(guideline, platform, scale=1):
+    return [c for c in cells(guideline, platform) if c.scale == scale]
+
+
+@pytest.mark.parametrize('platform', PLATFORMS)
+@pytest.mark.parametrize('guideline', TABLES)
+def test_flops_of_an_experiment_are_matched(guideline, platform):
+    for scale in SCALES:
+        flops = [predict(c, 1)[0] for c in at(guideline, platform, scale)]
+        # The paper's own widths of G1 differ by as much.
+        assert max(flops) / min(flops) < 1.06
+
+
+@pytest.mark.parametrize('platform', PLATFORMS)
+@pytest.mark.parametrize('guideline', TABLES)
+def test_networks_run_and_keep_the_size_of_values(guideline, platform):
+    torch.manual_seed(0)
+    for cell in at(guideline, platform):
+        network = cell.build()
+        assert len(network) == BLOCKS
+        x = torch.randn(1, cell.channels[0], 8, 8)
+        with torch.no_grad():
+            y = network(x)
+        assert y.shape == x.shape
+        assert 1e-3 < y.std() < 100
+
+
+def test_g1_by_hand():
+    first, *_, last = at('G1', 'gpu')
+    assert first.channels == (128, 128)
+    assert last.channels == (36, 432)
+    layer = PIXELS * (128 + 128) + 128 * 128
+    assert predict(first, 1) == (20 * PIXELS * 128 * 128, 20 * layer)
+    # The weights of a batch are read once.
+    layer = 8 * PIXELS * (36 + 432) + 36 * 432
+    assert predict(last, 8) == (20 * 8 * PIXELS * 36 * 432, 20 * layer)
+
+
+def test_g2_by_hand():
+    last = at('G2', 'gpu')[-1]
+    assert last.channels == (360,)
+    weights = 360 * 360 // 8
+    access = 10 * (PIXELS * 720 + weights)
+    assert predict(last, 1) == (10 * PIXELS * weights, access)
+    assert at('G2', 'arm')[-1].channels == (184,)
+
+
+def test_g3_by_hand():
+    found = {cell.row: cell for cell in at('G3', 'gpu')}
+    parallel, series = found['4-parallel'], found['4-series']
+    assert parallel.channels == series.channels == (64,)
+    layers = 4 * 10 * (PIXELS * 128 + 64 * 64)
+    assert predict(series, 1)[1] == layers
+    # Three additions read two maps and write one.
+    assert predict(parallel, 1)[1] == layers + 10 * 3 * 3 * PIXELS * 64
+
+
+def test_g4_by_hand():
+    both, no_shortcut, no_relu, neither = at('G4', 'arm')
+    layers = 2 * (PIXELS * (32 + 8) + 32 * 8) + (PIXELS * 16 + 9 * 8 * 8)
+    relus = 2 * PIXELS * (8 + 8 + 32)
+    shortcut = 3 * PIXELS * 32
+    assert predict(neither, 1)[1] == 10 * layers
+    assert predict(no_relu, 1)[1] == 10 * (layers + shortcut)
+    assert predict(no_shortcut, 1)[1] == 10 * (layers + relus)
+    assert predict(both, 1)[1] == 10 * (layers + relus + shortcut)
+
+
+def test_parallel_fragments_are_summed():
+    torch.manual_seed(0)
+    parallel = next(c for c in at('G3', 'arm') if c.row == '2-parallel')
+    block = parallel.build()[0]
+    convs = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
+    x = torch.randn(1, parallel.channels[0], 4, 4)
+    torch.testing.assert_close(block(x), convs[0](x) + convs[1](x))
 
 
 def row(scale, ratio, p10, p90, guideline='G1', name='1:12', **others):
@@ -33,7 +122,7 @@ def row(scale, ratio, p10, p90, guideline='G1', name='1:12', **others):
 )
 def test_a_guideline_holds_where_nine_of_ten_rounds_agree(low, high, words):
     rows = [row('x1', '1.3', low, '9'), row('x2', '1.4', high, '9')]
-    (sentence,) = verdicts(rows)
+    (sentence,) = summary(rows)
     assert words in sentence
     assert 'paper: 1.50 to 1.50' in sentence
     assert 'memory access: 1.80 to 1.80' in sentence
@@ -42,7 +131,7 @@ def test_a_guideline_holds_where_nine_of_ten_rounds_agree(low, high, words):
 @pytest.mark.parametrize('p90, holds', [('0.9', True), ('1.1', False)])
 def test_g4_holds_where_less_is_faster(p90, holds):
     rows = [row('x1', '0.8', '0.7', p90, 'G4', 'ReLU no, shortcut no')]
-    assert ('holds here:' in verdicts(rows)[0]) == holds
+    assert ('holds here:' in summary(rows)[0]) == holds
 
 
 def test_each_setting_has_its_own_sentence_and_failures_have_none():
@@ -52,6 +141,6 @@ def test_each_setting_has_its_own_sentence_and_failures_have_none():
         row('x1', '', '', '', status='failed: RuntimeError'),
         row('x1', '1.3', '1.2', '1.4', name='1:2'),
     ]
-    first, second = verdicts(rows)
+    first, second = summary(rows)
     assert 'Batch 1,' in first
     assert 'Batch 8,' in second

@@ -1,10 +1,15 @@
-import argparse
+from time import perf_counter
 
 import pytest
 import torch
 
 from mmdet_shufflenetv2.measure import ops
-from mmdet_shufflenetv2.measure.command import add_common_arguments
+from mmdet_shufflenetv2.measure.setting import Setting
+from mmdet_shufflenetv2.measure.timing import (
+    Effort,
+    host_stopwatch,
+    interleave,
+)
 
 
 @pytest.mark.parametrize('name', ops.CASES)
@@ -26,25 +31,23 @@ def tiny(monkeypatch):
     monkeypatch.setitem(ops.CASES, 'tiny', ops.Case(2, 98, 5, 6, 16, 4))
 
 
-def cases_of(*words):
-    parser = argparse.ArgumentParser()
-    ops.add_arguments(parser)
-    add_common_arguments(parser, ops.COMMAND)
-    args = parser.parse_args([*words, '--case', 'tiny', '--quick'])
-    return ops.cases(args)
+def time(competitors):
+    return interleave(
+        competitors, host_stopwatch(perf_counter), Effort(1, 1, 0, 0)
+    )
 
 
 @pytest.mark.parametrize('op', ops.OPS)
 def test_one_record_per_layout_and_pass(op):
     found = [
         {**case.key, **row}
-        for case in cases_of('--op', op)
-        for row in case.measure()
+        for case in ops.benchmarks([Setting()], ['tiny'], [op])
+        for row in case.measure(time)
     ]
     assert len(found) == 4
     assert len({(row['map_layout'], row['passes']) for row in found}) == 4
     assert all(row['median_ms'] > 0 and row['rois'] == 4 for row in found)
-    assert all(row.keys() == set(ops.COMMAND.columns) for row in found)
+    assert all(row.keys() == set(ops.COLUMNS) for row in found)
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'fp16', 'bf16'])
@@ -63,9 +66,10 @@ def test_the_recorded_precision_and_layout_are_those_that_are_timed(
 
     ours, theirs, extra = ops.OPS['ps_roi_align']
     monkeypatch.setitem(ops.OPS, 'ps_roi_align', (noting(ours), theirs, extra))
-    for case in cases_of('--op', 'ps_roi_align', '--precision', precision):
+    setting = Setting(precision=precision)
+    for case in ops.benchmarks([setting], ['tiny'], ['ps_roi_align']):
         layouts = set()
-        case.measure()
+        case.measure(time)
         dtype = case.setting.dtype
         assert seen == {('ps_roi_align', dtype, dtype)}
         assert layouts == {case.setting.layout == 'contiguous'}

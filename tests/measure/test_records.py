@@ -63,7 +63,7 @@ def test_other_columns_are_refused_and_the_file_kept(path):
 
 
 def test_what_is_no_text_is_refused_and_kept(path):
-    assert 'is no CSV file' in refused(path, b'\xff\xfe\x00\x01')
+    assert 'is not a CSV file' in refused(path, b'\xff\xfe\x00\x01')
 
 
 def test_a_file_that_became_newer_meanwhile_is_not_touched(path):
@@ -77,24 +77,41 @@ def test_a_file_that_became_newer_meanwhile_is_not_touched(path):
 
 
 @pytest.mark.parametrize(
-    'torn',
-    ['1,b', '1,"b, c', '1,"b", "', '1', '1,b,2,dou', '1,b,2,"x', '1,b,2,'],
+    'torn', ['1,b', '1,"b, c', '1,"b", "', '1', '1,b,2,warn', '1,b,2,']
 )
-def test_a_row_that_was_cut_short_stays_and_spoils_no_other(path, torn):
-    records = Records(path, ['op', 'ms', 'doubt'])
-    records.append([{'op': 'a', 'ms': 1, 'doubt': 'x, y'}])
-    with path.open('a') as file:
-        file.write(torn)
-    before = path.read_text()
-    again = Records(path, ['op', 'ms', 'doubt'])
-    assert len(again.rows) == again.cut == 1
-    again.append([{'op': 'b', 'ms': 2, 'doubt': ''}])
-    text = path.read_text()
-    assert text.startswith(before)
-    assert text.endswith('\n1,b,2,\n')
-    found = Records(path, ['op', 'ms', 'doubt'])
-    assert [row['op'] for row in found.rows] == ['a', 'b']
-    assert found.cut == 1
+def test_a_row_that_was_cut_short_goes_with_the_next_one(path, torn):
+    records = Records(path, ['op', 'ms', 'warning'])
+    records.append([{'op': 'a', 'ms': 1, 'warning': 'x, y'}])
+    whole = path.read_text()
+    path.write_text(whole + torn)
+    again = Records(path, ['op', 'ms', 'warning'])
+    assert len(again.rows) == 1
+    assert path.read_text() == whole + torn
+    again.append([{'op': 'b', 'ms': 2, 'warning': ''}])
+    assert path.read_text() == f'{whole}1,b,2,\n'
+
+
+def test_a_header_that_was_cut_short_is_written_again(path):
+    path.parent.mkdir()
+    path.write_text('schema,op')
+    Records(path, ['op']).append([{'op': 'a'}])
+    assert path.read_text() == 'schema,op\n1,a\n'
+
+
+def test_lines_that_are_not_whole_rows_are_left_out(path):
+    path.parent.mkdir()
+    path.write_text('schema,op\n1,a\n1\n1,"b\n\n1,c\n')
+    rows = Records(path, ['op']).rows
+    assert [row['op'] for row in rows] == ['a', 'b', 'c']
+
+
+def test_columns_are_read_and_written_under_their_earlier_names(path):
+    path.parent.mkdir()
+    path.write_text('schema,op,doubt\n1,a,wide\n')
+    records = Records(path, ['op', 'warning'])
+    assert records.rows[0]['warning'] == 'wide'
+    records.append([{'op': 'b', 'warning': ''}])
+    assert path.read_text() == 'schema,op,doubt\n1,a,wide\n1,b,\n'
 
 
 def test_a_file_that_two_commands_began_at_once_is_read(path):
@@ -131,6 +148,6 @@ def test_when_the_disk_is_full_the_file_is_as_it_was(path, monkeypatch):
 
 def test_rows_of_other_columns_are_refused(path):
     records = Records(path, ['op', 'ms'])
-    with pytest.raises(ValueError, match='rows: all must have'):
+    with pytest.raises(ValueError, match='rows: expected'):
         records.append([{'op': 'a', 'ms': 1}, {'op': 'a'}])
     assert not path.exists()

@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from mmdet_shufflenetv2.measure.setting import PRECISIONS, Setting
+from mmdet_shufflenetv2.errors import UserError
+from mmdet_shufflenetv2.measure.setting import (
+    PRECISIONS,
+    Setting,
+    require_device,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +44,9 @@ def test_tf32_is_used_when_asked_for_only(precision):
         (dict(layout='nhwc'), 'layout must be one of'),
         (dict(mode='onnx'), 'mode must be one of'),
         (dict(clock='sun'), 'clock must be one of'),
-        (dict(threads=0), 'threads must be a positive integer, got 0'),
+        (dict(threads=0), 'threads: expected a positive integer, got 0'),
         (dict(mode='graph'), 'graph needs a CUDA device'),
+        (dict(precision='tf32'), 'tf32 needs a CUDA device'),
         (dict(device='cuda', clock='cpu'), 'on the CPU only'),
     ],
     ids=str,
@@ -48,3 +54,12 @@ def test_tf32_is_used_when_asked_for_only(precision):
 def test_what_is_impossible_is_refused(options, words):
     with pytest.raises(ValueError, match=words):
         Setting(**options)
+
+
+def test_a_device_that_is_not_there_is_refused():
+    assert require_device('cpu:0') == require_device('cpu') == 'cpu'
+    with pytest.raises(UserError, match='device: cuda:99 was asked for'):
+        require_device('cuda:99')
+    for name in 'tpu', 'xpu':
+        with pytest.raises(UserError, match='expected cpu, cuda or cuda:N'):
+            require_device(name)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmdet_shufflenetv2.backbones.shuffle_unit import ShuffleUnit
+from mmdet_shufflenetv2.backbones.shufflenet_v2 import ShuffleUnit
 from mmdet_shufflenetv2.measure.networks import place
 from mmdet_shufflenetv2.measure.setting import LAYOUTS, Setting
 from mmdet_shufflenetv2.measure.shuffle import (

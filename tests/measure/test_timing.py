@@ -73,7 +73,7 @@ def test_warm_up_that_never_settles_ends_and_is_told(clock):
     )['a']
     assert not times.settled
     assert times.warmup_runs == 6  # 1 + 1.5 + ... + 1.5^5 > 20
-    told = compared('ratio', times, times)['doubt']
+    told = compared('ratio', times, times)['warning']
     assert 'warm-up did not settle' in told
 
 
@@ -147,7 +147,7 @@ def test_columns_are_those_announced():
         'times_faster': 1.0,
         'times_faster_p10': 1.0,
         'times_faster_p90': 1.0,
-        'doubt': '',
+        'warning': '',
     }
 
 
@@ -158,8 +158,8 @@ def test_a_spread_wider_than_ten_percent_is_flagged(share, flagged):
     samples = [1 - wide / 2 + wide * i / 10 for i in range(11)]
     timing = Timing(samples, 6, True)
     steady = Timing([1.0] * 11, 6, True)
-    assert bool(compared('r', timing, steady)['doubt']) == flagged
-    assert bool(compared('r', steady, timing)['doubt']) == flagged
+    assert bool(compared('r', timing, steady)['warning']) == flagged
+    assert bool(compared('r', steady, timing)['warning']) == flagged
 
 
 def test_wrong_counts_are_refused(clock):

@@ -10,7 +10,6 @@ pytest.importorskip('plotly', reason='needs plotly: pip install .[report]')
 from mmdet_shufflenetv2.paper.page import make_page
 
 pytestmark = pytest.mark.browser
-ATTACK = '<script>document.title="owned"</script><img src=x onerror=a()>'
 OPTIONS = (
     '--headless=new',
     '--no-sandbox',
@@ -38,25 +37,19 @@ def browser(chromium):
 
 @pytest.fixture
 def page(browser, folder, write, tmp_path):
-    """Open the page of two devices; ends when the charts are drawn."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
+    """Open the page of two devices."""
     row = network('shufflenet_v2_x2_0', 1.0)
     write('backbones', row, network('xception_x2_0', 0.9))
-    gpu = GPU | dict(device=ATTACK)
-    write('backbones', row | dict(batch='8'), where=gpu, name='backbones_cuda')
+    write('backbones', row | dict(batch='8'), where=GPU, name='backbones_cuda')
     write('guidelines', g1('1:12', 1.5))
     path = tmp_path / 'report.html'
     path.write_text(make_page(folder)[0], encoding='utf-8')
     browser.get(path.as_uri())
-    WebDriverWait(browser, 120).until(
-        lambda it: it.execute_script('return document.body.dataset.drawn')
-    )
     return browser
 
 
 def rows(page, table='table8'):
-    """The first device cells of the rows that are seen."""
+    """The texts of the rows that are seen."""
     return page.execute_script(
         'return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)]'
         '.filter((row) => row.offsetParent !== null)'
@@ -65,7 +58,7 @@ def rows(page, table='table8'):
     )
 
 
-def lines(page, chart):
+def line_count(page, chart):
     """How many lines plotly has drawn."""
     return page.execute_script(
         'return document.querySelectorAll('
@@ -84,86 +77,73 @@ def choose(page, element, value):
     )
 
 
-def number_of(page, device):
-    """What the filter calls a device."""
-    return page.execute_script(
-        "return [...document.getElementById('device').options]"
-        '.find((option) => option.text.trim() === arguments[0]).value',
-        device,
-    )
-
-
-def test_page_loads_alone_draws_its_charts_and_runs_no_foreign_script(page):
+def test_page_loads_alone_and_draws_charts_that_fit(page):
     errors = [
         entry
         for entry in page.get_log('browser')
         if entry['level'] in ('SEVERE', 'WARNING')
     ]
     assert errors == []
-    assert page.title == 'ShuffleNet V2 measured'
     # Four families of the paper, and what was measured here.
-    assert [lines(page, f'figure1{letter}') for letter in 'abcd'] == [
-        4 + 1,
-        4 + 2,
-        4 + 1,
-        4 + 2,
-    ]
+    counts = [line_count(page, f'figure1{letter}') for letter in 'abcd']
+    assert counts == [4 + 1, 4 + 2, 4 + 1, 4 + 2]
     script = "return performance.getEntriesByType('resource').length"
     assert page.execute_script(script) == 0
+    overflowing = page.execute_script(
+        "return [...document.querySelectorAll('.charts figure')].filter("
+        '(it) => it.scrollWidth > it.clientWidth).length'
+    )
+    assert overflowing == 0
 
 
 def test_filter_by_device_leaves_its_rows_and_lines(page):
     before = len(rows(page))
-    choose(page, 'device', number_of(page, 'Core X'))
+    choose(page, 'machine', 'Core X')
     found = rows(page)
     assert 0 < len(found) < before
     assert all('Core X' in text for text in found)
-    assert lines(page, 'figure1a') == 4
-    assert lines(page, 'figure1b') == 4 + 2
-    choose(page, 'device', '')
+    assert line_count(page, 'figure1a') == 4
+    assert line_count(page, 'figure1b') == 4 + 2
+    choose(page, 'machine', '')
     assert len(rows(page)) == before
-    assert lines(page, 'figure1a') == 4 + 1
+    assert line_count(page, 'figure1a') == 4 + 1
 
 
 def test_filter_by_words_needs_all_of_them(page):
     choose(page, 'text', 'XCEPTION 500m')
     found = rows(page)
+    # Measured on the CPU, and published for the GPU.
     assert len(found) == 2
     assert all('xception_x2_0' in text for text in found)
-    choose(page, 'text', '')
 
 
-def test_family_can_be_added_to_the_charts(page):
-    before = lines(page, 'figure1a')
+def test_legend_adds_a_family_and_a_filter_leaves_it(page):
     page.execute_script(
-        "document.querySelector('.families [value=densenet]').click()"
+        "const chart = document.getElementById('figure1a');"
+        "const at = chart.data.findIndex((it) => it.name === 'DenseNet');"
+        'return Plotly.restyle(chart, {visible: true}, [at])'
     )
-    assert lines(page, 'figure1a') == before + 1
+    choose(page, 'machine', 'Core X')
+    assert line_count(page, 'figure1a') == 4 + 1
 
 
 def test_title_sorts_by_number_both_ways_with_gaps_last(page):
-    def click_and_read():
+    def sort_and_read(title):
         return page.execute_script(
-            'const titles = [...document.querySelectorAll('
-            "'#g1 thead tr:last-child button')];"
-            "const it = titles.find((t) => t.textContent === 'ms');"
-            'it.click();'
-            'const at = titles.indexOf(it);'
+            'const heads = [...document.querySelectorAll('
+            "'#g1 thead tr:last-child th')];"
+            'const it = heads.find((t) => t.innerText === arguments[0]);'
+            "it.querySelector('button').click();"
             "return [...document.querySelectorAll('#g1 tbody tr')]"
-            '.map((row) => row.cells[at].textContent)'
+            '.map((row) => row.cells[it.cellIndex].innerText)',
+            title,
         )
 
     for _ in range(2):
-        values = click_and_read()
-        assert values[0] == '2.0'
-        assert set(values[1:]) == {'-'}
-    page.execute_script(
-        "document.querySelector('#g1 thead tr:last-child th:nth-child(5)"
-        " button').click()"
-    )
-    speeds = page.execute_script(
-        "return [...document.querySelectorAll('#g1 tbody tr')]"
-        '.map((row) => parseFloat(row.cells[4].textContent))'
-    )
+        first, *others = sort_and_read('ms')
+        assert first == '2.0'
+        assert set(others) == {'-'}
+    speeds = [float(text) for text in sort_and_read('paper')]
     assert speeds == sorted(speeds)
     assert len(set(speeds)) > 12
+    assert sort_and_read('paper') != [f'{speed:g}' for speed in speeds]

@@ -1,4 +1,4 @@
-"""A tiny drawn data set and a run of the real commands on it."""
+"""A tiny synthetic data set and a run of the real commands on it."""
 
 import os
 import subprocess
@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_run import CONFIG, TINY
 
-from mmdet_shufflenetv2.data.scenes import SceneSpec
-from mmdet_shufflenetv2.data.shapes import ShapesSpec, generate
+from mmdet_shufflenetv2.data.synthetic import DetectionSet, write_set
 
 
 @pytest.fixture(scope='session')
@@ -39,8 +38,8 @@ def command(root):
 @pytest.fixture(scope='session')
 def shapes(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('data') / 'shapes'
-    scene = SceneSpec(width=96, height=96, empty_rate=0.0)
-    generate(folder, ShapesSpec(train=6, val=4, seed=1, scene=scene))
+    content = DetectionSet(6, 4, (96, 96), seed=1, empty_rate=0.0)
+    write_set(folder, content)
     return folder
 
 

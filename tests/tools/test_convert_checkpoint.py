@@ -1,23 +1,19 @@
 """``tools/convert_checkpoint.py`` as its users call it."""
 
-import sys
-
 import pytest
 import torch
 from torchvision import models
 
+from mmdet_shufflenetv2.cli import main
+
 
 @pytest.fixture
-def convert(root, monkeypatch, capsys):
+def convert(capsys):
     """Run the command in this process; give its exit code and output."""
-    monkeypatch.syspath_prepend(str(root / 'tools'))
-    import convert_checkpoint
 
     def run(*arguments):
-        argv = ['convert_checkpoint.py', *map(str, arguments)]
-        monkeypatch.setattr(sys, 'argv', argv)
         try:
-            convert_checkpoint.reporting_errors(convert_checkpoint.main)
+            main('convert_checkpoint', list(map(str, arguments)))
         except SystemExit as stopped:
             return stopped.code, capsys.readouterr()
         return 0, capsys.readouterr()

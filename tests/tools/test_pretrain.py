@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_run import CONFIG, TINY
 
-from mmdet_shufflenetv2.data.shape_crops import CropsSpec, generate
+from mmdet_shufflenetv2.data.synthetic import ClassificationSet, write_set
 
 CLASSIFIER = 'configs/demo/pretrain_shufflenetv2_shapes.py'
 TINY_CLASSIFIER = (
@@ -26,7 +26,7 @@ TINY_CLASSIFIER = (
 @pytest.fixture(scope='module')
 def crops(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data') / 'crops'
-    generate(folder, CropsSpec(train=4, val=2, size=64))
+    write_set(folder, ClassificationSet(train=4, val=2, size=64))
     return folder
 
 

@@ -15,7 +15,7 @@ from mmengine.runner import CheckpointLoader
 from tiny_run import CONFIG, TINY
 
 import mmdet_shufflenetv2  # noqa: F401  (allows mmengine's types)
-from mmdet_shufflenetv2.data.scenes import CLASSES
+from mmdet_shufflenetv2.data.synthetic import CLASSES
 
 
 def test_run_leaves_checkpoint_curve_and_classes(trained):
@@ -236,7 +236,7 @@ def test_missing_data_set_is_one_message(command, tmp_path):
     'arguments, message',
     [
         (['no_such_config.py'], 'config not found: no_such_config.py'),
-        ([CONFIG, '--data-root', 'nowhere'], 'nowhere is no folder'),
+        ([CONFIG, '--data-root', 'nowhere'], 'nowhere is not a folder'),
         (
             [CONFIG, '--work-dir', '/proc/nothing'],
             'cannot write to the work dir /proc/nothing',
@@ -263,6 +263,8 @@ def test_bad_box_names_file_and_record(command, shapes, tmp_path):
         folder,
         '--work-dir',
         tmp_path,
+        '--on-bad-boxes',
+        'error',
         code=2,
     )
     assert 'instances_train.json' in finished.stderr
@@ -283,6 +285,8 @@ def test_truncated_image_in_a_worker_names_the_file(command, shapes, tmp_path):
         folder,
         '--work-dir',
         tmp_path,
+        '--on-bad-boxes',
+        'error',
         '--cfg-options',
         *options,
         'train_dataloader.num_workers=1',

@@ -1,6 +1,6 @@
 """ImageNet-1k: ``data/imagenet/{train,val}/<synset>/*.JPEG``.
 
-    python -m mmdet_shufflenetv2.data.class_folders data/imagenet
+    python -m mmdet_shufflenetv2 class_folders data/imagenet
 
 decodes every image and names what is broken. 8 processes of 128 images are
 the paper's batch of 1024. The paper calls its range of crops mild and gives no

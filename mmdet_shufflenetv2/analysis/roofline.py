@@ -1,0 +1,128 @@
+"""The best that this machine can do, measured: the roofline.
+
+An operation needs at least the time its multiply-adds take at the rate of a
+matrix product, and at least the time of copying as many bytes as it moves.
+Copies are measured at many sizes, since what fits a cache moves faster: the
+limit of a small layer is that of its cache.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from ..measure.timing import Effort, Stopwatch, interleave
+
+EFFORT = Effort(min_runs=5, max_runs=20, seconds=0.5, warmup_seconds=0.2)
+_MATRIX_SIDES = (512, 1024, 2048)
+# Bytes read and written by a copy, 64 KB to 256 MB.
+_COPIED = tuple(2**power for power in range(16, 29, 2))
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The best rates that were measured.
+
+    Attributes:
+        gmacs_per_s: billions of multiply-adds per second.
+        copies: ((bytes, GB/s), ...), bytes read and written, ascending.
+        start_ms: of a convolution with next to nothing to do.
+    """
+
+    gmacs_per_s: float
+    copies: tuple[tuple[int, float], ...]
+    start_ms: float = 0.0
+
+    @property
+    def memory_gb_per_s(self) -> float:
+        """GB/s of the largest copy, which no cache holds."""
+        return self.copies[-1][1]
+
+    def gb_per_s(self, moved: int) -> float:
+        """GB/s of a copy of this many bytes, between those measured."""
+        sizes = [size for size, _ in self.copies]
+        place = bisect_left(sizes, moved)
+        if place == 0 or place == len(sizes):
+            return self.copies[min(place, len(sizes) - 1)][1]
+        (low, slow), (high, fast) = self.copies[place - 1 : place + 1]
+        share = math.log(moved / low) / math.log(high / low)
+        return slow + share * (fast - slow)
+
+    def compute_ms(self, flops: int) -> float:
+        """The least time of multiply-adds."""
+        return flops / self.gmacs_per_s / 1e6
+
+    def memory_ms(self, moved: int) -> float:
+        """The least time of moving bytes."""
+        return moved / self.gb_per_s(moved) / 1e6
+
+    def floor_ms(self, flops: int, moved: int) -> float:
+        """The least time of both together."""
+        return max(self.compute_ms(flops), self.memory_ms(moved))
+
+    def limit(self, flops: int, moved: int) -> str:
+        """What the time would be bound by at best; nothing without work."""
+        if not moved:
+            return ''
+        floor = self.floor_ms(flops, moved)
+        if floor < self.start_ms:
+            return 'start'
+        return 'compute' if self.compute_ms(flops) == floor else 'memory'
+
+
+def measure_peaks(
+    device: torch.device,
+    dtype: torch.dtype,
+    watch: Stopwatch,
+    effort: Effort = EFFORT,
+) -> Peaks:
+    """Measure matrix products and copies.
+
+    Args:
+        device: where.
+        dtype: of the numbers.
+        watch: times one call.
+        effort: for each.
+    """
+
+    def best_ms(function: Callable[[], object]) -> float:
+        # A peak is what the machine can do when nothing disturbs it.
+        return min(interleave({'': function}, watch, effort)[''].times_ms)
+
+    place = dict(device=device, dtype=dtype)
+    rates = []
+    for side in _MATRIX_SIDES:
+        a, b = torch.randn(2, side, side, **place)
+        product = partial(torch.mm, a, b, out=torch.empty_like(a))
+        rates.append(side**3 / best_ms(product) / 1e6)
+    copies = []
+    for moved in _COPIED:
+        source = torch.randn(moved // 2 // dtype.itemsize, **place)
+        target = torch.empty_like(source)
+        turns = max(1, min(64, 2**24 // moved))
+
+        def copy(source=source, target=target, turns=turns):
+            for _ in range(turns):
+                target.copy_(source)
+
+        copies.append((moved, moved * turns / best_ms(copy) / 1e6))
+    x, weight = torch.randn(2, 1, 8, 1, 1, **place)
+    tiny = partial(torch.conv2d, x, weight)
+    start_ms = best_ms(tiny)
+    return Peaks(max(rates), rising(copies), start_ms)
+
+
+def rising(copies: Sequence[tuple[int, float]]) -> tuple:
+    """Give no copy a lower rate than a larger one reached.
+
+    What a small copy falls short is the cost of starting it, which is none
+    of the memory's.
+    """
+    best, result = 0.0, []
+    for size, rate in reversed(copies):
+        best = max(best, rate)
+        result.append((size, best))
+    return tuple(reversed(result))

@@ -1,0 +1,178 @@
+"""Layers that several families are made of.
+
+N images, C channels, H x W pixels.
+"""
+
+import torch
+import torch.nn as nn
+from mmcv.cnn import ConvModule, build_activation_layer, build_norm_layer
+from torch import Tensor
+
+NORM_CFG = dict(type='BN')
+ACT_CFG = dict(type='ReLU', inplace=True)
+
+
+def activation(act_cfg: dict | None) -> nn.Module:
+    """An activation by itself; None for none."""
+    return build_activation_layer(act_cfg) if act_cfg else nn.Identity()
+
+
+def normalisation(norm_cfg: dict | None, channels: int) -> nn.Module:
+    """A norm by itself; None for none."""
+    return (
+        build_norm_layer(norm_cfg, channels)[1] if norm_cfg else nn.Identity()
+    )
+
+
+def pointwise(
+    in_channels: int,
+    out_channels: int,
+    norm_cfg: dict | None,
+    act_cfg: dict | None,
+    groups: int = 1,
+) -> ConvModule:
+    """A 1x1 convolution."""
+    return ConvModule(
+        in_channels,
+        out_channels,
+        1,
+        groups=groups,
+        norm_cfg=norm_cfg,
+        act_cfg=act_cfg,
+    )
+
+
+def depthwise(
+    channels: int,
+    norm_cfg: dict | None,
+    act_cfg: dict | None = None,
+    stride: int = 1,
+    dilation: int = 1,
+) -> ConvModule:
+    """A 3x3 convolution of each channel by itself."""
+    return ConvModule(
+        channels,
+        channels,
+        3,
+        stride=stride,
+        padding=dilation,
+        dilation=dilation,
+        groups=channels,
+        norm_cfg=norm_cfg,
+        act_cfg=act_cfg,
+    )
+
+
+def image_conv(
+    channels: int, norm_cfg: dict | None, act_cfg: dict | None
+) -> ConvModule:
+    """The first layer: a 3x3 convolution of the image with stride 2."""
+    return ConvModule(
+        3,
+        channels,
+        3,
+        stride=2,
+        padding=1,
+        norm_cfg=norm_cfg,
+        act_cfg=act_cfg,
+    )
+
+
+def pooled_stem(
+    channels: int, norm_cfg: dict | None, act_cfg: dict | None
+) -> nn.Sequential:
+    """The first layer and a 3x3 max pool, to a quarter of the image."""
+    stem = nn.Sequential()
+    stem.conv1 = image_conv(channels, norm_cfg, act_cfg)
+    stem.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+    return stem
+
+
+def channel_shuffle(x: Tensor, groups: int) -> Tensor:
+    """Mix the channels of all groups (arXiv 1707.01083, Fig. 1).
+
+    Channel ``g * C / groups + i`` moves to channel ``i * groups + g``. Keeps
+    the memory layout: a channels-last map that comes back contiguous would
+    be converted by every layer that follows.
+
+    Args:
+        x: (N, C, H, W).
+        groups: number of groups; divides C.
+
+    Returns:
+        (N, C, H, W), the same channels in the new order.
+    """
+    if groups == 1:
+        return x
+    if not _is_channels_last(x):
+        return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    x = x.permute(0, 2, 3, 1).unflatten(3, (groups, -1))
+    return x.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
+
+
+def interleave(even: Tensor, odd: Tensor) -> Tensor:
+    """Concatenate two halves and shuffle them, in one pass over memory.
+
+    Equal to ``channel_shuffle(torch.cat((even, odd), 1), groups=2)``. Keeps
+    the memory layout of ``odd``.
+
+    Args:
+        even, odd: (N, C / 2, H, W) each.
+
+    Returns:
+        (N, C, H, W): ``even[:, 0], odd[:, 0], even[:, 1], ...``.
+    """
+    if not _is_channels_last(odd):
+        return torch.stack((even, odd), 2).flatten(1, 2)
+    if torch.jit.is_tracing():
+        return _interleave_channels_last(even, odd)
+    return _InterleaveChannelsLast.apply(even, odd)
+
+
+def split_even_odd(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Undo `interleave`: the even channels and the odd ones, as views.
+
+    Args:
+        x: (N, C, H, W).
+
+    Returns:
+        (N, C / 2, H, W) twice.
+    """
+    if not _is_channels_last(x):
+        return x.unflatten(1, (-1, 2)).unbind(2)
+    # The same views, but their gradient comes back channels-last.
+    even, odd = x.permute(0, 2, 3, 1).unflatten(3, (-1, 2)).unbind(4)
+    return even.permute(0, 3, 1, 2), odd.permute(0, 3, 1, 2)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return not x.is_contiguous() and x.is_contiguous(
+        memory_format=torch.channels_last
+    )
+
+
+def _interleave_channels_last(even: Tensor, odd: Tensor) -> Tensor:
+    halves = (even.permute(0, 2, 3, 1), odd.permute(0, 2, 3, 1))
+    return torch.stack(halves, -1).flatten(3).permute(0, 3, 1, 2)
+
+
+class _InterleaveChannelsLast(torch.autograd.Function):
+    """`interleave` whose gradients are dense.
+
+    The derivative of ``stack`` is every other channel of a map, a view in
+    which channels-last kernels were up to 11 times slower than in a copy
+    (`docs/decisions.md`).
+    """
+
+    @staticmethod
+    def forward(ctx, even: Tensor, odd: Tensor) -> Tensor:
+        return _interleave_channels_last(even, odd)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        even, odd = split_even_odd(gradient)
+        layout = torch.channels_last
+        return (
+            even.contiguous(memory_format=layout),
+            odd.contiguous(memory_format=layout),
+        )

@@ -1,0 +1,248 @@
+"""What a network costs on this machine, layer by layer, and what would help.
+
+    python tools/analyze.py shufflenet_v2_x1_0
+    python tools/analyze.py ShuffleNetV2 --backbone-options widen_factor=0.5
+    python tools/analyze.py configs/lighthead_shufflenetv2.py --size 320x320
+    python tools/analyze.py mmdet::retinanet/retinanet_r50_fpn_1x_coco.py
+
+Runs the network, times every operation in place and every layer that breaks
+one of the guidelines G1 to G4 beside one that keeps it, and holds all against
+what this machine can do. Prints what would help most, first; tables, a
+picture and a time line for ui.perfetto.dev go to the output folder.
+FLOPs are multiply-adds.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from mmengine.config import DictAction
+
+from ..analysis import Analysis, analyze
+from ..analysis.openmmlab import load_subject, prepared, random_image
+from ..analysis.tables import RECORDED, kind_rows
+from ..analysis.ways import DEFAULT_WAYS
+from ..engine.argument_types import (
+    image_size,
+    positive_int,
+    positive_number,
+    whole_number,
+)
+from ..engine.command_line import add_cfg_options
+from ..engine.run_config import UsageError, require_writable
+from ..errors import UserError
+from ..measure.environment import describe
+from ..measure.memory import (
+    available_bytes,
+    is_out_of_memory,
+    refused_rather_than_killed,
+)
+from ..measure.records import Records
+from ..measure.setting import PRECISIONS, Setting, require_device
+from ..measure.timing import CLOCKS
+
+# Lines of advice and layers on the terminal; report.txt has all.
+SHOWN = 8
+# file: (what is in it, how it is written)
+OUTPUTS = {
+    'report.txt': (
+        'all advice, all layers',
+        lambda result, path: path.write_text(result.table()),
+    ),
+    'layers.csv': ('one row for each layer', Analysis.to_csv),
+    'analysis.json': ('everything, for programs', Analysis.to_json),
+    'analysis.png': ('time, roofline, receptive fields', Analysis.plot),
+    'trace.json': ('time line for ui.perfetto.dev', Analysis.to_trace),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        'network',
+        metavar='CONFIG_OR_BACKBONE',
+        help='a config file, PACKAGE::CONFIG of an installed package, a '
+        'published name such as shufflenet_v2_x1_0, or a registered '
+        'backbone such as ShuffleNetV2',
+    )
+    add('--checkpoint', help='trained weights; default: random ones')
+    add(
+        '--backbone-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='arguments of a backbone, such as widen_factor=0.5',
+    )
+    add_cfg_options(parser)
+    add(
+        '--size',
+        type=image_size,
+        metavar='WIDTHxHEIGHT',
+        help="pixels; default: the config's test images, else 224x224",
+    )
+    add('--batch', type=positive_int, default=1, help='images; default: 1')
+    add('--device', default='cpu', help='cpu, cuda or cuda:N; default: cpu')
+    add(
+        '--threads',
+        type=positive_int,
+        default=os.cpu_count(),
+        help='CPU threads; default: %(default)s',
+    )
+    add(
+        '--precision',
+        choices=PRECISIONS,
+        default='fp32',
+        help='default: fp32, TF32 off',
+    )
+    add(
+        '--clock',
+        choices=CLOCKS,
+        default='wall',
+        help='cpu: time of all threads, for a busy machine with --threads 1',
+    )
+    add(
+        '--quick',
+        action='store_true',
+        help='a first look: a few runs of everything, which say less',
+    )
+    add(
+        '--seconds',
+        type=positive_number,
+        default=10.0,
+        help='for timing the network; default: %(default)s',
+    )
+    add(
+        '--samples',
+        type=whole_number,
+        default=4,
+        help='images for the effective receptive field, 0 for none; '
+        'default: %(default)s',
+    )
+    add(
+        '--compile',
+        action='store_true',
+        help='also measure torch.compile, which takes minutes',
+    )
+    add('--out-dir', help='default: work_dirs/analysis/<name of the network>')
+    add(
+        '--record',
+        type=Path,
+        metavar='CSV',
+        help='file to add the time of each kind of work to, such as '
+        'results/analysis_cpu.csv',
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Analyse a network, print the report and write everything.
+
+    Raises:
+        UserError: what was given cannot be analysed; says why.
+    """
+    try:
+        _run(args)
+    except UsageError as error:
+        raise UserError(str(error)) from error
+
+
+def _run(args: argparse.Namespace) -> None:
+    require_device(args.device)
+    try:
+        setting = Setting(
+            args.device, args.threads, args.precision, clock=args.clock
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if args.record and args.quick:
+        raise UserError('--record: a --quick look is not worth recording')
+    subject = load_subject(
+        args.network, args.backbone_options, args.cfg_options, args.checkpoint
+    )
+    name = re.sub(r'[^\w.-]+', '_', Path(args.network).stem)
+    folder = Path(args.out_dir or Path('work_dirs', 'analysis', name))
+    require_writable(str(folder), 'output folder', '--out-dir')
+    records = args.record and Records(
+        args.record, (*RECORDED, *describe(setting))
+    )
+    size = args.size[::-1] if args.size else subject.size
+    setting.apply()
+    with _memory_watched(args, size):
+        subject.model.to(setting.device, setting.dtype)
+        image = random_image(args.batch, size)
+        image = image.to(setting.device, setting.dtype)
+        is_trained = args.checkpoint is not None
+        subject, notes, facts = prepared(subject, image, is_trained)
+        result = analyze(
+            subject.model,
+            image,
+            name=subject.name,
+            run=subject.run,
+            features=subject.features,
+            quick=args.quick,
+            seconds=args.seconds,
+            samples=args.samples,
+            ways=(*DEFAULT_WAYS, *(['compiled'] if args.compile else [])),
+            setting=setting,
+            is_trained=is_trained,
+            notes=notes,
+            facts=facts,
+            progress=_show,
+        )
+    _show('')
+    print(result.table(SHOWN))
+    if records:
+        records.append(kind_rows(result))
+    write_all(result, folder)
+
+
+def _show(stage: str) -> None:
+    """What is being done, on a line that the next one overwrites."""
+    if sys.stderr.isatty():
+        print(f'\r{stage:60}\r', end='', file=sys.stderr, flush=True)
+
+
+def write_all(result: Analysis, folder: Path) -> None:
+    """Write every file; one that fails does not keep the others from it.
+
+    Raises:
+        UserError: some could not be written; says why.
+    """
+    failed = []
+    for file, (what, write) in OUTPUTS.items():
+        path = folder / file
+        try:
+            write(result, path)
+        except Exception as error:
+            failed.append(f'{path} is not written: {error}')
+        else:
+            print(f'{path!s:{len(str(folder)) + 15}}  {what}')
+    if failed:
+        raise UserError('; '.join(failed))
+
+
+@contextmanager
+def _memory_watched(args: argparse.Namespace, size) -> Iterator[None]:
+    """Say so if the network does not fit in memory."""
+    on_gpu = torch.device(args.device).type == 'cuda'
+    try:
+        with nullcontext() if on_gpu else refused_rather_than_killed():
+            yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        free = (
+            torch.cuda.mem_get_info(args.device)[0]
+            if on_gpu
+            else available_bytes()
+        )
+        left = '' if free is None else f' ({free / 1e9:.1f} GB are free)'
+        height, width = size
+        raise UserError(
+            f'{args.network} at {args.batch} x {height} x {width} does not '
+            f'fit in memory{left}; give a smaller --size or --batch'
+        ) from error

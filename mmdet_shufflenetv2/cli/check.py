@@ -1,0 +1,144 @@
+"""Say what training would say about a folder of data, before any training.
+
+    python -m mmdet_shufflenetv2 check my_data
+    python -m mmdet_shufflenetv2 check my_data --out-dir looked_at
+
+Counts images and boxes of each class on both sides, names what is wrong and
+what is odd, and with --out-dir draws the records it named and some that are
+well. Exit code 1 if a record is wrong.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+#: Pictures of good records that are drawn, and boxes below this side are told.
+GOOD, SMALL_PX = 8, 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes."""
+    parser.add_argument('data_root', help='folder of images and annotations')
+    for split in 'train', 'val':
+        parser.add_argument(
+            f'--{split}-ann', metavar='FILE', help='relative to the folder'
+        )
+        parser.add_argument(
+            f'--{split}-img', metavar='DIR', help='relative to the folder'
+        )
+    parser.add_argument(
+        '--val-fraction',
+        type=float,
+        metavar='F',
+        help='share of the training images to set apart for validation; by '
+        'default 0.2 where there is no such split',
+    )
+    parser.add_argument(
+        '--exif',
+        choices=['apply', 'ignore'],
+        default='apply',
+        help='boxes are on the pictures as viewers show them (default), or '
+        'on the pixels as they are stored',
+    )
+    parser.add_argument('--out-dir', metavar='DIR', help='draw pictures here')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check the folder; leave with 1 if a record is wrong."""
+    from ..data.folders import find_data
+    from ..data.reading import (
+        look_at_images,
+        read_boxes,
+        report,
+        require_trainable,
+    )
+
+    options = dict(vars(args))
+    out_dir = options.pop('out_dir')
+    splits = find_data(options.pop('data_root'), **options)
+    for note in splits.notes:
+        print(note)
+    wrong = False
+    for name, source in ('train', splits.train), ('val', splits.val):
+        table = look_at_images(read_boxes(source))
+        print('\n'.join(['', *summary(name, table), *report(table)]))
+        wrong |= bool(table.errors)
+        if name == 'train':
+            require_trainable(table)
+        if out_dir:
+            folder = Path(out_dir, name)
+            print(f'{draw(table, folder)} pictures in {folder}')
+    if wrong:
+        sys.exit(1)
+
+
+def summary(name: str, table) -> list[str]:
+    """Lines on a table: images, sizes, and boxes of each class."""
+    used = np.unique(table.image)
+    lines = [
+        f'{name}: {len(table)} images, {len(table) - len(used)} of them '
+        f'without objects, {len(table.boxes)} boxes'
+    ]
+    if len(table):
+        low, middle, high = np.percentile(table.sizes, (0, 50, 100), axis=0)
+        lines.append(
+            '  sizes '
+            + ', '.join(f'{w:g} x {h:g}' for w, h in (low, middle, high))
+            + ' (lowest, median, highest)'
+        )
+    if len(table.boxes):
+        sides = np.sqrt(table.boxes[:, 2] * table.boxes[:, 3])
+        low, middle, high = np.percentile(sides, (0, 50, 100))
+        lines.append(
+            f'  boxes {low:.0f}, {middle:.0f}, {high:.0f} px (square root of '
+            f'the area), {np.mean(sides < SMALL_PX):.0%} below {SMALL_PX}'
+        )
+    for label, count in enumerate(table.counts()):
+        images = len(np.unique(table.image[table.labels == label]))
+        lines.append(
+            f'  {table.classes[label]}: {count} boxes in {images} images'
+        )
+    return lines
+
+
+def draw(table, folder: Path) -> int:
+    """Draw the records that were named, in red, and a few others, in green.
+
+    Returns:
+        How many pictures were written.
+    """
+    import cv2
+
+    from ..data.images import decode_image
+    from ..data.table import DatasetError
+
+    folder.mkdir(parents=True, exist_ok=True)
+    named = [
+        (kind, file, [box], (0, 0, 255))
+        for problems in (table.errors, table.warnings)
+        for kind, places in problems.places.items()
+        for file, box in places
+    ]
+    step = max(1, len(table) // GOOD)
+    good = [
+        ('well', table.files[i], table.boxes[table.image == i], (0, 200, 0))
+        for i in range(0, len(table), step)[:GOOD]
+    ]
+    written = 0
+    for kind, file, boxes, color in named + good:
+        try:
+            content = Path(file).read_bytes()
+            image = decode_image(content, file, exif=table.source.exif)
+        except (OSError, DatasetError):
+            continue
+        for box in np.nan_to_num(boxes, posinf=1e6, neginf=-1e6):
+            x, y, w, h = np.clip(box, -1e6, 1e6).round().astype(int).tolist()
+            cv2.rectangle(image, (x, y), (x + w, y + h), color, 2)
+        words = ''.join(c if c.isalnum() else '_' for c in kind)[:40]
+        name = f'{written:03d}_{words}_{Path(file).stem[:40]}.jpg'
+        if not cv2.imwrite(str(folder / name), image):
+            raise OSError(0, 'cannot be written', str(folder / name))
+        written += 1
+    return written

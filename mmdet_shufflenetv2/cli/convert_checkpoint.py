@@ -1,0 +1,59 @@
+"""Convert a classifier's weights to this project's names, or back.
+
+    python tools/convert_checkpoint.py shufflenetv2_x1-5666bf0f80.pth x1_0.pth
+    python tools/test.py configs/pretrain/shufflenetv2_x1_0.py x1_0.pth \\
+        --eval error
+    python tools/convert_checkpoint.py x1_0.pth back.pth --to torchvision
+
+What a file holds is recognised by its keys: torchvision's, the ShuffleNet
+authors', mmpretrain's, timm's and pytorchcv's networks, where they are the
+same as the ones here. Every key must have a counterpart, and the file must
+hold one whole network; values are not changed. The images that the weights
+expect, RGB normalised or BGR 0-255, go into the file's meta data, and
+tools/train.py, test.py and demo.py then feed them so.
+"""
+
+import argparse
+import os
+
+import torch
+from mmengine.runner import CheckpointLoader
+
+from ..compat.atomic_files import whole_file
+from ..compat.weight_formats import FORMAT_NAMES, OURS
+from ..engine import conversion
+from ..errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('source', help='checkpoint to read')
+    parser.add_argument('target', help='checkpoint to write')
+    parser.add_argument(
+        '--to',
+        choices=FORMAT_NAMES,
+        default=OURS,
+        help='default: %(default)s',
+    )
+    parser.add_argument(
+        '--force', action='store_true', help='overwrite an existing target'
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    if os.path.exists(args.target) and not args.force:
+        raise UserError(f'{args.target} exists; --force overwrites it')
+    content = CheckpointLoader.load_checkpoint(args.source, 'cpu')
+    classifier = conversion.read(content, args.source)
+    converted = conversion.write(classifier, args.to)
+    with whole_file(args.target) as file:
+        torch.save(converted, file)
+    head = classifier.head.get('weight', ())
+    style = f', style {classifier.style}' if classifier.style else ''
+    print(
+        f'{args.source}: {classifier.network}{style}, '
+        f'{classifier.found} format, '
+        f'{f"{len(head)} classes" if len(head) else "backbone only"}\n'
+        f'images it expects: {classifier.expected_input or "not stated"}\n'
+        f'{args.target}: {args.to} format, {len(classifier.backbone)} '
+        'tensors of the backbone'
+    )

@@ -1,0 +1,62 @@
+"""Write what is generated from configs, networks and results/*.csv.
+
+    python tools/update_readme.py          rewrite it
+    python tools/update_readme.py --check  exit 1 if anything is out of date
+
+That is ``configs/metafile.yml`` and the tables of README.md and docs/, which
+stand between ``<!-- table NAME: column, column -->`` and ``<!-- end -->``. An
+empty cell says "not measured".
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import yaml
+
+from ..paper.docs_tables import PAGES, computed_tables, filled
+from ..paper.model_index import model_index
+from ..paper.results import whole_results
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--check',
+        action='store_true',
+        help='write nothing; exit 1 if anything is out of date',
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    for path, text in generated(ROOT, ROOT / 'results').items():
+        if path.exists() and path.read_text('utf-8') == text:
+            continue
+        if args.check:
+            sys.exit(
+                f'{path.relative_to(ROOT)} is out of date: run '
+                'tools/update_readme.py'
+            )
+        path.write_text(text, 'utf-8')
+        print(f'written: {path.relative_to(ROOT)}')
+
+
+def generated(root: Path, results: Path) -> dict[Path, str]:
+    """Every file with a generated part, and what has to be in it.
+
+    Args:
+        root: of a checkout.
+        results: folder of the CSV files.
+    """
+    files = whole_results(results)
+    tables = computed_tables(root, files)
+    texts = {
+        root / name: filled((root / name).read_text('utf-8'), files, tables)
+        for name in PAGES
+    }
+    index = yaml.safe_dump(model_index(root, files), sort_keys=False)
+    texts[root / 'configs' / 'metafile.yml'] = (
+        f'# Written by tools/update_readme.py.\n{index}'
+    )
+    return texts

@@ -1,0 +1,429 @@
+"""What MMDetection builds from a config: data set, metric, image loader.
+
+The only file of this room that knows mmdet. A config that names ``BoxDataset``
+and ``BoxMetric`` works in mmdet's own tools with ``import mmdet_shufflenetv2``
+alone; both read one table of boxes, once in a process.
+"""
+
+import os
+from collections.abc import Sequence
+
+import mmcv
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets import BaseDetDataset
+from mmdet.datasets.api_wrappers import COCO
+from mmdet.evaluation import CocoMetric
+from mmdet.registry import DATASETS, METRICS, TRANSFORMS
+from mmengine import fileio
+from mmengine.logging import print_log
+
+from .images import decode_image
+from .reading import READERS, read_boxes, report
+from .table import BoxTable, DatasetError, Source
+
+_said: set[str] = set()
+
+
+def say_once(text: str, level: int = 30) -> None:
+    """Log a message that this process has not logged before."""
+    if text not in _said:
+        _said.add(text)
+        print_log(text, 'current', level)
+
+
+def guess_format(ann: str) -> str:
+    """The format of an annotation file or folder by its name."""
+    suffix = os.path.splitext(ann)[1].lower()
+    known = {'.json': 'COCO', '.csv': 'CSV'}
+    if suffix in known or not os.path.isdir(ann):
+        return known.get(suffix, 'YOLO')
+    names = os.listdir(ann)
+    return 'VOC' if any(name.endswith('.xml') for name in names) else 'YOLO'
+
+
+def make_source(
+    ann_file: str,
+    images: str | Sequence[str] = (),
+    annotation_format: str | None = None,
+    image_list: str | None = None,
+    exif: str = 'apply',
+    part: Sequence | None = None,
+) -> Source:
+    """A source as configs write it.
+
+    Raises:
+        DatasetError: An unknown format.
+    """
+    kind = (annotation_format or guess_format(ann_file)).upper()
+    kind = 'images' if kind == 'IMAGES' else kind
+    if kind not in READERS:
+        raise DatasetError(
+            f'expected annotation_format to be one of {", ".join(READERS)}, '
+            f'got {annotation_format!r}'
+        )
+    folders = [images] if isinstance(images, str) else images
+    return Source(
+        kind,
+        os.path.normpath(ann_file) if ann_file else '',
+        tuple(os.path.normpath(folder) for folder in folders),
+        image_list,
+        exif,
+        tuple(part) if part else None,
+    )
+
+
+def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
+    """The classes of a data set's ``metainfo``, in any form mmengine takes.
+
+    Args:
+        metainfo: ``classes`` is a sequence, or a text: a file of one name per
+            line, else the name of the only class.
+
+    Returns:
+        None where there are none.
+
+    Raises:
+        DatasetError: They are written in a way that mmdet ignores.
+    """
+    metainfo = metainfo or {}
+    for key in metainfo:
+        if str(key).lower() in ('classes', 'class_names') and key != 'classes':
+            raise DatasetError(
+                f'metainfo has {key!r}, which MMDetection 3 ignores; expected '
+                "'classes'"
+            )
+    classes = metainfo.get('classes')
+    if isinstance(classes, str):
+        if os.path.isfile(classes):
+            lines = fileio.list_from_file(classes)
+            return tuple(line.strip() for line in lines if line.strip())
+        # ('ship') is a text; what is meant is ('ship',).
+        return (classes,)
+    return None if classes is None else tuple(map(str, classes))
+
+
+@DATASETS.register_module()
+class BoxDataset(BaseDetDataset):
+    """Boxes of a COCO, YOLO, Pascal VOC or CSV data set.
+
+    Args:
+        args, kwargs: Those of ``BaseDetDataset``. ``ann_file`` is COCO's JSON
+            file, YOLO's YAML or names file, the folder of VOC's XML files or
+            a CSV file; ``data_prefix.img`` the folder of the images, or
+            several. Classes that ``metainfo`` does not name are the file's.
+        annotation_format: 'COCO', 'YOLO', 'VOC' or 'CSV'; None tells it by
+            ``ann_file``.
+        image_list: Text file of the images to take, one per line.
+        exif: 'apply' if boxes are on the turned picture, 'ignore' if on the
+            stored pixels.
+        part: See :class:`mmdet_shufflenetv2.data.Source`.
+        strict: Stop at a record that cannot be used instead of leaving it
+            out, and at a broken image instead of taking another one.
+    """
+
+    def __init__(
+        self,
+        *args,
+        annotation_format: str | None = None,
+        image_list: str | None = None,
+        exif: str = 'apply',
+        part: Sequence | None = None,
+        strict: bool = False,
+        **kwargs,
+    ) -> None:
+        self.annotation_format = annotation_format
+        self.image_list, self.exif, self.strict = image_list, exif, strict
+        self.part = part
+        kwargs.setdefault('data_prefix', dict(img=''))
+        super().__init__(*args, **kwargs)
+
+    @classmethod
+    def _load_metainfo(cls, metainfo=None) -> dict:
+        loaded = dict(metainfo or {})
+        classes = class_list(loaded)
+        if classes is not None:
+            loaded['classes'] = classes
+        return loaded
+
+    def _join_prefix(self) -> None:
+        root = self.data_root or ''
+        if self.ann_file:
+            self.ann_file = os.path.join(root, self.ann_file)
+        img = self.data_prefix.get('img', '')
+        several = [img] if isinstance(img, str) else list(img)
+        self.data_prefix['img'] = [os.path.join(root, one) for one in several]
+
+    def load_data_list(self) -> list[dict]:
+        """Read the boxes; classes that ``metainfo`` lacks are filled in.
+
+        Returns:
+            For each image what mmdet's ``CocoDataset`` gives.
+
+        Raises:
+            DatasetError: They cannot be read, or no class is shared.
+        """
+        folders = [folder for folder in self.data_prefix['img'] if folder]
+        table = read_boxes(
+            make_source(
+                self.ann_file,
+                folders,
+                self.annotation_format,
+                self.image_list,
+                self.exif,
+                self.part,
+            )
+        )
+        for line in report(table, self.strict):
+            say_once(line)
+        classes = self._metainfo.setdefault('classes', table.classes)
+        require_shared_class(table, classes)
+        table = table.with_classes(classes)
+        self.cat_ids = table.category_ids.tolist()
+        return self._records(table)
+
+    def _records(self, table: BoxTable) -> list[dict]:
+        corners = table.boxes.copy()
+        corners[:, 2:] += corners[:, :2]
+        # As CocoDataset; the rules of this package have named them.
+        learned = (table.boxes[:, 2:] >= 1).all(axis=1)
+        instances: list[list[dict]] = [[] for _ in table.names]
+        for image, box, label, crowd in zip(
+            table.image[learned].tolist(),
+            corners[learned].tolist(),
+            table.labels[learned].tolist(),
+            table.crowd[learned].tolist(),
+            strict=True,
+        ):
+            instances[image].append(
+                dict(ignore_flag=int(crowd), bbox=box, bbox_label=label)
+            )
+        self._labelled = np.zeros(len(table), bool)
+        self._labelled[table.image] = True
+        text = {}
+        if self.return_classes:
+            text = dict(
+                text=self.metainfo['classes'],
+                caption_prompt=self.caption_prompt,
+                custom_entities=True,
+            )
+        return [
+            dict(
+                img_path=path,
+                img_id=number,
+                seg_map_path=None,
+                height=height,
+                width=width,
+                exif=self.exif,
+                skip_broken=not (self.strict or self.test_mode),
+                instances=boxes,
+                **text,
+            )
+            for path, number, (width, height), boxes in zip(
+                table.files,
+                table.image_ids.tolist(),
+                table.sizes.astype(int).tolist(),
+                instances,
+                strict=True,
+            )
+        ]
+
+    def filter_data(self) -> list[dict]:
+        """Leave out what ``filter_cfg`` says, as ``CocoDataset`` does."""
+        if self.test_mode or self.filter_cfg is None:
+            return self.data_list
+        no_empty = self.filter_cfg.get('filter_empty_gt', False)
+        min_size = self.filter_cfg.get('min_size', 0)
+        return [
+            info
+            for info, labelled in zip(
+                self.data_list, self._labelled, strict=True
+            )
+            if (labelled or not no_empty)
+            and min(info['width'], info['height']) >= min_size
+        ]
+
+
+def require_shared_class(table: BoxTable, classes: Sequence[str]) -> None:
+    """Refuse a data set that has no class of a model's.
+
+    Raises:
+        DatasetError: It has none; lists both.
+    """
+    if table.classes and not set(classes) & set(table.classes):
+        raise DatasetError(
+            f'{table.title} has the classes {", ".join(table.classes)}, of '
+            f'which none is expected; expected are {", ".join(classes)}'
+        )
+
+
+@METRICS.register_module()
+class BoxMetric(CocoMetric):
+    """COCO's numbers for a :class:`BoxDataset`, from the same table.
+
+    mmdet's metric reads the file once more, takes a match with annotation id
+    0 for none, and counts labels in the order of the file's categories.
+
+    Args:
+        ann_file: See :class:`BoxDataset`.
+        img_dir: The folder of the images, or several; '' leaves out whether
+            they are there, for COCO.
+        annotation_format: See :class:`BoxDataset`.
+        image_list: See :class:`BoxDataset`.
+        exif: See :class:`BoxDataset`.
+        part: See :class:`BoxDataset`.
+        kwargs: Those of ``CocoMetric``.
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        img_dir: str | Sequence[str] = '',
+        annotation_format: str | None = None,
+        image_list: str | None = None,
+        exif: str = 'apply',
+        part: Sequence | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ann_file = ann_file
+        folders = [img_dir] if isinstance(img_dir, str) else img_dir
+        self._table = read_boxes(
+            make_source(
+                ann_file,
+                [folder for folder in folders if folder],
+                annotation_format,
+                image_list,
+                exif,
+                part,
+            )
+        )
+        self._use(self._table)
+
+    def _use(self, table: BoxTable) -> None:
+        api = COCO()
+        api.dataset = table.to_coco()
+        api.createIndex()
+        # What mmdet's class copies before there is an index.
+        api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
+        self._coco_api = api
+        self.cat_ids = table.category_ids.tolist()
+        self.img_ids = table.image_ids.tolist()
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute the numbers of the classes of the model.
+
+        Raises:
+            DatasetError: None of them is in the ground truth.
+        """
+        classes = (self.dataset_meta or {}).get('classes')
+        if classes:
+            require_shared_class(self._table, classes)
+            self._use(self._table.with_classes(classes))
+        if not self._coco_api.anns:
+            print_log(
+                f'{self._table.title}: no box to compare with, so there are '
+                'no numbers',
+                'current',
+                30,
+            )
+            if self.outfile_prefix:
+                self.results2json([p for _, p in results], self.outfile_prefix)
+            return {}
+        return super().compute_metrics(results)
+
+
+@TRANSFORMS.register_module()
+class LoadImageStrict(LoadImageFromFile):
+    """``LoadImageFromFile`` that fails on what it cannot read whole.
+
+    Takes the same arguments; ``color_type`` must be ``'color'`` or
+    ``'color_ignore_orientation'``, and ``ignore_empty`` only excuses a file
+    that is not there.
+
+    Required keys: ``img_path``; of a data set also ``height`` and ``width``,
+    which the image is compared with, ``exif``, and ``skip_broken``, which
+    lets a broken image be passed over with a warning.
+
+    Added keys: ``img`` BGR (H, W, 3), ``img_shape``, ``ori_shape`` (H, W).
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._exif = {'color': 'apply', 'color_ignore_orientation': 'ignore'}
+        if self.color_type not in self._exif:
+            raise ValueError(
+                "expected color_type to be 'color' or "
+                "'color_ignore_orientation', the 3-channel BGR image that "
+                f'detectors take, got {self.color_type!r}'
+            )
+
+    def transform(self, results: dict) -> dict | None:
+        """Load the image; None where it is passed over."""
+        try:
+            return self._load(results)
+        except DatasetError as error:
+            if not results.get('skip_broken'):
+                raise
+            say_once(f'{error}; left out')
+            return None
+
+    def _load(self, results: dict) -> dict | None:
+        path = results['img_path']
+        try:
+            content = fileio.get(path, backend_args=self.backend_args)
+        except OSError as error:
+            if self.ignore_empty:
+                return None
+            raise DatasetError(
+                f'image {path}{_record(results)} cannot be read: '
+                f'{error.strerror or error}'
+            ) from error
+        size = None
+        if 'height' in results and 'width' in results:
+            size = int(results['height']), int(results['width'])
+        exif = self._exif[self.color_type]
+        if exif == 'apply':
+            exif = results.get('exif', exif)
+        image = decode_image(
+            content,
+            f'{path}{_record(results)}',
+            size,
+            exif,
+            say_once,
+            None if self.imdecode_backend == 'cv2' else self._by_mmcv,
+        )
+        if self.to_float32:
+            image = image.astype(np.float32)
+        results['img'] = image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def _by_mmcv(self, content: bytes, turn: bool) -> np.ndarray:
+        flag = 'color' if turn else 'color_ignore_orientation'
+        return mmcv.imfrombytes(
+            content, flag=flag, backend=self.imdecode_backend
+        )
+
+
+def _record(results: dict) -> str:
+    return f' (image id {results["img_id"]})' if 'img_id' in results else ''
+
+
+def use_strict_loader() -> None:
+    """Let the name ``LoadImageFromFile`` mean this package's loader.
+
+    In the scopes of mmdet and, where it is installed, mmpretrain. A config
+    keeps the name that other tools look for.
+    """
+    registries = [TRANSFORMS]
+    try:
+        from mmpretrain.registry import TRANSFORMS as classification
+    except ImportError:
+        pass
+    else:
+        registries.append(classification)
+    for registry in registries:
+        registry.register_module(
+            name='LoadImageFromFile', module=LoadImageStrict, force=True
+        )

@@ -1,0 +1,61 @@
+"""Setting a part of the images apart for validation."""
+
+import os
+
+import numpy as np
+
+from .listing import plain
+from .table import BoxTable, DatasetError
+
+
+def split_off(table: BoxTable, share: float, seed: int = 0) -> np.ndarray:
+    """Set images apart so that each class is in both parts, rare ones first.
+
+    Args:
+        table: N images.
+        share: Of the images to set apart, between 0 and 1.
+        seed: Another one sets others apart.
+
+    Returns:
+        Which images are set apart, bool (N,).
+
+    Raises:
+        DatasetError: The share is not between 0 and 1, or there are fewer
+            than 2 images.
+    """
+    if not 0 < share < 1:
+        raise DatasetError(
+            f'expected --val-fraction to lie between 0 and 1, got {share:g}'
+        )
+    count = len(table)
+    if count < 2:
+        raise DatasetError(
+            f'{table.title} has {count} images, too few to set one apart for '
+            'validation; give --val-ann FILE'
+        )
+    # By name, so that a file that lists its images in another order, or has
+    # been converted from another format, is split alike.
+    by_name = sorted(
+        range(count), key=lambda i: os.path.basename(plain(table.names[i]))
+    )
+    order = np.random.default_rng(seed).permutation(count)
+    order = np.array(by_name)[order]
+    has = np.zeros((count, len(table.classes)), bool)
+    has[table.image, table.labels] = True
+    apart, decided = np.zeros(count, bool), np.zeros(count, bool)
+    for label in np.argsort(has.sum(axis=0), kind='stable'):
+        mine = order[has[order, label]]
+        if not len(mine):
+            continue
+        wanted = min(max(1, round(share * len(mine))), len(mine) - 1)
+        free = mine[~decided[mine]]
+        missing = max(0, wanted - int(apart[mine].sum()))
+        apart[free[:missing]] = True
+        decided[mine] = True
+    # Images without objects make up the number.
+    rest = order[~decided[order]]
+    missing = round(share * count) - int(apart.sum())
+    apart[rest[: max(0, missing)]] = True
+    if not apart.any():
+        apart[order[0]] = True
+    return apart

@@ -1,0 +1,501 @@
+"""Synthetic pictures: shapes on clutter, to try everything on without data.
+
+Objects hide each other; an object's box and area are those of the pixels that
+are seen, as COCO's annotators have it. The same options give the same pictures
+with the same NumPy and OpenCV.
+
+Legend: H rows, W columns; points are (x, y) in pixels; colours are BGR.
+"""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from .table import DatasetError
+
+#: As apples are red: most objects have their class's colour, give or take.
+#: Colour alone does not tell the class, but it makes minutes of training
+#: count. The order is that of the labels.
+USUAL_COLORS = {
+    'circle': (50, 50, 210),
+    'square': (215, 80, 50),
+    'triangle': (40, 200, 230),
+    'star': (70, 170, 50),
+    'ring': (190, 60, 165),
+    'cross': (205, 195, 40),
+}
+CLASSES = tuple(USUAL_COLORS)
+#: Square roots of the areas in pixels, inside COCO's three ranges, and how
+#: often each is tried. Below a height of about 192 no large object fits.
+SIZES = ((13, 31), (34, 94), (100, 125))
+SIZE_RATES = (0.15, 0.6, 0.25)
+#: Fewest and most objects in a picture that has any.
+OBJECTS = (4, 10)
+EMPTY_RATE, CROWD_RATE = 0.05, 0.1
+#: Share of an object's area that always stays seen.
+MIN_VISIBLE = 0.7
+#: Distance of an object's colour from what was there.
+MIN_CONTRAST = 90.0
+MANIFEST = 'manifest.json'
+#: Raised whenever the same options give other pictures than before.
+VERSION = 4
+
+
+def _ngon(sides: int, radius: float = 1.0, turn: float = 0.0) -> np.ndarray:
+    angles = 2 * np.pi * (np.arange(sides) / sides + turn)
+    return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def _star() -> np.ndarray:
+    points = np.empty((10, 2))
+    points[::2], points[1::2] = _ngon(5), _ngon(5, 0.381966, 0.1)
+    return points
+
+
+_ARM = 0.3
+#: Contours of each class within a circle of radius 1; holes by even and odd.
+OUTLINES = {
+    'circle': [_ngon(64)],
+    'square': [_ngon(4, 0.8 * math.sqrt(2), 0.125)],
+    'triangle': [_ngon(3)],
+    'star': [_star()],
+    'ring': [_ngon(64), _ngon(48, 0.48)],
+    'cross': [
+        np.array(
+            [
+                *((1, _ARM), (_ARM, _ARM), (_ARM, 1), (-_ARM, 1)),
+                *((-_ARM, _ARM), (-1, _ARM), (-1, -_ARM), (-_ARM, -_ARM)),
+                *((-_ARM, -1), (_ARM, -1), (_ARM, -_ARM), (1, -_ARM)),
+            ]
+        )
+    ],
+}
+
+
+def _area(outline: list[np.ndarray]) -> float:
+    """Of a shape of radius 1: its first contour less its holes."""
+    areas = [cv2.contourArea(part.astype(np.float32)) for part in outline]
+    return areas[0] - sum(areas[1:])
+
+
+@dataclass
+class Picture:
+    """A picture and what is in it.
+
+    Attributes:
+        image: BGR uint8 (H, W, 3).
+        boxes: x, y, width, height, int64 (K, 4).
+        labels: Indices of ``CLASSES``, int64 (K,).
+        crowd: bool (K,); a crowd is one box around many shapes.
+        area: Pixels that are seen, int64 (K,).
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    area: np.ndarray
+
+
+def draw_picture(
+    key: tuple[int, ...],
+    width: int = 256,
+    height: int = 192,
+    empty_rate: float = EMPTY_RATE,
+) -> Picture:
+    """Draw objects over clutter.
+
+    Args:
+        key: Whole numbers >= 0; each sequence gives its own picture.
+        width, height: Pixels, at least 64.
+        empty_rate: Share of the pictures without an object.
+    """
+    canvas = _Canvas(np.random.default_rng(key), width, height)
+    rng = canvas.rng
+    if rng.random() >= empty_rate:
+        if rng.random() < CROWD_RATE:
+            canvas.add_crowd()
+        for _ in range(rng.integers(OBJECTS[0], OBJECTS[1] + 1)):
+            canvas.add_object()
+    return canvas.finish()
+
+
+def draw_crop(key: tuple[int, ...], label: int, side: int = 64) -> np.ndarray:
+    """Draw one shape, of any colour in half of the pictures.
+
+    Args:
+        key: Whole numbers >= 0; each sequence gives its own picture.
+        label: Index of its class.
+        side: Pixels, at least 64.
+
+    Returns:
+        BGR uint8 (side, side, 3).
+    """
+    canvas = _Canvas(np.random.default_rng(key), side, side, 4, 0.5)
+    rng = canvas.rng
+    owner = canvas.new_owner(label)
+    while True:
+        squeeze = rng.uniform(0.6, 1.0)
+        radius = side * rng.uniform(0.25, 0.75)
+        radius /= math.sqrt(_area(OUTLINES[CLASSES[label]]) * squeeze)
+        middle = side * rng.uniform(0.3, 0.7, 2)
+        # Refused where too much of it would be outside.
+        if canvas.try_paint(owner, middle, radius, squeeze):
+            return canvas.finish().image
+
+
+def _near(rng, color, spread: float) -> np.ndarray:
+    return np.clip(color + rng.uniform(-spread, spread, 3), 0, 255)
+
+
+def _smooth(rng, shape, rows: int, columns: int) -> np.ndarray:
+    """A coarse random grid, enlarged; in 0 to 1."""
+    grid = rng.random((rows, columns), np.float32)
+    return cv2.resize(grid, shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _stripes(rng, shape) -> np.ndarray:
+    angle, period = rng.uniform(0, 2 * np.pi), rng.uniform(5, 24)
+    y, x = np.indices(shape, np.float32)
+    phase = (x * np.cos(angle) + y * np.sin(angle)) / period
+    return np.abs(2 * (phase % 1) - 1)
+
+
+def _texture(rng, shape, first, second) -> np.ndarray:
+    """A random pattern between two colours, float32 (H, W, 3)."""
+    cells = int(rng.integers(3, 11))
+    kinds = (
+        lambda: _smooth(rng, shape, 2, 2),
+        lambda: _stripes(rng, shape),
+        lambda: _smooth(rng, shape, cells, cells),
+        lambda: rng.random(shape, np.float32),
+    )
+    mix = kinds[rng.integers(len(kinds))]()[..., None]
+    first, second = np.float32(first), np.float32(second)
+    return first + (second - first) * mix
+
+
+class _Canvas:
+    """The picture so far, and which object is seen at each pixel."""
+
+    def __init__(
+        self, rng, width, height, clutter: int = 7, usual: float = 0.9
+    ) -> None:
+        self.rng, self.shape, self.usual = rng, (height, width), usual
+        self.owner = np.zeros(self.shape, np.int32)
+        # The first is the background, which may be hidden altogether.
+        self.labels, self.crowds, self.painted = [-1], [False], [0]
+        color = rng.uniform(0, 255, 3)
+        self.picture = _texture(rng, self.shape, color, _near(rng, color, 90))
+        for _ in range(rng.integers(1, 3)):
+            color = rng.uniform(0, 255, 3)
+            layer = _texture(rng, self.shape, color, _near(rng, color, 90))
+            mix = _smooth(rng, self.shape, 4, 5) * rng.uniform(0.3, 1.0)
+            self._blend(mix, layer)
+        for _ in range(rng.integers(clutter + 1)):
+            self._add_clutter()
+
+    def _blend(self, coverage: np.ndarray, paint: np.ndarray) -> None:
+        self.picture += (paint - self.picture) * coverage[..., None]
+
+    def _add_clutter(self) -> None:
+        """A line or a blurred blob, which belong to no class."""
+        rng, mask = self.rng, np.zeros(self.shape, np.float32)
+        size = self.shape[::-1]
+        here = [int(v) for v in rng.uniform(0, size)]
+        if rng.random() < 0.6:
+            there = [int(v) for v in rng.uniform(0, size)]
+            thick = int(rng.integers(1, 7))
+            cv2.line(mask, here, there, 1.0, thick)
+            mask = cv2.GaussianBlur(mask, (3, 3), 0)
+        else:
+            axes = [int(v) for v in rng.uniform(4, 24, 2)]
+            turn = rng.uniform(0, 360)
+            cv2.ellipse(mask, here, axes, turn, 0, 360, 1.0, -1)
+            mask = cv2.GaussianBlur(mask, (0, 0), 6)
+        color = rng.uniform(0, 255, 3).astype(np.float32)
+        self._blend(mask * np.float32(rng.uniform(0.4, 1.0)), color)
+
+    def new_owner(self, label: int, crowd: bool = False) -> int:
+        self.labels.append(label)
+        self.crowds.append(crowd)
+        self.painted.append(0)
+        return len(self.labels) - 1
+
+    def _coverage(self, owner, middle, radius, squeeze) -> np.ndarray:
+        """Share of each pixel that a shape covers, at a random turn."""
+        angle = self.rng.uniform(0, 2 * np.pi)
+        turn = np.array(
+            [
+                [np.cos(angle), np.sin(angle)],
+                [-np.sin(angle), np.cos(angle)],
+            ]
+        )
+        # Four bits after the point.
+        outline = [
+            np.round(((part * [1, squeeze]) @ turn * radius + middle) * 16)
+            for part in OUTLINES[CLASSES[self.labels[owner]]]
+        ]
+        mask = np.zeros(self.shape, np.uint8)
+        points = [part.astype(np.int32) for part in outline]
+        cv2.fillPoly(mask, points, 255, cv2.LINE_AA, 4)
+        return mask.astype(np.float32) / 255
+
+    def try_paint(self, owner, middle, radius, squeeze, fill=None) -> bool:
+        """Paint a shape unless it is cut off or would hide too much."""
+        coverage = self._coverage(owner, middle, radius, squeeze)
+        mask = coverage >= 0.5
+        pixels = int(mask.sum())
+        outline = OUTLINES[CLASSES[self.labels[owner]]]
+        whole = _area(outline) * radius**2 * squeeze
+        if pixels < max(40, MIN_VISIBLE * whole):
+            return False
+        seen = np.bincount(self.owner.ravel(), minlength=len(self.labels))
+        lost = np.bincount(self.owner[mask], minlength=len(self.labels))
+        least = np.maximum(MIN_VISIBLE * np.array(self.painted), 40)
+        hurt = (lost > 0) & (seen - lost < least)
+        # Neither the background nor a shape's own crowd.
+        hurt[[0, owner]] = False
+        if hurt.any():
+            return False
+        first, second = fill or self.pick_fill(owner, mask)
+        self._blend(coverage, _texture(self.rng, self.shape, first, second))
+        self.owner[mask] = owner
+        self.painted[owner] += pixels
+        return True
+
+    def pick_fill(self, owner: int, mask: np.ndarray) -> tuple:
+        """Two colours, the first far enough from what is there now."""
+        rng = self.rng
+        own = USUAL_COLORS[CLASSES[self.labels[owner]]]
+        usual = rng.random() < self.usual
+        there = self.picture[mask].mean(axis=0)
+        best, contrast = None, -1.0
+        for _ in range(12):
+            color = _near(rng, own, 45) if usual else rng.uniform(0, 255, 3)
+            distance = float(np.linalg.norm(color - there))
+            if distance > contrast:
+                best, contrast = color, distance
+            if contrast >= MIN_CONTRAST:
+                break
+        return best, np.clip(best + rng.uniform(-60, 60), 0, 255)
+
+    def add_object(self) -> None:
+        rng = self.rng
+        label = int(rng.integers(len(CLASSES)))
+        owner = self.new_owner(label)
+        squeeze = rng.uniform(0.75, 1.0)
+        area = _area(OUTLINES[CLASSES[label]]) * squeeze
+        for _ in range(10):
+            side = rng.uniform(*SIZES[rng.choice(3, p=SIZE_RATES)])
+            radius = min(side / math.sqrt(area), 0.55 * min(self.shape))
+            middle = rng.uniform(0, self.shape[::-1])
+            if self.try_paint(owner, middle, radius, squeeze):
+                return
+
+    def add_crowd(self) -> None:
+        """Many small shapes of one class and colour, close together."""
+        rng = self.rng
+        owner = self.new_owner(int(rng.integers(len(CLASSES))), True)
+        size = np.array(self.shape[::-1], float)
+        reach = np.minimum(rng.uniform((24, 18), (44, 30)), size / 2)
+        middle = rng.uniform(reach, size - reach)
+        fill = self.pick_fill(owner, np.ones(self.shape, bool))
+        for _ in range(rng.integers(10, 25)):
+            place = middle + rng.uniform(-reach, reach)
+            self.try_paint(owner, place, rng.uniform(6, 9), 1.0, fill)
+
+    def finish(self) -> Picture:
+        grain = self.rng.random((*self.shape, 3), np.float32) - 0.5
+        image = np.clip(self.picture + 12 * grain + 0.5, 0, 255)
+        boxes, owners, areas = [], [], []
+        for owner in range(1, len(self.labels)):
+            mask = (self.owner == owner).astype(np.uint8)
+            if mask.any():
+                boxes.append(cv2.boundingRect(mask))
+                owners.append(owner)
+                areas.append(int(mask.sum()))
+        return Picture(
+            image.astype(np.uint8),
+            np.array(boxes, np.int64).reshape(-1, 4),
+            np.array(self.labels)[owners].astype(np.int64),
+            np.array(self.crowds)[owners].astype(bool),
+            np.array(areas, np.int64),
+        )
+
+
+@dataclass(frozen=True)
+class DetectionSet:
+    """``train/*.png``, ``val/*.png`` and ``annotations/instances_*.json``.
+
+    Args:
+        train, val: How many pictures.
+        size: Their width and height.
+        seed: Another one gives other pictures.
+        empty_rate: Share of the pictures without an object.
+    """
+
+    train: int = 400
+    val: int = 100
+    size: tuple[int, int] = (256, 192)
+    seed: int = 0
+    empty_rate: float = EMPTY_RATE
+    kind: str = field(default='detection', init=False)
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Names and contents."""
+        for split, first in ('train', 1), ('val', self.train + 1):
+            images, annotations = [], []
+            for index in range(getattr(self, split)):
+                key = self.seed, int(split == 'val'), index
+                picture = draw_picture(key, *self.size, self.empty_rate)
+                name, number = f'{index:06d}.png', first + index
+                yield f'{split}/{name}', _png(picture.image)
+                width, height = self.size
+                images.append(
+                    dict(id=number, file_name=name, width=width, height=height)
+                )
+                for box, label, crowd, area in zip(
+                    picture.boxes.tolist(),
+                    picture.labels.tolist(),
+                    picture.crowd.tolist(),
+                    picture.area.tolist(),
+                    strict=True,
+                ):
+                    annotations.append(
+                        dict(
+                            id=len(annotations) + 1,
+                            image_id=number,
+                            category_id=label + 1,
+                            bbox=box,
+                            area=area,
+                            iscrowd=int(crowd),
+                        )
+                    )
+            categories = [
+                dict(id=label + 1, name=name, supercategory='shape')
+                for label, name in enumerate(CLASSES)
+            ]
+            content = dict(
+                info=dict(description='synthetic shapes'),
+                images=images,
+                annotations=annotations,
+                categories=categories,
+            )
+            name = f'annotations/instances_{split}.json'
+            yield name, json.dumps(content).encode()
+
+
+@dataclass(frozen=True)
+class ClassificationSet:
+    """``train/<class>/*.png`` and ``val/<class>/*.png``, ImageNet's layout.
+
+    No background is in the detection set, too.
+
+    Args:
+        train, val: How many pictures of each class.
+        size: Their side.
+        seed: Another one gives other pictures.
+    """
+
+    train: int = 800
+    val: int = 80
+    size: int = 64
+    seed: int = 0
+    kind: str = field(default='classification', init=False)
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Names and contents."""
+        for number, split in (2, 'train'), (3, 'val'):
+            for index in range(getattr(self, split) * len(CLASSES)):
+                label = index % len(CLASSES)
+                key = self.seed, number, index
+                image = draw_crop(key, label, self.size)
+                yield f'{split}/{CLASSES[label]}/{index:06d}.png', _png(image)
+
+
+def _png(image: np.ndarray) -> bytes:
+    done, data = cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not done:
+        raise RuntimeError('OpenCV cannot write PNG')
+    return data.tobytes()
+
+
+def write_set(
+    out_dir: str | os.PathLike,
+    content: DetectionSet | ClassificationSet,
+    progress: bool = False,
+) -> bool:
+    """Write a set into a new or empty folder, all of it or nothing.
+
+    Args:
+        out_dir: The folder. Nothing that is there is ever deleted.
+        content: What to write.
+        progress: Show a bar.
+
+    Returns:
+        Whether anything was written: not where the same set is there whole.
+
+    Raises:
+        DatasetError: The folder holds something else, or an option is wrong.
+    """
+    _check(content)
+    folder = Path(os.path.abspath(out_dir))
+    options = json.loads(json.dumps({'synthetic': VERSION, **vars(content)}))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if _is_whole(folder, options):
+            return False
+        raise DatasetError(
+            f'{folder} holds something else, or another version of this set; '
+            'name a new folder, or remove this one first'
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f'.{folder.name}.', dir=folder.parent
+    ) as temporary:
+        whole = Path(temporary, folder.name)
+        sizes = {}
+        for name, data in tqdm(
+            content.files(), 'drawing', unit='file', disable=not progress
+        ):
+            (whole / name).parent.mkdir(parents=True, exist_ok=True)
+            (whole / name).write_bytes(data)
+            sizes[name] = len(data)
+        manifest = json.dumps({'options': options, 'bytes': sizes}, indent=1)
+        (whole / MANIFEST).write_text(manifest)
+        # An empty folder of that name gives way.
+        whole.replace(folder)
+    return True
+
+
+def _check(content: DetectionSet | ClassificationSet) -> None:
+    sides = np.atleast_1d(content.size)
+    for name, value, least in (
+        ('train', content.train, 1),
+        ('val', content.val, 1),
+        ('seed', content.seed, 0),
+        ('size', int(sides.min()), 64),
+    ):
+        if value < least:
+            raise DatasetError(
+                f'expected {name} to be at least {least}, got {value}'
+            )
+
+
+def _is_whole(folder: Path, options: dict) -> bool:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        return manifest['options'] == options and all(
+            (folder / name).stat().st_size == size
+            for name, size in manifest['bytes'].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False

@@ -1,0 +1,1 @@
+"""Commands by their earlier names; see ``python -m mmdet_shufflenetv2``."""

@@ -1,0 +1,206 @@
+"""`analyze` as a user calls it, with PyTorch alone."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from itertools import count
+
+import pytest
+import torch
+from torch import nn
+
+from mmdet_shufflenetv2.analysis import analysis as module
+from mmdet_shufflenetv2.analysis import analyze, roofline
+from mmdet_shufflenetv2.measure.flops import macs
+
+
+@pytest.fixture(autouse=True)
+def small_machine(monkeypatch):
+    """Peaks that take no time to measure."""
+    monkeypatch.setattr(roofline, '_MATRIX_SIDES', (8,))
+    monkeypatch.setattr(roofline, '_COPIED', (2**10, 2**12))
+
+
+class Chooser(nn.Module):
+    """What it computes depends on values, as detectors do."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+
+    def forward(self, x):
+        x = self.conv(x)
+        best = x.gather(1, x.argmax(1, True))
+        x[x > 0.5] = 0
+        return x.masked_fill(best < 0, 1.0), x[x > 0.1].sum()
+
+
+IMAGE = torch.randn(1, 3, 32, 32)
+
+
+def test_any_network_is_analysed_and_stays_as_it_is(tmp_path):
+    network = Chooser().train()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    result = analyze(network, IMAGE, quick=True)
+    assert result.problems == []
+    assert result.flops == macs(network, IMAGE) == 32 * 32 * 27 * 8
+    assert result.params == 27 * 8 + 8
+    assert result.peak_mb > 0
+    assert result.fields['conv'].size == (3, 3)
+    assert 'conv' in result.gradients
+    assert {each.name for each in result.alternatives} == {'channels-last'}
+    assert 'Chooser: 1 x 3 x 32 x 32' in result.table()
+    gains = [each.ms for each in result.advice]
+    assert gains == sorted(gains, reverse=True)
+    assert network.training
+    assert network.conv.training
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key])
+    hooks = nn.modules.module
+    assert not hooks._global_forward_hooks
+    assert not hooks._global_forward_pre_hooks
+
+    for name, write in (
+        ('a.csv', result.to_csv),
+        ('a.json', result.to_json),
+        ('a.png', result.plot),
+        ('trace.json', result.to_trace),
+    ):
+        write(tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 100
+    with (tmp_path / 'a.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert sum(int(row['flops']) for row in rows) == result.flops
+    assert sum(int(row['params']) for row in rows) == result.params
+    found = json.loads((tmp_path / 'a.json').read_text())
+    assert found['flops'] == result.flops
+    events = json.loads((tmp_path / 'trace.json').read_text())['traceEvents']
+    names = {event.get('name') for event in events}
+    assert {'conv', 'aten::convolution'} <= names
+
+
+def test_inputs_need_not_be_one_image():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 2)
+
+        def forward(self, words, pair):
+            return self.fc(pair['x']) + words.sum()
+
+    inputs = (torch.tensor([1, 2]), {'x': torch.randn(5, 4)})
+    result = analyze(Two(), inputs, quick=True)
+    assert result.problems == []
+    assert result.flops == 5 * 4 * 2
+    assert result.fields == {}
+    assert 'images/s' in result.table()
+
+
+@pytest.mark.parametrize(
+    'step, stage',
+    [
+        ('peak_mb', 'memory'),
+        ('trace_of', 'trace'),
+        ('measure_ways', 'other ways to run it'),
+        ('twins.breaches_of', 'guidelines'),
+        ('receptive_field.theoretical_fields', 'theoretical receptive fields'),
+        ('receptive_field.gradient_maps', 'effective receptive fields'),
+    ],
+)
+def test_a_step_that_fails_costs_only_its_own_figures(
+    monkeypatch, tmp_path, step, stage
+):
+    def fail(*_, **__):
+        raise IndexError('no such thing\nmore lines')
+
+    owner, _, name = step.rpartition('.')
+    monkeypatch.setattr(
+        getattr(module, owner) if owner else module, name, fail
+    )
+    result = analyze(Chooser(), IMAGE, quick=True)
+    assert result.problems == [f'{stage}: IndexError: no such thing']
+    assert f'not found out: {stage}: IndexError' in result.table()
+    result.to_json(tmp_path / 'a.json')
+    assert json.loads((tmp_path / 'a.json').read_text())['flops'] > 0
+    result.to_csv(tmp_path / 'a.csv')
+    result.plot(tmp_path / 'a.png')
+    result.to_trace(tmp_path / 'trace.json')
+
+
+def test_a_network_without_a_gradient_is_analysed():
+    class Overwrites(Chooser):
+        def forward(self, x):
+            x = self.conv(x).sigmoid()
+            # What the sigmoid keeps for its gradient is overwritten.
+            return x.mul_(2)
+
+    result = analyze(Overwrites(), IMAGE, quick=True, features=level)
+    (problem,) = result.problems
+    assert problem.startswith('effective receptive fields: RuntimeError')
+    assert 'Hint' not in problem
+    assert '\n' not in problem
+    assert result.fields['level'].size == (3, 3)
+
+
+def level(model, image):
+    return {'level': model(image)}
+
+
+def test_a_network_that_never_repeats_itself_is_told_as_such():
+    turns = count(1)
+
+    class Longer(nn.Module):
+        def forward(self, image):
+            for _ in range(next(turns)):
+                image = image + 1
+            return image
+
+    result = analyze(Longer(), IMAGE, quick=True)
+    assert 'WARNING: ' in result.table()
+    assert 'every pass executes other operations' in result.table()
+    assert sum(layer.ms for layer in result.layers) > 0
+
+
+def test_double_precision_and_half_are_said_to_be_what_they_are():
+    for dtype, name in ((torch.float64, 'fp64'), (torch.bfloat16, 'bf16')):
+        network = nn.Conv2d(3, 4, 3).to(dtype)
+        result = analyze(network, IMAGE.to(dtype), quick=True)
+        assert result.environment['precision'] == name
+
+
+_ALONE = """
+import sys
+sys.modules.update(dict.fromkeys({absent}))
+import torch
+from mmdet_shufflenetv2.analysis import analyze
+from torch import nn
+network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+result = analyze(network, torch.rand(1, 3, 16, 16), quick=True)
+assert result.problems == [], result.problems
+print(result.table(3))
+result.to_csv({folder!r} + '/a.csv')
+try:
+    result.plot({folder!r} + '/a.png')
+except ValueError as error:
+    print(error)
+"""
+_ABSENT = (
+    *('mmdet', 'mmengine', 'mmcv', 'mmpretrain', 'torchvision', 'matplotlib'),
+    *('cv2', 'pycocotools', 'tqdm', 'pandas'),
+)
+
+
+def test_pytorch_alone_is_enough(tmp_path, root):
+    code = _ALONE.format(absent=_ABSENT, folder=str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(root)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'Sequential: 1 x 3 x 16 x 16' in done.stdout
+    assert 'the picture needs matplotlib' in done.stdout
+    assert (tmp_path / 'a.csv').is_file()

@@ -1,0 +1,166 @@
+import argparse
+import json
+
+import pytest
+import torch
+
+from mmdet_shufflenetv2.analysis import roofline
+from mmdet_shufflenetv2.cli import analyze as command
+from mmdet_shufflenetv2.errors import UserError
+
+NETWORK = ['shufflenet_v2_x0_5', '--size', '64x32', '--threads', '1']
+
+
+def parse(*arguments):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(list(map(str, arguments)))
+
+
+def run(*arguments):
+    command.run(parse(*arguments))
+
+
+@pytest.fixture
+def small_machine(monkeypatch):
+    """Peaks that take no time to measure."""
+    monkeypatch.setattr(roofline, '_MATRIX_SIDES', (8,))
+    monkeypatch.setattr(roofline, '_COPIED', (2**10, 2**12))
+
+
+def test_everything_is_written_and_advice_comes_first(
+    tmp_path, capsys, small_machine
+):
+    folder = tmp_path / 'new' / 'out'
+    run(*NETWORK, '--quick', '--samples', 1, '--out-dir', folder)
+    said = capsys.readouterr().out
+    assert {path.name for path in folder.iterdir()} == {
+        *('report.txt', 'layers.csv', 'analysis.json', 'analysis.png'),
+        'trace.json',
+    }
+    assert said.index('What would help') < said.index('Slowest of')
+    found = json.loads((folder / 'analysis.json').read_text())
+    # 40.5 M multiply-adds at 224x224 but for the classifier's.
+    convolutions = 40_476_448 - 1024 * 1000
+    assert found['flops'] == pytest.approx(
+        convolutions * 32 * 64 / 224**2 + 1024 * 1000, rel=0.02
+    )
+    assert found['size'] == [32, 64]
+    fields = found['receptive_fields']
+    assert list(fields) == ['stage2', 'stage3', 'stage4', 'conv5']
+    assert [each['stride'] for each in fields.values()] == [
+        [8, 8],
+        [16, 16],
+        [32, 32],
+        [32, 32],
+    ]
+    assert all(each['effective_size'] for each in fields.values())
+    assert found['problems'] == []
+    assert {each['name'] for each in found['alternatives']} >= {
+        'batch norm folded',
+        'channels-last',
+    }
+    assert not any(each['problem'] for each in found['alternatives'])
+    kinds = {row['kind'] for row in found['layers']}
+    assert kinds >= {'convolution', 'shuffle', 'element-wise'}
+
+
+def test_a_file_that_cannot_be_written_costs_no_other(
+    analysis, tmp_path, monkeypatch, capsys
+):
+    def fail(*_):
+        raise UserError('the picture needs matplotlib')
+
+    name = 'analysis.png'
+    monkeypatch.setitem(command.OUTPUTS, name, ('', fail))
+    with pytest.raises(UserError, match=f'{name} is not written: the pict'):
+        command.write_all(analysis, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*command.OUTPUTS} - {
+        name
+    }
+
+
+def test_a_detector_is_analysed_to_its_detections(
+    tmp_path, root, small_machine, capsys
+):
+    config = root / 'configs' / 'lighthead_shufflenetv2_x0_5.py'
+    run(
+        *(config, '--size', '96x64', '--threads', 1, '--quick'),
+        *('--samples', 0, '--out-dir', tmp_path),
+    )
+    said = capsys.readouterr().out
+    assert 'random weights: the score threshold was set to' in said
+    found = json.loads((tmp_path / 'analysis.json').read_text())
+    assert found['problems'] == []
+    assert len(found['detections']) == 1
+    assert found['kinds_ms']['post-processing'] > 0
+    assert {'stage3', 'conv5', 'neck 0'} <= set(found['receptive_fields'])
+
+
+@pytest.mark.parametrize('text', ['800', '0x5', '8x', 'axb', '-1x4', '4x4x4'])
+def test_wrong_sizes_are_refused(text, capsys):
+    with pytest.raises(SystemExit):
+        parse('net', '--size', text)
+    said = capsys.readouterr().err
+    assert 'WIDTHxHEIGHT' in said or 'expected one argument' in said
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ('--batch', '0'),
+        ('--threads', '-1'),
+        ('--seconds', 'nan'),
+        ('--samples', '1.5'),
+        ('--precision', 'fp7'),
+    ],
+)
+def test_wrong_numbers_are_refused_by_their_option(arguments, capsys):
+    with pytest.raises(SystemExit):
+        parse('net', *arguments)
+    assert f'argument {arguments[0]}' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (['--device', 'tpu'], "got 'tpu'"),
+        (['--device', 'meta'], "got 'meta'"),
+        (['--quick', '--record', 'a.csv'], 'a --quick look is not worth'),
+        (['--out-dir', '/dev/null/a'], 'cannot write to the output folder'),
+    ],
+)
+def test_wrong_arguments_are_answered_in_a_sentence(arguments, words):
+    with pytest.raises(UserError, match=words):
+        run(*NETWORK, *arguments)
+
+
+def test_records_with_other_columns_are_not_added_to(tmp_path):
+    path = tmp_path / 'analysis_cpu.csv'
+    path.write_text('schema,network\n1,a\n')
+    with pytest.raises(UserError, match='its columns are'):
+        run(*NETWORK, '--record', path, '--out-dir', tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
+def test_an_absent_gpu_is_said_to_be_absent(tmp_path):
+    with pytest.raises(UserError, match='--device cpu measures'):
+        run(*NETWORK, '--device', 'cuda', '--out-dir', tmp_path)
+
+
+def test_what_does_not_fit_in_memory_is_told_as_such(tmp_path):
+    size = ('--size', '999999x999999')
+    with pytest.raises(UserError, match=r'does not fit in memory.* free'):
+        run('shufflenet_v2_x0_5', *size, '--out-dir', tmp_path)
+
+
+def test_memory_that_runs_out_in_the_middle_is_told_as_such(
+    tmp_path, monkeypatch
+):
+    def analyze(*_, **__):
+        raise RuntimeError('DefaultCPUAllocator: not enough memory: you tried')
+
+    monkeypatch.setattr(command, 'analyze', analyze)
+    with pytest.raises(UserError, match='does not fit in memory'):
+        run(*NETWORK, '--out-dir', tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,82 @@
+"""Channel shuffle: the order of channels, the layout, the gradient."""
+
+import pytest
+import torch
+
+from mmdet_shufflenetv2.backbones.layers import (
+    channel_shuffle,
+    interleave,
+    split_even_odd,
+)
+
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+def test_channel_shuffle_takes_from_each_group_in_turn():
+    x = torch.arange(6.0).view(1, 6, 1, 1)
+    shuffled = channel_shuffle(x, groups=3).flatten().tolist()
+    assert shuffled == [0, 2, 4, 1, 3, 5]
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_shuffling_by_the_other_divisor_undoes_a_shuffle(layout):
+    x = torch.rand(2, 12, 3, 5).contiguous(memory_format=layout)
+    assert torch.equal(channel_shuffle(channel_shuffle(x, 3), 4), x)
+
+
+@pytest.mark.parametrize('groups', [1, 2, 3, 4, 6])
+def test_a_shuffle_keeps_the_layout_and_moves_the_same_channels(groups):
+    x = torch.rand(2, 12, 3, 5)
+    last = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    shuffled = channel_shuffle(last, groups)
+    assert torch.equal(shuffled, channel_shuffle(x, groups))
+    # A convolution that gets the gradient would have to convert it.
+    for tensor in (
+        shuffled,
+        *torch.autograd.grad(shuffled, last, torch.ones_like(shuffled)),
+    ):
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('size', [(1, 1), (3, 5)])
+def test_interleave_equals_shuffled_concatenation(layout, size):
+    halves = [
+        torch.rand(2, 6, *size).contiguous(memory_format=layout)
+        for _ in range(2)
+    ]
+    expected = channel_shuffle(torch.cat(halves, 1), groups=2)
+    result = interleave(*halves)
+    assert torch.equal(result, expected)
+    assert result.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_interleave_takes_a_view_of_a_map(layout):
+    x = torch.rand(2, 8, 3, 5).contiguous(memory_format=layout)
+    passed, other = x.chunk(2, dim=1)
+    other = other.contiguous(memory_format=layout)
+    expected = channel_shuffle(x, groups=2)
+    assert torch.equal(interleave(passed, other), expected)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_split_even_odd_undoes_interleave(layout):
+    even, odd = (
+        torch.rand(2, 6, 3, 5).contiguous(memory_format=layout)
+        for _ in range(2)
+    )
+    parts = split_even_odd(interleave(even, odd))
+    assert torch.equal(parts[0], even)
+    assert torch.equal(parts[1], odd)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_interleave_has_the_right_gradient(layout):
+    halves = [
+        torch.rand(2, 3, 2, 3, dtype=torch.float64)
+        .contiguous(memory_format=layout)
+        .requires_grad_()
+        for _ in range(2)
+    ]
+    assert torch.autograd.gradcheck(interleave, halves)

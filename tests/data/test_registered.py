@@ -1,0 +1,244 @@
+"""The data set and metric that configs name, beside those of mmdet."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import DATASETS, METRICS
+from mmengine.structures import InstanceData
+
+from mmdet_shufflenetv2.data.registered import class_list
+from mmdet_shufflenetv2.data.table import DatasetError
+
+
+def build(kind, ann_file, img_dir, classes=None, **options):
+    if classes is not None:
+        options['metainfo'] = dict(classes=classes)
+    return DATASETS.build(
+        dict(
+            type=kind,
+            ann_file=str(ann_file),
+            data_prefix=dict(img=str(img_dir)),
+            pipeline=[],
+            **options,
+        )
+    )
+
+
+def records(dataset):
+    return [
+        {
+            key: dataset.get_data_info(i)[key]
+            for key in ('img_path', 'img_id', 'height', 'width', 'instances')
+        }
+        for i in range(len(dataset))
+    ]
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_real_coco_is_what_mmdets_data_set_gives(real_data, split):
+    root = real_data / 'coco_mini'
+    paths = (
+        root / f'annotations/instances_{split}2017.json',
+        root / f'{split}2017',
+    )
+    filters = dict(filter_cfg=dict(filter_empty_gt=True, min_size=32))
+    ours = build('BoxDataset', *paths, **filters)
+    theirs = build('CocoDataset', *paths, **filters)
+    expected = records(theirs)
+    for record in expected:
+        for instance in record['instances']:
+            del instance['mask']
+    assert records(ours) == expected
+    assert ours.metainfo['classes'] == theirs.metainfo['classes']
+
+
+def test_labels_follow_the_given_classes(coco):
+    classes = ('dog', 'bird', 'cat')
+    dataset = build('BoxDataset', coco.ann_file, coco.img_dir, classes)
+    labels = [
+        [each['bbox_label'] for each in record['instances']]
+        for record in records(dataset)
+    ]
+    assert labels == [[2, 2], [0, 0], []]
+    only = build('BoxDataset', coco.ann_file, coco.img_dir, ('cat',))
+    assert sum(len(each['instances']) for each in records(only)) == 2
+    with pytest.raises(DatasetError, match='cat, dog, of which none'):
+        build('BoxDataset', coco.ann_file, coco.img_dir, ('cow',))
+
+
+@pytest.mark.parametrize('several', [True, False])
+def test_classes_come_from_the_file_where_none_are_given(coco, several):
+    dataset = build('BoxDataset', coco.ann_file, coco.img_dir)
+    assert dataset.metainfo['classes'] == ('cat', 'dog')
+    lazy = build('BoxDataset', coco.ann_file, coco.img_dir, lazy_init=True)
+    assert 'classes' not in lazy.metainfo
+
+
+def test_class_lists_are_read_in_every_form(tmp_path):
+    names = tmp_path / 'names.txt'
+    names.write_text('cat\ndog\n')
+    assert class_list(dict(classes=['cat', 'dog'])) == ('cat', 'dog')
+    assert class_list(dict(classes=str(names))) == ('cat', 'dog')
+    # ('ship') is a text, of which each letter was a class.
+    assert class_list(dict(classes='ship')) == ('ship',)
+    assert class_list({}) is class_list(None) is None
+    with pytest.raises(DatasetError, match=r"'CLASSES'.*expected 'classes'"):
+        class_list(dict(CLASSES=('cat',)))
+
+
+def test_missing_data_prefix_and_lists_of_folders(coco, tmp_path):
+    dataset = DATASETS.build(
+        dict(type='BoxDataset', ann_file=str(coco.ann_file), pipeline=[])
+    )
+    assert len(dataset) == 3
+    (tmp_path / 'empty').mkdir()
+    folders = [str(tmp_path / 'empty'), str(coco.img_dir)]
+    dataset = DATASETS.build(
+        dict(
+            type='BoxDataset',
+            ann_file=str(coco.ann_file),
+            data_prefix=dict(img=folders),
+            pipeline=[],
+        )
+    )
+    assert records(dataset)[0]['img_path'] == str(coco.img_dir / '0.png')
+
+
+def test_strict_data_set_stops_where_the_usual_leaves_out(coco):
+    coco.data['annotations'][0]['bbox'] = [5, 5, 0, 8]
+    coco.save()
+    dataset = build('BoxDataset', coco.ann_file, coco.img_dir)
+    assert len(records(dataset)[0]['instances']) == 1
+    with pytest.raises(DatasetError, match='zero width or height'):
+        build('BoxDataset', coco.ann_file, coco.img_dir, strict=True)
+
+
+def test_only_training_passes_over_broken_images(coco):
+    for test_mode in True, False:
+        dataset = build(
+            'BoxDataset', coco.ann_file, coco.img_dir, test_mode=test_mode
+        )
+        assert dataset.get_data_info(0)['skip_broken'] is not test_mode
+
+
+def truth_as_predictions(dataset):
+    samples = []
+    for record in records(dataset):
+        found = [each for each in record['instances']]
+        instances = InstanceData(
+            bboxes=torch.tensor([e['bbox'] for e in found]).reshape(-1, 4),
+            labels=torch.tensor([e['bbox_label'] for e in found], dtype=int),
+            scores=torch.ones(len(found)),
+        )
+        samples.append(
+            dict(
+                pred_instances=instances,
+                img_id=record['img_id'],
+                ori_shape=(record['height'], record['width']),
+            )
+        )
+    return samples
+
+
+def measure(metric, classes, samples, **options):
+    metric = METRICS.build(dict(type=metric, **options))
+    metric.dataset_meta = dict(classes=classes)
+    metric.process({}, samples)
+    return metric.evaluate(len(samples))
+
+
+@pytest.mark.parametrize('first_id', [0, 1, 100])
+def test_true_boxes_score_one_whatever_the_ids(coco, first_id):
+    """pycocotools takes a match with annotation id 0 for none."""
+    for number, ann in enumerate(coco.data['annotations']):
+        ann['id'] = first_id + number
+    coco.save()
+    dataset = build('BoxDataset', coco.ann_file, coco.img_dir)
+    numbers = measure(
+        'BoxMetric',
+        dataset.metainfo['classes'],
+        truth_as_predictions(dataset),
+        ann_file=str(coco.ann_file),
+    )
+    assert numbers['coco/bbox_mAP'] == 1.0
+
+
+def test_true_boxes_score_one_in_another_order_of_classes(coco):
+    """mmdet's metric counts labels in the order of the file's categories."""
+    classes = ('dog', 'bird', 'cat')
+    dataset = build('BoxDataset', coco.ann_file, coco.img_dir, classes)
+    numbers = measure(
+        'BoxMetric',
+        classes,
+        truth_as_predictions(dataset),
+        ann_file=str(coco.ann_file),
+        img_dir=str(coco.img_dir),
+    )
+    assert numbers['coco/bbox_mAP'] == 1.0
+
+
+@pytest.mark.real_data
+def test_numbers_of_real_coco_are_those_of_mmdets_metric(real_data):
+    root = real_data / 'coco_mini'
+    ann_file = root / 'annotations/instances_val2017.json'
+    dataset = build('BoxDataset', ann_file, root / 'val2017', test_mode=True)
+    samples = truth_as_predictions(dataset)
+    rng = np.random.default_rng(0)
+    for sample in samples:
+        found = sample['pred_instances']
+        shift = rng.normal(0, 8, found.bboxes.shape)
+        found.bboxes = found.bboxes + torch.tensor(shift, dtype=torch.float32)
+        found.scores = torch.tensor(rng.random(len(found)))
+    options = dict(ann_file=str(ann_file), proposal_nums=(1, 10, 100))
+    classes = dataset.metainfo['classes']
+    ours = measure('BoxMetric', classes, samples, **options)
+    assert ours == measure('CocoMetric', classes, samples, **options)
+    assert 0.1 < ours['coco/bbox_mAP'] < 0.9
+
+
+def test_results_keep_the_files_ids(coco, tmp_path):
+    dataset = build('BoxDataset', coco.ann_file, coco.img_dir)
+    measure(
+        'BoxMetric',
+        dataset.metainfo['classes'],
+        truth_as_predictions(dataset),
+        ann_file=str(coco.ann_file),
+        outfile_prefix=str(tmp_path / 'found'),
+    )
+    found = json.loads((tmp_path / 'found.bbox.json').read_text())
+    assert {each['image_id'] for each in found} == {7, 8}
+    assert {each['category_id'] for each in found} == {3, 4}
+
+
+def test_images_without_annotations_give_results_and_no_numbers(
+    coco, tmp_path
+):
+    dataset = build(
+        'BoxDataset',
+        '',
+        coco.img_dir,
+        ('cat', 'dog'),
+        annotation_format='images',
+        test_mode=True,
+    )
+    assert len(dataset) == 3
+    samples = truth_as_predictions(dataset)
+    samples[0]['pred_instances'] = InstanceData(
+        bboxes=torch.tensor([[1.0, 2, 3, 4]]),
+        labels=torch.tensor([1]),
+        scores=torch.ones(1),
+    )
+    numbers = measure(
+        'BoxMetric',
+        ('cat', 'dog'),
+        samples,
+        ann_file='',
+        img_dir=str(coco.img_dir),
+        annotation_format='images',
+        outfile_prefix=str(tmp_path / 'found'),
+    )
+    assert numbers == {}
+    assert len(json.loads((tmp_path / 'found.bbox.json').read_text())) == 1

@@ -1,0 +1,146 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from mmdet_shufflenetv2 import cli
+from mmdet_shufflenetv2.data import synthetic
+from mmdet_shufflenetv2.data.class_folders import check_class_folders
+from mmdet_shufflenetv2.data.folders import find_data
+from mmdet_shufflenetv2.data.reading import (
+    look_at_images,
+    read_boxes,
+    report,
+)
+from mmdet_shufflenetv2.data.synthetic import (
+    CLASSES,
+    ClassificationSet,
+    DetectionSet,
+    draw_crop,
+    draw_picture,
+    write_set,
+)
+from mmdet_shufflenetv2.data.table import DatasetError
+
+SMALL = DetectionSet(train=3, val=2, size=(96, 80))
+
+
+def test_same_key_gives_the_same_picture_and_another_one_another():
+    first, again, other = (draw_picture((0, 0, i)) for i in (1, 1, 2))
+    assert np.array_equal(first.image, again.image)
+    assert np.array_equal(first.boxes, again.boxes)
+    assert not np.array_equal(first.image, other.image)
+    assert first.image.shape == (192, 256, 3)
+
+
+def test_boxes_lie_in_the_picture_and_hold_the_area():
+    pictures = [draw_picture((0, 0, i)) for i in range(30)]
+    for picture in pictures:
+        x, y, width, height = picture.boxes.T
+        assert (x >= 0).all()
+        assert (y >= 0).all()
+        assert (x + width <= 256).all()
+        assert (y + height <= 192).all()
+        assert (picture.area <= width * height).all()
+        assert (picture.area[~picture.crowd] >= 40).all()
+    labels = np.concatenate([picture.labels for picture in pictures])
+    assert set(labels) == set(range(len(CLASSES)))
+    sides = np.sqrt(np.concatenate([picture.area for picture in pictures]))
+    # Small, medium and large in COCO's sense.
+    assert (np.histogram(sides, [0, 32, 96, 999])[0] > 5).all()
+    assert any(picture.crowd.any() for picture in pictures)
+    assert any(not len(picture.boxes) for picture in pictures)
+
+
+def test_objects_stand_out_from_what_was_there():
+    """Where an object is, the same picture without it looks otherwise."""
+    for label in range(len(CLASSES)):
+        crop = draw_crop((0, 2, label), label).astype(float)
+        centre, edge = crop[24:40, 24:40], crop[[0, -1]]
+        assert np.abs(centre.mean((0, 1)) - edge.mean((0, 1))).max() > 10
+
+
+def test_detection_set_is_found_and_whole(tmp_path):
+    assert write_set(tmp_path / 'set', SMALL)
+    splits = find_data(tmp_path / 'set')
+    assert splits.classes == CLASSES
+    for split, count in (splits.train, 3), (splits.val, 2):
+        table = look_at_images(read_boxes(split))
+        assert report(table, strict=True) == []
+        assert len(table) == count
+    assert splits.train.images[0].endswith('train')
+
+
+def test_classification_set_has_imagenets_layout(tmp_path):
+    content = ClassificationSet(train=2, val=1)
+    assert write_set(tmp_path / 'crops', content)
+    folders = [tmp_path / 'crops' / split for split in ('train', 'val')]
+    assert check_class_folders(folders) == tuple(sorted(CLASSES))
+    image = cv2.imread(str(next(folders[0].rglob('*.png'))))
+    assert image.shape == (64, 64, 3)
+
+
+def test_whole_set_is_not_written_again_and_a_damaged_one_is_named(tmp_path):
+    folder = tmp_path / 'set'
+    write_set(folder, SMALL)
+    assert not write_set(folder, SMALL)
+    (folder / 'train' / '000001.png').unlink()
+    with pytest.raises(DatasetError, match='another version of this set'):
+        write_set(folder, SMALL)
+
+
+@pytest.mark.parametrize('name', ['manifest.json', 'thesis.tex'])
+def test_nothing_that_is_there_is_ever_deleted(tmp_path, name):
+    """Any folder with a manifest.json in it was deleted."""
+    folder = tmp_path / 'set'
+    folder.mkdir()
+    (folder / name).write_text('{"name": "my web app"}')
+    with pytest.raises(DatasetError, match='holds something else'):
+        write_set(folder, SMALL)
+    assert (folder / name).read_text() == '{"name": "my web app"}'
+    assert [path.name for path in tmp_path.rglob('*')] == ['set', name]
+
+
+def test_ctrl_c_leaves_nothing(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(synthetic, '_png', interrupted)
+    for options in [], ['--crops']:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main('synthetic', [str(tmp_path / 'set'), *options])
+        assert stopped.value.code == 130
+    assert not list(tmp_path.iterdir())
+
+
+def test_command_writes_either_set(tmp_path, capsys):
+    options = ['--train', '1', '--val', '1', '--seed', '3']
+    cli.main('synthetic', [str(tmp_path / 'a'), *options, '--size', '128x96'])
+    data = json.loads(
+        (tmp_path / 'a' / 'annotations' / 'instances_val.json').read_text()
+    )
+    assert data['images'][0]['width'] == 128
+    cli.main(
+        'synthetic', [str(tmp_path / 'b'), *options, '--crops', '--size', '70']
+    )
+    assert len(list(tmp_path.glob('b/val/*/*.png'))) == len(CLASSES)
+    assert '1 + 1 images' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--size', '256'], 'expected --size to be WIDTHxHEIGHT'),
+        (['--size', '64x64', '--crops'], 'expected --size to be a number'),
+        (['--size', '32x64'], 'expected size to be at least 64, got 32'),
+        (['--train', '0'], 'expected train to be at least 1, got 0'),
+        (['--seed', '-1'], 'expected seed to be at least 0, got -1'),
+    ],
+)
+def test_wrong_option_is_one_message(tmp_path, capsys, options, message):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main('synthetic', [str(tmp_path / 'set'), *options])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

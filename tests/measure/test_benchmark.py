@@ -1,0 +1,213 @@
+import os
+import time
+
+import pytest
+import torch
+
+from mmdet_shufflenetv2.measure import benchmark
+from mmdet_shufflenetv2.measure.benchmark import (
+    NO_ROOM,
+    NO_TIME,
+    OK,
+    TRY,
+    Benchmark,
+    DeviceLost,
+    records_of,
+)
+from mmdet_shufflenetv2.measure.environment import describe
+from mmdet_shufflenetv2.measure.records import RecordsError
+from mmdet_shufflenetv2.measure.setting import Setting
+from mmdet_shufflenetv2.measure.timing import QUICK
+
+ONE, TWO = Setting(threads=1), Setting(threads=2)
+COLUMNS = ('name', 'ms', 'warning', 'paper_ms')
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / 'r.csv'
+
+
+@pytest.fixture(autouse=True)
+def quiet_machine(monkeypatch):
+    monkeypatch.setattr(os, 'getloadavg', lambda: (0.5, 0, 0))
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+    torch.set_flush_denormal(False)
+
+
+class Lab:
+    """Runs benchmarks, each time with the file read anew."""
+
+    def __init__(self, path):
+        self.path, self.seen = path, []
+
+    def of(self, name, setting=ONE, result=1.0):
+        def measure(time):
+            self.seen.append((name, torch.get_num_threads()))
+            if isinstance(result, BaseException):
+                raise result
+            return [{'ms': result}]
+
+        return Benchmark({'name': name}, setting, measure, name)
+
+    def run(self, *benchmarks, **options):
+        options = {'quiet': True, **options}
+        records = records_of(COLUMNS, self.path)
+        return benchmark.run(benchmarks, records, QUICK, **options)
+
+    @property
+    def names(self):
+        return [name for name, _ in self.seen]
+
+
+@pytest.fixture
+def lab(path):
+    return Lab(path)
+
+
+def test_competitors_are_timed_in_turn_and_weights_seeded(lab):
+    turns, numbers = [], []
+
+    def measure(time):
+        numbers.append(torch.rand(1).item())
+        times = time({n: lambda n=n: turns.append(n) for n in 'ab'})
+        return [{'name': n, 'ms': len(times[n].times_ms)} for n in 'ab']
+
+    for name in 'xy':
+        rows = lab.run(Benchmark({'name': name}, ONE, measure, name))
+    assert turns[:4] == ['a', 'b', 'a', 'b']
+    assert [row['name'] for row in rows] == ['a', 'b']
+    assert numbers[0] == numbers[1]
+
+
+def test_a_try_does_not_count_as_measured_but_for_another_try(lab):
+    for _ in range(2):
+        (row,) = lab.run(lab.of('a'), is_try=True)
+    assert row['warning'] == TRY
+    assert len(lab.seen) == 1
+    for _ in range(2):
+        (row,) = lab.run(lab.of('a'))
+    assert row['warning'] == ''
+    assert len(lab.seen) == 2
+    assert len(lab.run(lab.of('a'), is_try=True)) == 2
+
+
+def test_a_run_goes_on_where_another_stopped(lab):
+    lab.run(lab.of('a'))
+    rows = lab.run(lab.of('a'), lab.of('b'), lab.of('a'))
+    assert lab.names == ['a', 'b']
+    assert [row['name'] for row in rows] == ['a', 'b']
+
+
+def test_another_environment_is_measured_and_threads_are_set(lab):
+    for setting in ONE, TWO, ONE:
+        (row,) = lab.run(lab.of('a', setting))
+        assert row['threads'] == str(setting.threads)
+    assert lab.seen == [('a', 1), ('a', 2)]
+
+
+def test_another_commit_or_day_is_the_same_environment(lab, monkeypatch):
+    lab.run(lab.of('a'))
+    then = dict(describe(ONE), commit='abc', date='2000-01-01', load=99.0)
+    monkeypatch.setattr(benchmark, 'describe', lambda setting: then)
+    lab.run(lab.of('a'))
+    assert len(lab.seen) == 1
+
+
+def test_remeasured_it_has_another_row_and_nothing_is_edited(lab, path):
+    lab.run(lab.of('a'))
+    before = path.read_bytes()
+    lab.run(lab.of('a'), remeasure=True)
+    assert len(lab.seen) == 2
+    assert path.read_bytes().startswith(before)
+
+
+@pytest.mark.parametrize(
+    'error, status',
+    [
+        (RuntimeError('CUDA out of memory. Tried ...'), NO_ROOM),
+        (MemoryError(), NO_ROOM),
+        (ImportError('pytorchcv, pip install it'), 'not available: pytorchcv'),
+        (RuntimeError('shapes differ\nlong'), 'failed: RuntimeError: shapes'),
+        (AssertionError(), 'failed: AssertionError:  (test_benchmark.py, li'),
+        (KeyError('oops'), "failed: KeyError: 'oops' (test_benchmark.py, lin"),
+    ],
+    ids=['cuda', 'python', 'import', 'runtime', 'assert', 'key'],
+)
+def test_what_fails_is_recorded_and_the_run_goes_on(lab, error, status):
+    both = lab.of('big', result=error), lab.of('small')
+    big, small = lab.run(*both)
+    assert big['status'].startswith(status)
+    assert big['ms'] == ''
+    assert small['status'] == OK
+    # There may be more room, or a package more, the next time.
+    lab.run(*both)
+    assert lab.names == ['big', 'small', 'big']
+
+
+def test_a_lost_gpu_ends_the_run_with_earlier_rows_intact(
+    lab, path, monkeypatch
+):
+    lab.run(lab.of('a'))
+    before = path.read_bytes()
+    error = RuntimeError('CUDA error: unspecified launch failure')
+    monkeypatch.setattr(benchmark, '_answers', lambda device: False)
+    monkeypatch.setattr(Setting, 'apply', lambda self: None)
+    monkeypatch.setattr(Setting, 'stopwatch', lambda self: None)
+    gpu = Setting(device='cuda')
+    monkeypatch.setattr(benchmark, 'describe', lambda s: describe(ONE))
+    with pytest.raises(DeviceLost) as caught:
+        lab.run(lab.of('b', gpu, error), lab.of('c', gpu))
+    message = str(caught.value)
+    assert 'while b was measured. The 1 rows' in message
+    assert 'unspecified launch failure' in message
+    assert str(path) in message
+    assert path.read_bytes() == before
+    assert lab.names == ['a', 'b']
+
+
+def test_an_unwritable_file_is_told_before_anything_is_measured(tmp_path):
+    (tmp_path / 'file').touch()
+    (tmp_path / 'folder.csv').mkdir()
+    for path in tmp_path / 'file' / 'r.csv', tmp_path / 'folder.csv':
+        lab = Lab(path)
+        with pytest.raises(RecordsError, match='cannot be written'):
+            lab.run(lab.of('a'))
+        assert lab.seen == []
+
+
+def test_nothing_begins_after_the_deadline(lab, path):
+    rows = lab.run(lab.of('a'), lab.of('b'), deadline=time.monotonic() - 1)
+    assert lab.seen == []
+    assert [(r['name'], r['status']) for r in rows] == [
+        ('a', NO_TIME),
+        ('b', NO_TIME),
+    ]
+    assert not path.exists()
+
+
+def test_a_busy_machine_is_told_in_the_row(lab, monkeypatch):
+    monkeypatch.setattr(os, 'getloadavg', lambda: (2.6, 0, 0))
+    one, two = lab.run(lab.of('a'), lab.of('b', TWO))
+    assert one['warning'] == 'busy machine: load 2.6'
+    assert two['warning'] == ''
+
+
+def test_published_figures_are_joined_by_the_key_and_the_environment(lab):
+    def annotate(row):
+        return {'paper_ms': f'{row["name"]} on {row["device"]}'}
+
+    (row,) = lab.run(lab.of('a'), annotate=annotate)
+    assert row['paper_ms'] == 'a on cpu'
+    (row,) = lab.run(lab.of('b'))
+    assert row['paper_ms'] == ''
+
+
+def test_the_bar_says_what_is_measured(lab, capsys):
+    lab.run(lab.of('first thing'), lab.of('second thing'), quiet=False)
+    shown = capsys.readouterr().err
+    assert 'first thing' in shown
+    assert 'second thing' in shown
+    assert '100%' in shown
