@@ -86,8 +86,10 @@ class _Template:
             if isinstance(each, list):
                 choice, index = divmod(choice, len(each))
                 text = literal + each[index] + text
-            else:
+            elif each[0] in values:
                 text = literal + str(values[each[0]] + each[1]) + text
+            else:
+                return None
         return text
 
 
