@@ -281,57 +281,40 @@ def analyze(
             facts=dict(facts or {}),
         )
 
-        def attempt(stage: str, step: Callable, *args, **kwargs) -> object:
-            """What a step finds out, or None and a line in `problems`."""
+        def attempt(name: str, stage: str, step: Callable, *args) -> None:
+            """Put what a step finds out into the result, or why it cannot."""
             progress(stage)
             try:
-                return step(*args, **kwargs)
+                setattr(result, name, step(*args))
             except Exception as error:
                 result.problems.append(f'{stage}: {reason_of(error)}')
-                return None
 
-        result.peak_mb = attempt('memory', _peak_mb, once, setting.device)
-        result.trace = attempt('trace', trace_of, model, once)
+        attempt('peak_mb', 'memory', _peak_mb, once, setting.device)
+        attempt('trace', 'trace', trace_of, model, once)
         compare = twins.comparison(
             *place, watch, QUICK if quick else twins.EFFORT
         )
         end = time.monotonic() + TWIN_SECONDS / (20 if quick else 1)
-        result.breaches = (
-            attempt(
-                'guidelines',
-                twins.breaches_of,
-                *(result.layers, compare, lambda: time.monotonic() > end),
-            )
-            or []
+        attempt(
+            *('breaches', 'guidelines', twins.breaches_of),
+            *(result.layers, compare, lambda: time.monotonic() > end),
+        )
+        attempt(
+            *('alternatives', 'other ways to run it', measure_ways),
+            *(model, inputs, run, features, watch, ways),
+            effort._replace(seconds=effort.seconds / 2),
         )
         image = image_of(inputs)
-        maps = features or partial(_maps, run, inputs)
-        result.alternatives = (
-            attempt(
-                'other ways to run it',
-                measure_ways,
-                *(model, inputs, run, features, watch, ways),
-                effort._replace(seconds=effort.seconds / 2),
-            )
-            or []
-        )
         if image is not None:
-            result.fields = (
-                attempt(
-                    'theoretical receptive fields',
-                    receptive_field.theoretical_fields,
-                    *(model, image, maps),
-                )
-                or {}
-            )
+            maps = features or partial(_maps, run, inputs)
             small = image[..., :GRADIENT_SIDE, :GRADIENT_SIDE]
-            result.gradients = (
-                attempt(
-                    'effective receptive fields',
-                    receptive_field.gradient_maps,
-                    *(model, small, maps, samples),
-                )
-                or {}
+            attempt(
+                *('fields', 'theoretical receptive fields'),
+                *(receptive_field.theoretical_fields, model, image, maps),
+            )
+            attempt(
+                *('gradients', 'effective receptive fields'),
+                *(receptive_field.gradient_maps, model, small, maps, samples),
             )
     return result
 

@@ -179,8 +179,8 @@ def _type(ops: Sequence[Operation], module: nn.Module, is_leaf: bool) -> str:
 
 def _in_shape(op: Operation) -> tuple[int, ...]:
     # A linear layer's first argument is its bias.
-    place = -2 if op.kind == operations.MATRIX else 0
-    return op.inputs[place] if op.inputs else ()
+    shapes = op.inputs[-2:] if op.kind == operations.MATRIX else op.inputs
+    return shapes[0] if shapes else ()
 
 
 def layers_of(

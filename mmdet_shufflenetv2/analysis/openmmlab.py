@@ -341,23 +341,21 @@ def _error_of(subject: Subject, image: Tensor) -> Exception | None:
 
 def settle(subject: Subject, size: tuple[int, int]) -> None:
     """Let maps of random weights have the size of trained ones."""
-    norms = [m for m in subject.model.modules() if isinstance(m, _BatchNorm)]
-    for norm in norms:
+    for norm in subject.model.modules():
         # Residual branches are made to begin at zero, and would hide
         # whatever they see.
-        if norm.affine and not norm.weight.any():
+        is_affine = isinstance(norm, _BatchNorm) and norm.affine
+        if is_affine and not norm.weight.any():
             nn.init.ones_(norm.weight)
-
-    def forward(image: Tensor) -> object:
-        # A backbone with `norm_eval` keeps its own in evaluation mode.
-        for norm in norms:
-            norm.train()
-        return subject.features(subject.model, image)
 
     # Two images: one gives a map of one pixel no variance. As large as asked
     # for, since SSD or a transformer takes no others.
     weight = next(subject.model.parameters())
-    settle_norms(subject.model, random_image(2, size).to(weight), forward)
+    settle_norms(
+        subject.model,
+        random_image(2, size).to(weight),
+        lambda image: subject.features(subject.model, image),
+    )
     subject.model.eval()
 
 

@@ -85,50 +85,35 @@ def stored_bytes(tensor: Tensor) -> int:
     return distinct * tensor.element_size()
 
 
-# Kinds that neither the formulas of FLOPs nor PyTorch's own tags can tell.
-# The first row with a word that is part of the operation's name holds.
-_KIND_OF_WORD = (
-    (CONVOLUTION, ('convolution', 'deform_conv')),
-    (SHUFFLE, ('channel_shuffle', 'pixel_shuffle', 'pixel_unshuffle')),
-    (
-        POOLING,
-        (
-            *('pool', 'roi_align', 'embedding_bag', 'row_sum'),
-            *('aten::mean', 'aten::amax'),
-        ),
+# Kinds that neither the formulas of FLOPs nor PyTorch's own tags can tell, by
+# the operation's name; the first pattern that is found in it holds.
+_KINDS = {
+    CONVOLUTION: 'convolution|deform_conv',
+    SHUFFLE: 'channel_shuffle|pixel_shuffle|pixel_unshuffle',
+    POOLING: 'pool|roi_align|embedding_bag|row_sum|::mean|::amax',
+    MATRIX: (
+        '(_|:)(add|addb|baddb|b)?mm(_|$)|(_|:)(add)?mv$|(_|:)v?dot$|::linear|'
+        'dot_product|multi_head|transformer_encoder_layer|_rnn|lstm|gru_cell'
     ),
-    (
-        MATRIX,
-        (
-            *('mm', 'dot_product', 'aten::linear', 'aten::mv', 'multi_head'),
-            *('dot', 'transformer_encoder_layer', '_rnn', 'lstm', 'gru_cell'),
-        ),
+    ELEMENTWISE: '_norm|softmax|swish|mish|prelu|dropout',
+    DATA: (
+        'clone|copy|::cat$|stack|empty|upsample|index|gather|scatter|'
+        'embedding|(_|:)pad|repeat|arange|zeros|ones|full|fill|zero_|'
+        'flip|roll|masked_select|grid_sampler|im2col|lift|resize|as_strided|'
+        'tril|triu|take|::put'
     ),
-    (ELEMENTWISE, ('_norm', 'softmax', 'swish', 'mish', 'prelu', 'dropout')),
-    (
-        DATA,
-        (
-            *('clone', 'copy', 'aten::cat', 'stack', 'empty', 'upsample'),
-            *('index', 'gather', 'scatter', 'embedding', 'pad', 'repeat'),
-            *('arange', 'zeros', 'ones', 'full', 'fill', 'zero_', 'flip'),
-            *('roll', 'masked_select', 'grid_sampler', 'im2col', 'lift'),
-            *('select_backward', 'resize', 'as_strided', 'tril', 'triu'),
-            *('take', 'aten::put'),
-        ),
-    ),
-)
+}
 # Work that is no multiply-adds, and enough of it to be named.
-_NAMED = (
-    *('nms', 'roi', 'sort', 'topk', 'unique', 'fft', 'cdist', 'trilinear'),
-    *('linalg_inv', 'linalg_eig', 'linalg_svd', 'linalg_lu', 'solve'),
+_NAMED = re.compile(
+    'nms|roi|sort|topk|unique|fft|cdist|trilinear|linalg_(inv|eig|svd|lu)|'
+    'solve'
 )
 
 
 def kind_of(func: torch._ops.OpOverload) -> str:
     """The kind of an operation, by its name and PyTorch's tags."""
-    name = func._schema.name
-    for kind, words in _KIND_OF_WORD:
-        if any(word in name for word in words):
+    for kind, pattern in _KINDS.items():
+        if re.search(pattern, func._schema.name):
             return kind
     return ELEMENTWISE if torch.Tag.pointwise in func.tags else OTHER
 
@@ -158,7 +143,7 @@ def _work_of(func, args, kwargs, out) -> Work:
     flops = macs_of(func, args, kwargs, out)
     if not is_counted(func) and (
         kind in (CONVOLUTION, MATRIX)
-        or any(word in name for word in _NAMED)
+        or _NAMED.search(name)
         # Who knows what an operation does that is not PyTorch's.
         or (kind == OTHER and not name.startswith(('aten::', 'prim')))
     ):

@@ -150,17 +150,17 @@ def _probe(
             continue
         count = level.shape[axis]
         middle = count // 2
-        try:
-            first, last = _box(level, x, axis, middle)
-        except ValueError:
+        box = _box(level, x, axis, middle)
+        if box is None:
             # The field of this level stays unknown.
             continue
+        first, last = box
         is_larger = first == 0 or last == size[axis] - 1
         stride = size[axis] / count
         steps = min(STEPS, count - 1 - middle)
         if size[axis] % count and steps and not is_larger:
-            later, _ = _box(level, x, axis, middle + steps)
-            stride = (later - first) / steps
+            later = _box(level, x, axis, middle + steps)
+            stride = (later[0] - first) / steps
         found[name] = last - first + 1, stride, is_larger
     return found
 
@@ -181,12 +181,10 @@ def as_map(level: Tensor, image: Tensor) -> Tensor | None:
     return best if off(best) <= SAME_SHAPE else None
 
 
-def _box(level: Tensor, x: Tensor, axis: int, place: int) -> tuple[int, int]:
-    """First and last pixel that a position of a map depends on.
-
-    Raises:
-        ValueError: the gradient is nothing, or no number.
-    """
+def _box(
+    level: Tensor, x: Tensor, axis: int, place: int
+) -> tuple[int, int] | None:
+    """First and last pixel that a position of a map depends on, if any."""
     line = level[0].movedim(axis, 1)[:, place]
     (gradient,) = torch.autograd.grad(
         line[:, line.shape[1] // 2].sum(), x, retain_graph=True
@@ -194,7 +192,7 @@ def _box(level: Tensor, x: Tensor, axis: int, place: int) -> tuple[int, int]:
     lines = gradient.movedim(axis, 0).flatten(1)
     (seen,) = (lines != 0).any(1).nonzero(as_tuple=True)
     if not len(seen) or not lines.isfinite().all():
-        raise ValueError('the gradient is zero or not finite')
+        return None
     return int(seen[0]), int(seen[-1])
 
 
@@ -301,10 +299,6 @@ def _undeformed(x, weight, offset, mask, bias, *numbers):
     return out if offset is None else out + 1e-6 * offset.mean(1, True)
 
 
-def _mean(x, dim=None, keepdim=False, **_):
-    return x.mean() if dim is None else x.mean(dim, keepdim)
-
-
 def _mean_of(x, *others, **kwargs):
     """Of two maps, or over a dimension, as `torch.max` does either."""
     other = others[0] if others else kwargs.get('other', kwargs.get('dim'))
@@ -323,7 +317,7 @@ _INSTEAD: dict[str, Callable] = {
     'adaptive_max_pool2d': lambda x, size, *_, **__: F.adaptive_avg_pool2d(
         x, size
     ),
-    **dict.fromkeys(('amax', 'amin'), _mean),
+    **dict.fromkeys(('amax', 'amin'), torch.mean),
     **dict.fromkeys(('max', 'min', 'maximum', 'minimum'), _mean_of),
 }
 

@@ -170,7 +170,7 @@ def write_json(analysis: Analysis, path: Path) -> None:
 RECORDED = (
     *('network', 'input', 'batch', 'kind', 'ms', 'share'),
     *('unexplained_share', 'pass_ms', 'pass_p10_ms', 'pass_p90_ms', 'passes'),
-    *('doubt', 'mflops', 'moved_mb', 'peak_gflops_per_s', 'copy_gb_per_s'),
+    *('warning', 'mflops', 'moved_mb', 'peak_gflops_per_s', 'copy_gb_per_s'),
     *('cache_gb_per_s', 'status'),
 )
 
@@ -204,7 +204,7 @@ def kind_rows(analysis: Analysis) -> list[dict[str, object]]:
             'share': significant(ms / analysis.ms),
             **{name: significant(value) for name, value in whole.items()},
             'passes': len(analysis.times.whole.times_ms),
-            'doubt': ', '.join(warnings_of(analysis)),
+            'warning': ', '.join(warnings_of(analysis)),
             'status': 'ok',
             **analysis.environment,
         }

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map_only
 
 from ..measure.memory import is_out_of_memory
+from ..measure.networks import fold
 from ..measure.timing import (
     Effort,
     Spread,
@@ -44,12 +45,6 @@ class Way(NamedTuple):
     advice: str
     change: Callable[[nn.Module], object]
     applies: Callable[[nn.Module], bool] = lambda model: True
-
-
-def _fold(model: nn.Module) -> None:
-    from ..measure.networks import fold
-
-    fold(model)
 
 
 def _lay_out(model: nn.Module, is_last: bool) -> None:
@@ -84,7 +79,7 @@ WAYS = {
     FOLDED: Way(
         'fold batch norms into the convolutions before them, as '
         'mmcv.cnn.fuse_conv_bn and torch.nn.utils.fuse_conv_bn_eval do',
-        _fold,
+        fold,
         _has_norms,
     ),
     CHANNELS_LAST: Way(

@@ -151,10 +151,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    require_device(args.device)
+    device = require_device(args.device)
     try:
         setting = Setting(
-            args.device, args.threads, args.precision, clock=args.clock
+            device, args.threads, args.precision, clock=args.clock
         )
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -166,9 +166,10 @@ def _run(args: argparse.Namespace) -> None:
     name = re.sub(r'[^\w.-]+', '_', Path(args.network).stem)
     folder = Path(args.out_dir or Path('work_dirs', 'analysis', name))
     require_writable(str(folder), 'output folder', '--out-dir')
-    records = args.record and Records(
-        args.record, (*RECORDED, *describe(setting))
-    )
+    records = None
+    if args.record:
+        records = Records(args.record, (*RECORDED, *describe(setting)))
+        records.check_writable()
     size = args.size[::-1] if args.size else subject.size
     setting.apply()
     with _memory_watched(args, size):

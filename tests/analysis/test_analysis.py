@@ -179,6 +179,7 @@ from torch import nn
 network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
 result = analyze(network, torch.rand(1, 3, 16, 16), quick=True)
 assert result.problems == [], result.problems
+assert not [each for each in result.alternatives if each.problem]
 print(result.table(3))
 result.to_csv({folder!r} + '/a.csv')
 try:

@@ -257,3 +257,10 @@ def test_a_network_in_inference_mode_is_seen_as_any_other(unit):
     with torch.no_grad(), TimedPass(HostLaps()) as timed:
         run()
     assert timed.names == [op.name for op in recorded]
+
+
+def test_an_operation_of_one_tensor_is_a_layer_whatever_its_name():
+    network = Block(lambda x: x.abs().lgamma().digamma().logdet())
+    x = torch.eye(4).expand(1, 4, 4)
+    layers = layers_of(network, record(network, lambda: network(x)))
+    assert layers[0].in_shape == (1, 4, 4)
