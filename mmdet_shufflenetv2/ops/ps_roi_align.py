@@ -24,6 +24,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function
 
 from .bins import Group, Taps, as_table, group_by_size, pool_groups
 from .rois import (
@@ -238,6 +239,15 @@ def ps_roi_align(
         ValueError: a wrong shape, type or option; on a CPU also a batch
             index that no image has (elsewhere such a RoI gives zeros).
     """
+    if has_torch_function((input, boxes)):  # torch.fx, for one
+        return handle_torch_function(
+            ps_roi_align,
+            (input, boxes),
+            *(input, boxes, output_size, spatial_scale, sampling_ratio),
+            mode=mode,
+            aligned=aligned,
+            bin_major=bin_major,
+        )
     ph, pw = to_pair(output_size)
     channels = check_map(input, (ph, pw))
     _check_options(spatial_scale, sampling_ratio, mode)
@@ -277,9 +287,7 @@ class PSRoIAlign(nn.Module):
         self.aligned = aligned
         self.bin_major = bin_major
 
-    def forward(
-        self, input: Tensor, rois: Tensor | Sequence[Tensor]
-    ) -> Tensor:
+    def forward(self, input: Tensor, rois: Tensor | list[Tensor]) -> Tensor:
         return ps_roi_align(
             input,
             rois,
