@@ -97,6 +97,15 @@ def resource_root() -> Path:
     )
 
 
+def locate(argument: str, root: Path) -> str:
+    """A ``configs/...`` that is not in the current folder, in ``root``."""
+    packaged = root / argument
+    is_ours = argument.startswith('configs/') and packaged.exists()
+    return (
+        str(packaged) if is_ours and not Path(argument).exists() else argument
+    )
+
+
 def report_errors(run: Callable[[], None]) -> None:
     """Run it; show an expected error as one message, with exit code 2.
 
