@@ -378,6 +378,10 @@ def page(records: Records, configs: Sequence[str], command: str) -> str:
         f'weights, on two synthetic images of {SIDE}x{SIDE} pixels. Weights '
         'of teachers are left out. Building and running say nothing about '
         'accuracy.\n',
+        "mmdet's own tools find the ops by "
+        '`python -m mmdet_shufflenetv2 mmdet TOOL ARGUMENTS`, such as '
+        '`mmdet browse_dataset CONFIG`; `train` finds them by a config whose '
+        '`custom_imports` name this package.\n',
         '| kind | configs that build | optional package | tried | trains a '
         'step | predicts |',
         '| --- | --- | --- | --- | --- | --- |',
