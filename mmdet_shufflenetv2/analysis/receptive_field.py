@@ -36,7 +36,7 @@ THRESHOLD = 1 - 0.9545
 # sides that are tried, and the narrow side.
 PROBES = (512, 1024, 2048)
 NARROW = 64
-# Positions that are gone along a map to find its stride.
+# Positions along a map over which its stride is measured.
 STEPS = 8
 # How far the shape of a map may be from that of its image (a logarithm):
 # strides may differ on both sides, and odd sizes are rounded.
@@ -166,7 +166,7 @@ def _probe(
 
 
 def as_map(level: Tensor, image: Tensor) -> Tensor | None:
-    """A level as (N, C, H, W); None if it is no map of the image.
+    """A level as (N, C, H, W); None if it is not a map of the image.
 
     Some transformers have their channels last.
     """
@@ -255,7 +255,7 @@ class _Linear(TorchFunctionMode):
 
 
 def _softmax(x, dim=None, *_, **__):
-    """Its values, and a gradient that no two positions cancel."""
+    """Its values, with a gradient that is positive everywhere."""
     values = x.detach().softmax(-1 if dim is None else dim)
     values = torch.where(values > 1e-20, values, 0)
     x = torch.where(values > 0, x, 0)
