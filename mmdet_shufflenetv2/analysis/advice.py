@@ -150,7 +150,7 @@ def _work(analysis: Analysis) -> Iterator[Advice]:
         operations.DATA: 'copies, concatenation, resizing: {count}, most '
         '{most}',
         operations.POST: 'post-processing: most {most}; fewer candidates '
-        '(nms_pre and max_per_img in test_cfg) make it less',
+        '(nms_pre and max_per_img in an mmdet test_cfg) make it less',
     }
     for kind, text in texts.items():
         chosen = [layer for layer in analysis.layers if layer.kind == kind]

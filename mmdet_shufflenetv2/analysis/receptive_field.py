@@ -117,11 +117,13 @@ def _along(
         try:
             new = _probe(model, image, size, axis, features, done)
         except Exception:
-            if found:
-                # Too large; what is known so far stands.
-                break
-            # Some networks take images of one size only.
+            new = {}
+        if not (new or found):
+            # Some networks take images of one size only, or resize them.
             return _probe(model, image, image.shape[-2:], axis, features, done)
+        if not new:
+            # Too large; what is known so far stands.
+            break
         found |= new
         if not any(is_larger for *_, is_larger in found.values()):
             break
