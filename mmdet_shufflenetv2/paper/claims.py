@@ -14,6 +14,7 @@ from .published import RATIOS, Key, key_of, speeds
 from .results import (
     ResultFile,
     Row,
+    by_machine,
     conditions_of,
     is_measured,
     newest_complete,
@@ -292,12 +293,12 @@ def measured(claim: Claim, files: Sequence[ResultFile]) -> list[Evidence]:
     Args:
         files: of the results.
     """
-    machines: dict[str, list[Row]] = {}
-    for row in rows_of(files, claim.kind):
-        if is_measured(row) and _counts(claim, row):
-            machine = conditions_of(row).machine
-            machines.setdefault(machine, []).append(row)
-    found = [_of_machine(claim, rows) for rows in machines.values()]
+    rows = [
+        row
+        for row in rows_of(files, claim.kind)
+        if is_measured(row) and _counts(claim, row)
+    ]
+    found = [_of_machine(claim, each) for each in by_machine(rows)]
     return [evidence for evidence in found if evidence.ratios]
 
 

@@ -22,6 +22,7 @@ from .published import figures, speeds, values
 from .results import (
     ResultFile,
     Row,
+    by_machine,
     conditions_of,
     is_measured,
     newest_complete,
@@ -180,18 +181,16 @@ def ops_rows(files: Iterable[ResultFile]) -> list[Row]:
     def case(row: Row) -> tuple[str, ...]:
         return row['op'], row['passes'], row['map'], row['rois']
 
-    machines: dict[str, list[Row]] = {}
-    for row in rows_of(files, 'ops'):
-        if (
-            is_measured(row)
-            and row['times_faster']
-            and row['map_layout'] == 'as torchvision'
-        ):
-            machine = conditions_of(row).machine
-            machines.setdefault(machine, []).append(row)
+    rows = [
+        row
+        for row in rows_of(files, 'ops')
+        if is_measured(row)
+        and row['times_faster']
+        and row['map_layout'] == 'as torchvision'
+    ]
     found: dict[tuple[str, str], list[Row]] = {}
-    for rows in machines.values():
-        for key, row in newest_complete(rows, case).items():
+    for of_machine in by_machine(rows):
+        for key, row in newest_complete(of_machine, case).items():
             place = conditions_of(row).place
             found.setdefault((key[0], place), []).append(row)
     table = []

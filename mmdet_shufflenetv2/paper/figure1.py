@@ -49,7 +49,7 @@ class Chart(NamedTuple):
     Attributes:
         name: short, for links.
         title: what stands above it.
-        figure: what plotly draws. A trace's ``meta`` says the machine and
+        figure: what plotly draws. A trace's ``meta`` says the device and
             setting it was measured on; it is empty for what was published.
         is_measured: whether anything of it was measured here.
     """
@@ -126,9 +126,9 @@ def _add_lines(
         place: of the conditions among others, for their own symbol.
     """
     source = 'published'
-    meta = dict(machine='', setting='')
+    meta = dict(device='', setting='')
     if conditions:
-        meta = dict(machine=conditions.machine, setting=conditions.setting)
+        meta = dict(device=conditions.machine, setting=conditions.setting)
         source = f'{conditions.machine}, {conditions.setting}'
     for number, (start, (title, colour)) in enumerate(FAMILIES.items()):
         points = _points(per_s, start, over_flops)

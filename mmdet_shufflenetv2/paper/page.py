@@ -10,7 +10,7 @@ from .. import __version__
 from .claims import NOT_MEASURED, claim_rows
 from .figure1 import charts
 from .page_tables import NONE, page_tables
-from .results import read_results
+from .results import conditions_of, read_results
 
 
 def make_page(folder: Path) -> tuple[str, list[str]]:
@@ -25,14 +25,17 @@ def make_page(folder: Path) -> tuple[str, list[str]]:
     files = read_results(folder)
     problems = [problem for file in files for problem in file.problems]
     tables = page_tables(files)
-    lines = [line for table in tables for line in table.lines]
-    template = Environment(
+    measured = [
+        conditions_of(row) for file in files if file.kind for row in file.rows
+    ]
+    environment = Environment(
         loader=PackageLoader(__package__, 'page'),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
-    ).get_template('page.html')
-    page = template.render(
+    )
+    environment.tests['number_text'] = _is_number
+    page = environment.get_template('page.html').render(
         folder=folder,
         made=datetime.datetime.now().strftime('%Y-%m-%d %H:%M'),
         version=__version__,
@@ -40,9 +43,15 @@ def make_page(folder: Path) -> tuple[str, list[str]]:
         claims=claim_rows(files),
         charts=charts(files),
         tables=tables,
-        machines=sorted({line.machine for line in lines} - {''}),
-        settings=sorted({line.setting for line in lines} - {''}),
+        filters={
+            'device': sorted({each.machine for each in measured}),
+            'setting': sorted({each.setting for each in measured}),
+        },
         plotlyjs=get_plotlyjs(),
         absent=(NOT_MEASURED, NONE),
     )
     return page, problems
+
+
+def _is_number(text: str) -> bool:
+    return text.replace('.', '', 1).isdecimal()

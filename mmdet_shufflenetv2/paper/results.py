@@ -129,6 +129,14 @@ def newest_complete(
     return {k: row for k, (_, row) in best.items()}
 
 
+def by_machine(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows of one machine each, in whatever setting."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(conditions_of(row).machine, []).append(row)
+    return list(found.values())
+
+
 @dataclass
 class ResultFile:
     """A CSV file of results.

@@ -98,13 +98,13 @@ def test_page_loads_alone_and_draws_charts_that_fit(page):
 
 def test_filter_by_device_leaves_its_rows_and_lines(page):
     before = len(rows(page))
-    choose(page, 'machine', 'Core X')
+    choose(page, 'device', 'Core X')
     found = rows(page)
     assert 0 < len(found) < before
     assert all('Core X' in text for text in found)
     assert line_count(page, 'figure1a') == 4
     assert line_count(page, 'figure1b') == 4 + 2
-    choose(page, 'machine', '')
+    choose(page, 'device', '')
     assert len(rows(page)) == before
     assert line_count(page, 'figure1a') == 4 + 1
 
@@ -123,7 +123,7 @@ def test_legend_adds_a_family_and_a_filter_leaves_it(page):
         "const at = chart.data.findIndex((it) => it.name === 'DenseNet');"
         'return Plotly.restyle(chart, {visible: true}, [at])'
     )
-    choose(page, 'machine', 'Core X')
+    choose(page, 'device', 'Core X')
     assert line_count(page, 'figure1a') == 4 + 1
 
 

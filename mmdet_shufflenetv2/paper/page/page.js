@@ -2,10 +2,9 @@
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const value = (id) => document.getElementById(id).value;
 
-// Of a table row's data or a chart line's meta: is it of what was chosen?
-const isChosen = ({machine, setting}) =>
-  (!value('machine') || machine === value('machine')) &&
-  (!value('setting') || setting === value('setting'));
+// A table row's data or a chart line's meta; what is of no device stays.
+const isChosen = (it) => ['device', 'setting'].every(
+  (name) => !value(name) || !it[name] || it[name] === value(name));
 
 function filter() {
   const words = value('text').toLowerCase().split(/\s+/).filter(Boolean);
@@ -21,11 +20,11 @@ function filter() {
       shown === rows.length ? `${shown} rows` : `${shown} of ${rows.length} rows`;
   }
   for (const chart of all('.js-plotly-plot')) {
-    // What was published belongs to no machine: only its legend hides it.
-    const published = chart.data.filter((line) => !line.meta.machine);
+    // Of a family, the published line says what the legend has hidden.
+    const published = chart.data.filter((line) => !line.meta.device);
     const visible = chart.data.map((line) => {
       const family = published.find((it) => it.name === line.name) ?? line;
-      return (!line.meta.machine || isChosen(line.meta)) && family.visible;
+      return isChosen(line.meta) && family.visible;
     });
     Plotly.restyle(chart, {visible});
   }
