@@ -41,6 +41,7 @@ STEPS = 8
 # How far the shape of a map may be from that of its image (a logarithm):
 # strides may differ on both sides, and odd sizes are rounded.
 SAME_SHAPE = math.log(4)
+ROUNDED = math.log(1.25)
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,12 @@ def as_map(level: Tensor, image: Tensor) -> Tensor | None:
     def off(map_: Tensor) -> float:
         return abs(math.log(map_.shape[-2] / map_.shape[-1] / shape))
 
-    best = min(level, level.movedim(-1, 1), key=off)
-    return best if off(best) <= SAME_SHAPE else None
+    last = level.movedim(-1, 1)
+    # Without a name for its dimensions a map with its channels last is only
+    # taken for one where it fits the image well.
+    if off(last) < min(off(level), ROUNDED):
+        return last
+    return level if off(level) <= SAME_SHAPE else None
 
 
 def _box(
