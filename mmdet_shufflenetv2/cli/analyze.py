@@ -55,13 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     try:
         from mmengine.config import DictAction
 
-        from ..engine.argument_types import (
+        from .options import (
+            add_cfg_options,
             image_size,
             positive_int,
             positive_number,
             whole_number,
         )
-        from ..engine.command_line import add_cfg_options
     except ImportError as error:
         missing = (error.name or '').partition('.')[0]
         parser.error(
