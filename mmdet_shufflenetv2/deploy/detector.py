@@ -16,10 +16,14 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from ..engine.detector import load_detector
 from ..errors import UserError
 from . import runtime
 from .runtime import Detections, Resize
+
+try:
+    from ..engine.detectors import load_detector
+except ImportError:  # Until the file has that name.
+    from ..engine.detector import load_detector
 
 __all__ = ['Detections', 'Detector', 'load_checkpoint']
 
