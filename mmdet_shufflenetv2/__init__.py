@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from types import ModuleType
 
 __version__ = '0.1.0'
-ROOMS = ('backbones', 'data', 'detection', 'ops')
+ROOMS = ('backbones', 'data', 'detection', 'engine', 'ops')
 __all__ = ['Detector', '__version__', *ROOMS]
 
 if find_spec('mmdet'):

@@ -6,6 +6,7 @@ alone; both read one table of boxes, once in a process.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 
 import mmcv
@@ -445,15 +446,14 @@ def _record(results: dict) -> str:
 def use_strict_loader() -> None:
     """Let the name ``LoadImageFromFile`` mean this package's loader.
 
-    In the scopes of mmdet and, where it is installed, mmpretrain. A config
+    In the scopes of mmdet and, where it is imported, mmpretrain. A config
     keeps the name that other tools look for.
     """
     registries = [TRANSFORMS]
-    try:
+    if 'mmpretrain.datasets' in sys.modules:
+        # Not before: it registers mmcv's by that name, and may do so once.
         from mmpretrain.registry import TRANSFORMS as classification
-    except ImportError:
-        pass
-    else:
+
         registries.append(classification)
     for registry in registries:
         registry.register_module(

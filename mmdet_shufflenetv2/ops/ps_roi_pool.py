@@ -22,10 +22,10 @@ from .bins import Table, Taps, as_table, pool_groups, split_bins
 from .rois import (
     check_map,
     check_scale,
+    is_eager_cpu,
     read_rois,
     to_pair,
     to_rois,
-    values_known,
 )
 from .row_sum import Bags, row_sum
 
@@ -187,8 +187,7 @@ def ps_roi_pool(
             bin_major=bin_major,
         )
     ph, pw = to_pair(output_size)
-    channels = check_map(input, (ph, pw))
-    check_scale(spatial_scale)
+    channels = check_map(input, (ph, pw), spatial_scale)
     if input.is_meta:
         return input.new_empty(len(to_rois(boxes)), channels, ph, pw)
     valid, image, box = read_rois(boxes, input, spatial_scale)
@@ -196,7 +195,7 @@ def ps_roi_pool(
     for axis, bins, length in ((1, ph, input.size(2)), (0, pw, input.size(3))):
         first, last = _edges(box[:, axis], box[:, axis + 2], bins, length)
         sides.append((first, torch.where(valid, last, first)))
-    pool = _sum_cells if values_known(input) else _sum_corners
+    pool = _sum_cells if is_eager_cpu(input) else _sum_corners
     return pool(input, image, *sides, bin_major).to(input.dtype)
 
 
