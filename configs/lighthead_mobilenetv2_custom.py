@@ -14,7 +14,8 @@ model = dict(
         out_indices=(4, 6),
         strides=(1, 2, 2, 2, 1, 1, 1),
         dilations=(1, 1, 1, 1, 1, 2, 2),
-        init_cfg=_base_.model.backbone.init_cfg,
+        # There are no public weights.
+        init_cfg=_base_.scratch_init,
     ),
     neck=dict(in_channels=(58, 192)),
     rpn_head=dict(in_channels=58),

@@ -8,7 +8,11 @@ The width was chosen by its FLOPs at 224x224; Table 7 has no widths.
 _base_ = 'lighthead_mobilenetv2_x1_0.py'
 
 model = dict(
-    backbone=dict(widen_factor=0.15),
+    backbone=dict(
+        widen_factor=0.15,
+        # There are no public weights: --backbone-weights or --from-scratch.
+        init_cfg=None,
+    ),
     neck=dict(in_channels=(15, 1280)),
     rpn_head=dict(in_channels=15),
 )

@@ -11,10 +11,10 @@ _base_ = 'lighthead_shufflenetv2.py'
 
 model = dict(
     backbone=dict(
-        _delete_=True,
         type='StagedMobileNetV2',
         widen_factor=1.0,
         out_indices=(4, 7),
+        init_cfg=dict(checkpoint='torchvision://mobilenet_v2'),
     ),
     neck=dict(in_channels=(96, 1280)),
     rpn_head=dict(in_channels=96),

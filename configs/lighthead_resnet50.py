@@ -1,12 +1,12 @@
 """Light-Head R-CNN, ResNet-50, COCO train+val minus minival.
 
-    python tools/train.py configs/lighthead_resnet50.py \
-        --backbone-weights FILE
+    python tools/train.py configs/lighthead_resnet50.py
 
-FILE: ImageNet weights such as torchvision's ``resnet50``. The recipe is that
-of ``lighthead_resnet101.py``. Not trained here.
+Not trained here.
 """
 
 _base_ = 'lighthead_resnet101.py'
 
-model = dict(backbone=dict(depth=50))
+model = dict(
+    backbone=dict(depth=50, init_cfg=dict(checkpoint='torchvision://resnet50'))
+)

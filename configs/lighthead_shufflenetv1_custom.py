@@ -14,7 +14,16 @@ model = dict(
         out_indices=(1, 2),
         strides=(2, 2, 1),
         dilations=(1, 1, 2),
-        init_cfg=_base_.model.backbone.init_cfg,
+        style='mmpretrain',
+        init_cfg=[
+            *_base_.scratch_init,
+            dict(
+                type='Pretrained',
+                checkpoint='https://download.openmmlab.com/mmclassification/'
+                'v0/shufflenet_v1/shufflenet_v1_batch1024_imagenet_20200804-'
+                '5d6cec73.pth',
+            ),
+        ],
     ),
     neck=dict(in_channels=(480, 960)),
     rpn_head=dict(in_channels=480),

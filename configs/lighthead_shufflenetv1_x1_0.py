@@ -10,11 +10,17 @@ _base_ = 'lighthead_shufflenetv2.py'
 
 model = dict(
     backbone=dict(
-        _delete_=True,
         type='ShuffleNetV1',
         groups=3,
         widen_factor=1.0,
         out_indices=(1, 2),
+        # The weights' order of branches.
+        style='mmpretrain',
+        init_cfg=dict(
+            checkpoint='https://download.openmmlab.com/mmclassification/v0/'
+            'shufflenet_v1/shufflenet_v1_batch1024_imagenet_20200804-'
+            '5d6cec73.pth'
+        ),
     ),
     neck=dict(in_channels=(480, 960)),
     rpn_head=dict(in_channels=480),

@@ -3,12 +3,17 @@
     python tools/train.py configs/lighthead_shufflenetv2.py
     python tools/test.py configs/lighthead_shufflenetv2.py CKPT --eval bbox
 
-Paper (Table 7, 140 MFLOPs): 29.0 mmAP. Not trained here.
+Paper (Table 7, 140 MFLOPs): 29.0 mmAP. Not trained here. The protocol is the
+authors', point by point in ``_base_/lighthead_protocol.py``.
 """
 
-_base_ = [
-    '_base_/models/lighthead_shufflenetv2.py',
-    '_base_/datasets/coco_detection.py',
-    '_base_/schedules/coco_20e.py',
-    '_base_/default_runtime.py',
-]
+_base_ = '_base_/lighthead_protocol.py'
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='torchvision://shufflenet_v2_x1_0.imagenet1k_v1',
+        )
+    )
+)

@@ -6,8 +6,9 @@
         --data-root DIR --eval bbox
     python tools/demo.py IMAGE configs/lighthead_shufflenetv2_custom.py CKPT
 
-Made for small data sets and from-scratch training: AdamW, small images,
-classes read from the annotation file.
+A recipe of its own for small data sets, not that of the paper's authors:
+AdamW, small images, every layer trains, few and balanced samples. It starts
+from ImageNet weights; ``--from-scratch`` from random ones.
 """
 
 _base_ = [
@@ -17,8 +18,8 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
-# From scratch, what batch norm rescales anyway starts small, so that an
-# update of a given size turns it further.
+# Without pretrained weights: what batch norm rescales anyway starts small, so
+# that an update of a given size turns it further.
 small_init = dict(
     type='Kaiming',
     layer='Conv2d',
@@ -26,6 +27,10 @@ small_init = dict(
     mode='fan_in',
     nonlinearity='leaky_relu',
 )
+scratch_init = [
+    small_init,
+    dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
+]
 model = dict(
     # Small images keep their detail in a thin map of stride 16. Without
     # conv5 and with a shorter kernel the classes are learned sooner.
@@ -34,8 +39,11 @@ model = dict(
         strides=(2, 2, 1),
         dilations=(1, 1, 2),
         init_cfg=[
-            small_init,
-            dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
+            *scratch_init,
+            dict(
+                type='Pretrained',
+                checkpoint='torchvision://shufflenet_v2_x1_0.imagenet1k_v1',
+            ),
         ],
     ),
     neck=dict(

@@ -13,7 +13,8 @@ model = dict(
         out_indices=(1, 2),
         strides=(2, 2, 1),
         dilations=(1, 1, 2),
-        init_cfg=_base_.model.backbone.init_cfg,
+        # There are no public weights.
+        init_cfg=_base_.scratch_init,
     ),
     neck=dict(in_channels=(288, 576)),
     rpn_head=dict(in_channels=288),

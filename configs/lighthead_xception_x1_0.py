@@ -10,10 +10,11 @@ _base_ = 'lighthead_shufflenetv2.py'
 
 model = dict(
     backbone=dict(
-        _delete_=True,
         type='Xception',
         widen_factor=1.0,
         out_indices=(1, 2),
+        # There are no public weights: --backbone-weights or --from-scratch.
+        init_cfg=None,
     ),
     neck=dict(in_channels=(288, 576)),
     rpn_head=dict(in_channels=288),

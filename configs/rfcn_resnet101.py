@@ -1,11 +1,10 @@
 """R-FCN, ResNet-101, COCO train+val minus minival (arXiv 1605.06409).
 
-    python tools/train.py configs/rfcn_resnet101.py --backbone-weights FILE
+    python tools/train.py configs/rfcn_resnet101.py
 
-FILE: ImageNet weights, such as torchvision's ``resnet101``. The last stage
-keeps stride 16 and is dilated, a 1x1 convolution takes its 2048 channels to
-1024. The paper reports 29.9 mmAP on test-dev with multi-scale training. Not
-trained here.
+The last stage keeps stride 16 and is dilated, a 1x1 convolution takes its
+2048 channels to 1024. The paper reports 29.9 mmAP on test-dev with multi-scale
+training. Not trained here.
 """
 
 _base_ = './rfcn_shufflenetv2.py'
@@ -21,6 +20,7 @@ model = dict(
         frozen_stages=1,
         norm_cfg=dict(type='BN', requires_grad=False),
         norm_eval=True,
+        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101'),
     ),
     neck=dict(in_channels=(1024, 2048), mid_channels=1024),
     rpn_head=dict(in_channels=1024, feat_channels=512),

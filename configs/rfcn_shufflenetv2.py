@@ -6,9 +6,4 @@
 Not trained here.
 """
 
-_base_ = [
-    '_base_/models/rfcn_shufflenetv2.py',
-    '_base_/datasets/coco_detection.py',
-    '_base_/schedules/coco_20e.py',
-    '_base_/default_runtime.py',
-]
+_base_ = '_base_/models/rfcn_shufflenetv2.py'

@@ -4,7 +4,7 @@
 between MMDetection's official wheels and today's PyTorch, then registers
 every module of this package. Where mmdet is not installed nothing is
 registered, and the rooms that do without it can be imported: `analysis`,
-`ops` and `deploy.runtime`.
+`ops` and `deploy.runtime`. ``Detector`` runs a checkpoint or an exported file.
 """
 
 import warnings
@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from types import ModuleType
 
 __version__ = '0.1.0'
-ROOMS = ('backbones', 'data', 'detection', 'ops')
-__all__ = ['__version__', *ROOMS]
+ROOMS = ('backbones', 'data', 'detection', 'engine', 'ops')
+__all__ = ['Detector', '__version__', *ROOMS]
 
 if find_spec('mmdet'):
     from .compat import apply_patches
@@ -33,7 +33,11 @@ elif find_spec('mmengine'):
     )
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> ModuleType | type:
     if name in ROOMS:
         return import_module(f'{__name__}.{name}')
+    if name == 'Detector':
+        # Exported files run where there is no mmdet.
+        room = 'detector' if find_spec('mmdet') else 'runtime'
+        return import_module(f'{__name__}.deploy.{room}').Detector
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

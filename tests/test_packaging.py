@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mmdet_shufflenetv2 import __version__
-from mmdet_shufflenetv2.__main__ import locate, main
+from mmdet_shufflenetv2.__main__ import main
 
 SOURCES = (
     'setup.py',
@@ -166,27 +166,6 @@ def test_unpacked_wheel_works_without_a_checkout(wheel, tmp_path):
     )
     assert f'configs: {site}' in said
     assert '--work-dir' in said
-
-
-def test_packaged_config_is_meant_where_the_folder_has_none(
-    root, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    name = 'configs/lighthead_shufflenetv2.py'
-    assert locate(name, root) == str(root / name)
-    (tmp_path / 'configs').mkdir()
-    (tmp_path / name).touch()
-    assert locate(name, root) == name
-
-
-@pytest.mark.parametrize(
-    'argument', ['configs/absent.py', 'tools/train.py', '--work-dir', '.']
-)
-def test_other_arguments_stay_as_they_are(
-    root, tmp_path, monkeypatch, argument
-):
-    monkeypatch.chdir(tmp_path)
-    assert locate(argument, root) == argument
 
 
 def test_unknown_tool_is_told_with_those_there_are():

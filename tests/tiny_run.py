@@ -3,6 +3,7 @@
 CONFIG = 'configs/lighthead_shufflenetv2_custom.py'
 # Small enough for seconds, real in every part.
 TINY = (
+    'model.backbone.init_cfg=None',
     'model.backbone.widen_factor=0.5',
     'model.neck.in_channels=(96,192)',
     'model.rpn_head.in_channels=96',

@@ -3,7 +3,8 @@
 _base_ = 'default_runtime.py'
 
 custom_imports = dict(
-    imports=['mmdet_shufflenetv2.classification', 'mmdet_shufflenetv2.engine']
+    imports=['mmdet_shufflenetv2.engine.published_classifier'],
+    allow_failed_imports=False,
 )
 default_scope = 'mmpretrain'
 

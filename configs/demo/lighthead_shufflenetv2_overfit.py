@@ -57,9 +57,6 @@ train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-max_epochs = 150
-train_cfg = dict(max_epochs=max_epochs, val_interval=30)
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].T_max = param_scheduler[1].end = max_epochs
+train_cfg = dict(max_epochs=150, val_interval=30)
 # Nothing to generalise to.
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.0))

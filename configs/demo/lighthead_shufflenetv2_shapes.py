@@ -13,6 +13,8 @@ metainfo = dict(
     classes=('circle', 'square', 'triangle', 'star', 'ring', 'cross')
 )
 model = dict(
+    # From random weights: the demo needs no download.
+    backbone=dict(init_cfg=_base_.scratch_init),
     roi_head=dict(bbox_head=dict(num_classes=6)),
     # Ten objects at most: fewer proposals train as well, and faster.
     train_cfg=dict(rpn_proposal=dict(nms_pre=1000, max_per_img=300)),
@@ -46,7 +48,4 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-max_epochs = 16
-train_cfg = dict(max_epochs=max_epochs, val_interval=4)
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].T_max = param_scheduler[1].end = max_epochs
+train_cfg = dict(max_epochs=16, val_interval=4)

@@ -11,7 +11,7 @@ With ``--seed 0`` on one CPU core beside other work, 15 minutes: 26.0 % top-1
 and 0.8 % top-5 error.
 """
 
-_base_ = '../_base_/imagenet_pretrain.py'
+_base_ = '../pretrain.py'
 
 model = dict(
     network='shufflenet_v2_x1_0',
@@ -56,9 +56,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-max_iters = 2000
-train_cfg = dict(max_iters=max_iters, val_interval=500)
-param_scheduler = dict(end=max_iters + 1)
+train_cfg = dict(max_iters=2000, val_interval=500)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=3e-3, weight_decay=0.05)
 )

@@ -19,6 +19,19 @@ model = dict(
         widen_factor=1.0,
         with_se=True,
         out_indices=(0, 1, 2),
+        # There are no public weights with SE.
     ),
     neck=dict(in_channels=[116, 232, 464], start_level=0),
 )
+
+# mmdet's schedule, whose times follow the length of the run here.
+param_scheduler = [
+    _base_.param_scheduler[0],
+    dict(
+        type='OfRun',
+        convert_to_iter_based=True,
+        scheduler=dict(
+            type='MultiStepLR', milestones=[8 / 12, 11 / 12], gamma=0.1
+        ),
+    ),
+]

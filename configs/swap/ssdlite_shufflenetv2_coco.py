@@ -10,7 +10,17 @@ model = dict(
         type='ShuffleNetV2',
         widen_factor=1.0,
         out_indices=(1, 3),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='torchvision://shufflenet_v2_x1_0.imagenet1k_v1',
+        ),
     ),
     neck=dict(in_channels=(232, 1024), out_channels=channels),
     bbox_head=dict(in_channels=channels),
 )
+
+# mmdet's schedule, which follows the length of the run here.
+param_scheduler = [
+    _base_.param_scheduler[0],
+    dict(type='CosineAnnealingLR', by_epoch=True, eta_min=0),
+]

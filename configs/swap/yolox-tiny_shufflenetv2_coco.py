@@ -18,6 +18,30 @@ model = dict(
         type='ShuffleNetV2',
         widen_factor=1.0,
         out_indices=(0, 1, 2),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='torchvision://shufflenet_v2_x1_0.imagenet1k_v1',
+        ),
     ),
     neck=dict(in_channels=[116, 232, 464]),
 )
+
+# mmdet's schedule, whose times follow the length of the run here.
+param_scheduler = [
+    dict(
+        type='OfRun',
+        convert_to_iter_based=True,
+        share=(0.0, 5 / 300),
+        scheduler=dict(type='mmdet.QuadraticWarmupLR'),
+    ),
+    dict(
+        type='OfRun',
+        convert_to_iter_based=True,
+        share=(5 / 300, 285 / 300),
+        scheduler=dict(
+            type='CosineAnnealingLR',
+            eta_min=_base_.base_lr * 0.05,
+            T_max=285 / 300,
+        ),
+    ),
+]

@@ -103,7 +103,8 @@ def _passed_in(
             return []
         channels = out.shape[1]
         values = torch.arange(1.0, channels + 1)
-        x = values.view(1, -1, 1, 1).expand(1, -1, 2, 2)
+        # Units may overwrite the map that they are given.
+        x = values.view(1, -1, 1, 1).repeat(1, 1, 2, 2)
         for target in range(source + 1, len(units)):
             if outputs[units[target]].shape[1] != channels:
                 break

@@ -9,6 +9,7 @@ from .pnasnet import PNASNet
 from .pytorchcv_networks import PytorchcvBackbone
 from .shufflenet_v1 import ShuffleNetV1
 from .shufflenet_v2 import ShuffleNetV2
+from .snet import SNet
 from .xception import Xception
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     'MobileNetV1',
     'PNASNet',
     'PytorchcvBackbone',
+    'SNet',
     'ShuffleNetV1',
     'ShuffleNetV2',
     'StagedMobileNetV2',

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..compat.checkpoints import CheckpointError
 from ..compat.input_format import InputFormat, declared_format, meta_of
 from ..compat.weight_formats import (
+    USUAL_PREFIXES,
     WeightFormat,
     family_of,
     prefixes_of,
@@ -178,7 +179,7 @@ def find_fit(
             fits = [_fit(backbone, inner, found, style) for found in known]
             hits[each] = min(fits, key=lambda fit: len(fit.problems))
     # The usual ones are the first.
-    if len(hits) > 1 and next(iter(hits)) not in ('', 'backbone.'):
+    if len(hits) > 1 and next(iter(hits)) not in USUAL_PREFIXES:
         raise CheckpointError(
             f'checkpoint {source!r} has several backbones; prefix must be '
             f'one of {", ".join(hits)}'
@@ -186,8 +187,8 @@ def find_fit(
     if hits:
         at, fit = next(iter(hits.items()))
     else:
-        usual = [p for p in prefixes[1:3] if within(weights, p)]
-        at = (usual or prefixes)[0]
+        nested = [p for p in USUAL_PREFIXES[1:] if within(weights, p)]
+        at = (nested or prefixes)[0] if prefix is None else prefixes[0]
         inner = within(weights, at)
         try:
             fit = _fit_in_order(backbone, inner, style)

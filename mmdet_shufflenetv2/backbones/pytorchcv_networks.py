@@ -230,11 +230,14 @@ def _formats(arch: str) -> tuple[WeightFormat, ...]:
 
 def _module_names(arch: str) -> dict[str, str]:
     """Of every module that has weights, our name -> the library's."""
-    features = _network(arch).features
+    levels = range(len(_levels(arch)) - 1)
+    with torch.device('meta'):
+        ours = PytorchcvBackbone(arch, out_indices=levels).state_dict()
+    theirs = _network(arch).features.state_dict()
+    # The same modules in the same order.
     return {
-        ours: f'features.{theirs}'
-        for level in _levels(arch)
-        for ours, theirs in level.module_names(features).items()
+        a.rpartition('.')[0]: f'features.{b.rpartition(".")[0]}'
+        for a, b in zip(ours, theirs, strict=True)
     }
 
 
@@ -336,19 +339,6 @@ class Level:
         if self.with_previous:
             return [CellWithPrevious(unit) for unit in units]
         return units
-
-    def module_names(self, features: nn.Module) -> dict[str, str]:
-        """Of every module that has weights, our name -> the library's."""
-        names = {}
-        for index, theirs in enumerate(self.units):
-            ours = f'{self.name}.{index}'
-            if self.with_previous:
-                ours += '.unit'
-            unit = features.get_submodule(theirs)
-            for inner, module in unit.named_modules():
-                if module._parameters or module._buffers:
-                    names[f'{ours}.{inner}'] = f'{theirs}.{inner}'
-        return names
 
 
 def split_by_stride(

@@ -128,6 +128,7 @@ class ShuffleUnit(nn.Module):
         enlarged: the extra depthwise convolution of V2*.
         with_se: squeeze and excitation at the end of the main branch.
         with_residual: the main branch adds its input where sizes agree.
+        kernel_size: of the depthwise convolutions.
         norm_cfg: type of normalisation.
         act_cfg: type of activation.
     """
@@ -143,6 +144,7 @@ class ShuffleUnit(nn.Module):
         enlarged: bool = False,
         with_se: bool = False,
         with_residual: bool = False,
+        kernel_size: int = 3,
         norm_cfg: dict | None = NORM_CFG,
         act_cfg: dict | None = ACT_CFG,
     ):
@@ -159,7 +161,13 @@ class ShuffleUnit(nn.Module):
 
         def depthwise(channels: int, stride: int) -> tuple[nn.Module, ...]:
             return _conv(
-                channels, channels, 3, norm_cfg, stride, dilations[0], channels
+                channels,
+                channels,
+                kernel_size,
+                norm_cfg,
+                stride,
+                dilations[0],
+                channels,
             )
 
         if self.downsample:

@@ -60,10 +60,12 @@ def run(args: argparse.Namespace) -> None:
     splits = find_data(options.pop('data_root'), **options)
     for note in splits.notes:
         print(note)
-    wrong = False
+    wrong, said = False, set()
     for name, source in ('train', splits.train), ('val', splits.val):
         table = look_at_images(read_boxes(source))
-        print('\n'.join(['', *summary(name, table), *report(table)]))
+        print(
+            '\n'.join(['', *summary(name, table), *report(table, False, said)])
+        )
         wrong |= bool(table.errors)
         if name == 'train':
             require_trainable(table)

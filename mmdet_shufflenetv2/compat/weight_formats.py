@@ -21,6 +21,8 @@ from .input_format import NORMALISED_RGB, RAW_BGR, SCALED_BGR, InputFormat
 OURS = 'mmdet_shufflenetv2'
 # What DistributedDataParallel and `torch.compile` put before every name.
 _WRAPPING = re.compile(r'((module|_orig_mod)\.)*')
+# A backbone's own file, a detector's, and Lightning's.
+USUAL_PREFIXES = ('', 'backbone.', 'model.backbone.')
 _FIELD = re.compile(r'\{(.+?)\}')
 _NUMBER = re.compile(r'([sun])([+-]\d+)?')
 
@@ -84,8 +86,10 @@ class _Template:
             if isinstance(each, list):
                 choice, index = divmod(choice, len(each))
                 text = literal + each[index] + text
-            else:
+            elif each[0] in values:
                 text = literal + str(values[each[0]] + each[1]) + text
+            else:
+                return None
         return text
 
 
@@ -665,8 +669,8 @@ def wrapping_of(keys: Iterable[str]) -> str:
 
 
 def prefixes_of(keys: Iterable[str]) -> list[str]:
-    """Names of modules in which a backbone may be, the likely ones first."""
-    found = dict.fromkeys(['', 'backbone.', 'model.backbone.'])
+    """Names of modules in which a backbone may be, the usual ones first."""
+    found = dict.fromkeys(USUAL_PREFIXES)
     for key in keys:
         *modules, _ = key.split('.')
         for depth in range(1, min(len(modules), 4)):
@@ -686,7 +690,7 @@ def within(weights: Mapping[str, object], prefix: str) -> dict:
 def family_of(keys: Iterable[str]) -> str | None:
     """What keys look like: "MobileNetV2 in the format of torchvision"."""
     keys = dict.fromkeys(keys)
-    for prefix in ('', 'backbone.', 'model.backbone.'):
+    for prefix in USUAL_PREFIXES:
         inner = within(keys, prefix)
         for each in FORMATS:
             if each.recognises(inner):

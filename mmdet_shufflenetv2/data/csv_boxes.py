@@ -118,7 +118,7 @@ def read_csv(source: Source) -> BoxTable:
             try:
                 size = image_size(path, source.exif)
             except DatasetError as error:
-                problems.add('broken image', str(error))
+                problems.add('broken image; left out', str(error))
                 broken.add(path)
                 continue
             place[path] = len(images)

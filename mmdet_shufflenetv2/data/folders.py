@@ -114,7 +114,9 @@ def find_data(
         val = found.split('test', val_ann, val_img)
     notes = []
     table = read_boxes(train or val) if (train or val).ann else None
-    if table is not None:
+    if table is None:
+        notes.append(f'{root} has images without annotations')
+    else:
         notes.append(
             f'{root} is in {table.source.format} format: '
             f'{len(table.classes)} classes ({shorten(table.classes)})'
@@ -182,18 +184,21 @@ class _Found:
         elif suffix == '.csv' and looks_like_boxes(str(self.root / path)):
             self.csvs.append(path)
         elif suffix in ('.yaml', '.yml'):
-            if b'names' in (self.root / path).read_bytes()[:_SNIFFED]:
+            if b'names' in self._start(path):
                 self.yamls.append(path)
         elif suffix == '.xml' and folder not in self.xml_folders:
             self.xml_folders.append(folder)
 
-    def _is_coco(self, path: str) -> bool:
-        """By its beginning; one that cannot be read is told later."""
+    def _start(self, path: str) -> bytes:
         try:
             with open(self.root / path, 'rb') as file:
-                start = file.read(_SNIFFED)
+                return file.read(_SNIFFED)
         except OSError:
-            return False
+            return b''
+
+    def _is_coco(self, path: str) -> bool:
+        """By its beginning; one that cannot be read is told later."""
+        start = self._start(path)
         text = start.removeprefix(b'\xef\xbb\xbf').lstrip()
         words = b'"images"', b'"annotations"', b'"categories"'
         return text[:1] == b'{' and any(word in start for word in words)
@@ -229,7 +234,7 @@ class _Found:
                     return source
         if role == 'val':
             return None
-        if role == 'test' and self.images:
+        if role == 'test' and self.images and not self._has_training():
             folders = (self._path(img),) if img else (str(self.root),)
             return Source('images', '', folders, exif=self.exif)
         known = [*self.jsons, *self.csvs, *self.xml_folders]
@@ -242,7 +247,13 @@ class _Found:
             'or train/_annotations.coco.json), YOLO (data.yaml, or images/ '
             'and labels/), Pascal VOC (XML) or CSV; name a file with '
             f'--{option}-ann FILE'
+            + ('' if role == 'train' else ', that of training included')
         )
+
+    def _has_training(self) -> bool:
+        """Whether the images are those of training, which are no test."""
+        finders = self._coco, self._yolo, self._voc, self._csv
+        return any(find('train', 'train', None) for find in finders)
 
     def _path(self, name: str, option: str = '', kind: str = 'file') -> str:
         for path in (self.root / name, Path(name)):
@@ -528,5 +539,5 @@ class _Found:
 _ORDER = {
     'train': ('train',),
     'val': ('val', 'test'),
-    'test': ('val', 'test', None, 'train'),
+    'test': ('val', 'test', None),
 }

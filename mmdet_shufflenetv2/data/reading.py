@@ -39,7 +39,7 @@ def read_images(source: Source) -> BoxTable:
         try:
             size = image_size(path, source.exif)
         except DatasetError as error:
-            problems.add('broken image', str(error))
+            problems.add('broken image; left out', str(error))
             continue
         images.append((name, path, *size, path))
     return assemble(source, (), images, (), problems)
@@ -349,7 +349,7 @@ def look_at_images(table: BoxTable) -> BoxTable:
     Headers of at most ``HEADERS`` images are read, and all of them decoded
     where they have at most ``DECODED_BYTES``.
     """
-    if len(table) > HEADERS or not all(table.files):
+    if table.looked or len(table) > HEADERS or not all(table.files):
         return table
     size = sum(map(_bytes, table.files))
     look = _decoded if size <= DECODED_BYTES else _header
@@ -371,7 +371,9 @@ def look_at_images(table: BoxTable) -> BoxTable:
             table.errors.add('broken image; left out', error)
         for note in notes:
             table.warnings.add('image that is not as it should be', note)
-        if orientation > 1:
+        # A size that annotations state tells which way a picture lies.
+        stated = table.source.format in ('COCO', 'VOC') and orientation >= 5
+        if orientation > 1 and not (stated and np.ptp(table.sizes[index])):
             table.warnings.add(
                 'image with an EXIF orientation; boxes are taken to be on '
                 + (
@@ -382,7 +384,7 @@ def look_at_images(table: BoxTable) -> BoxTable:
                 ),
                 f'{table.describe_image(index)}: {orientation}',
             )
-    return table.keep_images(keep)
+    return replace(table.keep_images(keep), looked=True)
 
 
 def _bytes(path: str) -> int:
@@ -399,7 +401,7 @@ def _header(path: str, size, exif: str) -> tuple[str | None, list[str], int]:
     except DatasetError as error:
         return str(error), [], 1
     if size in ((height, width), (width, height)):
-        return None, [], _matters(orientation, size, (height, width))
+        return None, [], orientation
     return (
         (
             f'image {path} is {width} x {height} (width x height), but its '
@@ -417,33 +419,33 @@ def _decoded(path: str, size, exif: str) -> tuple[str | None, list[str], int]:
     return error, notes, orientation
 
 
-def _matters(orientation: int, size, stored) -> int:
-    """The orientation, or 1 where the size says that it is not applied."""
-    told = orientation >= 5 and stored[0] != stored[1]
-    return 1 if told and size == stored else orientation
-
-
-def report(table: BoxTable, strict: bool = False) -> list[str]:
+def report(
+    table: BoxTable, strict: bool = False, said: set | None = None
+) -> list[str]:
     """What was found, in lines for a log.
 
     Args:
         table: The boxes.
         strict: Raise instead of leaving records out.
+        said: What was told before, which is added to and not told again:
+            both parts of a divided source have what is wrong with the whole.
 
     Raises:
         DatasetError: Records were left out, and ``strict`` forbids it.
     """
     if strict and table.errors:
         raise DatasetError(f'{table.title} cannot be used:{table.errors}')
+    said = set() if said is None else said
+    errors, warnings = table.errors.besides(said), table.warnings.besides(said)
     lines = []
-    if table.errors:
-        left_out = sum(table.errors.counts.values())
+    if errors:
+        count = sum(errors.counts.values())
         lines.append(
-            f'{table.title}: {left_out} records are wrong and were left out '
-            f'or clipped (--strict stops instead):{table.errors}'
+            f'{table.title}: {count} records are wrong and were left out or '
+            f'clipped (--strict stops instead):{errors}'
         )
-    if table.warnings:
-        lines.append(f'{table.title}: warnings:{table.warnings}')
+    if warnings:
+        lines.append(f'{table.title}: warnings:{warnings}')
     return lines
 
 

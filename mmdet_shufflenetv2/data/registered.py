@@ -6,6 +6,7 @@ alone; both read one table of boxes, once in a process.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 
 import mmcv
@@ -22,13 +23,14 @@ from .images import decode_image
 from .reading import READERS, read_boxes, report
 from .table import BoxTable, DatasetError, Source
 
-_said: set[str] = set()
+#: What this process has logged of data; see :func:`.reading.report`.
+said: set = set()
 
 
 def say_once(text: str, level: int = 30) -> None:
     """Log a message that this process has not logged before."""
-    if text not in _said:
-        _said.add(text)
+    if text not in said:
+        said.add(text)
         print_log(text, 'current', level)
 
 
@@ -71,6 +73,15 @@ def make_source(
         exif,
         tuple(part) if part else None,
     )
+
+
+def image_folders(ann_file: str, given: Sequence[str]) -> list[str]:
+    """The folders of a data set's images; those of its file by default."""
+    given = [folder for folder in given if folder]
+    if given or not ann_file:
+        return given
+    in_folder = os.path.isdir(ann_file)
+    return [ann_file if in_folder else os.path.dirname(ann_file) or '.']
 
 
 def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
@@ -136,6 +147,14 @@ class BoxDataset(BaseDetDataset):
         self.image_list, self.exif, self.strict = image_list, exif, strict
         self.part = part
         kwargs.setdefault('data_prefix', dict(img=''))
+        if exif == 'ignore':
+            # For those who load images with mmcv's own transform.
+            kwargs['pipeline'] = [
+                dict(step, color_type='color_ignore_orientation')
+                if _loads_images(step)
+                else step
+                for step in kwargs.get('pipeline') or ()
+            ]
         super().__init__(*args, **kwargs)
 
     @classmethod
@@ -163,19 +182,18 @@ class BoxDataset(BaseDetDataset):
         Raises:
             DatasetError: They cannot be read, or no class is shared.
         """
-        folders = [folder for folder in self.data_prefix['img'] if folder]
         table = read_boxes(
             make_source(
                 self.ann_file,
-                folders,
+                image_folders(self.ann_file, self.data_prefix['img']),
                 self.annotation_format,
                 self.image_list,
                 self.exif,
                 self.part,
             )
         )
-        for line in report(table, self.strict):
-            say_once(line)
+        for line in report(table, self.strict, said):
+            print_log(line, 'current', 30)
         classes = self._metainfo.setdefault('classes', table.classes)
         require_shared_class(table, classes)
         table = table.with_classes(classes)
@@ -200,6 +218,8 @@ class BoxDataset(BaseDetDataset):
             )
         self._labelled = np.zeros(len(table), bool)
         self._labelled[table.image] = True
+        broken = 'blank' if self.test_mode else 'skip'
+        broken = 'error' if self.strict else broken
         text = {}
         if self.return_classes:
             text = dict(
@@ -215,7 +235,7 @@ class BoxDataset(BaseDetDataset):
                 height=height,
                 width=width,
                 exif=self.exif,
-                skip_broken=not (self.strict or self.test_mode),
+                broken=broken,
                 instances=boxes,
                 **text,
             )
@@ -242,6 +262,11 @@ class BoxDataset(BaseDetDataset):
             if (labelled or not no_empty)
             and min(info['width'], info['height']) >= min_size
         ]
+
+
+def _loads_images(step: object) -> bool:
+    kind = str(step.get('type')) if isinstance(step, dict) else ''
+    return kind.rpartition('.')[2] in ('LoadImageFromFile', 'LoadImageStrict')
 
 
 def require_shared_class(table: BoxTable, classes: Sequence[str]) -> None:
@@ -342,8 +367,9 @@ class LoadImageStrict(LoadImageFromFile):
     that is not there.
 
     Required keys: ``img_path``; of a data set also ``height`` and ``width``,
-    which the image is compared with, ``exif``, and ``skip_broken``, which
-    lets a broken image be passed over with a warning.
+    which the image is compared with, ``exif``, and ``broken``: with 'skip' a
+    broken image is passed over, with 'blank' a black one stands in, either
+    with a warning.
 
     Added keys: ``img`` BGR (H, W, 3), ``img_shape``, ``ori_shape`` (H, W).
     """
@@ -363,10 +389,14 @@ class LoadImageStrict(LoadImageFromFile):
         try:
             return self._load(results)
         except DatasetError as error:
-            if not results.get('skip_broken'):
+            if results.get('broken', 'error') == 'error':
                 raise
-            say_once(f'{error}; left out')
-            return None
+            if results['broken'] == 'skip':
+                say_once(f'{error}; left out')
+                return None
+            say_once(f'{error}; counted as one on which nothing is found')
+            shape = int(results['height']), int(results['width'])
+            return self._add(results, np.zeros((*shape, 3), np.uint8))
 
     def _load(self, results: dict) -> dict | None:
         path = results['img_path']
@@ -393,6 +423,9 @@ class LoadImageStrict(LoadImageFromFile):
             say_once,
             None if self.imdecode_backend == 'cv2' else self._by_mmcv,
         )
+        return self._add(results, image)
+
+    def _add(self, results: dict, image: np.ndarray) -> dict:
         if self.to_float32:
             image = image.astype(np.float32)
         results['img'] = image
@@ -413,15 +446,14 @@ def _record(results: dict) -> str:
 def use_strict_loader() -> None:
     """Let the name ``LoadImageFromFile`` mean this package's loader.
 
-    In the scopes of mmdet and, where it is installed, mmpretrain. A config
+    In the scopes of mmdet and, where it is imported, mmpretrain. A config
     keeps the name that other tools look for.
     """
     registries = [TRANSFORMS]
-    try:
+    if 'mmpretrain.datasets' in sys.modules:
+        # Not before: it registers mmcv's by that name, and may do so once.
         from mmpretrain.registry import TRANSFORMS as classification
-    except ImportError:
-        pass
-    else:
+
         registries.append(classification)
     for registry in registries:
         registry.register_module(

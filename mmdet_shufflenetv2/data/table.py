@@ -80,6 +80,16 @@ class Problems:
                 self.places.setdefault(kind, []).append(place(at))
         self.counts[kind] = self.counts.get(kind, 0) + count
 
+    def besides(self, said: set) -> 'Problems':
+        """The kinds that are not in a set, which they are added to."""
+        left = Problems()
+        for kind, examples in self.examples.items():
+            key = kind, self.counts[kind], *examples
+            if key not in said:
+                said.add(key)
+                left.add_all(kind, self.counts[kind], examples.__getitem__)
+        return left
+
     def __bool__(self) -> bool:
         return bool(self.counts)
 
@@ -121,6 +131,7 @@ class BoxTable:
         ids: Its id, where the format has one, int64 (K,).
         errors: Records that cannot be used, which are not in the table.
         warnings: Records that are odd, and what was done about it.
+        looked: Whether the image files have been looked at.
     """
 
     source: Source
@@ -140,6 +151,7 @@ class BoxTable:
     ids: np.ndarray
     errors: Problems = field(default_factory=Problems)
     warnings: Problems = field(default_factory=Problems)
+    looked: bool = False
 
     def __len__(self) -> int:
         return len(self.names)

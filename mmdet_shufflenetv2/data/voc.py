@@ -60,7 +60,7 @@ def read_voc(source: Source) -> BoxTable:
         try:
             width, height = _size(root) or image_size(path, source.exif)
         except DatasetError as error:
-            problems.add('broken image', str(error))
+            problems.add('broken image; left out', str(error))
             continue
         for number, item in enumerate(root.iter('object'), 1):
             try:

@@ -119,7 +119,7 @@ def read_yolo(source: Source) -> BoxTable:
         try:
             width, height = image_size(path, source.exif)
         except DatasetError as error:
-            problems.add('broken image', str(error))
+            problems.add('broken image; left out', str(error))
             continue
         if file:
             rows += _read_lines(

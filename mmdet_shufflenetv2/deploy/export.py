@@ -19,6 +19,7 @@ import torch
 from mmdet.structures import DetDataSample
 
 from ..errors import UserError
+from ..ops import PSRoIPool
 from . import runtime
 from .detector import load_checkpoint, resize_rule
 from .graph import DetectorGraph
@@ -31,8 +32,9 @@ DIVISOR = 32
 FEATURE_TOLERANCE = 1e-3
 SCORE_TOLERANCE = 1e-3
 BOX_TOLERANCE = 0.5
-# A box on the edge of a threshold may fall to its other side.
-SHARE_TOLERANCE = 0.02
+# A box on the edge of a threshold may fall to its other side; where PSRoIPool
+# rounds RoIs to cells, so may the edges of a RoI.
+SHARE_TOLERANCE, POOLED_TOLERANCE = 0.02, 0.05
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Differences:
         scores, boxes: Of detections that both have; boxes in pixels.
         compared: Detections of the original.
         missing: Those of them that the file does not have.
+        share: Of the compared, how many may be missing.
     """
 
     features: float = 0.0
@@ -51,10 +54,11 @@ class Differences:
     boxes: float = 0.0
     compared: int = 0
     missing: list[str] = field(default_factory=list)
+    share: float = SHARE_TOLERANCE
 
     @property
     def agree(self) -> bool:
-        allowed = SHARE_TOLERANCE * self.compared
+        allowed = self.share * self.compared
         return (
             self.features <= FEATURE_TOLERANCE and len(self.missing) <= allowed
         )
@@ -130,7 +134,7 @@ def export(
             raise UserError(
                 f'{output}: the file does not agree with {checkpoint} '
                 f'(allowed: features {FEATURE_TOLERANCE:.0e}, '
-                f'{SHARE_TOLERANCE:.0%} of the detections); not written'
+                f'{found.share:.0%} of the detections); not written'
             )
         os.replace(scratch, output)
     finally:
@@ -297,7 +301,10 @@ def compare(
     if not pictures:
         pictures = synthetic(*runner._resize[:2])
         log('compared on synthetic pictures; --images takes real ones')
+    (layer,) = graph.detector.roi_head.bbox_roi_extractor.roi_layers
     found = Differences()
+    if isinstance(layer, PSRoIPool):
+        found.share = POOLED_TOLERANCE
     usable = 0
     for picture in runtime.expand(pictures):
         try:

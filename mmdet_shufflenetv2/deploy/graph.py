@@ -73,9 +73,11 @@ class DetectorGraph(nn.Module):
         dynamic: bool = False,
     ):
         super().__init__()
-        self.detector = detector
-        self.dynamic = dynamic
         require_known(detector)
+        self.detector = detector.to(memory_format=torch.contiguous_format)
+        if hasattr(detector.backbone, 'channels_last'):
+            detector.backbone.channels_last = False
+        self.dynamic = dynamic
         rpn, rcnn = detector.test_cfg.rpn, detector.test_cfg.rcnn
         self.proposals = proposals or rpn.max_per_img
         self.detections = rcnn.max_per_img if rcnn.max_per_img > 0 else 300
@@ -106,7 +108,10 @@ class DetectorGraph(nn.Module):
 
     def normalized(self, image: Tensor, size: Tensor) -> Tensor:
         """The network's input, padding being as in training."""
-        x = image.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        # Contiguous, or every layer would see channels last, and the file
+        # have a transposition for each concatenation.
+        x = image.permute(0, 3, 1, 2).contiguous().float()
+        x = x * self.scale + self.shift
         height, width = (
             torch.arange(n, device=x.device) < limit[:, None]
             for n, limit in zip(x.shape[2:], size.unbind(1), strict=True)
@@ -369,7 +374,7 @@ def ps_roi_align(roi_map: Tensor, rois: Tensor, layer: PSRoIAlign) -> Tensor:
         low, high = corners[..., axis, None], corners[..., axis + 2, None]
         # (N, K, bins, S), then GridSample's -1 to 1 between outer borders.
         place = low + (high - low) * ((step + 0.5) / (count * samples))
-        place = (2 * place + 1) / length - 1
+        place = (2 * place.clamp(0, length - 1) + 1) / length - 1
         lines.append(place.view(batch, num_rois, count, samples))
     # (N, ph, pw, K, Sy, Sx)
     x = lines[0].permute(0, 2, 1, 3)[:, None, :, :, None, :]
@@ -384,7 +389,7 @@ def ps_roi_align(roi_map: Tensor, rois: Tensor, layer: PSRoIAlign) -> Tensor:
     sampled = F.grid_sample(
         planes,
         grid.view(batch * bins, num_rois, samples * samples, 2),
-        padding_mode='border',
+        padding_mode='zeros',
         align_corners=False,
     )
     reduce = torch.amax if layer.mode == 'max' else torch.mean

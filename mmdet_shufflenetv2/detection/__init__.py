@@ -1,4 +1,4 @@
-"""Light-Head R-CNN and R-FCN on mmdet's two-stage detector."""
+"""Light-Head R-CNN, R-FCN and ThunderNet on mmdet's two-stage detector."""
 
 from ..compat import needs_mmdet  # noqa: F401
 from .detector import LightHeadRCNN
@@ -6,6 +6,7 @@ from .large_separable_conv import LargeSeparableConv, LightHeadNeck
 from .r_fcn import RFCNBBoxHead, RFCNNeck
 from .roi_head import LightHeadBBoxHead, PSRoIExtractor
 from .rpn_head import LightHeadRPNHead
+from .thundernet import ThunderNetNeck, ThunderNetRPNHead
 
 __all__ = [
     'LargeSeparableConv',
@@ -16,4 +17,6 @@ __all__ = [
     'PSRoIExtractor',
     'RFCNBBoxHead',
     'RFCNNeck',
+    'ThunderNetNeck',
+    'ThunderNetRPNHead',
 ]

@@ -1,16 +1,20 @@
-"""The runner and hooks behind ``tools/``."""
+"""The runner, and what configs name: hooks, samplers, schedules."""
 
 from ..compat import needs_mmdet  # noqa: F401
+from .evaluation import ProposalMetric
 from .hooks import CurvesHook, ThroughputHook
 from .iterations import EndlessSampler, ResumableIterLoop
 from .pictures import PicturesHook
 from .runner import CheckedRunner
+from .schedule import OfRun
 
 __all__ = [
     'CheckedRunner',
     'CurvesHook',
     'EndlessSampler',
+    'OfRun',
     'PicturesHook',
+    'ProposalMetric',
     'ResumableIterLoop',
     'ThroughputHook',
 ]

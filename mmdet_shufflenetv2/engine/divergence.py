@@ -1,7 +1,7 @@
 """Training that diverges stops at once and spoils no checkpoint.
 
-A loss or weight that is NaN or infinite never comes back, but mmengine trains
-on and exchanges the last good checkpoints for useless ones.
+A loss or weight that is NaN or infinite stays so, but mmengine trains on and
+replaces the last good checkpoints by useless ones.
 """
 
 import math
@@ -11,13 +11,15 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..errors import UserError
+
 #: Unusable steps in a row that mixed precision may take: it leaves the
 #: weights alone and halves its scale each time, from 65536 down.
 AMP_PATIENCE = 32
 
 
-class TrainingDiverged(RuntimeError):
-    """The losses or weights of a run are no numbers any more."""
+class TrainingDiverged(UserError):
+    """The losses or weights of a run are NaN or infinite."""
 
 
 class DivergenceHook(Hook):

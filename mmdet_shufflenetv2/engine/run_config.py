@@ -1,67 +1,92 @@
-"""From a config file and a command line to a config that can run."""
+"""From a config file and ``--cfg-options`` to a config that can run."""
 
+import inspect
 import os
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
-from .unknown_options import explain_unknown_option
+from ..backbones.zoo import NETWORKS, network
+from ..compat import apply_tool_patches
+from ..data import use_strict_loader
+from ..errors import Interrupted, UserError
+from .schedule import stretch_schedule
 
+__all__ = ['Interrupted', 'UsageError', 'load_config']
+
+#: Its former name, until nobody imports it any more.
+UsageError = UserError
 SPLITS = 'train', 'val', 'test'
-
-
-class UsageError(ValueError):
-    """Something the user gave cannot work; the message says what would."""
+PRETRAIN = 'pretrain.py'
 
 
 def load_config(
-    path: str, options: dict | None = None, work_dir: str | None = None
+    path: str,
+    options: dict | None = None,
+    work_dir: str | None = None,
+    network: str | None = None,
 ) -> Config:
-    """Read a config, apply ``--cfg-options`` and choose the work dir.
+    """Read a config and apply what the command line overrides.
+
+    From now on ``LoadImageFromFile`` is the loader that names a bad file,
+    and files are written whole or not at all.
 
     Args:
-        path: A file, or ``package::file`` as in a config's ``_base_``.
+        path: A file; ``configs/...`` is the package's own where the current
+            folder has no such file; or ``package::file`` as in a config's
+            ``_base_``.
         options: Keys and values to override.
         work_dir: Overrides the config's; by default
             ``work_dirs/<name of the config>``.
+        network: For a classifier's config, a name of `backbones.zoo`.
 
     Raises:
-        UsageError: If there is no such file, it is no config, an option
-            has no effect, or mmpretrain is needed and not installed.
+        UserError: There is no such file, it is not a config, an option has
+            no effect, or mmpretrain is needed and not installed.
     """
-    file = packaged_config(path) if '::' in path else Path(path)
-    if not file.is_file():
-        raise UsageError(
-            f'config not found: {path}; give one of configs/*.py, a path or '
-            'package::file'
-        )
+    file, network = find_config(path, network)
     cfg = _read(file)
     if cfg.get('model') is None:
-        raise UsageError(f'{path} is no config of a network: it has no model')
+        raise UserError(
+            f'{path} is not the config of a network: it has no model'
+        )
     if cfg.get('default_scope') == 'mmpretrain' and not find_spec(
         'mmpretrain'
     ):
-        raise UsageError(
+        raise UserError(
             f'{path} trains a classifier and needs mmpretrain; install it '
             'with  pip install mmpretrain==1.2.0'
         )
+    if cfg.get('default_scope') == 'mmpretrain':
+        import_modules_from_strings('mmpretrain.datasets')
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
     if options:
-        problem = explain_unknown_option(cfg, options)
-        if problem:
-            raise UsageError(problem)
+        refuse_unknown_option(cfg, options)
+        if 'model.network' in options:
+            network = network or options['model.network']
+    if network:
+        choose_network(cfg, network)
+    if options:
+        planned = (cfg.get('train_cfg') or {}).get('max_epochs')
         cfg.merge_from_dict(options)
-    if work_dir is not None:
-        cfg.work_dir = work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / file.stem)
-    read_images_strictly(cfg)
+        if planned and 'train_cfg.max_epochs' in options:
+            stretch_schedule(cfg, planned)
+    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{file.stem}'
+    for name in SPLITS:
+        loader = cfg.get(f'{name}_dataloader')
+        # PyTorch refuses workers that persist where there are none.
+        if loader and not loader.get('num_workers'):
+            loader.persistent_workers = False
+    use_strict_loader()
+    apply_tool_patches()
     return cfg
 
 
@@ -72,10 +97,47 @@ def _read(file: Path) -> Config:
         # A config is a program, and may fail in any way.
         frames = traceback.extract_tb(error.__traceback__)
         lines = [f' at line {f.lineno}' for f in frames if f[0] == str(file)]
-        raise UsageError(
+        raise UserError(
             f'{file} cannot be read as a config: {type(error).__name__}'
             f'{"".join(lines[-1:])}: {error}'.rstrip(': ')
         ) from error
+
+
+def find_config(path: str, network: str | None) -> tuple[Path, str | None]:
+    """Where a config lies, and the network that it is for.
+
+    ``configs/pretrain/<network>.py``, a file for each network, is what
+    ``configs/pretrain.py`` with ``--network`` was until version 0.1.
+
+    Raises:
+        UserError: There is no such file.
+    """
+    file = packaged_config(path) if '::' in path else Path(path)
+    if file.is_file():
+        return file, network
+    parts = file.parts
+    if 'configs' in parts:
+        # The part below the last folder of that name.
+        place = len(parts) - parts[::-1].index('configs')
+        below = Path(*parts[place:])
+        if below.parent.name == 'pretrain':
+            stems = {name.replace('_v', 'v'): name for name in NETWORKS}
+            name = stems.get(below.stem)
+            if name is not None:
+                return _own_config(PRETRAIN), network or name
+        own = _own_config(str(below))
+        if parts[0] == 'configs' and own.is_file():
+            return own, network
+    raise UserError(
+        f'config not found: {path}; give one of configs/*.py, a path or '
+        'package::file'
+    )
+
+
+def _own_config(file: str) -> Path:
+    here = Path('configs', file)
+    package = __name__.partition('.')[0]
+    return here if here.is_file() else packaged_config(f'{package}::{file}')
 
 
 def packaged_config(path: str) -> Path:
@@ -85,7 +147,7 @@ def packaged_config(path: str) -> Path:
         path: ``package::file``.
 
     Raises:
-        UsageError: If there is no such package.
+        UserError: There is no such package.
     """
     package, _, file = path.partition('::')
     try:
@@ -93,7 +155,7 @@ def packaged_config(path: str) -> Path:
     except (ImportError, ValueError):
         spec = None
     if spec is None or spec.origin is None:
-        raise UsageError(
+        raise UserError(
             f'config not found: {path}; the package {package!r} is not '
             'installed'
         )
@@ -101,6 +163,62 @@ def packaged_config(path: str) -> Path:
     # A checkout that is used in place has them beside the package.
     places = [folder / '.mim' / 'configs' / file, folder.parent / 'configs']
     return places[0] if places[0].is_file() else places[1] / file
+
+
+def choose_network(cfg: Config, name: str) -> None:
+    """Let a classifier's config train another network.
+
+    Args:
+        cfg: Changed in place; the crops become those that the network's
+            figures were published for.
+        name: A key of `backbones.zoo.NETWORKS`.
+
+    Raises:
+        UserError: The config is not a classifier's, or no network has that
+            name.
+    """
+    if 'network' not in cfg.model:
+        raise UserError(
+            f'{cfg.filename} does not take --network; configs/{PRETRAIN} does'
+        )
+    try:
+        row = network(name)
+    except ValueError as error:
+        raise UserError(f'--network: {error}') from error
+    cfg.model.network = name
+    if row.input_size == 224:
+        return
+    for split in SPLITS:
+        for node in dicts_of(cfg.get(f'{split}_dataloader')):
+            if node.get('type') == 'RandomResizedCrop':
+                node['scale'] = row.input_size
+            elif node.get('type') == 'ResizeEdge':
+                # 224 of 256 pixels are looked at.
+                node['scale'] = round(row.input_size * 256 / 224)
+            elif node.get('type') == 'CenterCrop':
+                node['crop_size'] = row.input_size
+
+
+def refuse_unknown_option(cfg: Config, options: Iterable[str]) -> None:
+    """Name an option that nobody would read, and what is like it.
+
+    Below the top a config may be given what it does not have, such as an
+    argument that is left at its default, so only first names are looked at.
+
+    Raises:
+        UserError: An option's first name is neither in the config nor one
+            that mmengine's runner reads.
+    """
+    known = {*cfg, *inspect.signature(Runner).parameters}
+    for option in options:
+        name = option.partition('.')[0]
+        if name not in known:
+            like = get_close_matches(name, known, n=1)
+            raise UserError(
+                f'--cfg-options {option}: {name!r} is neither in the config '
+                'nor known to the runner'
+                + (f'; did you mean {like[0]!r}?' if like else '')
+            )
 
 
 def dicts_of(node) -> Iterator[dict]:
@@ -114,25 +232,39 @@ def dicts_of(node) -> Iterator[dict]:
         yield from dicts_of(value)
 
 
+def evaluators_of(cfg: Config, split: str) -> list[ConfigDict]:
+    """The metrics of ``'val'`` or ``'test'``, of which a config may list
+    several.
+    """
+    evaluator = cfg.get(f'{split}_evaluator')
+    if not evaluator:
+        return []
+    return evaluator if isinstance(evaluator, list | tuple) else [evaluator]
+
+
 def without_pretrained(cfg: Config) -> None:
-    """Take out of a config's model the weights that it starts from."""
+    """Take out of a config's model the weights that it starts from.
+
+    How it is initialised without them stays.
+    """
     for node in dicts_of(cfg.model):
         node.pop('pretrained', None)
         inits = node.get('init_cfg')
-        several = inits if isinstance(inits, list) else [inits]
-        if any((i or {}).get('type') == 'Pretrained' for i in several):
+        if isinstance(inits, list):
+            node['init_cfg'] = [i for i in inits if not _is_pretrained(i)]
+        elif inits and _is_pretrained(inits):
             del node['init_cfg']
 
 
-def read_images_strictly(cfg: Config) -> None:
-    """Exchange mmcv's image loading for the one that names a bad file.
+def pretrained_of(backbone: dict) -> dict | None:
+    """The part of a backbone's ``init_cfg`` that names a checkpoint."""
+    inits = backbone.get('init_cfg') or []
+    several = inits if isinstance(inits, list) else [inits]
+    return next(filter(_is_pretrained, several), None)
 
-    The configs name mmcv's, which mmdet's own tools look for.
-    """
-    loaders = [cfg.get(f'{name}_dataloader') for name in SPLITS]
-    for node in dicts_of(loaders):
-        if node.get('type') == 'LoadImageFromFile':
-            node['type'] = 'mmdet.LoadImageStrict'
+
+def _is_pretrained(init_cfg: dict) -> bool:
+    return init_cfg.get('type') == 'Pretrained'
 
 
 def require_writable(
@@ -149,11 +281,7 @@ def require_writable(
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UsageError(
+        raise UserError(
             f'cannot write to the {name} {folder}: {error.strerror}; '
             f'choose another with {option}'
         ) from error
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with a word on how to go on."""

@@ -23,7 +23,7 @@ from mmengine.dist import (
 )
 from mmengine.logging import print_log
 
-from ..data import folders
+from ..data import folders as data_folders
 from ..data.folders import Splits
 from ..data.reading import (
     look_at_images,
@@ -34,8 +34,10 @@ from ..data.reading import (
 )
 from ..data.registered import (
     class_list,
+    image_folders,
     make_source,
     require_shared_class,
+    said,
     say_once,
 )
 from ..data.table import BoxTable, Source, read_text, shorten
@@ -121,10 +123,12 @@ def source_of(dataset: ConfigDict) -> Source | None:
     root = dataset.get('data_root') or ''
     img = (dataset.get('data_prefix') or {}).get('img', '')
     several = [img] if isinstance(img, str) else img
-    paths = [os.path.join(root, path) for path in several]
+    ann_file = os.path.join(root, dataset.get('ann_file') or '')
     return make_source(
-        os.path.join(root, dataset.get('ann_file') or ''),
-        [path for path in paths if path],
+        ann_file,
+        image_folders(
+            ann_file, [os.path.join(root, path) for path in several]
+        ),
         dataset.get('annotation_format')
         or ('COCO' if _is_coco(dataset) else None),
         dataset.get('image_list'),
@@ -232,16 +236,22 @@ def find_data(
             set apart for validation are the ones to test on.
         options: See :func:`mmdet_shufflenetv2.data.folders.find_data`.
     """
-    splits = once_per_run(
-        lambda: folders.find_data(data_root, wanted, **options)
-    )
+    listed = Path(run_dir or '', 'val.txt')
+
+    def find() -> Splits:
+        if 'test' in wanted and run_dir and listed.is_file():
+            whole = data_folders.find_data(data_root, **options)
+            if whole.train.part and _is_list_of(listed, whole.train):
+                source = whole.train._replace(
+                    part=None, image_list=str(listed)
+                )
+                note = f'testing on the images that {run_dir} set apart'
+                return Splits(None, source, whole.classes, (note,))
+        return data_folders.find_data(data_root, wanted, **options)
+
+    splits = once_per_run(find)
     for note in splits.notes:
         print_log(note, 'current')
-    listed = Path(run_dir or '', 'val.txt')
-    if run_dir and 'test' in wanted and _is_list_of(listed, splits.val):
-        val = splits.val._replace(image_list=str(listed))
-        splits = splits._replace(val=val)
-        print_log(f'testing on the images that {run_dir} set apart', 'current')
     return splits
 
 
@@ -431,9 +441,9 @@ def check_data(
 def _checked(source: Source, strict: bool) -> BoxTable:
     table = once_per_run(lambda: look_at_images(read_boxes(source)))
     remember(table)
-    for line in report(table, strict):
+    for line in report(table, strict, said):
         if is_main_process():
-            say_once(line)
+            print_log(line, 'current', logging.WARNING)
     return table
 
 

@@ -1,12 +1,14 @@
 """mmengine's runner, strict about checkpoints and at home on the CPU."""
 
 import os
+import warnings
 
 import torch
 from mmdet.registry import RUNNERS
-from mmengine.dist import is_distributed, is_main_process
+from mmengine.config import Config
+from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
@@ -19,11 +21,13 @@ from ..compat.input_format import (
     require_same_input,
 )
 from ..data.table import shorten
+from ..errors import UserError
 from .divergence import DivergenceHook
 from .early_log import write_kept_records
+from .input_check import InputCheckHook
 
 
-class CheckpointMismatch(ValueError):
+class CheckpointMismatch(UserError):
     """A checkpoint that does not hold exactly the model's parameters."""
 
 
@@ -43,10 +47,24 @@ class CheckedRunner(Runner):
         write_kept_records(early, logger)
         return logger
 
+    #: Called with the model once it is initialised, in the place of a
+    #: checkpoint to load.
+    start_from = None
+
+    def load_or_resume(self) -> None:
+        """Load what the run starts from or goes on with."""
+        if self.start_from is not None and not self._resume:
+            if not self._has_loaded:
+                self.start_from(self._bare_model())
+                self._has_loaded = True
+            return
+        super().load_or_resume()
+
     def register_hooks(self, *args, **kwargs) -> None:
-        """Register a config's hooks, and the one that no run is without."""
+        """Register a config's hooks, and those that no run is without."""
         super().register_hooks(*args, **kwargs)
         self.register_hook(DivergenceHook())
+        self.register_hook(InputCheckHook())
 
     def load_checkpoint(
         self, filename: str, map_location='cpu', strict=True, **kwargs
@@ -65,10 +83,14 @@ class CheckedRunner(Runner):
         Raises:
             CheckpointMismatch: If it does not fit; says which entries.
         """
-        checkpoint = load_fitting(self._bare_model(), filename)
+        model = self._bare_model()
+        checkpoint = read_fitting(model, filename)
         # mmengine runs this entry as Python code when it resumes.
-        checkpoint.get('meta', {}).pop('config', None)
+        checkpoint['meta'].pop('config', None)
+        # Before the model gets its weights: what EMAHook saves under
+        # `state_dict` are the averaged ones, and it exchanges them here.
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        model.load_state_dict(checkpoint['state_dict'])
         self._has_loaded = True
         self.logger.info(f'Loaded checkpoint {filename}')
         return checkpoint
@@ -100,10 +122,49 @@ class CheckedRunner(Runner):
         if missing:
             raise CheckpointMismatch(
                 f'{filename} lacks {", ".join(missing)}, so a run cannot go '
-                'on from it; resume from an epoch_N.pth, or start anew from '
-                f"its weights: --cfg-options load_from='{filename}'"
+                'on from it; resume from an epoch_N.pth, or start a new run '
+                f"from its weights: --cfg-options load_from='{filename}'"
             )
+        planned = schedules_of(self)
         super().resume(filename, *args, **kwargs)
+        if schedules_of(self) != planned:
+            self._follow_new_schedule()
+        loop = self.train_loop
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        done, whole, unit = (
+            (loop.epoch, loop.max_epochs, 'epochs')
+            if by_epoch
+            else (loop.iter, loop.max_iters, 'iterations')
+        )
+        if done >= whole:
+            self.logger.warning(
+                f'{filename} has {done} {unit} of {whole}: nothing is left to '
+                f'train; a longer run: train_cfg.max_{unit}=N'
+            )
+
+    def _follow_new_schedule(self) -> None:
+        """Bring the rates to where the config's schedule has them by now.
+
+        mmengine restores the stored schedule, which ends where the run
+        before was to end.
+        """
+        for group in self.optim_wrapper.param_groups:
+            group['lr'] = group['initial_lr']
+        self.param_schedulers = self.build_param_scheduler(
+            self.cfg.param_scheduler
+        )
+        epoch_length = len(self.train_dataloader)
+        with warnings.catch_warnings():
+            # PyTorch misses the optimizer's steps, which lie before.
+            warnings.simplefilter('ignore')
+            for step in range(1, self.iter + 1):
+                for scheduler in self.param_schedulers:
+                    if not scheduler.by_epoch or step % epoch_length == 0:
+                        scheduler.step()
+        self.logger.info(
+            'The run has another length or schedule than before; the learning '
+            f'rate goes on at {self.optim_wrapper.get_lr()["lr"][0]:.3g}'
+        )
 
     def train(self) -> nn.Module:
         """Train; what a killed run left half written is removed first."""
@@ -138,13 +199,11 @@ class CheckedRunner(Runner):
         return getattr(self.model, 'module', self.model)
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Join the process group through gloo where there is no GPU."""
-        no_gpu = not torch.cuda.is_available()
+        """Set up as mmengine does; the process group may exist already."""
         # Adam's second moments of idle weights decay into denormal numbers,
         # on which a CPU is 100 times slower: 1.1 s of a 1.3 s step.
-        torch.set_flush_denormal(no_gpu)
-        if self.launcher == 'pytorch' and no_gpu and not is_distributed():
-            torch.distributed.init_process_group('gloo')
+        torch.set_flush_denormal(not torch.cuda.is_available())
+        join_processes(self.launcher, self.cfg)
         super().setup_env(env_cfg)
 
     def wrap_model(
@@ -167,26 +226,76 @@ class CheckedRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
 
+def join_processes(launcher: str, cfg: Config) -> None:
+    """Join the other processes of a run, through gloo where there is no GPU.
+
+    Args:
+        launcher: What started them; ``'none'`` for a run of one process.
+        cfg: ``env_cfg.dist_cfg`` is as mmengine takes it.
+    """
+    if launcher == 'none' or is_distributed():
+        return
+    options = dict((cfg.get('env_cfg') or {}).get('dist_cfg') or {})
+    if not torch.cuda.is_available():
+        if launcher == 'pytorch':
+            # mmengine would give each process a GPU.
+            torch.distributed.init_process_group('gloo')
+            return
+        options['backend'] = 'gloo'
+    init_dist(launcher, **options)
+
+
+def schedules_of(runner: Runner) -> list[dict]:
+    """The settings of a runner's schedulers, without their progress."""
+    schedulers = runner.param_schedulers or []
+    if not isinstance(schedulers, list) or 'param_scheduler' not in runner.cfg:
+        return []
+    settings = 'begin', 'end', 'T_max', 'milestones', 'total_iters', 'gamma'
+    return [
+        {k: getattr(each, k) for k in settings if hasattr(each, k)}
+        for each in schedulers
+    ]
+
+
 def load_fitting(model: nn.Module, filename: str) -> dict:
     """Load a checkpoint that holds exactly the model's entries.
 
+    Args, Returns, Raises: as :func:`read_fitting`; the model receives the
+        weights.
+    """
+    checkpoint = read_fitting(model, filename)
+    model.load_state_dict(checkpoint['state_dict'])
+    return checkpoint
+
+
+def read_fitting(model: nn.Module, filename: str) -> dict:
+    """Read a checkpoint that holds exactly the model's entries.
+
     Args:
-        model: Receives the weights.
+        model: Whose weights it should be; stays as it is.
         filename: Path of the checkpoint.
 
     Returns:
-        The checkpoint, with its ``meta``.
+        The checkpoint, with ``state_dict`` and ``meta``.
 
     Raises:
         CheckpointMismatch: If it does not fit; says which entries.
         CheckpointError: If it expects other images than the model gives.
     """
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
-    state = checkpoint.get('state_dict', checkpoint)
-    state = {
-        key.removeprefix('module.'): value for key, value in state.items()
-    }
-    state = current_names(model, state)
+    if 'state_dict' not in checkpoint:
+        checkpoint = dict(state_dict=checkpoint)
+    checkpoint.setdefault('meta', {})
+    state = checkpoint['state_dict'] = _renamed(
+        model, checkpoint['state_dict']
+    )
+    averaged = checkpoint.get('ema_state_dict')
+    if averaged:
+        steps = {k: v for k, v in averaged.items() if k == 'steps'}
+        rest = {k: v for k, v in averaged.items() if k != 'steps'}
+        checkpoint['ema_state_dict'] = steps | {
+            f'module.{k}': v for k, v in _renamed(model, rest).items()
+        }
     problems = _other_style(checkpoint, model) + mismatches(model, state)
     if problems:
         if not state.keys() & model.state_dict().keys():
@@ -195,8 +304,7 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
                 'tools/convert_checkpoint.py converts weights of other '
                 'projects'
             )
-        classes = checkpoint.get('meta', {}).get('dataset_meta', {})
-        classes = classes.get('classes')
+        classes = checkpoint['meta'].get('dataset_meta', {}).get('classes')
         if classes:
             problems.append(
                 f'the checkpoint knows {len(classes)} classes: '
@@ -207,8 +315,13 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
             + '\n  '.join(problems)
         )
     require_same_input(filename, declared_format(checkpoint, filename), model)
-    model.load_state_dict(state)
     return checkpoint
+
+
+def _renamed(model: nn.Module, state: dict) -> dict:
+    """Entries by the names that they have today, without a wrapper's."""
+    bare = {key.removeprefix('module.'): v for key, v in state.items()}
+    return current_names(model, bare)
 
 
 def _other_style(checkpoint: dict, model: nn.Module) -> list[str]:

@@ -12,6 +12,7 @@ Images are synthetic JPEG files of the size most COCO pictures have.
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from itertools import cycle
 from pathlib import Path
@@ -71,7 +72,7 @@ class Detector:
         without_pretrained(cfg)
         self.cfg, self.size, self.batch = cfg, size, batch
         self.setting = setting
-        self.wide = Setting(**{**vars(setting), 'precision': 'fp32'})
+        self.wide = replace(setting, precision='fp32')
         torch.manual_seed(0)
         model = MODELS.build(cfg.model)
         head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)

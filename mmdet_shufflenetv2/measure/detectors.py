@@ -29,7 +29,7 @@ EFFORT = Effort(min_runs=5, max_runs=50, seconds=6, warmup_seconds=4)
 COLUMNS = ('config', 'column', 'part', 'input', 'batch', *SPEEDS)
 
 PAPER_SIZE, PAPER_BATCH = (1200, 800), 4
-# On a CPU half of it: a step of every part of 22 configs, not of a few.
+# On a CPU, where 22 configs at the full size would take a night.
 CPU_SIZE = (600, 400)
 # Parts with work that depends on values.
 VALUES_COUNT = ('post-processing', 'detection', 'end to end')

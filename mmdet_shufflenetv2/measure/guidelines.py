@@ -25,8 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from . import benchmark
-from .benchmark import Benchmark, Time
+from .benchmark import Benchmark, Row, Time
 from .convolution import Convolution
 from .networks import inference, place
 from .setting import Setting
@@ -126,7 +125,7 @@ def _bottleneck(channels: int, relu: bool, shortcut: bool) -> nn.Module:
     return nn.Sequential(Sum(layers, None) if shortcut else layers, *act())
 
 
-class Row(NamedTuple):
+class Variant(NamedTuple):
     """One row of a table.
 
     Attributes:
@@ -141,29 +140,29 @@ class Row(NamedTuple):
     multiple: int = 1
 
 
-def _g3(count: int, parallel: bool = False) -> Row:
+def _g3(count: int, parallel: bool = False) -> Variant:
     block = partial(_fragments, count=count, parallel=parallel)
-    return Row(block, (128 / count**0.5,), (64 / count**0.5,))
+    return Variant(block, (128 / count**0.5,), (64 / count**0.5,))
 
 
-def _g4(relu: bool, shortcut: bool) -> Row:
+def _g4(relu: bool, shortcut: bool) -> Variant:
     block = partial(_bottleneck, relu=relu, shortcut=shortcut)
-    return Row(block, (32,), (32,))
+    return Variant(block, (32,), (32,))
 
 
 # The first row of a table is what its others are compared with.
 TABLES = {
     'G1': {
-        '1:1': Row(_pair, (128, 128), (32, 32)),
-        '1:2': Row(_pair, (90, 180), (22, 44)),
-        '1:6': Row(_pair, (52, 312), (13, 78)),
-        '1:12': Row(_pair, (36, 432), (9, 108)),
+        '1:1': Variant(_pair, (128, 128), (32, 32)),
+        '1:2': Variant(_pair, (90, 180), (22, 44)),
+        '1:6': Variant(_pair, (52, 312), (13, 78)),
+        '1:12': Variant(_pair, (36, 432), (9, 108)),
     },
     'G2': {
-        '1 group': Row(_conv, (128,), (64,)),
-        '2 groups': Row(partial(_conv, groups=2), (180,), (90,), 2),
-        '4 groups': Row(partial(_conv, groups=4), (256,), (128,), 4),
-        '8 groups': Row(partial(_conv, groups=8), (360,), (180,), 8),
+        '1 group': Variant(_conv, (128,), (64,)),
+        '2 groups': Variant(partial(_conv, groups=2), (180,), (90,), 2),
+        '4 groups': Variant(partial(_conv, groups=4), (256,), (128,), 4),
+        '8 groups': Variant(partial(_conv, groups=8), (360,), (180,), 8),
     },
     'G3': {
         '1-fragment': _g3(1),
@@ -331,7 +330,7 @@ def _benchmark(
 
 def _measure(
     time: Time, cell: Cell, first: Cell, batch: int, setting: Setting
-) -> list[benchmark.Row]:
+) -> list[Row]:
     def step(each: Cell) -> Callable[[], object]:
         torch.manual_seed(0)
         network = each.build().eval().requires_grad_(False)

@@ -6,12 +6,14 @@ per bin and side, T taps (cells with a weight) per sample and side.
 Everything here is separable: a bin's cells are a product of rows and columns.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .row_sum import exporting, weighted_row_sum
+from .row_sum import Bags, exporting, plain_row_sum, row_sum
 
 
 class Taps(NamedTuple):
@@ -37,6 +39,12 @@ class Table(NamedTuple):
 
     planes: Tensor
     strides: tuple[int, int, int, int, int]
+
+    @property
+    def index_dtype(self) -> torch.dtype:
+        """int32 halves the traffic of indices; int64 when it must be."""
+        few = self.planes[0, ..., 0].numel() < 2**31
+        return torch.int32 if few and not exporting() else torch.int64
 
 
 def split_bins(input: Tensor, bins: int, bin_major: bool) -> Tensor:
@@ -67,14 +75,12 @@ def as_table(input: Tensor, bins: tuple[int, int], bin_major: bool) -> Table:
     return Table(split[None], (pw * batch * plane, *step))
 
 
-def _bags(
+def _taps_of_bags(
     table: Table, image: Tensor, y: Taps, x: Taps
 ) -> tuple[Tensor, Tensor]:
     """Return indices and weights ``(ph, pw, K * Sy * Sx * Ty * Tx)``."""
     bin_row_step, bin_step, image_step, y_step, x_step = table.strides
-    # int32 halves the traffic of the indices; int64 when it must be.
-    few = table.planes[0, ..., 0].numel() < 2**31
-    dtype, device = torch.int32 if few else torch.int64, image.device
+    dtype, device = table.index_dtype, image.device
     (sy, ty, ph, rois), (sx, tx, pw, _) = y.cell.shape, x.cell.shape
     ph_index = torch.arange(ph, dtype=dtype, device=device)[:, None]
     pw_index = torch.arange(pw, dtype=dtype, device=device)[:, None]
@@ -110,28 +116,52 @@ def pool_groups(
     Returns:
         ``(K, C, ph, pw)``, in the table's dtype.
     """
-    index, weight, shapes = [], [], []
+    index, weight, shapes, taps = [], [], [], []
     planes, channels = table.planes.size(0), table.planes.size(-1)
     for member, y, x in groups:
         (sy, ty, ph, rois), (sx, tx, pw, _) = y.cell.shape, x.cell.shape
         samples = sy * sx if maximum else 1
-        bags, taps = ph * pw * rois * samples, sy * sx * ty * tx // samples
-        i, w = _bags(table, image if member is None else image[member], y, x)
-        index.append(i.view(planes, bags // planes, taps))
-        weight.append(w.view(planes, bags // planes, taps))
+        own = image if member is None else image[member]
+        i, w = _taps_of_bags(table, own, y, x)
+        index.append(i.view(planes, ph * pw // planes * i.size(2)))
+        weight.append(w.view_as(index[-1]))
         shapes.append((ph, pw, rois, samples, channels))
-    sums = weighted_row_sum(table.planes, index, weight)
-    pooled = []
-    for shape, part in zip(
-        shapes, sums.split([i.size(1) for i in index], dim=1), strict=True
-    ):
-        part = part.view(shape)
+        taps.append(sy * sx * ty * tx // samples)
+    if exporting():
+        sums = plain_row_sum(
+            table.planes,
+            index[0].view(-1, taps[0]),
+            weight[0].view(-1, taps[0]),
+        )
+    else:
+        sums = row_sum(table.planes, _join(index, weight, taps))
+    pooled, first = [], 0
+    for shape in shapes:
+        bags = math.prod(shape[:-1]) // planes
+        part = sums[:, first : first + bags].view(shape)
+        first += bags
         part = part.max(dim=3).values if maximum else part.squeeze(3)
         pooled.append(part.permute(2, 3, 0, 1))
     if len(groups) == 1:
         return pooled[0].contiguous()
     order = torch.cat([member for member, _, _ in groups])
     return torch.cat(pooled).index_select(0, order.argsort())
+
+
+def _join(index: list[Tensor], weight: list[Tensor], taps: list[int]) -> Bags:
+    """Put groups of ``(P, B_i * taps_i)`` together, plane by plane."""
+    sizes = [i.size(1) for i in index]
+    planes, total = index[0].size(0), sum(sizes)
+    starts, first = [], 0
+    for size, step in zip(sizes, taps, strict=True):
+        starts.append(torch.arange(first, first + size, step))
+        first += size
+    start = torch.arange(planes)[:, None] * total + torch.cat(starts)
+    offset = F.pad(start.flatten(), (0, 1), value=planes * total)
+    return Bags(
+        *(torch.cat(x, 1).flatten() for x in (index, weight)),
+        offset.to(index[0].dtype).to(index[0].device),
+    )
 
 
 def group_by_size(size: Tensor) -> list[Tensor]:

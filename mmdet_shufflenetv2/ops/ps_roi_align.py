@@ -24,15 +24,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function
 
 from .bins import Group, Taps, as_table, group_by_size, pool_groups
 from .rois import (
     check_map,
     check_scale,
+    is_eager_cpu,
     read_rois,
     to_pair,
     to_rois,
-    values_known,
 )
 
 MODES = ('avg', 'max')
@@ -40,16 +41,13 @@ MODES = ('avg', 'max')
 Sides = tuple[tuple[int, int], tuple[int, int]]
 
 
-def _check_options(
-    spatial_scale: float, sampling_ratio: int, mode: str
-) -> None:
-    check_scale(spatial_scale)
+def _check_options(sampling_ratio: int, mode: str) -> None:
     if not isinstance(sampling_ratio, int):
         raise ValueError(
-            f'sampling_ratio: an int is allowed, got {sampling_ratio!r}'
+            f'sampling_ratio: expected an int, got {sampling_ratio!r}'
         )
     if mode not in MODES:
-        raise ValueError(f'mode: one of {MODES} is allowed, got {mode!r}')
+        raise ValueError(f'mode: expected one of {MODES}, got {mode!r}')
 
 
 def _side_taps(
@@ -119,7 +117,7 @@ def _window_taps(
     cell = position[:, :1].int() + window.view(-1, 1, 1)
     distance = (position[:, :, None] - cell[:, None]).abs()
     weight = (1 - distance).clamp(min=0) * share[:, :, None]
-    # A cell behind the last one has no weight.
+    # A cell after the last one has no weight.
     return Taps(cell.clamp(max=length - 1), weight.sum(1))
 
 
@@ -196,7 +194,7 @@ def _groups(
     """Return taps of all RoIs, in groups where that saves work."""
     if sampling_ratio <= 0:
         return _adaptive_groups(valid, box, sides, maximum)
-    if sampling_ratio > 1 and not maximum and values_known(box) and len(box):
+    if sampling_ratio > 1 and not maximum and is_eager_cpu(box) and len(box):
         return _dense_groups(valid, box, sides, sampling_ratio)
     samples = (sampling_ratio, sampling_ratio)
     return [(None, *_taps(valid, box, sides, samples, maximum, False))]
@@ -238,17 +236,24 @@ def ps_roi_align(
         ValueError: a wrong shape, type or option; on a CPU also a batch
             index that no image has (elsewhere such a RoI gives zeros).
     """
+    if has_torch_function((input, boxes)):  # torch.fx, for one
+        return handle_torch_function(
+            ps_roi_align,
+            (input, boxes),
+            *(input, boxes, output_size, spatial_scale, sampling_ratio),
+            mode=mode,
+            aligned=aligned,
+            bin_major=bin_major,
+        )
     ph, pw = to_pair(output_size)
-    channels = check_map(input, (ph, pw))
-    _check_options(spatial_scale, sampling_ratio, mode)
+    channels = check_map(input, (ph, pw), spatial_scale)
+    _check_options(sampling_ratio, mode)
     if input.is_meta:
         return input.new_empty(len(to_rois(boxes)), channels, ph, pw)
     valid, image, box = read_rois(boxes, input, spatial_scale)
     box = box - 0.5 if aligned else box
-    sides, maximum = (
-        tuple(zip((ph, pw), input.shape[2:], strict=True)),
-        mode == 'max',
-    )
+    maximum = mode == 'max'
+    sides = (ph, input.size(2)), (pw, input.size(3))
     groups = _groups(valid, box, sides, sampling_ratio, maximum)
     table = as_table(input, (ph, pw), bin_major)
     return pool_groups(table, image, groups, maximum).to(input.dtype)
@@ -269,7 +274,8 @@ class PSRoIAlign(nn.Module):
     ) -> None:
         super().__init__()
         to_pair(output_size)
-        _check_options(spatial_scale, sampling_ratio, mode)
+        check_scale(spatial_scale)
+        _check_options(sampling_ratio, mode)
         self.output_size = output_size
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio
@@ -277,9 +283,7 @@ class PSRoIAlign(nn.Module):
         self.aligned = aligned
         self.bin_major = bin_major
 
-    def forward(
-        self, input: Tensor, rois: Tensor | Sequence[Tensor]
-    ) -> Tensor:
+    def forward(self, input: Tensor, rois: Tensor | list[Tensor]) -> Tensor:
         return ps_roi_align(
             input,
             rois,
@@ -292,9 +296,8 @@ class PSRoIAlign(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return (
-            f'output_size={self.output_size}, '
-            f'spatial_scale={self.spatial_scale}, '
-            f'sampling_ratio={self.sampling_ratio}, mode={self.mode!r}, '
-            f'aligned={self.aligned}, bin_major={self.bin_major}'
+        names = 'output_size', 'spatial_scale', 'sampling_ratio', 'mode'
+        return ', '.join(
+            f'{name}={getattr(self, name)!r}'
+            for name in (*names, 'aligned', 'bin_major')
         )

@@ -16,23 +16,18 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function
 
-from .bins import (
-    Table,
-    Taps,
-    as_table,
-    group_by_size,
-    pool_groups,
-    split_bins,
-)
+from .bins import Table, Taps, as_table, pool_groups, split_bins
 from .rois import (
     check_map,
     check_scale,
+    is_eager_cpu,
     read_rois,
     to_pair,
     to_rois,
-    values_known,
 )
+from .row_sum import Bags, row_sum
 
 EdgePair = tuple[Tensor, Tensor]
 
@@ -64,14 +59,6 @@ def _edges(
 def _inverse(first: Tensor, last: Tensor) -> Tensor:
     """Return one over the cells of a bin, 0 for a bin without cells."""
     return torch.where(last > first, 1 / (last - first).clamp(min=1), 0)
-
-
-def _cell_taps(first: Tensor, last: Tensor, most: int, length: int) -> Taps:
-    """Return every cell of a bin, at most ``most``, as taps of one sample."""
-    step = torch.arange(most, device=first.device, dtype=first.dtype)
-    cell = first + step.view(1, -1, 1, 1)
-    weight = _inverse(first, last) * (cell < last)
-    return Taps(cell.clamp(max=length - 1).int(), weight)
 
 
 def _corner_taps(first: Tensor, last: Tensor) -> Taps:
@@ -108,19 +95,52 @@ def _sum_cells(
     input: Tensor, image: Tensor, y: EdgePair, x: EdgePair, bin_major: bool
 ) -> Tensor:
     """Pool by adding cells; bins' edges are ``(bins, K)``."""
-    size = [(last - first).amax(dim=0) for first, last in (y, x)]
-    groups = []
-    for member in group_by_size(size[0].maximum(size[1]).clamp(min=1)):
-        taps = []
-        for (first, last), sizes, length in zip(
-            (y, x), size, input.shape[2:], strict=True
-        ):
-            most = max(int(sizes[member].max()), 1) if len(member) else 1
-            edges = first[:, member], last[:, member]
-            taps.append(_cell_taps(*edges, most, length))
-        groups.append((member, *taps))
-    table = as_table(input, (y[0].size(0), x[0].size(0)), bin_major)
-    return pool_groups(table, image, groups)
+    table = as_table(input, (len(y[0]), len(x[0])), bin_major)
+    cells, bags = _cells(table, image, y, x)
+    sums = row_sum(table.planes, bags).view(
+        *cells.shape, table.planes.size(-1)
+    )
+    means = sums / cells.clamp(min=1).to(sums.dtype)[..., None]
+    return means.permute(2, 3, 0, 1).contiguous()
+
+
+def _cells(
+    table: Table, image: Tensor, y: EdgePair, x: EdgePair
+) -> tuple[Tensor, Bags]:
+    """Return the number of cells of every bin ``(ph, pw, K)``, and them.
+
+    A bin is a run of cells in each of its rows, so first bins are repeated
+    for their rows, then rows for their cells.
+    """
+    dtype = table.index_dtype
+    (top, bottom), (left, right) = (
+        tuple(edge.to(dtype) for edge in side) for side in (y, x)
+    )
+    height, width = (bottom - top)[:, None], right - left
+    cells = height * width
+    bin_row_step, bin_step, image_step, y_step, x_step = table.strides
+    ph, pw = len(top), len(left)
+    corner = (
+        (torch.arange(ph, dtype=dtype) * bin_row_step)[:, None, None]
+        + (torch.arange(pw, dtype=dtype) * bin_step)[:, None]
+        + (top * y_step)[:, None]
+        + left * x_step
+        + image.to(dtype) * image_step
+    )
+    # Before any repetition: bins, then rows, then cells as one long list.
+    rows = height.expand_as(cells).flatten()
+    of_row = torch.repeat_interleave(rows)
+    first_row = rows.cumsum(0, dtype=dtype) - rows
+    start = (corner.flatten() - first_row * y_step).index_select(0, of_row)
+    start += torch.arange(len(of_row), dtype=dtype) * y_step
+    length = width.expand_as(cells).flatten().index_select(0, of_row)
+    first = length.cumsum(0, dtype=dtype) - length
+    index = (start - first * x_step).index_select(
+        0, torch.repeat_interleave(length)
+    )
+    index += torch.arange(len(index), dtype=dtype) * x_step
+    offset = F.pad(cells.flatten().cumsum(0, dtype=dtype), (1, 0))
+    return cells, Bags(index, None, offset)
 
 
 def ps_roi_pool(
@@ -159,9 +179,15 @@ def ps_roi_pool(
         ValueError: a wrong shape, type or option; on a CPU also a batch
             index that no image has (elsewhere such a RoI gives zeros).
     """
+    if has_torch_function((input, boxes)):  # torch.fx, for one
+        return handle_torch_function(
+            ps_roi_pool,
+            (input, boxes),
+            *(input, boxes, output_size, spatial_scale),
+            bin_major=bin_major,
+        )
     ph, pw = to_pair(output_size)
-    channels = check_map(input, (ph, pw))
-    check_scale(spatial_scale)
+    channels = check_map(input, (ph, pw), spatial_scale)
     if input.is_meta:
         return input.new_empty(len(to_rois(boxes)), channels, ph, pw)
     valid, image, box = read_rois(boxes, input, spatial_scale)
@@ -169,7 +195,7 @@ def ps_roi_pool(
     for axis, bins, length in ((1, ph, input.size(2)), (0, pw, input.size(3))):
         first, last = _edges(box[:, axis], box[:, axis + 2], bins, length)
         sides.append((first, torch.where(valid, last, first)))
-    pool = _sum_cells if values_known(input) else _sum_corners
+    pool = _sum_cells if is_eager_cpu(input) else _sum_corners
     return pool(input, image, *sides, bin_major).to(input.dtype)
 
 
@@ -190,9 +216,7 @@ class PSRoIPool(nn.Module):
         self.spatial_scale = spatial_scale
         self.bin_major = bin_major
 
-    def forward(
-        self, input: Tensor, rois: Tensor | Sequence[Tensor]
-    ) -> Tensor:
+    def forward(self, input: Tensor, rois: Tensor | list[Tensor]) -> Tensor:
         return ps_roi_pool(
             input,
             rois,

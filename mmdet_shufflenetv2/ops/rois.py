@@ -23,26 +23,24 @@ def to_rois(boxes: Tensor | Sequence[Tensor]) -> Tensor:
     if isinstance(boxes, Tensor):
         if boxes.dim() != 2 or boxes.size(1) != 5:
             raise ValueError(
-                'boxes: one tensor must be (K, 5), the batch index and then '
-                f'x1, y1, x2, y2, got {tuple(boxes.shape)}'
+                'boxes: expected one (K, 5) tensor of the batch index, x1, '
+                f'y1, x2, y2, got {tuple(boxes.shape)}'
             )
         return boxes
     if not isinstance(boxes, (list, tuple)) or not boxes:
         raise ValueError(
-            'boxes: a (K, 5) tensor or a list with one (L, 4) tensor per '
-            f'image is allowed, got {type(boxes).__name__} {boxes!r}'
+            'boxes: expected a (K, 5) tensor or a list with one (L, 4) tensor '
+            f'per image, got {type(boxes).__name__} {boxes!r}'
         )
+    rows = []
     for i, box in enumerate(boxes):
         if not isinstance(box, Tensor) or box.dim() != 2 or box.size(1) != 4:
             got = tuple(box.shape) if isinstance(box, Tensor) else repr(box)
             raise ValueError(
-                f'boxes: entry {i} of the list must be (L, 4), got {got}'
+                f'boxes: expected (L, 4) as entry {i} of the list, got {got}'
             )
-    rows = [
-        torch.cat([box.new_full((box.size(0), 1), float(i)), box], dim=1)
-        for i, box in enumerate(boxes)
-    ]
-    return torch.cat(rows, dim=0)
+        rows.append(torch.cat([torch.full_like(box[:, :1], i), box], dim=1))
+    return torch.cat(rows)
 
 
 def to_pair(output_size: int | Sequence[int]) -> tuple[int, int]:
@@ -52,23 +50,26 @@ def to_pair(output_size: int | Sequence[int]) -> tuple[int, int]:
     pair = tuple(output_size) if isinstance(output_size, Sequence) else ()
     if len(pair) != 2 or any(not isinstance(p, int) or p < 1 for p in pair):
         raise ValueError(
-            'output_size: a positive int or two of them (height, width) are '
-            f'allowed, got {output_size!r}'
+            'output_size: expected a positive int or two of them (height, '
+            f'width), got {output_size!r}'
         )
     return pair
 
 
-def check_map(input: Tensor, output_size: tuple[int, int]) -> int:
+def check_map(
+    input: Tensor, output_size: tuple[int, int], spatial_scale: float
+) -> int:
     """Return the output channels of a position-sensitive map ``(N, C, H, W)``.
 
     Raises:
-        ValueError: not 4 dimensions, not floating point, or ``C`` is no
-            multiple of the number of bins.
+        ValueError: not 4 dimensions, not floating point, empty, or ``C`` is
+            not a multiple of the number of bins; a scale of no use.
     """
+    check_scale(spatial_scale)
     bins = output_size[0] * output_size[1]
     if input.dim() != 4 or not input.is_floating_point():
         raise ValueError(
-            'input: a floating point (N, C, H, W) map is allowed, got '
+            'input: expected a floating point (N, C, H, W) map, got '
             f'{input.dtype} {tuple(input.shape)}'
         )
     if input.size(1) % bins or not input.size(1):
@@ -78,7 +79,7 @@ def check_map(input: Tensor, output_size: tuple[int, int]) -> int:
         )
     if input.size(2) == 0 or input.size(3) == 0:
         raise ValueError(
-            'input: a map of at least one row and column is allowed, got '
+            'input: expected a map of at least one row and column, got '
             f'{tuple(input.shape)}'
         )
     return input.size(1) // bins
@@ -88,13 +89,13 @@ def check_scale(spatial_scale: float) -> None:
     """Check the cells of the map per pixel of the boxes."""
     if not 0 < spatial_scale < math.inf:
         raise ValueError(
-            'spatial_scale: a positive finite number is allowed, got '
+            'spatial_scale: expected a positive finite number, got '
             f'{spatial_scale!r}'
         )
 
 
-def values_known(tensor: Tensor) -> bool:
-    """Whether values can be read now, at no cost: an eager CPU tensor."""
+def is_eager_cpu(tensor: Tensor) -> bool:
+    """Whether values can be read now, at no cost."""
     return (
         tensor.device.type == 'cpu'
         and not torch.compiler.is_compiling()
@@ -103,29 +104,8 @@ def values_known(tensor: Tensor) -> bool:
     )
 
 
-def check_images(rois: Tensor, batch_size: int) -> None:
-    """Check that RoIs on a CPU are of existing images.
-
-    Elsewhere a check would wait for the device, so :func:`split_rois` alone
-    takes care of them there.
-
-    Raises:
-        ValueError: a finite batch index outside ``[0, batch_size)``.
-    """
-    if not values_known(rois):
-        return
-    image = rois[:, 0]
-    wrong = torch.isfinite(image) & ((image <= -1) | (image >= batch_size))
-    if wrong.any():
-        row = int(wrong.nonzero()[0])
-        raise ValueError(
-            f'boxes: the batch index must be in [0, {batch_size - 1}] for an '
-            f'input of {batch_size} images, got {int(image[row])} in row {row}'
-        )
-
-
-def split_rois(
-    rois: Tensor, batch_size: int, spatial_scale: float
+def read_rois(
+    boxes: Tensor | Sequence[Tensor], input: Tensor, spatial_scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return which RoIs can be pooled, their images and their boxes in cells.
 
@@ -135,31 +115,39 @@ def split_rois(
     weight.
 
     Args:
-        rois: ``(K, 5)``.
-        batch_size: images of the map.
+        boxes: of :func:`to_rois`.
+        input: the map; its dtype is that of the result, float32 at least.
         spatial_scale: cells per pixel.
 
     Returns:
         ``(K,)`` bool, ``(K,)`` int64, ``(K, 4)``.
+
+    Raises:
+        ValueError: on an eager CPU, a finite batch index that no image has.
+            Elsewhere the check would wait for the device.
     """
-    rois = torch.cat([rois[:, :1], rois[:, 1:] * spatial_scale], 1)
-    size = rois[:, 3:] - rois[:, 1:3]
-    valid = (
-        torch.isfinite(rois).all(dim=1)
-        & (size > 0).all(dim=1)
-        & (size < math.inf).all(dim=1)
-        & (rois[:, 0] > -1)
-        & (rois[:, 0] < batch_size)
-    )
-    rois = torch.where(valid[:, None], rois, torch.zeros_like(rois))
-    return valid, rois[:, 0].long(), rois[:, 1:]
-
-
-def read_rois(
-    boxes: Tensor | Sequence[Tensor], input: Tensor, spatial_scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return :func:`split_rois` of checked boxes, in float32 at least."""
     dtype = torch.promote_types(input.dtype, torch.float32)
     rois = to_rois(boxes).detach().to(dtype)
-    check_images(rois, input.size(0))
-    return split_rois(rois, input.size(0), spatial_scale)
+    image, images = rois[:, 0], input.size(0)
+    of_an_image = (image > -1) & (image < images)
+    if is_eager_cpu(rois):
+        wrong = torch.isfinite(image) & ~of_an_image
+        if wrong.any():
+            row = int(wrong.nonzero()[0])
+            raise ValueError(
+                f'boxes: the batch index must be in [0, {images - 1}] for an '
+                f'input of {images} images, got {int(image[row])} in row {row}'
+            )
+    box = rois[:, 1:] * spatial_scale
+    size = box[:, 2:] - box[:, :2]
+    valid = (
+        of_an_image
+        & torch.isfinite(box).all(dim=1)
+        & ((size > 0) & (size < math.inf)).all(dim=1)
+    )
+    nothing = torch.zeros_like(box)
+    return (
+        valid,
+        torch.where(valid, image, nothing[:, 0]).long(),
+        torch.where(valid[:, None], box, nothing),
+    )

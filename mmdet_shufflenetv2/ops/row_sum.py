@@ -1,7 +1,7 @@
 """Weighted sums of table rows: the one kernel behind every PSRoI op.
 
-Shapes: P planes of R rows of C values each; B bags of T taps in each plane.
-``out[p, b] = sum_t weight[p, b, t] * table[p, index[p, b, t]]``, that is
+Shapes: P planes of R rows of C values each; B bags in each plane, T taps in
+all bags together. A bag sums rows of its own plane, one for each tap, that is
 ``A[p] @ table[p]`` with sparse matrices A.
 
 Forward is an embedding bag. Its own backward is slow on CPUs, so there the
@@ -13,77 +13,66 @@ so that it is still in cache when its rows are read.
 """
 
 import math
-from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Schemas are spelt out because torch 2.4 cannot read them from list[Tensor].
+#: PyTorch sorts this many integers and more by radix, fewer by comparisons.
+RADIX_SORTED = 2**15
 _NAMESPACE = 'mmdet_shufflenetv2'
-_GROUPS = 'Tensor[] index, Tensor[] weight'
+_BAGS = 'Tensor index, Tensor? weight, Tensor offset'
 _LAYOUT = 'SymInt[] size, int[] order'
 
 
-def weighted_row_sum(
-    table: Tensor, index: list[Tensor], weight: list[Tensor]
-) -> Tensor:
-    """Sum weighted rows of a table for each bag; differentiable in ``table``.
+class Bags(NamedTuple):
+    """The sparse matrices, plane after plane and bag after bag.
 
-    Bags come in groups, so that bags of few taps need no padding to the most.
+    Attributes:
+        index: ``(T,)`` the row of each tap in its plane.
+        weight: ``(T,)`` in the table's dtype, or None: all are 1.
+        offset: ``(P * B + 1,)`` first tap of each bag, and T; the dtype of
+            ``index``.
+    """
+
+    index: Tensor
+    weight: Tensor | None
+    offset: Tensor
+
+
+def row_sum(table: Tensor, bags: Bags) -> Tensor:
+    """Sum weighted rows of a table; differentiable in ``table``.
 
     Args:
         table: ``(P, ..., C)`` floating point, R rows in each plane, in any
             order of memory.
-        index: for each group a ``(P, B_i, T_i)`` integer tensor of rows.
-        weight: the same shapes, in the table's dtype.
 
     Returns:
-        ``(P, sum B_i, C)``.
+        ``(P, B, C)``.
     """
-    if exporting():
-        return _sum_planes(plain_row_sum, table, index, weight)
-    return _row_sum(table, index, weight)
+    return _row_sum(table, *bags)
 
 
-def plain_row_sum(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+def plain_row_sum(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     """Sum rows by Gather, Mul and ReduceSum, which any format has.
 
-    It needs B * T * C values of memory, so it is for export only.
+    It needs a value of memory for each tap and channel: for export only.
 
     Args:
-        rows: ``(R, C)``.
-        index, weight: ``(B, T)``.
+        table: ``(1, ..., C)``.
+        index, weight: ``(B, taps)``, as many in each bag. The index is int64,
+            for ONNX Runtime gathers by no other.
+
+    Returns:
+        ``(1, B, C)``.
     """
-    # As int64, which every operator of ONNX that gathers takes.
-    taken = rows.index_select(0, index.flatten().long())
-    taken = taken.view(*index.shape, rows.size(1))
-    return (taken * weight[..., None]).sum(1)
-
-
-def bag_row_sum(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-    """Sum rows as :func:`plain_row_sum`, by an embedding bag."""
-    if not index.numel():
-        return rows.new_zeros(index.size(0), rows.size(1))
-    return F.embedding_bag(index, rows, mode='sum', per_sample_weights=weight)
-
-
-def _sum_planes(
-    row_sum: Callable[[Tensor, Tensor, Tensor], Tensor],
-    table: Tensor,
-    index: list[Tensor],
-    weight: list[Tensor],
-) -> Tensor:
-    sums = []
-    for p, plane in enumerate(table):
-        rows = plane.flatten(0, -2)
-        sums += [
-            row_sum(rows, i[p], w[p])
-            for i, w in zip(index, weight, strict=True)
-        ]
-    bags = sum(i.size(1) for i in index)
-    sums = torch.cat(sums) if len(sums) > 1 else sums[0]
-    return sums.view(table.size(0), bags, table.size(-1))
+    rows = table[0].flatten(0, -2)
+    taken = rows.index_select(0, index.flatten()).view(
+        *index.shape, rows.size(1)
+    )
+    return (taken * weight[..., None]).sum(1)[None]
 
 
 def exporting() -> bool:
@@ -97,45 +86,90 @@ def exporting() -> bool:
     )
 
 
+def _by_plane(bags: Bags, planes: int) -> list[Bags]:
+    """The bags of each plane, their offsets counted from its first tap."""
+    if planes == 1:
+        return [bags]
+    count = (bags.offset.numel() - 1) // planes
+    ends = bags.offset[::count].tolist() if count else [0] * (planes + 1)
+    return [
+        Bags(
+            bags.index[first:last],
+            None if bags.weight is None else bags.weight[first:last],
+            bags.offset[p * count : (p + 1) * count + 1] - first,
+        )
+        for p, (first, last) in enumerate(pairwise(ends))
+    ]
+
+
+def _in_one_plane(bags: Bags, planes: int, rows: int) -> Bags:
+    """The same bags of one table with all planes' rows."""
+    count = (bags.offset.numel() - 1) // planes
+    numbers = torch.arange(planes, dtype=bags.index.dtype) * rows
+    shift = numbers.repeat_interleave(bags.offset[::count].diff())
+    return bags._replace(index=bags.index + shift)
+
+
+def _gather(rows: Tensor, bags: Bags) -> Tensor:
+    if not bags.index.numel():
+        return rows.new_zeros(bags.offset.numel() - 1, rows.size(1))
+    return F.embedding_bag(
+        bags.index,
+        rows,
+        bags.offset,
+        mode='sum',
+        per_sample_weights=bags.weight,
+        include_last_offset=True,
+    )
+
+
 @torch.library.custom_op(
     f'{_NAMESPACE}::row_sum',
     mutates_args=(),
-    schema=f'(Tensor table, {_GROUPS}) -> Tensor',
+    schema=f'(Tensor table, {_BAGS}) -> Tensor',
 )
 def _row_sum(
-    table: Tensor, index: list[Tensor], weight: list[Tensor]
+    table: Tensor, index: Tensor, weight: Tensor | None, offset: Tensor
 ) -> Tensor:
     # Detached, for an embedding bag prepares for a backward otherwise.
-    return _sum_planes(bag_row_sum, table.detach(), index, weight)
+    bags = _by_plane(Bags(index, weight, offset), table.size(0))
+    # Rows of a single image can be a view, but strided ones are read slowly.
+    return torch.stack(
+        [
+            _gather(plane.flatten(0, -2).contiguous(), own)
+            for plane, own in zip(table.detach(), bags, strict=True)
+        ]
+    )
 
 
 @torch.library.custom_op(
     f'{_NAMESPACE}::row_sum_backward',
     mutates_args=(),
-    schema=f'(Tensor grad, {_GROUPS}, {_LAYOUT}) -> Tensor',
+    schema=f'(Tensor grad, {_BAGS}, {_LAYOUT}) -> Tensor',
 )
 def _row_sum_backward(
     grad: Tensor,
-    index: list[Tensor],
-    weight: list[Tensor],
+    index: Tensor,
+    weight: Tensor | None,
+    offset: Tensor,
     size: list[int],
     order: list[int],
 ) -> Tensor:
-    if not grad.numel():
+    if not grad.numel() or not index.numel():
         return _empty(grad, size, order).zero_()
     on_cpu = grad.device.type == 'cpu'
     backward = gather_backward if on_cpu else scatter_backward
     planes, rows = size[0], math.prod(size[1:-1])
-
-    def plane(p: int) -> Tensor:
-        i, w = [i[p] for i in index], [w[p] for w in weight]
-        return backward(grad[p], i, w, rows).view(size[1:])
-
+    bags = Bags(index, weight, offset)
+    if planes > 1 and index.numel() < planes * RADIX_SORTED:
+        bags = _in_one_plane(bags, planes, rows)
+        flat = backward(grad.flatten(0, 1), bags, planes * rows)
+        return _empty(grad, size, order).copy_(flat.view(size))
     if planes == 1 and order == sorted(order):
-        return plane(0)[None]
+        return backward(grad[0], bags, rows).view(size)
     table = _empty(grad, size, order)
-    for p in range(planes):
-        table[p].copy_(plane(p))
+    for p, own in enumerate(_by_plane(bags, planes)):
+        table[p].copy_(backward(grad[p], own, rows).view(size[1:]))
     return table
 
 
@@ -145,57 +179,51 @@ def _empty(like: Tensor, size: list[int], order: list[int]) -> Tensor:
     return table.permute([order.index(axis) for axis in range(len(order))])
 
 
-def scatter_backward(
-    grad: Tensor, index: list[Tensor], weight: list[Tensor], rows: int
-) -> Tensor:
-    """Return ``A^T @ grad`` by atomic additions, without a look at values."""
-    table = grad.new_zeros(rows, grad.size(1))
-    first = 0
-    for i, w in zip(index, weight, strict=True):
-        bags = grad[first : first + i.size(0), None] * w[..., None]
-        table.index_add_(0, i.flatten(), bags.flatten(0, 1))
-        first += i.size(0)
-    return table
-
-
-def gather_backward(
-    grad: Tensor, index: list[Tensor], weight: list[Tensor], rows: int
-) -> Tensor:
-    """Return ``A^T @ grad`` by a sort and a gather: the fast way on CPUs."""
-    row = torch.cat([i.flatten() for i in index])
-    end = torch.bincount(row, minlength=rows).cumsum(0)
-    offset = F.pad(end, (1, 0)).to(row.dtype)
-    order = row.sort(stable=True).indices
-    if len(index) == 1:
-        bag = order.to(row.dtype).div(index[0].size(1), rounding_mode='floor')
-    else:
-        taps = [torch.full_like(i[:, 0], i.size(1)) for i in index]
-        taps = torch.cat(taps)
-        bag = torch.arange(grad.size(0), dtype=row.dtype)
-        bag = bag.repeat_interleave(taps).index_select(0, order)
-    return F.embedding_bag(
-        bag,
-        grad.contiguous(),
-        offset,
-        mode='sum',
-        per_sample_weights=torch.cat(
-            [w.flatten() for w in weight]
-        ).index_select(0, order),
-        include_last_offset=True,
+def _bag_of_taps(bags: Bags) -> Tensor:
+    count = bags.offset.numel() - 1
+    numbers = torch.arange(count, dtype=bags.index.dtype).to(bags.index.device)
+    return numbers.repeat_interleave(
+        bags.offset.diff(), output_size=bags.index.numel()
     )
 
 
+def scatter_backward(grad: Tensor, bags: Bags, rows: int) -> Tensor:
+    """Return ``A^T @ grad`` by atomic additions, without a look at values."""
+    taken = grad[_bag_of_taps(bags)]
+    if bags.weight is not None:
+        taken = taken * bags.weight[:, None]
+    return grad.new_zeros(rows, grad.size(1)).index_add_(0, bags.index, taken)
+
+
+def gather_backward(grad: Tensor, bags: Bags, rows: int) -> Tensor:
+    """Return ``A^T @ grad`` by a sort and a gather: the fast way on CPUs."""
+    index, weight, _ = bags
+    end = torch.bincount(index, minlength=rows).cumsum(0)
+    order = index.sort(stable=True).indices
+    transposed = Bags(
+        _bag_of_taps(bags).index_select(0, order),
+        None if weight is None else weight.index_select(0, order),
+        F.pad(end, (1, 0)).to(index.dtype),
+    )
+    return _gather(grad.contiguous(), transposed)
+
+
 @_row_sum.register_fake
-def _(table: Tensor, index: list[Tensor], weight: list[Tensor]) -> Tensor:
-    bags = sum(i.size(1) for i in index)
-    return table.new_empty(table.size(0), bags, table.size(-1))
+def _(
+    table: Tensor, index: Tensor, weight: Tensor | None, offset: Tensor
+) -> Tensor:
+    planes = table.size(0)
+    return table.new_empty(
+        planes, (offset.numel() - 1) // planes, table.size(-1)
+    )
 
 
 @_row_sum_backward.register_fake
 def _(
     grad: Tensor,
-    index: list[Tensor],
-    weight: list[Tensor],
+    index: Tensor,
+    weight: Tensor | None,
+    offset: Tensor,
     size: list[int],
     order: list[int],
 ) -> Tensor:
@@ -203,34 +231,26 @@ def _(
 
 
 def _keep(ctx, inputs, output) -> None:
-    table, index, weight = inputs
-    ctx.groups, ctx.size = len(index), table.shape
+    table, *bags = inputs
+    ctx.size = table.shape
     # The gradient takes the map's own layout: no copy afterwards.
     step = table.stride()
     ctx.order = sorted(range(table.dim()), key=lambda axis: -step[axis])
-    ctx.save_for_backward(*index, *weight)
+    ctx.save_for_backward(*bags)
 
 
 def _differentiate(ctx, grad: Tensor):
-    saved = list(ctx.saved_tensors)
-    index, weight = saved[: ctx.groups], saved[ctx.groups :]
-    none = [None] * ctx.groups
-    grad = _row_sum_backward(grad, index, weight, ctx.size, ctx.order)
-    return grad, none, none
+    grad = _row_sum_backward(grad, *ctx.saved_tensors, ctx.size, ctx.order)
+    return grad, None, None, None
 
 
 def _keep_backward(ctx, inputs, output) -> None:
-    _, index, weight, _, _ = inputs
-    ctx.groups = len(index)
-    ctx.save_for_backward(*index, *weight)
+    ctx.save_for_backward(*inputs[1:4])
 
 
 def _differentiate_backward(ctx, grad: Tensor):
     # A^T @ g is linear in g: its gradient is A @ grad.
-    saved = list(ctx.saved_tensors)
-    index, weight = saved[: ctx.groups], saved[ctx.groups :]
-    none = [None] * ctx.groups
-    return _row_sum(grad, index, weight), none, none, None, None
+    return _row_sum(grad, *ctx.saved_tensors), *[None] * 5
 
 
 _row_sum.register_autograd(_differentiate, setup_context=_keep)

@@ -14,12 +14,8 @@ from pytorchcv.models.igcv3 import igcv3_wd4
 from pytorchcv.models.mobilenet import mobilenet_wd4
 from pytorchcv.models.mobilenetv2 import mobilenetv2b_w1
 from pytorchcv.models.shufflenet import shufflenet_g1_wd2
-from torchvision.models import (
-    mobilenet_v2,
-    resnet18,
-    shufflenet_v2_x0_5,
-    shufflenet_v2_x1_0,
-)
+from torchvision import models
+from torchvision.models import mobilenet_v2, resnet18, shufflenet_v2_x0_5
 
 from mmdet_shufflenetv2.backbones import (
     MobileNetV1,
@@ -65,16 +61,18 @@ def torchvision_levels(theirs) -> list[torch.Tensor]:
     return levels
 
 
-def test_torchvision_weights_load(
-    saved, randomised, report, assert_same_values
+@pytest.mark.parametrize('width', [0.5, 1.0, 1.5, 2.0])
+def test_torchvision_weights_load_and_give_its_features(
+    width, saved, randomised, report, assert_same_values
 ):
-    theirs = randomised(shufflenet_v2_x1_0())
+    name = f'shufflenet_v2_x{width}'.replace('.', '_')
+    theirs = randomised(getattr(models, name)())
     path = saved(theirs.state_dict())
-    ours = loaded(path, widen_factor=1.0, out_indices=ALL_LEVELS)
+    ours = loaded(path, widen_factor=width, out_indices=ALL_LEVELS)
     assert_same_values(ours(IMAGES), torchvision_levels(theirs))
     text = report()
     assert f'Loaded {len(ours.state_dict())} tensors' in text
-    assert 'shufflenet_v2_x1_0, ShuffleNetV2 in the format of torc' in text
+    assert f'{name}, ShuffleNetV2 in the format of torchvision' in text
     assert 'Ignored: fc.weight, fc.bias.' in text
     assert 'Images it expects: RGB' in text
 

@@ -2,11 +2,9 @@
 
 import math
 
-import pytest
 import torch
 import torch.nn as nn
 from pytorchcv.models import shufflenetv2b
-from torchvision import models
 
 from mmdet_shufflenetv2.backbones import ShuffleNetV2
 
@@ -27,22 +25,6 @@ def test_layers_number_as_the_deep_networks_are_called():
     # classifier the second one comes out even, without conv5 the first one.
     assert weighted('v2_50') + 1 == 50
     assert weighted('se_v2_164') + 2 == 164
-
-
-@pytest.mark.parametrize('width', [0.5, 1.0, 1.5, 2.0])
-def test_equals_torchvision_at_every_level(
-    width, randomised, with_weights_of, assert_same_values
-):
-    name = f'shufflenet_v2_x{width}'.replace('.', '_')
-    theirs = randomised(getattr(models, name)())
-    ours = ShuffleNetV2(width, out_indices=(0, 1, 2, 3))
-    images = torch.randn(2, 3, 65, 96)
-    x = theirs.maxpool(theirs.conv1(images))
-    levels = []
-    for level in ('stage2', 'stage3', 'stage4', 'conv5'):
-        x = getattr(theirs, level)(x)
-        levels.append(x)
-    assert_same_values(with_weights_of(ours, theirs)(images), levels)
 
 
 def test_equals_pytorchcv(randomised, with_weights_of, assert_same_values):

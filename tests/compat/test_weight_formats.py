@@ -89,6 +89,9 @@ def test_an_unknown_key_has_no_name(family, key):
     for found in outlined(family).formats:
         if found.rows:
             assert found.to_ours(key) is None
+            assert found.to_theirs(f'stage9.9.{key}') is None
+            if found.units:
+                assert found.to_theirs('stage2.9.branch2.0.weight') is None
 
 
 @pytest.mark.parametrize(

@@ -242,6 +242,16 @@ def test_delivered_test_set_needs_no_training_annotations(tmp_path):
     assert splits.val.images == (str(tmp_path / 'test'),)
 
 
+def test_training_images_are_not_tested_on_unasked(tmp_path):
+    put(tmp_path, 'train/_annotations.coco.json', 'train')
+    picture(tmp_path / 'test' / 'c.jpg')
+    with pytest.raises(DatasetError, match='no annotations for test') as error:
+        find_data(tmp_path, ('test',))
+    assert '--val-ann FILE, that of training included' in str(error.value)
+    given = dict(val_ann='train/_annotations.coco.json')
+    assert find_data(tmp_path, ('test',), **given).format == 'COCO'
+
+
 def test_images_alone_can_be_predicted_on(tmp_path):
     picture(tmp_path / 'a.jpg')
     (tmp_path / 'b.jpg').write_bytes(b'no picture')
@@ -593,6 +603,18 @@ def test_share_that_cannot_be_is_refused(coco):
         split_off(table, 1.0)
     with pytest.raises(DatasetError, match='too few'):
         split_off(table.keep_images(np.array([0])), 0.5)
+
+
+def test_what_is_wrong_with_a_divided_source_is_told_once(tmp_path):
+    put(tmp_path, 'labels.json', 'data', [f'{c}.jpg' for c in 'abcdefghij'])
+    (tmp_path / 'data' / 'a.jpg').unlink()
+    splits, said = find_data(tmp_path), set()
+    texts = [
+        '\n'.join(report(read_boxes(source), False, said))
+        for source in (splits.train, splits.val)
+    ]
+    assert "'a.jpg'" in texts[0]
+    assert texts[1] == ''
 
 
 def test_one_annotation_file_is_split_and_says_so(tmp_path):

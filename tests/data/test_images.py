@@ -203,8 +203,12 @@ def test_cut_image_is_named_once(tmp_path, monkeypatch):
 
 def test_broken_image_is_passed_over_where_the_data_set_says_so(tmp_path):
     path = save(tmp_path, b'no picture')
-    results = {'img_path': str(path), 'skip_broken': True}
+    results = {'img_path': str(path), 'broken': 'skip'}
     assert LoadImageStrict()(results) is None
+    results.update(broken='blank', height=5, width=7)
+    blank = LoadImageStrict()(results)
+    assert blank['img_shape'] == (5, 7)
+    assert not blank['img'].any()
     with pytest.raises(DatasetError):
         LoadImageStrict()({'img_path': str(path)})
 

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmdet_shufflenetv2.data.reading import (
     classify_boxes,
@@ -339,6 +340,25 @@ def test_broken_images_are_left_out_before_a_run(coco):
     assert '2 x broken image; left out' in text
     assert '0.png' in text
     assert '1.png is empty (0 bytes)' in text
+
+
+@pytest.mark.parametrize('orientation, told', [(3, 1), (6, 0), (1, 0)])
+def test_images_whose_boxes_may_be_on_either_side_are_counted(
+    coco, orientation, told
+):
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    name = '0.jpg'
+    Image.new('RGB', (40, 30)).save(coco.img_dir / name, exif=exif)
+    coco.data['images'][0]['file_name'] = name
+    table = look_at_images(coco.read())
+    assert len(table) == 3
+    counts = {
+        kind: count
+        for kind, count in table.warnings.counts.items()
+        if 'EXIF' in kind
+    }
+    assert sum(counts.values()) == told
 
 
 def test_image_of_another_size_than_its_record_is_named(coco):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmdet.registry import DATASETS, METRICS
 from mmengine.structures import InstanceData
+from PIL import Image
 
 from mmdet_shufflenetv2.data.registered import class_list
 from mmdet_shufflenetv2.data.table import DatasetError
@@ -93,7 +94,7 @@ def test_missing_data_prefix_and_lists_of_folders(coco, tmp_path):
     dataset = DATASETS.build(
         dict(type='BoxDataset', ann_file=str(coco.ann_file), pipeline=[])
     )
-    assert len(dataset) == 3
+    assert records(dataset)[0]['img_path'] == str(coco.img_dir / '0.png')
     (tmp_path / 'empty').mkdir()
     folders = [str(tmp_path / 'empty'), str(coco.img_dir)]
     dataset = DATASETS.build(
@@ -116,12 +117,39 @@ def test_strict_data_set_stops_where_the_usual_leaves_out(coco):
         build('BoxDataset', coco.ann_file, coco.img_dir, strict=True)
 
 
-def test_only_training_passes_over_broken_images(coco):
-    for test_mode in True, False:
-        dataset = build(
-            'BoxDataset', coco.ann_file, coco.img_dir, test_mode=test_mode
+@pytest.mark.parametrize(
+    'options, broken',
+    [
+        ({}, 'skip'),
+        (dict(test_mode=True), 'blank'),
+        (dict(strict=True), 'error'),
+    ],
+)
+def test_only_a_strict_run_stops_at_broken_images(coco, options, broken):
+    dataset = build('BoxDataset', coco.ann_file, coco.img_dir, **options)
+    assert dataset.get_data_info(0)['broken'] == broken
+
+
+def test_stored_pixels_are_loaded_by_mmcvs_transform_too(coco):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    for path in coco.img_dir.iterdir():
+        Image.new('RGB', (40, 30)).save(path.with_suffix('.jpg'), exif=exif)
+        path.unlink()
+    for image in coco.data['images']:
+        image['file_name'] = image['file_name'].replace('png', 'jpg')
+    coco.save()
+    for option, shape in ('ignore', (30, 40)), ('apply', (40, 30)):
+        dataset = DATASETS.build(
+            dict(
+                type='BoxDataset',
+                ann_file=str(coco.ann_file),
+                data_prefix=dict(img=str(coco.img_dir)),
+                pipeline=[dict(type='LoadImageFromFile')],
+                exif=option,
+            )
         )
-        assert dataset.get_data_info(0)['skip_broken'] is not test_mode
+        assert dataset[0]['img_shape'] == shape
 
 
 def truth_as_predictions(dataset):

@@ -26,6 +26,7 @@ FAMILIES = [
     'lighthead_xception_x0_5',
     'lighthead_resnet50',
     'rfcn_shufflenetv2',
+    'light/thundernet_snet49_320',
 ]
 SIZE = 96, 128
 
@@ -41,6 +42,8 @@ def pictures(count, height=SIZE[0], width=SIZE[1]):
 def test_graph_finds_what_mmdet_finds(root, name):
     model, _ = build(root / f'configs/{name}.py')
     graph = DetectorGraph(model).eval()
+    # R-FCN rounds RoIs to cells: rounding may move one by a cell.
+    allowed = 2 if 'rfcn' in name else 0
     image = pictures(2)
     # The second is padded on the right and below.
     size = np.array([SIZE, (80, 100)], np.float32)
@@ -52,7 +55,8 @@ def test_graph_finds_what_mmdet_finds(root, name):
     for row in range(2):
         one = slice(row, row + 1)
         _, expected = exporting.original(graph, image[one], size[one])
-        assert len(expected.scores) == count[row] > 20
+        assert count[row] > 20
+        assert abs(len(expected.scores) - int(count[row])) <= allowed
         exporting.match(
             found,
             name,
@@ -63,8 +67,7 @@ def test_graph_finds_what_mmdet_finds(root, name):
         )
         assert (labels[row, count[row] :] == -1).all()
         assert not boxes[row, count[row] :].any()
-    # R-FCN rounds RoIs to cells, so that rounding may move one by a cell.
-    assert len(found.missing) <= (4 if 'rfcn' in name else 0), found.missing
+    assert len(found.missing) <= 2 * allowed, found.missing
 
 
 @pytest.fixture(scope='module')
@@ -74,10 +77,10 @@ def export(root, tmp_path_factory):
 
     def make(name='lighthead_shufflenetv2_custom', **options):
         torch.manual_seed(0)
-        checkpoint = folder / f'{name}.pth'
+        checkpoint = folder / f'{name.replace("/", "_")}.pth'
         if not checkpoint.exists():
             save(*build(root / f'configs/{name}.py'), checkpoint)
-        output = folder / f'{name}{"_".join(map(str, options))}.onnx'
+        output = checkpoint.with_suffix(f'.{"_".join(options)}.onnx')
         said = []
         found = exporting.export(
             checkpoint,

@@ -7,7 +7,7 @@ from torchvision import models
 
 from mmdet_shufflenetv2.compat.checkpoints import CheckpointError
 from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
-from mmdet_shufflenetv2.engine.runner import CheckpointMismatch
+from mmdet_shufflenetv2.engine.runner import CheckpointMismatch, load_fitting
 
 
 @pytest.fixture
@@ -150,3 +150,21 @@ def test_a_wrong_file_is_refused_before_the_run(saved):
     with pytest.raises(CheckpointMismatch, match='like shufflenet_v2_x1_0'):
         use_backbone_weights(cfg, path)
     assert 'init_cfg' not in cfg.model.backbone
+
+
+def test_a_run_goes_on_from_former_names(tmp_path):
+    model = nn.ModuleDict(
+        dict(backbone=MODELS.build(own_config().model.backbone))
+    )
+    (former,) = (f for f in model['backbone'].formats if f.is_former)
+    path = tmp_path / 'epoch_1.pth'
+    state = {
+        f'backbone.{former.to_theirs(key)}': value + 1
+        for key, value in model['backbone'].state_dict().items()
+    }
+    torch.save(dict(state_dict=state), path)
+    load_fitting(model, str(path))
+    assert torch.equal(
+        model['backbone'].conv1[0].weight,
+        state['backbone.stem.conv1.conv.weight'],
+    )

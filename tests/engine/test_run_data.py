@@ -1,6 +1,7 @@
 """A run's data sets, metrics and class lists."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -275,8 +276,10 @@ def test_evaluators_as_lists_no_workers_and_no_prefix(cfg, data):
         del loader.dataset['data_prefix']
         # Without a folder of images they are next to the file.
         loader.dataset.data_root = ''
-        loader.dataset.ann_file = str(data / 'val.json')
-    run_data.check_data(cfg, ('train', 'val'))
+        loader.dataset.ann_file = str(data / 'val' / 'boxes.json')
+    shutil.copy(data / 'val.json', data / 'val' / 'boxes.json')
+    tables = run_data.check_data(cfg, ('train', 'val'))
+    assert tables['val'].files[3] == str(data / 'val' / '3.png')
     assert cfg.val_dataloader.persistent_workers is False
     assert cfg.val_evaluator[0].type == 'BoxMetric'
     assert cfg.val_evaluator[1].type == 'DumpDetResults'

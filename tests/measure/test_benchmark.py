@@ -203,11 +203,3 @@ def test_published_figures_are_joined_by_the_key_and_the_environment(lab):
     assert row['paper_ms'] == 'a on cpu'
     (row,) = lab.run(lab.of('b'))
     assert row['paper_ms'] == ''
-
-
-def test_the_bar_says_what_is_measured(lab, capsys):
-    lab.run(lab.of('first thing'), lab.of('second thing'), quiet=False)
-    shown = capsys.readouterr().err
-    assert 'first thing' in shown
-    assert 'second thing' in shown
-    assert '100%' in shown

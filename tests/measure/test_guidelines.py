@@ -42,45 +42,38 @@ def test_networks_run_and_keep_the_size_of_values(guideline, platform):
         assert 1e-3 < y.std() < 100
 
 
-def test_g1_by_hand():
-    first, *_, last = at('G1', 'gpu')
-    assert first.channels == (128, 128)
-    assert last.channels == (36, 432)
+def test_cost_by_hand():
+    one_to_one, *_, one_to_twelve = at('G1', 'gpu')
+    assert one_to_one.channels == (128, 128)
     layer = PIXELS * (128 + 128) + 128 * 128
-    assert predict(first, 1) == (20 * PIXELS * 128 * 128, 20 * layer)
+    assert predict(one_to_one, 1) == (20 * PIXELS * 128 * 128, 20 * layer)
     # The weights of a batch are read once.
     layer = 8 * PIXELS * (36 + 432) + 36 * 432
-    assert predict(last, 8) == (20 * 8 * PIXELS * 36 * 432, 20 * layer)
+    flops = 20 * 8 * PIXELS * 36 * 432
+    assert predict(one_to_twelve, 8) == (flops, 20 * layer)
 
-
-def test_g2_by_hand():
-    last = at('G2', 'gpu')[-1]
-    assert last.channels == (360,)
+    grouped = at('G2', 'gpu')[-1]
     weights = 360 * 360 // 8
     access = 10 * (PIXELS * 720 + weights)
-    assert predict(last, 1) == (10 * PIXELS * weights, access)
+    assert predict(grouped, 1) == (10 * PIXELS * weights, access)
     assert at('G2', 'arm')[-1].channels == (184,)
 
-
-def test_g3_by_hand():
-    found = {cell.row: cell for cell in at('G3', 'gpu')}
-    parallel, series = found['4-parallel'], found['4-series']
-    assert parallel.channels == series.channels == (64,)
+    fragments = {cell.row: cell for cell in at('G3', 'gpu')}
     layers = 4 * 10 * (PIXELS * 128 + 64 * 64)
-    assert predict(series, 1)[1] == layers
+    assert predict(fragments['4-series'], 1)[1] == layers
     # Three additions read two maps and write one.
-    assert predict(parallel, 1)[1] == layers + 10 * 3 * 3 * PIXELS * 64
+    sums = 10 * 3 * 3 * PIXELS * 64
+    assert predict(fragments['4-parallel'], 1)[1] == layers + sums
 
-
-def test_g4_by_hand():
-    both, no_shortcut, no_relu, neither = at('G4', 'arm')
     layers = 2 * (PIXELS * (32 + 8) + 32 * 8) + (PIXELS * 16 + 9 * 8 * 8)
     relus = 2 * PIXELS * (8 + 8 + 32)
     shortcut = 3 * PIXELS * 32
-    assert predict(neither, 1)[1] == 10 * layers
-    assert predict(no_relu, 1)[1] == 10 * (layers + shortcut)
-    assert predict(no_shortcut, 1)[1] == 10 * (layers + relus)
-    assert predict(both, 1)[1] == 10 * (layers + relus + shortcut)
+    assert [predict(cell, 1)[1] for cell in at('G4', 'arm')] == [
+        10 * (layers + relus + shortcut),
+        10 * (layers + relus),
+        10 * (layers + shortcut),
+        10 * layers,
+    ]
 
 
 def test_parallel_fragments_are_summed():

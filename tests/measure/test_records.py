@@ -3,132 +3,98 @@ import os
 
 import pytest
 
-from mmdet_shufflenetv2.measure.records import (
-    SCHEMA,
-    Records,
-    RecordsError,
-)
+from mmdet_shufflenetv2.measure.records import Records, RecordsError
 
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / 'new' / 'ops.csv'
+    return tmp_path / 'ops.csv'
 
 
-def test_rows_are_appended_under_one_header(path):
+def test_rows_are_appended_under_one_header_and_found_again(tmp_path):
+    path = tmp_path / 'new' / 'ops.csv'
+    assert Records(path, ['op', 'ms']).rows == []
+    assert not path.parent.exists()
     Records(path, ['op', 'ms']).append([{'op': 'a, b', 'ms': 1.5}])
-    Records(path, ['op', 'ms']).append(
-        [{'ms': 2, 'op': 'c'}, dict(op=1, ms=3)]
-    )
-    assert path.read_text() == ('schema,op,ms\n1,"a, b",1.5\n1,c,2\n1,1,3\n')
-
-
-def test_what_was_written_is_found_again_by_other_runs(path):
-    written = Records(path, ['op', 'ms'])
-    written.append([{'op': 'a', 'ms': 1}, {'op': 'b', 'ms': 2.5}])
-    for records in written, Records(path, ['op', 'ms']):
-        assert [row['ms'] for row in records.find({'op': 'b'})] == ['2.5']
-        assert records.find({'op': 'b', 'ms': 1}) == []
-        assert len(records.rows) == 2
-
-
-def test_no_file_before_the_first_row(path):
-    assert Records(path, ['op']).rows == []
-    assert not path.exists()
-
-
-def refused(path, text, columns=('op', 'ms')):
-    """The message, after a look that the file is as it was."""
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(text)
-    with pytest.raises(RecordsError) as caught:
-        Records(path, columns)
-    assert path.read_bytes() == text
-    assert str(path) in str(caught.value)
-    return str(caught.value)
-
-
-def test_a_newer_file_is_refused_and_kept(path):
-    text = f'schema,op,ms,new\n{SCHEMA},a,1,\n{SCHEMA + 1},b,2,x\n'
-    message = refused(path, text.encode())
-    assert 'newer version' in message
-    assert f'schema {SCHEMA + 1}' in message
-    assert 'another file' in message
-    assert 'schema 1.1' in refused(path, b'schema,op,ms\n1.1,a,1\n')
-
-
-def test_other_columns_are_refused_and_the_file_kept(path):
-    message = refused(path, b'op,ms\na,1\n')
-    assert 'its columns are op, ms' in message
-
-
-def test_what_is_no_text_is_refused_and_kept(path):
-    assert 'is not a CSV file' in refused(path, b'\xff\xfe\x00\x01')
-
-
-def test_a_file_that_became_newer_meanwhile_is_not_touched(path):
     records = Records(path, ['op', 'ms'])
-    records.append([{'op': 'a', 'ms': 1}])
-    newer = f'schema,op,ms\n{SCHEMA + 1},z,1\n'
-    path.write_text(newer)
-    with pytest.raises(RecordsError, match='newer version'):
-        records.append([{'op': 'b', 'ms': 2}])
-    assert path.read_text() == newer
+    records.append([{'ms': 2, 'op': 'two\nlines'}, {'op': 1, 'ms': 3}])
+    assert (
+        path.read_text()
+        == 'schema,op,ms\n1,"a, b",1.5\n1,two lines,2\n1,1,3\n'
+    )
+    for each in records, Records(path, ['op', 'ms']):
+        assert [row['ms'] for row in each.find({'op': 'a, b'})] == ['1.5']
+        assert [row['op'] for row in each.find({'ms': 3})] == ['1']
+        assert each.find({'op': 1, 'ms': 2}) == []
+
+
+@pytest.mark.parametrize(
+    'data, words',
+    [
+        (b'schema,op,ms,new\n1,a,1,\n2,b,2,x\n', r'newer version.*schema 2'),
+        (b'schema,op,ms\n1.1,a,1\n', r'newer version.*schema 1\.1'),
+        (b'op,ms\na,1\n', 'its columns are op, ms'),
+        (b'\xff\xfe\x00\x01', 'is not a CSV file'),
+    ],
+    ids=['newer', 'newer still', 'other columns', 'no text'],
+)
+def test_a_file_of_another_kind_is_refused_and_kept(path, data, words):
+    records = Records(path, ['op', 'ms'])
+    path.write_bytes(data)
+    for refused in (
+        lambda: Records(path, ['op', 'ms']),
+        # It may have come after this run began.
+        lambda: records.append([{'op': 'b', 'ms': 2}]),
+    ):
+        with pytest.raises(RecordsError, match=words) as caught:
+            refused()
+        assert str(path) in str(caught.value)
+        assert path.read_bytes() == data
 
 
 @pytest.mark.parametrize(
     'torn', ['1,b', '1,"b, c', '1,"b", "', '1', '1,b,2,warn', '1,b,2,']
 )
 def test_a_row_that_was_cut_short_goes_with_the_next_one(path, torn):
-    records = Records(path, ['op', 'ms', 'warning'])
-    records.append([{'op': 'a', 'ms': 1, 'warning': 'x, y'}])
+    columns = ['op', 'ms', 'warning']
+    Records(path, columns).append([{'op': 'a', 'ms': 1, 'warning': 'x, y'}])
     whole = path.read_text()
     path.write_text(whole + torn)
-    again = Records(path, ['op', 'ms', 'warning'])
+    again = Records(path, columns)
     assert len(again.rows) == 1
     assert path.read_text() == whole + torn
     again.append([{'op': 'b', 'ms': 2, 'warning': ''}])
     assert path.read_text() == f'{whole}1,b,2,\n'
 
 
-def test_a_header_that_was_cut_short_is_written_again(path):
-    path.parent.mkdir()
-    path.write_text('schema,op')
-    Records(path, ['op']).append([{'op': 'a'}])
-    assert path.read_text() == 'schema,op\n1,a\n'
-
-
-def test_lines_that_are_not_whole_rows_are_left_out(path):
-    path.parent.mkdir()
-    path.write_text('schema,op\n1,a\n1\n1,"b\n\n1,c\n')
+@pytest.mark.parametrize(
+    'text, found',
+    [
+        ('schema,op', []),
+        ('schema,op\n1,a\n1\n1,"b\n\n1,c\n', ['a', 'b', 'c']),
+        # Two commands that began a file at once both wrote a header.
+        ('schema,op\n1,a\nschema,op\n1,b\n', ['a', 'b']),
+        ('\ufeffschema,op\r\n1,a\r\n', ['a']),
+    ],
+    ids=['cut header', 'bad lines', 'two headers', 'from a spreadsheet'],
+)
+def test_whatever_happened_to_a_file_its_whole_rows_are_read(
+    path, text, found
+):
+    path.write_bytes(text.encode())
+    records = Records(path, ['op'])
+    assert [row['op'] for row in records.rows] == found
+    records.append([{'op': 'new'}])
     rows = Records(path, ['op']).rows
-    assert [row['op'] for row in rows] == ['a', 'b', 'c']
+    assert [row['op'] for row in rows] == [*found, 'new']
 
 
 def test_columns_are_read_and_written_under_their_earlier_names(path):
-    path.parent.mkdir()
     path.write_text('schema,op,doubt\n1,a,wide\n')
     records = Records(path, ['op', 'warning'])
     assert records.rows[0]['warning'] == 'wide'
     records.append([{'op': 'b', 'warning': ''}])
     assert path.read_text() == 'schema,op,doubt\n1,a,wide\n1,b,\n'
-
-
-def test_a_file_that_two_commands_began_at_once_is_read(path):
-    path.parent.mkdir()
-    path.write_text('schema,op\n1,a\nschema,op\n1,b\n')
-    assert [row['op'] for row in Records(path, ['op']).rows] == ['a', 'b']
-
-
-def test_a_row_is_one_line_whatever_it_says(path):
-    Records(path, ['op']).append([{'op': 'two\nlines'}])
-    assert path.read_text() == 'schema,op\n1,two lines\n'
-
-
-def test_a_file_that_a_spreadsheet_saved_is_read(path):
-    path.parent.mkdir()
-    path.write_bytes('\ufeffschema,op\r\n1,a\r\n'.encode())
-    assert Records(path, ['op']).rows == [{'schema': '1', 'op': 'a'}]
 
 
 def test_when_the_disk_is_full_the_file_is_as_it_was(path, monkeypatch):
@@ -147,7 +113,6 @@ def test_when_the_disk_is_full_the_file_is_as_it_was(path, monkeypatch):
 
 
 def test_rows_of_other_columns_are_refused(path):
-    records = Records(path, ['op', 'ms'])
     with pytest.raises(ValueError, match='rows: expected'):
-        records.append([{'op': 'a', 'ms': 1}, {'op': 'a'}])
+        Records(path, ['op', 'ms']).append([{'op': 'a', 'ms': 1}, {'op': 'a'}])
     assert not path.exists()

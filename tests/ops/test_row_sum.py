@@ -1,55 +1,67 @@
+"""Sums of table rows against the sparse matrices written out."""
+
 import pytest
 import torch
 
+from mmdet_shufflenetv2.ops import row_sum as module
 from mmdet_shufflenetv2.ops.row_sum import (
-    bag_row_sum,
+    Bags,
     gather_backward,
     plain_row_sum,
+    row_sum,
     scatter_backward,
-    weighted_row_sum,
 )
 
-PLANES, ROWS, CHANNELS = 2, 12, 5
+PLANES, ROWS, CHANNELS, BAGS = 2, 12, 5, 9
 
 
-def problem(dtype=torch.float64, index_dtype=torch.int32):
+def problem(
+    dtype=torch.float64, index_dtype=torch.int32, weighted=True, most=8
+):
     generator = torch.Generator().manual_seed(0)
     shape = (PLANES, 3, 4, CHANNELS)
     table = torch.randn(shape, generator=generator, dtype=dtype)
-    index, weight = [], []
-    for bags, taps in ((7, 3), (4, 8), (0, 2), (1, 1)):
-        shape = (PLANES, bags, taps)
-        i = torch.randint(ROWS, shape, generator=generator)
-        index.append(i.to(index_dtype))
-        weight.append(torch.randn(shape, generator=generator, dtype=dtype))
-    return table, index, weight
+    # Some bags are empty.
+    taps = torch.randint(most + 1, (PLANES * BAGS,), generator=generator)
+    total = int(taps.sum())
+    offset = torch.cat([taps.new_zeros(1), taps.cumsum(0)])
+    return table, Bags(
+        torch.randint(ROWS, (total,), generator=generator).to(index_dtype),
+        torch.randn(total, generator=generator, dtype=dtype)
+        if weighted
+        else None,
+        offset.to(index_dtype),
+    )
 
 
-def dense(table, index, weight):
+def dense(table, bags):
     """The sparse matrices written out, times the table."""
-    rows = []
-    for i, w in zip(index, weight, strict=True):
-        matrix = w.new_zeros(*i.shape[:2], ROWS)
-        matrix = matrix.scatter_add(2, i.long(), w)
-        rows.append(matrix @ table.flatten(1, -2))
-    return torch.cat(rows, dim=1)
+    matrix = torch.zeros(PLANES * BAGS, ROWS, dtype=table.dtype)
+    for bag in range(PLANES * BAGS):
+        for tap in range(int(bags.offset[bag]), int(bags.offset[bag + 1])):
+            weight = 1 if bags.weight is None else bags.weight[tap]
+            matrix[bag, int(bags.index[tap])] += weight
+    return matrix.view(PLANES, BAGS, ROWS) @ table.flatten(1, -2)
 
 
 @pytest.mark.parametrize('order', [None, (3, 0, 1, 2), (1, 3, 2, 0)])
-@pytest.mark.parametrize('groups', [slice(None), slice(1), slice(2, 3)])
-@pytest.mark.parametrize('index_dtype', [torch.int32, torch.int64])
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('weighted', [True, False])
+@pytest.mark.parametrize('sorted_together', [True, False])
+@pytest.mark.parametrize(
+    'dtype,index_dtype',
+    [(torch.float32, torch.int32), (torch.float64, torch.int64)],
+)
 def test_equals_dense_product_forward_and_backward(
-    dtype, index_dtype, groups, order
+    dtype, index_dtype, sorted_together, weighted, order, monkeypatch
 ):
-    table, index, weight = problem(dtype, index_dtype)
-    index, weight = index[groups], weight[groups]
+    monkeypatch.setattr(module, 'RADIX_SORTED', 2**15 * sorted_together)
+    table, bags = problem(dtype, index_dtype, weighted)
     if order is not None:
         inverse = [order.index(axis) for axis in range(4)]
         table = table.permute(order).contiguous().permute(inverse)
     table.requires_grad_()
-    output = weighted_row_sum(table, index, weight)
-    expected = dense(table, index, weight)
+    output = row_sum(table, bags)
+    expected = dense(table, bags)
     torch.testing.assert_close(output, expected)
     grad = torch.randn(output.shape, dtype=dtype)
     (table_grad,) = torch.autograd.grad(output, table, grad)
@@ -59,38 +71,43 @@ def test_equals_dense_product_forward_and_backward(
     assert table_grad.stride() == table.stride()
 
 
+def test_no_taps_give_zeros_and_no_gradient():
+    table, bags = problem(most=0)
+    table.requires_grad_()
+    output = row_sum(table, bags)
+    assert output.shape == (PLANES, BAGS, CHANNELS)
+    assert not output.any()
+    output.sum().backward()
+    assert not table.grad.any()
+
+
 def test_plain_nodes_equal_the_kernel():
-    table, index, weight = problem()
-    for i, w in zip(index, weight, strict=True):
-        args = table[0].flatten(0, 1), i[0], w[0]
-        torch.testing.assert_close(plain_row_sum(*args), bag_row_sum(*args))
+    table, _ = problem()
+    index = torch.randint(ROWS, (7, 3))
+    weight = torch.randn(7, 3, dtype=torch.float64)
+    offset = torch.arange(0, 22, 3)
+    bags = Bags(index.flatten(), weight.flatten(), offset)
+    torch.testing.assert_close(
+        plain_row_sum(table[:1], index, weight), row_sum(table[:1], bags)
+    )
 
 
-def test_row_that_no_bag_reads_gets_no_gradient():
-    table = torch.ones(1, 4, 2, requires_grad=True)
-    index = torch.tensor([[[0, 2], [2, 2]]], dtype=torch.int32)
-    weight = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
-    weighted_row_sum(table, [index], [weight]).sum().backward()
-    expected = torch.tensor([1.0, 0.0, 9.0, 0.0])[:, None].expand(4, 2)
-    torch.testing.assert_close(table.grad[0], expected)
-
-
-def test_both_ways_backward_are_equal():
-    _, index, weight = problem()
-    index, weight = [i[0] for i in index], [w[0] for w in weight]
-    grad = torch.randn(12, CHANNELS, dtype=torch.float64)
-    expected = scatter_backward(grad, index, weight, ROWS)
-    output = gather_backward(grad, index, weight, ROWS)
-    torch.testing.assert_close(output, expected)
+@pytest.mark.parametrize('weighted', [True, False])
+def test_both_ways_backward_are_equal(weighted):
+    _, bags = problem(weighted=weighted)
+    grad = torch.randn(PLANES * BAGS, CHANNELS, dtype=torch.float64)
+    torch.testing.assert_close(
+        gather_backward(grad, bags, ROWS), scatter_backward(grad, bags, ROWS)
+    )
 
 
 def test_operators_pass_the_checks_of_custom_operators():
-    table, index, weight = problem(torch.float32)
+    table, bags = problem(torch.float32)
     ops = torch.ops.mmdet_shufflenetv2
     leaf = table.clone().requires_grad_()
-    torch.library.opcheck(ops.row_sum.default, (leaf, index, weight))
-    grad = torch.randn(PLANES, 12, CHANNELS)
+    torch.library.opcheck(ops.row_sum.default, (leaf, *bags))
+    grad = torch.randn(PLANES, BAGS, CHANNELS)
     torch.library.opcheck(
         ops.row_sum_backward.default,
-        (grad, index, weight, list(table.shape), [3, 0, 1, 2]),
+        (grad, *bags, list(table.shape), [3, 0, 1, 2]),
     )

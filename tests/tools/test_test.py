@@ -10,7 +10,11 @@ import pytest
 import torch
 from tiny_run import CONFIG, TINY
 
+from mmdet_shufflenetv2 import cli
 from mmdet_shufflenetv2.data.synthetic import CLASSES
+from mmdet_shufflenetv2.engine import run_config
+from mmdet_shufflenetv2.engine.evaluation import coco_metrics
+from mmdet_shufflenetv2.errors import UserError
 
 
 @pytest.fixture(scope='module')
@@ -47,34 +51,37 @@ def coco_numbers(printed):
 
 
 def test_prints_the_twelve_numbers_once_for_each_word(tested):
-    bbox, _, proposal = tested[0].partition('Evaluating proposal')
+    bbox, *_ = tested[0].partition('Evaluating proposal')
     assert len(coco_numbers(bbox)) == 12
-    assert len(coco_numbers(proposal)) == 12
     assert re.search(r'maxDets=  1 \]', bbox)
 
 
-@pytest.mark.parametrize('name', ['results.json', 'results.pkl'])
-def test_result_file_gives_the_same_numbers_offline(
-    tested, command, shapes, name
-):
+def test_recall_is_that_of_as_many_proposals_as_it_says(tested):
+    """The custom config's RPN gives 300 at most."""
+    found = dict(re.findall(r'coco/(AR@\d+): (\S+)', tested[0]))
+    assert found.keys() == {'AR@10', 'AR@100', 'AR@300'}
+    recalls = [float(found[f'AR@{n}']) for n in (10, 100, 300)]
+    assert recalls == sorted(recalls)
+    # Detections of a network that has learnt nothing are at most 100.
+    assert recalls[0] < recalls[2]
+
+
+def test_result_file_gives_the_same_numbers_offline(tested, here, shapes):
     printed, folder = tested
-    finished = command(
+    printed = here(
         'test',
         CONFIG,
-        folder / name,
+        folder / 'results.json',
         '--data-root',
         shapes,
         '--work-dir',
         folder,
-        '--eval',
-        'bbox',
-        'proposal',
     )
-    numbers = coco_numbers(finished.stdout + finished.stderr)
-    assert numbers == coco_numbers(printed)
+    numbers = coco_numbers(printed)
+    assert numbers == coco_numbers(printed.partition('Evaluating prop')[0])
 
 
-def test_json_of_the_true_boxes_scores_one(command, shapes, tmp_path):
+def test_json_of_the_true_boxes_scores_one(here, shapes, tmp_path):
     truth = json.loads(
         (shapes / 'annotations' / 'instances_val.json').read_text()
     )
@@ -86,7 +93,7 @@ def test_json_of_the_true_boxes_scores_one(command, shapes, tmp_path):
     ]
     path = tmp_path / 'truth.json'
     path.write_text(json.dumps(found))
-    finished = command(
+    printed = here(
         'test',
         CONFIG,
         path,
@@ -97,7 +104,7 @@ def test_json_of_the_true_boxes_scores_one(command, shapes, tmp_path):
         '--eval',
         'bbox',
     )
-    assert coco_numbers(finished.stdout + finished.stderr)[0] == '1.000'
+    assert coco_numbers(printed)[0] == '1.000'
 
 
 def test_pickle_gives_the_same_numbers_by_mmdets_tool(tested, shapes):
@@ -126,62 +133,72 @@ def test_draws_every_test_image(tested, shapes):
     assert drawn == {p.name for p in (shapes / 'val').iterdir()}
 
 
-def test_other_word_for_eval_is_refused(command):
-    finished = command('test', CONFIG, 'x.pth', '--eval', 'mask', code=2)
-    assert "invalid choice: 'mask'" in finished.stderr
-    assert 'bbox' in finished.stderr
+def refused(capsys, *arguments):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main('test', [str(each) for each in arguments])
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
 
 
-def test_a_config_without_test_data_is_refused(command):
-    options = ('--cfg-options', 'test_dataloader=None')
-    finished = command('test', CONFIG, 'x.pth', *options, code=2)
-    assert finished.stderr.startswith('error: ')
-    assert 'has no test_dataloader' in finished.stderr
-
-
-def test_pictures_of_one_process_among_several_are_refused(
-    command, monkeypatch
-):
-    monkeypatch.setenv('RANK', '0')
-    finished = command(
-        'test',
-        CONFIG,
-        'x.pth',
-        '--launcher',
-        'pytorch',
-        '--show-dir',
-        'pictures',
-        code=2,
-    )
-    assert 'draw without --launcher' in finished.stderr
+RETINANET = 'configs/swap/retinanet_shufflenetv2_fpn_coco.py'
 
 
 @pytest.mark.parametrize(
-    'option, name',
-    [('--out', 'r.pkl'), ('--json', 'r.json'), ('--show-dir', 'pictures')],
+    'arguments, message',
+    [
+        ([CONFIG, 'x.pth', '--eval', 'mask'], "invalid choice: 'mask'"),
+        (
+            [CONFIG, 'x.pth', '--cfg-options', 'test_dataloader=None'],
+            'has no test_dataloader',
+        ),
+        ([CONFIG, 'results.pkl'], 'results.pkl is a pickle'),
+        ([CONFIG, 'x.pth', '--out', 'r.json'], '--json writes JSON'),
+        (
+            [CONFIG, 'x.pth', '--out', '/proc/nothing/r.pkl'],
+            'cannot write to the folder of r.pkl, /proc/nothing',
+        ),
+        (
+            [CONFIG, 'x.pth', '--show-dir', '/proc/nothing'],
+            'choose another with --show-dir',
+        ),
+        ([CONFIG, 'nowhere.pth'], 'nowhere.pth'),
+    ],
 )
-def test_output_that_cannot_be_written_is_refused_before_the_run(
-    command, tmp_path, option, name
+def test_wrong_arguments_are_one_message(
+    capsys, tmp_path, monkeypatch, arguments, message
 ):
-    path = f'/proc/nothing/{name}'
-    finished = command(
-        'test',
-        CONFIG,
-        'no_checkpoint_yet.pth',
-        '--work-dir',
-        tmp_path,
-        option,
-        path,
-        code=2,
-    )
-    assert 'cannot write to the folder' in finished.stderr
-    assert '/proc/nothing' in finished.stderr
-    assert f'choose another with {option}' in finished.stderr
-    assert 'Traceback' not in finished.stderr
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, *arguments)
+
+
+def test_pictures_of_one_process_among_several_are_refused(
+    capsys, monkeypatch
+):
+    monkeypatch.setenv('RANK', '0')
+    arguments = CONFIG, 'x.pth', '--launcher', 'pytorch', '--show-dir', 'd'
+    assert 'draw with one process' in refused(capsys, *arguments)
+
+
+def test_proposals_are_asked_of_what_has_some(root, tmp_path):
+    cfg = run_config.load_config(str(root / RETINANET))
+    with pytest.raises(UserError, match=r'RetinaNet .* has none'):
+        coco_metrics(cfg, ['proposal'])
+
+
+def test_evaluators_in_a_list_are_read(root):
+    cfg = run_config.load_config(str(root / CONFIG))
+    dump = dict(type='DumpDetResults', out_file_path='a.pkl')
+    cfg.test_evaluator = [dump, cfg.test_evaluator]
+    (metric,) = coco_metrics(cfg, ['bbox'])
+    assert metric.metric == 'bbox'
+    assert metric.proposal_nums == (1, 10, 100)
+    cfg.test_evaluator = [dump]
+    with pytest.raises(UserError, match='has no CocoMetric'):
+        coco_metrics(cfg, ['bbox'])
 
 
 def test_checkpoint_of_other_classes_is_refused(
-    trained, command, shapes, tmp_path
+    trained, here, shapes, tmp_path
 ):
     path = tmp_path / 'other.pth'
     checkpoint = torch.load(trained[0] / 'epoch_2.pth', weights_only=True)
@@ -189,7 +206,7 @@ def test_checkpoint_of_other_classes_is_refused(
     head = 'roi_head.bbox_head.fc_cls.weight'
     checkpoint['state_dict'][head] = torch.zeros(3, 2048)
     torch.save(checkpoint, path)
-    finished = command(
+    printed = here(
         'test',
         CONFIG,
         path,
@@ -201,21 +218,21 @@ def test_checkpoint_of_other_classes_is_refused(
         *TINY,
         code=2,
     )
-    assert 'of which none is expected; expected are cat, dog' in (
-        finished.stderr
-    )
+    assert 'of which none is expected; expected are cat, dog' in (printed)
 
 
 @pytest.mark.parametrize(
     'content, message',
-    [('{', 'cannot read'), ('[]', 'no list of results'), ('[1]', 'record 0')],
+    [
+        ('{', 'cannot read'),
+        ('[]', 'is not a list of at least'),
+        ('[1]', 'record 0'),
+    ],
 )
-def test_broken_result_file_is_named(
-    command, shapes, tmp_path, content, message
-):
+def test_broken_result_file_is_named(here, shapes, tmp_path, content, message):
     path = tmp_path / 'broken.json'
     path.write_text(content)
-    finished = command(
+    printed = here(
         'test',
         CONFIG,
         path,
@@ -225,8 +242,8 @@ def test_broken_result_file_is_named(
         tmp_path,
         code=2,
     )
-    assert message in finished.stderr
-    assert str(path) in finished.stderr
+    assert message in printed
+    assert str(path) in printed
 
 
 def test_demo_needs_checkpoint_and_images_only(
@@ -260,12 +277,12 @@ def test_demo_needs_checkpoint_and_images_only(
     assert len(first['box']) == 4
 
 
-def test_demo_without_an_image_says_so(trained, command, tmp_path):
-    finished = command(
+def test_demo_without_an_image_says_so(trained, here, tmp_path):
+    printed = here(
         'demo',
         tmp_path,
         CONFIG,
         trained[0] / 'epoch_2.pth',
         code=2,
     )
-    assert 'no image found' in finished.stderr
+    assert 'no image found' in printed

@@ -1,22 +1,22 @@
 """Light-Head R-CNN around ShuffleNet V2 1x: every switch at its default.
 
+``_base_/lighthead_protocol.py`` turns them to where the authors have them.
 One line each, default first, for what implementations disagree about:
 
 - stage 4 at stride 32 | dilated to 16: ``backbone.strides=(2, 2, 1)``,
   ``backbone.dilations=(1, 1, 2)``, ``roi_layer`` on ``featmap_strides=[16]``
 - RPN on stage 3 | stage 4: ``neck.rpn_level`` and the head's strides
 - conv5 in | out: ``backbone.out_indices=(1, 2)``
-- ReLU once behind the sum | behind every convolution: ``neck.act_each``
+- ReLU once after the sum | after every convolution: ``neck.act_each``
 - PSRoIAlign average | max of 2x2 without half-pixel offset | PSRoIPool:
   ``bbox_roi_extractor.roi_layer``
 - class-specific | class-agnostic boxes: ``bbox_head.reg_class_agnostic``
-- random sampling | hard examples: ``bbox_head.num_hard=256`` with
-  ``train_cfg.rcnn.sampler=dict(type='PseudoSampler')``
+- random sampling | hard examples: ``bbox_head.ohem_num=256``, all RoIs sampled
 - test NMS at 0.5 | 0.3: ``test_cfg.rcnn.nms.iou_threshold``
 """
 
 model = dict(
-    type='TwoStageDetector',
+    type='LightHeadRCNN',
     data_preprocessor=dict(
         type='DetDataPreprocessor',
         mean=[123.675, 116.28, 103.53],

@@ -1,13 +1,22 @@
-"""R-FCN around ShuffleNet V2 1x (arXiv 1605.06409).
+"""R-FCN around ShuffleNet V2 1x (arXiv 1605.06409), by the same protocol.
 
-The maps have stride 16 (stage 4 dilated), conv5 is the paper's 1024-channel
-layer, 300 RoIs vote, and the 128 hardest of them train.
+What makes it R-FCN: the maps have stride 16 (stage 4 dilated), conv5 is the
+paper's 1024-channel layer, bins are averages, and the votes of the bins are
+the scores and the box, which is one for all classes.
 """
 
-_base_ = './lighthead_shufflenetv2.py'
+_base_ = '../lighthead_protocol.py'
 
 model = dict(
-    backbone=dict(strides=(2, 2, 1), dilations=(1, 1, 2)),
+    type='RFCN',
+    backbone=dict(
+        strides=(2, 2, 1),
+        dilations=(1, 1, 2),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='torchvision://shufflenet_v2_x1_0.imagenet1k_v1',
+        ),
+    ),
     neck=dict(
         _delete_=True,
         type='RFCNNeck',
@@ -25,7 +34,7 @@ model = dict(
             _delete_=True,
             type='RFCNBBoxHead',
             num_classes=80,
-            num_hard=128,
+            ohem_num=256,
             bbox_coder=dict(
                 type='DeltaXYWHBBoxCoder',
                 target_means=[0.0, 0.0, 0.0, 0.0],
@@ -34,14 +43,7 @@ model = dict(
             loss_cls=dict(
                 type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0
             ),
-            loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=1.0),
+            loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=2.0),
         ),
-    ),
-    train_cfg=dict(
-        rpn_proposal=dict(max_per_img=300),
-        rcnn=dict(sampler=dict(_delete_=True, type='PseudoSampler')),
-    ),
-    test_cfg=dict(
-        rpn=dict(max_per_img=300), rcnn=dict(nms=dict(iou_threshold=0.3))
     ),
 )

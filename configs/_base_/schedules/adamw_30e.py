@@ -1,21 +1,16 @@
 """AdamW with cosine decay over 30 epochs, for training from scratch."""
 
-max_epochs = 30
-train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=5
-)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    # Over the whole run, however long it is.
     dict(
         type='CosineAnnealingLR',
-        T_max=max_epochs,
         eta_min_ratio=0.01,
         by_epoch=True,
-        begin=0,
-        end=max_epochs,
         convert_to_iter_based=True,
     ),
 ]

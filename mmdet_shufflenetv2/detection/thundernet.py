@@ -1,0 +1,130 @@
+"""ThunderNet (arXiv 1903.11752), the successor of Light-Head R-CNN.
+
+By the same group; no code of the authors is public. Written from the paper,
+section 3.2 and 3.3. It is Light-Head R-CNN with another neck: context of three
+sizes in one map of stride 16 (CEM), an RPN of one 5x5 depthwise convolution,
+and the RPN's features telling the map where the foreground is (SAM).
+
+Shapes: N images, C4 and C5 channels of the backbone's maps of stride 16 and
+32, h x w the former's size, P x P bins, 5 * P * P = 245 channels.
+"""
+
+from collections.abc import Sequence
+
+from mmcv.cnn import build_norm_layer
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..arguments import check_positive
+from .neck import RoIMapNeck
+from .rpn_head import LightHeadRPNHead
+
+
+@MODELS.register_module()
+class ThunderNetNeck(RoIMapNeck):
+    """Context enhancement, the RPN's convolution and spatial attention.
+
+    The RPN's own layers are here, because the map that RoIs read needs their
+    features; :class:`ThunderNetRPNHead` has the last ones.
+
+    Args:
+        in_channels: C4 and C5.
+        out_channels: Channels of the map that RoIs read.
+        rpn_channels: Channels of the RPN's features, 256 in the paper.
+        kernel_size: Of the RPN's depthwise convolution.
+        with_attention: Spatial attention (SAM); ``False`` leaves it out.
+        norm_cfg: The norm of the attention, the only one in the paper.
+        init_cfg: Gaussian of 0.01 by default.
+
+    Raises:
+        ValueError: As in :class:`RoIMapNeck`, or if there are not two maps
+            or a number is not positive and whole.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        out_channels: int = 245,
+        rpn_channels: int = 256,
+        kernel_size: int = 5,
+        with_attention: bool = True,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | list | None = None,
+    ):
+        super().__init__(
+            in_channels,
+            dict(map_level=0, rpn_level=0),
+            init_cfg or dict(type='Normal', layer='Conv2d', std=0.01),
+        )
+        if len(self.in_channels) != 2:
+            raise ValueError(
+                'in_channels: expected those of two maps, of stride 16 and '
+                f'32, got {in_channels!r}'
+            )
+        self.out_channels = check_positive('out_channels', out_channels)
+        self.rpn_channels = check_positive('rpn_channels', rpn_channels)
+        c4, c5 = self.in_channels
+        self.context4 = nn.Conv2d(c4, out_channels, 1)
+        self.context5 = nn.Conv2d(c5, out_channels, 1)
+        self.context_global = nn.Conv2d(c5, out_channels, 1)
+        self.rpn_depthwise = nn.Conv2d(
+            out_channels,
+            out_channels,
+            kernel_size,
+            padding=kernel_size // 2,
+            groups=out_channels,
+        )
+        self.rpn_pointwise = nn.Conv2d(out_channels, rpn_channels, 1)
+        self.attention = None
+        if with_attention:
+            _, norm = build_norm_layer(
+                norm_cfg or dict(type='BN'), out_channels
+            )
+            self.attention = nn.Sequential(
+                nn.Conv2d(rpn_channels, out_channels, 1, bias=False), norm
+            )
+
+    def roi_map(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Context of three sizes (N, ``out_channels``, h, w)."""
+        c4, c5 = inputs
+        large = F.interpolate(self.context5(c5), c4.shape[2:], mode='nearest')
+        everywhere = self.context_global(c5.mean((2, 3), keepdim=True))
+        return self.context4(c4) + large + everywhere
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Compute the map that RoIs read and the RPN's features.
+
+        Args:
+            inputs: (N, C4, h, w) and (N, C5, h / 2, w / 2).
+
+        Returns:
+            (N, ``out_channels``, h, w) and (N, ``rpn_channels``, h, w).
+        """
+        if len(inputs) != 2:
+            raise ValueError(
+                f'the neck expects 2 backbone levels, got {len(inputs)}'
+            )
+        context = self.roi_map(inputs)
+        rpn = self.rpn_pointwise(self.rpn_depthwise(context)).relu()
+        if self.attention is not None:
+            context = context * self.attention(rpn).sigmoid()
+        return context, rpn
+
+
+@MODELS.register_module()
+class ThunderNetRPNHead(LightHeadRPNHead):
+    """Scores and boxes by a pointwise convolution each of the RPN's features.
+
+    ``in_channels`` are the neck's ``rpn_channels``; the convolution before
+    them is the neck's.
+    """
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        self.rpn_conv = nn.Identity()
+        anchors = self.num_base_priors
+        self.rpn_cls = nn.Conv2d(
+            self.in_channels, anchors * self.cls_out_channels, 1
+        )
+        self.rpn_reg = nn.Conv2d(self.in_channels, anchors * 4, 1)

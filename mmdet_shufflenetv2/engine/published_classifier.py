@@ -1,0 +1,105 @@
+"""Classification pretraining on mmpretrain: the network and its measure.
+
+Nothing but ``configs/pretrain.py`` imports this module, and mmpretrain with
+it, by ``custom_imports``.
+"""
+
+from collections.abc import Sequence
+
+from mmdet.registry import MODELS as BACKBONES
+from mmengine.logging import print_log
+from mmpretrain.evaluation import Accuracy
+from mmpretrain.models import ImageClassifier
+from mmpretrain.registry import METRICS, MODELS
+
+from ..backbones import zoo
+
+
+@MODELS.register_module()
+class PublishedClassifier(ImageClassifier):
+    """One of the networks of `mmdet_shufflenetv2.backbones.zoo`.
+
+    Its weights are named ``backbone.*``, as those of a detector are, so that
+    ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')``
+    takes them over.
+
+    Args:
+        network: published name, such as ``'shufflenet_v2_x1_0'``.
+        head: config of a linear head; its ``in_channels`` are those of the
+            network's last level.
+        backbone: arguments of the backbone besides those of the zoo, such
+            as ``init_cfg``; one of the zoo's makes it another network.
+        kwargs: those of ``ImageClassifier``.
+
+    Raises:
+        ValueError: no network has that name, or ``backbone`` returns other
+            levels than the last.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        head: dict,
+        backbone: dict | None = None,
+        **kwargs,
+    ):
+        row = zoo.network(network)
+        levels = (row.last_level,)
+        config = {**row.config, 'out_indices': levels, **(backbone or {})}
+        if config['out_indices'] not in (levels, list(levels)):
+            raise ValueError(
+                f'backbone.out_indices of {network} must be {levels}, the '
+                'level that is classified, or left out, got '
+                f'{config["out_indices"]!r}'
+            )
+        # mmpretrain has networks of the same names.
+        config['type'] = f'mmdet.{config["type"]}'
+        built = BACKBONES.build(config)
+        channels = row.channels or built.out_channels[-1]
+        super().__init__(
+            backbone=built, head=dict(head, in_channels=channels), **kwargs
+        )
+
+
+@METRICS.register_module()
+class ClassificationError(Accuracy):
+    """Top-k error in %, logged beside the published one.
+
+    Args:
+        topk: which k; those above the number of classes are left out.
+        published: published errors in % by k, such as ``{1: 30.6}``.
+        kwargs: those of mmpretrain's ``Accuracy``.
+    """
+
+    default_prefix = 'error'
+
+    def __init__(
+        self,
+        topk: Sequence[int] = (1, 5),
+        published: dict[int, float] | None = None,
+        **kwargs,
+    ):
+        # A threshold would count a right guess of probability 0 as wrong.
+        super().__init__(topk=topk, thrs=None, **kwargs)
+        self.published = published
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Give ``top<k>`` in % out of what was kept of each image."""
+        classes = len(results[0]['pred_score'])
+        self.topk = tuple(k for k in self.topk if k <= classes)
+        metrics = super().compute_metrics(results)
+        errors = {name: 100 - value for name, value in metrics.items()}
+        if self.published is not None:
+            print_log(self._beside_published(errors), 'current')
+        return errors
+
+    def _beside_published(self, errors: dict[str, float]) -> str:
+        rows = []
+        for k in self.topk:
+            published = self.published.get(k)
+            rows.append(
+                f'top-{k} error {errors[f"top{k}"]:.2f} % (published: '
+                + ('none' if published is None else f'{published:.2f} %')
+                + ')'
+            )
+        return ', '.join(rows)

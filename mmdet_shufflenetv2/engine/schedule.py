@@ -1,0 +1,109 @@
+"""Schedules that follow the length of the run.
+
+mmengine's epoch numbers (``milestones=[19, 25]``, ``T_max=30``) stay where
+they are when ``max_epochs`` changes: a longer run then trains at a hundredth
+of the rate for most of its time, a shorter one never lowers it.
+"""
+
+from mmengine.config import Config
+from mmengine.registry import PARAM_SCHEDULERS
+
+# Arguments of mmengine's schedulers that count epochs, and of mmdet's hooks.
+EPOCHS = {'begin', 'end', 'T_max', 'milestones', 'step_size'}
+HOOKS = {'PipelineSwitchHook': 'switch_epoch'}
+
+
+@PARAM_SCHEDULERS.register_module()
+class OfRun:
+    """One of mmengine's schedulers, its times being shares of the run.
+
+    The rate a tenth at two thirds and at nine tenths of the run, and a cosine
+    over its second half::
+
+        dict(
+            type='OfRun',
+            convert_to_iter_based=True,
+            scheduler=dict(type='MultiStepLR', milestones=[2 / 3, 0.9]),
+        )
+        dict(
+            type='OfRun',
+            convert_to_iter_based=True,
+            share=(0.5, 1.0),
+            scheduler=dict(type='CosineAnnealingLR', eta_min_ratio=0.05),
+        )
+    """
+
+    @classmethod
+    def build_iter_from_epoch(
+        cls,
+        optimizer,
+        scheduler: dict,
+        end: int,
+        epoch_length: int,
+        share: tuple[float, float] = (0.0, 1.0),
+    ):
+        """Build the scheduler for a run.
+
+        Args:
+            optimizer: Whose rates it changes.
+            scheduler: As mmengine takes it, without begin and end;
+                ``milestones`` and ``T_max`` are shares of the run.
+            end: Epochs of the run; mmengine's runner sets it.
+            epoch_length: Iterations of one.
+            share: Where in the run the scheduler begins and ends.
+        """
+        steps = end * epoch_length
+        begin, stop = (round(part * steps) for part in share)
+        # The shortest run has no warm-up, but a scheduler has to have a step.
+        options = dict(
+            scheduler, by_epoch=False, begin=begin, end=max(stop, begin + 1)
+        )
+        if 'milestones' in options:
+            options['milestones'] = [
+                round(part * steps) - begin for part in options['milestones']
+            ]
+        if 'T_max' in options:
+            options['T_max'] = max(1, round(options['T_max'] * steps))
+        return PARAM_SCHEDULERS.build(dict(options, optimizer=optimizer))
+
+
+def stretch_schedule(cfg: Config, planned: int) -> None:
+    """Let schedules in numbers of epochs follow a new length of the run.
+
+    Args:
+        cfg: Changed in place; ``train_cfg.max_epochs`` is the new length.
+        planned: Epochs that the schedules were written for.
+    """
+    epochs = cfg.train_cfg.max_epochs
+    if epochs == planned or not cfg.get('param_scheduler'):
+        return
+
+    def stretched(value):
+        if isinstance(value, list | tuple):
+            return [stretched(each) for each in value]
+        return round(value * epochs / planned)
+
+    schedulers = cfg.param_scheduler
+    if not isinstance(schedulers, list | tuple):
+        schedulers = [schedulers]
+    schedulers = list(schedulers)
+    for scheduler in list(schedulers):
+        if scheduler.type == 'OfRun' or not scheduler.get('by_epoch', True):
+            continue
+        for key in EPOCHS & scheduler.keys():
+            scheduler[key] = stretched(scheduler[key])
+        if scheduler.get('begin', 0) >= scheduler.get('end', epochs):
+            # A warm-up or an end that the run is too short for.
+            schedulers.remove(scheduler)
+    cfg.param_scheduler = schedulers
+    if cfg.train_cfg.get('dynamic_intervals'):
+        # Validated more often so many epochs before the end.
+        cfg.train_cfg.dynamic_intervals = [
+            (max(1, epochs - (planned - first)), interval)
+            for first, interval in cfg.train_cfg.dynamic_intervals
+        ]
+    for hook in cfg.get('custom_hooks') or ():
+        key = HOOKS.get(hook.type)
+        if key in hook:
+            # So many epochs before the end.
+            hook[key] = max(0, epochs - (planned - hook[key]))

@@ -1,0 +1,89 @@
+"""The commands about mmdet itself: its own tools, and the table of models."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mmdet_shufflenetv2.cli import mmdet, mmdet_table
+from mmdet_shufflenetv2.compat import mmdet_table as table
+from mmdet_shufflenetv2.errors import UserError
+
+
+def test_a_tool_of_mmdet_runs_with_the_stand_in(root):
+    done = subprocess.run(
+        [
+            *(sys.executable, '-m', 'mmdet_shufflenetv2', 'mmdet'),
+            *('confusion_matrix', '--help'),
+        ],
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'confusion_matrix.py [-h]' in done.stdout
+
+
+def test_an_unknown_tool_is_told_with_those_there_are():
+    parser = mmdet.argparse.ArgumentParser()
+    mmdet.add_arguments(parser)
+    with pytest.raises(UserError, match=r"expected .*train.*, got 'fly'"):
+        mmdet.run(parser.parse_args(['fly', '--wings', '2']))
+
+
+def test_results_are_kept_and_a_torn_line_costs_that_line(tmp_path):
+    path = tmp_path / 'records.jsonl'
+    records = table.Records(path)
+    records.add('build', 'a/b.py', dict(build='yes', params_m=2))
+    with open(path, 'a', encoding='utf-8') as file:
+        file.write('{"what": "build", "conf')
+    records = table.Records(path)
+    assert records.found == {
+        ('build', 'a/b.py'): dict(build='yes', params_m=2)
+    }
+    records.add('build', 'a/c.py', dict(build='yes', params_m=1))
+    assert len(table.Records(path).found) == 2
+
+
+def test_the_page_counts_and_names_what_fails(tmp_path):
+    records = table.Records(tmp_path / 'records.jsonl')
+    for config, result in {
+        'a/large.py': dict(build='yes', params_m=9),
+        'a/small.py': dict(build='yes', params_m=3),
+        'b/x.py': dict(build='needs lap'),
+        'b/schedule.py': dict(build='no model'),
+    }.items():
+        records.add('build', config, result)
+    configs = sorted(config for _, config in records.found)
+    records.add('kind', 'a/small.py', dict(train='yes', predict='yes'))
+    page = table.page(records, configs, 'make')
+    assert '| a | 2 of 2 | - | small | yes | yes |' in page
+    assert '| b | 0 of 1 | lap | - | not tried | not tried |' in page
+    assert '- needs lap: b/x.py' in page
+    assert 'of 3 model configs' in page
+    assert '**1 train a step and predict**' in page
+
+
+def test_a_real_kind_builds_trains_and_predicts(tmp_path):
+    out = tmp_path / 'page.md'
+    args = mmdet_table.argparse.Namespace(
+        folders=['nope'], out=str(out), records=str(tmp_path / 'r.jsonl')
+    )
+    with pytest.raises(UserError, match=r'expected folders .*ssd.*got nope'):
+        mmdet_table.run(args)
+    table._start()
+    config = 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
+    assert table.build_model(config)['build'] == 'yes'
+    assert table.try_kind(config) == dict(train='yes', predict='yes')
+
+
+@pytest.mark.parametrize(
+    'error, expected',
+    [
+        (ImportError("No module named 'skimage'"), 'needs scikit-image'),
+        (RuntimeError('lap is not installed'), 'needs lap'),
+        (KeyError('overlap'), "KeyError: 'overlap'"),
+    ],
+)
+def test_an_error_names_the_package_or_itself(error, expected):
+    assert table._reason(error) == expected

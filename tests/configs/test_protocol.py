@@ -1,0 +1,156 @@
+"""The authors' protocol, point by point, in the configs as they resolve.
+
+Sources: config.py, network_desp.py and tools/train.py of
+https://github.com/zengarden/light_head_rcnn (see the base config).
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+
+from mmdet_shufflenetv2.backbones.public_weights import public_weights
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = 'configs/lighthead_shufflenetv2.py'
+FOLLOWERS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ('lighthead_*.py', 'rfcn_*.py')
+    for path in (ROOT / 'configs').glob(pattern)
+    if '_custom' not in path.name
+)
+
+
+@pytest.fixture(scope='module', params=FOLLOWERS)
+def cfg(request) -> Config:
+    return Config.fromfile(ROOT / request.param)
+
+
+def test_frozen_are_batch_norms_stem_and_first_stage(cfg):
+    backbone = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
+    backbone.train()
+    assert backbone.frozen_stages == 1
+    trained = {
+        name.partition('.')[0]
+        for name, p in backbone.named_parameters()
+        if p.requires_grad
+    }
+    stages = getattr(backbone, 'stage_names', ['layer1', 'layer2'])
+    assert stages[0] not in trained
+    assert stages[1] in trained
+    assert not trained & {'stem', 'conv1'}
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert not module.training
+            assert not any(p.requires_grad for p in module.parameters())
+
+
+def test_optimizer_batch_and_rate(cfg):
+    assert 8 * cfg.train_dataloader.batch_size == 16
+    assert cfg.optim_wrapper.optimizer == dict(
+        type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4
+    )
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=16)
+
+
+def test_biases_do_not_decay_and_the_thin_map_learns_faster(cfg):
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    groups = {id(g['params'][0]): g for g in wrapper.param_groups}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        group = groups[id(parameter)]
+        is_bias = name.endswith('.bias')
+        assert group['weight_decay'] == (0 if is_bias else 1e-4), name
+        new = name.startswith(('neck.thin_conv', 'neck.reduce'))
+        assert group['lr'] == pytest.approx(0.03 if new else 0.01), name
+
+
+def test_warm_up_and_drops(cfg):
+    warm_up, drops = cfg.param_scheduler
+    assert warm_up.start_factor == pytest.approx(1 / 3)
+    assert (warm_up.begin, warm_up.end, warm_up.by_epoch) == (0, 500, False)
+    assert drops.scheduler == dict(
+        type='MultiStepLR', milestones=[19 / 30, 25 / 30], gamma=0.1
+    )
+    # 30 epochs of 80,000 images, in whole epochs of train2017.
+    images = cfg.train_cfg.max_epochs * 118_287
+    assert images == pytest.approx(30 * 80_000, rel=0.02)
+
+
+def test_proposals(cfg):
+    train, test = cfg.model.train_cfg.rpn_proposal, cfg.model.test_cfg.rpn
+    assert (train.nms_pre, train.max_per_img) == (12000, 2000)
+    assert (test.nms_pre, test.max_per_img) == (6000, 1000)
+    assert train.nms.iou_threshold == test.nms.iou_threshold == 0.7
+    anchors = cfg.model.rpn_head.anchor_generator
+    assert anchors.scales == [2, 4, 8, 16, 32]
+    assert anchors.ratios == [0.5, 1.0, 2.0]
+
+
+def test_all_rois_and_ground_truth_compete_for_the_hardest(cfg):
+    sampler = cfg.model.train_cfg.rcnn.sampler
+    assert sampler.add_gt_as_proposals
+    assert sampler.num > 2000 + 100
+    assert (sampler.pos_fraction, sampler.neg_pos_ub) == (1.0, -1)
+    assert cfg.model.roi_head.bbox_head.ohem_num == 256
+
+
+def test_losses(cfg):
+    assert cfg.model.rpn_head.loss_bbox == dict(
+        type='SmoothL1Loss', beta=1 / 3**2, loss_weight=1.0
+    )
+    assert cfg.model.roi_head.bbox_head.loss_bbox == dict(
+        type='SmoothL1Loss', beta=1.0, loss_weight=2.0
+    )
+
+
+def test_test_time(cfg):
+    rcnn = cfg.model.test_cfg.rcnn
+    assert rcnn.score_thr == 0
+    assert rcnn.nms.iou_threshold == 0.5
+    assert rcnn.max_per_img == 100
+    for loader in cfg.train_dataloader, cfg.test_dataloader:
+        (resize,) = (t for t in loader.dataset.pipeline if t.type == 'Resize')
+        assert (resize.scale, resize.keep_ratio) == ((1333, 800), True)
+
+
+def test_bins_are_the_largest_of_2x2_samples(cfg):
+    layer = cfg.model.roi_head.bbox_roi_extractor.roi_layer
+    if cfg.model.type == 'RFCN':
+        # What makes it R-FCN.
+        assert layer.type == 'PSRoIPool'
+        return
+    assert layer.type == 'PSRoIAlign'
+    assert (layer.mode, layer.aligned, layer.sampling_ratio) == (
+        'max',
+        False,
+        2,
+    )
+
+
+def test_starts_from_public_weights_where_there_are_some(cfg):
+    start = cfg.model.backbone.get('init_cfg') or {}
+    assert start.get('checkpoint') == public_weights(cfg.model.backbone)
+
+
+@pytest.mark.parametrize('path', FOLLOWERS)
+def test_what_has_no_public_weights_says_so(path):
+    cfg = Config.fromfile(ROOT / path)
+    if public_weights(cfg.model.backbone) is None:
+        chain = [path, *_bases(path)]
+        text = ''.join((ROOT / each).read_text() for each in chain)
+        assert 'no public weights: --backbone-weights or --fr' in text
+
+
+def _bases(path: str) -> list[str]:
+    for line in (ROOT / path).read_text().splitlines():
+        if line.startswith("_base_ = 'lighthead"):
+            base = f'configs/{line.split(chr(39))[1]}'
+            return [base, *_bases(base)]
+    return []

@@ -1,0 +1,130 @@
+"""ThunderNet: its cost beside the published one, its parts, that it trains."""
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+from torch.utils.flop_counter import FlopCounterMode
+
+# depth: million multiply-adds of backbone at 224x224 and detector at 320x320
+# as published (Tables 1 and 6), and as counted from the published channels.
+COSTS = {
+    49: ((49, 262), (50.7, 260.9)),
+    146: ((146, 473), (160.6, 499.7)),
+    535: ((535, 1300), (514.1, 1255.3)),
+}
+
+
+@pytest.fixture
+def build(root):
+    def make(depth, **options):
+        path = f'configs/light/thundernet_snet{depth}_320.py'
+        cfg = Config.fromfile(root / path)
+        cfg.merge_from_dict({f'model.{k}': v for k, v in options.items()})
+        init_default_scope('mmdet')
+        torch.manual_seed(0)
+        return MODELS.build(cfg.model).eval()
+
+    return make
+
+
+def million_multiply_adds(run) -> float:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        run()
+    return counter.get_total_flops() / 2e6
+
+
+@pytest.mark.parametrize('depth', COSTS)
+def test_cost_is_near_the_published_one(build, depth):
+    model = build(depth)
+
+    def detect():
+        maps = model.extract_feat(torch.randn(1, 3, 320, 320))
+        model.rpn_head(maps)
+        corner = torch.rand(200, 2) * 200
+        rois = torch.cat([torch.zeros(200, 1), corner, corner + 60], 1)
+        pooled = model.roi_head.bbox_roi_extractor(maps[:1], rois)
+        assert pooled.shape == (200, 5, 7, 7)
+        model.roi_head.bbox_head(pooled)
+
+    published, counted = COSTS[depth]
+    image = torch.randn(1, 3, 224, 224)
+    backbone = million_multiply_adds(lambda: model.backbone(image))
+    detector = million_multiply_adds(detect)
+    assert (backbone, detector) == pytest.approx(counted, rel=1e-3)
+    assert (backbone, detector) == pytest.approx(published, rel=0.11)
+
+
+def test_depthwise_convolutions_see_five_pixels(build):
+    model = build(49)
+    kernels = {
+        module.kernel_size
+        for module in model.modules()
+        if isinstance(module, torch.nn.Conv2d) and module.groups > 1
+    }
+    assert kernels == {(5, 5)}
+
+
+@torch.no_grad()
+def test_map_adds_three_contexts_and_attention_weighs_it(build):
+    neck = build(49).neck
+    c4, c5 = torch.randn(2, 120, 6, 8), torch.randn(2, 512, 3, 4)
+    for layer in neck.context4, neck.context5, neck.context_global:
+        layer.weight.normal_(0, 0.1)
+    context = neck.roi_map((c4, c5))
+    large = neck.context5(c5).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    everywhere = neck.context_global(c5.mean((2, 3), keepdim=True))
+    torch.testing.assert_close(context, neck.context4(c4) + large + everywhere)
+    weighed, rpn = neck((c4, c5))
+    assert rpn.shape == (2, 256, 6, 8)
+    torch.testing.assert_close(
+        weighed, context * neck.attention(rpn).sigmoid()
+    )
+
+
+def test_attention_may_be_left_out(build):
+    neck = build(49, **{'neck.with_attention': False}).neck
+    maps = torch.randn(1, 120, 6, 8), torch.randn(1, 512, 3, 4)
+    torch.testing.assert_close(neck(maps)[0], neck.roi_map(maps))
+
+
+def test_neck_needs_two_maps(build):
+    with pytest.raises(ValueError, match='expected those of two maps'):
+        build(49, **{'neck.in_channels': (120,)})
+    with pytest.raises(ValueError, match='expects 2 backbone levels'):
+        build(49).neck((torch.randn(1, 120, 6, 8),))
+
+
+def test_every_parameter_trains(build):
+    model = build(49).train()
+    shape = 96, 96
+    sample = DetDataSample(
+        metainfo=dict(
+            img_shape=shape, pad_shape=shape, batch_input_shape=shape
+        )
+    )
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor([[10.0, 10, 60, 70]]), labels=torch.tensor([1])
+    )
+    losses = model.loss(torch.randn(2, 3, 96, 96), [sample, sample])
+    total = sum(
+        sum(value) if isinstance(value, list) else value
+        for name, value in losses.items()
+        if 'loss' in name
+    )
+    total.backward()
+    idle = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None
+    ]
+    assert not idle
+    assert torch.isfinite(total)
+
+
+def test_unknown_depth_is_refused():
+    with pytest.raises(ValueError, match=r'depth must be one of 49, 146, 535'):
+        MODELS.build(dict(type='SNet', depth=50))

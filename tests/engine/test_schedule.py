@@ -1,0 +1,115 @@
+"""Whatever the length of a run, its schedule is the same in shares of it."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import nn
+
+from mmdet_shufflenetv2.engine import run_config
+from mmdet_shufflenetv2.engine.schedule import OfRun, stretch_schedule
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / 'configs').rglob('*.py')
+    if '_base_' not in path.parts
+)
+
+
+class Line(nn.Linear):
+    def train_step(self, data, optim_wrapper):
+        return dict(loss=torch.zeros(()))
+
+
+def rates(cfg: Config, epochs: int, tmp_path, epoch_length=100) -> list[float]:
+    """The learning rate of every iteration, as mmengine's runner sets it."""
+    by_epoch = 'max_epochs' in cfg.train_cfg
+    runner = Runner(
+        Line(1, 1),
+        str(tmp_path),
+        train_dataloader=dict(
+            dataset=[torch.zeros(1)] * epoch_length,
+            sampler=dict(type='DefaultSampler'),
+            batch_size=1,
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs)
+        if by_epoch
+        else dict(by_epoch=False, max_iters=epochs * epoch_length),
+        optim_wrapper=dict(
+            optimizer=dict(type='SGD', lr=cfg.optim_wrapper.optimizer.lr)
+        ),
+        param_scheduler=copy.deepcopy(cfg.param_scheduler),
+        experiment_name=f'{tmp_path.name}_{epochs}_{id(cfg)}',
+        default_scope='mmdet',
+    )
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    found = []
+    for step in range(1, epochs * epoch_length + 1):
+        found += runner.optim_wrapper.get_lr()['lr']
+        runner.optim_wrapper.optimizer.step()
+        for each in schedulers:
+            if not each.by_epoch or step % epoch_length == 0:
+                each.step()
+    return found
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_max_epochs_alone_drives_the_schedule_of_every_config(path, tmp_path):
+    """Without our tools too: the config says so itself."""
+    cfg = Config.fromfile(ROOT / path)
+    longer, shorter = (rates(cfg, epochs, tmp_path) for epochs in (60, 30))
+    base = max(longer)
+    assert longer[-1] < 0.2 * base
+    assert shorter[-1] < 0.2 * base
+    for share in 0.55, 0.65, 0.75, 0.85, 0.99:
+        one, other = (
+            found[int(share * len(found))] for found in (longer, shorter)
+        )
+        assert one == pytest.approx(other, rel=0.25, abs=5e-3 * base), share
+
+
+@pytest.mark.parametrize('epochs', [24, 300])
+def test_schedules_in_epochs_are_stretched(epochs, tmp_path):
+    path = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+    cfg = run_config.load_config(path, {'train_cfg.max_epochs': epochs})
+    found = rates(cfg, epochs, tmp_path, epoch_length=600)
+    base = cfg.optim_wrapper.optimizer.lr
+    for share, factor in (0.5, 1), (0.8, 0.1), (0.97, 0.01):
+        rate = found[int(share * len(found))]
+        assert rate == pytest.approx(base * factor), share
+
+
+def test_hooks_at_the_end_of_a_run_stay_there():
+    cfg = run_config.load_config(
+        'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+        {'train_cfg.max_epochs': 100},
+    )
+    (hook,) = (h for h in cfg.custom_hooks if h.type == 'PipelineSwitchHook')
+    assert hook.switch_epoch == 80
+    assert cfg.train_cfg.dynamic_intervals == [(80, 1)]
+
+
+def test_warm_up_that_a_run_is_too_short_for_is_left_out():
+    cfg = run_config.load_config('mmdet::yolox/yolox_tiny_8xb8-300e_coco.py')
+    cfg.train_cfg.max_epochs = 1
+    stretch_schedule(cfg, 300)
+    assert [s.type for s in cfg.param_scheduler] == ['CosineAnnealingLR']
+
+
+def test_shares_of_a_run_become_iterations():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = OfRun.build_iter_from_epoch(
+        optimizer,
+        dict(type='MultiStepLR', milestones=[0.5, 0.75]),
+        end=10,
+        epoch_length=4,
+        share=(0.25, 1.0),
+    )
+    assert (scheduler.begin, scheduler.end) == (10, 40)
+    assert sorted(scheduler.milestones) == [10, 20]

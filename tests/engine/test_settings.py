@@ -1,0 +1,197 @@
+"""Everyday options, each with everything that depends on it."""
+
+import argparse
+
+import pytest
+import torch
+
+from mmdet_shufflenetv2.cli import train
+from mmdet_shufflenetv2.engine import run_config, settings
+from mmdet_shufflenetv2.engine.run_config import pretrained_of
+from mmdet_shufflenetv2.errors import UserError
+
+CUSTOM = 'configs/lighthead_shufflenetv2_custom.py'
+MAIN = 'configs/lighthead_shufflenetv2.py'
+CASCADE = 'configs/swap/cascade-rcnn_shufflenetv2_fpn_coco.py'
+WITHOUT_PUBLIC = 'configs/lighthead_xception_x1_0.py'
+
+
+@pytest.fixture(autouse=True)
+def fetched(monkeypatch):
+    """What would be downloaded."""
+    found = []
+    monkeypatch.setattr(settings, 'fetch_weights', found.append)
+    return found
+
+
+@pytest.fixture
+def configured(root):
+    def apply(path, *arguments, options=None):
+        cfg = run_config.load_config(str(root / path), options)
+        parser = argparse.ArgumentParser()
+        train.add_arguments(parser)
+        args = parser.parse_args([path, *arguments])
+        settings.apply_settings(cfg, args)
+        return cfg
+
+    return apply
+
+
+def test_nothing_asked_for_changes_nothing(root, configured):
+    before = run_config.load_config(str(root / CUSTOM)).to_dict()
+    assert configured(CUSTOM).to_dict() == before
+
+
+def test_epochs_bring_schedule_and_validations(configured):
+    cfg = configured(CUSTOM, '--epochs', '60')
+    assert cfg.train_cfg.max_epochs == 60
+    assert cfg.train_cfg.val_interval == 10
+    assert 'T_max' not in cfg.param_scheduler[1]
+    cfg = configured(
+        'configs/swap/rtmdet-tiny_shufflenetv2_coco.py', '--epochs', '30'
+    )
+    switch = next(h for h in cfg.custom_hooks if 'switch_epoch' in h)
+    assert switch.switch_epoch == 10
+
+
+@pytest.mark.parametrize(
+    'path, batch, rate',
+    [
+        (MAIN, '2', 0.01 * 2 / 16),
+        (MAIN, '16', 0.01),
+        # Adam's by the square root.
+        (CUSTOM, '16', 3e-3 * 2),
+        (CUSTOM, '4', 3e-3),
+    ],
+)
+def test_batch_size_brings_the_learning_rate(configured, path, batch, rate):
+    cfg = configured(path, '--batch-size', batch)
+    assert cfg.train_dataloader.batch_size == int(batch)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(rate)
+    # A run from the config that this one leaves does not scale again.
+    assert not cfg.auto_scale_lr.enable
+    assert cfg.auto_scale_lr.base_batch_size == int(batch)
+
+
+def test_lr_is_for_the_batch_at_hand(configured):
+    cfg = configured(CUSTOM, '--batch-size', '64', '--lr', '0.1')
+    assert cfg.optim_wrapper.optimizer.lr == 0.1
+
+
+def test_image_size_is_set_for_every_split(configured):
+    cfg = configured(CUSTOM, '--image-size', '320x256')
+    for split in run_config.SPLITS:
+        sizes = [
+            node['scale']
+            for node in run_config.dicts_of(cfg[f'{split}_dataloader'])
+            if 'scale' in node
+        ]
+        assert sizes == [(320, 256)]
+    with pytest.raises(UserError, match='sizes of its own'):
+        configured(
+            'configs/swap/yolox-tiny_shufflenetv2_coco.py',
+            '--image-size',
+            '320x256',
+        )
+
+
+def test_workers_of_every_split(configured):
+    cfg = configured(CUSTOM, '--workers', '0')
+    for split in run_config.SPLITS:
+        loader = cfg[f'{split}_dataloader']
+        assert loader.num_workers == 0
+        assert not loader.persistent_workers
+
+
+@pytest.mark.parametrize(
+    'path, channels', [(CUSTOM, (96, 192)), (CASCADE, (48, 96, 192))]
+)
+def test_width_brings_neck_rpn_and_weights(
+    configured, fetched, path, channels
+):
+    cfg = configured(path, '--width', '0.5')
+    assert cfg.model.neck.in_channels == channels
+    if path == CUSTOM:
+        assert cfg.model.rpn_head.in_channels == 96
+    assert fetched == ['torchvision://shufflenet_v2_x0_5.imagenet1k_v1']
+    assert pretrained_of(cfg.model.backbone).checkpoint == fetched[0]
+
+
+def test_width_by_an_option_brings_its_weights_too(configured, fetched):
+    configured(CUSTOM, options={'model.backbone.widen_factor': 2.0})
+    assert fetched == ['torchvision://shufflenet_v2_x2_0.imagenet1k_v1']
+
+
+@pytest.mark.parametrize(
+    'path, arguments, message',
+    [
+        (CUSTOM, ['--width', '0.7'], 'widen_factor'),
+        (
+            'configs/swap/ssdlite_shufflenetv2_coco.py',
+            ['--width', '0.5'],
+            'SSDNeck|none of',
+        ),
+        (WITHOUT_PUBLIC, ['--star'], '--star is for ShuffleNetV2'),
+        ('configs/pretrain.py', ['--epochs', '3'], 'counts iterations'),
+        (CUSTOM, ['--tensorboard'], 'pip install tensorboard'),
+        (WITHOUT_PUBLIC, [], '--backbone-weights FILE'),
+    ],
+)
+def test_what_cannot_be_had_is_refused(
+    configured, monkeypatch, path, arguments, message
+):
+    monkeypatch.setattr(settings, 'find_spec', lambda name: None)
+    with pytest.raises(UserError, match=message):
+        configured(path, *arguments)
+
+
+def test_star_has_v2s_weights(configured, fetched):
+    cfg = configured(CUSTOM, '--star')
+    assert cfg.model.backbone.receptive_field == 'enlarged'
+    assert fetched == ['torchvision://shufflenet_v2_x1_0.imagenet1k_v1']
+
+
+@pytest.mark.parametrize(
+    'path', [MAIN, WITHOUT_PUBLIC, CUSTOM, 'configs/lighthead_resnet50.py']
+)
+def test_from_scratch_trains_all_there_is(configured, fetched, path):
+    from mmdet.registry import MODELS
+
+    cfg = configured(path, '--from-scratch')
+    assert fetched == []
+    assert pretrained_of(cfg.model.backbone) is None
+    backbone = MODELS.build(cfg.model.backbone)
+    backbone.train()
+    if path != 'configs/lighthead_resnet50.py':
+        assert all(p.requires_grad for p in backbone.parameters())
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d) and path != CUSTOM:
+            assert module.training
+    if path == CUSTOM:
+        assert [i.type for i in cfg.model.backbone.init_cfg] == [
+            'Kaiming',
+            'Constant',
+        ]
+
+
+def test_a_run_that_goes_on_needs_no_public_weights(configured, fetched):
+    cfg = configured(MAIN, options={'resume': True})
+    assert fetched == []
+    assert pretrained_of(cfg.model.backbone) is None
+
+
+def test_ema_and_patience_add_mmengines_hooks_once(configured):
+    cfg = configured(CUSTOM, '--ema', '--patience', '3')
+    types = [h.type for h in cfg.custom_hooks]
+    assert types.count('EMAHook') == types.count('EarlyStoppingHook') == 1
+    stopping = cfg.custom_hooks[-1]
+    assert (stopping.monitor, stopping.patience) == ('coco/bbox_mAP', 3)
+    cfg = configured('configs/swap/rtmdet-tiny_shufflenetv2_coco.py', '--ema')
+    assert [h.type for h in cfg.custom_hooks].count('EMAHook') == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU is there')
+@pytest.mark.parametrize('name', ['cuda', 'cuda:1', 'tpu', 'cuda:x'])
+def test_device_that_is_not_there_is_named(name):
+    with pytest.raises(UserError, match=f'--device.*{name}|got {name}'):
+        settings.choose_device(name)

@@ -1,0 +1,396 @@
+"""What holds for both ops, in every mode, against loops and torchvision."""
+
+import itertools
+import sys
+
+import pytest
+import references
+import torch
+import torch.nn.functional as F
+import torchvision
+
+from mmdet_shufflenetv2.ops import (
+    PSRoIAlign,
+    PSRoIPool,
+    ps_roi_align,
+    ps_roi_pool,
+)
+
+SIZE, SCALE = (3, 2), 1 / 16
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5}
+LAYOUTS = itertools.product((True, False), (-1, 1, 2, 3), ('avg', 'max'))
+ALIGN = [
+    dict(sampling_ratio=ratio, mode=mode, aligned=aligned)
+    for aligned, ratio, mode in LAYOUTS
+]
+#: Both ops in the ways that take different code.
+KINDS = {
+    'align': (ps_roi_align, dict(sampling_ratio=2)),
+    'align max': (ps_roi_align, dict(sampling_ratio=2, mode='max')),
+    'adaptive align': (ps_roi_align, {}),
+    'adaptive align max': (ps_roi_align, dict(mode='max')),
+    'pool by cells': (ps_roi_pool, {}),
+    'pool by integral image': (ps_roi_pool, {}),
+}
+ONE_GRAPH = ['align', 'align max', 'pool by cells']
+
+
+@pytest.fixture
+def pool(request, monkeypatch):
+    """One kind as a function of map, RoIs and more options."""
+    op, options = KINDS[request.param]
+    if request.param.startswith('pool'):
+        # An eager CPU tensor goes by cells, unless it is told otherwise.
+        known = request.param == 'pool by cells'
+        module = sys.modules[ps_roi_pool.__module__]
+        if not known:
+            monkeypatch.setattr(module, 'is_eager_cpu', lambda _: False)
+
+    def run(ps_map, rois, size=SIZE, scale=SCALE, **more):
+        return op(ps_map, rois, size, scale, **options, **more)
+
+    return run
+
+
+every_kind = pytest.mark.parametrize('pool', KINDS, indirect=True)
+
+
+def gradient(function, ps_map):
+    leaf = ps_map.detach().clone().requires_grad_()
+    output = function(leaf)
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.rand(output.shape, generator=generator).to(output)
+    (grad,) = torch.autograd.grad((output * weight).sum(), leaf)
+    return grad
+
+
+def assert_same(function, expected, ps_map, atol=1e-12):
+    for run in (lambda f: f(ps_map), lambda f: gradient(f, ps_map)):
+        torch.testing.assert_close(
+            run(function), run(expected), rtol=0, atol=atol
+        )
+
+
+@pytest.mark.parametrize('bin_major', [True, False])
+@pytest.mark.parametrize('options', ALIGN, ids=str)
+def test_align_equals_loops(ps_map, rois, options, bin_major):
+    args, options = (rois, SIZE, SCALE), {**options, 'bin_major': bin_major}
+    assert_same(
+        lambda m: ps_roi_align(m, *args, **options),
+        lambda m: references.ps_roi_align(m, *args, **options),
+        ps_map,
+    )
+    assert ps_roi_align(ps_map, *args, **options).is_contiguous()
+
+
+@pytest.mark.parametrize('bin_major', [True, False])
+@pytest.mark.parametrize('pool', list(KINDS)[-2:], indirect=True)
+def test_pool_equals_loops(pool, ps_map, rois, bin_major):
+    assert_same(
+        lambda m: pool(m, rois, bin_major=bin_major),
+        lambda m: references.ps_roi_pool(
+            m, rois, SIZE, SCALE, bin_major=bin_major
+        ),
+        ps_map,
+    )
+    assert pool(ps_map, rois).is_contiguous()
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('sampling_ratio', [-1, 0, 1, 2, 3, 5])
+def test_align_equals_torchvision(ps_map, rois, sampling_ratio, dtype):
+    args = (rois.to(dtype), SIZE, SCALE, sampling_ratio)
+    assert_same(
+        lambda m: ps_roi_align(m, *args),
+        lambda m: torchvision.ops.ps_roi_align(m, *args),
+        ps_map.to(dtype),
+        TOLERANCE[dtype],
+    )
+
+
+def many(dtype, count=300):
+    """A map of 3 images and random RoIs, some over its borders."""
+    generator = torch.Generator().manual_seed(2)
+    ps_map = torch.randn(3, 98, 20, 28, generator=generator, dtype=dtype)
+    rois = torch.rand(count, 5, generator=generator, dtype=dtype) * 300 - 30
+    rois[:, 0] = torch.randint(3, (count,), generator=generator)
+    rois[:, 3:] = rois[:, 1:3] + rois[:, 3:].abs().clamp(min=1)
+    return ps_map, rois
+
+
+@pytest.mark.parametrize('sampling_ratio', [-1, 2])
+def test_many_random_rois_are_aligned_as_by_torchvision(sampling_ratio):
+    ps_map, rois = many(torch.float32)
+    args = (rois, 7, SCALE, sampling_ratio)
+    torch.testing.assert_close(
+        ps_roi_align(ps_map, *args),
+        torchvision.ops.ps_roi_align(ps_map, *args),
+        rtol=0,
+        atol=2e-5,
+    )
+
+
+@pytest.mark.parametrize('pool', list(KINDS)[-2:], indirect=True)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_pool_equals_torchvision_but_for_the_last_row_and_column(pool, dtype):
+    ps_map, rois = many(dtype)
+    inner = (rois[:, 3] < 27 * 16 - 8) & (rois[:, 4] < 19 * 16 - 8)
+    assert 50 < int(inner.sum()) < 250
+    output = pool(ps_map, rois, 7)
+    expected = torchvision.ops.ps_roi_pool(ps_map, rois, 7, SCALE)
+    close = dict(rtol=0, atol=TOLERANCE[dtype])
+    torch.testing.assert_close(output[inner], expected[inner], **close)
+    assert not torch.allclose(output[~inner], expected[~inner], atol=1e-3)
+    # torchvision's backward knows the last row and column.
+    torch.testing.assert_close(
+        gradient(lambda m: pool(m, rois, 7), ps_map),
+        gradient(
+            lambda m: torchvision.ops.ps_roi_pool(m, rois, 7, SCALE), ps_map
+        ),
+        **close,
+    )
+
+
+@pytest.mark.parametrize('pool', list(KINDS)[-2:], indirect=True)
+def test_last_row_and_column_are_pooled(pool):
+    ps_map = F.pad(torch.zeros(1, 4, 7, 7), (0, 1, 0, 1), value=1.0)
+    output = pool(ps_map, torch.tensor([[0.0, 6, 6, 8, 8]]), 2, 1.0)
+    expected = torch.tensor([[0.0, 1.0], [1.0, 1.0]]).view(1, 1, 2, 2)
+    torch.testing.assert_close(output, expected)
+
+
+@pytest.mark.parametrize('pool', list(KINDS)[-2:], indirect=True)
+def test_small_bins_keep_their_precision_on_a_large_offset(pool):
+    # Sums over the whole map are 1e7 times a bin: float32 would lose it.
+    generator = torch.Generator().manual_seed(3)
+    ps_map = torch.randn(1, 4, 100, 100, generator=generator) + 1000
+    rois = torch.tensor([[0.0, 95, 95, 99, 99]])
+    expected = references.ps_roi_pool(ps_map.double(), rois, (2, 2))
+    torch.testing.assert_close(
+        pool(ps_map, rois, 2, 1.0), expected.float(), rtol=3e-7, atol=0
+    )
+
+
+@every_kind
+def test_gradcheck(pool, ps_map, rois):
+    leaf = ps_map[:, :6, :4, :5].contiguous().requires_grad_()
+
+    def run(m):
+        return pool(m, rois, scale=0.03)
+
+    assert torch.autograd.gradcheck(run, leaf, fast_mode=True)
+    assert torch.autograd.gradgradcheck(run, leaf, fast_mode=True)
+
+
+@every_kind
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_broken_rois_give_zeros_and_no_gradient(
+    pool, ps_map, rois, broken, dtype
+):
+    ps_map, rois, broken = (x.to(dtype) for x in (ps_map, rois, broken))
+    output = pool(ps_map, torch.cat([broken, rois]))
+    assert (output[: len(broken)] == 0).all()
+    torch.testing.assert_close(output[len(broken) :], pool(ps_map, rois))
+    assert (gradient(lambda m: pool(m, broken), ps_map) == 0).all()
+
+
+def test_roi_far_larger_than_the_map_needs_no_more_memory(ps_map):
+    # 1e7 samples per bin and side if they were all taken.
+    rois = torch.tensor([[0, -1e8, -1e8, 1e8, 1e8]], dtype=torch.float64)
+    assert ps_roi_align(ps_map, rois, SIZE, SCALE).isfinite().all()
+
+
+@every_kind
+def test_no_rois_and_no_images(pool, ps_map):
+    leaf = ps_map.requires_grad_()
+    output = pool(leaf, ps_map.new_zeros(0, 5))
+    assert output.shape == (0, 2, 3, 2)
+    output.sum().backward()
+    assert (leaf.grad == 0).all()
+    empty = torch.zeros(0, 12, 9, 11), torch.zeros(0, 5)
+    assert pool(*empty).shape == (0, 2, 3, 2)
+
+
+def test_map_of_one_cell_is_copied():
+    ps_map = torch.arange(12.0).view(1, 12, 1, 1)
+    rois = torch.tensor([[0.0, 0, 0, 16, 16]])
+    for output in (
+        ps_roi_align(ps_map, rois, SIZE, SCALE, 2),
+        ps_roi_pool(ps_map, rois, SIZE, SCALE),
+    ):
+        torch.testing.assert_close(output, ps_map.view(1, 2, 3, 2))
+
+
+@every_kind
+def test_list_of_boxes_equals_one_tensor(pool, ps_map, rois):
+    rois = rois[rois[:, 0].argsort(stable=True)]
+    boxes = [rois[rois[:, 0] == i, 1:] for i in (0, 1)]
+    torch.testing.assert_close(pool(ps_map, boxes), pool(ps_map, rois))
+
+
+@every_kind
+@pytest.mark.parametrize('images', [1, 2])
+@pytest.mark.parametrize('bin_major', [True, False])
+def test_memory_layout_does_not_matter(pool, ps_map, rois, images, bin_major):
+    ps_map, rois = ps_map[:images], rois[rois[:, 0] < images]
+    weight = torch.rand(len(rois), 2, *SIZE, dtype=ps_map.dtype)
+
+    def run(m):
+        leaf = m.detach().requires_grad_()
+        output = pool(leaf, rois, bin_major=bin_major)
+        return output, *torch.autograd.grad((output * weight).sum(), leaf)
+
+    wide = torch.zeros(images, 12, 9, 22, dtype=ps_map.dtype)
+    wide[..., ::2] = ps_map
+    for layout in (
+        ps_map.contiguous(memory_format=torch.channels_last),
+        wide[..., ::2],
+        ps_map.mT.contiguous().mT,
+    ):
+        torch.testing.assert_close(run(layout), run(ps_map.clone()))
+
+
+@every_kind
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_accumulates_in_float32(pool, ps_map, rois, dtype):
+    ps_map, rois = ps_map.to(dtype), rois.float()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        output = pool(ps_map, rois)
+    exact = pool(ps_map.float(), rois)
+    torch.testing.assert_close(output, exact.to(dtype), rtol=0, atol=0)
+    grad = gradient(lambda m: pool(m, rois), ps_map)
+    assert grad.dtype == dtype
+    assert grad.isfinite().all()
+
+
+def test_autocast_keeps_the_values_of_float32(ps_map, rois):
+    ps_map, rois = ps_map.float(), rois.float()
+    expected = ps_roi_align(ps_map, rois, SIZE, SCALE, 2)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        output = ps_roi_align(ps_map, rois, SIZE, SCALE, 2)
+    torch.testing.assert_close(output, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('pool', ONE_GRAPH, indirect=True)
+def test_compiles_as_one_graph(pool, ps_map, rois):
+    compiled = torch.compile(pool, backend='aot_eager', fullgraph=True)
+    assert_same(lambda m: compiled(m, rois), lambda m: pool(m, rois), ps_map)
+
+
+def test_adaptive_grid_works_under_compile(ps_map, rois):
+    def run(m, boxes):
+        return ps_roi_align(m, boxes, SIZE, SCALE)
+
+    compiled = torch.compile(run, backend='eager')
+    torch.testing.assert_close(compiled(ps_map, rois), run(ps_map, rois))
+
+
+@every_kind
+def test_meta_tensors_give_shape_and_dtype(pool):
+    ps_map = torch.empty(2, 490, 5, 7, device='meta', dtype=torch.float16)
+    output = pool(ps_map, torch.empty(300, 5, device='meta'), 7)
+    assert output.shape == (300, 10, 7, 7)
+    assert (output.device.type, output.dtype) == ('meta', torch.float16)
+
+
+@pytest.mark.parametrize('pool', ONE_GRAPH, indirect=True)
+def test_fake_tensors_give_shapes_forward_and_backward(pool):
+    with torch._subclasses.FakeTensorMode():
+        ps_map = torch.empty(2, 490, 50, 75, requires_grad=True)
+        output = pool(ps_map, torch.empty(300, 5), 7)
+        output.sum().backward()
+    assert output.shape == (300, 10, 7, 7)
+    assert ps_map.grad.shape == ps_map.shape
+
+
+def test_boxes_get_no_gradient_and_may_be_more_precise(ps_map, rois):
+    boxes = rois.clone().requires_grad_()
+    ps_roi_align(ps_map.requires_grad_(), boxes, SIZE).sum().backward()
+    assert boxes.grad is None
+    torch.testing.assert_close(
+        ps_roi_align(ps_map.float(), rois, SIZE, SCALE),
+        ps_roi_align(ps_map.float(), rois.float(), SIZE, SCALE),
+    )
+
+
+@pytest.mark.parametrize(
+    'change,message',
+    [
+        ({'input': torch.zeros(2, 13, 9, 11)}, 'multiple of the 6 bins'),
+        ({'input': torch.zeros(2, 0, 9, 11)}, 'multiple of the 6 bins'),
+        ({'input': torch.zeros(12, 9, 11)}, r'\(N, C, H, W\)'),
+        ({'input': torch.zeros(2, 12, 9, 11).long()}, 'floating point'),
+        ({'input': torch.zeros(2, 12, 0, 11)}, 'at least one row'),
+        ({'boxes': torch.zeros(3, 4)}, r'\(K, 5\).*got \(3, 4\)'),
+        ({'boxes': [torch.zeros(3, 5)]}, r'\(L, 4\) as entry 0'),
+        ({'boxes': []}, 'boxes: '),
+        ({'boxes': torch.tensor([[2.0, 0, 0, 9, 9]])}, r'\[0, 1\].*got 2'),
+        ({'boxes': torch.tensor([[-1.0, 0, 0, 9, 9]])}, 'got -1 in row 0'),
+        ({'output_size': 0}, 'output_size: '),
+        ({'output_size': (3, 2, 1)}, 'output_size: '),
+        ({'output_size': 2.5}, 'output_size: '),
+        ({'spatial_scale': 0}, 'spatial_scale: '),
+        ({'spatial_scale': float('nan')}, 'spatial_scale: '),
+        ({'sampling_ratio': 1.5}, 'sampling_ratio: '),
+        ({'mode': 'mean'}, "mode: expected one of .*, got 'mean'"),
+    ],
+)
+def test_wrong_argument_is_named(change, message):
+    arguments = {
+        'input': torch.zeros(2, 12, 9, 11),
+        'boxes': torch.zeros(3, 5),
+        'output_size': SIZE,
+        **change,
+    }
+    ops = [ps_roi_align]
+    if not change.keys() & {'sampling_ratio', 'mode'}:
+        ops.append(ps_roi_pool)
+    for op in ops:
+        with pytest.raises(ValueError, match=message):
+            op(**arguments)
+
+
+def test_modules_equal_the_functions_and_tell_their_options(ps_map, rois):
+    align = PSRoIAlign(SIZE, SCALE, 2, mode='max', aligned=False)
+    torch.testing.assert_close(
+        align(ps_map, rois),
+        ps_roi_align(ps_map, rois, SIZE, SCALE, 2, mode='max', aligned=False),
+    )
+    assert repr(align) == (
+        'PSRoIAlign(output_size=(3, 2), spatial_scale=0.0625, '
+        "sampling_ratio=2, mode='max', aligned=False, bin_major=False)"
+    )
+    pool = PSRoIPool(SIZE, SCALE, bin_major=True)
+    torch.testing.assert_close(
+        pool(ps_map, rois),
+        ps_roi_pool(ps_map, rois, SIZE, SCALE, bin_major=True),
+    )
+    assert repr(pool) == (
+        'PSRoIPool(output_size=(3, 2), spatial_scale=0.0625, bin_major=True)'
+    )
+
+
+@pytest.mark.gpu
+@every_kind
+def test_gpu_equals_cpu(pool, ps_map, rois, broken):
+    rois = torch.cat([rois, broken])
+
+    def run(m):
+        return pool(m, rois.to(m))
+
+    torch.testing.assert_close(run(ps_map.cuda()).cpu(), run(ps_map))
+    torch.testing.assert_close(
+        gradient(run, ps_map.cuda()).cpu(), gradient(run, ps_map)
+    )
+
+
+@pytest.mark.gpu
+def test_gpu_needs_no_wait(ps_map, rois):
+    ps_map, rois = ps_map.cuda().requires_grad_(), rois.cuda()
+    ps_roi_align(ps_map, rois, SIZE, SCALE, 2).sum().backward()
+    previous = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        ps_roi_align(ps_map, rois, SIZE, SCALE, 2).sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode(previous)

@@ -1,0 +1,209 @@
+"""What all commands share: options, launchers, errors shown as a message."""
+
+import argparse
+import errno
+import sys
+
+import pytest
+import torch.distributed as dist
+from mmdet.registry import MODELS
+
+from mmdet_shufflenetv2 import cli
+from mmdet_shufflenetv2.cli.options import (
+    LAUNCHERS,
+    add_data_options,
+    add_run_options,
+    check_run_options,
+    image_size,
+    positive_int,
+    positive_number,
+    whole_number,
+)
+from mmdet_shufflenetv2.errors import UserError
+
+
+def parse(*arguments):
+    parser = argparse.ArgumentParser()
+    add_run_options(parser)
+    add_data_options(parser)
+    args = parser.parse_args(arguments)
+    check_run_options(args)
+    return args
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch):
+    for variable, count, _ in LAUNCHERS.values():
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(count, raising=False)
+
+
+@pytest.mark.parametrize(
+    'kind, text, value',
+    [
+        (whole_number, '0', 0),
+        (positive_int, '12', 12),
+        (positive_number, '2', 2.0),
+        (positive_number, '1e1', 10.0),
+        (image_size, '640x480', (640, 480)),
+    ],
+)
+def test_texts_become_values(kind, text, value):
+    assert kind(text) == value
+
+
+@pytest.mark.parametrize(
+    'kind, texts',
+    [
+        (whole_number, ['-1', '1.0']),
+        (positive_int, ['0', '-1', 'two']),
+        (positive_number, ['0.0', '-3', 'nan', 'inf', 'many']),
+        (image_size, ['640', '0x0', '640x4']),
+    ],
+)
+def test_other_texts_are_refused_with_what_is_expected(kind, texts):
+    for text in texts:
+        with pytest.raises(argparse.ArgumentTypeError, match=r'expected.*got'):
+            kind(text)
+
+
+def test_names_of_a_data_set_need_its_root():
+    with pytest.raises(UserError, match='--val-img needs --data-root'):
+        parse('--val-img', 'name')
+    assert parse('--val-img', 'name', '--data-root', 'x').data_root == 'x'
+
+
+@pytest.mark.parametrize('launcher', LAUNCHERS)
+def test_launcher_that_did_not_start_this_process_is_refused(
+    launcher, monkeypatch
+):
+    variable, _, starter = LAUNCHERS[launcher]
+    with pytest.raises(UserError, match=f'{starter} .*{variable} is not set'):
+        parse('--launcher', launcher)
+    monkeypatch.setenv(variable, '0')
+    assert parse('--launcher', launcher).launcher == launcher
+
+
+@pytest.mark.parametrize('launcher', LAUNCHERS)
+def test_processes_of_a_launcher_never_run_on_their_own(launcher, monkeypatch):
+    variable, count, _ = LAUNCHERS[launcher]
+    monkeypatch.setenv(variable, '1')
+    monkeypatch.setenv(count, '2')
+    assert parse().launcher == launcher
+    with pytest.raises(UserError, match=f'{count}=2'):
+        parse('--launcher', 'none')
+
+
+def test_one_process_needs_no_launcher(monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '1')
+    monkeypatch.setenv('SLURM_PROCID', '0')
+    assert parse().launcher == 'none'
+
+
+def test_option_of_the_config_without_a_value_is_named(capsys):
+    with pytest.raises(SystemExit):
+        parse('--cfg-options', 'train_cfg.max_epochs=2', 'batch')
+    assert "expected KEY=VALUE, got 'batch'" in capsys.readouterr().err
+    args = parse('--cfg-options', 'train_cfg.max_epochs=2')
+    assert args.cfg_options == {'train_cfg.max_epochs': 2}
+
+
+def shown(capsys, run, code=2):
+    with pytest.raises(SystemExit) as stopped:
+        cli.report_errors(run)
+    assert stopped.value.code == code
+    return capsys.readouterr().err
+
+
+def raising(error):
+    def run():
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    'error, message',
+    [
+        (UserError('not there'), 'error: not there\n'),
+        (
+            OSError(errno.ENOSPC, 'No space left on device', 'epoch_1.pth'),
+            'error: epoch_1.pth: No space left on device\n',
+        ),
+        (
+            FileNotFoundError('a.pth can not be found.'),
+            'error: a.pth can not be found.\n',
+        ),
+        (
+            UserError(
+                'Caught UserError in DataLoader worker process 0.\n'
+                'Original Traceback (most recent call last):\n  File "a.py"\n'
+                'mmdet_shufflenetv2.errors.UserError: image a.jpg is empty\n'
+            ),
+            'error: image a.jpg is empty\n',
+        ),
+    ],
+)
+def test_expected_error_is_one_message(capsys, error, message):
+    assert shown(capsys, raising(error)) == message
+
+
+@pytest.mark.parametrize(
+    'error',
+    [ConnectionResetError(errno.ECONNRESET, 'reset by peer'), KeyError('a')],
+)
+def test_a_bug_keeps_its_traceback(error):
+    with pytest.raises(type(error)):
+        cli.report_errors(raising(error))
+
+
+def test_ctrl_c_anywhere_is_one_message(capsys):
+    assert shown(capsys, raising(KeyboardInterrupt()), 130) == '\nstopped\n'
+
+
+def test_a_command_leaves_its_process_group(tmp_path):
+    cli.report_errors(
+        lambda: dist.init_process_group(
+            'gloo', f'file://{tmp_path}/store', rank=0, world_size=1
+        )
+    )
+    assert not dist.is_initialized()
+
+
+@pytest.mark.parametrize(
+    'entry, message',
+    [
+        (dict(widen_factr=1.0), "keyword argument 'widen_factr'"),
+        (dict(type='ShuffleNetV3'), 'ShuffleNetV3 is not in the mmdet::model'),
+        (dict(widen_factor=3.0), 'widen_factor'),
+    ],
+)
+def test_entry_of_a_config_that_cannot_be_built_is_one_message(
+    capsys, entry, message
+):
+    error = shown(
+        capsys, lambda: MODELS.build({'type': 'ShuffleNetV2', **entry})
+    )
+    assert error.startswith('error: in the config: ')
+    assert message in error
+
+
+def test_console_lists_commands_and_names_an_unknown_one(capsys):
+    cli.console([])
+    listed = capsys.readouterr().out
+    for name in 'train', 'test', 'demo', 'analyze':
+        assert f'  {name} ' in listed
+    assert 'configs: ' in listed
+    with pytest.raises(SystemExit, match=r"one of .*train.*, got 'trian'"):
+        cli.console(['trian'])
+
+
+def test_console_runs_what_the_tool_runs(capsys):
+    for run in (
+        lambda: cli.console(['demo', 'a.jpg', 'nowhere.py', 'a.pth']),
+        lambda: cli.main('demo', ['a.jpg', 'nowhere.py', 'a.pth']),
+    ):
+        with pytest.raises(SystemExit):
+            run()
+        assert 'no image found at a.jpg' in capsys.readouterr().err
+    assert 'mmdet_shufflenetv2.cli.demo' in sys.modules
