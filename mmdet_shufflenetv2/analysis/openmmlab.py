@@ -31,7 +31,6 @@ from ..backbones.pretrained import load_pretrained
 from ..backbones.zoo import NETWORKS, Classifier
 from ..engine.checkpoint_meta import checkpoint_classes
 from ..engine.run_config import (
-    UsageError,
     dicts_of,
     load_config,
     without_pretrained,
@@ -148,7 +147,7 @@ def load_subject(
     """Build a network; its weights are random unless a checkpoint is given.
 
     Nothing is downloaded: pretrained weights that a config asks for are left
-    out, since they change no time.
+    out, since times do not depend on them.
 
     Args:
         target: a config file, a published name or a backbone's name.
@@ -185,8 +184,8 @@ def load_subject(
             subject = _published(target)
         else:
             subject = _from_registry(target, dict(backbone_options or {}))
-    except (UserError, UsageError) as error:
-        raise UserError(str(error)) from error
+    except UserError:
+        raise
     except Exception as error:
         # A class of another project may refuse its arguments, or miss a
         # library, in any way.
@@ -279,7 +278,7 @@ def _from_registry(name: str, options: dict) -> Subject:
             'ShuffleNetV2, or a published network such as '
             f'{", ".join([*first.values()][::-1])}'
         )
-    raise UserError(f'no config and no backbone is called {name}: {choices}')
+    raise UserError(f'no config or backbone is called {name}: {choices}')
 
 
 def _backbones_of(scope: str, is_asked: bool) -> set[str]:
@@ -348,8 +347,8 @@ def settle(subject: Subject, size: tuple[int, int]) -> None:
         if is_affine and not norm.weight.any():
             nn.init.ones_(norm.weight)
 
-    # Two images: one gives a map of one pixel no variance. As large as asked
-    # for, since SSD or a transformer takes no others.
+    # Two images, since a map of one pixel has no variance; as large as asked
+    # for, since SSD or a transformer takes no other size.
     weight = next(subject.model.parameters())
     settle_norms(
         subject.model,
@@ -414,7 +413,7 @@ def let_pass(
         candidates: how many, of all images together.
 
     Returns:
-        the threshold; None if the network compares no score with one.
+        the threshold; None if no score is compared with one.
     """
     settings = [
         cfg
@@ -445,7 +444,10 @@ class _Scores(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func._schema.name
         if name in ('aten::gt', 'aten::ge') and args[1] in self._values:
-            scores = args[0].flatten().float()
-            most = min(self._most, len(scores))
-            self.best.append(scores.topk(most).values)
+            scores = args[0].flatten()
+            is_share = (scores >= 0) & (scores <= 1)
+            # Sides of boxes are compared with 0, too.
+            if scores.is_floating_point() and is_share.all():
+                most = min(self._most, len(scores))
+                self.best.append(scores.float().topk(most).values)
         return func(*args, **(kwargs or {}))

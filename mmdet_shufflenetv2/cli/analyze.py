@@ -21,20 +21,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
-from mmengine.config import DictAction
 
 from ..analysis import Analysis, analyze
-from ..analysis.openmmlab import load_subject, prepared, random_image
 from ..analysis.tables import RECORDED, kind_rows
 from ..analysis.ways import DEFAULT_WAYS
-from ..engine.argument_types import (
-    image_size,
-    positive_int,
-    positive_number,
-    whole_number,
-)
-from ..engine.command_line import add_cfg_options
-from ..engine.run_config import UsageError, require_writable
 from ..errors import UserError
 from ..measure.environment import describe
 from ..measure.memory import (
@@ -45,6 +35,14 @@ from ..measure.memory import (
 from ..measure.records import Records
 from ..measure.setting import PRECISIONS, Setting, require_device
 from ..measure.timing import CLOCKS
+from .options import (
+    ConfigAction,
+    add_cfg_options,
+    image_size,
+    positive_int,
+    positive_number,
+    whole_number,
+)
 
 # Lines of advice and layers on the terminal; report.txt has all.
 SHOWN = 8
@@ -74,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         '--backbone-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigAction,
         metavar='KEY=VALUE',
         help='arguments of a backbone, such as widen_factor=0.5',
     )
@@ -145,12 +143,15 @@ def run(args: argparse.Namespace) -> None:
         UserError: what was given cannot be analysed; says why.
     """
     try:
-        _run(args)
-    except UsageError as error:
-        raise UserError(str(error)) from error
-
-
-def _run(args: argparse.Namespace) -> None:
+        from ..analysis.openmmlab import load_subject, prepared, random_image
+        from ..engine.run_config import require_writable
+    except ImportError as error:
+        missing = (error.name or '').partition('.')[0]
+        raise UserError(
+            f'{f"{missing} is not installed" if missing else error}; without '
+            'it mmdet_shufflenetv2.analysis.analyze(model, input) works, '
+            'from Python'
+        ) from error
     device = require_device(args.device)
     try:
         setting = Setting(
