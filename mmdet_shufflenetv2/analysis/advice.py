@@ -60,7 +60,7 @@ def advise(analysis: Analysis) -> list[Advice]:
 def warnings_of(analysis: Analysis) -> list[str]:
     """Why the times should not be trusted."""
     found = []
-    # A quick look has no time to settle, and says that it is one.
+    # A quick look has too little time to settle, and says so.
     if not (analysis.is_quick or analysis.times.whole.settled):
         found.append('warm-up did not settle')
     if analysis.times.whole_ms.width > WIDE:
@@ -150,7 +150,7 @@ def _work(analysis: Analysis) -> Iterator[Advice]:
         operations.DATA: 'copies, concatenation, resizing: {count}, most '
         '{most}',
         operations.POST: 'post-processing: most {most}; fewer candidates '
-        '(nms_pre and max_per_img in test_cfg) make it less',
+        '(nms_pre and max_per_img in an mmdet test_cfg) make it less',
     }
     for kind, text in texts.items():
         chosen = [layer for layer in analysis.layers if layer.kind == kind]
@@ -165,7 +165,7 @@ def _work(analysis: Analysis) -> Iterator[Advice]:
 
 def _between(analysis: Analysis) -> Iterator[Advice]:
     # On a busy machine the median pass waited for other work, too; where
-    # passes differ widely there is no telling for how long.
+    # passes differ widely, nobody can tell for how long.
     whole = analysis.times.whole_ms
     between = analysis.kinds_ms[BETWEEN] - (whole.median - whole.p10)
     if between > 0 and whole.width <= TOO_WIDE:
@@ -246,7 +246,7 @@ def distances(analysis: Analysis) -> list[Distance]:
     """Every kind of layer with a roofline, farthest first in milliseconds."""
     groups: dict[str, list[Layer]] = {}
     for layer in analysis.layers:
-        # What suppression takes is no matter of rates.
+        # Rates say nothing about suppression.
         if layer.bytes and layer.kind not in (
             operations.POST,
             operations.OTHER,

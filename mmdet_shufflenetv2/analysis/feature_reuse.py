@@ -138,7 +138,7 @@ def dense_weights(state: Mapping[str, Tensor]) -> list[Reuse]:
             DenseNet.
 
     Raises:
-        ValueError: there is no such layer, or the channels of a block do
+        ValueError: no such layer is found, or the channels of a block do
             not grow by the same number from layer to layer.
     """
     blocks: dict[int, dict[int, Tensor]] = {}
@@ -247,7 +247,7 @@ def _draw_part(axis: Axes, reuses: Sequence[Reuse]) -> AxesImage:
 
 
 def write_csv(path: Path, networks: Networks) -> None:
-    """Write every entry, behind the name of its network."""
+    """Write every entry, after the name of its network."""
     with whole_file(path, 'w', encoding='utf-8') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(('network', *Reuse._fields))
@@ -279,7 +279,7 @@ def describe(networks: Networks) -> str:
 
 
 def _decay(entries: Sequence[Reuse]) -> str:
-    """Mean share of the layers that are so far in front of the reader."""
+    """Mean share of the layers by their distance before the reader."""
     distances: dict[int, list[float]] = {}
     for entry in entries:
         distances.setdefault(entry.target - entry.source, []).append(
@@ -289,6 +289,6 @@ def _decay(entries: Sequence[Reuse]) -> str:
         f'{np.mean(shares):.2f}' for _, shares in sorted(distances.items())
     )
     return (
-        'mean |weight| over the largest, of the layer 1, 2, ... in front: '
+        'mean |weight| over the largest, of the layer 1, 2, ... before: '
         + means
     )

@@ -231,6 +231,6 @@ def layers_of(
 
 
 def not_counted(recorded: Sequence[Operation]) -> dict[str, int]:
-    """Operations whose arithmetic is no number of multiply-adds: how many."""
+    """How often each operation ran whose work is not multiply-adds."""
     names = [op.name for op in recorded if op.work.flops is None]
     return {name: names.count(name) for name in dict.fromkeys(names)}

@@ -148,7 +148,7 @@ def load_subject(
     """Build a network; its weights are random unless a checkpoint is given.
 
     Nothing is downloaded: pretrained weights that a config asks for are left
-    out, since they change no time.
+    out, since times do not depend on them.
 
     Args:
         target: a config file, a published name or a backbone's name.
@@ -279,7 +279,7 @@ def _from_registry(name: str, options: dict) -> Subject:
             'ShuffleNetV2, or a published network such as '
             f'{", ".join([*first.values()][::-1])}'
         )
-    raise UserError(f'no config and no backbone is called {name}: {choices}')
+    raise UserError(f'no config or backbone is called {name}: {choices}')
 
 
 def _backbones_of(scope: str, is_asked: bool) -> set[str]:
@@ -348,8 +348,8 @@ def settle(subject: Subject, size: tuple[int, int]) -> None:
         if is_affine and not norm.weight.any():
             nn.init.ones_(norm.weight)
 
-    # Two images: one gives a map of one pixel no variance. As large as asked
-    # for, since SSD or a transformer takes no others.
+    # Two images, since a map of one pixel has no variance; as large as asked
+    # for, since SSD or a transformer takes no other size.
     weight = next(subject.model.parameters())
     settle_norms(
         subject.model,
@@ -414,7 +414,7 @@ def let_pass(
         candidates: how many, of all images together.
 
     Returns:
-        the threshold; None if the network compares no score with one.
+        the threshold; None if no score is compared with one.
     """
     settings = [
         cfg

@@ -43,8 +43,8 @@ class Work:
 
     Attributes:
         kind: one of ``KINDS``, or ``VIEW``.
-        flops: multiply-adds; None where they depend on values or are no
-            multiply-adds, as those of NMS.
+        flops: multiply-adds; None where they depend on values, or where the
+            work is something else, as that of NMS.
         bytes: to be read and written.
         convolution: the layer, if it is a 1D or 2D convolution.
     """
@@ -103,7 +103,7 @@ _KINDS = {
         'tril|triu|take|::put'
     ),
 }
-# Work that is no multiply-adds, and enough of it to be named.
+# Work other than multiply-adds, and enough of it to be named.
 _NAMED = re.compile(
     'nms|roi|sort|topk|unique|fft|cdist|trilinear|linalg_(inv|eig|svd|lu)|'
     'solve'
@@ -144,7 +144,7 @@ def _work_of(func, args, kwargs, out) -> Work:
     if not is_counted(func) and (
         kind in (CONVOLUTION, MATRIX)
         or _NAMED.search(name)
-        # Who knows what an operation does that is not PyTorch's.
+        # What another project's operation does is not known.
         or (kind == OTHER and not name.startswith(('aten::', 'prim')))
     ):
         flops = None

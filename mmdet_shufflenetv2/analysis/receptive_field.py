@@ -36,11 +36,12 @@ THRESHOLD = 1 - 0.9545
 # sides that are tried, and the narrow side.
 PROBES = (512, 1024, 2048)
 NARROW = 64
-# Positions that are gone along a map to find its stride.
+# Positions along a map over which its stride is measured.
 STEPS = 8
 # How far the shape of a map may be from that of its image (a logarithm):
 # strides may differ on both sides, and odd sizes are rounded.
 SAME_SHAPE = math.log(4)
+ROUNDED = math.log(1.25)
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,13 @@ def _along(
         try:
             new = _probe(model, image, size, axis, features, done)
         except Exception:
-            if found:
-                # Too large; what is known so far stands.
-                break
-            # Some networks take images of one size only.
+            new = {}
+        if not (new or found):
+            # Some networks take images of one size only, or resize them.
             return _probe(model, image, image.shape[-2:], axis, features, done)
+        if not new:
+            # Too large; what is known so far stands.
+            break
         found |= new
         if not any(is_larger for *_, is_larger in found.values()):
             break
@@ -166,7 +169,7 @@ def _probe(
 
 
 def as_map(level: Tensor, image: Tensor) -> Tensor | None:
-    """A level as (N, C, H, W); None if it is no map of the image.
+    """A level as (N, C, H, W); None if it is not a map of the image.
 
     Some transformers have their channels last.
     """
@@ -177,8 +180,12 @@ def as_map(level: Tensor, image: Tensor) -> Tensor | None:
     def off(map_: Tensor) -> float:
         return abs(math.log(map_.shape[-2] / map_.shape[-1] / shape))
 
-    best = min(level, level.movedim(-1, 1), key=off)
-    return best if off(best) <= SAME_SHAPE else None
+    last = level.movedim(-1, 1)
+    # Without a name for its dimensions a map with its channels last is only
+    # taken for one where it fits the image well.
+    if off(last) < min(off(level), ROUNDED):
+        return last
+    return level if off(level) <= SAME_SHAPE else None
 
 
 def _box(
@@ -255,7 +262,7 @@ class _Linear(TorchFunctionMode):
 
 
 def _softmax(x, dim=None, *_, **__):
-    """Its values, and a gradient that no two positions cancel."""
+    """Its values, with a gradient that is positive everywhere."""
     values = x.detach().softmax(-1 if dim is None else dim)
     values = torch.where(values > 1e-20, values, 0)
     x = torch.where(values > 0, x, 0)

@@ -88,8 +88,7 @@ class Recorder(TimedPass):
         self.operations: list[Operation] = []
         self._names = {id(m): name for name, m in model.named_modules()}
         self._calls: Counter[str] = Counter()
-        # Where a storage was written last; an address that is used again has
-        # been written again.
+        # The operation that wrote a storage last.
         self._writer: dict[int, int] = {}
 
     def count_call(self, module: nn.Module, _) -> None:

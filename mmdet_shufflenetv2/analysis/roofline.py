@@ -38,7 +38,7 @@ class Peaks:
 
     @property
     def memory_gb_per_s(self) -> float:
-        """GB/s of the largest copy, which no cache holds."""
+        """GB/s of the largest copy, too large for any cache."""
         return self.copies[-1][1]
 
     def gb_per_s(self, moved: int) -> float:
@@ -116,10 +116,9 @@ def measure_peaks(
 
 
 def rising(copies: Sequence[tuple[int, float]]) -> tuple:
-    """Give no copy a lower rate than a larger one reached.
+    """Give each copy at least the rate that a larger one reached.
 
-    What a small copy falls short is the cost of starting it, which is none
-    of the memory's.
+    Where a small copy is slower, starting it takes the time, not the memory.
     """
     best, result = 0.0, []
     for size, rate in reversed(copies):

@@ -21,20 +21,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
-from mmengine.config import DictAction
 
 from ..analysis import Analysis, analyze
-from ..analysis.openmmlab import load_subject, prepared, random_image
 from ..analysis.tables import RECORDED, kind_rows
 from ..analysis.ways import DEFAULT_WAYS
-from ..engine.argument_types import (
-    image_size,
-    positive_int,
-    positive_number,
-    whole_number,
-)
-from ..engine.command_line import add_cfg_options
-from ..engine.run_config import UsageError, require_writable
 from ..errors import UserError
 from ..measure.environment import describe
 from ..measure.memory import (
@@ -62,6 +52,23 @@ OUTPUTS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    try:
+        from mmengine.config import DictAction
+
+        from ..engine.argument_types import (
+            image_size,
+            positive_int,
+            positive_number,
+            whole_number,
+        )
+        from ..engine.command_line import add_cfg_options
+    except ImportError as error:
+        missing = (error.name or '').partition('.')[0]
+        parser.error(
+            f'{f"{missing} is not installed" if missing else error}; '
+            'without it mmdet_shufflenetv2.analysis.analyze(model, input) '
+            'works, from Python'
+        )
     add = parser.add_argument
     add(
         'network',
@@ -144,6 +151,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: what was given cannot be analysed; says why.
     """
+    from ..engine.run_config import UsageError
+
     try:
         _run(args)
     except UsageError as error:
@@ -151,6 +160,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    from ..analysis.openmmlab import load_subject, prepared, random_image
+    from ..engine.run_config import require_writable
+
     device = require_device(args.device)
     try:
         setting = Setting(

@@ -16,7 +16,7 @@ import numpy as np
 from .coco import read_coco
 from .csv_boxes import read_csv
 from .images import broken, image_header, image_size
-from .listing import Listing, walk
+from .listing import Listing, plain, walk
 from .split import split_off
 from .table import (
     BoxTable,
@@ -159,7 +159,7 @@ def _keep(kept: dict, key, value, most: int = 8) -> None:
 
 def _state(source: Source) -> tuple:
     """Changes when a file of annotations does."""
-    paths = [source.ann, source.image_list]
+    paths = [source.ann, source.image_list, *source.images]
     if source.format in ('YOLO', 'VOC'):
         folders = {source.ann, *source.images}
         if source.format == 'YOLO':
@@ -196,19 +196,21 @@ def _find_images(table: BoxTable) -> BoxTable:
             f'{table.image_ids[lost[at]]}){listing.hint(table.names[lost[at]])}'
         ),
     )
-    first: dict[str, int] = {}
+    owners: dict[str, list[int]] = {}
     for index, file in enumerate(files):
-        if not file:
-            continue
-        other = first.setdefault(file, index)
-        if other == index:
-            continue
-        pair = f'{table.names[other]!r}, {table.names[index]!r}: {file}'
-        if table.names[other] == table.names[index]:
-            table.warnings.add('image that is listed twice', pair)
-        else:
-            table.errors.add('names that fit one and the same image', pair)
-            files[index] = ''
+        owners.setdefault(file, []).append(index)
+    owners.pop('', None)
+    for file, several in owners.items():
+        names = {table.names[index] for index in several}
+        if len(names) > 1:
+            # Only one of them can be it: that of this very name, if any.
+            for index in several:
+                if plain(table.names[index]) not in listing.paths:
+                    files[index] = ''
+            kind = 'names that end alike where there is one image; left out'
+            table.errors.add(kind, f'{shorten(sorted(names))}: {file}')
+        elif len(several) > 1:
+            table.warnings.add('image that is listed twice', file)
     table.files = files
     return table.keep_images(np.array([bool(file) for file in files], bool))
 

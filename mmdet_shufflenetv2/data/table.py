@@ -81,13 +81,15 @@ class Problems:
         self.counts[kind] = self.counts.get(kind, 0) + count
 
     def besides(self, said: set) -> 'Problems':
-        """The kinds that are not in a set, which they are added to."""
+        """What a set does not have, which it is added to."""
         left = Problems()
         for kind, examples in self.examples.items():
-            key = kind, self.counts[kind], *examples
-            if key not in said:
-                said.add(key)
-                left.add_all(kind, self.counts[kind], examples.__getitem__)
+            fresh = [each for each in examples if (kind, each) not in said]
+            said.update((kind, each) for each in fresh)
+            if fresh:
+                known = len(examples) - len(fresh)
+                left.examples[kind] = fresh
+                left.counts[kind] = self.counts[kind] - known
         return left
 
     def __bool__(self) -> bool:

@@ -59,18 +59,18 @@ class Convolution:
             value = tuple(getattr(self, name))
             if len(value) != 2 or min(value) < 1:
                 raise ValueError(
-                    f'{name}: two positive integers are allowed, got {value}'
+                    f'{name}: expected two positive integers, got {value}'
                 )
         for name in ('in_channels', 'out_channels', 'groups', 'batch'):
             if getattr(self, name) < 1:
                 raise ValueError(
-                    f'{name}: a positive integer is allowed, got '
+                    f'{name}: expected a positive integer, got '
                     f'{getattr(self, name)}'
                 )
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(
-                'groups: a divisor of in_channels and out_channels is '
-                f'allowed, got {self.groups} for {self.in_channels} and '
+                'groups: expected a divisor of in_channels and out_channels, '
+                f'got {self.groups} for {self.in_channels} and '
                 f'{self.out_channels}'
             )
 

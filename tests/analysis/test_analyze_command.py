@@ -1,5 +1,8 @@
 import argparse
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -133,6 +136,32 @@ def test_wrong_numbers_are_refused_by_their_option(arguments, capsys):
 def test_wrong_arguments_are_answered_in_a_sentence(arguments, words):
     with pytest.raises(UserError, match=words):
         run(*NETWORK, *arguments)
+
+
+def test_an_absent_mmdet_is_one_clear_line(root):
+    code = (
+        'import sys\n'
+        "absent = ('mmdet', 'mmengine', 'mmcv', 'mmpretrain')\n"
+        'sys.modules.update(dict.fromkeys(absent))\n'
+        'from mmdet_shufflenetv2.cli import main\n'
+        "main('analyze', ['shufflenet_v2_x0_5'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(root)},
+    )
+    assert done.returncode == 2
+    assert 'Traceback' not in done.stderr
+    assert 'mmengine' in done.stderr.splitlines()[-1]
+
+
+def test_an_output_that_cannot_be_recorded_is_refused_at_once(tmp_path):
+    (tmp_path / 'file').write_text('')
+    path = tmp_path / 'file' / 'analysis_cpu.csv'
+    with pytest.raises(UserError, match='cannot be written'):
+        run(*NETWORK, '--record', path, '--out-dir', tmp_path)
 
 
 def test_records_with_other_columns_are_not_added_to(tmp_path):

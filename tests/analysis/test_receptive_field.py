@@ -152,6 +152,14 @@ def test_a_network_of_one_size_of_images_is_probed_at_that_size():
     assert field_of(wide, (40, 24)) == Field((35, 24), (1, 1), True)
 
 
+def test_a_network_that_resizes_its_images_is_probed_at_their_size():
+    network = Net(
+        lambda m, x: m['conv'](F.interpolate(x, (32, 32))),
+        conv=nn.Conv2d(3, 3, 5, padding=2),
+    )
+    assert field_of(network, (32, 32)) == Field((5, 5), (1, 1))
+
+
 def test_what_does_not_depend_on_the_image_has_no_field():
     assert field_of(Net(lambda m, x: torch.ones(1, 3, 4, 4))) is None
 
