@@ -78,13 +78,16 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
         with torch.no_grad():
             backbone(torch.zeros(1, 3, 64, 64))
             for name, units in stages.items():
-                found += _passed_in(name, units, outputs)
+                reused = _passed_in(name, units, outputs)
+                # Nothing passes the layers of a last convolution.
+                if any(reuse.value for reuse in reused):
+                    found += reused
     finally:
         for handle in handles:
             handle.remove()
         for module, mode in modes.items():
             module.training = mode
-    if not any(reuse.value for reuse in found):
+    if not found:
         raise ValueError(
             'backbone must have stages of several ShuffleNet V2 units, got '
             f'{type(backbone).__name__}, where no channel passes a block '

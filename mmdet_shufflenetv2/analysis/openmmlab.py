@@ -31,7 +31,6 @@ from ..backbones.pretrained import load_pretrained
 from ..backbones.zoo import NETWORKS, Classifier
 from ..engine.checkpoint_meta import checkpoint_classes
 from ..engine.run_config import (
-    UsageError,
     dicts_of,
     load_config,
     without_pretrained,
@@ -185,8 +184,8 @@ def load_subject(
             subject = _published(target)
         else:
             subject = _from_registry(target, dict(backbone_options or {}))
-    except (UserError, UsageError) as error:
-        raise UserError(str(error)) from error
+    except UserError:
+        raise
     except Exception as error:
         # A class of another project may refuse its arguments, or miss a
         # library, in any way.
@@ -445,7 +444,10 @@ class _Scores(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func._schema.name
         if name in ('aten::gt', 'aten::ge') and args[1] in self._values:
-            scores = args[0].flatten().float()
-            most = min(self._most, len(scores))
-            self.best.append(scores.topk(most).values)
+            scores = args[0].flatten()
+            is_share = (scores >= 0) & (scores <= 1)
+            # Sides of boxes are compared with 0, too.
+            if scores.is_floating_point() and is_share.all():
+                most = min(self._most, len(scores))
+                self.best.append(scores.float().topk(most).values)
         return func(*args, **(kwargs or {}))

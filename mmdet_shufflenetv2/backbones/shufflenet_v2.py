@@ -90,7 +90,7 @@ VARIANTS = {
 }
 
 
-def _conv(
+def conv_and_norm(
     in_channels: int,
     out_channels: int,
     kernel_size: int,
@@ -160,7 +160,7 @@ class ShuffleUnit(nn.Module):
         main_out = out_channels - passed
 
         def depthwise(channels: int, stride: int) -> tuple[nn.Module, ...]:
-            return _conv(
+            return conv_and_norm(
                 channels,
                 channels,
                 kernel_size,
@@ -173,7 +173,7 @@ class ShuffleUnit(nn.Module):
         if self.downsample:
             self.branch1 = nn.Sequential(
                 *depthwise(main_in, stride),
-                *_conv(main_in, passed, 1, norm_cfg),
+                *conv_and_norm(main_in, passed, 1, norm_cfg),
                 activation(act_cfg),
             )
         self.enlarge = nn.Identity()
@@ -181,10 +181,10 @@ class ShuffleUnit(nn.Module):
             # V2*: an extra 3x3 depthwise convolution, not activated.
             self.enlarge = nn.Sequential(*depthwise(main_in, 1))
         self.branch2 = nn.Sequential(
-            *_conv(main_in, half, 1, norm_cfg),
+            *conv_and_norm(main_in, half, 1, norm_cfg),
             activation(act_cfg),
             *depthwise(half, stride),
-            *_conv(half, main_out, 1, norm_cfg),
+            *conv_and_norm(half, main_out, 1, norm_cfg),
         )
         self.se = nn.Identity()
         if with_se:
@@ -283,7 +283,9 @@ class ShuffleNetV2(StagedBackbone):
         channels = 3
         for out_channels in variant.stem:
             stride = 1 if layers else 2
-            layers += _conv(channels, out_channels, 3, norm_cfg, stride)
+            layers += conv_and_norm(
+                channels, out_channels, 3, norm_cfg, stride
+            )
             layers.append(activation(act_cfg))
             channels = out_channels
         self.conv1 = nn.Sequential(*layers)
@@ -309,7 +311,7 @@ class ShuffleNetV2(StagedBackbone):
         )
         if 'conv5' in self.stage_names:
             conv5 = nn.Sequential(
-                *_conv(channels, variant.conv5, 1, norm_cfg),
+                *conv_and_norm(channels, variant.conv5, 1, norm_cfg),
                 activation(act_cfg),
             )
             self.add_stage('conv5', conv5, variant.conv5, reduction)

@@ -19,7 +19,7 @@ from mmdet.registry import MODELS
 from ..arguments import check_choice
 from .base import StagedBackbone
 from .layers import ACT_CFG, NORM_CFG, activation
-from .shufflenet_v2 import ShuffleUnit, _conv
+from .shufflenet_v2 import ShuffleUnit, conv_and_norm
 
 # depth -> channels of stage2, stage3 and stage4, of conv5 (0: there is none).
 VARIANTS = {
@@ -63,7 +63,7 @@ class SNet(StagedBackbone):
             out_indices = (1, len(levels) - 1)
         super().__init__(levels, out_indices, **staged)
         self.conv1 = nn.Sequential(
-            *_conv(3, 24, 3, norm_cfg, 2), activation(act_cfg)
+            *conv_and_norm(3, 24, 3, norm_cfg, 2), activation(act_cfg)
         )
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         unit = partial(
@@ -77,6 +77,9 @@ class SNet(StagedBackbone):
             unit, 24, widths, (strides, (2, 2, 2)), dilations
         )
         if 'conv5' in self.stage_names:
-            layers = *_conv(last, conv5, 1, norm_cfg), activation(act_cfg)
+            layers = (
+                *conv_and_norm(last, conv5, 1, norm_cfg),
+                activation(act_cfg),
+            )
             self.add_stage('conv5', nn.Sequential(*layers), conv5, reduction)
         self.freeze_stages()

@@ -200,6 +200,9 @@ def network_of(backbone: Mapping) -> str | None:
         backbone: as in a config.
     """
     config = {k: v for k, v in backbone.items() if k not in _NOT_THE_NETWORK}
+    # Frozen or synchronised, it is the batch norm that the row means.
+    if (config.get('norm_cfg') or {}).get('type') in ('BN', 'SyncBN'):
+        del config['norm_cfg']
     # Whose order of channels it has, in this package; mmdet's ResNet has
     # its strides in other layers.
     plain = {k: v for k, v in config.items() if k != 'style'}

@@ -35,6 +35,14 @@ from ..measure.memory import (
 from ..measure.records import Records
 from ..measure.setting import PRECISIONS, Setting, require_device
 from ..measure.timing import CLOCKS
+from .options import (
+    ConfigAction,
+    add_cfg_options,
+    image_size,
+    positive_int,
+    positive_number,
+    whole_number,
+)
 
 # Lines of advice and layers on the terminal; report.txt has all.
 SHOWN = 8
@@ -52,23 +60,6 @@ OUTPUTS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    try:
-        from mmengine.config import DictAction
-
-        from ..engine.argument_types import (
-            image_size,
-            positive_int,
-            positive_number,
-            whole_number,
-        )
-        from ..engine.command_line import add_cfg_options
-    except ImportError as error:
-        missing = (error.name or '').partition('.')[0]
-        parser.error(
-            f'{f"{missing} is not installed" if missing else error}; '
-            'without it mmdet_shufflenetv2.analysis.analyze(model, input) '
-            'works, from Python'
-        )
     add = parser.add_argument
     add(
         'network',
@@ -81,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         '--backbone-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigAction,
         metavar='KEY=VALUE',
         help='arguments of a backbone, such as widen_factor=0.5',
     )
@@ -151,18 +142,16 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: what was given cannot be analysed; says why.
     """
-    from ..engine.run_config import UsageError
-
     try:
-        _run(args)
-    except UsageError as error:
-        raise UserError(str(error)) from error
-
-
-def _run(args: argparse.Namespace) -> None:
-    from ..analysis.openmmlab import load_subject, prepared, random_image
-    from ..engine.run_config import require_writable
-
+        from ..analysis.openmmlab import load_subject, prepared, random_image
+        from ..engine.run_config import require_writable
+    except ImportError as error:
+        missing = (error.name or '').partition('.')[0]
+        raise UserError(
+            f'{f"{missing} is not installed" if missing else error}; without '
+            'it mmdet_shufflenetv2.analysis.analyze(model, input) works, '
+            'from Python'
+        ) from error
     device = require_device(args.device)
     try:
         setting = Setting(

@@ -26,7 +26,6 @@ from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.table import Table
 
-from ..engine.argument_types import image_size, positive_int, positive_number
 from ..errors import Interrupted, UserError
 from ..measure import backbones, detectors, guidelines, ops, shuffle
 from ..measure.benchmark import NO_TIME, OK, records_of
@@ -40,6 +39,7 @@ from ..measure.setting import (
 )
 from ..measure.timing import CLOCKS, QUICK
 from ..paper.published import annotate
+from .options import image_size, positive_int, positive_number
 
 EXPERIMENTS = {
     'backbones': backbones,

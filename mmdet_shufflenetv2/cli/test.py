@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
     from ..compat.input_format import declared_format
     from ..engine import checkpoint_meta, run_config, tasks
     from ..engine.early_log import keep_records
+    from ..engine.run_dir import TESTS
     from ..engine.runner import join_processes
 
     keep_records()
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     cfg.load_from, cfg.resume = args.checkpoint, False
     # Beside the runs: what a test leaves must not replace a run's config.
     base = os.path.join('work_dirs', args.name) if args.name else cfg.work_dir
-    cfg.work_dir = args.work_dir or os.path.join(base, 'test')
+    cfg.work_dir = args.work_dir or os.path.join(base, TESTS)
     if args.data_root:
         task.use_data_root(cfg, args)
     run_config.require_writable(cfg.work_dir)

@@ -21,7 +21,7 @@ SIDE = 256  # pixels of the synthetic images; CornerNet wants whole 128s
 #: Packages that mmdet asks for only where a model needs them.
 OPTIONAL = (
     *('mmpretrain', 'transformers', 'timm', 'scikit-image', 'nltk'),
-    *('lap', 'fairscale'),
+    *('lap', 'fairscale', 'motmetrics', 'detectron2'),
 )
 VERSIONS = (
     *('torch', 'torchvision', 'mmdet', 'mmcv-lite', 'mmcv', 'mmengine'),
@@ -68,11 +68,31 @@ def build_model(name: str) -> dict:
         return dict(build='no model')
     key = json.dumps(config.model, sort_keys=True, default=str)
     if key not in _sizes:
-        with _no_random_weights():
+        with _no_random_weights(), _process_group(config.model):
             model = MODELS.build(config.model)
         count = sum(p.numel() for p in model.parameters())
         _sizes[key] = round(count / 1e6, 1)
     return dict(build=OK, params_m=_sizes[key])
+
+
+@contextmanager
+def _process_group(model: dict) -> Iterator[None]:
+    """A group of this process alone for mmcv's SyncBatchNorm, if it is there.
+
+    PyTorch's wants a GPU as soon as there is a group.
+    """
+    from torch import distributed
+
+    if 'MMSyncBN' not in str(model):
+        yield
+        return
+    distributed.init_process_group(
+        'gloo', store=distributed.HashStore(), rank=0, world_size=1
+    )
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
 
 
 #: Millions of parameters of the models that this process has built: many
@@ -109,8 +129,12 @@ def try_kind(name: str) -> dict:
 
     torch.manual_seed(0)
     config = _load(name)
-    model = MODELS.build(config.model)
-    inputs = _inputs(config.model)
+    with _process_group(config.model):
+        return _try_model(MODELS.build(config.model), _inputs(config.model))
+
+
+def _try_model(model, inputs: Callable[[], dict]) -> dict:
+    import torch
 
     def train() -> None:
         model.train()
@@ -143,10 +167,10 @@ def _outcome(action: Callable[[], None]) -> str:
 
 def _reason(error: BaseException) -> str:
     """An error in a line of a table, and what to install where it tells."""
-    text = ' '.join(str(error).split())
+    text = ' '.join(str(error).split()).replace(f'{config_root()}/', '')
     for package in OPTIONAL:
         module = package.replace('scikit-image', 'skimage')
-        if re.search(rf'\b({re.escape(package)}|{module})\b', text):
+        if re.search(rf'\b({re.escape(package)}|{module})\b', text, re.I):
             return f'needs {package}'
     return f'{type(error).__name__}: {text[:110]}'
 
@@ -340,7 +364,7 @@ def page(records: Records, configs: Sequence[str], command: str) -> str:
     """The whole table as a page of Markdown."""
     chosen = representatives(records, configs)
     rows, reasons = [], {}
-    counts = dict(models=0, built=0, optional=0, kinds=0)
+    counts = dict(models=0, built=0, optional=0, kinds=0, tried=0)
     for folder, representative in chosen.items():
         found = {
             config: records.found['build', config]['build']
@@ -361,6 +385,7 @@ def page(records: Records, configs: Sequence[str], command: str) -> str:
             tried.get(key, tried.get('kind', 'not tried'))
             for key in ('train', 'predict')
         ]
+        counts['tried'] += bool(tried)
         counts['kinds'] += cells == [OK, OK]
         name = Path(representative).stem if representative else '-'
         built_of = f'{built} of {len(found)}'
@@ -373,11 +398,16 @@ def page(records: Records, configs: Sequence[str], command: str) -> str:
         f"{counts['models']} model configs in mmdet's wheel "
         f'**{counts["built"]} build as installed** and '
         f'{counts["optional"]} more ask for an optional package. Of '
-        f'{len(chosen)} kinds (folders of configs) **{counts["kinds"]} train '
+        f'{len(chosen)} kinds (folders of configs) {counts["tried"]} were '
+        f'tried, and **{counts["kinds"]} of these train '
         'a step and predict**: the smallest model of the folder, from random '
         f'weights, on two synthetic images of {SIDE}x{SIDE} pixels. Weights '
         'of teachers are left out. Building and running say nothing about '
         'accuracy.\n',
+        "mmdet's own tools find the ops by "
+        '`python -m mmdet_shufflenetv2 mmdet TOOL ARGUMENTS`, such as '
+        '`mmdet browse_dataset CONFIG`; `train` finds them by a config whose '
+        '`custom_imports` name this package.\n',
         '| kind | configs that build | optional package | tried | trains a '
         'step | predicts |',
         '| --- | --- | --- | --- | --- | --- |',

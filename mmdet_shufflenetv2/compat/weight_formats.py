@@ -591,6 +591,8 @@ FORMATS = (
     *SHUFFLENET_V1,
     *MOBILENET_V1,
     *MOBILENET_V2,
+    # Its names are those of ShuffleNet V2.
+    _own('SNet', r'conv1\.0\.weight', r'stage\d\.0\.branch2\.0\.'),
     _own('Xception', r'stem\.', r'stage\d\.0\.branch\.'),
     # mmdet's CSPDarknet has a stem and convolutions in stages as well.
     _own('DenseNet', r'stem\.conv1\.', r'stage\d\.0\.conv\.'),

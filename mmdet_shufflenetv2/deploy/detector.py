@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from ..engine.detector import load_detector
+from ..engine.detectors import load_detector
 from ..errors import UserError
 from . import runtime
 from .runtime import Detections, Resize
@@ -146,7 +146,7 @@ def read_config(text: str | None, path: str) -> Config:
                 for statement in ast.parse(text).body
             }
         )
-    except (SyntaxError, ValueError, AttributeError) as error:
+    except (SyntaxError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f'checkpoint {path}: its config cannot be read ({error}): {advice}'
         ) from error
@@ -154,8 +154,10 @@ def read_config(text: str | None, path: str) -> Config:
 
 def _literal(node: ast.expr):
     if isinstance(node, ast.Call):
-        if getattr(node.func, 'id', None) == 'dict' and not node.args:
-            return {k.arg: _literal(k.value) for k in node.keywords}
+        if getattr(node.func, 'id', None) == 'dict' and len(node.args) < 2:
+            # Keys that are no names come as dict({...}).
+            given = _literal(node.args[0]) if node.args else {}
+            return given | {k.arg: _literal(k.value) for k in node.keywords}
         if getattr(node.func, 'id', None) == 'float':
             return float(ast.literal_eval(node.args[0]))
         raise ValueError(f'line {node.lineno} calls a function')

@@ -9,6 +9,7 @@ from mmdet.registry import MODELS
 from torch.nn.modules.utils import _pair
 
 from .neck import RoIMapNeck
+from .roi_head import LightHeadBBoxHead, PSRoIExtractor
 
 
 @MODELS.register_module(name=['LightHeadRCNN', 'RFCN'])
@@ -38,17 +39,24 @@ class LightHeadRCNN(TwoStageDetector):
 
     def _check_box_head(self) -> None:
         head = self.roi_head.bbox_head
-        (layer,) = self.roi_head.bbox_roi_extractor.roi_layers
-        bins = _pair(layer.output_size)
-        if head.reads_every_bin and head.roi_feat_size != bins:
+        extractor = self.roi_head.bbox_roi_extractor
+        if not isinstance(extractor, PSRoIExtractor):
+            return
+        bins = _pair(extractor.roi_layers[0].output_size)
+        # Another head of mmdet's reads every bin, as Light-Head's does.
+        is_known = hasattr(head, 'values_per_bin')
+        reads_every_bin = head.reads_every_bin if is_known else True
+        if reads_every_bin and head.roi_feat_size != bins:
             raise ValueError(
                 f'bbox_head.roi_feat_size: expected {bins}, that is '
                 f'roi_layer.output_size, got {head.roi_feat_size}'
             )
-        expected = head.values_per_bin * bins[0] * bins[1]
+        values = head.values_per_bin if is_known else head.in_channels
+        advice = (head if is_known else LightHeadBBoxHead).fitting_options
+        expected = values * bins[0] * bins[1]
         if self.neck.out_channels != expected:
             raise ValueError(
-                f'neck: expected {expected} channels, {head.values_per_bin} '
-                f'values of {bins[0]}x{bins[1]} bins each, which bbox_head '
-                f'reads, got {self.neck.out_channels}; {head.fitting_options}'
+                f'neck: expected {expected} channels, {values} values of '
+                f'{bins[0]}x{bins[1]} bins each, which bbox_head reads, got '
+                f'{self.neck.out_channels}; {advice}'
             )

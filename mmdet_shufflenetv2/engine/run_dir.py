@@ -17,6 +17,8 @@ from ..errors import UserError
 from .run_data import datasets_of
 
 NOTE = 'data.json'
+# What `test` leaves, in the folder of that name.
+TESTS = 'test'
 # A file for each image, in some formats.
 ANNOTATIONS = {'.txt', '.xml', '.csv', '.json'}
 
@@ -48,7 +50,8 @@ def _make_new(base: Path) -> str:
     number, path = 1, base
     while True:
         path.mkdir(parents=True, exist_ok=True)
-        if not any(path.iterdir()):
+        # Where a test of other weights has left its log, no run has been.
+        if {each.name for each in path.iterdir()} <= {TESTS}:
             try:
                 # Of two runs that begin at once, one gets the next number.
                 Path(path, NOTE).touch(exist_ok=False)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..__main__ import locate, resource_root
-from ..engine.run_config import load_config
+from ..engine.run_config import find_config, load_config, packaged_config
 from ..errors import UserError
 from .backbones import FAMILIES, TABLE8
 from .benchmark import Benchmark, Row, Time, joined
@@ -75,9 +74,13 @@ def reference_of(stem: str) -> str:
     return reference + OWN_DATA * stem.endswith(OWN_DATA)
 
 
+def _own(stem: str) -> Path:
+    return packaged_config(f'mmdet_shufflenetv2::{stem}.py')
+
+
 def default_configs() -> list[Path]:
     """Every Light-Head config but the recipes for one's own data."""
-    found = sorted((resource_root() / 'configs').glob('lighthead_*.py'))
+    found = sorted(_own(REFERENCES['140M']).parent.glob('lighthead_*.py'))
     return [path for path in found if not path.stem.endswith(OWN_DATA)]
 
 
@@ -103,8 +106,7 @@ def benchmarks(
     Raises:
         UserError: a config is absent or broken.
     """
-    root = resource_root()
-    paths = [Path(locate(text, root)) for text in configs]
+    paths = [find_config(text, None)[0] for text in configs]
     paths = sorted(paths or default_configs(), key=_place)
     if not paths:
         raise UserError('configs: no lighthead_*.py was found')
@@ -127,10 +129,7 @@ def benchmarks(
 
 
 def _config(path: Path) -> Config:
-    try:
-        return load_config(str(path))
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    return load_config(str(path))
 
 
 def _place(path: Path) -> tuple[int, bool]:
@@ -161,7 +160,7 @@ def _benchmark(
     setting: Setting,
     energy: bool,
 ) -> Benchmark:
-    reference = resource_root() / 'configs' / f'{reference_of(path.stem)}.py'
+    reference = _own(reference_of(path.stem))
     if path.resolve() == reference.resolve():
         reference = path
     width, height = size

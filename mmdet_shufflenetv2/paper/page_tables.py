@@ -33,6 +33,11 @@ class PageTable(NamedTuple):
     rows: Sequence[Row]
     note: str = ''
 
+    @property
+    def titles(self) -> list[str]:
+        """Of all columns; files of one kind may have different ones."""
+        return list(dict.fromkeys(title for row in self.rows for title in row))
+
 
 class PaperTable(NamedTuple):
     """One of the paper's tables of speeds.
@@ -91,6 +96,8 @@ PAPER_TABLES = (
 OWN_TITLES = {
     'ops': "Ops: PSRoI pooling against torchvision's",
     'shuffle': 'Shuffle: channel split and shuffle against the plain way',
+    'backbones': 'Other networks: no published speed',
+    'detectors': 'Other detectors: no published speed',
     'trained': 'Trainings',
     'bccd_backbones': 'Trainings on BCCD: backbones compared',
     'pretraining': 'Trainings with and without pretraining',
@@ -102,7 +109,7 @@ OWN_TITLES = {
 BOOKKEEPING = {
     *Conditions._fields,
     *('schema', 'status', 'cores', 'load', 'python', 'commit', 'date'),
-    *('p10_ms', 'p90_ms', 'runs', 'warmup_runs'),
+    *('p10_ms', 'p90_ms', 'runs', 'warmup_runs', 'doubt', 'warning'),
 }
 
 
@@ -117,8 +124,10 @@ def page_tables(files: Sequence[ResultFile]) -> list[PageTable]:
     note = 'In %, trained on COCO by the recipe of the config.'
     accuracy = PageTable('table7-mmap', title, accuracy_rows(files), note)
     found.insert(5, accuracy)
-    for kind in ('ops', 'shuffle'):
-        rows = own_rows(rows_of(files, kind))
+    for kind in ('ops', 'shuffle', 'backbones', 'detectors'):
+        rows = own_rows(kind, files)
+        if kind in RATIOS and not rows:
+            continue
         note = '' if rows else f'Not measured: tools/benchmark.py {kind}'
         found.append(PageTable(kind, OWN_TITLES[kind], rows, note))
     for file in files:
@@ -241,14 +250,18 @@ def accuracy_rows(files: Iterable[ResultFile]) -> list[Row]:
     return rows
 
 
-def own_rows(rows: Iterable[Row]) -> list[Row]:
-    """Measurements that the paper has nothing beside."""
+def own_rows(kind: str, files: Iterable[ResultFile]) -> list[Row]:
+    """Measurements of a kind that the paper has nothing beside."""
+    tables = {about.table for about in PAPER_TABLES}
     found = []
-    for row in rows:
-        cells = {k: v for k, v in row.items() if k not in BOOKKEEPING}
-        if row['status'] != OK:
-            cells['median_ms'] = row['status']
-        found.append({**cells, **_place(row)})
+    for row in rows_of(files, kind):
+        key = key_of(kind, row)
+        if not key or key.table not in tables:
+            cells = {k: v for k, v in row.items() if k not in BOOKKEEPING}
+            if row['status'] != OK:
+                cells['median_ms'] = row['status']
+            cells['warning'] = warning_of(row)
+            found.append({**cells, **_place(row)})
     return found
 
 

@@ -175,14 +175,3 @@ def annotate(kind: str, row: Mapping[str, object]) -> dict[str, object]:
         found['paper_per_s'] = f'{speed.per_s:g}'
         found[f'paper_{RATIOS[kind]}'] = f'{speed.ratio:.4g}'
     return found
-
-
-# Until measure and engine no longer read the nested tables.
-from .old_published import (  # noqa: E402, F401
-    ClassificationResult,
-    classification_results,
-    detection_results,
-    published_costs,
-    published_params_m,
-    published_results,
-)

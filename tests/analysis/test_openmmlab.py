@@ -15,7 +15,6 @@ from mmdet_shufflenetv2.analysis.openmmlab import (
 from mmdet_shufflenetv2.analysis.openmmlab import (
     test_size as size_of_test_images,
 )
-from mmdet_shufflenetv2.engine.run_config import without_pretrained
 from mmdet_shufflenetv2.errors import UserError
 
 CONFIG = 'configs/lighthead_shufflenetv2_x0_5.py'
@@ -189,22 +188,6 @@ def test_a_config_without_a_model_is_refused(tmp_path):
         load_subject(str(path))
 
 
-def test_nothing_pretrained_is_asked_for():
-    pretrained = dict(type='Pretrained', checkpoint='https://nowhere')
-    other = dict(type='Kaiming')
-    cfg = Config(
-        dict(
-            model=dict(
-                backbone=dict(init_cfg=pretrained, pretrained='a.pth'),
-                neck=[dict(init_cfg=[other, pretrained])],
-                head=dict(init_cfg=other),
-            )
-        )
-    )
-    without_pretrained(cfg)
-    assert cfg.model == dict(backbone={}, neck=[{}], head=dict(init_cfg=other))
-
-
 @pytest.mark.parametrize(
     'transforms, size',
     [
@@ -265,6 +248,18 @@ def test_as_many_boxes_pass_as_asked_for():
     threshold = let_pass(scorer, lambda: scorer(scores), 100)
     assert scorer.test_cfg.score_thr == threshold
     assert scorer(scores) == 100
+
+
+def test_sides_of_boxes_are_not_taken_for_scores():
+    class Sides(Scorer):
+        def forward(self, scores):
+            keep = (300 * scores > 0) & (scores > self.test_cfg.score_thr)
+            return keep.sum()
+
+    scores = torch.rand(90, generator=torch.Generator().manual_seed(0))
+    scorer = Sides(0.0)
+    assert let_pass(scorer, lambda: scorer(scores), 20) < 1
+    assert scorer(scores) == 20
 
 
 def test_all_pass_where_there_are_fewer():

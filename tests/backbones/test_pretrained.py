@@ -154,6 +154,17 @@ def test_a_detectors_backbone_loads(
     assert 'Ignored: rpn_head.rpn_conv.weight.' in report()
 
 
+@pytest.mark.parametrize('prefix', ['', 'backbone.'])
+def test_snets_own_weights_load(prefix, saved):
+    config = dict(type='SNet', depth=49, out_indices=(0, 1))
+    theirs = MODELS.build(config)
+    state = theirs.state_dict()
+    path = saved({f'{prefix}{key}': value for key, value in state.items()})
+    ours = MODELS.build(config)
+    load_pretrained(ours, str(path))
+    assert torch.equal(ours.conv1[0].weight, theirs.conv1[0].weight)
+
+
 def test_two_backbones_in_a_file_need_a_prefix(saved):
     weights = {
         f'{who}.backbone.{key}': value + (who == 'teacher')

@@ -77,6 +77,14 @@ def test_network_is_recognised_whatever_levels_are_read(name):
     assert network_of(backbone) == name
 
 
+def test_frozen_batch_norm_leaves_the_network_and_another_norm_does_not():
+    backbone = NETWORKS['shufflenet_v2_x1_0'].config
+    frozen = dict(backbone, norm_cfg=dict(type='BN', requires_grad=False))
+    assert network_of(frozen) == 'shufflenet_v2_x1_0'
+    other = dict(backbone, norm_cfg=dict(type='GN', num_groups=2))
+    assert network_of(other) is None
+
+
 def test_network_with_another_stride_is_none_of_the_published(root):
     path = root / 'configs/lighthead_shufflenetv2_custom.py'
     assert network_of(Config.fromfile(path).model.backbone) is None

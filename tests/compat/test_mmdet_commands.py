@@ -61,7 +61,7 @@ def test_the_page_counts_and_names_what_fails(tmp_path):
     assert '| b | 0 of 1 | lap | - | not tried | not tried |' in page
     assert '- needs lap: b/x.py' in page
     assert 'of 3 model configs' in page
-    assert '**1 train a step and predict**' in page
+    assert '1 were tried, and **1 of these train a step and predict**' in page
 
 
 def test_a_real_kind_builds_trains_and_predicts(tmp_path):

@@ -1,4 +1,6 @@
 import json
+import runpy
+import sys
 
 import cv2
 import numpy as np
@@ -144,3 +146,17 @@ def test_wrong_option_is_one_message(tmp_path, capsys, options, message):
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    'name, made', [('shapes', 'annotations'), ('shape_crops', 'train/star')]
+)
+def test_earlier_names_of_the_commands_still_do_it(
+    tmp_path, monkeypatch, name, made
+):
+    arguments = [name, str(tmp_path / 'set'), '--train', '1', '--val', '1']
+    monkeypatch.setattr(sys, 'argv', arguments)
+    runpy.run_module(
+        f'mmdet_shufflenetv2.datasets.{name}', run_name='__main__'
+    )
+    assert (tmp_path / 'set' / made).is_dir()

@@ -1,6 +1,6 @@
 """Each point on which Light-Head implementations differ is a switch.
 
-Every test turns one switch of the main config and sees what it changes.
+Every test turns one switch of the base model and sees what it changes.
 """
 
 import pytest
@@ -11,7 +11,11 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
-MAPS = dict(stage3=(1, 96, 4, 6), stage4=(1, 192, 2, 3), conv5=(1, 1024, 2, 3))
+HALF_AS_WIDE = {
+    'backbone.widen_factor': 0.5,
+    'neck.in_channels': (96, 1024),
+    'rpn_head.in_channels': 96,
+}
 
 
 @pytest.fixture
@@ -19,7 +23,9 @@ def build(root):
     """Build the 0.5x detector with some values of its config changed."""
 
     def make(**options):
-        cfg = Config.fromfile(root / 'configs/lighthead_shufflenetv2_x0_5.py')
+        base = root / 'configs/_base_/models/lighthead_shufflenetv2.py'
+        cfg = Config.fromfile(base)
+        options = {**HALF_AS_WIDE, **options}
         cfg.merge_from_dict({f'model.{k}': v for k, v in options.items()})
         init_default_scope('mmdet')
         torch.manual_seed(0)
@@ -197,6 +203,17 @@ def test_parts_that_do_not_fit_are_refused_at_build(
 ):
     with pytest.raises(ValueError, match=named):
         build(type='LightHeadRCNN', **{option: value})
+
+
+def test_mmdets_own_box_head_is_checked_too(build):
+    head = {
+        'type': 'LightHeadRCNN',
+        'roi_head.bbox_head.type': 'ConvFCBBoxHead',
+        'roi_head.bbox_head.num_shared_fcs': 1,
+    }
+    build(**head)
+    with pytest.raises(ValueError, match=r'expected 588 .* got 490'):
+        build(**head, **{'roi_head.bbox_head.in_channels': 12})
 
 
 def test_numbers_of_classes_that_differ_are_refused_at_build(root):

@@ -160,6 +160,18 @@ def test_a_backbone_alone_goes_there_and_back():
     assert_same_bits(write(read(ours, 'ours.pth'), 'torchvision'), content)
 
 
+def test_former_names_become_todays():
+    backbone = ShuffleNetV2(0.5, out_indices=(3,), receptive_field='enlarged')
+    (former,) = (f for f in backbone.formats if f.is_former)
+    state = backbone.state_dict()
+    content = {f'backbone.{former.to_theirs(k)}': v for k, v in state.items()}
+    ours = write(read(content, 'former.pth'), OURS)
+    assert ours['meta']['network'] == 'shufflenet_v2_star_x0_5'
+    assert_same_bits(
+        ours['state_dict'], {f'backbone.{k}': v for k, v in state.items()}
+    )
+
+
 def refusal(content, to=OURS) -> str:
     with pytest.raises(CheckpointError) as error:
         write(read(content, 'theirs.pth'), to)

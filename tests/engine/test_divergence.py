@@ -5,8 +5,8 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
+from mmdet_shufflenetv2.cli import report_errors as reporting_errors
 from mmdet_shufflenetv2.engine import CheckedRunner
-from mmdet_shufflenetv2.engine.command_line import reporting_errors
 from mmdet_shufflenetv2.engine.divergence import (
     AMP_PATIENCE,
     DivergenceHook,

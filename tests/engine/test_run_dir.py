@@ -48,6 +48,7 @@ def test_an_empty_folder_is_taken_and_given_back(tmp_path):
     assert run_dir.new_run_dir(base) == base
     assert run_dir.new_run_dir(base) == f'{base}-2'
     run_dir.give_back(base)
+    (tmp_path / 'mine' / run_dir.TESTS).mkdir(parents=True)
     assert run_dir.new_run_dir(base) == base
 
 

@@ -102,11 +102,15 @@ def test_failure_and_try_are_told_where_nothing_was_measured(write, table):
     assert (found['here ratio'], found['warning']) == ('0.7', '--quick')
 
 
-def test_network_of_no_table_is_in_none(write, table):
-    other = network('shufflenet_v1_x1_0_g8', 0.9, table='', column='')
-    blank = {key: '' for key in other if key.startswith('speed_ratio')}
-    write('backbones', other | blank)
-    assert table('table8', 'shufflenet_v1_x1_0_g8') == []
+def test_what_is_in_no_table_of_the_paper_has_one_of_its_own(write, table):
+    name, blank = 'shufflenet_v1_x1_0_g8', dict(table='', column='')
+    blank |= dict(speed_ratio='', speed_ratio_p10='', speed_ratio_p90='')
+    write('backbones', network(name, 0.9, **blank))
+    write('detectors', detector('mine_custom', 1.0, ''))
+    assert table('table8', name) == table('table7', 'mine_custom') == []
+    ((other,), (mine,)) = table('backbones'), table('detectors')
+    assert (other['network'], other['device']) == (name, 'Core X')
+    assert (mine['config'], mine['speed_ratio']) == ('mine_custom', '1.0')
 
 
 def test_detectors_on_a_cpu_have_the_gpus_ratio_but_not_its_speed(
