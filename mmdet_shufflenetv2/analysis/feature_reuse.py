@@ -63,7 +63,12 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
     """
     outputs: dict[nn.Module, Tensor] = {}
     stages = {
-        name: list(getattr(backbone, name).children())
+        # Blocks have layers of their own; a last convolution is of layers.
+        name: [
+            unit
+            for unit in getattr(backbone, name).children()
+            if list(unit.children())
+        ]
         for name in getattr(backbone, 'stage_names', ())
     }
     handles = [
@@ -151,7 +156,7 @@ def dense_weights(state: Mapping[str, Tensor]) -> list[Reuse]:
     for block, layers in sorted(blocks.items()):
         ordered = [layers[index] for index in sorted(layers)]
         found += _dense_block(f'block {block}', ordered)
-    if not found:
+    if not any(reuse.value for reuse in found):
         raise ValueError(
             'state must hold a DenseNet, with names such as '
             'denseblock1.denselayer2.conv1.weight, got '

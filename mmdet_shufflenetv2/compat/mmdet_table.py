@@ -18,11 +18,15 @@ from pathlib import Path
 
 OK = 'yes'
 SIDE = 256  # pixels of the synthetic images; CornerNet wants whole 128s
-#: Packages that mmdet asks for only where a model needs them.
-OPTIONAL = (
-    *('mmpretrain', 'transformers', 'timm', 'scikit-image', 'nltk'),
-    *('lap', 'fairscale', 'motmetrics', 'detectron2'),
-)
+#: Packages that mmdet asks for only where a model needs them, and the words
+#: by which its errors name them.
+OPTIONAL = {
+    name: name
+    for name in (
+        *('mmpretrain', 'transformers', 'timm', 'nltk', 'lap', 'fairscale'),
+        *('motmetrics', 'detectron2'),
+    )
+} | {'scikit-image': 'skimage|scikit-image', 'scikit-learn': 'sklearn'}
 VERSIONS = (
     *('torch', 'torchvision', 'mmdet', 'mmcv-lite', 'mmcv', 'mmengine'),
     *('mmpretrain', 'numpy'),
@@ -77,9 +81,9 @@ def build_model(name: str) -> dict:
 
 @contextmanager
 def _process_group(model: dict) -> Iterator[None]:
-    """A group of this process alone for mmcv's SyncBatchNorm, if it is there.
+    """A group of this process alone while mmcv's SyncBatchNorm is built.
 
-    PyTorch's wants a GPU as soon as there is a group.
+    It cannot be built without; PyTorch's wants a GPU where there is one.
     """
     from torch import distributed
 
@@ -130,7 +134,8 @@ def try_kind(name: str) -> dict:
     torch.manual_seed(0)
     config = _load(name)
     with _process_group(config.model):
-        return _try_model(MODELS.build(config.model), _inputs(config.model))
+        model = MODELS.build(config.model)
+    return _try_model(model, _inputs(config.model))
 
 
 def _try_model(model, inputs: Callable[[], dict]) -> dict:
@@ -168,9 +173,8 @@ def _outcome(action: Callable[[], None]) -> str:
 def _reason(error: BaseException) -> str:
     """An error in a line of a table, and what to install where it tells."""
     text = ' '.join(str(error).split()).replace(f'{config_root()}/', '')
-    for package in OPTIONAL:
-        module = package.replace('scikit-image', 'skimage')
-        if re.search(rf'\b({re.escape(package)}|{module})\b', text, re.I):
+    for package, words in OPTIONAL.items():
+        if re.search(rf'\b({words})\b', text, re.I):
             return f'needs {package}'
     return f'{type(error).__name__}: {text[:110]}'
 
