@@ -63,7 +63,12 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
     """
     outputs: dict[nn.Module, Tensor] = {}
     stages = {
-        name: list(getattr(backbone, name).children())
+        # Blocks have layers of their own; a last convolution is of layers.
+        name: [
+            unit
+            for unit in getattr(backbone, name).children()
+            if list(unit.children())
+        ]
         for name in getattr(backbone, 'stage_names', ())
     }
     handles = [
@@ -78,16 +83,13 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
         with torch.no_grad():
             backbone(torch.zeros(1, 3, 64, 64))
             for name, units in stages.items():
-                reused = _passed_in(name, units, outputs)
-                # Nothing passes the layers of a last convolution.
-                if any(reuse.value for reuse in reused):
-                    found += reused
+                found += _passed_in(name, units, outputs)
     finally:
         for handle in handles:
             handle.remove()
         for module, mode in modes.items():
             module.training = mode
-    if not found:
+    if not any(reuse.value for reuse in found):
         raise ValueError(
             'backbone must have stages of several ShuffleNet V2 units, got '
             f'{type(backbone).__name__}, where no channel passes a block '
@@ -154,7 +156,7 @@ def dense_weights(state: Mapping[str, Tensor]) -> list[Reuse]:
     for block, layers in sorted(blocks.items()):
         ordered = [layers[index] for index in sorted(layers)]
         found += _dense_block(f'block {block}', ordered)
-    if not found:
+    if not any(reuse.value for reuse in found):
         raise ValueError(
             'state must hold a DenseNet, with names such as '
             'denseblock1.denselayer2.conv1.weight, got '

@@ -12,6 +12,7 @@ from .results import ResultFile, Row, plain_rows
 
 LIGHT_HEAD = 'Light-Head R-CNN: In Defense of Two-Stage Object Detector'
 R_FCN = 'R-FCN: Object Detection via Region-based Fully Convolutional Networks'
+THUNDERNET = 'ThunderNet: Towards Real-time Generic Object Detection'
 SHUFFLENET_V2 = (
     'ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design'
 )
@@ -29,6 +30,18 @@ COLLECTIONS = {
         ['R-FCN', 'RPN', 'PSRoIPool'],
         R_FCN,
         '1605.06409',
+    ),
+    'configs/light/lighthead_': (
+        'Light-Head R-CNN on small images',
+        ['Light-Head R-CNN', 'RPN', 'PSRoIAlign'],
+        LIGHT_HEAD,
+        '1711.07264',
+    ),
+    'configs/light/thundernet_': (
+        'ThunderNet',
+        ['ThunderNet', 'RPN', 'PSRoIAlign'],
+        THUNDERNET,
+        '1903.11752',
     ),
     'configs/swap/': (
         "MMDetection's detectors with ShuffleNet V2",

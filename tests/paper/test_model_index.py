@@ -17,7 +17,7 @@ def models(root):
 def test_every_detector_but_the_demos_is_listed_by_its_name(root, models):
     there = {
         path.relative_to(root).as_posix()
-        for folder in ('configs', 'configs/swap')
+        for folder in ('configs', 'configs/light', 'configs/swap')
         for path in (root / folder).glob('*.py')
         if path.stem != 'pretrain'
     }
