@@ -9,7 +9,6 @@ random images, so that maps keep their size from layer to layer, and a
 detector's score threshold is set to one that a usual number of boxes pass.
 """
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -19,7 +18,6 @@ from importlib.util import find_spec
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
@@ -30,6 +28,7 @@ from ..backbones.base import StagedBackbone
 from ..backbones.pretrained import load_pretrained
 from ..backbones.zoo import NETWORKS, Classifier
 from ..engine.checkpoint_meta import checkpoint_classes
+from ..engine.early_log import quiet_log
 from ..engine.run_config import (
     dicts_of,
     load_config,
@@ -138,6 +137,7 @@ def random_image(batch: int, size: tuple[int, int]) -> Tensor:
     return torch.randn(batch, 3, *size, generator=generator)
 
 
+@quiet_log()
 def load_subject(
     target: str,
     backbone_options: Mapping | None = None,
@@ -174,9 +174,6 @@ def load_subject(
             f'--backbone-options: {target} is a published network and takes '
             f'none; name its type instead, {NETWORKS[target].config["type"]}'
         )
-    # A network without checkpoint would list every parameter it sets.
-    MMLogger.get_instance('analyze', log_level='WARNING')
-    logging.getLogger('mmengine').setLevel(logging.WARNING)
     try:
         if is_config:
             subject = _from_config(target, cfg_options, checkpoint)

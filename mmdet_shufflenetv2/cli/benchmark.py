@@ -22,10 +22,10 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.table import Table
 
+from ..engine.early_log import quiet_log
 from ..errors import Interrupted, UserError
 from ..measure import backbones, detectors, guidelines, ops, shuffle
 from ..measure.benchmark import NO_TIME, OK, records_of
@@ -351,6 +351,7 @@ def plan(name: str, device: str) -> list[argparse.Namespace]:
     ]
 
 
+@quiet_log('ERROR')
 def run_experiment(
     name: str, args: argparse.Namespace, deadline: float | None = None
 ) -> list[dict[str, str]]:
@@ -366,9 +367,7 @@ def run_experiment(
             cannot be added to, or the device was lost.
         Interrupted: Ctrl-C; says how to go on.
     """
-    # Initial weights are logged one by one, and PyTorch's profiler reports
-    # each start and end.
-    MMLogger.get_current_instance().setLevel('ERROR')
+    # PyTorch's profiler reports each start and end.
     os.environ.setdefault('KINETO_LOG_LEVEL', '9')
     experiment = EXPERIMENTS[name]
     args.device = require_device(args.device)

@@ -4,6 +4,8 @@ Checks of the data come before the runner, which opens the file.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mmengine.logging import MMLogger
 
@@ -38,3 +40,22 @@ def write_kept_records(early: MMLogger, logger: MMLogger) -> None:
             for file in files:
                 if record.levelno >= file.level:
                     file.handle(record)
+
+
+@contextmanager
+def quiet_log(level: str = 'WARNING') -> Iterator[None]:
+    """Let the current logger pass only what matters; also a decorator.
+
+    Without it, a network that is built without a run lists every parameter
+    that it sets.
+
+    Args:
+        level: the lowest that is logged meanwhile.
+    """
+    logger = MMLogger.get_current_instance()
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -69,9 +69,9 @@ def _embedding_bag(table: Shape, index: Shape, *_, out, **__) -> int:
     return prod(index) * table[1]
 
 
-def _row_sum(table: Shape, index: list[Shape], *_, out, **__) -> int:
-    """This package's own operation: several groups of bags."""
-    return sum(map(prod, index)) * table[-1]
+def _row_sum(table: Shape, index: Shape, *_, out, **__) -> int:
+    """This package's own operation: bags of rows, plane by plane."""
+    return prod(index) * table[-1]
 
 
 def _deformable(x: Shape, weight: Shape, *_, out, **__) -> int:

@@ -180,33 +180,24 @@ def test_our_test_command_reads_the_config_that_it_left(
     assert 'coco/bbox_mAP' in printed
 
 
-def test_mmdets_tools_browse_and_analyse(left, dumped, tmp_path, monkeypatch):
-    browsed = tmp_path / 'browsed'
-    tool(
-        'analysis_tools/browse_dataset.py',
-        left[0],
-        '--output-dir',
-        browsed,
-        '--not-show',
-        monkeypatch=monkeypatch,
-    )
+def test_mmdets_tools_browse_and_analyse(left, dumped, tmp_path):
+    def mmdets(name, *arguments):
+        finished = subprocess.run(
+            [
+                *(sys.executable, '-m', 'mmdet_shufflenetv2', 'mmdet', name),
+                *map(str, arguments),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert finished.returncode == 0, finished.stderr[-3000:]
+
+    browsed, analysed = tmp_path / 'browsed', tmp_path / 'analysed'
+    mmdets('browse_dataset', left[0], '--output-dir', browsed, '--not-show')
     assert len(list(browsed.rglob('*.png'))) == 6
     results = dumped / 'results.pkl'
-    tool(
-        'analysis_tools/analyze_results.py',
-        left[0],
-        results,
-        tmp_path / 'analysed',
-        '--topk',
-        2,
-        monkeypatch=monkeypatch,
-    )
-    assert len(list((tmp_path / 'analysed').rglob('*.png'))) == 4
-    tool(
-        'analysis_tools/confusion_matrix.py',
-        left[0],
-        results,
-        tmp_path,
-        monkeypatch=monkeypatch,
-    )
+    mmdets('analyze_results', left[0], results, analysed, '--topk', 2)
+    assert len(list(analysed.rglob('*.png'))) == 4
+    mmdets('confusion_matrix', left[0], results, tmp_path)
     assert (tmp_path / 'confusion_matrix.png').is_file()
