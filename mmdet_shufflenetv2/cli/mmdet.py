@@ -28,7 +28,9 @@ def run(args: argparse.Namespace) -> None:
     import mmdet
 
     root = Path(mmdet.__file__).parent / '.mim' / 'tools'
-    tools = {path.stem: path for path in sorted(root.rglob('*.py'))}
+    # Of two tools of one name, the one in fewer folders: the detectors'.
+    paths = sorted(root.rglob('*.py'), key=lambda p: (-len(p.parts), p))
+    tools = {path.stem: path for path in paths}
     name = args.tool.removesuffix('.py').rpartition('/')[2]
     script = Path(args.tool)
     if not script.is_file():

@@ -23,7 +23,11 @@ class _Kept(logging.Handler):
 
 def keep_records() -> None:
     """Keep what is logged from now on until :func:`write_kept_records`."""
-    MMLogger.get_current_instance().addHandler(_Kept())
+    logger = MMLogger.get_current_instance()
+    # A command that wrote no log file may have left its own.
+    for kept in [h for h in logger.handlers if isinstance(h, _Kept)]:
+        logger.removeHandler(kept)
+    logger.addHandler(_Kept())
 
 
 def write_kept_records(early: MMLogger, logger: MMLogger) -> None:
