@@ -1,9 +1,12 @@
 """The commands about mmdet itself: its own tools, and the table of models."""
 
+import logging
 import subprocess
 import sys
+import warnings
 
 import pytest
+import torch
 
 from mmdet_shufflenetv2.cli import mmdet, mmdet_table
 from mmdet_shufflenetv2.compat import mmdet_table as table
@@ -64,14 +67,24 @@ def test_the_page_counts_and_names_what_fails(tmp_path):
     assert '1 were tried, and **1 of these train a step and predict**' in page
 
 
-def test_a_real_kind_builds_trains_and_predicts(tmp_path):
+@pytest.fixture
+def as_in_its_process():
+    """What `mmdet_table` sets in its own process, and takes back here."""
+    threads = torch.get_num_threads()
+    with warnings.catch_warnings():
+        table._start()
+        yield
+    logging.disable(logging.NOTSET)
+    torch.set_num_threads(threads)
+
+
+def test_a_real_kind_builds_trains_and_predicts(tmp_path, as_in_its_process):
     out = tmp_path / 'page.md'
     args = mmdet_table.argparse.Namespace(
         folders=['nope'], out=str(out), records=str(tmp_path / 'r.jsonl')
     )
     with pytest.raises(UserError, match=r'expected folders .*ssd.*got nope'):
         mmdet_table.run(args)
-    table._start()
     config = 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
     assert table.build_model(config)['build'] == 'yes'
     assert table.try_kind(config) == dict(train='yes', predict='yes')

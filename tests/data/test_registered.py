@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import DATASETS, METRICS
+from mmcv.transforms import LoadImageFromFile
+from mmdet.registry import DATASETS, METRICS, TRANSFORMS
 from mmengine.structures import InstanceData
 from PIL import Image
 
@@ -130,7 +131,11 @@ def test_only_a_strict_run_stops_at_broken_images(coco, options, broken):
     assert dataset.get_data_info(0)['broken'] == broken
 
 
-def test_stored_pixels_are_loaded_by_mmcvs_transform_too(coco):
+def test_stored_pixels_are_loaded_by_mmcvs_transform_too(coco, monkeypatch):
+    # A command that ran in this process may have exchanged it.
+    monkeypatch.setitem(
+        TRANSFORMS.module_dict, 'LoadImageFromFile', LoadImageFromFile
+    )
     exif = Image.Exif()
     exif[0x112] = 6
     for path in coco.img_dir.iterdir():
