@@ -15,7 +15,7 @@ is one of that name: checkpoints, the log, curves.png, the config.
 
 import argparse
 
-from ..errors import UserError
+from ..errors import Interrupted, UserError
 from .options import (
     add_data_options,
     add_run_options,
@@ -166,7 +166,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         runner.train()
     except KeyboardInterrupt:
-        raise run_config.Interrupted(
+        raise Interrupted(
             f'stopped in iteration {runner.iter + 1}; '
             f'{last_checkpoint(cfg.work_dir)}; the same command with '
             '--resume goes on from it'

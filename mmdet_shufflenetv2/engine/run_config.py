@@ -16,13 +16,9 @@ from mmengine.utils import import_modules_from_strings
 from ..backbones.zoo import NETWORKS, network
 from ..compat import apply_tool_patches
 from ..data import use_strict_loader
-from ..errors import Interrupted, UserError
+from ..errors import UserError
 from .schedule import stretch_schedule
 
-__all__ = ['Interrupted', 'UsageError', 'load_config']
-
-#: Its former name, until nobody imports it any more.
-UsageError = UserError
 SPLITS = 'train', 'val', 'test'
 PRETRAIN = 'pretrain.py'
 
