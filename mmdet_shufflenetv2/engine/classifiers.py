@@ -3,7 +3,6 @@
 import os
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
@@ -13,7 +12,6 @@ from ..data.class_folders import (
     check_class_folders,
     imagenet_synsets,
 )
-from ..data.table import shorten
 from ..errors import UserError
 from .checkpoint_meta import checkpoint_classes
 from .run_config import evaluators_of
@@ -33,10 +31,13 @@ NOT_FOR_IT = (
     'val_fraction',
     'json',
     'image_size',
+    'augment',
+    'multi_scale',
     'width',
     'star',
     'epochs',
     'from_checkpoint',
+    'tta',
 )
 DUMP = 'DumpResults'
 
@@ -60,47 +61,29 @@ def use_data_root(cfg: Config, args: Namespace) -> None:
         args: ``data_root`` holds ``train/<class>/`` and ``val/<class>/``.
 
     Raises:
-        DatasetError: If a folder or class is missing or empty.
-        UserError: If the config is ImageNet's and most of the folders are
-            synsets of it, but others or not all 1000.
+        DatasetError: A folder or class is missing or empty.
+        UserError: The config is ImageNet's and most of the folders are
+            synsets of it, but not all 1000, as where a copy has stopped.
     """
-    data_root = args.data_root
-    folders = [os.path.join(data_root, split) for split in SPLITS]
+    root = args.data_root
+    folders = [os.path.join(root, split) for split in SPLITS]
     classes = once_per_run(lambda: check_class_folders(folders, decode=False))
-    if all(is_imagenet(dataset) for _, dataset in datasets_of(cfg)):
-        _refuse_part_of_imagenet(classes, data_root)
+    synsets = imagenet_synsets()
+    known = set(synsets).intersection(classes)
     for name, dataset in datasets_of(cfg):
-        dataset.data_root = data_root
-        dataset.data_prefix = 'train' if name == 'train' else 'val'
-        if classes != imagenet_synsets():
+        if _is_imagenet(dataset) and classes != synsets:
+            if name == 'train' and 2 * len(known) > len(classes):
+                raise UserError(
+                    f"{root} has {len(known)} of ImageNet's 1000 synsets and "
+                    f'{len(classes) - len(known)} other folders. Complete the '
+                    'copy; or, to train on these classes, add\n  --cfg-options'
+                    ' train_dataloader.dataset.type=CustomDataset'
+                )
             dataset.type = 'CustomDataset'
-    if classes != imagenet_synsets():
+        dataset.data_root = root
+        dataset.data_prefix = 'train' if name == 'train' else 'val'
+    if classes != synsets:
         set_classes(cfg, classes)
-
-
-def _refuse_part_of_imagenet(classes: Sequence[str], data_root: str) -> None:
-    """Raise a UserError where a copy of ImageNet is not as it should be.
-
-    Data of which most classes are ImageNet's is taken for such a copy: a
-    folder left over from elsewhere does not make it a set of one's own.
-    """
-    synsets = set(imagenet_synsets())
-    known = synsets.intersection(classes)
-    missing = sorted(synsets.difference(classes))
-    unknown = sorted(set(classes) - synsets)
-    if not (missing or unknown) or 2 * len(known) <= len(classes):
-        return
-    differences = [
-        f'{len(names)} {kind}: {shorten(names)}'
-        for kind, names in (('missing', missing), ('unknown', unknown))
-        if names
-    ]
-    raise UserError(
-        f"{data_root} has {len(known)} of ImageNet's {len(synsets)} synsets; "
-        f'{"; ".join(differences)}. Complete the copy; or, to train on these '
-        'classes, add\n'
-        '  --cfg-options train_dataloader.dataset.type=CustomDataset'
-    )
 
 
 def adopt_classes(cfg: Config, checkpoint: dict) -> None:
@@ -111,11 +94,11 @@ def adopt_classes(cfg: Config, checkpoint: dict) -> None:
         checkpoint: As loaded.
     """
     classes = checkpoint_classes(checkpoint)
-    if classes and not any(is_imagenet(each) for _, each in datasets_of(cfg)):
+    if classes and not any(_is_imagenet(each) for _, each in datasets_of(cfg)):
         set_classes(cfg, classes)
 
 
-def check_data(cfg: Config, splits: tuple[str, ...], args: Namespace) -> None:
+def check_data(cfg: Config, splits: tuple[str, ...], args: Namespace) -> dict:
     """Check the folders that a run reads before it starts.
 
     Args:
@@ -124,30 +107,27 @@ def check_data(cfg: Config, splits: tuple[str, ...], args: Namespace) -> None:
         args: Not looked at.
 
     Raises:
-        UserError: If a folder is missing or the model has another number
-            of classes; says what to do.
-        DatasetError: If a class or an image is not as it should be.
+        UserError: A folder is missing or the model has another number of
+            classes; says what to do.
+        DatasetError: A class or an image is not as it should be.
     """
-    used = [each for each in datasets_of(cfg) if each[0] in splits]
+    used = [each for name, each in datasets_of(cfg) if name in splits]
     folders = [
-        os.path.join(
-            dataset.get('data_root') or '', dataset.get('data_prefix') or ''
-        )
-        for _, dataset in used
+        os.path.join(each.get('data_root') or '', each.get('data_prefix', ''))
+        for each in used
     ]
-    for (name, _), folder in zip(used, folders, strict=True):
+    for folder in folders:
         if not os.path.isdir(folder):
             raise UserError(
-                f'the {name} data set does not exist; expected:\n'
+                f'the data set is not there; expected:\n'
                 f'  {folder}/<class>/<image>\n'
                 'ImageNet: put or link it there\n'
                 'Your own class folders: add --data-root DIR\n'
                 'Synthetic data: run  python -m mmdet_shufflenetv2 synthetic '
                 'data/shape_crops --crops'
             )
-    _, first = used[0]
-    expected = first.get('metainfo', {}).get('classes')
-    if is_imagenet(first):
+    expected = used[0].get('metainfo', {}).get('classes')
+    if _is_imagenet(used[0]):
         expected = imagenet_synsets()
     classes = once_per_run(lambda: check_class_folders(folders, expected))
     wanted = cfg.model.head.num_classes
@@ -155,8 +135,9 @@ def check_data(cfg: Config, splits: tuple[str, ...], args: Namespace) -> None:
         raise UserError(
             f'{folders[0]} has {len(classes)} classes, but the model of this '
             f'config has model.head.num_classes={wanted}; --data-root '
-            f'{Path(folders[0]).parent} sets it'
+            f'{os.path.dirname(folders[0])} sets it'
         )
+    return {}
 
 
 def metrics(
@@ -169,31 +150,26 @@ def metrics(
 
     Args:
         cfg: The config.
-        words: ``['error']``.
-        outfile_prefix: Not used.
+        words, outfile_prefix: Not used.
         published: Top-1 error in % that is published for the network. It is
             told on ImageNet, unless the backbone's arguments make it another
             network than its name says.
     """
     metric = ConfigDict(evaluators_of(cfg, 'test')[0])
-    on_imagenet = all(
-        is_imagenet(d) for n, d in datasets_of(cfg) if n == 'test'
-    )
-    if published is not None and on_imagenet and _is_as_published(cfg):
+    row = network(cfg.model.network).config
+    backbone = {**row, **(cfg.model.get('backbone') or {})}
+    if 'style' not in row:
+        # Whose reading of the paper it is, and so whose weights fit.
+        backbone.pop('style', None)
+    test = [each for name, each in datasets_of(cfg) if name == 'test']
+    if (
+        published is not None
+        and all(map(_is_imagenet, test))
+        and network_of(backbone) == cfg.model.network
+    ):
         metric.published = {1: published}
     return [metric]
 
 
-def _is_as_published(cfg: Config) -> bool:
-    """Whether a classifier's backbone is that of its network's name."""
-    published = network(cfg.model.network).config
-    backbone = {**published, **(cfg.model.get('backbone') or {})}
-    if 'style' not in published:
-        # Whose reading of the paper it is, and so whose weights fit.
-        backbone.pop('style', None)
-    return network_of(backbone) == cfg.model.network
-
-
-def is_imagenet(dataset: ConfigDict) -> bool:
-    """Whether a data set's config is that of ImageNet's 1000 classes."""
+def _is_imagenet(dataset: ConfigDict) -> bool:
     return dataset.type.rpartition('.')[2] == 'ImageNet'

@@ -9,6 +9,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ..compat.input_format import declared_format
+from ..data.table import BoxTable
 from . import run_data
 from .checkpoint_meta import adopt_input_format, checkpoint_classes
 from .evaluation import coco_metrics as metrics
@@ -39,10 +40,12 @@ def use_data_root(cfg: Config, args: Namespace) -> None:
     run_data.use_data_root(cfg, **run_data.data_names(args))
 
 
-def check_data(cfg: Config, splits: tuple[str, ...], args: Namespace) -> None:
+def check_data(
+    cfg: Config, splits: tuple[str, ...], args: Namespace
+) -> dict[str, BoxTable]:
     """Check what a run reads; see :func:`.run_data.check_data`."""
     strict = args.strict or args.on_bad_boxes == 'error'
-    run_data.check_data(cfg, splits, strict, args.exif)
+    return run_data.check_data(cfg, splits, strict, args.exif)
 
 
 def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
@@ -59,7 +62,7 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
         ``mmdet.apis.inference_detector`` wants them.
 
     Raises:
-        CheckpointMismatch: If the checkpoint is of another architecture.
+        CheckpointMismatch: The checkpoint is of another architecture.
     """
     meta = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
     classes = checkpoint_classes(meta)

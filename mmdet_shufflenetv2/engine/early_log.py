@@ -31,12 +31,7 @@ def keep_records() -> None:
 
 
 def write_kept_records(early: MMLogger, logger: MMLogger) -> None:
-    """Write what an early logger kept into the file of the run's logger.
-
-    Args:
-        early: The logger before; keeps nothing any more.
-        logger: The run's; without a file, nothing is written.
-    """
+    """Write what an early logger kept into the file of the run's logger."""
     files = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
     for kept in [h for h in early.handlers if isinstance(h, _Kept)]:
         early.removeHandler(kept)
@@ -52,9 +47,6 @@ def quiet_log(level: str = 'WARNING') -> Iterator[None]:
 
     Without it, a network that is built without a run lists every parameter
     that it sets.
-
-    Args:
-        level: the lowest that is logged meanwhile.
     """
     logger = MMLogger.get_current_instance()
     before = logger.level

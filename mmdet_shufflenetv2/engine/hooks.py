@@ -1,15 +1,29 @@
-"""Images per second in the log, and curves of a run as a picture."""
+"""Hooks of a run: speed, curves, divergence, the input of its weights."""
 
+import logging
+import math
 import os
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from mmdet.registry import HOOKS
-from mmengine.dist import get_world_size, master_only
+from mmengine.dist import get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from ..backbones.input_fit import CANDIDATES, input_fit
+from ..compat.input_format import delivered_format
+from ..errors import UserError
+from .run_config import pretrained_of
+
+#: Unusable steps in a row that mixed precision may take: it leaves the
+#: weights alone and halves its scale each time, from 65536 down.
+AMP_PATIENCE = 32
+# So many of the run's own images are compared with what weights expect.
+IMAGES = 12
 
 
 @HOOKS.register_module()
@@ -17,11 +31,7 @@ class ThroughputHook(Hook):
     """Log training images per second, over all processes."""
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
         """Derive the figure from the timer hook's last iteration."""
         hub = runner.message_hub
@@ -32,37 +42,28 @@ class ThroughputHook(Hook):
 
 @HOOKS.register_module()
 class CurvesHook(Hook):
-    """Keep ``curves.png`` in the work dir: losses above, scores below.
-
-    Args:
-        out_name: The picture's name.
-    """
+    """Keep ``curves.png`` in the work dir: losses above, scores below."""
 
     priority = 'LOW'
 
     def __init__(self, out_name: str = 'curves.png'):
         self.out_name = out_name
 
-    def after_val_epoch(
-        self, runner: Runner, metrics: dict | None = None
-    ) -> None:
+    def after_val_epoch(self, runner: Runner, metrics=None) -> None:
         """Redraw, so that a run that stops early has its curves too."""
         if runner._train_loop is not None:
-            self._save(runner)
-
-    def after_train(self, runner: Runner) -> None:
-        """Draw the whole run."""
-        self._save(runner)
+            self.after_train(runner)
 
     @master_only
-    def _save(self, runner: Runner) -> None:
+    def after_train(self, runner: Runner) -> None:
+        """Draw the run so far."""
         loop = runner.train_loop
-        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        epochs = isinstance(loop, EpochBasedTrainLoop)
         figure = draw_curves(
             runner.message_hub,
             loop.val_interval,
-            'epoch' if by_epoch else 'iteration',
-            loop.max_epochs if by_epoch else loop.max_iters,
+            'epoch' if epochs else 'iteration',
+            loop.max_epochs if epochs else loop.max_iters,
         )
         target = Path(runner.work_dir) / self.out_name
         temporary = target.with_suffix('.tmp.png')
@@ -72,10 +73,7 @@ class CurvesHook(Hook):
 
 
 def draw_curves(
-    hub: MessageHub,
-    val_interval: int = 1,
-    unit: str = 'epoch',
-    last: int | None = None,
+    hub: MessageHub, val_interval: int, unit: str, last: int
 ) -> Figure:
     """Draw every training loss and every validation score of a run.
 
@@ -85,29 +83,28 @@ def draw_curves(
         unit: What the interval counts.
         last: Epochs (or iterations) of the whole run, whose end is validated
             too, within an interval.
-
-    Returns:
-        A figure of two axes.
     """
     figure = Figure(figsize=(8, 8), layout='constrained')
     losses, scores = figure.subplots(2)
     highest = 1
     for name, buffer in hub.log_scalars.items():
         values = np.asarray(buffer.data[0], dtype=float)
-        if name.startswith('train/') and 'loss' in name:
-            losses.plot(*smoothed(values), label=name.removeprefix('train/'))
-        elif name.startswith('val/') and ('mAP' in name or 'error' in name):
+        kind, _, label = name.partition('/')
+        if kind == 'train' and 'loss' in name:
+            # A running mean over 2 % of the values.
+            window = max(1, len(values) // 50)
+            sums = np.cumsum(np.insert(values, 0, 0.0))
+            means = (sums[window:] - sums[:-window]) / window
+            steps = np.arange(window, len(values) + 1)
+            losses.plot(steps, means, label=label)
+        elif kind == 'val' and ('mAP' in name or 'error' in name):
             # An mAP is a share, an error is in %.
             highest = 100 if 'error' in name else highest
             steps = val_interval * (1 + np.arange(len(values)))
-            steps = np.minimum(steps, last or steps)
             # pycocotools says -1 where no object of that size exists.
-            scores.plot(
-                steps,
-                np.where(values < 0, np.nan, values),
-                marker='.',
-                label=name.removeprefix('val/'),
-            )
+            values = np.where(values < 0, np.nan, values)
+            steps = np.minimum(steps, last)
+            scores.plot(steps, values, marker='.', label=label)
     losses.set(xlabel='iteration', ylabel='loss (running mean)')
     losses.set_yscale('log')
     ylabel = 'score' if highest == 1 else 'error (%)'
@@ -119,9 +116,106 @@ def draw_curves(
     return figure
 
 
-def smoothed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give a running mean over 2 % of the values and its positions."""
-    window = max(1, len(values) // 50)
-    sums = np.cumsum(np.insert(values, 0, 0.0))
-    means = (sums[window:] - sums[:-window]) / window
-    return np.arange(window, len(values) + 1), means
+class TrainingDiverged(UserError):
+    """The losses or weights of a run are NaN or infinite."""
+
+
+class DivergenceHook(Hook):
+    """Stop a run whose losses or weights are NaN or infinite.
+
+    They stay so, but mmengine trains on and replaces the last good
+    checkpoints by useless ones.
+    """
+
+    bad_in_a_row = 0
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        """Look at every loss, which the log has fetched already."""
+        losses = {k: v.item() for k, v in outputs.items() if 'loss' in k}
+        bad = [k for k, v in losses.items() if not math.isfinite(v)]
+        self.bad_in_a_row = self.bad_in_a_row + 1 if bad else 0
+        # Mixed precision leaves such a step out, and goes on.
+        scaled = hasattr(runner.optim_wrapper, 'loss_scaler')
+        if self.bad_in_a_row > (AMP_PATIENCE if scaled else 0):
+            # Of several, one is the sum of the others.
+            parts = [k for k in bad if k != 'loss'] or bad
+            raise TrainingDiverged(
+                ', '.join(f'{k} is {losses[k]}' for k in parts)
+                + f' in iteration {runner.iter + 1}; {advice(runner)}'
+            )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse weights that a last step has spoiled after its loss."""
+        bad = [
+            name
+            for name, value in checkpoint['state_dict'].items()
+            if torch.is_tensor(value) and not torch.isfinite(value).all()
+        ]
+        if bad:
+            raise TrainingDiverged(
+                f'{len(bad)} weights are NaN or infinite after iteration '
+                f'{runner.iter}, such as {bad[0]}, and are not saved; '
+                + advice(runner)
+            )
+
+
+def last_checkpoint(work_dir: str) -> str:
+    """Say which checkpoint of a work dir a run can go on from."""
+    note = Path(work_dir, 'last_checkpoint')
+    if not note.is_file():
+        return 'no checkpoint was written yet'
+    return f'the last whole checkpoint is {note.read_text().strip()}'
+
+
+def advice(runner: Runner) -> str:
+    """What to try after a run diverged.
+
+    Resuming takes the learning rate from the checkpoint, so it is no help.
+    """
+    rate = runner.cfg.get('optim_wrapper', {}).get('optimizer', {}).get('lr')
+    lower = 'X' if rate is None else f'{rate / 4:g} (now {rate:g})'
+    return (
+        f'{last_checkpoint(runner.work_dir)}. Start again, or from its '
+        "weights with --cfg-options load_from='...', and try a lower "
+        f'learning rate: --lr {lower}, a longer warm-up: '
+        'param_scheduler.0.end=N, or shorter steps: '
+        'optim_wrapper.clip_grad.max_norm=N'
+    )
+
+
+class InputCheckHook(Hook):
+    """Compare, before the first step, what the first norm was trained on with
+    what it receives; a warning names the setting that would fit.
+
+    Wrong channel order or scale does not fail; it trains worse.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Look at images of the training data, as its pipeline gives them."""
+        model = getattr(runner.model, 'module', runner.model)
+        given = delivered_format(getattr(model, 'data_preprocessor', None))
+        config = (runner.cfg.get('model') or {}).get('backbone') or {}
+        start = pretrained_of(config)
+        if start is None or given is None or runner.iter:
+            return
+        dataset = runner.train_dataloader.dataset
+        step = max(1, len(dataset) // IMAGES)
+        indices = range(0, len(dataset), step)[:IMAGES]
+        images = [dataset[i]['inputs'] for i in indices]
+        if any(image.ndim != 3 for image in images):
+            return
+        fit = input_fit(model.backbone, images, (*CANDIDATES, given))
+        if fit is None or not is_main_process():
+            return
+        text, level = f'{start.checkpoint}: {fit.message(given)}', logging.INFO
+        if not fit.fits(given):
+            options = fit.best.preprocessor_options(
+                runner.cfg.model.data_preprocessor
+            )
+            level, told = logging.WARNING, ' --cfg-options'
+            for key, value in options.items():
+                told += f' model.data_preprocessor.{key}="{value}"'
+            text = f'{text}:{told}'.replace("'", '')
+        runner.logger.log(level, text)

@@ -6,14 +6,13 @@ the order of the data is computed, so that any place of it can be started at.
 """
 
 from collections.abc import Iterator
-from itertools import chain, repeat
-from typing import Any
+from itertools import chain, islice, repeat
 
 import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS, LOOPS
 from mmengine.runner import IterBasedTrainLoop
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 
 @DATA_SAMPLERS.register_module()
@@ -23,11 +22,11 @@ class EndlessSampler(Sampler):
     All processes together take the images of each pass once.
 
     Args:
-        dataset: what to go through.
-        seed: the order depends on it; None means a random one.
+        dataset: What to go through.
+        seed: The order depends on it; None means a random one.
 
     Attributes:
-        start: images of this process to leave out at the beginning.
+        start: Images of this process to leave out at the beginning.
     """
 
     def __init__(self, dataset: Dataset, seed: int | None = None):
@@ -58,36 +57,24 @@ class ResumableIterLoop(IterBasedTrainLoop):
 
     def run(self) -> torch.nn.Module:
         """Train from the current iteration to the last one."""
-        done = self._iter
-        if done:
-            self.dataloader.sampler.start = done * self.dataloader.batch_size
-            self.dataloader_iterator = _RestOfBatches(self.dataloader, done)
+        if self._iter:
+            loader, done = self.dataloader, self._iter
+            loader.sampler.start = done * loader.batch_size
+            self.dataloader_iterator = _Batches(loader, done)
             # onedl-mmengine's switch to leave out the skipping.
             self.fast_forward_on_resume = False
         return super().run()
 
 
-class _RestOfBatches:
-    """Batches of a loader that starts where a run was left.
+class _Batches(chain):
+    """None for each batch that was trained on before, then the rest.
 
-    What was trained on before is stood in for by None: mmengine takes as many
-    batches one by one, onedl-mmengine by `skip_iter`.
-
-    Args:
-        dataloader: gives the batches to train on.
-        done: how many were trained on.
+    mmengine takes as many one by one, onedl-mmengine by `skip_iter`.
     """
 
-    def __init__(self, dataloader: DataLoader, done: int):
-        self._batches = chain(repeat(None, done), iter(dataloader))
-
-    def __iter__(self) -> Iterator:
-        return self
-
-    def __next__(self) -> Any:
-        return next(self._batches)
+    def __new__(cls, loader, done: int):
+        return super().__new__(cls, repeat(None, done), iter(loader))
 
     def skip_iter(self, count: int) -> None:
         """Take batches and forget them."""
-        for _ in range(count):
-            next(self)
+        list(islice(self, count))

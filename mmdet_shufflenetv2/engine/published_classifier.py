@@ -19,20 +19,18 @@ from ..backbones import zoo
 class PublishedClassifier(ImageClassifier):
     """One of the networks of `mmdet_shufflenetv2.backbones.zoo`.
 
-    Its weights are named ``backbone.*``, as those of a detector are, so that
-    ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')``
-    takes them over.
+    Its weights are named ``backbone.*``, as those of a detector are.
 
     Args:
-        network: published name, such as ``'shufflenet_v2_x1_0'``.
-        head: config of a linear head; its ``in_channels`` are those of the
+        network: Published name, such as ``'shufflenet_v2_x1_0'``.
+        head: Config of a linear head; its ``in_channels`` are those of the
             network's last level.
-        backbone: arguments of the backbone besides those of the zoo, such
-            as ``init_cfg``; one of the zoo's makes it another network.
-        kwargs: those of ``ImageClassifier``.
+        backbone: Arguments of the backbone besides those of the zoo, such as
+            ``init_cfg``; one of the zoo's makes it another network.
+        kwargs: Those of ``ImageClassifier``.
 
     Raises:
-        ValueError: no network has that name, or ``backbone`` returns other
+        ValueError: No network has that name, or ``backbone`` returns other
             levels than the last.
     """
 
@@ -66,9 +64,9 @@ class ClassificationError(Accuracy):
     """Top-k error in %, logged beside the published one.
 
     Args:
-        topk: which k; those above the number of classes are left out.
-        published: published errors in % by k, such as ``{1: 30.6}``.
-        kwargs: those of mmpretrain's ``Accuracy``.
+        topk: Which k; those above the number of classes are left out.
+        published: Published errors in % by k, such as ``{1: 30.6}``.
+        kwargs: Those of mmpretrain's ``Accuracy``.
     """
 
     default_prefix = 'error'
@@ -89,17 +87,12 @@ class ClassificationError(Accuracy):
         self.topk = tuple(k for k in self.topk if k <= classes)
         metrics = super().compute_metrics(results)
         errors = {name: 100 - value for name, value in metrics.items()}
-        if self.published is not None:
-            print_log(self._beside_published(errors), 'current')
-        return errors
-
-    def _beside_published(self, errors: dict[str, float]) -> str:
         rows = []
-        for k in self.topk:
-            published = self.published.get(k)
-            rows.append(
-                f'top-{k} error {errors[f"top{k}"]:.2f} % (published: '
-                + ('none' if published is None else f'{published:.2f} %')
-                + ')'
-            )
-        return ', '.join(rows)
+        for k in self.topk if self.published is not None else ():
+            other = self.published.get(k)
+            other = 'none' if other is None else f'{other:.2f} %'
+            error = errors[f'top{k}']
+            rows.append(f'top-{k} error {error:.2f} % (published: {other})')
+        if rows:
+            print_log(', '.join(rows), 'current')
+        return errors

@@ -4,7 +4,7 @@ import inspect
 import os
 import tempfile
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,6 @@ from ..errors import UserError
 from .schedule import stretch_schedule
 
 SPLITS = 'train', 'val', 'test'
-PRETRAIN = 'pretrain.py'
 
 
 def load_config(
@@ -53,28 +52,26 @@ def load_config(
         raise UserError(
             f'{path} is not the config of a network: it has no model'
         )
-    if cfg.get('default_scope') == 'mmpretrain' and not find_spec(
-        'mmpretrain'
-    ):
-        raise UserError(
-            f'{path} trains a classifier and needs mmpretrain; install it '
-            'with  pip install mmpretrain==1.2.0'
-        )
     if cfg.get('default_scope') == 'mmpretrain':
+        if not find_spec('mmpretrain'):
+            raise UserError(
+                f'{path} trains a classifier and needs mmpretrain; install '
+                'it with  pip install mmpretrain==1.2.0'
+            )
         import_modules_from_strings('mmpretrain.datasets')
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
-    if options:
-        refuse_unknown_option(cfg, options)
-        if 'model.network' in options:
-            network = network or options['model.network']
+    options = options or {}
+    _refuse_unknown(cfg, options)
+    network = network or options.get('model.network')
     if network:
         choose_network(cfg, network)
-    if options:
-        planned = (cfg.get('train_cfg') or {}).get('max_epochs')
-        cfg.merge_from_dict(options)
-        if planned and 'train_cfg.max_epochs' in options:
-            stretch_schedule(cfg, planned)
+    planned = (cfg.get('train_cfg') or {}).get('max_epochs')
+    cfg.merge_from_dict(options)
+    if planned and 'train_cfg.max_epochs' in options:
+        stretch_schedule(cfg, planned)
+    if any('pipeline' in option for option in options):
+        cfg.image_size_from_data = False
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{file.stem}'
     for name in SPLITS:
         loader = cfg.get(f'{name}_dataloader')
@@ -99,111 +96,11 @@ def _read(file: Path) -> Config:
         ) from error
 
 
-def find_config(path: str, network: str | None) -> tuple[Path, str | None]:
-    """Where a config lies, and the network that it is for.
-
-    ``configs/pretrain/<network>.py``, a file for each network, is what
-    ``configs/pretrain.py`` with ``--network`` was until version 0.1.
-
-    Raises:
-        UserError: There is no such file.
-    """
-    file = packaged_config(path) if '::' in path else Path(path)
-    if file.is_file():
-        return file, network
-    parts = file.parts
-    if 'configs' in parts:
-        # The part below the last folder of that name.
-        place = len(parts) - parts[::-1].index('configs')
-        below = Path(*parts[place:])
-        if below.parent.name == 'pretrain':
-            stems = {name.replace('_v', 'v'): name for name in NETWORKS}
-            name = stems.get(below.stem)
-            if name is not None:
-                return _own_config(PRETRAIN), network or name
-        own = _own_config(str(below))
-        if parts[0] == 'configs' and own.is_file():
-            return own, network
-    raise UserError(
-        f'config not found: {path}; give one of configs/*.py, a path or '
-        'package::file'
-    )
-
-
-def _own_config(file: str) -> Path:
-    here = Path('configs', file)
-    package = __name__.partition('.')[0]
-    return here if here.is_file() else packaged_config(f'{package}::{file}')
-
-
-def packaged_config(path: str) -> Path:
-    """Where an installed OpenMMLab package keeps a config.
-
-    Args:
-        path: ``package::file``.
-
-    Raises:
-        UserError: There is no such package.
-    """
-    package, _, file = path.partition('::')
-    try:
-        spec = find_spec(package)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.origin is None:
-        raise UserError(
-            f'config not found: {path}; the package {package!r} is not '
-            'installed'
-        )
-    folder = Path(spec.origin).parent
-    # A checkout that is used in place has them beside the package.
-    places = [folder / '.mim' / 'configs' / file, folder.parent / 'configs']
-    return places[0] if places[0].is_file() else places[1] / file
-
-
-def choose_network(cfg: Config, name: str) -> None:
-    """Let a classifier's config train another network.
-
-    Args:
-        cfg: Changed in place; the crops become those that the network's
-            figures were published for.
-        name: A key of `backbones.zoo.NETWORKS`.
-
-    Raises:
-        UserError: The config is not a classifier's, or no network has that
-            name.
-    """
-    if 'network' not in cfg.model:
-        raise UserError(
-            f'{cfg.filename} does not take --network; configs/{PRETRAIN} does'
-        )
-    try:
-        row = network(name)
-    except ValueError as error:
-        raise UserError(f'--network: {error}') from error
-    cfg.model.network = name
-    if row.input_size == 224:
-        return
-    for split in SPLITS:
-        for node in dicts_of(cfg.get(f'{split}_dataloader')):
-            if node.get('type') == 'RandomResizedCrop':
-                node['scale'] = row.input_size
-            elif node.get('type') == 'ResizeEdge':
-                # 224 of 256 pixels are looked at.
-                node['scale'] = round(row.input_size * 256 / 224)
-            elif node.get('type') == 'CenterCrop':
-                node['crop_size'] = row.input_size
-
-
-def refuse_unknown_option(cfg: Config, options: Iterable[str]) -> None:
+def _refuse_unknown(cfg: Config, options: dict) -> None:
     """Name an option that nobody would read, and what is like it.
 
     Below the top a config may be given what it does not have, such as an
     argument that is left at its default, so only first names are looked at.
-
-    Raises:
-        UserError: An option's first name is neither in the config nor one
-            that mmengine's runner reads.
     """
     known = {*cfg, *inspect.signature(Runner).parameters}
     for option in options:
@@ -215,6 +112,83 @@ def refuse_unknown_option(cfg: Config, options: Iterable[str]) -> None:
                 'nor known to the runner'
                 + (f'; did you mean {like[0]!r}?' if like else '')
             )
+
+
+def find_config(path: str, network: str | None) -> tuple[Path, str | None]:
+    """Where a config lies, and the network that it is for.
+
+    ``configs/pretrain/<network>.py``, a file for each network, is what
+    ``configs/pretrain.py`` with ``--network`` was until version 0.1.
+
+    Raises:
+        UserError: There is no such file.
+    """
+    file = packaged_config(path) if '::' in path else Path(path)
+    if path.startswith('configs/pretrain/'):
+        names = {name.replace('_v', 'v'): name for name in NETWORKS}
+        network, file = network or names.get(file.stem), file.parent
+        file = file.with_suffix('.py')
+    if file.parts[:1] == ('configs',) and not file.is_file():
+        own = file.relative_to('configs').as_posix()
+        file = packaged_config(f'{__package__.partition(".")[0]}::{own}')
+    if not file.is_file():
+        raise UserError(
+            f'config not found: {path}; give one of configs/*.py, a path or '
+            'package::file'
+        )
+    return file, network
+
+
+def packaged_config(path: str) -> Path:
+    """Where an installed package keeps a config, ``package::file``.
+
+    Raises:
+        UserError: There is no such package.
+    """
+    package, _, file = path.partition('::')
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None:
+        raise UserError(
+            f'config not found: {path}; {package!r} is not installed'
+        )
+    folder = Path(spec.origin).parent
+    # A checkout that is used in place has them beside the package.
+    places = [folder / '.mim' / 'configs' / file, folder.parent / 'configs']
+    return places[0] if places[0].is_file() else places[1] / file
+
+
+def choose_network(cfg: Config, name: str) -> None:
+    """Let a classifier's config train another network, of its image size.
+
+    Args:
+        cfg: Changed in place.
+        name: A key of `backbones.zoo.NETWORKS`.
+
+    Raises:
+        UserError: The config is not a classifier's, or no network has that
+            name.
+    """
+    if 'network' not in cfg.model:
+        raise UserError(
+            f'{cfg.filename} does not take --network; configs/pretrain.py does'
+        )
+    try:
+        size = network(name).input_size
+    except ValueError as error:
+        raise UserError(f'--network: {error}') from error
+    cfg.model.network = name
+    # 224 of 256 pixels are looked at.
+    sizes = dict(
+        RandomResizedCrop=dict(scale=size),
+        ResizeEdge=dict(scale=round(size * 256 / 224)),
+        CenterCrop=dict(crop_size=size),
+    )
+    for node in dicts_of([cfg.get(f'{split}_dataloader') for split in SPLITS]):
+        if size != 224:
+            node.update(sizes.get(node.get('type'), {}))
 
 
 def dicts_of(node) -> Iterator[dict]:
@@ -229,9 +203,7 @@ def dicts_of(node) -> Iterator[dict]:
 
 
 def evaluators_of(cfg: Config, split: str) -> list[ConfigDict]:
-    """The metrics of ``'val'`` or ``'test'``, of which a config may list
-    several.
-    """
+    """The metrics of ``'val'`` or ``'test'``; a config may list several."""
     evaluator = cfg.get(f'{split}_evaluator')
     if not evaluator:
         return []
@@ -247,8 +219,8 @@ def without_pretrained(cfg: Config) -> None:
         node.pop('pretrained', None)
         inits = node.get('init_cfg')
         if isinstance(inits, list):
-            node['init_cfg'] = [i for i in inits if not _is_pretrained(i)]
-        elif inits and _is_pretrained(inits):
+            node['init_cfg'] = [i for i in inits if i.type != 'Pretrained']
+        elif inits and inits.type == 'Pretrained':
             del node['init_cfg']
 
 
@@ -256,11 +228,8 @@ def pretrained_of(backbone: dict) -> dict | None:
     """The part of a backbone's ``init_cfg`` that names a checkpoint."""
     inits = backbone.get('init_cfg') or []
     several = inits if isinstance(inits, list) else [inits]
-    return next(filter(_is_pretrained, several), None)
-
-
-def _is_pretrained(init_cfg: dict) -> bool:
-    return init_cfg.get('type') == 'Pretrained'
+    found = (init for init in several if init['type'] == 'Pretrained')
+    return next(found, None)
 
 
 def require_writable(

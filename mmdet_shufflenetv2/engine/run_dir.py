@@ -11,16 +11,39 @@ import re
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import is_main_process
 
 from ..errors import UserError
-from .run_data import datasets_of
+from .run_data import datasets_of, once_per_run
 
 NOTE = 'data.json'
 # What `test` leaves, in the folder of that name.
 TESTS = 'test'
 # A file for each image, in some formats.
 ANNOTATIONS = {'.txt', '.xml', '.csv', '.json'}
+
+
+def choose_run_dir(
+    cfg: Config, work_dir: str | None, name: str | None, resume: str | None
+) -> str:
+    """The folder of a run.
+
+    Args:
+        cfg: With the data that the command line names.
+        work_dir, name, resume: Of the command line; ``resume`` is ``'auto'``
+            or a checkpoint.
+
+    Raises:
+        UserError: ``--resume`` has no run to go on with, or one that was
+            trained on other data.
+    """
+    base = work_dir or (f'work_dirs/{name}' if name else cfg.work_dir)
+    if resume == 'auto':
+        runs = [Path(base)] if work_dir else find_runs(base)
+        return _run_to_resume(runs, cfg)
+    if work_dir:
+        return work_dir
+    return str(Path(resume).parent) if resume else new_run_dir(base)
 
 
 def new_run_dir(base: str) -> str:
@@ -33,33 +56,32 @@ def new_run_dir(base: str) -> str:
     Raises:
         UserError: It cannot be made.
     """
-    made = [None]
-    if is_main_process():
+
+    def make() -> str:
+        number, path = 1, Path(base)
+        while True:
+            path.mkdir(parents=True, exist_ok=True)
+            # Where a test of other weights has left its log, no run has been.
+            if {each.name for each in path.iterdir()} <= {TESTS}:
+                try:
+                    # Of two runs that begin at once, one gets the next number.
+                    Path(path, NOTE).touch(exist_ok=False)
+                    return str(path)
+                except FileExistsError:
+                    pass
+            number += 1
+            path = path.with_name(f'{Path(base).name}-{number}')
+
+    def make_or_tell() -> str:
         try:
-            made = [_make_new(Path(base))]
+            return make()
         except OSError as error:
             raise UserError(
                 f'cannot write to the work dir {base}: {error.strerror}; '
                 'choose another with --work-dir'
             ) from error
-    broadcast_object_list(made)
-    return made[0]
 
-
-def _make_new(base: Path) -> str:
-    number, path = 1, base
-    while True:
-        path.mkdir(parents=True, exist_ok=True)
-        # Where a test of other weights has left its log, no run has been.
-        if {each.name for each in path.iterdir()} <= {TESTS}:
-            try:
-                # Of two runs that begin at once, one gets the next number.
-                Path(path, NOTE).touch(exist_ok=False)
-                return str(path)
-            except FileExistsError:
-                pass
-        number += 1
-        path = base.with_name(f'{base.name}-{number}')
+    return once_per_run(make_or_tell)
 
 
 def give_back(work_dir: str) -> None:
@@ -81,51 +103,27 @@ def find_runs(base: str) -> list[Path]:
     return sorted(numbers, key=numbers.get, reverse=True)
 
 
-def last_run_dir(base: str, cfg: Config) -> str:
-    """The folder of the last run that ``--resume`` can go on with.
-
-    Args:
-        base: As of :func:`new_run_dir`.
-        cfg: With the data that the command line names.
-
-    Raises:
-        UserError: No run of that name has a checkpoint, or all were trained
-            on other data; names it.
-    """
-    runs = [p for p in find_runs(base) if (p / 'last_checkpoint').is_file()]
-    if not runs:
-        raise UserError(
-            f'--resume: no run has left a checkpoint in {base}; name one with '
-            '--work-dir DIR or --resume CKPT, or leave --resume out to start'
-        )
+def _run_to_resume(folders: list[Path], cfg: Config) -> str:
+    """The first folder whose run was trained on this data."""
+    runs = [p for p in folders if (p / 'last_checkpoint').is_file()]
     now = data_of(cfg)
     for path in runs:
-        before = read_note(path)
-        if before is None or same_data(before, now):
+        before = _read_note(path)
+        if before is None or _digests(before) == _digests(now):
             return str(path)
-    raise UserError(
-        f'--resume: the runs of this name were not trained on {_paths(now)}, '
-        'or it has changed since:\n'
-        + '\n'.join(f'  {p}: {_paths(read_note(p))}' for p in runs)
-        + '\nLeave --resume out to start a new run, or start from the weights '
-        'of one with --from CKPT'
-    )
-
-
-def require_same_data(work_dir: str, cfg: Config) -> None:
-    """Refuse to go on where a run was trained on other data.
-
-    Raises:
-        UserError: It was; names both.
-    """
-    before, now = read_note(work_dir), data_of(cfg)
-    if before is not None and not same_data(before, now):
+    if not runs:
         raise UserError(
-            f'--resume: the run in {work_dir} was trained on '
-            f'{_paths(before)}, and {_paths(now)} is other data, or has '
-            'changed since; leave --resume out and choose another --work-dir, '
-            'or start from its weights with --from CKPT'
+            '--resume: no run of this name has left a checkpoint in '
+            f'{folders[0] if folders else cfg.work_dir}; name one with '
+            '--work-dir DIR or --resume CKPT, or leave --resume out to start'
         )
+    raise UserError(
+        f'--resume: these runs were not trained on {_paths(now)}, or it has '
+        'changed since:\n'
+        + '\n'.join(f'  {p}: {_paths(_read_note(p))}' for p in runs)
+        + '\nLeave --resume out (and choose another --work-dir) to start a '
+        'new run, or start from the weights of one with --from CKPT'
+    )
 
 
 def note_data(cfg: Config) -> None:
@@ -135,7 +133,7 @@ def note_data(cfg: Config) -> None:
         Path(cfg.work_dir, NOTE).write_text(text + '\n', encoding='utf-8')
 
 
-def read_note(work_dir: str | Path) -> list[dict] | None:
+def _read_note(work_dir: Path) -> list[dict] | None:
     """What a run was trained on; None if it did not say."""
     try:
         note = json.loads(Path(work_dir, NOTE).read_text(encoding='utf-8'))
@@ -155,29 +153,26 @@ def data_of(cfg: Config) -> list[dict]:
         if split != 'train':
             continue
         digest = hashlib.sha256()
-        path = Path(dataset.get('data_root') or '')
         prefix = dataset.get('data_prefix')
-        path /= dataset.get('ann_file') or (
-            prefix if isinstance(prefix, str) else ''
+        path = Path(
+            dataset.get('data_root') or '',
+            dataset.get('ann_file')
+            or (prefix if isinstance(prefix, str) else ''),
         )
         if path.is_file():
             digest.update(path.read_bytes())
-        for folder, subfolders, files in os.walk(path):
-            subfolders.sort()
-            for name in sorted(files):
-                file = Path(folder, name)
-                digest.update(os.fsencode(file.relative_to(path)))
-                if file.suffix.lower() in ANNOTATIONS:
-                    digest.update(file.read_bytes())
+        for file in sorted(path.rglob('*')) if path.is_dir() else ():
+            digest.update(os.fsencode(file.relative_to(path)))
+            if file.suffix.lower() in ANNOTATIONS and file.is_file():
+                digest.update(file.read_bytes())
         found.append(
             dict(path=str(path.absolute()), sha256=digest.hexdigest())
         )
     return found
 
 
-def same_data(one: list[dict], other: list[dict]) -> bool:
-    """Whether two notes are of the same annotations, wherever they lie."""
-    return [d['sha256'] for d in one] == [d['sha256'] for d in other]
+def _digests(note: list[dict]) -> list[str]:
+    return [each['sha256'] for each in note]
 
 
 def _paths(note: list[dict]) -> str:

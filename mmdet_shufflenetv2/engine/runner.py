@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Mapping
 
 import torch
 from mmdet.registry import RUNNERS
@@ -22,9 +23,8 @@ from ..compat.input_format import (
 )
 from ..data.table import shorten
 from ..errors import UserError
-from .divergence import DivergenceHook
 from .early_log import write_kept_records
-from .input_check import InputCheckHook
+from .hooks import DivergenceHook, InputCheckHook
 
 
 class CheckpointMismatch(UserError):
@@ -40,6 +40,10 @@ class CheckedRunner(Runner):
     processes on a machine without GPU train through gloo.
     """
 
+    #: Called with the model once it is initialised, in the place of a
+    #: checkpoint to load.
+    start_from = None
+
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Open the log file; it begins with what was said before."""
         early = MMLogger.get_current_instance()
@@ -47,18 +51,13 @@ class CheckedRunner(Runner):
         write_kept_records(early, logger)
         return logger
 
-    #: Called with the model once it is initialised, in the place of a
-    #: checkpoint to load.
-    start_from = None
-
     def load_or_resume(self) -> None:
         """Load what the run starts from or goes on with."""
-        if self.start_from is not None and not self._resume:
-            if not self._has_loaded:
-                self.start_from(self._bare_model())
-                self._has_loaded = True
-            return
-        super().load_or_resume()
+        if self.start_from is None or self._resume:
+            super().load_or_resume()
+        elif not self._has_loaded:
+            self.start_from(self._bare_model())
+            self._has_loaded = True
 
     def register_hooks(self, *args, **kwargs) -> None:
         """Register a config's hooks, and those that no run is without."""
@@ -71,17 +70,10 @@ class CheckedRunner(Runner):
     ) -> dict:
         """Check the file against the model, then load it.
 
-        Args:
-            filename: Path of the checkpoint.
-            map_location: Device of the loaded tensors.
-            strict: Kept for mmengine's callers; loading is always strict.
-            kwargs: As in mmengine.
-
-        Returns:
-            The checkpoint.
+        Takes mmengine's arguments; loading is always strict.
 
         Raises:
-            CheckpointMismatch: If it does not fit; says which entries.
+            CheckpointMismatch: It does not fit; says which entries.
         """
         model = self._bare_model()
         checkpoint = read_fitting(model, filename)
@@ -101,12 +93,8 @@ class CheckedRunner(Runner):
         mmengine goes on from less, with a new optimizer and the learning
         rate of a first epoch, and says nothing.
 
-        Args:
-            filename: Path of the checkpoint.
-            args, kwargs: As in mmengine.
-
         Raises:
-            CheckpointMismatch: If it lacks a part of the state.
+            CheckpointMismatch: It lacks a part of the state.
         """
         if self._load_from is None:
             # Of the last checkpoint mmengine notes the absolute path, but a
@@ -125,22 +113,29 @@ class CheckedRunner(Runner):
                 'on from it; resume from an epoch_N.pth, or start a new run '
                 f"from its weights: --cfg-options load_from='{filename}'"
             )
-        planned = schedules_of(self)
+        planned = self._schedule()
         super().resume(filename, *args, **kwargs)
-        if schedules_of(self) != planned:
+        if self._schedule() != planned:
             self._follow_new_schedule()
-        loop = self.train_loop
-        by_epoch = isinstance(loop, EpochBasedTrainLoop)
-        done, whole, unit = (
-            (loop.epoch, loop.max_epochs, 'epochs')
-            if by_epoch
-            else (loop.iter, loop.max_iters, 'iterations')
-        )
+        loop, unit = self.train_loop, 'iters'
+        done, whole = loop.iter, loop.max_iters
+        if isinstance(loop, EpochBasedTrainLoop):
+            done, whole, unit = loop.epoch, loop.max_epochs, 'epochs'
         if done >= whole:
             self.logger.warning(
                 f'{filename} has {done} {unit} of {whole}: nothing is left to '
                 f'train; a longer run: train_cfg.max_{unit}=N'
             )
+
+    def _schedule(self) -> list[dict]:
+        """The settings of the schedulers, without their progress."""
+        schedulers = self.param_schedulers or []
+        if not isinstance(schedulers, list) or not self.cfg.get(
+            'param_scheduler'
+        ):
+            return []
+        names = 'begin', 'end', 'T_max', 'milestones', 'total_iters', 'gamma'
+        return [{k: getattr(s, k, None) for k in names} for s in schedulers]
 
     def _follow_new_schedule(self) -> None:
         """Bring the rates to where the config's schedule has them by now.
@@ -187,7 +182,7 @@ class CheckedRunner(Runner):
         """Initialise; pretrained weights have to get the images they expect.
 
         Raises:
-            CheckpointError: If ``data_preprocessor`` gives them others.
+            CheckpointError: ``data_preprocessor`` gives them others.
         """
         super()._init_model_weights()
         model = self._bare_model()
@@ -210,18 +205,14 @@ class CheckedRunner(Runner):
         self, model_wrapper_cfg: dict | None, model: nn.Module
     ) -> nn.Module:
         """Wrap for several processes; on the CPU without device ids."""
-        if (
-            self.distributed
-            and model_wrapper_cfg is None
-            and not torch.cuda.is_available()
-        ):
+        on_cpu = self.distributed and not torch.cuda.is_available()
+        if on_cpu and model_wrapper_cfg is None:
+            unused = self.cfg.get('find_unused_parameters', False)
             model_wrapper_cfg = dict(
                 type='MMDistributedDataParallel',
                 device_ids=None,
                 broadcast_buffers=False,
-                find_unused_parameters=self.cfg.get(
-                    'find_unused_parameters', False
-                ),
+                find_unused_parameters=unused,
             )
         return super().wrap_model(model_wrapper_cfg, model)
 
@@ -245,23 +236,10 @@ def join_processes(launcher: str, cfg: Config) -> None:
     init_dist(launcher, **options)
 
 
-def schedules_of(runner: Runner) -> list[dict]:
-    """The settings of a runner's schedulers, without their progress."""
-    schedulers = runner.param_schedulers or []
-    if not isinstance(schedulers, list) or 'param_scheduler' not in runner.cfg:
-        return []
-    settings = 'begin', 'end', 'T_max', 'milestones', 'total_iters', 'gamma'
-    return [
-        {k: getattr(each, k) for k in settings if hasattr(each, k)}
-        for each in schedulers
-    ]
-
-
 def load_fitting(model: nn.Module, filename: str) -> dict:
     """Load a checkpoint that holds exactly the model's entries.
 
-    Args, Returns, Raises: as :func:`read_fitting`; the model receives the
-        weights.
+    Returns, Raises: As :func:`read_fitting`.
     """
     checkpoint = read_fitting(model, filename)
     model.load_state_dict(checkpoint['state_dict'])
@@ -279,24 +257,36 @@ def read_fitting(model: nn.Module, filename: str) -> dict:
         The checkpoint, with ``state_dict`` and ``meta``.
 
     Raises:
-        CheckpointMismatch: If it does not fit; says which entries.
-        CheckpointError: If it expects other images than the model gives.
+        CheckpointMismatch: It does not fit; says which entries.
+        CheckpointError: It expects other images than the model gives.
     """
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
     if 'state_dict' not in checkpoint:
         checkpoint = dict(state_dict=checkpoint)
     checkpoint.setdefault('meta', {})
-    state = checkpoint['state_dict'] = _renamed(
-        model, checkpoint['state_dict']
-    )
+
+    def renamed(state: dict) -> dict:
+        """Entries by the names that they have today."""
+        bare = {key.removeprefix('module.'): v for key, v in state.items()}
+        return current_names(model, bare)
+
+    state = checkpoint['state_dict'] = renamed(checkpoint['state_dict'])
     averaged = checkpoint.get('ema_state_dict')
     if averaged:
-        steps = {k: v for k, v in averaged.items() if k == 'steps'}
-        rest = {k: v for k, v in averaged.items() if k != 'steps'}
+        steps = {k: averaged.pop(k) for k in ('steps',) if k in averaged}
         checkpoint['ema_state_dict'] = steps | {
-            f'module.{k}': v for k, v in _renamed(model, rest).items()
+            f'module.{k}': v for k, v in renamed(averaged).items()
         }
-    problems = _other_style(checkpoint, model) + mismatches(model, state)
+    problems = mismatches(model.state_dict(), state)
+    # Two styles of a network may have the same shapes.
+    declared = declared_style(checkpoint)
+    own = getattr(getattr(model, 'backbone', None), 'style', None)
+    if None not in (declared, own) and declared != own:
+        problems.insert(
+            0,
+            f'it is of style {declared!r}, but the backbone of {own!r}; add '
+            f'--cfg-options model.backbone.style={declared}',
+        )
     if problems:
         if not state.keys() & model.state_dict().keys():
             problems.append(
@@ -318,36 +308,12 @@ def read_fitting(model: nn.Module, filename: str) -> dict:
     return checkpoint
 
 
-def _renamed(model: nn.Module, state: dict) -> dict:
-    """Entries by the names that they have today, without a wrapper's."""
-    bare = {key.removeprefix('module.'): v for key, v in state.items()}
-    return current_names(model, bare)
-
-
-def _other_style(checkpoint: dict, model: nn.Module) -> list[str]:
-    """Two styles of a network may have the same shapes."""
-    declared = declared_style(checkpoint)
-    own = getattr(getattr(model, 'backbone', None), 'style', None)
-    if declared is None or own is None or declared == own:
-        return []
-    return [
-        f'it is of style {declared!r}, but the backbone of {own!r}; add '
-        f'--cfg-options model.backbone.style={declared}'
-    ]
-
-
-def mismatches(model: nn.Module, state: dict, most: int = 5) -> list[str]:
-    """Describe where a state dict differs from a model's.
-
-    Args:
-        model: Has the wanted entries.
-        state: Has the entries that came.
-        most: How many of each kind are named.
+def mismatches(wanted: Mapping, state: Mapping, most: int = 5) -> list[str]:
+    """Describe where a state dict differs from the wanted one.
 
     Returns:
-        A sentence for each kind of difference; empty if there is none.
+        A sentence for each kind of difference, with a few of the entries.
     """
-    wanted = model.state_dict()
     kinds = {
         'missing in the checkpoint': [k for k in wanted if k not in state],
         'unknown to the model': [k for k in state if k not in wanted],

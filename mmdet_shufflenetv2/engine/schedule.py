@@ -8,22 +8,20 @@ of the rate for most of its time, a shorter one never lowers it.
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 
-# Arguments of mmengine's schedulers that count epochs, and of mmdet's hooks.
+# Arguments of mmengine's schedulers that count epochs.
 EPOCHS = {'begin', 'end', 'T_max', 'milestones', 'step_size'}
-HOOKS = {'PipelineSwitchHook': 'switch_epoch'}
 
 
 @PARAM_SCHEDULERS.register_module()
 class OfRun:
     """One of mmengine's schedulers, its times being shares of the run.
 
-    The rate a tenth at two thirds and at nine tenths of the run, and a cosine
-    over its second half::
+    A tenth of the rate after two thirds, and a cosine over the second half::
 
         dict(
             type='OfRun',
             convert_to_iter_based=True,
-            scheduler=dict(type='MultiStepLR', milestones=[2 / 3, 0.9]),
+            scheduler=dict(type='MultiStepLR', milestones=[2 / 3]),
         )
         dict(
             type='OfRun',
@@ -42,13 +40,13 @@ class OfRun:
         epoch_length: int,
         share: tuple[float, float] = (0.0, 1.0),
     ):
-        """Build the scheduler for a run.
+        """Build the scheduler for a run, as mmengine's runner calls it.
 
         Args:
             optimizer: Whose rates it changes.
             scheduler: As mmengine takes it, without begin and end;
                 ``milestones`` and ``T_max`` are shares of the run.
-            end: Epochs of the run; mmengine's runner sets it.
+            end: Epochs of the run.
             epoch_length: Iterations of one.
             share: Where in the run the scheduler begins and ends.
         """
@@ -75,7 +73,8 @@ def stretch_schedule(cfg: Config, planned: int) -> None:
         planned: Epochs that the schedules were written for.
     """
     epochs = cfg.train_cfg.max_epochs
-    if epochs == planned or not cfg.get('param_scheduler'):
+    schedulers = cfg.get('param_scheduler')
+    if epochs == planned or not schedulers:
         return
 
     def stretched(value):
@@ -83,27 +82,22 @@ def stretch_schedule(cfg: Config, planned: int) -> None:
             return [stretched(each) for each in value]
         return round(value * epochs / planned)
 
-    schedulers = cfg.param_scheduler
-    if not isinstance(schedulers, list | tuple):
-        schedulers = [schedulers]
-    schedulers = list(schedulers)
-    for scheduler in list(schedulers):
-        if scheduler.type == 'OfRun' or not scheduler.get('by_epoch', True):
-            continue
-        for key in EPOCHS & scheduler.keys():
-            scheduler[key] = stretched(scheduler[key])
-        if scheduler.get('begin', 0) >= scheduler.get('end', epochs):
-            # A warm-up or an end that the run is too short for.
-            schedulers.remove(scheduler)
-    cfg.param_scheduler = schedulers
+    kept = []
+    for each in schedulers if isinstance(schedulers, list) else [schedulers]:
+        if each.type != 'OfRun' and each.get('by_epoch', True):
+            each.update({k: stretched(each[k]) for k in EPOCHS & each.keys()})
+            if each.get('begin', 0) >= each.get('end', epochs):
+                # A warm-up or an end that the run is too short for.
+                continue
+        kept.append(each)
+    cfg.param_scheduler = kept
+    # These are so many epochs before the end.
+    shift = epochs - planned
     if cfg.train_cfg.get('dynamic_intervals'):
-        # Validated more often so many epochs before the end.
         cfg.train_cfg.dynamic_intervals = [
-            (max(1, epochs - (planned - first)), interval)
+            (max(1, first + shift), interval)
             for first, interval in cfg.train_cfg.dynamic_intervals
         ]
     for hook in cfg.get('custom_hooks') or ():
-        key = HOOKS.get(hook.type)
-        if key in hook:
-            # So many epochs before the end.
-            hook[key] = max(0, epochs - (planned - hook[key]))
+        if hook.type == 'PipelineSwitchHook':
+            hook.switch_epoch = max(0, hook.switch_epoch + shift)

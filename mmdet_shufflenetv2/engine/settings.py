@@ -1,17 +1,15 @@
-"""Everyday options of ``train``, each with everything that depends on it."""
+"""What ``train``'s options set in a config, with all that depends on it."""
 
 import os
 from argparse import Namespace
-from collections.abc import Callable
 from importlib.util import find_spec
 
 import mmengine.device.utils
+import numpy as np
 import torch
-from mmdet.registry import MODELS
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
-from mmengine.registry import DefaultScope
 
 from ..backbones.public_weights import (
     PUBLIC_WEIGHTS,
@@ -19,56 +17,115 @@ from ..backbones.public_weights import (
     fetch_weights,
     public_weights,
 )
+from ..data.table import BoxTable
 from ..errors import UserError
-from .run_config import (
-    SPLITS,
-    dicts_of,
-    pretrained_of,
-    without_pretrained,
-)
+from .run_config import SPLITS, dicts_of, pretrained_of, without_pretrained
 from .schedule import stretch_schedule
+from .weights import outlined
 
-# Transforms whose `scale` is the size that images are resized to, and those
-# that have sizes of their own, which one number cannot set.
-RESIZE = {'Resize', 'FixScaleResize'}
-SIZED = {
-    'CachedMixUp',
-    'CachedMosaic',
-    'MixUp',
-    'Mosaic',
-    'Pad',
-    'RandomChoiceResize',
-    'RandomCrop',
-    'RandomResize',
-}
+# Transforms with sizes of their own, which one number cannot set.
+SIZED = {'CachedMixUp', 'CachedMosaic', 'MixUp', 'Mosaic', 'Pad', 'RandomCrop'}
 # Necks whose input is every level that the backbone returns.
 NECKS = {'FPN', 'LightHeadNeck', 'RFCNNeck'}
-RPN_OF_BACKBONE = {'LightHeadNeck', 'RFCNNeck'}
+#: Pixels below which a detector of stride 16 finds hardly anything.
+SMALL = 8
+# Of sides; at 800 the authors' 600, 700, 800, 900, 1000.
+MULTI_SCALE = 0.75, 0.875, 1.0, 1.125, 1.25
+GO_ON = (
+    'One of these goes on:\n'
+    '  --backbone-weights FILE   start from weights you have\n'
+    '  --from-scratch            start from random weights and train every '
+    'layer'
+)
 
 
 def apply_settings(cfg: Config, args: Namespace) -> None:
     """Write what ``train``'s options ask for into the config.
 
-    Args:
-        cfg: Changed in place, in the order of `SETTINGS`.
-        args: The command line.
-
     Raises:
         UserError: An option cannot be had of this config or machine.
     """
     others = args.backbone_weights or args.from_checkpoint
-    if others:
+    if others or cfg.get('resume') or cfg.get('load_from'):
         without_pretrained(cfg)
-    for name, setting in SETTINGS.items():
-        value = getattr(args, name, None)
-        # 0 workers equal False.
-        if value is not None and value is not False:
-            setting(cfg, value)
-    choose_start(
-        cfg,
-        others=bool(others or args.from_scratch),
-        resumed=bool(cfg.get('resume') or cfg.get('load_from')),
-    )
+        others = True
+    if args.from_scratch:
+        start_from_scratch(cfg)
+    if args.sync_bn:
+        if not torch.cuda.is_available():
+            raise UserError('--sync-bn needs GPUs, and PyTorch sees none here')
+        cfg.sync_bn = 'torch'
+        train_norms(cfg)
+    set_network(cfg, args)
+    if args.epochs:
+        set_epochs(cfg, args.epochs)
+    if args.batch_size:
+        cfg.train_dataloader.batch_size = args.batch_size
+    if args.image_size:
+        set_image_size(cfg, args.image_size)
+    if args.augment:
+        set_augmentation(cfg, args.augment)
+    if args.multi_scale:
+        for step in resizing(cfg, 'train', '--multi-scale'):
+            scales = [
+                tuple(round(side * share) for side in step.scale)
+                for share in MULTI_SCALE
+            ]
+            step.clear()
+            step.update(
+                type='RandomChoiceResize', scales=scales, keep_ratio=True
+            )
+    for loader in (cfg.get(f'{split}_dataloader') for split in SPLITS):
+        if loader and args.workers is not None:
+            loader.num_workers = args.workers
+            loader.persistent_workers = args.workers > 0
+    if args.lr:
+        cfg.optim_wrapper.optimizer.lr = args.lr
+    if args.amp:
+        if not torch.cuda.is_available():
+            raise UserError(
+                '--amp needs a GPU, and PyTorch sees none here; leave it out'
+            )
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.ema:
+        # A window of 1000 steps that opens within the first few hundred:
+        # small data sets have few steps.
+        add_hook(
+            cfg,
+            type='EMAHook',
+            ema_type='ExpMomentumEMA',
+            momentum=0.001,
+            gamma=200,
+            update_buffers=True,
+            priority=49,
+        )
+    if args.patience:
+        checkpoint = cfg.default_hooks.checkpoint
+        if checkpoint.get('save_best', 'auto') == 'auto':
+            raise UserError(
+                '--patience needs a score to watch; --cfg-options '
+                'default_hooks.checkpoint.save_best=coco/bbox_mAP'
+            )
+        add_hook(
+            cfg,
+            type='EarlyStoppingHook',
+            monitor=checkpoint.save_best,
+            rule=checkpoint.get('rule', 'greater'),
+            patience=args.patience,
+            min_delta=0.0,
+        )
+    if args.seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
+    if args.tensorboard:
+        if find_spec('tensorboard') is None:
+            raise UserError(
+                '--tensorboard needs the package tensorboard: '
+                'pip install tensorboard'
+            )
+        cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+    if not others and not args.from_scratch:
+        have_starting_weights(cfg)
     scale_rate(cfg, given=args.lr is not None, asked=args.auto_scale_lr)
 
 
@@ -97,8 +154,37 @@ def choose_device(name: str) -> None:
     torch.cuda.set_device(int(number or 0))
 
 
+def set_network(cfg: Config, args: Namespace) -> None:
+    """Set ``--star`` and ``--width``; neck and RPN get the channels."""
+    backbone = cfg.model.get('backbone') or {}
+    if args.star:
+        if backbone.get('type', '').rpartition('.')[2] != 'ShuffleNetV2':
+            raise UserError(
+                f'--star is for ShuffleNetV2, and the backbone of '
+                f'{cfg.filename} is {backbone.get("type")}'
+            )
+        backbone.receptive_field = 'enlarged'
+    if not args.width:
+        return
+    neck = cfg.model.get('neck') or {}
+    if neck.get('type') not in NECKS:
+        raise UserError(
+            f'--width: the neck of {cfg.filename} is none of '
+            f'{", ".join(sorted(NECKS))}; set widen_factor and the channels '
+            'by --cfg-options'
+        )
+    backbone.widen_factor = args.width
+    try:
+        channels = tuple(outlined(backbone).out_channels)
+    except (TypeError, ValueError) as error:
+        raise UserError(f'--width: {error}') from error
+    neck.in_channels = channels
+    if neck.type != 'FPN':
+        cfg.model.rpn_head.in_channels = channels[neck.get('rpn_level', 0)]
+
+
 def set_epochs(cfg: Config, epochs: int) -> None:
-    """Set the length of the run; the schedule follows."""
+    """Set the length of the run; schedule and validations follow."""
     planned = cfg.train_cfg.get('max_epochs')
     if planned is None:
         raise UserError(
@@ -108,135 +194,129 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     cfg.train_cfg.max_epochs = epochs
     stretch_schedule(cfg, planned)
     interval = cfg.train_cfg.get('val_interval', 1)
-    # As often in the whole run as planned.
     cfg.train_cfg.val_interval = max(1, round(interval * epochs / planned))
 
 
-def set_batch_size(cfg: Config, images: int) -> None:
-    """Set the images per step of a process; `scale_rate` sets the rate."""
-    cfg.train_dataloader.batch_size = images
+def resizing(cfg: Config, split: str, option: str) -> list[ConfigDict]:
+    """The transforms of a split that resize to one size.
 
-
-def set_workers(cfg: Config, count: int) -> None:
-    """Set how many processes read images."""
-    for split in SPLITS:
-        loader = cfg.get(f'{split}_dataloader')
-        if loader:
-            loader.update(num_workers=count, persistent_workers=count > 0)
+    Raises:
+        UserError: There are others with sizes of their own.
+    """
+    found = []
+    for node in dicts_of(cfg.get(f'{split}_dataloader')):
+        kind = str(node.get('type')).rpartition('.')[2]
+        scale = node.get('scale')
+        one = isinstance(scale, list | tuple) and np.shape(scale) == (2,)
+        if kind in SIZED or ('Resize' in kind and not one):
+            raise UserError(
+                f'{option}: {kind} of {cfg.filename} has sizes of its own; '
+                'set them by --cfg-options'
+            )
+        if 'Resize' in kind:
+            found.append(node)
+    return found
 
 
 def set_image_size(cfg: Config, size: tuple[int, int]) -> None:
     """Set what images are resized to fit into, in training and testing."""
     for split in SPLITS:
-        for node in dicts_of(cfg.get(f'{split}_dataloader')):
-            kind = str(node.get('type')).rpartition('.')[2]
-            if kind in SIZED:
-                raise UserError(
-                    f'--image-size: {kind} of {cfg.filename} has sizes of its '
-                    'own; set them by --cfg-options'
-                )
-            if kind in RESIZE and 'scale' in node:
-                node['scale'] = size
+        for step in resizing(cfg, split, '--image-size'):
+            step.scale = tuple(size)
+    cfg.image_size_from_data = False
 
 
-def set_width(cfg: Config, width: float) -> None:
-    """Set the backbone's width; neck and RPN get its channels."""
-    cfg.model.backbone.widen_factor = width
-    fit_channels(cfg)
+def adapt_image_size(cfg: Config, table: BoxTable) -> None:
+    """Choose the size of images by the training data; warn of tiny boxes.
 
+    The config's size, unless a tenth of the boxes would have less than twice
+    `SMALL` pixels: then a larger one, up to twice as large and to the images'
+    own. Only where the config has ``image_size_from_data``.
 
-def set_star(cfg: Config, star: bool) -> None:
-    """Make ShuffleNet V2 a V2*, with the enlarged receptive field."""
-    if cfg.model.backbone.type.rpartition('.')[2] != 'ShuffleNetV2':
-        raise UserError(
-            f'--star is for ShuffleNetV2, and the backbone of {cfg.filename} '
-            f'is {cfg.model.backbone.type}'
-        )
-    cfg.model.backbone.receptive_field = 'enlarged'
-
-
-def fit_channels(cfg: Config) -> None:
-    """Let neck and RPN expect the channels that the backbone has.
-
-    Raises:
-        UserError: The backbone does not take the config's options, or the
-            neck is of a kind whose channels are unknown here.
+    Args:
+        cfg: Changed in place.
+        table: The boxes to train on.
     """
-    neck = cfg.model.get('neck')
-    if not isinstance(neck, dict) or neck.type not in NECKS:
-        raise UserError(
-            f'--width: the neck of {cfg.filename} is none of '
-            f'{", ".join(sorted(NECKS))}; set widen_factor and the channels '
-            'by --cfg-options'
+    if not len(table.boxes) or not cfg.get('train_dataloader'):
+        return
+    if cfg.get('image_size_from_data'):
+        usual = max(resizing(cfg, 'train', '--image-size')[0].scale)
+        sides = np.sort(table.image_sizes(), axis=1)
+        short, long = np.median(sides, axis=0)
+        tenth = np.quantile(table.box_sizes(), 0.1)
+        wanted = long * 2 * SMALL / max(tenth, 1e-6)
+        side = min(max(wanted, usual), 2 * usual, max(long, usual * 2 / 3))
+        side = 32 * round(side / 32)
+        size = side, round(side * short / long)
+        set_image_size(cfg, size)
+        print_log(
+            f'Image size {size[0]}x{size[1]}: the images have '
+            f'{long:.0f}x{short:.0f}, nine tenths of the boxes more than '
+            f'{tenth:.0f} pixels (in width and height, as of a square); '
+            '--image-size WxH sets another',
+            'current',
         )
-    config = {k: v for k, v in cfg.model.backbone.items() if k != 'init_cfg'}
     try:
-        with (
-            DefaultScope.overwrite_default_scope('mmdet'),
-            torch.device('meta'),
-        ):
-            channels = tuple(MODELS.build(config).out_channels)
-    except (TypeError, ValueError) as error:
-        raise UserError(f'--width: {error}') from error
-    neck.in_channels = channels
-    if neck.type in RPN_OF_BACKBONE:
-        cfg.model.rpn_head.in_channels = channels[neck.get('rpn_level', 0)]
-
-
-def set_lr(cfg: Config, rate: float) -> None:
-    """Set the learning rate, whatever the batch size."""
-    cfg.optim_wrapper.optimizer.lr = rate
-
-
-def set_amp(cfg: Config, on: bool) -> None:
-    """Train in automatic mixed precision."""
-    if not torch.cuda.is_available():
-        raise UserError(
-            '--amp needs a GPU, and PyTorch sees none here; leave it out'
+        (step,) = resizing(cfg, 'train', '--image-size')
+    except (UserError, ValueError):
+        return
+    share = np.mean(table.box_sizes(tuple(step.scale)) < SMALL)
+    if share > 0.1:
+        print_log(
+            f'{share:.0%} of the boxes are smaller than {SMALL} pixels after '
+            f'resizing to {step.scale[0]}x{step.scale[1]}, and will hardly be '
+            'found; a larger --image-size WxH, or images cut into tiles, help',
+            'current',
+            level=30,
         )
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def set_ema(cfg: Config, on: bool) -> None:
-    """Validate and save weights averaged over the last steps."""
-    # A window of 1000 steps that opens within the first few hundred: small
-    # data sets have few steps.
-    add_hook(
-        cfg,
-        dict(
-            type='EMAHook',
-            ema_type='ExpMomentumEMA',
-            momentum=0.001,
-            gamma=200,
-            update_buffers=True,
-            priority=49,
-        ),
+def set_augmentation(cfg: Config, level: str) -> None:
+    """Write a training pipeline that augments: none, light or strong."""
+    dataset = cfg.train_dataloader.dataset
+    (step,) = resizing(cfg, 'train', '--augment') or [None]
+    if step is None or step not in dataset.get('pipeline', ()):
+        raise UserError(f'--augment: {cfg.filename} has no plain pipeline')
+    resize = dict(type='Resize', scale=step.scale, keep_ratio=True)
+    ratio = (0.75, 1.25) if level == 'light' else (0.5, 1.5)
+    jitter = dict(resize, type='RandomResize', ratio_range=ratio)
+    rest = [
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='PhotoMetricDistortion'),
+    ]
+    middle = dict(
+        none=[resize],
+        light=[jitter, *rest],
+        strong=[dict(type='MinIoURandomCrop'), jitter, *rest],
+    )[level]
+    ends = [t for t in dataset.pipeline if 'Load' in t.type]
+    dataset.pipeline = [*ends, *middle, dataset.pipeline[-1]]
+
+
+def use_tta(cfg: Config) -> None:
+    """Test on each image as it is and mirrored, by mmdet's `DetTTAModel`.
+
+    Right before the runner is made, as the model becomes a part of another.
+    """
+    rcnn = (cfg.model.get('test_cfg') or {}).get('rcnn') or {}
+    nms = rcnn.get('nms', dict(type='nms', iou_threshold=0.5))
+    dataset = cfg.test_dataloader.dataset
+    load, resize, *rest, pack = dataset.pipeline
+    keys = dict(pack).get('meta_keys') or ('img_id', 'img_path', 'ori_shape')
+    wanted = ('img_shape', 'scale_factor', 'flip', 'flip_direction')
+    pack = dict(pack, meta_keys=tuple(dict.fromkeys((*keys, *wanted))))
+    flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
+    branches = [[resize], flips, *([each] for each in rest), [pack]]
+    dataset.pipeline = [load, dict(type='TestTimeAug', transforms=branches)]
+    most = rcnn.get('max_per_img', 100)
+    cfg.model = ConfigDict(
+        type='DetTTAModel',
+        tta_cfg=dict(nms=nms, max_per_img=most),
+        module=cfg.model,
     )
 
 
-def set_patience(cfg: Config, validations: int) -> None:
-    """Stop once so many validations have not bettered the best one."""
-    checkpoint = cfg.default_hooks.checkpoint
-    monitor = checkpoint.get('save_best')
-    if not monitor or monitor == 'auto':
-        raise UserError(
-            '--patience needs a score to watch; --cfg-options '
-            'default_hooks.checkpoint.save_best=coco/bbox_mAP'
-        )
-    add_hook(
-        cfg,
-        dict(
-            type='EarlyStoppingHook',
-            monitor=monitor,
-            rule=checkpoint.get('rule', 'greater'),
-            patience=validations,
-            min_delta=0.0,
-        ),
-    )
-
-
-def add_hook(cfg: Config, hook: dict) -> None:
+def add_hook(cfg: Config, **hook) -> None:
     """Add a hook, in the place of one of its type."""
     hooks = [
         h for h in cfg.get('custom_hooks') or () if h.type != hook['type']
@@ -244,40 +324,27 @@ def add_hook(cfg: Config, hook: dict) -> None:
     cfg.custom_hooks = [*hooks, hook]
 
 
-def set_seed(cfg: Config, seed: int) -> None:
-    """Seed every generator of random numbers."""
-    cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
-
-
-def set_tensorboard(cfg: Config, on: bool) -> None:
-    """Log to TensorBoard too."""
-    if find_spec('tensorboard') is None:
-        raise UserError(
-            '--tensorboard needs the package tensorboard: '
-            'pip install tensorboard'
-        )
-    cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
-
-
-def set_from_scratch(cfg: Config, on: bool) -> None:
-    """Start from random weights; nothing is frozen then.
-
-    A batch norm that keeps the statistics it was initialised with, and layers
-    that keep random weights, would be of no use.
-    """
-    without_pretrained(cfg)
+def train_norms(cfg: Config) -> bool:
+    """Let the backbone's batch norms train; gives whether they did not."""
     backbone = cfg.model.backbone
-    trained = []
-    if backbone.pop('frozen_stages', -1) != -1:
-        trained.append('its first stages')
     frozen = not (backbone.get('norm_cfg') or {}).get('requires_grad', True)
-    if backbone.pop('norm_eval', False) or frozen:
-        trained.append('its batch norms')
     if frozen:
         backbone.norm_cfg.requires_grad = True
-    # mmdet's ResNet has other defaults.
+    fixed = backbone.pop('norm_eval', False)
+    # mmdet's ResNet has another default.
     if backbone.type.rpartition('.')[2] == 'ResNet':
         backbone.norm_eval = False
+    return fixed or frozen
+
+
+def start_from_scratch(cfg: Config) -> None:
+    """Start from random weights; what is frozen otherwise trains then."""
+    without_pretrained(cfg)
+    trained = []
+    if cfg.model.backbone.pop('frozen_stages', -1) != -1:
+        trained.append('its first stages')
+    if train_norms(cfg):
+        trained.append('its batch norms')
     print_log(
         'The backbone starts from random weights'
         + (f'; {" and ".join(trained)} train too' if trained else ''),
@@ -285,47 +352,30 @@ def set_from_scratch(cfg: Config, on: bool) -> None:
     )
 
 
-def choose_start(cfg: Config, others: bool, resumed: bool) -> None:
-    """See that the backbone has the weights it is to start from.
+def have_starting_weights(cfg: Config) -> None:
+    """See that the config's public weights are there, before other work.
 
-    Public ones follow its width, and are downloaded before anything else is
-    done.
-
-    Args:
-        cfg: Changed in place.
-        others: Whether the command line names other starting weights.
-        resumed: Whether the run goes on from, or loads, a whole checkpoint.
+    They follow the backbone's width.
 
     Raises:
         UserError: They cannot be had, or layers that nothing has trained are
             frozen.
     """
     backbone = cfg.model.get('backbone') or {}
-    if resumed:
-        without_pretrained(cfg)
-        return
-    if others:
-        return
     start = pretrained_of(backbone)
     if start is None:
         if backbone.get('frozen_stages', -1) >= 0:
             raise UserError(
                 f'{cfg.filename} freezes the first stages of a backbone that '
-                'has no public weights. One of these goes on:\n'
-                '  --backbone-weights FILE   start from weights you have\n'
-                '  --from-scratch            start from random weights and '
-                'train every layer'
+                f'has no public weights. {GO_ON}'
             )
         return
-    known = {*PUBLIC_WEIGHTS.values(), *RESNETS.values()}
-    if start.checkpoint in known:
+    if start.checkpoint in {*PUBLIC_WEIGHTS.values(), *RESNETS.values()}:
         public = public_weights(backbone)
         if public is None:
             raise UserError(
-                f'there are no public weights for this {backbone.type}. One '
-                'of these goes on:\n'
-                '  --backbone-weights FILE   start from weights you have\n'
-                '  --from-scratch            start from random weights'
+                f'there are no public weights for this {backbone.type}. '
+                f'{GO_ON}'
             )
         start.checkpoint = public
     fetch_weights(start.checkpoint)
@@ -369,21 +419,3 @@ def scale_rate(cfg: Config, given: bool, asked: bool) -> None:
         'current',
     )
     optimizer.lr = rate
-
-
-# In this order: random weights before the width, whose weights there may be.
-SETTINGS: dict[str, Callable] = {
-    'from_scratch': set_from_scratch,
-    'star': set_star,
-    'width': set_width,
-    'epochs': set_epochs,
-    'batch_size': set_batch_size,
-    'image_size': set_image_size,
-    'workers': set_workers,
-    'lr': set_lr,
-    'amp': set_amp,
-    'ema': set_ema,
-    'patience': set_patience,
-    'seed': set_seed,
-    'tensorboard': set_tensorboard,
-}

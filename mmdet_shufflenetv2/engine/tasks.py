@@ -14,13 +14,11 @@ from mmengine.config import Config
 from ..errors import UserError
 from . import classifiers, detectors
 
-# By the scope in which a config's types are looked up.
-TASKS = {'mmdet': detectors, 'mmpretrain': classifiers}
-
 
 def kind_of(cfg: Config) -> ModuleType:
-    """The task of a config, whatever the command line."""
-    return TASKS.get(cfg.get('default_scope'), detectors)
+    """The task of a config, by the scope that its types are looked up in."""
+    scope = cfg.get('default_scope')
+    return classifiers if scope == 'mmpretrain' else detectors
 
 
 def task_of(cfg: Config, args: Namespace) -> ModuleType:
@@ -31,28 +29,24 @@ def task_of(cfg: Config, args: Namespace) -> ModuleType:
         args: The command line; ``eval`` gets its default.
 
     Raises:
-        UserError: If an argument is for the other task.
+        UserError: An argument is for the other task.
     """
     task = kind_of(cfg)
-    given = [
+    wrong = [
         f'--{name.removesuffix("_checkpoint").replace("_", "-")}'
         for name in task.NOT_FOR_IT
         if getattr(args, name, None) not in (None, False)
     ]
     checkpoint = getattr(args, 'checkpoint', '')
     if task is classifiers and checkpoint.endswith('.json'):
-        given.append(checkpoint)
-    if given:
-        raise UserError(
-            f'{args.config} is a {task.MODEL}, which {", ".join(given)} is '
-            'not for'
-        )
+        wrong.append(checkpoint)
     if hasattr(args, 'eval'):
         args.eval = args.eval or [task.EVAL_WORDS[0]]
-        wrong = [word for word in args.eval if word not in task.EVAL_WORDS]
-        if wrong:
-            raise UserError(
-                f'{args.config} is a {task.MODEL}, for which --eval takes '
-                f'{" ".join(task.EVAL_WORDS)}, got {" ".join(wrong)}'
-            )
+        words = set(args.eval) - set(task.EVAL_WORDS)
+        wrong += [f'--eval {word}' for word in sorted(words)]
+    if wrong:
+        raise UserError(
+            f'{args.config} is a {task.MODEL}, which {", ".join(wrong)} is '
+            f'not for; --eval takes {" ".join(task.EVAL_WORDS)}'
+        )
     return task

@@ -1,0 +1,250 @@
+"""What a run starts from: weights of a backbone, or of another detector."""
+
+from collections.abc import Mapping
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from ..backbones.base import StagedBackbone
+from ..backbones.pretrained import (
+    COUNTER,
+    UnknownStyle,
+    declared_style,
+    find_fit,
+    weights_of,
+)
+from ..backbones.zoo import network
+from ..compat.input_format import declared_format
+from ..compat.weight_formats import family_of, within, wrapping_of
+from ..data.table import shorten
+from .checkpoint_meta import adopt_input_format, checkpoint_classes
+from .run_config import dicts_of, without_pretrained
+from .runner import CheckpointMismatch, mismatches
+
+
+def outlined(config: Mapping, scope: str = 'mmdet') -> nn.Module:
+    """Build a model of a config without values, which costs no memory."""
+    config = {k: v for k, v in config.items() if k != 'init_cfg'}
+    with DefaultScope.overwrite_default_scope(scope), torch.device('meta'):
+        return MODELS.build(config)
+
+
+def use_backbone_weights(cfg: Config, filename: str) -> None:
+    """Start the backbone of a config from a file.
+
+    The config then has the ``style`` of the weights, where the backbone is of
+    this package, and gives it the images that they expect, where that is
+    known.
+
+    Args:
+        cfg: Changed in place.
+        filename: Path of the checkpoint.
+
+    Raises:
+        CheckpointError: It cannot be read or does not hold weights.
+        CheckpointMismatch: The backbone would not get all of its weights;
+            says which.
+    """
+    content = CheckpointLoader.load_checkpoint(filename, 'cpu')
+    init_cfg = dict(type='Pretrained', checkpoint=filename)
+    backbone, fit = _fitted(cfg, content, filename)
+    if fit and fit.style not in (None, backbone.style):
+        cfg.model.backbone.style = fit.style
+        print_log(
+            f'Style of the backbone as in {filename}: {fit.style}', 'current'
+        )
+        backbone, fit = _fitted(cfg, content, filename)
+    if fit:
+        if fit.problems:
+            raise CheckpointMismatch(
+                f'{filename} looks like {fit.title(backbone)}, but does not '
+                f'fit the {type(backbone).__name__} of this config: '
+                + '; '.join(fit.problems)
+            )
+        if fit.style and not fit.found:
+            init_cfg['style'] = fit.style
+        expected = declared_format(content, filename) or fit.input_format
+        adopt_input_format(cfg, expected, filename)
+    else:
+        prefix = _prefix_of_all(backbone, content, filename)
+        if prefix:
+            init_cfg['prefix'] = prefix
+    cfg.model.backbone.init_cfg = init_cfg
+
+
+def _fitted(cfg: Config, content: object, source: str):
+    """A config's backbone and, if it is of this package, how weights fit."""
+    config, scope = cfg.model.backbone, cfg.get('default_scope') or 'mmdet'
+    if 'network' in cfg.model:
+        config, scope = network(cfg.model.network).config | config, 'mmdet'
+    backbone = outlined(config, scope)
+    if not isinstance(backbone, StagedBackbone):
+        return backbone, None
+    weights = weights_of(content, source)
+    style = declared_style(content)
+    try:
+        return backbone, find_fit(backbone, weights, source, style=style)
+    except UnknownStyle:
+        # What the config says decides, if it says it.
+        style = cfg.model.backbone.get('style')
+        return backbone, find_fit(backbone, weights, source, style=style)
+
+
+def _prefix_of_all(
+    backbone: nn.Module, content: object, source: str
+) -> str | None:
+    """Find where in a file mmengine's loader finds a backbone's weights.
+
+    mmengine passes over what does not fit. Modules that the backbone does not
+    have, such as a classifier, may be in the file, but a module of both must
+    be the same in both.
+
+    Raises:
+        CheckpointMismatch: It would not find all; says which.
+    """
+    # mmengine looks into this wrapper and into no other.
+    state = content if isinstance(content, Mapping) else {}
+    state = state.get('state_dict', state)
+    wanted = backbone.state_dict()
+    modules = {key.partition('.')[0] for key in wanted}
+    # Files that are older than the counter are whole without it.
+    counters = {k: v for k, v in wanted.items() if k.endswith(COUNTER)}
+    first = next(iter(wanted))
+    ends = (key for key in state if f'.{key}'.endswith(f'.{first}'))
+    problems = {}
+    for prefix in {key.removesuffix(first) for key in ends} or {
+        wrapping_of(state)
+    }:
+        inner = within(state, prefix)
+        found = {k: inner[k] for k in inner if k.partition('.')[0] in modules}
+        problems[prefix] = mismatches(wanted, counters | found)
+    fitting = [prefix for prefix in problems if not problems[prefix]]
+    if len(fitting) > 1:
+        raise CheckpointMismatch(
+            f'{source} has several backbones, under {", ".join(fitting)}; '
+            'name one by model.backbone.init_cfg.prefix in the config'
+        )
+    if not fitting:
+        family = family_of(within(state, wrapping_of(state)))
+        found = [f'it looks like {family}'] if family else []
+        raise CheckpointMismatch(
+            f'{source} does not fit the {type(backbone).__name__} of this '
+            'config:\n  '
+            + '\n  '.join(found + min(problems.values(), key=len))
+        )
+    # mmengine takes 'module.' away itself.
+    return None if fitting[0] == 'module.' else fitting[0]
+
+
+def prepare_for(cfg: Config, filename: str) -> None:
+    """Give the model the images that a detector's checkpoint expects."""
+    checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
+    adopt_input_format(cfg, declared_format(checkpoint, filename), filename)
+    without_pretrained(cfg)
+
+
+def load_other_classes(
+    model: nn.Module, cfg: Config, filename: str, classes: tuple[str, ...]
+) -> None:
+    """Load all that does not depend on the classes, and what they share.
+
+    Args:
+        model: Receives the weights.
+        cfg: Its config.
+        filename: Path of a checkpoint of the same detector.
+        classes: The model's, in the order of the labels.
+
+    Raises:
+        CheckpointMismatch: Something that does not depend on the classes
+            differs, or the checkpoint does not say what its classes are.
+    """
+    checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
+    known = checkpoint_classes(checkpoint)
+    if known is None:
+        raise CheckpointMismatch(
+            f'--from {filename}: it does not say which classes it knows'
+        )
+    state = {
+        key.removeprefix('module.'): value
+        for key, value in checkpoint.get('state_dict', checkpoint).items()
+    }
+    target = model.state_dict()
+    layers = _class_layers(cfg, len(classes), len(known))
+    theirs = {
+        key: torch.empty(shape, device='meta')
+        for key, (shape, _) in layers.items()
+    }
+    # As a network of this config with the checkpoint's classes would be.
+    problems = mismatches({**target, **theirs}, state)
+    if problems:
+        raise CheckpointMismatch(
+            f'--from {filename} is of another network than this config, with '
+            f'{len(known)} classes:\n  ' + '\n  '.join(problems)
+        )
+    for key, (_, rows) in layers.items():
+        # One-stage heads have all classes of an anchor in a block, two-stage
+        # ones all rows of a class.
+        by_anchor = rows if key.startswith('bbox_head.') else 1
+        new, old = (
+            _transposed(each, by_anchor) for each in (target[key], state[key])
+        )
+        new = _carry_over(old, new, known, classes, rows)
+        state[key] = _transposed(new, len(new) // by_anchor)
+    model.load_state_dict({k: state[k] for k in target})
+    shared = [name for name in classes if name in known]
+    new = [name for name in classes if name not in known]
+    print_log(
+        f'Started from {filename}: {len(target) - len(layers)} tensors as '
+        f'they are; of the {len(layers)} of the class layers, those of '
+        + (f'{len(shared)} classes ({shorten(shared)})' if shared else 'none')
+        + (f'; new: {shorten(new)}' if new else ''),
+        'current',
+    )
+
+
+def _class_layers(cfg: Config, ours: int, theirs: int) -> dict:
+    """Entries of a model that grow with one class more.
+
+    For each the shape it has with the checkpoint's number of classes, and how
+    many rows each class has.
+    """
+    shapes = []
+    for count in ours, ours + 1, theirs:
+        config = Config(dict(model=cfg.model.to_dict())).model
+        for node in dicts_of(config):
+            if 'num_classes' in node:
+                node['num_classes'] = count
+        model = outlined(config, cfg.get('default_scope') or 'mmdet')
+        shapes.append({k: v.shape for k, v in model.state_dict().items()})
+    return {
+        key: (shapes[2][key], shapes[1][key][0] - shape[0])
+        for key, shape in shapes[0].items()
+        if shape != shapes[1][key]
+    }
+
+
+def _transposed(layer: Tensor, blocks: int) -> Tensor:
+    """Rows (blocks * n, ...) as (n * blocks, ...): the first of each first."""
+    return layer.unflatten(0, (blocks, -1)).transpose(0, 1).flatten(0, 1)
+
+
+def _carry_over(
+    theirs: Tensor, ours: Tensor, known: tuple, classes: tuple, rows: int
+) -> Tensor:
+    """A new layer with its shared classes' rows, and those of none, of old.
+
+    Both have the rows of a class in a block, in the order of the labels, and
+    then those of the background.
+    """
+    result, theirs = ours.clone(), theirs.to(ours)
+    for label, name in enumerate(classes):
+        if name in known:
+            other = known.index(name) * rows
+            result[label * rows :][:rows] = theirs[other:][:rows]
+    result[len(classes) * rows :] = theirs[len(known) * rows :]
+    return result
