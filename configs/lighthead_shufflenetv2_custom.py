@@ -1,4 +1,4 @@
-"""Light-Head R-CNN, ShuffleNet V2 1x, on your own COCO-format folder.
+"""Light-Head R-CNN, ShuffleNet V2 1x, on your own pictures.
 
     python tools/train.py configs/lighthead_shufflenetv2_custom.py \
         --data-root DIR
@@ -80,10 +80,24 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=300)),
 )
 
+# Larger where the boxes are small, see docs/training.md; --image-size sets it.
+image_size_from_data = True
 scale = (480, 360)
-train_pipeline = _base_.train_pipeline
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    # What --augment light means; none and strong are other choices.
+    dict(
+        type='RandomResize',
+        scale=scale,
+        keep_ratio=True,
+        ratio_range=(0.75, 1.25),
+    ),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackDetInputs'),
+]
 test_pipeline = _base_.test_pipeline
-train_pipeline[2].scale = scale
 test_pipeline[1].scale = scale
 
 train_dataloader = dict(

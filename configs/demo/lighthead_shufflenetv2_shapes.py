@@ -20,10 +20,16 @@ model = dict(
     train_cfg=dict(rpn_proposal=dict(nms_pre=1000, max_per_img=300)),
 )
 
+image_size_from_data = False
 scale = (320, 240)
-train_pipeline = _base_.train_pipeline
 test_pipeline = _base_.test_pipeline
-train_pipeline[2].scale = scale
+# The pictures are drawn in all sizes and colours: flipped, no more.
+train_pipeline = [
+    *_base_.train_pipeline[:2],
+    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs'),
+]
 test_pipeline[1].scale = scale
 
 train_dataloader = dict(

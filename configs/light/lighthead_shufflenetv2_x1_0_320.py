@@ -4,11 +4,10 @@
     python tools/test.py configs/light/lighthead_shufflenetv2_x1_0_320.py \
         CKPT --eval bbox
 
-The detector of ``lighthead_shufflenetv2_custom.py`` (stride 16, agnostic
-boxes) on COCO. Not trained here.
+Not trained here.
 """
 
-_base_ = '../lighthead_shufflenetv2_custom.py'
+_base_ = 'lighthead_shufflenetv2_x1_0_416.py'
 
 scale = (320, 320)
 train_pipeline = _base_.train_pipeline
@@ -16,6 +15,6 @@ test_pipeline = _base_.test_pipeline
 train_pipeline[2].scale = scale
 test_pipeline[1].scale = scale
 
-train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(batch_size=16, dataset=dict(pipeline=test_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

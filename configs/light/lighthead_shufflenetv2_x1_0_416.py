@@ -10,6 +10,7 @@ boxes) on COCO. Not trained here.
 
 _base_ = '../lighthead_shufflenetv2_custom.py'
 
+image_size_from_data = False
 scale = (416, 416)
 train_pipeline = _base_.train_pipeline
 test_pipeline = _base_.test_pipeline

@@ -3,20 +3,13 @@
 The backbone's first level has stride 8, so every stride is doubled.
 """
 
-_base_ = 'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py'
-custom_imports = dict(imports=['mmdet_shufflenetv2'])
+_base_ = [
+    'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py',
+    '../_base_/swap/shufflenetv2.py',
+]
 
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='ShuffleNetV2',
-        widen_factor=1.0,
-        out_indices=(0, 1, 2),
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='torchvision://shufflenet_v2_x1_0.imagenet1k_v1',
-        ),
-    ),
+    backbone=dict(_delete_=True, **_base_.shufflenetv2),
     neck=dict(in_channels=[116, 232, 464], num_outs=4),
     rpn_head=dict(anchor_generator=dict(scales=[4], strides=[8, 16, 32, 64])),
     roi_head=dict(
@@ -25,14 +18,4 @@ model = dict(
     ),
 )
 
-# mmdet's schedule, whose times follow the length of the run here.
-param_scheduler = [
-    _base_.param_scheduler[0],
-    dict(
-        type='OfRun',
-        convert_to_iter_based=True,
-        scheduler=dict(
-            type='MultiStepLR', milestones=[8 / 12, 11 / 12], gamma=0.1
-        ),
-    ),
-]
+param_scheduler = [_base_.param_scheduler[0], _base_.steps_1x]

@@ -1,19 +1,14 @@
 """mmdet's SSDLite 320 with ShuffleNet V2 1x. Not trained here."""
 
-_base_ = 'mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
-custom_imports = dict(imports=['mmdet_shufflenetv2'])
+_base_ = [
+    'mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py',
+    '../_base_/swap/shufflenetv2.py',
+]
 
 channels = (232, 1024, 512, 256, 256, 128)
 model = dict(
     backbone=dict(
-        _delete_=True,
-        type='ShuffleNetV2',
-        widen_factor=1.0,
-        out_indices=(1, 3),
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='torchvision://shufflenet_v2_x1_0.imagenet1k_v1',
-        ),
+        _delete_=True, **{**_base_.shufflenetv2, 'out_indices': (1, 3)}
     ),
     neck=dict(in_channels=(232, 1024), out_channels=channels),
     bbox_head=dict(in_channels=channels),

@@ -4,25 +4,14 @@ The base feeds BGR images without scaling; ours are trained on normalised
 RGB.
 """
 
-_base_ = 'mmdet::yolox/yolox_tiny_8xb8-300e_coco.py'
-custom_imports = dict(imports=['mmdet_shufflenetv2'])
+_base_ = [
+    'mmdet::yolox/yolox_tiny_8xb8-300e_coco.py',
+    '../_base_/swap/shufflenetv2.py',
+]
 
 model = dict(
-    data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-    ),
-    backbone=dict(
-        _delete_=True,
-        type='ShuffleNetV2',
-        widen_factor=1.0,
-        out_indices=(0, 1, 2),
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='torchvision://shufflenet_v2_x1_0.imagenet1k_v1',
-        ),
-    ),
+    data_preprocessor=_base_.normalised_rgb,
+    backbone=dict(_delete_=True, **_base_.shufflenetv2),
     neck=dict(in_channels=[116, 232, 464]),
 )
 

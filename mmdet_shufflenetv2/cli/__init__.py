@@ -12,7 +12,8 @@ import os
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -37,7 +38,43 @@ def main(name: str, argv: Sequence[str] | None = None) -> None:
     )
     command.add_arguments(parser)
     args = parser.parse_args(argv)
-    report_errors(lambda: command.run(args))
+    with _process_as_before():
+        report_errors(lambda: command.run(args))
+
+
+@contextmanager
+def _process_as_before() -> Iterator[None]:
+    """Take back what a command sets for its process.
+
+    What it imports stays, and so do files that are written whole.
+    """
+    environment, loaded = dict(os.environ), []
+    torch = sys.modules.get('torch')
+    threads = torch.get_num_threads() if torch else None
+    device = sys.modules.get('mmengine.device.utils')
+    device_name = device.DEVICE if device else None
+    for host in 'mmdet', 'mmpretrain':
+        registry = sys.modules.get(f'{host}.registry')
+        if registry:
+            names = registry.TRANSFORMS.module_dict
+            loaded.append((names, names.get('LoadImageFromFile')))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        for names, loader in loaded:
+            names.pop('LoadImageFromFile', None)
+            if loader:
+                names['LoadImageFromFile'] = loader
+        if torch:
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(False)
+        if device:
+            device.DEVICE = device_name
+        log = sys.modules.get(f'{PACKAGE.name}.engine.early_log')
+        if log:
+            log.forget_records()
 
 
 def console(argv: Sequence[str] | None = None) -> None:

@@ -11,18 +11,12 @@ from argparse import ArgumentTypeError
 
 from ..errors import UserError
 
-# launcher: (what it sets for each process, what it sets to how many there
-# are, how it is called).
+# launcher: (what it sets for each process, and to how many there are).
 LAUNCHERS = {
-    'pytorch': ('RANK', 'WORLD_SIZE', 'torchrun --nproc-per-node N'),
-    'slurm': ('SLURM_PROCID', 'SLURM_STEP_NUM_TASKS', 'srun'),
-    'mpi': (
-        'OMPI_COMM_WORLD_LOCAL_RANK',
-        'OMPI_COMM_WORLD_SIZE',
-        'mpirun',
-    ),
+    'pytorch': ('RANK', 'WORLD_SIZE'),
+    'slurm': ('SLURM_PROCID', 'SLURM_STEP_NUM_TASKS'),
+    'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_SIZE'),
 }
-DATA_OPTIONS = 'train_ann', 'train_img', 'val_ann', 'val_img'
 
 
 def whole_number(text: str) -> int:
@@ -190,32 +184,26 @@ def check_run_options(args: argparse.Namespace) -> None:
         UserError: An option lacks another one, or the launcher did not start
             this process.
     """
-    for name in DATA_OPTIONS:
+    for name in 'train_ann', 'train_img', 'val_ann', 'val_img':
         if getattr(args, name) is not None and args.data_root is None:
             raise UserError(
                 f'--{name.replace("_", "-")} needs --data-root DIR'
             )
-    started_by = next(
-        (
-            launcher
-            for launcher, (_, count, _) in LAUNCHERS.items()
-            if os.environ.get(count, '1') != '1'
-        ),
-        'none',
-    )
-    if args.launcher is None:
-        args.launcher = started_by
-    elif args.launcher == 'none' and started_by != 'none':
+    started_by = 'none'
+    for name, (variable, count) in LAUNCHERS.items():
+        if os.environ.get(count, '1') != '1':
+            started_by = name
+        if args.launcher == name and variable not in os.environ:
+            raise UserError(
+                f'--launcher {name} is for processes that it started, and '
+                f'{variable} is not set; leave --launcher out, or start with '
+                'it (torchrun, srun, mpirun)'
+            )
+    args.launcher = args.launcher or started_by
+    if args.launcher == 'none' != started_by:
         count = LAUNCHERS[started_by][1]
         raise UserError(
             f'--launcher none, but {count}={os.environ[count]}: each of these '
             'processes would train on its own and overwrite the files of the '
             'others; leave --launcher out'
-        )
-    variable, _, starter = LAUNCHERS.get(args.launcher, (None, None, None))
-    if variable and variable not in os.environ:
-        raise UserError(
-            f'--launcher {args.launcher} is for processes that {starter} '
-            f'started, and {variable} is not set; start it so, or leave '
-            '--launcher out'
         )

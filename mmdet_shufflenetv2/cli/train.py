@@ -26,6 +26,44 @@ from .options import (
     whole_number,
 )
 
+# Of the group 'everyday settings': name, type, help.
+VALUES = (
+    ('--epochs', positive_int, 'length; the schedule follows'),
+    (
+        '--batch-size',
+        positive_int,
+        'images per step and process; the learning rate follows',
+    ),
+    (
+        '--image-size',
+        image_size,
+        'WxH that images are resized to fit into; default: of the config, or '
+        'for your own data by its images and boxes',
+    ),
+    ('--workers', whole_number, 'processes that read images'),
+    ('--lr', positive_number, 'learning rate for this batch'),
+    (
+        '--width',
+        positive_number,
+        'of the backbone, such as 0.5; neck and RPN follow',
+    ),
+    ('--patience', positive_int, 'stop after N validations without a gain'),
+    ('--device', str, 'cpu, cuda or cuda:N'),
+)
+SWITCHES = (
+    ('--star', 'ShuffleNet V2*, with the enlarged receptive field'),
+    ('--multi-scale', 'train at 5 sizes, 0.75 to 1.25 times the image size'),
+    ('--amp', 'automatic mixed precision'),
+    ('--ema', 'average the weights over steps'),
+    ('--sync-bn', 'batch norms train, over the images of all GPUs'),
+    (
+        '--auto-scale-lr',
+        'scale the learning rate to the batch; on anyway where the config '
+        'knows the batch of its recipe',
+    ),
+    ('--tensorboard', 'also log to TensorBoard'),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
@@ -41,9 +79,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'this name on this data',
     )
     parser.add_argument('--seed', type=int, help='seed of every generator')
-    parser.add_argument(
-        '--tensorboard', action='store_true', help='also log to TensorBoard'
-    )
     start = parser.add_argument_group('what the weights start from')
     group = start.add_mutually_exclusive_group()
     group.add_argument(
@@ -65,70 +100,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'class layers, and of these what belongs to classes of the same name',
     )
     group = parser.add_argument_group('everyday settings')
+    for name, kind, text in VALUES:
+        group.add_argument(name, type=kind, help=text)
     group.add_argument(
-        '--epochs', type=positive_int, help='length; the schedule follows'
+        '--augment',
+        choices=['none', 'light', 'strong'],
+        help='of training images; light: flip, sizes, colours; strong: wider, '
+        'and crops; default: of the config',
     )
-    group.add_argument(
-        '--batch-size',
-        type=positive_int,
-        help='images per step and process; the learning rate follows',
-    )
-    group.add_argument(
-        '--image-size',
-        type=image_size,
-        metavar='WxH',
-        help='what images are resized to fit into',
-    )
-    group.add_argument(
-        '--workers', type=whole_number, help='processes that read images'
-    )
-    group.add_argument(
-        '--lr', type=positive_number, help='learning rate for this batch'
-    )
-    group.add_argument(
-        '--auto-scale-lr',
-        action='store_true',
-        help='scale the learning rate to the batch; on anyway where the '
-        'config knows the batch of its recipe',
-    )
-    group.add_argument(
-        '--width',
-        type=positive_number,
-        help='of the backbone, such as 0.5; neck and RPN follow',
-    )
-    group.add_argument(
-        '--star',
-        action='store_true',
-        help='ShuffleNet V2*, with the enlarged receptive field',
-    )
-    group.add_argument('--device', help='cpu, cuda or cuda:N')
-    group.add_argument(
-        '--amp', action='store_true', help='automatic mixed precision'
-    )
-    group.add_argument(
-        '--ema', action='store_true', help='average the weights over steps'
-    )
-    group.add_argument(
-        '--patience',
-        type=positive_int,
-        metavar='N',
-        help='stop after N validations without a better score',
-    )
+    for name, text in SWITCHES:
+        group.add_argument(name, action='store_true', help=text)
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, once everything that can be checked before has been."""
     check_run_options(args)
-    from ..engine import CheckedRunner, run_config, run_dir, tasks
-    from ..engine.backbone_weights import use_backbone_weights
-    from ..engine.divergence import last_checkpoint
+    from ..engine import CheckedRunner, run_config, run_dir, settings, tasks
     from ..engine.early_log import keep_records
-    from ..engine.fine_tuning import load_other_classes, prepare_for
+    from ..engine.hooks import last_checkpoint
     from ..engine.runner import join_processes
-    from ..engine.settings import apply_settings, choose_device
+    from ..engine.weights import (
+        load_other_classes,
+        prepare_for,
+        use_backbone_weights,
+    )
 
     if args.device:
-        choose_device(args.device)
+        settings.choose_device(args.device)
     keep_records()
     options = args.cfg_options or {}
     cfg = run_config.load_config(args.config, options, network=args.network)
@@ -139,21 +137,24 @@ def run(args: argparse.Namespace) -> None:
         cfg.resume = args.resume is not None
     if args.resume not in (None, 'auto'):
         cfg.load_from = args.resume
-    apply_settings(cfg, args)
+    settings.apply_settings(cfg, args)
     if args.backbone_weights:
         use_backbone_weights(cfg, args.backbone_weights)
     if args.from_checkpoint:
         prepare_for(cfg, args.from_checkpoint)
     if args.data_root:
         task.use_data_root(cfg, args)
-    cfg.work_dir = choose_work_dir(cfg, args)
+    cfg.work_dir = run_dir.choose_run_dir(
+        cfg, args.work_dir, args.name, args.resume
+    )
     run_config.require_writable(cfg.work_dir)
     try:
-        task.check_data(cfg, ('train', 'val'), args)
+        tables = task.check_data(cfg, ('train', 'val'), args)
     except UserError:
         if not args.work_dir and args.resume is None:
             run_dir.give_back(cfg.work_dir)
         raise
+    settings.adapt_image_size(cfg, tables.get('train'))
     run_dir.note_data(cfg)
     runner = CheckedRunner.from_cfg(cfg)
     if args.from_checkpoint:
@@ -171,26 +172,3 @@ def run(args: argparse.Namespace) -> None:
             f'{last_checkpoint(cfg.work_dir)}; the same command with '
             '--resume goes on from it'
         ) from None
-
-
-def choose_work_dir(cfg, args: argparse.Namespace) -> str:
-    """The folder of this run.
-
-    Raises:
-        UserError: ``--resume`` has no run to go on with, or one that was
-            trained on other data.
-    """
-    from pathlib import Path
-
-    from ..engine.run_dir import last_run_dir, new_run_dir, require_same_data
-
-    if args.work_dir:
-        if args.resume == 'auto':
-            require_same_data(args.work_dir, cfg)
-        return args.work_dir
-    base = str(Path('work_dirs', args.name)) if args.name else cfg.work_dir
-    if args.resume == 'auto':
-        return last_run_dir(base, cfg)
-    if args.resume:
-        return str(Path(args.resume).parent)
-    return new_run_dir(base)

@@ -3,7 +3,8 @@
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ..compat.input_format import InputFormat, meta_of
+from ..compat.input_format import InputFormat, declared_format, meta_of
+from .run_config import set_image_size
 
 
 def checkpoint_classes(checkpoint: dict) -> tuple[str, ...] | None:
@@ -11,6 +12,21 @@ def checkpoint_classes(checkpoint: dict) -> tuple[str, ...] | None:
     meta = meta_of(checkpoint).get('dataset_meta') or {}
     classes = meta.get('classes')
     return tuple(map(str, classes)) if classes else None
+
+
+def adopt(cfg: Config, checkpoint: dict, source: str) -> None:
+    """Let a config give a checkpoint's network the images it was trained on.
+
+    Args:
+        cfg: Changed in place: the data preprocessor and, where it says
+            ``image_size_from_data``, the size.
+        checkpoint: As loaded.
+        source: Its path, for messages.
+    """
+    adopt_input_format(cfg, declared_format(checkpoint, source), source)
+    size = meta_of(checkpoint).get('image_size')
+    if size and cfg.get('image_size_from_data'):
+        set_image_size(cfg, size)
 
 
 def adopt_input_format(

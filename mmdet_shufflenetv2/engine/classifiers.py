@@ -30,6 +30,9 @@ NOT_FOR_IT = (
     'exif',
     'val_fraction',
     'json',
+    'plots',
+    'fast_eval',
+    'tta',
     'image_size',
     'augment',
     'multi_scale',
@@ -37,7 +40,6 @@ NOT_FOR_IT = (
     'star',
     'epochs',
     'from_checkpoint',
-    'tta',
 )
 DUMP = 'DumpResults'
 

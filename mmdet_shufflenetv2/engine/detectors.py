@@ -8,10 +8,9 @@ from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from ..compat.input_format import declared_format
 from ..data.table import BoxTable
 from . import run_data
-from .checkpoint_meta import adopt_input_format, checkpoint_classes
+from .checkpoint_meta import adopt, checkpoint_classes
 from .evaluation import coco_metrics as metrics
 from .run_data import adopt_classes
 from .runner import load_fitting
@@ -68,7 +67,7 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
     classes = checkpoint_classes(meta)
     if classes:
         run_data.set_classes(cfg, classes)
-    adopt_input_format(cfg, declared_format(meta, checkpoint), checkpoint)
+    adopt(cfg, meta, checkpoint)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     # The checkpoint brings the weights; pretrained ones would be read twice.
     cfg.model.backbone.pop('init_cfg', None)

@@ -21,13 +21,17 @@ class _Kept(logging.Handler):
         self.records.append(record)
 
 
-def keep_records() -> None:
-    """Keep what is logged from now on until :func:`write_kept_records`."""
+def forget_records() -> None:
+    """Keep nothing any more, as where a command wrote no log file."""
     logger = MMLogger.get_current_instance()
-    # A command that wrote no log file may have left its own.
     for kept in [h for h in logger.handlers if isinstance(h, _Kept)]:
         logger.removeHandler(kept)
-    logger.addHandler(_Kept())
+
+
+def keep_records() -> None:
+    """Keep what is logged from now on until :func:`write_kept_records`."""
+    forget_records()
+    MMLogger.get_current_instance().addHandler(_Kept())
 
 
 def write_kept_records(early: MMLogger, logger: MMLogger) -> None:

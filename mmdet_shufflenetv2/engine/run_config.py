@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
@@ -20,6 +21,8 @@ from ..errors import UserError
 from .schedule import stretch_schedule
 
 SPLITS = 'train', 'val', 'test'
+# Transforms with sizes of their own, which one number cannot set.
+SIZED = {'CachedMixUp', 'CachedMosaic', 'MixUp', 'Mosaic', 'Pad', 'RandomCrop'}
 
 
 def load_config(
@@ -200,6 +203,37 @@ def dicts_of(node) -> Iterator[dict]:
         return
     for value in node:
         yield from dicts_of(value)
+
+
+def resizing(
+    cfg: Config, split: str, option: str = '--image-size'
+) -> list[ConfigDict]:
+    """The transforms of a split that resize to one size.
+
+    Raises:
+        UserError: There are others with sizes of their own.
+    """
+    found = []
+    for node in dicts_of(cfg.get(f'{split}_dataloader')):
+        kind = str(node.get('type')).rpartition('.')[2]
+        scale = node.get('scale')
+        one = isinstance(scale, list | tuple) and np.shape(scale) == (2,)
+        if kind in SIZED or ('Resize' in kind and not one):
+            raise UserError(
+                f'{option}: {kind} of {cfg.filename} has sizes of its own; '
+                'set them by --cfg-options'
+            )
+        if 'Resize' in kind:
+            found.append(node)
+    return found
+
+
+def set_image_size(cfg: Config, size: tuple[int, int]) -> None:
+    """Set what images are resized to fit into, in training and testing."""
+    for split in SPLITS:
+        for step in resizing(cfg, split):
+            step.scale = tuple(size)
+    cfg.image_size_from_data = False
 
 
 def evaluators_of(cfg: Config, split: str) -> list[ConfigDict]:

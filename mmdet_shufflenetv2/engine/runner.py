@@ -25,6 +25,8 @@ from ..data.table import shorten
 from ..errors import UserError
 from .early_log import write_kept_records
 from .hooks import DivergenceHook, InputCheckHook
+from .pictures import RunPicturesHook
+from .run_config import resizing
 
 
 class CheckpointMismatch(UserError):
@@ -64,6 +66,7 @@ class CheckedRunner(Runner):
         super().register_hooks(*args, **kwargs)
         self.register_hook(DivergenceHook())
         self.register_hook(InputCheckHook())
+        self.register_hook(RunPicturesHook())
 
     def load_checkpoint(
         self, filename: str, map_location='cpu', strict=True, **kwargs
@@ -176,6 +179,8 @@ class CheckedRunner(Runner):
         delivered = delivered_format(getattr(model, 'data_preprocessor', None))
         if delivered:
             own[META_KEY] = delivered.to_meta()
+        if 'image_size_from_data' in self.cfg:
+            own['image_size'] = list(resizing(self.cfg, 'test')[0].scale)
         super().save_checkpoint(*args, meta={**own, **(meta or {})}, **kwargs)
 
     def _init_model_weights(self) -> None:

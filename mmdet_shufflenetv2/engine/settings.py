@@ -19,12 +19,16 @@ from ..backbones.public_weights import (
 )
 from ..data.table import BoxTable
 from ..errors import UserError
-from .run_config import SPLITS, dicts_of, pretrained_of, without_pretrained
+from .run_config import (
+    SPLITS,
+    pretrained_of,
+    resizing,
+    set_image_size,
+    without_pretrained,
+)
 from .schedule import stretch_schedule
 from .weights import outlined
 
-# Transforms with sizes of their own, which one number cannot set.
-SIZED = {'CachedMixUp', 'CachedMosaic', 'MixUp', 'Mosaic', 'Pad', 'RandomCrop'}
 # Necks whose input is every level that the backbone returns.
 NECKS = {'FPN', 'LightHeadNeck', 'RFCNNeck'}
 #: Pixels below which a detector of stride 16 finds hardly anything.
@@ -197,36 +201,7 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     cfg.train_cfg.val_interval = max(1, round(interval * epochs / planned))
 
 
-def resizing(cfg: Config, split: str, option: str) -> list[ConfigDict]:
-    """The transforms of a split that resize to one size.
-
-    Raises:
-        UserError: There are others with sizes of their own.
-    """
-    found = []
-    for node in dicts_of(cfg.get(f'{split}_dataloader')):
-        kind = str(node.get('type')).rpartition('.')[2]
-        scale = node.get('scale')
-        one = isinstance(scale, list | tuple) and np.shape(scale) == (2,)
-        if kind in SIZED or ('Resize' in kind and not one):
-            raise UserError(
-                f'{option}: {kind} of {cfg.filename} has sizes of its own; '
-                'set them by --cfg-options'
-            )
-        if 'Resize' in kind:
-            found.append(node)
-    return found
-
-
-def set_image_size(cfg: Config, size: tuple[int, int]) -> None:
-    """Set what images are resized to fit into, in training and testing."""
-    for split in SPLITS:
-        for step in resizing(cfg, split, '--image-size'):
-            step.scale = tuple(size)
-    cfg.image_size_from_data = False
-
-
-def adapt_image_size(cfg: Config, table: BoxTable) -> None:
+def adapt_image_size(cfg: Config, table: BoxTable | None) -> None:
     """Choose the size of images by the training data; warn of tiny boxes.
 
     The config's size, unless a tenth of the boxes would have less than twice
@@ -235,12 +210,12 @@ def adapt_image_size(cfg: Config, table: BoxTable) -> None:
 
     Args:
         cfg: Changed in place.
-        table: The boxes to train on.
+        table: The boxes to train on; None for a classifier.
     """
-    if not len(table.boxes) or not cfg.get('train_dataloader'):
+    if table is None or not len(table.boxes):
         return
     if cfg.get('image_size_from_data'):
-        usual = max(resizing(cfg, 'train', '--image-size')[0].scale)
+        usual = max(resizing(cfg, 'train')[0].scale)
         sides = np.sort(table.image_sizes(), axis=1)
         short, long = np.median(sides, axis=0)
         tenth = np.quantile(table.box_sizes(), 0.1)
@@ -257,7 +232,7 @@ def adapt_image_size(cfg: Config, table: BoxTable) -> None:
             'current',
         )
     try:
-        (step,) = resizing(cfg, 'train', '--image-size')
+        (step,) = resizing(cfg, 'train')
     except (UserError, ValueError):
         return
     share = np.mean(table.box_sizes(tuple(step.scale)) < SMALL)

@@ -18,7 +18,7 @@ from mmdet_shufflenetv2.engine import (
     run_data,
     tasks,
 )
-from mmdet_shufflenetv2.engine.backbone_weights import use_backbone_weights
+from mmdet_shufflenetv2.engine.weights import use_backbone_weights
 from mmdet_shufflenetv2.errors import UserError
 
 CLASSIFIER = 'configs/pretrain.py'

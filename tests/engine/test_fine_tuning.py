@@ -8,16 +8,13 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from mmdet_shufflenetv2.engine import run_data
-from mmdet_shufflenetv2.engine.fine_tuning import (
-    carry_over,
-    class_layers,
-    load_other_classes,
-)
 from mmdet_shufflenetv2.engine.runner import CheckpointMismatch
+from mmdet_shufflenetv2.engine.weights import load_other_classes
 
 ROOT = Path(__file__).resolve().parents[2]
 KNOWN = ('dog', 'cat', 'car')
 OURS = ('bird', 'car', 'dog', 'tree')
+RETINA = 'swap/retinanet_shufflenetv2_fpn_coco'
 # Config, and layers whose rows belong to classes, with rows of each.
 DETECTORS = {
     'lighthead_shufflenetv2_x0_5': {
@@ -30,11 +27,6 @@ DETECTORS = {
         'neck.score_conv.weight': 49,
         'neck.score_conv.bias': 49,
     },
-    'swap/retinanet_shufflenetv2_fpn_coco': {
-        # 9 anchors at a place, each with a row for every class.
-        'bbox_head.retina_cls.weight': None,
-        'bbox_head.retina_cls.bias': None,
-    },
 }
 
 
@@ -45,19 +37,8 @@ def configured(name: str, classes) -> Config:
     return cfg
 
 
-@pytest.mark.parametrize('name', DETECTORS)
-def test_class_layers_are_found_whatever_the_detector(name):
-    layers = class_layers(configured(name, OURS), len(OURS), len(KNOWN))
-    assert layers.keys() == DETECTORS[name].keys()
-    for key, rows in DETECTORS[name].items():
-        if rows:
-            assert layers[key][1] == rows
-
-
-@pytest.mark.parametrize('name', list(DETECTORS)[:2])
-def test_shared_classes_keep_their_weights_under_other_labels(
-    name, tmp_path, caplog
-):
+def carried_over(name: str, tmp_path):
+    """A detector of KNOWN, and one of OURS before and after it got it."""
     source = MODELS.build(configured(name, KNOWN).model)
     cfg = configured(name, OURS)
     target = MODELS.build(cfg.model)
@@ -66,52 +47,41 @@ def test_shared_classes_keep_their_weights_under_other_labels(
     meta = dict(dataset_meta=dict(classes=KNOWN))
     torch.save(dict(state_dict=source.state_dict(), meta=meta), path)
     load_other_classes(target, cfg, path, OURS)
-    theirs = source.state_dict()
-    for key, value in target.state_dict().items():
+    return source.state_dict(), before, target.state_dict()
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_shared_classes_keep_their_weights_under_other_labels(name, tmp_path):
+    theirs, before, after = carried_over(name, tmp_path)
+    for key, value in after.items():
         rows = DETECTORS[name].get(key)
         if rows is None:
             assert torch.equal(value, theirs[key]), key
             continue
         for label, one in enumerate(OURS):
             mine = value[label * rows : (label + 1) * rows]
+            other, at = before, label
             if one in KNOWN:
-                at = KNOWN.index(one) * rows
-                assert torch.equal(mine, theirs[key][at : at + rows])
-            else:
-                start = label * rows
-                assert torch.equal(mine, before[key][start : start + rows])
+                other, at = theirs, KNOWN.index(one)
+            expected = other[key][at * rows : (at + 1) * rows]
+            assert torch.equal(mine, expected)
         rest = theirs[key][len(KNOWN) * rows :]
         assert torch.equal(value[len(OURS) * rows :], rest)
 
 
 def test_one_stage_heads_have_the_classes_of_an_anchor_side_by_side(tmp_path):
-    name = 'swap/retinanet_shufflenetv2_fpn_coco'
-    source = MODELS.build(configured(name, KNOWN).model)
-    cfg = configured(name, OURS)
-    target = MODELS.build(cfg.model)
-    path = str(tmp_path / 'known.pth')
-    meta = dict(dataset_meta=dict(classes=KNOWN))
-    torch.save(dict(state_dict=source.state_dict(), meta=meta), path)
-    load_other_classes(target, cfg, path, OURS)
+    theirs, _, ours = carried_over(RETINA, tmp_path)
     ours, theirs = (
-        model.bbox_head.retina_cls.weight.unflatten(0, (9, -1))
-        for model in (target, source)
+        each['bbox_head.retina_cls.weight'].unflatten(0, (9, -1))
+        for each in (ours, theirs)
     )
     for one in 'dog', 'car':
         mine = ours[:, OURS.index(one)]
         assert torch.equal(mine, theirs[:, KNOWN.index(one)])
 
 
-def test_equal_numbers_of_classes_are_told_apart_by_name():
-    theirs = torch.tensor([1.0, 2.0, 9.0])
-    ours = torch.zeros(3)
-    found = carry_over(theirs, ours, ('a', 'b'), ('b', 'c'), rows=1)
-    assert found.tolist() == [2.0, 0.0, 9.0]
-
-
 def test_another_network_and_an_unnamed_one_are_refused(tmp_path):
-    name = 'lighthead_shufflenetv2_x0_5'
-    cfg = configured(name, OURS)
+    cfg = configured('lighthead_shufflenetv2_x0_5', OURS)
     target = MODELS.build(cfg.model)
     path = str(tmp_path / 'a.pth')
     state = target.state_dict()

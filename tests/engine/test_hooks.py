@@ -1,8 +1,34 @@
+"""Curves, a run that diverges, weights that expect other images."""
+
+import logging
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
+from mmengine.config import Config
 from mmengine.logging import MessageHub
+from mmengine.model import BaseModel
+from torch import nn
 
-from mmdet_shufflenetv2.engine.hooks import draw_curves, smoothed
+from mmdet_shufflenetv2.backbones import ShuffleNetV2
+
+# isort: split
+from mmdet.models import DetDataPreprocessor
+
+from mmdet_shufflenetv2.cli import report_errors
+from mmdet_shufflenetv2.compat.input_format import (
+    NORMALISED_RGB,
+    SCALED_BGR,
+)
+from mmdet_shufflenetv2.engine import CheckedRunner
+from mmdet_shufflenetv2.engine.hooks import (
+    AMP_PATIENCE,
+    DivergenceHook,
+    InputCheckHook,
+    TrainingDiverged,
+    draw_curves,
+)
 
 
 @pytest.fixture
@@ -11,56 +37,172 @@ def hub(request):
 
 
 def test_curves_show_every_loss_and_score(hub):
-    for step in range(100):
-        hub.update_scalar('train/loss', 2.0 - step / 100)
+    for step in range(1000):
+        hub.update_scalar('train/loss', float(step))
         hub.update_scalar('train/lr', 1.0)
-    for score in 0.1, 0.3:
+    # No object of some size is a gap.
+    for score in 0.1, 0.3, -1.0:
         hub.update_scalar('val/coco/bbox_mAP', score)
-    losses, scores = draw_curves(hub, val_interval=5).axes
-    assert [line.get_label() for line in losses.lines] == ['loss']
-    assert [line.get_label() for line in scores.lines] == ['coco/bbox_mAP']
-    np.testing.assert_allclose(scores.lines[0].get_xdata(), [5, 10])
-    np.testing.assert_allclose(scores.lines[0].get_ydata(), [0.1, 0.3])
+    losses, scores = draw_curves(hub, 5, 'epoch', 12).axes
+    (loss,), (score,) = losses.lines, scores.lines
+    assert (loss.get_label(), score.get_label()) == ('loss', 'coco/bbox_mAP')
+    np.testing.assert_allclose(loss.get_ydata(), np.arange(981) + 9.5)
+    assert loss.get_xdata()[-1] == 1000
+    # The last score is drawn where the run ends.
+    np.testing.assert_allclose(score.get_xdata(), [5, 10, 12])
+    np.testing.assert_allclose(score.get_ydata(), [0.1, 0.3, np.nan])
 
 
 def test_errors_are_drawn_in_percent_over_iterations(hub):
     for error in 80.0, 40.0:
         hub.update_scalar('val/error/top1', error)
-    scores = draw_curves(hub, val_interval=200, unit='iteration').axes[1]
+    scores = draw_curves(hub, 200, 'iteration', 400).axes[1]
     np.testing.assert_allclose(scores.lines[0].get_xdata(), [200, 400])
     assert scores.get_ylim() == (0, 100)
     assert scores.get_xlabel() == 'iteration'
     assert '%' in scores.get_ylabel()
 
 
-def test_last_score_is_drawn_where_the_run_ends(hub):
-    for score in 0.1, 0.3, 0.4:
-        hub.update_scalar('val/coco/bbox_mAP', score)
-    scores = draw_curves(hub, val_interval=5, last=12).axes[1]
-    np.testing.assert_allclose(scores.lines[0].get_xdata(), [5, 10, 12])
+class Line(BaseModel):
+    """Its loss, or its weight after the step, is spoiled in one iteration."""
+
+    def __init__(self, bad_loss=None, bad_weight=None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.bad_loss, self.bad_weight = bad_loss, bad_weight
+        self.steps = 0
+
+    def forward(self, inputs, mode):
+        spoiled = float('inf') if self.steps == self.bad_loss else 1.0
+        return dict(
+            loss_a=self.weight * spoiled,
+            loss_b=self.weight * 1.0,
+            acc=torch.tensor(float('nan')),
+        )
+
+    def train_step(self, data, optim_wrapper):
+        self.steps += 1
+        outputs = super().train_step(data, optim_wrapper)
+        if self.steps == self.bad_weight:
+            self.weight.data.fill_(float('nan'))
+        return outputs
 
 
-def test_curves_of_a_run_without_validation(hub):
-    hub.update_scalar('train/loss', 2.0)
-    losses, scores = draw_curves(hub).axes
-    assert len(losses.lines) == 1
-    assert not scores.lines
+def runner(tmp_path, **model):
+    """Two epochs of two iterations each."""
+    return CheckedRunner(
+        Line(**model),
+        str(tmp_path),
+        train_dataloader=dict(
+            dataset=[torch.zeros(1)] * 2,
+            sampler=dict(type='DefaultSampler'),
+            batch_size=1,
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+        experiment_name=f'{tmp_path.name}_{id(model)}',
+        cfg=dict(optim_wrapper=dict(optimizer=dict(lr=0.01))),
+    )
 
 
-def test_a_score_of_an_absent_size_is_a_gap(hub):
-    hub.update_scalar('val/coco/bbox_mAP_l', -1.0)
-    scores = draw_curves(hub).axes[1]
-    assert np.isnan(scores.lines[0].get_ydata()).all()
+def test_bad_loss_is_named_with_its_iteration_checkpoint_and_advice(
+    tmp_path, capsys
+):
+    run = runner(tmp_path, bad_loss=3)
+    with pytest.raises(SystemExit) as stopped:
+        report_errors(run.train)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: loss_a is inf in iteration 3; ')
+    assert 'loss_b' not in error
+    assert f'the last whole checkpoint is {tmp_path}/epoch_1.pth' in error
+    assert '--lr 0.0025 (now 0.01)' in error
+    saved = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+    assert torch.isfinite(saved['state_dict']['weight']).all()
 
 
-@pytest.mark.parametrize('count', [1, 49, 50, 1000])
-def test_running_mean_keeps_a_constant_and_ends_at_the_last_step(count):
-    positions, means = smoothed(np.full(count, 3.0))
-    np.testing.assert_allclose(means, 3.0)
-    assert len(positions) == len(means)
-    assert positions[-1] == count
+def test_weights_spoiled_by_the_last_step_of_an_epoch_are_not_saved(tmp_path):
+    run = runner(tmp_path, bad_weight=2)
+    with pytest.raises(TrainingDiverged, match='such as weight') as error:
+        run.train()
+    assert 'no checkpoint was written yet' in str(error.value)
+    assert not list(tmp_path.glob('*.pth'))
 
 
-def test_running_mean_is_the_mean_of_its_window():
-    _, means = smoothed(np.arange(100.0))
-    np.testing.assert_allclose(means, np.arange(99) + 0.5)
+def test_mixed_precision_may_leave_out_steps_but_not_for_ever(tmp_path):
+    run = runner(tmp_path)
+    run.optim_wrapper = run.build_optim_wrapper(run.optim_wrapper)
+    run.optim_wrapper.loss_scaler = 'dynamic'
+    run._train_loop = run.build_train_loop(run._train_loop)
+    hook = DivergenceHook()
+    bad, good = ({'loss': torch.tensor(v)} for v in (float('nan'), 1.0))
+    for outputs in [*[bad] * AMP_PATIENCE, good, *[bad] * AMP_PATIENCE]:
+        hook.after_train_iter(run, 0, None, outputs)
+    with pytest.raises(TrainingDiverged):
+        hook.after_train_iter(run, 0, None, bad)
+
+
+class Photographs(list):
+    """BGR of 0 to 255, more red than blue."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(4):
+            image = torch.rand(3, 64, 64, generator=generator) * 120
+            image += torch.tensor([10.0, 60, 130])[:, None, None]
+            self.append(dict(inputs=image.to(torch.uint8)))
+
+
+def preprocessor(expected) -> DetDataPreprocessor:
+    options = expected.preprocessor_options(dict(type='DetDataPreprocessor'))
+    return DetDataPreprocessor(**options)
+
+
+def check(expected, given, caplog, init_cfg) -> str:
+    """What is said of a backbone whose norm has seen images as expected."""
+    torch.manual_seed(0)
+    model = nn.Module()
+    model.backbone = ShuffleNetV2(0.5)
+    norm = model.backbone.conv1[1]
+    norm.momentum = None
+    inputs = [each['inputs'] for each in Photographs()]
+    batch = preprocessor(expected)(dict(inputs=inputs), training=True)
+    model.backbone.train()(batch['inputs'])
+    model.data_preprocessor = preprocessor(given)
+    config = dict(
+        backbone=dict(init_cfg=init_cfg),
+        data_preprocessor=dict(type='DetDataPreprocessor'),
+    )
+    run = SimpleNamespace(
+        model=model,
+        cfg=Config(dict(model=config)),
+        iter=0,
+        logger=logging.getLogger('input_check'),
+        train_dataloader=SimpleNamespace(dataset=Photographs()),
+    )
+    with caplog.at_level(logging.INFO):
+        InputCheckHook().before_train(run)
+    return caplog.text
+
+
+START = dict(type='Pretrained', checkpoint='a.pth')
+
+
+def test_another_scale_is_a_warning_that_names_what_fits(caplog):
+    text = check(SCALED_BGR, NORMALISED_RGB, caplog, START)
+    assert 'WARNING' in text
+    assert 'a.pth: images as RGB' in text
+    assert 'model.data_preprocessor.bgr_to_rgb="False"' in text
+    assert 'model.data_preprocessor.std="[255.0, 255.0, 255.0]"' in text
+
+
+def test_right_images_are_told_as_such(caplog):
+    text = check(NORMALISED_RGB, NORMALISED_RGB, caplog, START)
+    assert 'they fit the weights' in text
+    assert 'WARNING' not in text
+
+
+@pytest.mark.parametrize('init_cfg', [None, dict(type='Kaiming', layer='x')])
+def test_nothing_is_said_of_random_weights(init_cfg, caplog):
+    assert not check(SCALED_BGR, NORMALISED_RGB, caplog, init_cfg)

@@ -19,14 +19,19 @@ def data(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(dict(annotations=list(range(boxes)))))
         dataset = dict(type='BoxDataset', data_root='', ann_file=str(path))
-        return Config(dict(train_dataloader=dict(dataset=dataset)))
+        return Config(
+            dict(
+                train_dataloader=dict(dataset=dataset),
+                work_dir=str(tmp_path / 'mine'),
+            )
+        )
 
     return make
 
 
-def begin(base: str, cfg: Config) -> str:
+def begin(cfg: Config) -> str:
     """A run that has left a checkpoint."""
-    cfg.work_dir = run_dir.new_run_dir(base)
+    cfg.work_dir = run_dir.choose_run_dir(cfg, None, None, None)
     run_dir.note_data(cfg)
     with open(f'{cfg.work_dir}/last_checkpoint', 'w') as file:
         file.write('epoch_1.pth')
@@ -36,10 +41,12 @@ def begin(base: str, cfg: Config) -> str:
 def test_runs_are_numbered_and_never_share_a_folder(tmp_path):
     base = str(tmp_path / 'runs' / 'mine')
     with ThreadPoolExecutor() as pool:
-        made = list(pool.map(run_dir.new_run_dir, [base] * 8))
-    assert sorted(made) == sorted(
-        [base, *(f'{base}-{number}' for number in range(2, 9))]
-    )
+        made = list(pool.map(run_dir.new_run_dir, [base] * 11))
+    names = [base, *(f'{base}-{number}' for number in range(2, 12))]
+    assert sorted(made) == sorted(names)
+    # 11 comes after 9, and other names are not of this one.
+    (tmp_path / 'runs' / 'mine-tall').mkdir()
+    assert list(map(str, run_dir.find_runs(base))) == names[::-1]
 
 
 def test_an_empty_folder_is_taken_and_given_back(tmp_path):
@@ -53,34 +60,21 @@ def test_an_empty_folder_is_taken_and_given_back(tmp_path):
 
 
 def test_the_newest_run_on_the_same_data_goes_on(tmp_path, data):
-    base = str(tmp_path / 'mine')
-    begin(base, data('a', 1))
-    second = begin(base, data('a', 1))
-    begin(base, data('b', 2))
-    # 10 comes after 9, and other names are not of this one.
-    (tmp_path / 'mine-tall').mkdir()
-    assert run_dir.last_run_dir(base, data('a', 1)) == second
-    assert run_dir.last_run_dir(base, data('moved', 1)) == second
-    with pytest.raises(UserError) as error:
-        run_dir.last_run_dir(base, data('c', 3))
-    for name in 'data/a/train.json', 'data/b/train.json', 'data/c/train.json':
-        assert name in str(error.value)
-
-
-def test_runs_are_sorted_by_number(tmp_path):
-    for number in 2, 10, 9:
-        (tmp_path / f'mine-{number}').mkdir()
-    found = [path.name for path in run_dir.find_runs(str(tmp_path / 'mine'))]
-    assert found == ['mine-10', 'mine-9', 'mine-2']
-
-
-def test_a_work_dir_of_other_data_is_not_gone_on_with(tmp_path, data):
-    work_dir = begin(str(tmp_path / 'mine'), data('a', 1))
-    run_dir.require_same_data(work_dir, data('a', 1))
-    with pytest.raises(UserError, match=r'data/b/train\.json is other data'):
-        run_dir.require_same_data(work_dir, data('b', 2))
-    # What does not say, may be of before.
-    run_dir.require_same_data(str(tmp_path), data('b', 2))
+    begin(data('a', 1))
+    second = begin(data('a', 1))
+    third = begin(data('b', 2))
+    for name in 'a', 'moved':
+        found = run_dir.choose_run_dir(data(name, 1), None, None, 'auto')
+        assert found == second
+    for work_dir in None, third:
+        with pytest.raises(UserError) as error:
+            run_dir.choose_run_dir(data('c', 3), work_dir, None, 'auto')
+        for name in 'data/b/train.json', 'data/c/train.json':
+            assert name in str(error.value)
+    with pytest.raises(UserError, match='has left a checkpoint in'):
+        run_dir.choose_run_dir(
+            data('a', 1), None, str(tmp_path / 'x'), 'auto'
+        )
 
 
 def test_files_of_labels_count_and_pictures_do_by_name(tmp_path):
@@ -88,18 +82,13 @@ def test_files_of_labels_count_and_pictures_do_by_name(tmp_path):
     folder.mkdir()
     (folder / '1.txt').write_text('0 0.5 0.5 1 1')
     (folder / '1.jpg').write_text('a picture')
-    cfg = Config(
-        dict(
-            train_dataloader=dict(
-                dataset=dict(type='BoxDataset', ann_file=str(folder))
-            )
-        )
-    )
+    dataset = dict(type='BoxDataset', ann_file=str(folder))
+    cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
     before = run_dir.data_of(cfg)
     (folder / '1.jpg').write_text('the same, compressed')
-    assert run_dir.same_data(run_dir.data_of(cfg), before)
+    assert run_dir.data_of(cfg) == before
     (folder / '1.txt').write_text('1 0.5 0.5 1 1')
-    assert not run_dir.same_data(run_dir.data_of(cfg), before)
+    assert run_dir.data_of(cfg) != before
 
 
 def test_a_folder_that_cannot_be_made_is_named():
