@@ -597,7 +597,6 @@ FORMATS = (
     # mmdet's CSPDarknet has a stem and convolutions in stages as well.
     _own('DenseNet', r'stem\.conv1\.', r'stage\d\.0\.conv\.'),
     _own('IGCV2', r'stem\.', r'stage\d\.0\.mix1\.'),
-    _own('PNASNet', r'stem\.', r'stage1\.0\.squeeze\.'),
     *_of_library(
         'IGCV3',
         r'stage1\.0\.conv3\.',
@@ -615,7 +614,14 @@ FORMATS = (
         only_backbone='reads half of the channels, those in output.index',
     ),
     *_of_library(
-        'NASNet', r'stage1\.0\.unit\.', r'features\.stem1_unit\.conv1x1\.'
+        'NASNet',
+        r'stage1\.0\.unit\.conv1x1\.',
+        r'features\.stem1_unit\.conv1x1\.',
+    ),
+    *_of_library(
+        'PNASNet',
+        r'stage1\.0\.unit\.conv_1x1\.',
+        r'features\.stem1_unit\.conv_1x1\.',
     ),
     *_of_library(
         'SENet',
@@ -640,12 +646,6 @@ FORMATS = (
         'torchvision',
         r'features\.conv0\.weight',
         r'features\.denseblock1\.denselayer1\.norm1\.weight',
-    ),
-    _known(
-        'PNASNet',
-        'pytorchcv',
-        r'features\.init_block\.conv\.weight',
-        r'features\.stem1_unit\.conv_1x1\.conv\.weight',
     ),
     _known(
         'CSPDarknet',
