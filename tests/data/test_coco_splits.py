@@ -241,4 +241,3 @@ def test_everything_missing_is_told_in_one_message(tmp_path):
     ) in text
     assert '2017 layout lacks annotations/instances_train2017.json' in text
     assert str(tmp_path) in text
-

@@ -204,7 +204,10 @@ def test_wrong_record_is_left_out_and_named(coco, spoil, message):
 @pytest.mark.parametrize(
     'spoil, message',
     [
-        (_set('categories', 1, id=3), r'categories\[1\]: duplicate id or name, got id 3'),
+        (
+            _set('categories', 1, id=3),
+            r'categories\[1\]: duplicate id or name, got id 3',
+        ),
         (
             _set('categories', 1, name='cat'),
             r"categories\[1\]: duplicate .* name 'cat'",
@@ -212,7 +215,7 @@ def test_wrong_record_is_left_out_and_named(coco, spoil, message):
         (_set('categories', 1, id='x'), r'categories\[1\]: expected a whole'),
         (lambda data: data.update(categories=[]), "no 'categories'"),
         (lambda data: data.update(images=3), "'images' to be a list"),
-        (lambda data: data.update(images=[3]), "'images' to be a list of objects"),
+        (lambda data: data.update(images=[3]), 'to be a list of objects'),
         (lambda data: data.pop('images'), 'is not a COCO annotation file'),
     ],
 )

@@ -241,9 +241,7 @@ def test_one_class_written_as_text_is_one_class(cfg, data):
 
 def test_checkpoint_classes_are_matched_by_name(cfg, data, monkeypatch):
     said = []
-    monkeypatch.setattr(
-        run_data, 'say_once', said.append
-    )
+    monkeypatch.setattr(run_data, 'say_once', said.append)
     point(cfg, data)
     dataset = dict(run_data.datasets_of(cfg))['test']
 
@@ -328,9 +326,7 @@ def test_images_too_small_for_the_config_are_told_and_one_must_be_left(
     cfg, data, monkeypatch
 ):
     said = []
-    monkeypatch.setattr(
-        run_data, 'say_once', said.append
-    )
+    monkeypatch.setattr(run_data, 'say_once', said.append)
     run_data.use_data(cfg, run_data.find_data(str(data)))
     filters = cfg.train_dataloader.dataset.filter_cfg
     filters.min_size = 41
