@@ -22,6 +22,7 @@ from ..errors import UserError
 from ..ops import PSRoIPool
 from . import runtime
 from .detector import load_checkpoint, resize_rule
+from .folding import pick
 from .graph import DetectorGraph
 from .runtime import Resize
 
@@ -185,7 +186,8 @@ def to_onnx(graph: DetectorGraph, rule: Resize, batch: int):
             output_names=[*runtime.OUTPUTS, 'features'],
             dynamic_shapes=shapes,
             custom_translation_table={
-                torch.ops.mmdet_shufflenetv2.nms_mask.default: _nms_mask
+                torch.ops.mmdet_shufflenetv2.nms_mask.default: _nms_mask,
+                torch.ops.mmdet_shufflenetv2.bin_align.default: _bin_align,
             },
             verbose=False,
         )
@@ -214,6 +216,21 @@ def _nms_mask(boxes, scores, iou_threshold: float, most: int):
     )
 
 
+def _bin_align(planes, boxes, index, side: int, samples: int):
+    """:func:`.graph.bin_align` in ONNX's operators."""
+    from onnxscript import opset18 as op
+
+    return op.RoiAlign(
+        planes,
+        boxes,
+        index,
+        coordinate_transformation_mode='half_pixel',
+        output_height=side,
+        output_width=side,
+        sampling_ratio=samples,
+    )
+
+
 def describe(graph: DetectorGraph, rule: Resize, source: str) -> dict:
     """What a runner must know, and where the file comes from."""
     from .. import __version__
@@ -222,7 +239,7 @@ def describe(graph: DetectorGraph, rule: Resize, source: str) -> dict:
     preprocessor, cfg = detector.data_preprocessor, detector.test_cfg
     # mmdet's pipelines give BGR.
     is_rgb = preprocessor._channel_conversion
-    mean, std = -graph.shift / graph.scale, 1 / graph.scale
+    mean, std = graph.mean, 1 / graph.scale
     return dict(
         classes=list(detector.dataset_meta['classes']),
         input=dict(
@@ -354,7 +371,9 @@ def original(
         )
         for shape in map(tuple, size.int().tolist())
     ]
+    # In the order of the file's channels.
     features = graph.detector.extract_feat(x)[0]
+    features = pick(features, graph.map_order, 1)
     test_cfg = graph.detector.rpn_head.test_cfg
     configured = test_cfg.max_per_img
     test_cfg.max_per_img = graph.proposals

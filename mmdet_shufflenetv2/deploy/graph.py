@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.utils import _pair
 
+from ..detection import LightHeadBBoxHead, ThunderNetNeck
 from ..errors import UserError
 from ..ops import PSRoIAlign
+from .folding import NECKS, Folded
 
 # Candidates of all classes that final suppression sees. Detections are 100
 # of them, so a candidate beyond these is one that 1900 better ones suppress.
@@ -54,6 +56,31 @@ def _(boxes, scores, iou_threshold, most):
     return torch.empty_like(scores)
 
 
+@torch.library.custom_op('mmdet_shufflenetv2::bin_align', mutates_args=())
+def bin_align(
+    planes: Tensor, boxes: Tensor, index: Tensor, side: int, samples: int
+) -> Tensor:
+    """RoI align of a box each from one plane each.
+
+    Args:
+        planes: (M, C, h, w).
+        boxes: (n, 4) in cells, a cell's value lying at its centre.
+        index: (n,) int64, which plane a box reads.
+        side: Bins of a box along x and along y.
+        samples: Of a bin along x and along y.
+
+    Returns:
+        (n, C, side, side), means of samples.
+    """
+    boxes = torch.cat([index[:, None].to(boxes), boxes], 1)
+    return torchvision.ops.roi_align(planes, boxes, side, 1, samples, True)
+
+
+@bin_align.register_fake
+def _(planes, boxes, index, side, samples):
+    return planes.new_empty(len(boxes), planes.size(1), side, side)
+
+
 class DetectorGraph(nn.Module):
     """Image in, detections out, in operations that export.
 
@@ -74,9 +101,18 @@ class DetectorGraph(nn.Module):
     ):
         super().__init__()
         require_known(detector)
-        self.detector = detector.to(memory_format=torch.contiguous_format)
+        # Not a part of this module: only what is folded is exported.
+        self.__dict__['detector'] = detector.to(
+            memory_format=torch.contiguous_format
+        )
         if hasattr(detector.backbone, 'channels_last'):
             detector.backbone.channels_last = False
+        self.layer = detector.roi_head.bbox_roi_extractor.roi_layers[0]
+        self.map_order = list(range(detector.neck.out_channels))
+        if isinstance(self.layer, PSRoIAlign):
+            self.map_order = bin_major_order(detector.neck, self.layer)
+        self.folded = Folded(detector, self.map_order)
+        self.fcs = folded_head(detector.roi_head.bbox_head)
         self.dynamic = dynamic
         rpn, rcnn = detector.test_cfg.rpn, detector.test_cfg.rcnn
         self.proposals = proposals or rpn.max_per_img
@@ -86,8 +122,8 @@ class DetectorGraph(nn.Module):
         channels = torch.zeros(1, 3, 1, 1)
         mean = getattr(source, 'mean', channels).view(1, -1, 1, 1)
         std = getattr(source, 'std', channels + 1).view(1, -1, 1, 1)
-        self.register_buffer('scale', 1 / std, persistent=False)
-        self.register_buffer('shift', -mean / std, persistent=False)
+        self.register_buffer('mean', mean)
+        self.register_buffer('scale', 1 / std)
 
     def forward(self, image: Tensor, size: Tensor) -> tuple[Tensor, ...]:
         """Detect.
@@ -101,33 +137,31 @@ class DetectorGraph(nn.Module):
             many of the D rows are detections (N,), and the map that RoIs
             read. A row of padding has zeros and the label -1.
         """
-        features = self.detector.extract_feat(self.normalized(image, size))
-        rois, found = self.propose(features, size)
-        scores, deltas = self.classify(features[0], rois)
-        return *self.select(rois, found, scores, deltas, size), features[0]
+        roi_map, rpn = self.folded(self.normalized(image, size))
+        rois, found = self.propose(rpn, size)
+        scores, deltas = self.classify(roi_map, rois)
+        return *self.select(rois, found, scores, deltas, size), roi_map
 
     def normalized(self, image: Tensor, size: Tensor) -> Tensor:
         """The network's input, padding being as in training."""
         # Contiguous, or every layer would see channels last, and the file
         # have a transposition for each concatenation.
-        x = image.permute(0, 3, 1, 2).contiguous().float()
-        x = x * self.scale + self.shift
+        x = image.permute(0, 3, 1, 2).contiguous().float() - self.mean
         height, width = (
-            torch.arange(n, device=x.device) < limit[:, None]
+            (torch.arange(n, device=x.device) < limit[:, None]).float()
             for n, limit in zip(x.shape[2:], size.unbind(1), strict=True)
         )
-        inside = (height[:, :, None] & width[:, None, :])[:, None]
+        height, width = height[:, None, :, None], width[:, None, None]
+        x = x * (height * self.scale) * width
         padding = getattr(self.detector.data_preprocessor, 'pad_value', 0)
-        return torch.where(inside, x, float(padding))
+        return x + padding * (1 - height * width) if padding else x
 
-    def propose(
-        self, features: tuple[Tensor, ...], size: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def propose(self, rpn: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
         """K proposals (N, K, 4), best first, and which are any (N, K)."""
         head, cfg = self.detector.rpn_head, self.detector.test_cfg.rpn
-        (logits,), (deltas,) = head(features)
-        _, num_anchors, height, width = logits.shape
-        logits = logits.flatten(1)
+        num_anchors = head.num_base_priors
+        height, width = rpn.shape[2:]
+        logits = rpn[:, :num_anchors].flatten(1)
         most = num_anchors * height * width
         best = cfg.nms_pre if cfg.get('nms_pre', -1) > 0 else most
         if self.dynamic:
@@ -140,10 +174,11 @@ class DetectorGraph(nn.Module):
         index = index.clamp(max=most - 1)
         anchor = index // (height * width)
         place = index - anchor * (height * width)
-        # (N, A * 4, h, w): the four values of an anchor are planes apart.
+        # (N, A + A * 4, h, w): an anchor's four values are planes apart.
         plane = torch.arange(4, device=index.device) * (height * width)
-        source = (anchor * (4 * height * width) + place)[..., None] + plane
-        deltas = deltas.flatten(1).gather(1, source.flatten(1))
+        start = anchor * (4 * height * width) + place + most
+        source = start[..., None] + plane
+        deltas = rpn.flatten(1).gather(1, source.flatten(1))
         generator = head.prior_generator
         base = generator.base_anchors[0].to(logits)
         y = place // width
@@ -168,16 +203,24 @@ class DetectorGraph(nn.Module):
 
     def classify(self, roi_map: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
         """Class scores (N, K, C) and deltas (N, K, 4 or 4 * C) of RoIs."""
-        roi_head = self.detector.roi_head
-        (layer,) = roi_head.bbox_roi_extractor.roi_layers
         batch, num_rois, _ = rois.shape
-        if isinstance(layer, PSRoIAlign):
-            pooled = ps_roi_align(roi_map, rois, layer)
+        head = self.detector.roi_head.bbox_head
+        if isinstance(self.layer, PSRoIAlign):
+            bins = math.prod(_pair(self.layer.output_size))
+            values = self.detector.neck.out_channels // bins
+            pooled = ps_roi_align(roi_map, rois, self.layer, values)
         else:
             image = torch.arange(batch, device=rois.device).to(rois)
             image = image[:, None, None].expand(-1, num_rois, 1)
-            pooled = layer(roi_map, torch.cat([image, rois], 2).flatten(0, 1))
-        logits, deltas = roi_head.bbox_head(pooled)
+            rois = torch.cat([image, rois], 2).flatten(0, 1)
+            pooled = self.layer(roi_map, rois).flatten(2).transpose(1, 2)
+        if self.fcs is None:
+            bins = _pair(self.layer.output_size)
+            logits, deltas = head(pooled.transpose(1, 2).unflatten(2, bins))
+        else:
+            values = self.fcs(pooled.flatten(1))
+            classes = head.fc_cls.out_features
+            logits, deltas = values[:, :classes], values[:, classes:]
         scores = logits.softmax(-1)[:, :-1]
         return (
             scores.view(batch, num_rois, -1),
@@ -205,7 +248,7 @@ class DetectorGraph(nn.Module):
         boxes = decode(
             head.bbox_coder,
             take(rois, roi),
-            take(deltas.view(batch, -1, 4), box),
+            take(deltas.reshape(batch, -1, 4), box),
             size,
         )
         apart = boxes
@@ -251,6 +294,9 @@ def require_known(detector: nn.Module) -> None:
         for part in (rpn, head)
     ]
     known = {
+        'neck of type ' + ', '.join(each.__name__ for each in NECKS): (
+            type(getattr(detector, 'neck', None)) in NECKS
+        ),
         'roi_head.bbox_roi_extractor of one PSRoIAlign or PSRoIPool': (
             type(align).__name__ in ('PSRoIAlign', 'PSRoIPool')
         ),
@@ -346,52 +392,96 @@ def decode(coder, anchors: Tensor, deltas: Tensor, size: Tensor) -> Tensor:
     return boxes.clamp(min=0).minimum(corner)
 
 
-def ps_roi_align(roi_map: Tensor, rois: Tensor, layer: PSRoIAlign) -> Tensor:
-    """Position-sensitive RoI align as one GridSample.
+def bin_major_order(neck: nn.Module, layer: PSRoIAlign) -> list[int]:
+    """The map's channels bin by bin, with as many as layers go well with.
 
-    Bins are images of their own to it: the map (N, C * P * P, h, w) is seen
-    as N * P * P images of C channels, each read where its bin lies. RoIs are
+    Bins of zeros make the number a multiple of 4 where the neck's own layers
+    read the map; ONNX Runtime's blocked kernels want that.
+    """
+    bins = math.prod(_pair(layer.output_size))
+    values = neck.out_channels // bins
+    order = torch.arange(neck.out_channels).view(-1, bins)
+    if layer.bin_major:
+        order = order.view(bins, -1).t()
+    order = order.t().flatten().tolist()
+    while type(neck) is ThunderNetNeck and len(order) % 4:
+        order += [-1] * values
+    return order
+
+
+def folded_head(head: nn.Module) -> nn.Sequential | None:
+    """The layers of a box head on pooled bins (K, P * P * C).
+
+    ``None`` where it has others than fully connected ones for both outputs.
+    """
+    only_shared = isinstance(head, LightHeadBBoxHead) and not (
+        head.num_shared_convs
+        + head.num_cls_convs
+        + head.num_cls_fcs
+        + head.num_reg_convs
+        + head.num_reg_fcs
+    )
+    if not (only_shared and head.num_shared_fcs):
+        return None
+    layers = []
+    for fc in (*head.shared_fcs, (head.fc_cls, head.fc_reg)):
+        if isinstance(fc, tuple):
+            weight = torch.cat([each.weight for each in fc])
+            bias = torch.cat([each.bias for each in fc])
+        else:
+            weight, bias = fc.weight, fc.bias
+        if not layers:
+            bins = math.prod(head.roi_feat_size)
+            weight = weight.view(len(weight), -1, bins).transpose(1, 2)
+            weight = weight.flatten(1)
+        folded = nn.Linear(*weight.shape[::-1])
+        folded.weight.data, folded.bias.data = weight.detach(), bias.detach()
+        layers += [folded, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def ps_roi_align(
+    roi_map: Tensor, rois: Tensor, layer: PSRoIAlign, values: int
+) -> Tensor:
+    """Position-sensitive RoI align as RoI align.
+
+    A bin is a RoI of its own to it, which reads the plane of C channels that
+    is the bin's, so a row of the output is what a layer reads. RoIs are
     within the image, so a sample is at most half a cell outside of the map
     and takes the border's value.
 
     Args:
-        roi_map: (N, C * P * P, h, w).
+        roi_map: (N, B * C, h, w), B being P * P or more.
         rois: (N, K, 4).
         layer: Its options.
+        values: C.
 
     Returns:
-        (N * K, C, P, P).
+        (N * K, P * P, C).
     """
     batch, num_rois, _ = rois.shape
     ph, pw = _pair(layer.output_size)
     bins, samples = ph * pw, layer.sampling_ratio
-    height, width = roi_map.shape[2:]
-    shift = 0.5 if layer.aligned else 0.0
-    corners = rois * layer.spatial_scale - shift
-    lines = []
-    for axis, count, length in (0, pw, width), (1, ph, height):
-        step = torch.arange(count * samples, device=rois.device).to(rois)
-        low, high = corners[..., axis, None], corners[..., axis + 2, None]
-        # (N, K, bins, S), then GridSample's -1 to 1 between outer borders.
-        place = low + (high - low) * ((step + 0.5) / (count * samples))
-        place = (2 * place.clamp(0, length - 1) + 1) / length - 1
-        lines.append(place.view(batch, num_rois, count, samples))
-    # (N, ph, pw, K, Sy, Sx)
-    x = lines[0].permute(0, 2, 1, 3)[:, None, :, :, None, :]
-    y = lines[1].permute(0, 2, 1, 3)[:, :, None, :, :, None]
-    shape = batch, ph, pw, num_rois, samples, samples
-    grid = torch.stack([x.expand(shape), y.expand(shape)], -1)
-    if layer.bin_major:
-        planes = roi_map.view(batch * bins, -1, height, width)
-    else:
-        planes = roi_map.view(batch, -1, bins, height, width)
-        planes = planes.transpose(1, 2).flatten(0, 1)
-    sampled = F.grid_sample(
-        planes,
-        grid.view(batch * bins, num_rois, samples * samples, 2),
-        padding_mode='zeros',
-        align_corners=False,
+    # A bin's box is linear in its RoI's: one matrix for all of them.
+    matrix = torch.zeros(4, ph, pw, 4, device=rois.device)
+    for axis, count in (0, pw), (1, ph):
+        edges = torch.arange(count + 1, device=rois.device) / count
+        edges = edges[None] if axis == 0 else edges[:, None]
+        for last in (0, 1):
+            side = slice(last, last + count)
+            edge = edges[:, side] if axis == 0 else edges[side]
+            matrix[axis, :, :, axis + 2 * last] = 1 - edge
+            matrix[axis + 2, :, :, axis + 2 * last] = edge
+    matrix = matrix.flatten(1) * layer.spatial_scale
+    # RoI align's cells have their values in the middle.
+    shift = 0.0 if layer.aligned else 0.5
+    boxes = (rois.flatten(0, 1) @ matrix + shift).view(-1, 4)
+    planes = roi_map.unflatten(1, (-1, values))
+    index = torch.arange(batch, device=rois.device)[:, None] * planes.size(1)
+    index = index + torch.arange(bins, device=rois.device).repeat(num_rois)
+    # The largest sample is that of bins with one each.
+    side, samples = (samples, 1) if layer.mode == 'max' else (1, samples)
+    pooled = bin_align(
+        planes.flatten(0, 1), boxes, index.flatten(), side, samples
     )
-    reduce = torch.amax if layer.mode == 'max' else torch.mean
-    pooled = reduce(sampled, 3).view(batch, bins, -1, num_rois)
-    return pooled.permute(0, 3, 2, 1).reshape(batch * num_rois, -1, *(ph, pw))
+    return pooled.amax((2, 3)).view(-1, bins, values)
