@@ -24,6 +24,9 @@ from ..detection import LightHeadNeck, RFCNNeck, ThunderNetNeck
 BLOCK = 16
 # Fewer channels than this wait in one piece with others.
 SMALLEST_PIECE = 12
+# Multiply-adds at a place that one more channel costs the layers after a
+# stage, about: the RPN's convolution alone has 9 * 256.
+READERS = 1000
 
 Order = list[int]
 
@@ -200,19 +203,20 @@ class Stage(nn.Module):
         """Choose which pieces are the output, and which of them to pack.
 
         A piece of which few channels are left is packed with others by a
-        convolution of ones; as many are as make the output smallest.
+        convolution of ones, where that costs less than reading zeros.
         """
         place = {name: i for i, name in enumerate(line)}
         left = [len(place.keys() & piece) for piece in pieces]
         live = sorted(filter(left.__getitem__, range(len(left))))
         live.sort(key=left.__getitem__, reverse=True)
 
-        def width(kept: int) -> tuple[int, int]:
+        def cost(kept: int) -> int:
             whole = sum(len(padded(pieces[i])) for i in live[:kept])
-            rest = len(padded(range(sum(left[i] for i in live[kept:]))))
-            return whole + rest, -kept
+            read = sum(len(padded(pieces[i])) for i in live[kept:])
+            packed = len(padded(range(sum(left[i] for i in live[kept:]))))
+            return (whole + packed) * READERS + read * packed
 
-        kept = min(range(len(live) + 1), key=width)
+        kept = min(range(len(live), -1, -1), key=cost)
         self.kept, self.packed = live[:kept], live[kept:]
         self.order = self._order(pieces, self.kept, place)
         self.pack = None

@@ -484,4 +484,5 @@ def ps_roi_align(
     pooled = bin_align(
         planes.flatten(0, 1), boxes, index.flatten(), side, samples
     )
-    return pooled.amax((2, 3)).view(-1, bins, values)
+    pooled = pooled.amax((2, 3)) if side > 1 else pooled
+    return pooled.view(-1, bins, values)
