@@ -172,23 +172,23 @@ class DetectorGraph(nn.Module):
         # Rank first: what follows touches the best anchors alone.
         logits, index = logits.topk(best)
         index = index.clamp(max=most - 1)
-        anchor = index // (height * width)
-        place = index - anchor * (height * width)
-        # (N, A + A * 4, h, w): an anchor's four values are planes apart.
-        plane = torch.arange(4, device=index.device) * (height * width)
-        start = anchor * (4 * height * width) + place + most
-        source = start[..., None] + plane
-        deltas = rpn.flatten(1).gather(1, source.flatten(1))
+        deltas = rpn[:, num_anchors:].unflatten(1, (num_anchors, 4))
+        deltas = take(deltas.flatten(3).transpose(2, 3).flatten(1, 2), index)
         generator = head.prior_generator
-        base = generator.base_anchors[0].to(logits)
-        y = place // width
-        x = place - y * width
         step = _pair(generator.strides[0])
-        corner = torch.stack([x * step[0], y * step[1]], 2).to(logits)
-        anchors = base[anchor] + corner.repeat(1, 1, 2)
-        boxes = decode(
-            head.bbox_coder, anchors, deltas.view(*index.shape, 4), size
+        x, y = (
+            torch.arange(count, device=rpn.device) * stride
+            for count, stride in ((width, step[0]), (height, step[1]))
         )
+        corner = torch.meshgrid(y, x, indexing='ij')[::-1]
+        corner = torch.stack(corner, 2).to(rpn).view(1, -1, 2).repeat(1, 1, 2)
+        base = generator.base_anchors[0].to(rpn)
+        # All of them, which is a constant of an image of fixed size.
+        anchors = (base[:, None] + corner).view(-1, 4)
+        anchors = anchors.index_select(0, index.flatten()).view(
+            *index.shape, 4
+        )
+        boxes = decode(head.bbox_coder, anchors, deltas, size)
         scores = logits.sigmoid()
         smallest = cfg.get('min_bbox_size', -1)
         if smallest >= 0:
@@ -325,7 +325,12 @@ def require_known(detector: nn.Module) -> None:
 
 def take(values: Tensor, index: Tensor) -> Tensor:
     """Rows ``index`` (N, n) of ``values`` (N, m, c), as (N, n, c)."""
-    return values.gather(1, index[..., None].expand(-1, -1, values.size(2)))
+    batch, count, _ = values.shape
+    if batch > 1:
+        start = torch.arange(batch, device=index.device) * count
+        index = index + start[:, None]
+    rows = values.flatten(0, 1).index_select(0, index.flatten())
+    return rows.view(batch, -1, values.size(2))
 
 
 def survivors(
