@@ -54,7 +54,7 @@ class Detector(runtime.Detector):
         score_thr: float = 0.0,
         batch: int = 1,
     ):
-        if os.fspath(model).endswith('.onnx'):
+        if os.fspath(model).endswith(('.onnx', '.xml')):
             super().__init__(model, threads=threads, score_thr=score_thr)
             return
         if device is None:

@@ -1,6 +1,6 @@
-"""Write a whole two-stage detector into one ONNX file, and prove it.
+"""Write a whole two-stage detector into one file, and prove it.
 
-The file has standard operators of the default domain only, image in and
+An ONNX file has standard operators of the default domain only, image in and
 final boxes out, at a fixed number of rows (see :mod:`.graph`). What a runner
 must know (classes, resize rule, input order, thresholds) is in its metadata,
 as JSON. After writing, the file and the original run on the same pictures;
@@ -9,14 +9,17 @@ only a file that agrees takes the place of an earlier one.
 
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
+from torch import nn
 
 from ..errors import UserError
 from ..ops import PSRoIPool
@@ -29,13 +32,36 @@ from .runtime import Resize
 OPSET = 18
 # Backbones halve the image five times.
 DIVISOR = 32
-# Of float32: what other orders of the same sums may do.
-FEATURE_TOLERANCE = 1e-3
-SCORE_TOLERANCE = 1e-3
-BOX_TOLERANCE = 0.5
-# A box on the edge of a threshold may fall to its other side; where PSRoIPool
-# rounds RoIs to cells, so may the edges of a RoI.
-SHARE_TOLERANCE, POOLED_TOLERANCE = 0.02, 0.05
+SUFFIXES = dict(onnx='.onnx', openvino='.xml', ncnn='.param')
+
+
+class Tolerance(NamedTuple):
+    """What a file may differ in from its original.
+
+    Attributes:
+        features: Of the map that RoIs read, relative to its largest value.
+        score, box: Of a detection; the box in pixels.
+        share: Of the detections above ``least``, how many may differ more: a
+            box on the edge of a threshold falls to its other side.
+        least: The score from which detections are compared.
+    """
+
+    features: float
+    score: float
+    box: float
+    share: float
+    least: float = 0.0
+
+
+TOLERANCES = dict(
+    fp32=Tolerance(1e-3, 1e-3, 0.5, 0.02),
+    fp16=Tolerance(1e-2, 1e-2, 2.0, 0.05),
+    int8=Tolerance(0.5, 0.3, 16.0, 0.2, 0.3),
+    # It computes in float16 where it can; features alone are compared.
+    ncnn=Tolerance(0.05, 0, 0, 0),
+)
+# Of PSRoIPool, which rounds the edges of RoIs to cells.
+POOLED_SHARE = 0.05
 
 
 @dataclass
@@ -43,25 +69,26 @@ class Differences:
     """The largest differences between a file and its original.
 
     Attributes:
+        allowed: By how much they may differ.
         features: Of the map that RoIs read, relative to its largest value.
         scores, boxes: Of detections that both have; boxes in pixels.
         compared: Detections of the original.
         missing: Those of them that the file does not have.
-        share: Of the compared, how many may be missing.
     """
 
+    allowed: Tolerance = TOLERANCES['fp32']
     features: float = 0.0
     scores: float = 0.0
     boxes: float = 0.0
     compared: int = 0
     missing: list[str] = field(default_factory=list)
-    share: float = SHARE_TOLERANCE
 
     @property
     def agree(self) -> bool:
-        allowed = self.share * self.compared
+        most = self.allowed.share * self.compared
         return (
-            self.features <= FEATURE_TOLERANCE and len(self.missing) <= allowed
+            self.features <= self.allowed.features
+            and len(self.missing) <= most
         )
 
     def __str__(self) -> str:
@@ -77,26 +104,19 @@ def export(
     output: str | os.PathLike,
     *,
     config: str | os.PathLike | None = None,
-    image_size: tuple[int, int] | None = None,
-    batch: int = 1,
-    dynamic: bool = False,
-    proposals: int | None = None,
     pictures: Iterable = (),
     log: Callable[[str], None] = print,
+    **options,
 ) -> Differences:
-    """Write a checkpoint's detector to an ONNX file.
+    """Write a checkpoint's detector to a file.
 
     Args:
         checkpoint: What training wrote.
-        output: The ``.onnx`` file.
+        output: The file, whose name ends as its format asks for.
         config: The config file; by default what the checkpoint says.
-        image_size: Width and height that images are made to fit into; the
-            config's test size by default.
-        batch: N, images of one call.
-        dynamic: Leave height and width free, in multiples of 32.
-        proposals: K; the config's ``test_cfg.rpn.max_per_img`` by default.
         pictures: What to compare the two on; see :func:`runtime.expand`.
         log: Called with each line of the report.
+        options: Those of :func:`write_detector`.
 
     Returns:
         The differences that were found.
@@ -105,42 +125,189 @@ def export(
         UserError: The detector has a part that is not exported here, or the
             file disagrees; an earlier file stays as it was.
     """
+    suffix = SUFFIXES[options.get('format', 'onnx')]
+    if Path(output).suffix != suffix:
+        raise UserError(f'{output}: expected a name that ends in {suffix}')
+    return write_detector(
+        load_checkpoint(checkpoint, config),
+        output,
+        source=Path(checkpoint).name,
+        pictures=list(pictures),
+        log=log,
+        **options,
+    )
+
+
+def export_config(
+    config: str | os.PathLike, output: str | os.PathLike, **options
+) -> None:
+    """Write a config's detector with random weights, to measure its speed.
+
+    Args:
+        config: The config file.
+        output: The file.
+        options: Those of :func:`write_detector`, and ``seed``.
+    """
+    detector = seeded_detector(config, options.pop('seed', 0))
+    options.setdefault('log', lambda line: None)
+    write_detector(detector, output, pictures=None, **options)
+
+
+def seeded_detector(config, seed: int = 0, **changes) -> nn.Module:
+    """A detector with random weights, of which much is found as of a trained.
+
+    Its last layers are scaled so that scores and boxes differ from RoI to
+    RoI: suppression has work to do.
+
+    Args:
+        config: The config, or its file.
+        seed: Of the weights.
+        changes: Of the config's ``model``.
+    """
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    cfg = Config.fromfile(config)
+    cfg.model.backbone.pop('init_cfg', None)
+    cfg.merge_from_dict({f'model.{k}': v for k, v in changes.items()})
+    init_default_scope('mmdet')
+    torch.manual_seed(seed)
+    model = MODELS.build(cfg.model).eval()
+    for name, value in model.named_buffers():
+        if name.endswith('running_mean'):
+            value.normal_(0, 0.1)
+        if name.endswith('running_var'):
+            value.uniform_(0.5, 1.5)
+    rpn, head = model.rpn_head, model.roi_head.bbox_head
+    model.dataset_meta = dict(
+        classes=tuple(f'class {i}' for i in range(head.num_classes))
+    )
+    model.cfg = cfg
+
+    def spread(layer: nn.Module, values: torch.Tensor, deviation: float):
+        values = values - layer.bias.mean()
+        layer.weight.data *= deviation / values.std().clamp(min=1e-9)
+        layer.bias.data.zero_()
+
+    with torch.no_grad():
+        maps = model.extract_feat(torch.randn(2, 3, 96, 128))
+        (scores,), (deltas,) = rpn(maps)
+        spread(rpn.rpn_cls, scores, 2)
+        spread(rpn.rpn_reg, deltas, 0.3)
+        corner = torch.rand(40, 2) * 50
+        rois = torch.cat([torch.zeros(40, 1), corner, corner + 40], 1)
+        pooled = model.roi_head.bbox_roi_extractor(maps[:1], rois)
+        last = head if hasattr(head, 'fc_cls') else model.neck
+        names = ('fc_cls', 'fc_reg') if last is head else ('score', 'box')
+        names = [n if last is head else f'{n}_conv' for n in names]
+        for name, values, deviation in zip(
+            names, head(pooled), (2, 0.5), strict=True
+        ):
+            spread(getattr(last, name), values, deviation)
+    return model
+
+
+def write_detector(
+    detector: nn.Module,
+    output: str | os.PathLike,
+    *,
+    source: str = '',
+    format: str = 'onnx',
+    precision: str = 'fp32',
+    calibration: Iterable = (),
+    image_size: tuple[int, int] | None = None,
+    batch: int = 1,
+    dynamic: bool = False,
+    proposals: int | None = None,
+    pictures: list | None = None,
+    log: Callable[[str], None] = print,
+) -> Differences | None:
+    """Write a detector to a file.
+
+    Args:
+        detector: It, with its ``cfg`` and ``dataset_meta``.
+        output: The file.
+        source: The name of its checkpoint.
+        format: One of ``SUFFIXES``.
+        precision: One of ``TOLERANCES``.
+        calibration: The pictures that int8 takes the ranges of values from.
+        image_size: Width and height that images are made to fit into; the
+            config's test size by default.
+        batch: N, images of one call.
+        dynamic: Leave height and width free, in multiples of 32.
+        proposals: K; the config's ``test_cfg.rpn.max_per_img`` by default.
+        pictures: What to compare the two on, synthetic ones if empty; with
+            ``None`` they are not compared.
+        log: Called with each line of the report.
+
+    Raises:
+        UserError: As :func:`export`.
+    """
     output = Path(output)
-    if output.suffix != '.onnx':
-        raise UserError(f'{output}: expected a name that ends in .onnx')
-    detector = load_checkpoint(checkpoint, config)
     rule = resize_rule(detector.cfg)
     if image_size is not None:
         rule = rule._replace(width=image_size[0], height=image_size[1])
     # A canvas of a fixed size cannot be turned.
     rule = rule._replace(turn=rule.turn and dynamic)
-    size = 'dynamic' if dynamic else '{1}x{0}'.format(*canvas(rule))
     graph = DetectorGraph(detector, proposals, dynamic).eval()
-    content = to_onnx(graph, rule, batch)
-    metadata = describe(graph, rule, Path(checkpoint).name)
-    scratch = output.with_name(f'.{output.name}.{os.getpid()}')
+    require_exporter()
+    from . import formats
+
     output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        write(content, scratch, metadata)
-        log(
-            f'{output}: opset {OPSET}, {scratch.stat().st_size / 1e6:.1f} MB, '
-            f'{batch} x {size}, {graph.proposals} proposals, '
-            f'{graph.detections} detections'
-        )
-        found = compare(graph, content, scratch, list(pictures), log)
-        log(f'largest differences: {found}')
-        if not found.agree:
-            for line in found.missing[:10]:
-                log(f'  {line}')
-            raise UserError(
-                f'{output}: the file does not agree with {checkpoint} '
-                f'(allowed: features {FEATURE_TOLERANCE:.0e}, '
-                f'{found.share:.0%} of the detections); not written'
+    with tempfile.TemporaryDirectory(
+        dir=output.parent, prefix=f'.{output.stem}'
+    ) as scratch:
+        path = Path(scratch, output.name)
+        if format == 'ncnn':
+            found = write_network(graph, rule, path, precision, log)
+        else:
+            model = to_onnx(graph, rule, batch)
+            metadata = describe(graph, rule, source, precision)
+            file = path.with_suffix('.onnx')
+            write(model, file, metadata)
+            # Two threads are enough, and more would disturb PyTorch.
+            runner = runtime.Detector(file, threads=2)
+            pictures = pictures or synthetic(*runner._resize[:2])
+            if precision == 'int8':
+                feeds = prepared(runner, calibration, log)
+                model = formats.quantized(model, (each[0] for each in feeds))
+            elif precision == 'fp16':
+                model = formats.halved(model)
+            write(model, file, metadata)
+            if format == 'openvino':
+                formats.to_openvino(file, path, precision == 'fp16')
+                file.unlink()
+            size = 'dynamic' if dynamic else '{1}x{0}'.format(*canvas(rule))
+            log(
+                f'{output}: opset {OPSET}, {precision}, '
+                f'{weight(path) / 1e6:.1f} MB, {batch} x {size}, '
+                f'{graph.proposals} proposals, {graph.detections} detections'
             )
-        os.replace(scratch, output)
-    finally:
-        scratch.unlink(missing_ok=True)
+            if pictures is None:
+                found = None
+            else:
+                runner = runtime.Detector(path, threads=2)
+                found = compare(graph, model, runner, pictures, precision, log)
+        if found is not None:
+            log(f'largest differences: {found}')
+            if not found.agree:
+                for line in found.missing[:10]:
+                    log(f'  {line}')
+                raise UserError(
+                    f'{output}: the file does not agree with {source} '
+                    f'(allowed: features {found.allowed.features:.0e}, '
+                    f'{found.allowed.share:.0%} of the detections); not '
+                    'written'
+                )
+        for file in sorted(Path(scratch).iterdir()):
+            os.replace(file, output.parent / file.name)
     return found
+
+
+def weight(path: Path) -> int:
+    """Bytes of a file and of those that belong to it."""
+    return sum(each.stat().st_size for each in path.parent.iterdir())
 
 
 def canvas(rule: Resize) -> tuple[int, int]:
@@ -151,20 +318,14 @@ def canvas(rule: Resize) -> tuple[int, int]:
     return height, width
 
 
-def to_onnx(graph: DetectorGraph, rule: Resize, batch: int):
-    """The graph as an ``onnx.ModelProto``, with the features as an output.
+def require_exporter() -> None:
+    """Raise a UserError where the exporter's packages are missing."""
+    for name in 'onnx', 'onnxscript', 'onnxruntime':
+        runtime.load_package(name)
 
-    Raises:
-        UserError: The exporter's packages are missing or too old.
-    """
-    try:
-        import onnxscript  # noqa: F401
-        from torch.onnx import export as torch_export
-    except ImportError as error:
-        raise UserError(
-            f'export needs {error.name}: pip install '
-            '"mmdet_shufflenetv2[export]"'
-        ) from error
+
+def to_onnx(graph: DetectorGraph, rule: Resize, batch: int):
+    """The graph as an ``onnx.ModelProto``, with the features as an output."""
     height, width = canvas(rule)
     image = torch.zeros(batch, height, width, 3, dtype=torch.uint8)
     size = torch.tensor([[height, width]] * batch, dtype=torch.float32)
@@ -175,9 +336,10 @@ def to_onnx(graph: DetectorGraph, rule: Resize, batch: int):
             for axis, name in ((1, 'rows'), (2, 'columns'))
         }
         shapes = {'image': free, 'size': {}}
+    ops = torch.ops.mmdet_shufflenetv2
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')
-        program = torch_export(
+        program = torch.onnx.export(
             graph,
             (image, size),
             dynamo=True,
@@ -186,12 +348,18 @@ def to_onnx(graph: DetectorGraph, rule: Resize, batch: int):
             output_names=[*runtime.OUTPUTS, 'features'],
             dynamic_shapes=shapes,
             custom_translation_table={
-                torch.ops.mmdet_shufflenetv2.nms_mask.default: _nms_mask,
-                torch.ops.mmdet_shufflenetv2.bin_align.default: _bin_align,
+                ops.nms_mask.default: _nms_mask,
+                ops.bin_align.default: _bin_align,
             },
             verbose=False,
         )
-    return program.model_proto
+    model = program.model_proto
+    # Names of source files and lines of the machine that exported.
+    del model.metadata_props[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ''
+    return model
 
 
 def _nms_mask(boxes, scores, iou_threshold: float, most: int):
@@ -231,7 +399,9 @@ def _bin_align(planes, boxes, index, side: int, samples: int):
     )
 
 
-def describe(graph: DetectorGraph, rule: Resize, source: str) -> dict:
+def describe(
+    graph: DetectorGraph, rule: Resize, source: str, precision: str
+) -> dict:
     """What a runner must know, and where the file comes from."""
     from .. import __version__
 
@@ -260,6 +430,7 @@ def describe(graph: DetectorGraph, rule: Resize, source: str) -> dict:
             source=source,
             version=__version__,
             opset=OPSET,
+            precision=precision,
             torch=torch.__version__,
         ),
     )
@@ -271,11 +442,7 @@ def write(content, path: Path, metadata: dict) -> None:
 
     content = onnx.ModelProto.FromString(content.SerializeToString())
     del content.graph.output[len(runtime.OUTPUTS) :]
-    # Names of source files and lines of the machine that exported.
     del content.metadata_props[:]
-    for node in content.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ''
     content.producer_name = 'mmdet_shufflenetv2'
     content.producer_version = metadata['export']['version']
     for key, value in metadata.items():
@@ -287,61 +454,98 @@ def write(content, path: Path, metadata: dict) -> None:
 
 def compare(
     graph: DetectorGraph,
-    content,
-    path: Path,
+    model,
+    runner: runtime.Detector,
     pictures: list,
+    precision: str,
     log: Callable[[str], None] = print,
 ) -> Differences:
     """Run file and original on pictures.
 
     Args:
         graph: The exported graph, whose detector is the original.
-        content: The model with the features as an output.
-        path: The written file.
-        pictures: What a runner takes; synthetic ones if empty.
+        model: The ``onnx.ModelProto`` with the features as an output.
+        runner: The written file.
+        pictures: What a runner takes.
+        precision: Of the file.
         log: Told about pictures that cannot be used.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    options.log_severity_level = 3
+    full = onnxruntime.InferenceSession(
+        model.SerializeToString(),
+        options,
+        providers=['CPUExecutionProvider'],
+    )
+    allowed = TOLERANCES[precision]
+    if isinstance(graph.layer, PSRoIPool):
+        share = max(allowed.share, POOLED_SHARE)
+        allowed = allowed._replace(share=share)
+    found = Differences(allowed)
+    for feed, name in prepared(runner, pictures, log):
+        features, expected = original(graph, **feed)
+        given = full.run(['features'], feed)[0]
+        difference = np.abs(given - features).max() / np.abs(features).max()
+        found.features = max(found.features, float(difference))
+        boxes, scores, labels, count = (
+            each[0] for each in runner._run(**feed)
+        )
+        match(found, name, expected, boxes[:count], scores, labels)
+    return found
+
+
+def prepared(
+    runner: runtime.Detector, pictures: Iterable, log: Callable[[str], None]
+) -> Iterable[tuple[dict, str]]:
+    """What a file is fed for each picture, and its name.
 
     Raises:
         UserError: No picture can be used.
     """
-    import onnxruntime
-
-    # Two threads are enough, and idle ones of a pool would disturb PyTorch.
-    runner = runtime.Detector(path, threads=2)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 2
-    full = onnxruntime.InferenceSession(
-        content.SerializeToString(),
-        options,
-        providers=['CPUExecutionProvider'],
-    )
-    if not pictures:
-        pictures = synthetic(*runner._resize[:2])
-        log('compared on synthetic pictures; --images takes real ones')
-    (layer,) = graph.detector.roi_head.bbox_roi_extractor.roi_layers
-    found = Differences()
-    if isinstance(layer, PSRoIPool):
-        found.share = POOLED_TOLERANCE
     usable = 0
     for picture in runtime.expand(pictures):
         try:
-            prepared = runner._prepare(picture)
+            one = runner._prepare(picture)
         except runtime.ImageError as error:
             log(str(error))
             continue
         usable += 1
-        image, size = runner._padded([prepared])
-        name = prepared[2] or f'picture {usable}'
-        features, expected = original(graph, image, size)
-        given = full.run(['features'], dict(image=image, size=size))[0]
-        difference = np.abs(given - features).max() / np.abs(features).max()
-        found.features = max(found.features, float(difference))
-        boxes, scores, labels, count = (
-            each[0] for each in runner._run(image, size)
-        )
-        match(found, name, expected, boxes[:count], scores, labels)
+        image, size = runner._padded([one])
+        yield dict(image=image, size=size), one[2] or f'picture {usable}'
     if not usable:
-        raise UserError('none of the pictures to compare on can be used')
+        raise UserError('none of the pictures can be used')
+
+
+def write_network(
+    graph: DetectorGraph, rule: Resize, path: Path, precision: str, log
+) -> Differences | None:
+    """Write backbone, neck and RPN for ncnn, which has no RoI operators."""
+    from . import formats
+
+    if precision != 'fp32':
+        raise UserError('--format ncnn: convert the precision by ncnn itself')
+    image = torch.from_numpy(synthetic(*canvas(rule)[::-1])[1][None])
+    size = torch.tensor([canvas(rule)], dtype=torch.float32)
+    image = graph.normalized(image, size)
+    outputs = formats.to_ncnn(graph.folded, image, path)
+    log(
+        f'{path.name}: input in0 (3 x {canvas(rule)[0]} x {canvas(rule)[1]}, '
+        'normalised), out0 the map that RoIs read, bin by bin, out1 scores '
+        'and deltas of anchors. Proposals, suppression, PSRoI pooling and the '
+        'box head are not in it: ncnn has no such layers'
+    )
+    found = Differences(TOLERANCES['ncnn'])
+    if outputs is None:
+        log('not compared: pip install ncnn')
+        return None
+    with torch.no_grad():
+        expected = graph.folded(image)
+    for given, each in zip(outputs, expected, strict=True):
+        off = np.abs(given - each.numpy()).max() / each.abs().max()
+        found.features = max(found.features, float(off))
     return found
 
 
@@ -393,15 +597,18 @@ def match(
     its class. One whose score is at the end of the list may be missing.
     """
     scores, labels = scores[: len(boxes)], labels[: len(boxes)]
-    last = scores.min(initial=np.inf) + SCORE_TOLERANCE
+    allowed = found.allowed
+    last = scores.min(initial=np.inf) + allowed.score
     for box, score, label in zip(
         expected.bboxes, expected.scores, expected.labels, strict=True
     ):
+        if score < allowed.least:
+            continue
         found.compared += 1
         same = np.flatnonzero(labels == label)
         box_off = np.abs(boxes[same] - box).max(1, initial=0)
         score_off = np.abs(scores[same] - score)
-        off = np.maximum(box_off / BOX_TOLERANCE, score_off / SCORE_TOLERANCE)
+        off = np.maximum(box_off / allowed.box, score_off / allowed.score)
         best = off.argmin() if len(same) else None
         if best is not None and off[best] <= 1:
             found.boxes = max(found.boxes, float(box_off[best]))

@@ -2,9 +2,8 @@
 
 Everything between image and final boxes is tensor arithmetic: the number of
 proposals and of detections is fixed, what is missing is padded and masked, and
-no shape depends on values. The one operator that would break this,
-NonMaxSuppression, is closed in :func:`nms_mask`, whose result has one value
-for each box that it was given.
+no shape depends on values. Two operators of ONNX's are operators of their own
+here: RoIAlign, and NonMaxSuppression, whose result is closed in a mask.
 
 Shapes: N images of H x W pixels, A anchors per place, h x w a map, K
 proposals, C classes, D detections. Boxes are x1, y1, x2, y2 in pixels.
@@ -60,12 +59,12 @@ def _(boxes, scores, iou_threshold, most):
 def bin_align(
     planes: Tensor, boxes: Tensor, index: Tensor, side: int, samples: int
 ) -> Tensor:
-    """RoI align of a box each from one plane each.
+    """RoI align of boxes (n, 4) in cells, each from the plane it names.
 
     Args:
-        planes: (M, C, h, w).
-        boxes: (n, 4) in cells, a cell's value lying at its centre.
-        index: (n,) int64, which plane a box reads.
+        planes: (M, C, h, w), a cell's value lying at its middle.
+        boxes: (n, 4).
+        index: (n,) int64.
         side: Bins of a box along x and along y.
         samples: Of a bin along x and along y.
 
@@ -107,16 +106,14 @@ class DetectorGraph(nn.Module):
         )
         if hasattr(detector.backbone, 'channels_last'):
             detector.backbone.channels_last = False
-        self.layer = detector.roi_head.bbox_roi_extractor.roi_layers[0]
-        self.map_order = list(range(detector.neck.out_channels))
-        if isinstance(self.layer, PSRoIAlign):
-            self.map_order = bin_major_order(detector.neck, self.layer)
-        self.folded = Folded(detector, self.map_order)
-        self.fcs = folded_head(detector.roi_head.bbox_head)
         self.dynamic = dynamic
         rpn, rcnn = detector.test_cfg.rpn, detector.test_cfg.rcnn
         self.proposals = proposals or rpn.max_per_img
         self.detections = rcnn.max_per_img if rcnn.max_per_img > 0 else 300
+        self.layer = detector.roi_head.bbox_roi_extractor.roi_layers[0]
+        self.map_order = map_order(detector.neck, self.layer)
+        self.folded = Folded(detector, self.map_order)
+        self.fcs = folded_head(detector.roi_head.bbox_head)
         # What the network wants of an image with values of 0 to 255.
         source = detector.data_preprocessor
         channels = torch.zeros(1, 3, 1, 1)
@@ -174,21 +171,23 @@ class DetectorGraph(nn.Module):
         index = index.clamp(max=most - 1)
         deltas = rpn[:, num_anchors:].unflatten(1, (num_anchors, 4))
         deltas = take(deltas.flatten(3).transpose(2, 3).flatten(1, 2), index)
-        generator = head.prior_generator
-        step = _pair(generator.strides[0])
+        # All anchors: of an image of fixed size they are a constant.
         x, y = (
             torch.arange(count, device=rpn.device) * stride
-            for count, stride in ((width, step[0]), (height, step[1]))
+            for count, stride in zip(
+                (width, height),
+                _pair(head.prior_generator.strides[0]),
+                strict=True,
+            )
         )
         corner = torch.meshgrid(y, x, indexing='ij')[::-1]
-        corner = torch.stack(corner, 2).to(rpn).view(1, -1, 2).repeat(1, 1, 2)
-        base = generator.base_anchors[0].to(rpn)
-        # All of them, which is a constant of an image of fixed size.
+        corner = torch.stack(corner * 2, 2).to(rpn).view(1, -1, 4)
+        base = head.prior_generator.base_anchors[0].to(rpn)
         anchors = (base[:, None] + corner).view(-1, 4)
-        anchors = anchors.index_select(0, index.flatten()).view(
-            *index.shape, 4
+        anchors = anchors.index_select(0, index.flatten())
+        boxes = decode(
+            head.bbox_coder, anchors.view(*index.shape, 4), deltas, size
         )
-        boxes = decode(head.bbox_coder, anchors, deltas, size)
         scores = logits.sigmoid()
         smallest = cfg.get('min_bbox_size', -1)
         if smallest >= 0:
@@ -205,9 +204,9 @@ class DetectorGraph(nn.Module):
         """Class scores (N, K, C) and deltas (N, K, 4 or 4 * C) of RoIs."""
         batch, num_rois, _ = rois.shape
         head = self.detector.roi_head.bbox_head
+        sides = _pair(self.layer.output_size)
         if isinstance(self.layer, PSRoIAlign):
-            bins = math.prod(_pair(self.layer.output_size))
-            values = self.detector.neck.out_channels // bins
+            values = self.detector.neck.out_channels // math.prod(sides)
             pooled = ps_roi_align(roi_map, rois, self.layer, values)
         else:
             image = torch.arange(batch, device=rois.device).to(rois)
@@ -215,16 +214,15 @@ class DetectorGraph(nn.Module):
             rois = torch.cat([image, rois], 2).flatten(0, 1)
             pooled = self.layer(roi_map, rois).flatten(2).transpose(1, 2)
         if self.fcs is None:
-            bins = _pair(self.layer.output_size)
-            logits, deltas = head(pooled.transpose(1, 2).unflatten(2, bins))
+            logits, deltas = head(pooled.transpose(1, 2).unflatten(2, sides))
         else:
-            values = self.fcs(pooled.flatten(1))
-            classes = head.fc_cls.out_features
-            logits, deltas = values[:, :classes], values[:, classes:]
+            logits, deltas = self.fcs(pooled.flatten(1)).tensor_split(
+                [head.fc_cls.out_features], 1
+            )
         scores = logits.softmax(-1)[:, :-1]
         return (
-            scores.view(batch, num_rois, -1),
-            deltas.view(batch, num_rois, -1),
+            scores.reshape(batch, num_rois, -1),
+            deltas.reshape(batch, num_rois, -1),
         )
 
     def select(
@@ -245,12 +243,8 @@ class DetectorGraph(nn.Module):
         roi, label = index // num_classes, index % num_classes
         # (N, K, C, 4), or one box for all classes.
         box = roi if head.reg_class_agnostic else index
-        boxes = decode(
-            head.bbox_coder,
-            take(rois, roi),
-            take(deltas.reshape(batch, -1, 4), box),
-            size,
-        )
+        deltas = take(deltas.reshape(batch, -1, 4), box)
+        boxes = decode(head.bbox_coder, take(rois, roi), deltas, size)
         apart = boxes
         if not cfg.rcnn.nms.get('class_agnostic', False):
             # Boxes of different classes are moved to where none meet.
@@ -285,16 +279,16 @@ def require_known(detector: nn.Module) -> None:
         )
     rpn, roi_head = detector.rpn_head, detector.roi_head
     extractor = getattr(roi_head, 'bbox_roi_extractor', None)
-    layers = getattr(extractor, 'roi_layers', ())
-    align = layers[0] if len(layers) else None
+    align = next(iter(getattr(extractor, 'roi_layers', ())), None)
     test = detector.test_cfg
     head = getattr(roi_head, 'bbox_head', None)
     coders = [
         type(getattr(part, 'bbox_coder', None)).__name__
         for part in (rpn, head)
     ]
+    kinds = {test[part].nms.get('type', 'nms') for part in ('rpn', 'rcnn')}
     known = {
-        'neck of type ' + ', '.join(each.__name__ for each in NECKS): (
+        'a neck of type ' + ', '.join(each.__name__ for each in NECKS): (
             type(getattr(detector, 'neck', None)) in NECKS
         ),
         'roi_head.bbox_roi_extractor of one PSRoIAlign or PSRoIPool': (
@@ -314,13 +308,61 @@ def require_known(detector: nn.Module) -> None:
             not getattr(head, 'custom_activation', False)
         ),
         "test_cfg.rpn.nms and test_cfg.rcnn.nms of type 'nms'": (
-            test.rpn.nms.get('type', 'nms') == 'nms'
-            and test.rcnn.nms.get('type', 'nms') == 'nms'
+            kinds == {'nms'}
         ),
     }
     for expected, is_so in known.items():
         if not is_so:
             raise UserError(f'cannot be exported: expected {expected}')
+
+
+def map_order(neck: nn.Module, layer: nn.Module) -> list[int]:
+    """The order of the channels of the map that RoIs read.
+
+    To RoI align of bins they lie bin by bin. Bins of zeros make the number a
+    multiple of 4 where the neck's own layers read the map: ONNX Runtime's
+    blocked kernels want that.
+    """
+    order = list(range(neck.out_channels))
+    if not isinstance(layer, PSRoIAlign):
+        return order
+    bins = math.prod(_pair(layer.output_size))
+    if not layer.bin_major:
+        order = torch.tensor(order).view(-1, bins).t().flatten().tolist()
+    while isinstance(neck, ThunderNetNeck) and len(order) % 4:
+        order += [-1] * (neck.out_channels // bins)
+    return order
+
+
+def folded_head(head: nn.Module) -> nn.Sequential | None:
+    """The layers of a box head on pooled bins (K, P * P * C).
+
+    ``None`` where it has others than fully connected ones for both outputs.
+    """
+    if not isinstance(head, LightHeadBBoxHead) or (
+        head.num_shared_convs
+        + head.num_cls_convs
+        + head.num_cls_fcs
+        + head.num_reg_convs
+        + head.num_reg_fcs
+        or not head.num_shared_fcs
+    ):
+        return None
+    layers = nn.Sequential()
+    outputs = head.fc_cls, head.fc_reg
+    for fcs in (*zip(head.shared_fcs, strict=True), outputs):
+        weight = torch.cat([each.weight for each in fcs]).detach()
+        if not len(layers):
+            bins = math.prod(head.roi_feat_size)
+            weight = weight.unflatten(1, (-1, bins)).transpose(1, 2).flatten(1)
+        folded = nn.Linear(*weight.shape[::-1])
+        folded.weight.data = weight
+        folded.bias.data = torch.cat([each.bias for each in fcs]).detach()
+        if fcs is outputs:
+            layers.add_module('last', folded)
+        else:
+            layers.extend([folded, nn.ReLU()])
+    return layers
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:
@@ -367,8 +409,7 @@ def decode(coder, anchors: Tensor, deltas: Tensor, size: Tensor) -> Tensor:
 
     Args:
         coder: It.
-        anchors: (N, n, 4).
-        deltas: (N, n, 4).
+        anchors, deltas: (N, n, 4).
         size: (N, 2), height and width that boxes are clipped to.
 
     Returns:
@@ -397,66 +438,17 @@ def decode(coder, anchors: Tensor, deltas: Tensor, size: Tensor) -> Tensor:
     return boxes.clamp(min=0).minimum(corner)
 
 
-def bin_major_order(neck: nn.Module, layer: PSRoIAlign) -> list[int]:
-    """The map's channels bin by bin, with as many as layers go well with.
-
-    Bins of zeros make the number a multiple of 4 where the neck's own layers
-    read the map; ONNX Runtime's blocked kernels want that.
-    """
-    bins = math.prod(_pair(layer.output_size))
-    values = neck.out_channels // bins
-    order = torch.arange(neck.out_channels).view(-1, bins)
-    if layer.bin_major:
-        order = order.view(bins, -1).t()
-    order = order.t().flatten().tolist()
-    while type(neck) is ThunderNetNeck and len(order) % 4:
-        order += [-1] * values
-    return order
-
-
-def folded_head(head: nn.Module) -> nn.Sequential | None:
-    """The layers of a box head on pooled bins (K, P * P * C).
-
-    ``None`` where it has others than fully connected ones for both outputs.
-    """
-    only_shared = isinstance(head, LightHeadBBoxHead) and not (
-        head.num_shared_convs
-        + head.num_cls_convs
-        + head.num_cls_fcs
-        + head.num_reg_convs
-        + head.num_reg_fcs
-    )
-    if not (only_shared and head.num_shared_fcs):
-        return None
-    layers = []
-    for fc in (*head.shared_fcs, (head.fc_cls, head.fc_reg)):
-        if isinstance(fc, tuple):
-            weight = torch.cat([each.weight for each in fc])
-            bias = torch.cat([each.bias for each in fc])
-        else:
-            weight, bias = fc.weight, fc.bias
-        if not layers:
-            bins = math.prod(head.roi_feat_size)
-            weight = weight.view(len(weight), -1, bins).transpose(1, 2)
-            weight = weight.flatten(1)
-        folded = nn.Linear(*weight.shape[::-1])
-        folded.weight.data, folded.bias.data = weight.detach(), bias.detach()
-        layers += [folded, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
-
-
 def ps_roi_align(
     roi_map: Tensor, rois: Tensor, layer: PSRoIAlign, values: int
 ) -> Tensor:
-    """Position-sensitive RoI align as RoI align.
+    """Position-sensitive RoI align as RoI align of bins.
 
-    A bin is a RoI of its own to it, which reads the plane of C channels that
-    is the bin's, so a row of the output is what a layer reads. RoIs are
-    within the image, so a sample is at most half a cell outside of the map
-    and takes the border's value.
+    A bin is a RoI of its own, and reads the plane of C channels that is the
+    bin's. RoIs are within the image, so a sample is at most half a cell
+    outside of the map and takes the border's value.
 
     Args:
-        roi_map: (N, B * C, h, w), B being P * P or more.
+        roi_map: (N, P * P * C or more, h, w), bin by bin.
         rois: (N, K, 4).
         layer: Its options.
         values: C.
@@ -466,28 +458,29 @@ def ps_roi_align(
     """
     batch, num_rois, _ = rois.shape
     ph, pw = _pair(layer.output_size)
-    bins, samples = ph * pw, layer.sampling_ratio
-    # A bin's box is linear in its RoI's: one matrix for all of them.
-    matrix = torch.zeros(4, ph, pw, 4, device=rois.device)
-    for axis, count in (0, pw), (1, ph):
-        edges = torch.arange(count + 1, device=rois.device) / count
-        edges = edges[None] if axis == 0 else edges[:, None]
-        for last in (0, 1):
-            side = slice(last, last + count)
-            edge = edges[:, side] if axis == 0 else edges[side]
-            matrix[axis, :, :, axis + 2 * last] = 1 - edge
-            matrix[axis + 2, :, :, axis + 2 * last] = edge
-    matrix = matrix.flatten(1) * layer.spatial_scale
+    # A bin's box is linear in its RoI's: one matrix makes all of them.
+    matrix = rois.new_zeros(2, 2, ph, pw, 2, 2)
+    for last in (0, 1):
+        x, y = (
+            (torch.arange(count, device=rois.device) + last) / count
+            for count in (pw, ph)
+        )
+        for axis, share in (0, x[None]), (1, y[:, None]):
+            matrix[0, axis, :, :, last, axis] = 1 - share
+            matrix[1, axis, :, :, last, axis] = share
+    matrix = matrix.view(4, -1) * layer.spatial_scale
     # RoI align's cells have their values in the middle.
-    shift = 0.0 if layer.aligned else 0.5
-    boxes = (rois.flatten(0, 1) @ matrix + shift).view(-1, 4)
+    boxes = rois.flatten(0, 1) @ matrix + (0.0 if layer.aligned else 0.5)
     planes = roi_map.unflatten(1, (-1, values))
     index = torch.arange(batch, device=rois.device)[:, None] * planes.size(1)
-    index = index + torch.arange(bins, device=rois.device).repeat(num_rois)
-    # The largest sample is that of bins with one each.
-    side, samples = (samples, 1) if layer.mode == 'max' else (1, samples)
+    bins = torch.arange(ph * pw, device=rois.device)
+    index = index + bins.repeat(num_rois)
+    # The largest sample is the largest of bins with a sample each.
+    side, samples = 1, layer.sampling_ratio
+    if layer.mode == 'max':
+        side, samples = samples, side
     pooled = bin_align(
-        planes.flatten(0, 1), boxes, index.flatten(), side, samples
+        planes.flatten(0, 1), boxes.view(-1, 4), index.flatten(), side, samples
     )
     pooled = pooled.amax((2, 3)) if side > 1 else pooled
-    return pooled.view(-1, bins, values)
+    return pooled.view(-1, ph * pw, values)
