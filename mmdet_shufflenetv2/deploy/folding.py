@@ -334,12 +334,9 @@ class ThunderNet(nn.Module):
 class RFCN(nn.Module):
     def __init__(self, neck: RFCNNeck, orders: list[Order], map_order):
         super().__init__()
-        source = orders[neck.map_level]
         layers = layers_of(neck.reduce) if neck.reduce is not None else []
-        maps = neck.score_conv, neck.box_conv
-        self.convs = Chain(
-            [*layers, [stacked(*maps), None, False]], source, [map_order]
-        )
+        layers.append([stacked(neck.score_conv, neck.box_conv), None, False])
+        self.convs = Chain(layers, orders[neck.map_level], [map_order])
         self.map_level = neck.map_level
         self.rpn_level, self.rpn_order = neck.rpn_level, orders[neck.rpn_level]
 

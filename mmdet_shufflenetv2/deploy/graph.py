@@ -31,16 +31,9 @@ CANDIDATES = 2000
 def nms_mask(
     boxes: Tensor, scores: Tensor, iou_threshold: float, most: int
 ) -> Tensor:
-    """Mark the first ``most`` survivors of non-maximum suppression by 1.
+    """Mark the first survivors of non-maximum suppression by 1, (N, n).
 
-    Args:
-        boxes: (N, n, 4).
-        scores: (N, n); a negative one is padding and does not survive.
-        iou_threshold: Overlap above which the worse box goes.
-        most: How many survivors an image has at most.
-
-    Returns:
-        (N, n) of 0 and 1, in the scores' dtype.
+    Of boxes (N, n, 4) with scores (N, n), of which a negative one is padding.
     """
     mask = torch.zeros_like(scores)
     for row, box, score in zip(mask, boxes, scores, strict=True):
@@ -59,17 +52,10 @@ def _(boxes, scores, iou_threshold, most):
 def bin_align(
     planes: Tensor, boxes: Tensor, index: Tensor, side: int, samples: int
 ) -> Tensor:
-    """RoI align of boxes (n, 4) in cells, each from the plane it names.
+    """RoI align of boxes (n, 4), each from the plane (C, h, w) it names.
 
-    Args:
-        planes: (M, C, h, w), a cell's value lying at its middle.
-        boxes: (n, 4).
-        index: (n,) int64.
-        side: Bins of a box along x and along y.
-        samples: Of a bin along x and along y.
-
-    Returns:
-        (n, C, side, side), means of samples.
+    Boxes are in cells, whose values lie in the middle. Returns means of
+    samples (n, C, side, side).
     """
     boxes = torch.cat([index[:, None].to(boxes), boxes], 1)
     return torchvision.ops.roi_align(planes, boxes, side, 1, samples, True)
@@ -172,14 +158,9 @@ class DetectorGraph(nn.Module):
         deltas = rpn[:, num_anchors:].unflatten(1, (num_anchors, 4))
         deltas = take(deltas.flatten(3).transpose(2, 3).flatten(1, 2), index)
         # All anchors: of an image of fixed size they are a constant.
-        x, y = (
-            torch.arange(count, device=rpn.device) * stride
-            for count, stride in zip(
-                (width, height),
-                _pair(head.prior_generator.strides[0]),
-                strict=True,
-            )
-        )
+        step = _pair(head.prior_generator.strides[0])
+        x = torch.arange(width, device=rpn.device) * step[0]
+        y = torch.arange(height, device=rpn.device) * step[1]
         corner = torch.meshgrid(y, x, indexing='ij')[::-1]
         corner = torch.stack(corner * 2, 2).to(rpn).view(1, -1, 4)
         base = head.prior_generator.base_anchors[0].to(rpn)
@@ -226,12 +207,7 @@ class DetectorGraph(nn.Module):
         )
 
     def select(
-        self,
-        rois: Tensor,
-        found: Tensor,
-        scores: Tensor,
-        deltas: Tensor,
-        size: Tensor,
+        self, rois: Tensor, found: Tensor, scores: Tensor, deltas, size
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Boxes (N, D, 4), scores (N, D), labels (N, D) and their number."""
         head, cfg = self.detector.roi_head.bbox_head, self.detector.test_cfg
@@ -267,15 +243,11 @@ class DetectorGraph(nn.Module):
 
 
 def require_known(detector: nn.Module) -> None:
-    """Refuse a detector of which :class:`DetectorGraph` would make another.
-
-    Raises:
-        UserError: naming the part.
-    """
-    if not getattr(detector, 'with_rpn', False):
+    """Refuse a detector of which :class:`DetectorGraph` would make another."""
+    if not (getattr(detector, 'with_rpn', 0) and detector.with_neck):
         raise UserError(
-            f'expected a two-stage detector, got {type(detector).__name__}: '
-            'one-stage detectors are not exported here'
+            'expected a two-stage detector with a neck, got '
+            f'{type(detector).__name__}'
         )
     rpn, roi_head = detector.rpn_head, detector.roi_head
     extractor = getattr(roi_head, 'bbox_roi_extractor', None)
@@ -287,10 +259,9 @@ def require_known(detector: nn.Module) -> None:
         for part in (rpn, head)
     ]
     kinds = {test[part].nms.get('type', 'nms') for part in ('rpn', 'rcnn')}
+    necks = ', '.join(each.__name__ for each in NECKS)
     known = {
-        'a neck of type ' + ', '.join(each.__name__ for each in NECKS): (
-            type(getattr(detector, 'neck', None)) in NECKS
-        ),
+        f'a neck of type {necks}': type(detector.neck) in NECKS,
         'roi_head.bbox_roi_extractor of one PSRoIAlign or PSRoIPool': (
             type(align).__name__ in ('PSRoIAlign', 'PSRoIPool')
         ),
@@ -339,13 +310,9 @@ def folded_head(head: nn.Module) -> nn.Sequential | None:
 
     ``None`` where it has others than fully connected ones for both outputs.
     """
-    if not isinstance(head, LightHeadBBoxHead) or (
-        head.num_shared_convs
-        + head.num_cls_convs
-        + head.num_cls_fcs
-        + head.num_reg_convs
-        + head.num_reg_fcs
-        or not head.num_shared_fcs
+    parts = 'shared_convs', 'cls_convs', 'cls_fcs', 'reg_convs', 'reg_fcs'
+    if not isinstance(head, LightHeadBBoxHead) or any(
+        getattr(head, f'num_{part}') for part in parts
     ):
         return None
     layers = nn.Sequential()
@@ -382,17 +349,9 @@ def survivors(
     most: int,
     values: list[Tensor],
 ) -> tuple[Tensor, list[Tensor]]:
-    """The ``most`` best boxes after suppression, padded by scores of -1.
+    """Scores and ``values`` of the ``most`` best boxes after suppression.
 
-    Args:
-        boxes: (N, n, 4), best first.
-        scores: (N, n), a negative one being padding.
-        iou_threshold: Overlap above which the worse box goes.
-        most: How many rows to return.
-        values: What to return of them, each (N, n, c).
-
-    Returns:
-        Scores (N, ``most``), and the values (N, ``most``, c).
+    Boxes (N, n, 4) come best first; a score of -1 is padding.
     """
     mask = nms_mask(boxes, scores, iou_threshold, most)
     scores = torch.where(mask > 0, scores, -1.0)
@@ -405,16 +364,7 @@ def survivors(
 
 
 def decode(coder, anchors: Tensor, deltas: Tensor, size: Tensor) -> Tensor:
-    """What mmdet's ``DeltaXYWHBBoxCoder`` makes of deltas.
-
-    Args:
-        coder: It.
-        anchors, deltas: (N, n, 4).
-        size: (N, 2), height and width that boxes are clipped to.
-
-    Returns:
-        Boxes (N, n, 4).
-    """
+    """What mmdet's ``DeltaXYWHBBoxCoder`` makes of deltas (N, n, 4)."""
     means, stds = (
         torch.tensor(each, dtype=deltas.dtype, device=deltas.device)
         for each in (coder.means, coder.stds)
@@ -444,17 +394,9 @@ def ps_roi_align(
     """Position-sensitive RoI align as RoI align of bins.
 
     A bin is a RoI of its own, and reads the plane of C channels that is the
-    bin's. RoIs are within the image, so a sample is at most half a cell
-    outside of the map and takes the border's value.
-
-    Args:
-        roi_map: (N, P * P * C or more, h, w), bin by bin.
-        rois: (N, K, 4).
-        layer: Its options.
-        values: C.
-
-    Returns:
-        (N * K, P * P, C).
+    bin's; the map has them bin by bin. RoIs are within the image, so a sample
+    is at most half a cell outside of the map and takes the border's value.
+    Returns (N * K, P * P, C), C being ``values``.
     """
     batch, num_rois, _ = rois.shape
     ph, pw = _pair(layer.output_size)

@@ -365,10 +365,7 @@ def open_model(path: str | os.PathLike, threads: int = 0) -> tuple:
             f'got {properties.get("format")!r}; export it with this project'
         )
     try:
-        metadata = {
-            key: json.loads(properties[key])
-            for key in KEYS[1:]
-        }
+        metadata = {key: json.loads(properties[key]) for key in KEYS[1:]}
     except (KeyError, ValueError) as error:
         raise ModelError(
             f'model {path}: damaged metadata ({error}); export it again'
