@@ -256,6 +256,22 @@ class BoxTable:
             self.labels[self.labels >= 0], minlength=len(self.classes)
         )
 
+    def image_sizes(self) -> np.ndarray:
+        """Width and height of each image in pixels, float64 (N, 2)."""
+        return self.sizes
+
+    def box_sizes(self, scale: tuple[int, int] | None = None) -> np.ndarray:
+        """Square root of each box's area in pixels, float64 (K,).
+
+        Args:
+            scale: Measured after mmdet's ``Resize(scale, keep_ratio=True)``.
+        """
+        sizes = np.sqrt(self.boxes[:, 2:].prod(axis=1))
+        if scale is None:
+            return sizes
+        factors = np.sort(scale) / np.sort(self.sizes, axis=1)
+        return sizes * factors.min(axis=1)[self.image]
+
     def to_coco(self) -> dict:
         """A COCO file's content, as evaluators read it.
 

@@ -18,13 +18,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from torch import nn
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
 
+from ..engine.run_data import set_classes
 from ..errors import UserError
 from ..ops import PSRoIPool
 from . import runtime
-from .detector import load_checkpoint, resize_rule
+from .detector import load_checkpoint
 from .folding import pick
 from .graph import DetectorGraph
 from .runtime import Resize
@@ -41,15 +46,15 @@ class Tolerance(NamedTuple):
     Attributes:
         features: Of the map that RoIs read, relative to its largest value.
         score, box: Of a detection; the box in pixels.
-        share: Of the detections above ``least``, how many may differ more: a
-            box on the edge of a threshold falls to its other side.
+        share: Of the detections, how many may differ more: a box on the edge
+            of a threshold falls to its other side.
         least: The score from which detections are compared.
     """
 
     features: float
-    score: float
-    box: float
-    share: float
+    score: float = 0.0
+    box: float = 0.0
+    share: float = 0.0
     least: float = 0.0
 
 
@@ -57,8 +62,8 @@ TOLERANCES = dict(
     fp32=Tolerance(1e-3, 1e-3, 0.5, 0.02),
     fp16=Tolerance(1e-2, 1e-2, 2.0, 0.05),
     int8=Tolerance(0.5, 0.3, 16.0, 0.2, 0.3),
-    # It computes in float16 where it can; features alone are compared.
-    ncnn=Tolerance(0.05, 0, 0, 0),
+    # It computes in float16 where it can.
+    ncnn=Tolerance(0.05),
 )
 # Of PSRoIPool, which rounds the edges of RoIs to cells.
 POOLED_SHARE = 0.05
@@ -68,12 +73,9 @@ POOLED_SHARE = 0.05
 class Differences:
     """The largest differences between a file and its original.
 
-    Attributes:
-        allowed: By how much they may differ.
-        features: Of the map that RoIs read, relative to its largest value.
-        scores, boxes: Of detections that both have; boxes in pixels.
-        compared: Detections of the original.
-        missing: Those of them that the file does not have.
+    ``features``, ``scores`` and ``boxes`` are as in :class:`Tolerance`, of
+    detections that both have; ``missing`` are those of the ``compared`` ones
+    of the original that the file does not have.
     """
 
     allowed: Tolerance = TOLERANCES['fp32']
@@ -86,10 +88,8 @@ class Differences:
     @property
     def agree(self) -> bool:
         most = self.allowed.share * self.compared
-        return (
-            self.features <= self.allowed.features
-            and len(self.missing) <= most
-        )
+        is_close = self.features <= self.allowed.features
+        return is_close and len(self.missing) <= most
 
     def __str__(self) -> str:
         return (
@@ -104,107 +104,73 @@ def export(
     output: str | os.PathLike,
     *,
     config: str | os.PathLike | None = None,
-    pictures: Iterable = (),
-    log: Callable[[str], None] = print,
     **options,
-) -> Differences:
-    """Write a checkpoint's detector to a file.
-
-    Args:
-        checkpoint: What training wrote.
-        output: The file, whose name ends as its format asks for.
-        config: The config file; by default what the checkpoint says.
-        pictures: What to compare the two on; see :func:`runtime.expand`.
-        log: Called with each line of the report.
-        options: Those of :func:`write_detector`.
-
-    Returns:
-        The differences that were found.
-
-    Raises:
-        UserError: The detector has a part that is not exported here, or the
-            file disagrees; an earlier file stays as it was.
-    """
-    suffix = SUFFIXES[options.get('format', 'onnx')]
-    if Path(output).suffix != suffix:
-        raise UserError(f'{output}: expected a name that ends in {suffix}')
-    return write_detector(
-        load_checkpoint(checkpoint, config),
-        output,
-        source=Path(checkpoint).name,
-        pictures=list(pictures),
-        log=log,
-        **options,
-    )
+) -> Differences | None:
+    """Write a checkpoint's detector; options as in `write_detector`."""
+    detector = load_checkpoint(checkpoint, config)
+    source = Path(checkpoint).name
+    return write_detector(detector, output, source=source, **options)
 
 
 def export_config(
     config: str | os.PathLike, output: str | os.PathLike, **options
 ) -> None:
-    """Write a config's detector with random weights, to measure its speed.
-
-    Args:
-        config: The config file.
-        output: The file.
-        options: Those of :func:`write_detector`, and ``seed``.
-    """
+    """Write a config's detector with random weights, to measure its speed."""
     detector = seeded_detector(config, options.pop('seed', 0))
-    options.setdefault('log', lambda line: None)
     write_detector(detector, output, pictures=None, **options)
 
 
-def seeded_detector(config, seed: int = 0, **changes) -> nn.Module:
-    """A detector with random weights, of which much is found as of a trained.
+@torch.no_grad()
+def seeded_detector(
+    config: str | os.PathLike,
+    seed: int = 0,
+    classes: tuple[str, ...] = (),
+    **changes,
+) -> nn.Module:
+    """A config's detector with random weights that finds as much as others.
 
     Its last layers are scaled so that scores and boxes differ from RoI to
-    RoI: suppression has work to do.
+    RoI, and suppression has work to do.
 
     Args:
-        config: The config, or its file.
+        config: The config file.
         seed: Of the weights.
+        classes: Their names; as many as the config has by default.
         changes: Of the config's ``model``.
     """
-    from mmdet.registry import MODELS
-    from mmengine.config import Config
-    from mmengine.registry import init_default_scope
-
     cfg = Config.fromfile(config)
     cfg.model.backbone.pop('init_cfg', None)
+    number = cfg.model.roi_head.bbox_head.num_classes
+    classes = classes or tuple(f'class {i}' for i in range(number))
+    set_classes(cfg, classes)
     cfg.merge_from_dict({f'model.{k}': v for k, v in changes.items()})
     init_default_scope('mmdet')
     torch.manual_seed(seed)
     model = MODELS.build(cfg.model).eval()
+    model.cfg, model.dataset_meta = cfg, dict(classes=classes)
     for name, value in model.named_buffers():
         if name.endswith('running_mean'):
             value.normal_(0, 0.1)
         if name.endswith('running_var'):
             value.uniform_(0.5, 1.5)
-    rpn, head = model.rpn_head, model.roi_head.bbox_head
-    model.dataset_meta = dict(
-        classes=tuple(f'class {i}' for i in range(head.num_classes))
-    )
-    model.cfg = cfg
+    deviations = dict(rpn_cls=2, rpn_reg=0.3, fc_cls=2, fc_reg=0.5)
+    deviations |= dict(score_conv=2, box_conv=0.5)
 
-    def spread(layer: nn.Module, values: torch.Tensor, deviation: float):
-        values = values - layer.bias.mean()
-        layer.weight.data *= deviation / values.std().clamp(min=1e-9)
-        layer.bias.data.zero_()
+    def scale(layer, inputs, output):
+        bias = layer.bias.view(-1, *[1] * (output.dim() - 2))
+        deviation = (output - bias).std().clamp(min=1e-9)
+        layer.weight *= layer.deviation / deviation
+        layer.bias.zero_()
+        return layer.forward(*inputs)
 
-    with torch.no_grad():
-        maps = model.extract_feat(torch.randn(2, 3, 96, 128))
-        (scores,), (deltas,) = rpn(maps)
-        spread(rpn.rpn_cls, scores, 2)
-        spread(rpn.rpn_reg, deltas, 0.3)
-        corner = torch.rand(40, 2) * 50
-        rois = torch.cat([torch.zeros(40, 1), corner, corner + 40], 1)
-        pooled = model.roi_head.bbox_roi_extractor(maps[:1], rois)
-        last = head if hasattr(head, 'fc_cls') else model.neck
-        names = ('fc_cls', 'fc_reg') if last is head else ('score', 'box')
-        names = [n if last is head else f'{n}_conv' for n in names]
-        for name, values, deviation in zip(
-            names, head(pooled), (2, 0.5), strict=True
-        ):
-            spread(getattr(last, name), values, deviation)
+    hooks = []
+    for name, layer in model.named_modules():
+        if name.split('.')[-1] in deviations:
+            layer.deviation = deviations[name.split('.')[-1]]
+            hooks.append(layer.register_forward_hook(scale))
+    model.predict(torch.randn(1, 3, 96, 128), samples_of([(96, 128)]))
+    for hook in hooks:
+        hook.remove()
     return model
 
 
@@ -212,7 +178,7 @@ def write_detector(
     detector: nn.Module,
     output: str | os.PathLike,
     *,
-    source: str = '',
+    source: str = 'the original',
     format: str = 'onnx',
     precision: str = 'fp32',
     calibration: Iterable = (),
@@ -220,17 +186,17 @@ def write_detector(
     batch: int = 1,
     dynamic: bool = False,
     proposals: int | None = None,
-    pictures: list | None = None,
+    pictures: Iterable | None = (),
     log: Callable[[str], None] = print,
 ) -> Differences | None:
     """Write a detector to a file.
 
     Args:
         detector: It, with its ``cfg`` and ``dataset_meta``.
-        output: The file.
+        output: The file, whose name ends as its format asks for.
         source: The name of its checkpoint.
         format: One of ``SUFFIXES``.
-        precision: One of ``TOLERANCES``.
+        precision: ``'fp32'``, ``'fp16'`` or ``'int8'``.
         calibration: The pictures that int8 takes the ranges of values from.
         image_size: Width and height that images are made to fit into; the
             config's test size by default.
@@ -241,23 +207,31 @@ def write_detector(
             ``None`` they are not compared.
         log: Called with each line of the report.
 
+    Returns:
+        The differences that were found, ``None`` if nothing was compared.
+
     Raises:
-        UserError: As :func:`export`.
+        UserError: The detector has a part that is not exported here, or the
+            file disagrees; an earlier file stays as it was.
     """
     output = Path(output)
+    if output.suffix != SUFFIXES[format]:
+        raise UserError(
+            f'{output}: expected a name that ends in {SUFFIXES[format]}'
+        )
+    for name in 'onnx', 'onnxscript', 'onnxruntime':
+        runtime.load_package(name)
+    from . import formats
+
     rule = resize_rule(detector.cfg)
     if image_size is not None:
         rule = rule._replace(width=image_size[0], height=image_size[1])
     # A canvas of a fixed size cannot be turned.
     rule = rule._replace(turn=rule.turn and dynamic)
     graph = DetectorGraph(detector, proposals, dynamic).eval()
-    require_exporter()
-    from . import formats
-
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        dir=output.parent, prefix=f'.{output.stem}'
-    ) as scratch:
+    folder = tempfile.TemporaryDirectory(dir=output.parent, prefix='.export-')
+    with folder as scratch:
         path = Path(scratch, output.name)
         if format == 'ncnn':
             found = write_network(graph, rule, path, precision, log)
@@ -268,7 +242,6 @@ def write_detector(
             write(model, file, metadata)
             # Two threads are enough, and more would disturb PyTorch.
             runner = runtime.Detector(file, threads=2)
-            pictures = pictures or synthetic(*runner._resize[:2])
             if precision == 'int8':
                 feeds = prepared(runner, calibration, log)
                 model = formats.quantized(model, (each[0] for each in feeds))
@@ -278,36 +251,49 @@ def write_detector(
             if format == 'openvino':
                 formats.to_openvino(file, path, precision == 'fp16')
                 file.unlink()
-            size = 'dynamic' if dynamic else '{1}x{0}'.format(*canvas(rule))
+            size = sum(each.stat().st_size for each in path.parent.iterdir())
+            sides = 'x'.join(map(str, canvas(rule)[::-1]))
             log(
-                f'{output}: opset {OPSET}, {precision}, '
-                f'{weight(path) / 1e6:.1f} MB, {batch} x {size}, '
+                f'{output}: opset {OPSET}, {precision}, {size / 1e6:.1f} MB, '
+                f'{batch} x {"dynamic" if dynamic else sides}, '
                 f'{graph.proposals} proposals, {graph.detections} detections'
             )
-            if pictures is None:
-                found = None
-            else:
+            found = None
+            if pictures is not None:
                 runner = runtime.Detector(path, threads=2)
+                pictures = list(pictures) or synthetic(*rule[:2])
                 found = compare(graph, model, runner, pictures, precision, log)
         if found is not None:
             log(f'largest differences: {found}')
+            for line in found.missing[: 0 if found.agree else 10]:
+                log(f'  {line}')
             if not found.agree:
-                for line in found.missing[:10]:
-                    log(f'  {line}')
                 raise UserError(
                     f'{output}: the file does not agree with {source} '
                     f'(allowed: features {found.allowed.features:.0e}, '
                     f'{found.allowed.share:.0%} of the detections); not '
                     'written'
                 )
-        for file in sorted(Path(scratch).iterdir()):
-            os.replace(file, output.parent / file.name)
+        for each in Path(scratch).iterdir():
+            os.replace(each, output.parent / each.name)
     return found
 
 
-def weight(path: Path) -> int:
-    """Bytes of a file and of those that belong to it."""
-    return sum(each.stat().st_size for each in path.parent.iterdir())
+def resize_rule(cfg: Config) -> Resize:
+    """How a config's test pipeline resizes an image.
+
+    Raises:
+        UserError: It has no ``Resize`` of one scale.
+    """
+    for step in get_test_pipeline_cfg(cfg):
+        scale = step.get('scale')
+        if step.get('type') in ('Resize', 'mmdet.Resize') and scale:
+            keep_ratio = bool(step.get('keep_ratio', False))
+            return Resize(*scale, keep_ratio, turn=keep_ratio)
+    raise UserError(
+        'the config: expected a Resize with a scale in the pipeline of '
+        'test_dataloader'
+    )
 
 
 def canvas(rule: Resize) -> tuple[int, int]:
@@ -318,14 +304,39 @@ def canvas(rule: Resize) -> tuple[int, int]:
     return height, width
 
 
-def require_exporter() -> None:
-    """Raise a UserError where the exporter's packages are missing."""
-    for name in 'onnx', 'onnxscript', 'onnxruntime':
-        runtime.load_package(name)
-
-
 def to_onnx(graph: DetectorGraph, rule: Resize, batch: int):
     """The graph as an ``onnx.ModelProto``, with the features as an output."""
+    from onnxscript import opset18 as op
+
+    def nms_mask(boxes, scores, iou_threshold: float, most: int):
+        picked = op.NonMaxSuppression(
+            boxes,
+            op.Unsqueeze(scores, op.Constant(value_ints=[1])),
+            op.Constant(value_ints=[most]),
+            op.Constant(value_floats=[iou_threshold]),
+            # Padding has a score of -1.
+            op.Constant(value_floats=[-0.5]),
+        )
+        # (image, class, box) of each survivor.
+        place = op.Gather(picked, op.Constant(value_ints=[0, 2]), axis=1)
+        number = op.Shape(picked, start=0, end=1)
+        return op.ScatterND(
+            op.Mul(scores, op.Constant(value_float=0.0)),
+            place,
+            op.Expand(op.Constant(value_floats=[1.0]), number),
+        )
+
+    def bin_align(planes, boxes, index, side: int, samples: int):
+        return op.RoiAlign(
+            planes,
+            boxes,
+            index,
+            coordinate_transformation_mode='half_pixel',
+            output_height=side,
+            output_width=side,
+            sampling_ratio=samples,
+        )
+
     height, width = canvas(rule)
     image = torch.zeros(batch, height, width, 3, dtype=torch.uint8)
     size = torch.tensor([[height, width]] * batch, dtype=torch.float32)
@@ -348,55 +359,17 @@ def to_onnx(graph: DetectorGraph, rule: Resize, batch: int):
             output_names=[*runtime.OUTPUTS, 'features'],
             dynamic_shapes=shapes,
             custom_translation_table={
-                ops.nms_mask.default: _nms_mask,
-                ops.bin_align.default: _bin_align,
+                ops.nms_mask.default: nms_mask,
+                ops.bin_align.default: bin_align,
             },
             verbose=False,
         )
     model = program.model_proto
     # Names of source files and lines of the machine that exported.
-    del model.metadata_props[:]
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ''
     return model
-
-
-def _nms_mask(boxes, scores, iou_threshold: float, most: int):
-    """:func:`.graph.nms_mask` in ONNX's operators."""
-    from onnxscript import opset18 as op
-
-    picked = op.NonMaxSuppression(
-        boxes,
-        op.Unsqueeze(scores, op.Constant(value_ints=[1])),
-        op.Constant(value_ints=[most]),
-        op.Constant(value_floats=[iou_threshold]),
-        # Padding has a score of -1.
-        op.Constant(value_floats=[-0.5]),
-    )
-    # (image, class, box) of each survivor.
-    place = op.Gather(picked, op.Constant(value_ints=[0, 2]), axis=1)
-    number = op.Shape(picked, start=0, end=1)
-    return op.ScatterND(
-        op.Mul(scores, op.Constant(value_float=0.0)),
-        place,
-        op.Expand(op.Constant(value_floats=[1.0]), number),
-    )
-
-
-def _bin_align(planes, boxes, index, side: int, samples: int):
-    """:func:`.graph.bin_align` in ONNX's operators."""
-    from onnxscript import opset18 as op
-
-    return op.RoiAlign(
-        planes,
-        boxes,
-        index,
-        coordinate_transformation_mode='half_pixel',
-        output_height=side,
-        output_width=side,
-        sampling_ratio=samples,
-    )
 
 
 def describe(
@@ -406,17 +379,21 @@ def describe(
     from .. import __version__
 
     detector = graph.detector
-    preprocessor, cfg = detector.data_preprocessor, detector.test_cfg
+    cfg = detector.test_cfg
     # mmdet's pipelines give BGR.
-    is_rgb = preprocessor._channel_conversion
-    mean, std = graph.mean, 1 / graph.scale
+    is_rgb = detector.data_preprocessor._channel_conversion
+    mean, std = (
+        [round(value, 4) for value in each.flatten().tolist()]
+        for each in (graph.mean, 1 / graph.scale)
+    )
     return dict(
+        format=runtime.FORMAT,
         classes=list(detector.dataset_meta['classes']),
         input=dict(
             layout='N x H x W x 3, uint8; padding on the right and below',
             order='RGB' if is_rgb else 'BGR',
-            mean=[round(value, 4) for value in mean.flatten().tolist()],
-            std=[round(value, 4) for value in std.flatten().tolist()],
+            mean=mean,
+            std=std,
         ),
         resize=rule._asdict(),
         thresholds=dict(
@@ -436,20 +413,20 @@ def describe(
     )
 
 
-def write(content, path: Path, metadata: dict) -> None:
+def write(model, path: Path, metadata: dict) -> None:
     """Write the model without the output that only a comparison reads."""
     import onnx
 
-    content = onnx.ModelProto.FromString(content.SerializeToString())
-    del content.graph.output[len(runtime.OUTPUTS) :]
-    del content.metadata_props[:]
-    content.producer_name = 'mmdet_shufflenetv2'
-    content.producer_version = metadata['export']['version']
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    del model.graph.output[len(runtime.OUTPUTS) :]
+    del model.metadata_props[:]
+    model.producer_name = 'mmdet_shufflenetv2'
+    model.producer_version = metadata['export']['version']
     for key, value in metadata.items():
-        content.metadata_props.add(key=key, value=json.dumps(value))
-    content.metadata_props.add(key='format', value=runtime.FORMAT)
-    onnx.checker.check_model(content)
-    path.write_bytes(content.SerializeToString())
+        value = value if isinstance(value, str) else json.dumps(value)
+        model.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
 
 
 def compare(
@@ -458,17 +435,12 @@ def compare(
     runner: runtime.Detector,
     pictures: list,
     precision: str,
-    log: Callable[[str], None] = print,
+    log: Callable[[str], None],
 ) -> Differences:
-    """Run file and original on pictures.
+    """Run the written file, and ``model`` for its features, and the original.
 
-    Args:
-        graph: The exported graph, whose detector is the original.
-        model: The ``onnx.ModelProto`` with the features as an output.
-        runner: The written file.
-        pictures: What a runner takes.
-        precision: Of the file.
-        log: Told about pictures that cannot be used.
+    Raises:
+        UserError: No picture can be used.
     """
     import onnxruntime
 
@@ -476,18 +448,15 @@ def compare(
     options.intra_op_num_threads = 2
     options.log_severity_level = 3
     full = onnxruntime.InferenceSession(
-        model.SerializeToString(),
-        options,
-        providers=['CPUExecutionProvider'],
+        model.SerializeToString(), options, providers=['CPUExecutionProvider']
     )
     allowed = TOLERANCES[precision]
     if isinstance(graph.layer, PSRoIPool):
-        share = max(allowed.share, POOLED_SHARE)
-        allowed = allowed._replace(share=share)
+        allowed = allowed._replace(share=max(allowed.share, POOLED_SHARE))
     found = Differences(allowed)
     for feed, name in prepared(runner, pictures, log):
         features, expected = original(graph, **feed)
-        given = full.run(['features'], feed)[0]
+        (given,) = full.run(['features'], feed)
         difference = np.abs(given - features).max() / np.abs(features).max()
         found.features = max(found.features, float(difference))
         boxes, scores, labels, count = (
@@ -500,11 +469,7 @@ def compare(
 def prepared(
     runner: runtime.Detector, pictures: Iterable, log: Callable[[str], None]
 ) -> Iterable[tuple[dict, str]]:
-    """What a file is fed for each picture, and its name.
-
-    Raises:
-        UserError: No picture can be used.
-    """
+    """What a file is fed for each picture, and its name."""
     usable = 0
     for picture in runtime.expand(pictures):
         try:
@@ -519,36 +484,6 @@ def prepared(
         raise UserError('none of the pictures can be used')
 
 
-def write_network(
-    graph: DetectorGraph, rule: Resize, path: Path, precision: str, log
-) -> Differences | None:
-    """Write backbone, neck and RPN for ncnn, which has no RoI operators."""
-    from . import formats
-
-    if precision != 'fp32':
-        raise UserError('--format ncnn: convert the precision by ncnn itself')
-    image = torch.from_numpy(synthetic(*canvas(rule)[::-1])[1][None])
-    size = torch.tensor([canvas(rule)], dtype=torch.float32)
-    image = graph.normalized(image, size)
-    outputs = formats.to_ncnn(graph.folded, image, path)
-    log(
-        f'{path.name}: input in0 (3 x {canvas(rule)[0]} x {canvas(rule)[1]}, '
-        'normalised), out0 the map that RoIs read, bin by bin, out1 scores '
-        'and deltas of anchors. Proposals, suppression, PSRoI pooling and the '
-        'box head are not in it: ncnn has no such layers'
-    )
-    found = Differences(TOLERANCES['ncnn'])
-    if outputs is None:
-        log('not compared: pip install ncnn')
-        return None
-    with torch.no_grad():
-        expected = graph.folded(image)
-    for given, each in zip(outputs, expected, strict=True):
-        off = np.abs(given - each.numpy()).max() / each.abs().max()
-        found.features = max(found.features, float(off))
-    return found
-
-
 def synthetic(width: int, height: int) -> list[np.ndarray]:
     """Patches of colours, for a comparison without any picture at hand."""
     generator = np.random.default_rng(0)
@@ -556,8 +491,18 @@ def synthetic(width: int, height: int) -> list[np.ndarray]:
     for side in 8, 32, 64:
         shape = -(-height // side), -(-width // side), 3
         patches = generator.integers(0, 256, shape, dtype=np.uint8)
-        pictures.append(patches.repeat(side, 0).repeat(side, 1))
+        patches = patches.repeat(side, 0).repeat(side, 1)
+        pictures.append(patches[:height, :width])
     return pictures
+
+
+def samples_of(sizes: Iterable[tuple[int, int]]) -> list[DetDataSample]:
+    """What mmdet wants beside images of these heights and widths."""
+    same = dict(scale_factor=(1.0, 1.0))
+    return [
+        DetDataSample(metainfo=dict(img_shape=size, ori_shape=size, **same))
+        for size in sizes
+    ]
 
 
 @torch.inference_mode()
@@ -567,14 +512,7 @@ def original(
     """Features of a batch, and mmdet's own detections of its first image."""
     image, size = torch.from_numpy(image), torch.from_numpy(size)
     x = graph.normalized(image, size)
-    samples = [
-        DetDataSample(
-            metainfo=dict(
-                img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0)
-            )
-        )
-        for shape in map(tuple, size.int().tolist())
-    ]
+    samples = samples_of(map(tuple, size.int().tolist()))
     # In the order of the file's channels.
     features = graph.detector.extract_feat(x)[0]
     features = pick(features, graph.map_order, 1)
@@ -614,7 +552,37 @@ def match(
             found.boxes = max(found.boxes, float(box_off[best]))
             found.scores = max(found.scores, float(score_off[best]))
         elif score > last:
+            box = np.round(box, 1).tolist()
             found.missing.append(
-                f'{name}: class {label}, score {score:.3f}, box '
-                f'{np.round(box, 1).tolist()}'
+                f'{name}: class {label}, score {score:.3f}, box {box}'
             )
+
+
+def write_network(
+    graph: DetectorGraph, rule: Resize, path: Path, precision: str, log
+) -> Differences | None:
+    """Write backbone, neck and RPN for ncnn, which has no RoI operators."""
+    from . import formats
+
+    if precision != 'fp32':
+        raise UserError('--format ncnn: convert the precision by ncnn itself')
+    height, width = canvas(rule)
+    image = torch.from_numpy(synthetic(width, height)[1][None])
+    image = graph.normalized(image, torch.tensor([[height, width]]))
+    with torch.no_grad():
+        given = formats.to_ncnn(graph.folded, image, path)
+        expected: tuple[Tensor, ...] = graph.folded(image)
+    log(
+        f'{path.name}: in0 3 x {height} x {width}, normalised; out0 the map '
+        'that RoIs read, bin by bin; out1 scores, then deltas of anchors. '
+        'Proposals, suppression, PSRoI pooling and the box head are not in '
+        'it: ncnn has no such layers'
+    )
+    if given is None:
+        log('not compared: pip install ncnn')
+        return None
+    found = Differences(TOLERANCES['ncnn'])
+    for one, other in zip(given, expected, strict=True):
+        off = np.abs(one - other.numpy()).max() / other.abs().max()
+        found.features = max(found.features, float(off))
+    return found

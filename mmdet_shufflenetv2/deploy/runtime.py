@@ -34,6 +34,8 @@ KEYS = 'format', 'classes', 'input', 'resize', 'thresholds', 'export'
 # Where an OpenVINO file has them.
 RT_INFO = 'mmdet_shufflenetv2'
 OUTPUTS = ('boxes', 'scores', 'labels', 'count')
+# Whose files `Detector` takes.
+MODELS = '.onnx', '.xml'
 SUFFIXES = {
     '.jpg', '.jpeg', '.jpe', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif',
 }  # fmt: skip

@@ -381,3 +381,11 @@ def test_real_annotations_pass(real_data, name, images, boxes):
     table = read_boxes(Source('COCO', str(real_data / f'{name}.json'), ()))
     assert (len(table), len(table.boxes)) == (images, boxes)
     assert not table.errors
+
+
+def test_box_sizes_are_told_as_after_mmdets_resize(coco):
+    table = coco.read()
+    assert table.image_sizes().tolist() == [[40, 30]] * 3
+    assert np.allclose(table.box_sizes(), 80**0.5)
+    # Keeping the ratio, 40 x 30 becomes 20 x 15.
+    assert np.allclose(table.box_sizes((20, 40)), 80**0.5 / 2)
