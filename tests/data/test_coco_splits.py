@@ -241,8 +241,3 @@ def test_everything_missing_is_told_in_one_message(tmp_path):
     ) in text
     assert '2017 layout lacks annotations/instances_train2017.json' in text
     assert str(tmp_path) in text
-
-
-def test_unknown_layout_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="'2014' or '2017', got '2015'"):
-        prepare(tmp_path, '2015')

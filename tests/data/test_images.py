@@ -7,15 +7,15 @@ import pytest
 from mmdet.registry import TRANSFORMS
 from PIL import Image
 
-from mmdet_shufflenetv2.data import registered
+from mmdet_shufflenetv2.data import dataset as registered
+from mmdet_shufflenetv2.data.dataset import (
+    LoadImageStrict,
+    use_strict_loader,
+)
 from mmdet_shufflenetv2.data.images import (
     decode_image,
     image_header,
     is_truncated,
-)
-from mmdet_shufflenetv2.data.registered import (
-    LoadImageStrict,
-    use_strict_loader,
 )
 from mmdet_shufflenetv2.data.table import DatasetError
 

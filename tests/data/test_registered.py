@@ -10,7 +10,7 @@ from mmdet.registry import DATASETS, METRICS, TRANSFORMS
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from mmdet_shufflenetv2.data.registered import class_list
+from mmdet_shufflenetv2.data.dataset import class_list
 from mmdet_shufflenetv2.data.table import DatasetError
 
 
