@@ -12,6 +12,7 @@ fourth what `export` wrote, on the config's data.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import tempfile
@@ -127,7 +128,8 @@ def run(args: argparse.Namespace) -> None:
             cfg, declared_format(checkpoint, args.checkpoint), args.checkpoint
         )
     task.check_data(cfg, ('test',), args)
-    with fast_judge(args.fast_eval), tempfile.TemporaryDirectory() as folder:
+    judge = fast_judge() if args.fast_eval else contextlib.nullcontext()
+    with judge, tempfile.TemporaryDirectory() as folder:
         results = os.path.join(folder, 'results.bbox.json')
         if args.checkpoint.endswith('.json'):
             results = args.checkpoint
@@ -138,12 +140,12 @@ def run(args: argparse.Namespace) -> None:
             metric = test_network(cfg, args, task, folder)
         if metric is None:
             return
-        if args.plots:
-            save_plots(cfg.work_dir, metric, results, args.show_score_thr)
-            print(f'Plots: {cfg.work_dir}')
         if args.json:
             shutil.copyfile(results, args.json)
             print(f'Results: {args.json}')
+        if args.plots:
+            save_plots(cfg.work_dir, metric, results, args.show_score_thr)
+            print(f'Plots: {cfg.work_dir}')
 
 
 def require_outputs(args: argparse.Namespace) -> None:
@@ -207,6 +209,10 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
     if args.out:
         metrics.append(dict(type=task.DUMP, out_file_path=args.out))
     cfg.test_evaluator = metrics if len(metrics) > 1 else metrics[0]
+    if args.tta:
+        from ..engine.settings import use_tta
+
+        use_tta(cfg)
     runner = CheckedRunner.from_cfg(cfg)
     if 'proposal' in words:
         keep_proposals(getattr(runner.model, 'module', runner.model))

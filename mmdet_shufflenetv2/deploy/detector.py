@@ -43,10 +43,9 @@ class Detector(runtime.Detector):
     Args:
         model: A checkpoint of this project's or of mmdet's training.
         config: Its config, or the file; by default what the checkpoint says.
-        device: ``'cpu'``, ``'cuda'``, ``'cuda:1'``; a GPU by default where
-            there is one. Of an ``.onnx`` file only ``'cpu'``.
-        threads: How many threads an ``.onnx`` file's runtime may use;
-            those of a checkpoint are ``torch.set_num_threads``'s.
+        device: Of a checkpoint: ``'cpu'``, ``'cuda'``, ``'cuda:1'``; a GPU
+            by default where there is one.
+        threads: Of an ``.onnx`` file: how many its runtime may use.
         score_thr: Detections below are left out.
         batch: Images that a checkpoint takes at once.
         cfg_options: Overrides of the config.
