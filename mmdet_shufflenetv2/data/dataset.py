@@ -42,11 +42,7 @@ def make_source(
     exif: str = 'apply',
     part: Sequence | None = None,
 ) -> Source:
-    """A source as configs write it; by default without images.
-
-    Raises:
-        DatasetError: An unknown format.
-    """
+    """A source as configs write it; by default without images."""
     kind = annotation_format or guess_format(ann_file)
     kind = {name.lower(): name for name in READERS}.get(kind.lower())
     if kind is None:
@@ -86,15 +82,8 @@ def dataset_source(dataset: dict) -> Source:
 def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
     """The classes of a data set's ``metainfo``, in any form mmengine takes.
 
-    Args:
-        metainfo: ``classes`` is a sequence, or a text: a file of one name per
-            line, else the name of the only class.
-
-    Returns:
-        None where there are none.
-
-    Raises:
-        DatasetError: They are written in a way that mmdet ignores.
+    That is a sequence, or a text: a file of one name per line, else the name
+    of the only class.
     """
     metainfo = metainfo or {}
     for key in metainfo:
@@ -113,11 +102,7 @@ def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
 
 
 def require_shared_class(table: BoxTable, classes: Sequence[str]) -> None:
-    """Refuse a data set that has no class of a model's.
-
-    Raises:
-        DatasetError: It has none; lists both.
-    """
+    """Refuse a data set that has no class of a model's."""
     if table.classes and not set(classes) & set(table.classes):
         raise DatasetError(
             f'{table.title} has the classes {", ".join(table.classes)}, of '
@@ -177,13 +162,8 @@ class BoxDataset(BaseDetDataset):
         """Paths are joined in :func:`dataset_source`."""
 
     def load_data_list(self) -> list[dict]:
-        """Read the boxes; classes that ``metainfo`` lacks are filled in.
-
-        Returns:
-            For each image what mmdet's ``CocoDataset`` gives.
-
-        Raises:
-            DatasetError: They cannot be read, or no class is shared.
+        """For each image what mmdet's ``CocoDataset`` gives; classes that
+        ``metainfo`` lacks are filled in.
         """
         table = read_boxes(dataset_source(vars(self)))
         for line in report(table, self.strict, said):
@@ -198,16 +178,11 @@ class BoxDataset(BaseDetDataset):
         # As CocoDataset; the rules of this package have named them.
         learned = (table.boxes[:, 2:] >= 1).all(axis=1)
         instances: list[list[dict]] = [[] for _ in table.names]
-        for image, box, label, crowd in zip(
-            table.image[learned].tolist(),
-            corners[learned].tolist(),
-            table.labels[learned].tolist(),
-            table.crowd[learned].astype(int).tolist(),
-            strict=True,
-        ):
-            instances[image].append(
-                dict(ignore_flag=crowd, bbox=box, bbox_label=label)
-            )
+        columns = table.crowd.astype(int), corners, table.labels
+        columns = [column[learned].tolist() for column in columns]
+        keys = 'ignore_flag', 'bbox', 'bbox_label'
+        for image, *values in zip(table.image[learned], *columns, strict=True):
+            instances[image].append(dict(zip(keys, values, strict=True)))
         same = dict(
             seg_map_path=None,
             exif=self.exif,
@@ -240,11 +215,10 @@ class BoxDataset(BaseDetDataset):
             return self.data_list
         no_empty = self.filter_cfg.get('filter_empty_gt', False)
         min_size = self.filter_cfg.get('min_size', 0)
+        pairs = zip(self.data_list, self._labelled, strict=True)
         return [
             info
-            for info, labelled in zip(
-                self.data_list, self._labelled, strict=True
-            )
+            for info, labelled in pairs
             if (labelled or not no_empty)
             and min(info['width'], info['height']) >= min_size
         ]
@@ -300,11 +274,7 @@ class BoxMetric(CocoMetric):
         self.img_ids = table.image_ids.tolist()
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compute the numbers of the classes of the model.
-
-        Raises:
-            DatasetError: None of them is in the ground truth.
-        """
+        """Compute the numbers of the classes of the model."""
         classes = (self.dataset_meta or {}).get('classes')
         if classes:
             require_shared_class(self._table, classes)

@@ -80,21 +80,13 @@ AREAS = {
 
 
 class Picture(NamedTuple):
-    """A picture and what is in it.
-
-    Args:
-        image: BGR uint8 (H, W, 3).
-        boxes: x, y, width, height, int64 (K, 4).
-        labels: Indices of ``CLASSES``, int64 (K,).
-        crowd: bool (K,); a crowd is one box around many shapes.
-        area: Pixels that are seen, int64 (K,).
-    """
+    """A picture, BGR uint8, and its K objects; a crowd is one box."""
 
     image: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
+    boxes: np.ndarray  # x, y, width, height, int64 (K, 4)
+    labels: np.ndarray  # indices of CLASSES
     crowd: np.ndarray
-    area: np.ndarray
+    area: np.ndarray  # pixels that are seen
 
 
 def draw_picture(
@@ -103,13 +95,7 @@ def draw_picture(
     height: int = 192,
     empty_rate: float = EMPTY_RATE,
 ) -> Picture:
-    """Draw objects over clutter.
-
-    Args:
-        key: Whole numbers >= 0; each sequence gives its own picture.
-        width, height: Pixels, at least 64.
-        empty_rate: Share of the pictures without an object.
-    """
+    """Draw objects over clutter; each key gives its own picture."""
     canvas = _Canvas(np.random.default_rng(key), width, height)
     rng = canvas.rng
     if rng.random() >= empty_rate:
@@ -121,11 +107,7 @@ def draw_picture(
 
 
 def draw_crop(key: tuple[int, ...], label: int, side: int = 64) -> np.ndarray:
-    """Draw one shape of a class, of any colour in half of the pictures.
-
-    Returns:
-        BGR uint8 (side, side, 3).
-    """
+    """Draw one shape of a class, of any colour in half of the pictures."""
     canvas = _Canvas(np.random.default_rng(key), side, side, 4, 0.5)
     rng = canvas.rng
     owner = canvas.new_owner(label)
@@ -417,12 +399,9 @@ def write_set(
         DatasetError: The folder holds something else, or an option is wrong.
     """
     side = int(np.min(content.size))
-    for name, value, least in (
-        ('train', content.train, 1),
-        ('val', content.val, 1),
-        ('seed', content.seed, 0),
-        ('size', side, 64),
-    ):
+    given = dict(vars(content), size=side)
+    for name, least in dict(train=1, val=1, seed=0, size=64).items():
+        value = given[name]
         if value < least:
             raise DatasetError(
                 f'expected {name} to be at least {least}, got {value}'
