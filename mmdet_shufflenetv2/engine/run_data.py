@@ -179,14 +179,9 @@ def find_data(
     run_dir: str | None = None,
     **options,
 ) -> Splits:
-    """Find what to train and to test on in a folder; say what was found.
-
-    Args:
-        data_root: The folder.
-        wanted: ``('train', 'val')`` or ``('test',)``.
-        run_dir: Where the run is whose checkpoint is tested: images that it
-            set apart for validation are the ones to test on.
-        options: See :func:`mmdet_shufflenetv2.data.folders.find_data`.
+    """As :func:`mmdet_shufflenetv2.data.folders.find_data`; say what was
+    found. Where the run is given whose checkpoint is tested, the images that
+    it set apart for validation are the ones to test on.
     """
     listed = Path(run_dir or '', 'val.txt')
 
@@ -290,22 +285,18 @@ def check_data(
 ) -> dict[str, list[BoxTable]]:
     """Check what a run reads before it starts.
 
+    In the config data sets and metrics of COCO become ``BoxDataset`` and
+    ``BoxMetric``, and classes are written out. ``work_dir`` gets ``train.txt``
+    and ``val.txt`` where a part of the training images is set apart.
+
     Args:
-        cfg: The config, changed in place: data sets and metrics of COCO
-            become ``BoxDataset`` and ``BoxMetric``, classes are written out.
-            ``work_dir`` gets ``train.txt`` and ``val.txt`` where a part of
-            the training images is set apart.
+        cfg: The config, changed in place.
         splits: Which of ``'train'``, ``'val'``, ``'test'`` the run reads.
         strict: Stop at records that are wrong, instead of leaving them out.
         exif: 'apply' or 'ignore', see :class:`Source`; None leaves it.
 
     Returns:
         The boxes of each split, a table for each of its data sets.
-
-    Raises:
-        UserError: A file or folder is missing, class lists differ, or there
-            is nothing to train on.
-        DatasetError: Records are wrong; names them.
     """
     tables: dict[str, list[BoxTable]] = {}
     lists: dict[tuple[str, ...], str] = {}
