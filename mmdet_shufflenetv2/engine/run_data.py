@@ -34,6 +34,7 @@ from ..data.dataset import (
 )
 from ..data.folders import Splits, classes_beyond
 from ..data.reading import (
+    count_learned,
     look_at_images,
     read_boxes,
     remember,
@@ -335,9 +336,9 @@ def check_data(
         )
     if train:
         # Of joined data sets one may be there for its backgrounds.
-        dataset, table = max(train, key=lambda each: len(each[1].boxes))
-        require_trainable(table)
-        require_images_left(dataset, table)
+        require_trainable(max((t for _, t in train), key=count_learned))
+        if not any([_images_left(*each) for each in train]):
+            raise UserError('no image with objects is left to train on')
     for name, metric in metrics_of(cfg):
         if name in tables and metric.type in _METRICS:
             _check_metric(metric, tables[name])
@@ -429,25 +430,25 @@ def _check_metric(metric: ConfigDict, tables: list[BoxTable]) -> None:
     _judge_by(metric, source)
 
 
-def require_images_left(dataset: ConfigDict, table: BoxTable) -> None:
-    """Say how many images the config leaves out in training; not all."""
+def _images_left(dataset: ConfigDict, table: BoxTable) -> bool:
+    """Whether the config leaves images to train on; says how many it does
+    not.
+    """
     filters = dataset.get('filter_cfg') or {}
     if dataset.get('test_mode'):
-        return
+        return True
     min_size = filters.get('min_size', 0)
     left = table.sizes.min(axis=1) >= min_size
-    text = (
-        f'{(~left).sum()} of the {len(left)} images of {table.title} are '
-        f'lower or narrower than {min_size} px (min_size of filter_cfg) and '
-        'left out in training; --cfg-options '
-        'train_dataloader.dataset.filter_cfg.min_size=1 keeps them'
-    )
     if not left.all():
-        say_once(text)
+        say_once(
+            f'{(~left).sum()} of the {len(left)} images of {table.title} are '
+            f'lower or narrower than {min_size} px and left out in training; '
+            '--cfg-options train_dataloader.dataset.filter_cfg.min_size=1 '
+            'keeps them'
+        )
     if filters.get('filter_empty_gt'):
         left &= np.isin(np.arange(len(left)), table.image)
-    if not left.any():
-        raise UserError(f'no image with objects is left to train on: {text}')
+    return bool(left.any())
 
 
 def require_data(name: str, source: Source) -> None:
