@@ -66,7 +66,7 @@ class Detector(runtime.Detector):
         cfg_options: dict | None = None,
     ):
         self.model = None
-        if os.fspath(model).endswith('.onnx'):
+        if os.fspath(model).endswith(runtime.MODELS):
             super().__init__(model, threads=threads, score_thr=score_thr)
             return
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')

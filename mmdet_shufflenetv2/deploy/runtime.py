@@ -11,8 +11,11 @@ as ``from runtime import Detector``. One detector may be called from several
 threads at once.
 """
 
+import importlib
+import io
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +30,12 @@ except ImportError:  # Copied beside a model, without the package.
 
 # What `export` writes and this file reads; another number is another layout.
 FORMAT = 'mmdet_shufflenetv2 detector 1'
+KEYS = 'format', 'classes', 'input', 'resize', 'thresholds', 'export'
+# Where an OpenVINO file has them.
+RT_INFO = 'mmdet_shufflenetv2'
 OUTPUTS = ('boxes', 'scores', 'labels', 'count')
+# Whose files `Detector` takes.
+MODELS = '.onnx', '.xml'
 SUFFIXES = {
     '.jpg', '.jpeg', '.jpe', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif',
 }  # fmt: skip
@@ -181,7 +189,7 @@ class Detector:
         self._resize = Resize(**self.metadata['resize'])
         self._is_rgb = self.metadata['input']['order'] == 'RGB'
         # A dimension that is free has a name instead of a number.
-        batch, height, width, _ = self._session.get_inputs()[0].shape
+        batch, height, width, _ = self._session.shape
         self._batch = self._rows = batch
         self._canvas = (height, width) if isinstance(height, int) else None
 
@@ -279,43 +287,87 @@ class Detector:
         return self._session.run(OUTPUTS, dict(image=image, size=size))
 
 
+class _OpenVINO:
+    """An OpenVINO model, called as an ONNX Runtime session is."""
+
+    def __init__(self, path: str, threads: int):
+        core = load_package('openvino').Core()
+        model = core.read_model(path)
+        self.properties = {
+            key: str(model.get_rt_info([RT_INFO, key]).value)
+            for key in KEYS
+            if model.has_rt_info([RT_INFO, key])
+        }
+        # The default is bfloat16 on some CPUs, too coarse for boxes.
+        options = {'INFERENCE_PRECISION_HINT': 'f32'}
+        if threads:
+            options['INFERENCE_NUM_THREADS'] = threads
+        self.model = core.compile_model(model, 'CPU', options)
+        shape = model.input('image').partial_shape
+        self.shape = [n.get_length() if n.is_static else 'n' for n in shape]
+
+    def run(self, names, feed: dict) -> list[np.ndarray]:
+        # A request of its own for each caller.
+        found = self.model.create_infer_request().infer(feed)
+        return [found[name].copy() for name in names]
+
+
+class _OnnxRuntime:
+    def __init__(self, path: str, threads: int):
+        onnxruntime = load_package('onnxruntime')
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(
+            path, options, providers=['CPUExecutionProvider']
+        )
+        self.run = self.session.run
+        self.properties = self.session.get_modelmeta().custom_metadata_map
+        self.shape = self.session.get_inputs()[0].shape
+
+
+def load_package(name: str):
+    """Import a package that is needed for one thing alone.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f'this needs {name}: pip install {name}') from error
+
+
 def open_model(path: str | os.PathLike, threads: int = 0) -> tuple:
-    """An ONNX Runtime session and the metadata of its file.
+    """A session of the file's runtime, and the file's metadata.
 
     Raises:
         ModelError: naming the file and what is wrong with it.
     """
-    import onnxruntime
-
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise ModelError(f'model {path}: no such file')
     if not os.path.getsize(path):
         raise ModelError(f'model {path} is empty (0 bytes)')
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    kind = _OpenVINO if path.endswith('.xml') else _OnnxRuntime
     try:
-        session = onnxruntime.InferenceSession(
-            path, options, providers=['CPUExecutionProvider']
-        )
-    except Exception as error:  # ONNX Runtime's have no common base.
+        session = kind(path, threads)
+    except UserError:
+        raise
+    except Exception as error:  # The runtimes' have no common base.
         reason = ' '.join(str(error).split())[:300]
         raise ModelError(
-            f'model {path} is damaged, or no ONNX model that ONNX Runtime '
-            f'{onnxruntime.__version__} reads: {reason}'
+            f'model {path} is damaged, or none that {kind.__name__[1:]} '
+            f'reads: {reason}'
         ) from error
-    properties = session.get_modelmeta().custom_metadata_map
+    properties = session.properties
     if properties.get('format') != FORMAT:
         raise ModelError(
             f'model {path}: expected the format {FORMAT!r} in its metadata, '
             f'got {properties.get("format")!r}; export it with this project'
         )
     try:
-        metadata = {
-            key: json.loads(properties[key])
-            for key in ('classes', 'input', 'resize', 'thresholds', 'export')
-        }
+        metadata = {key: json.loads(properties[key]) for key in KEYS[1:]}
     except (KeyError, ValueError) as error:
         raise ModelError(
             f'model {path}: damaged metadata ({error}); export it again'
@@ -374,16 +426,28 @@ def _read_file(path: str) -> np.ndarray:
     from PIL import Image, ImageOps
 
     try:
-        if not os.path.getsize(path):
+        with open(path, 'rb') as file:
+            content = file.read()
+        if not content:
             raise ImageError(f'image {path} is empty (0 bytes)')
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ImageError(
                     f'image {path} is too large: {width} x {height}, more '
                     f'than {MAX_PIXELS / 1e6:g} million pixels'
                 )
-            return _pixels(ImageOps.exif_transpose(image))
+            is_jpeg = image.format in ('JPEG', 'MPO')
+            try:
+                return _pixels(ImageOps.exif_transpose(image))
+            except OSError:
+                if not is_jpeg:
+                    raise
+        # Every viewer shows a JPEG that lacks its end: it gets another.
+        with Image.open(io.BytesIO(content + b'\xff\xd9')) as image:
+            pixels = _pixels(ImageOps.exif_transpose(image))
+        warnings.warn(f'image {path} lacks its last bytes', stacklevel=2)
+        return pixels
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
