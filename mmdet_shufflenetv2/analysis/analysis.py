@@ -98,11 +98,6 @@ def analyze(
 ) -> Analysis:
     """Find out what a network costs, where its time goes and what would help.
 
-    ::
-
-        result = analyze(resnet18(), torch.rand(1, 3, 224, 224))
-        print(result.table())
-
     It needs nothing but PyTorch. The network runs in evaluation mode, on the
     device and in the precision that its weights have, and stays as it is.
 
