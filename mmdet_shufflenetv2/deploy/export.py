@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.config import Config
 
 from ..errors import UserError
 from ..ops import PSRoIPool
 from . import runtime
-from .detector import load_checkpoint, resize_rule
+from .detector import load_checkpoint
 from .graph import DetectorGraph
 from .runtime import Resize
 
@@ -140,6 +142,23 @@ def export(
     finally:
         scratch.unlink(missing_ok=True)
     return found
+
+
+def resize_rule(cfg: Config) -> Resize:
+    """How a config's test pipeline resizes an image.
+
+    Raises:
+        UserError: It has no ``Resize`` of one scale.
+    """
+    for step in get_test_pipeline_cfg(cfg):
+        scale = step.get('scale')
+        if step.get('type') in ('Resize', 'mmdet.Resize') and scale:
+            keep_ratio = bool(step.get('keep_ratio', False))
+            return Resize(*scale, keep_ratio, turn=keep_ratio)
+    raise UserError(
+        'the config: expected a Resize with a scale in the pipeline of '
+        'test_dataloader'
+    )
 
 
 def canvas(rule: Resize) -> tuple[int, int]:

@@ -73,9 +73,10 @@ def test_path_array_and_pillow_image_give_the_same(folder, detector, photo):
 
 
 def test_checkpoint_and_file_give_the_same(folder, detector, photo):
-    cfg_size = checkpoints.Detector(folder / 'best.pth', device='cpu')
-    cfg_size._resize = detector._resize
-    assert_same(detector(photo), cfg_size(photo))
+    size = {'test_dataloader.dataset.pipeline.1.scale': (128, 96)}
+    options = dict(device='cpu', cfg_options=size)
+    checkpoint = checkpoints.Detector(folder / 'best.pth', **options)
+    assert_same(detector(photo), checkpoint(photo))
     exported = checkpoints.Detector(folder / 'model.onnx')
     assert_same(detector(photo), exported(photo))
 
