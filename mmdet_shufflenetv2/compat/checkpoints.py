@@ -175,8 +175,8 @@ def _guarded(loader: Callable) -> Callable:
             parts = [content.get(key, {}) for key in ('state_dict', 'meta')]
         if not all(isinstance(part, dict) for part in parts):
             raise CheckpointError(
-                f'checkpoint {filename} is not one: it, its state_dict and '
-                'its meta must each be a dict of named entries, got '
+                f'checkpoint {filename} is not one: its state_dict and meta, '
+                'and the whole, must be a dict of named entries, got '
                 + ', '.join(type(part).__name__ for part in parts)
             )
         return content

@@ -64,8 +64,9 @@ class WeightFormat:
         family: of networks.
         name: of the project, as a command line takes it.
         theirs: templates of modules' names. A file is in this format if it
-            has the first modules of the first two.
+            has some first modules of the first two.
         signature: patterns; each one matches some key of such a file, too.
+        absent: a pattern that matches none.
         title: what to call it in messages; None means ``name``.
         units: units per stage, of the first stages of ours.
         their_units: the same of theirs, where they divide them otherwise.
@@ -90,6 +91,7 @@ class WeightFormat:
     name: str
     theirs: tuple[str, ...] = field(default=(), repr=False)
     signature: tuple[str, ...] = ()
+    absent: str | None = None
     title: str | None = None
     units: tuple[int, ...] = _ANY_UNITS
     their_units: tuple[int, ...] | None = None
@@ -116,13 +118,16 @@ class WeightFormat:
     def recognises(self, keys: Iterable[str]) -> bool:
         """Whether a backbone with these keys, or a file, is in this format."""
         keys = list(keys)
-        place = _places(self.units, self.first)[0]
+
+        def found(pattern: str) -> bool:
+            return any(re.match(pattern, key) for key in keys)
+
         first = (_alternatives(each)[0] for each in self.theirs[:2])
-        patterns = (re.escape(name.format_map(place)) for name in first)
-        return all(
-            any(re.match(pattern, key) for key in keys)
-            for pattern in (*self.signature, *patterns)
+        modules = (
+            re.sub(r'\\\{.+?\\\}', r'\\d+', re.escape(name)) for name in first
         )
+        wanted = all(map(found, (*self.signature, *modules)))
+        return wanted and not (self.absent and found(self.absent))
 
     def is_classifier(self, key: str) -> bool:
         """Whether a key is of the linear layer."""
@@ -227,7 +232,6 @@ SHUFFLENET_V2 = (
             *('conv1.{0|1|3|4|6|7}', *V2_NAMES[1:]),
             *('stage{s}.{u}.enlarge.{0|1}', 'stage{s}.{u}.se.{fc1|fc2}'),
         ),
-        first=2,
         **_former,
     ),
     _v2(
@@ -435,6 +439,7 @@ MOBILENET_V2 = (
             'features.final_block.{conv|bn}',
         ),
         (r'features\.stage4\.unit7\.conv3\.bn\.',),
+        absent=r'features\.stage2\.unit3\.',  # IGCV3
         title='pytorchcv (mobilenetv2b)',
         their_units=(1, 2, 3, 7, 4),
         classifier_bias=False,

@@ -91,7 +91,6 @@ def test_applying_all_patches_again_changes_nothing():
     'first',
     [
         'import mmpretrain, mmpretrain.models',
-        'try:\n    import mmdet.models\nexcept ImportError:\n    pass',
         'from mmengine.utils import import_modules_from_strings as imports\n'
         "imports(['mmpretrain.models', 'mmdet_shufflenetv2'])",
     ],
@@ -188,8 +187,6 @@ def transformers_5(tmp_path):
 def test_mmpretrain_beside_transformers_5_is_survived(root, transformers_5):
     path = os.pathsep.join((str(root), str(transformers_5)))
     code = 'from mmpretrain.models import *\nimport mmdet.models'
-    with pytest.raises(AssertionError, match='TypeError'):
-        python(code, root, PYTHONPATH=path)
     python(
         'import mmdet_shufflenetv2\n' + code + '\nassert ours_is_in()',
         root,
