@@ -74,9 +74,14 @@ def dataset_source(dataset: dict) -> Source:
     if ann_file and not folders:
         is_folder = os.path.isdir(ann_file)
         folders = [ann_file if is_folder else os.path.dirname(ann_file) or '.']
+    return make_source(ann_file, folders, **_source_options(dict(dataset)))
+
+
+def _source_options(kwargs: dict) -> dict:
+    """Take out what :func:`make_source` takes."""
     names = 'annotation_format', 'image_list', 'exif', 'part'
-    options = {name: dataset[name] for name in names if dataset.get(name)}
-    return make_source(ann_file, folders, **options)
+    given = {name: kwargs.pop(name, None) for name in names}
+    return {name: value for name, value in given.items() if value}
 
 
 def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
@@ -129,18 +134,9 @@ class BoxDataset(BaseDetDataset):
             out, and at a broken image instead of taking another one.
     """
 
-    def __init__(
-        self,
-        *args,
-        annotation_format: str | None = None,
-        image_list: str | None = None,
-        exif: str = 'apply',
-        part: Sequence | None = None,
-        strict: bool = False,
-        **kwargs,
-    ) -> None:
-        self.annotation_format, self.image_list = annotation_format, image_list
-        self.exif, self.part, self.strict = exif, part, strict
+    def __init__(self, *args, strict: bool = False, **kwargs) -> None:
+        self.source_options, self.strict = _source_options(kwargs), strict
+        exif = self.source_options.get('exif', 'apply')
         kwargs.setdefault('data_prefix', dict(img=''))
         if exif == 'ignore':
             # For those who load images with mmcv's own transform.
@@ -165,7 +161,9 @@ class BoxDataset(BaseDetDataset):
         """For each image what mmdet's ``CocoDataset`` gives; classes that
         ``metainfo`` lacks are filled in.
         """
-        table = read_boxes(dataset_source(vars(self)))
+        table = read_boxes(
+            dataset_source({**vars(self), **self.source_options})
+        )
         for line in report(table, self.strict, said):
             print_log(line, 'current', 30)
         classes = self._metainfo.setdefault('classes', table.classes)
@@ -185,7 +183,7 @@ class BoxDataset(BaseDetDataset):
             instances[image].append(dict(zip(keys, values, strict=True)))
         same = dict(
             seg_map_path=None,
-            exif=self.exif,
+            exif=table.source.exif,
             broken='blank' if self.test_mode else 'skip',
         )
         if self.strict:
@@ -245,22 +243,12 @@ class BoxMetric(CocoMetric):
     """
 
     def __init__(
-        self,
-        ann_file: str,
-        img_dir: str | Sequence[str] = '',
-        annotation_format: str | None = None,
-        image_list: str | None = None,
-        exif: str = 'apply',
-        part: Sequence | None = None,
-        **kwargs,
+        self, ann_file: str, img_dir: str | Sequence[str] = '', **kwargs
     ) -> None:
+        options = _source_options(kwargs)
         super().__init__(**kwargs)
         self.ann_file = ann_file
-        self._table = read_boxes(
-            make_source(
-                ann_file, img_dir, annotation_format, image_list, exif, part
-            )
-        )
+        self._table = read_boxes(make_source(ann_file, img_dir, **options))
         self._use(self._table)
 
     def _use(self, table: BoxTable) -> None:

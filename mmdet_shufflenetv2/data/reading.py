@@ -269,10 +269,15 @@ def report(
     return lines
 
 
+def count_learned(table: BoxTable) -> int:
+    """How many boxes MMDetection trains on."""
+    thick = (table.boxes[:, 2:] >= 1).all(axis=1)
+    return int((thick & ~table.crowd).sum())
+
+
 def require_trainable(table: BoxTable) -> None:
     """Refuse to train on nothing; names the likely cause."""
-    thick = (table.boxes[:, 2:] >= 1).all(axis=1) & ~table.crowd
-    if thick.any():
+    if count_learned(table):
         return
     cause = 'all boxes are thinner than 1 px, or crowds'
     if not len(table):

@@ -293,14 +293,7 @@ class _Canvas:
 
 @dataclass(frozen=True)
 class DetectionSet:
-    """``train/*.png``, ``val/*.png`` and ``annotations/instances_*.json``.
-
-    Args:
-        train, val: How many pictures.
-        size: Their width and height.
-        seed: Another one gives other pictures.
-        empty_rate: Share of the pictures without an object.
-    """
+    """``train/*.png``, ``val/*.png`` and ``annotations/instances_*.json``."""
 
     train: int = 400
     val: int = 100
@@ -333,15 +326,14 @@ class DetectionSet:
                     )
                     for at, box in enumerate(picture.boxes.tolist())
                 ]
-            categories = [
-                dict(id=label + 1, name=name, supercategory='shape')
-                for label, name in enumerate(CLASSES)
-            ]
             content = dict(
                 info=dict(description='synthetic shapes'),
                 images=images,
                 annotations=annotations,
-                categories=categories,
+                categories=[
+                    dict(id=label, name=name, supercategory='shape')
+                    for label, name in enumerate(CLASSES, 1)
+                ],
             )
             name = f'annotations/instances_{split}.json'
             yield name, json.dumps(content).encode()
@@ -349,15 +341,7 @@ class DetectionSet:
 
 @dataclass(frozen=True)
 class ClassificationSet:
-    """``train/<class>/*.png`` and ``val/<class>/*.png``, ImageNet's layout.
-
-    No background is in the detection set, too.
-
-    Args:
-        train, val: How many pictures of each class.
-        size: Their side.
-        seed: Another one gives other pictures.
-    """
+    """``train/<class>/*.png`` and ``val/<class>/*.png``, ImageNet's layout."""
 
     train: int = 800
     val: int = 80
@@ -387,16 +371,10 @@ def write_set(
 ) -> bool:
     """Write a set into a new or empty folder, all of it or nothing.
 
-    Args:
-        out_dir: The folder. Nothing that is there is ever deleted.
-        content: What to write.
-        progress: Show a bar.
+    Nothing that is there is ever deleted.
 
     Returns:
-        Whether anything was written: not where the same set is there whole.
-
-    Raises:
-        DatasetError: The folder holds something else, or an option is wrong.
+        Whether anything was written: not where the same set is there.
     """
     side = int(np.min(content.size))
     given = dict(vars(content), size=side)
@@ -409,7 +387,12 @@ def write_set(
     folder = Path(os.path.abspath(out_dir))
     options = json.loads(json.dumps({'synthetic': VERSION, **vars(content)}))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if _is_whole(folder, options):
+        try:
+            written = json.loads((folder / MANIFEST).read_text())
+        except (OSError, ValueError):
+            written = None
+        # It is written with the rest of the set, or not at all.
+        if isinstance(written, dict) and written.get('options') == options:
             return False
         raise DatasetError(
             f'{folder} holds something else, or another version of this set; '
@@ -420,26 +403,12 @@ def write_set(
         prefix=f'.{folder.name}.', dir=folder.parent
     ) as temporary:
         whole = Path(temporary, folder.name)
-        sizes = {}
         for name, data in tqdm(
             content.files(), 'drawing', unit='file', disable=not progress
         ):
             (whole / name).parent.mkdir(parents=True, exist_ok=True)
             (whole / name).write_bytes(data)
-            sizes[name] = len(data)
-        manifest = json.dumps({'options': options, 'bytes': sizes}, indent=1)
-        (whole / MANIFEST).write_text(manifest)
+        (whole / MANIFEST).write_text(json.dumps({'options': options}))
         # An empty folder of that name gives way.
         whole.replace(folder)
     return True
-
-
-def _is_whole(folder: Path, options: dict) -> bool:
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        return manifest['options'] == options and all(
-            (folder / name).stat().st_size == size
-            for name, size in manifest['bytes'].items()
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False

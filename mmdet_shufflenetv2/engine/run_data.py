@@ -34,6 +34,7 @@ from ..data.dataset import (
 )
 from ..data.folders import Splits, classes_beyond
 from ..data.reading import (
+    count_learned,
     look_at_images,
     read_boxes,
     remember,
@@ -179,14 +180,9 @@ def find_data(
     run_dir: str | None = None,
     **options,
 ) -> Splits:
-    """Find what to train and to test on in a folder; say what was found.
-
-    Args:
-        data_root: The folder.
-        wanted: ``('train', 'val')`` or ``('test',)``.
-        run_dir: Where the run is whose checkpoint is tested: images that it
-            set apart for validation are the ones to test on.
-        options: See :func:`mmdet_shufflenetv2.data.folders.find_data`.
+    """As :func:`mmdet_shufflenetv2.data.folders.find_data`; say what was
+    found. Where the run is given whose checkpoint is tested, the images that
+    it set apart for validation are the ones to test on.
     """
     listed = Path(run_dir or '', 'val.txt')
 
@@ -290,22 +286,18 @@ def check_data(
 ) -> dict[str, list[BoxTable]]:
     """Check what a run reads before it starts.
 
+    In the config data sets and metrics of COCO become ``BoxDataset`` and
+    ``BoxMetric``, and classes are written out. ``work_dir`` gets ``train.txt``
+    and ``val.txt`` where a part of the training images is set apart.
+
     Args:
-        cfg: The config, changed in place: data sets and metrics of COCO
-            become ``BoxDataset`` and ``BoxMetric``, classes are written out.
-            ``work_dir`` gets ``train.txt`` and ``val.txt`` where a part of
-            the training images is set apart.
+        cfg: The config, changed in place.
         splits: Which of ``'train'``, ``'val'``, ``'test'`` the run reads.
         strict: Stop at records that are wrong, instead of leaving them out.
         exif: 'apply' or 'ignore', see :class:`Source`; None leaves it.
 
     Returns:
         The boxes of each split, a table for each of its data sets.
-
-    Raises:
-        UserError: A file or folder is missing, class lists differ, or there
-            is nothing to train on.
-        DatasetError: Records are wrong; names them.
     """
     tables: dict[str, list[BoxTable]] = {}
     lists: dict[tuple[str, ...], str] = {}
@@ -344,9 +336,9 @@ def check_data(
         )
     if train:
         # Of joined data sets one may be there for its backgrounds.
-        dataset, table = max(train, key=lambda each: len(each[1].boxes))
-        require_trainable(table)
-        require_images_left(dataset, table)
+        require_trainable(max((t for _, t in train), key=count_learned))
+        if not any([_images_left(*each) for each in train]):
+            raise UserError('no image with objects is left to train on')
     for name, metric in metrics_of(cfg):
         if name in tables and metric.type in _METRICS:
             _check_metric(metric, tables[name])
@@ -438,25 +430,25 @@ def _check_metric(metric: ConfigDict, tables: list[BoxTable]) -> None:
     _judge_by(metric, source)
 
 
-def require_images_left(dataset: ConfigDict, table: BoxTable) -> None:
-    """Say how many images the config leaves out in training; not all."""
+def _images_left(dataset: ConfigDict, table: BoxTable) -> bool:
+    """Whether the config leaves images to train on; says how many it does
+    not.
+    """
     filters = dataset.get('filter_cfg') or {}
     if dataset.get('test_mode'):
-        return
+        return True
     min_size = filters.get('min_size', 0)
     left = table.sizes.min(axis=1) >= min_size
-    text = (
-        f'{(~left).sum()} of the {len(left)} images of {table.title} are '
-        f'lower or narrower than {min_size} px (min_size of filter_cfg) and '
-        'left out in training; --cfg-options '
-        'train_dataloader.dataset.filter_cfg.min_size=1 keeps them'
-    )
     if not left.all():
-        say_once(text)
+        say_once(
+            f'{(~left).sum()} of the {len(left)} images of {table.title} are '
+            f'lower or narrower than {min_size} px and left out in training; '
+            '--cfg-options train_dataloader.dataset.filter_cfg.min_size=1 '
+            'keeps them'
+        )
     if filters.get('filter_empty_gt'):
         left &= np.isin(np.arange(len(left)), table.image)
-    if not left.any():
-        raise UserError(f'no image with objects is left to train on: {text}')
+    return bool(left.any())
 
 
 def require_data(name: str, source: Source) -> None:

@@ -452,6 +452,8 @@ def test_voc_with_its_lists_is_read(tmp_path):
     assert splits.val.format == 'VOC'
     assert len(check_two_classes(splits)) == 2
     assert read_boxes(splits.val).names == ['c.jpg']
+    # A test measured on the images of training, too.
+    assert read_boxes(find_data(tmp_path, ('test',)).val).names == ['c.jpg']
 
 
 @pytest.mark.parametrize(
