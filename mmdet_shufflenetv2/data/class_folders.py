@@ -38,17 +38,11 @@ def check_class_folders(
     Args:
         folders: One for each split; the first one is that of training.
         classes: What they must have; None takes the first folder's.
-        decode: Decode every image; None does so where all of them together
-            have few bytes. What is not decoded here stops a run, with its
-            name, when it is read.
+        decode: Decode every image; None does so where they have few bytes.
         progress: Called with the number of images decoded since last time.
 
     Returns:
         The classes in the order of their labels.
-
-    Raises:
-        DatasetError: A folder is missing or has no class, a class is missing,
-            unexpected or empty, an image is broken; names a few of each.
     """
     problems, paths = Problems(), []
     names = set(classes or ())

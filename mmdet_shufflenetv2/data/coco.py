@@ -16,11 +16,7 @@ SECTIONS = ('images', 'annotations', 'categories')
 
 
 def read_coco(source: Source) -> BoxTable:
-    """Read a COCO file; its images are not looked for.
-
-    Raises:
-        DatasetError: It is not a COCO file, or its categories are wrong.
-    """
+    """Read a COCO file; its images are not looked for."""
     data = load_coco(source.ann)
     errors, warnings = Problems(), Problems()
     images, image_ids, lost = _images(data['images'], errors)
@@ -47,15 +43,7 @@ def read_coco(source: Source) -> BoxTable:
 
 
 def load_coco(path: str, masks: bool = False) -> dict:
-    """A file's content; its three sections are lists of objects.
-
-    Args:
-        path: The file.
-        masks: Keep them; they may be most of a file.
-
-    Raises:
-        DatasetError: It is not a COCO file.
-    """
+    """A file's content, with masks or not; they may be most of a file."""
     try:
         data = json.loads(
             read_text(path),
@@ -159,11 +147,7 @@ def _images(records: list[dict], errors: Problems) -> tuple:
 
 
 def _categories(path: str, data: dict) -> tuple[list[int], tuple[str, ...]]:
-    """Numbers and names, in the file's order.
-
-    Raises:
-        DatasetError: One has neither, or shares it with another one.
-    """
+    """Numbers and names, in the file's order."""
     if not data['categories'] and data['annotations']:
         raise DatasetError(f"{path} has annotations, but no 'categories'")
     found: dict[int, str] = {}

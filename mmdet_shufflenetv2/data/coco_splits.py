@@ -9,6 +9,7 @@ Either way the result is checked to be the whole split with every image there.
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -73,21 +74,12 @@ def _choose_layout(root: Path, layout: str, minival_ids) -> str:
 
 
 def read_minival_ids(path: str | os.PathLike) -> set[int]:
-    """Image ids out of a COCO file, a JSON list, or one id per line.
-
-    Raises:
-        DatasetError: Names the entry that is not an id, or is a duplicate.
-    """
+    """Image ids out of a COCO file, a JSON list, or one id per line."""
     text = read_text(path)
     if text.lstrip()[:1] == '{':
         entries = [image.get('id') for image in load_coco(str(path))['images']]
-    elif text.lstrip()[:1] == '[':
-        try:
-            entries = json.loads(text)
-        except ValueError as error:
-            raise DatasetError(f'{path}: broken JSON, {error}') from error
     else:
-        entries = text.split()
+        entries = [e for e in re.split(r'[\s,\[\]]+', text) if e]
     ids: set[int] = set()
     for position, entry in enumerate(entries, 1):
         number = whole_number(entry)
@@ -204,11 +196,8 @@ def _split_2014(root: Path, minival: set[int], say) -> list[dict]:
 
 
 def config_options(layout: str, data_root: str) -> dict[str, str]:
-    """``--cfg-options`` that point a COCO config at a layout's splits.
-
-    Args:
-        layout: A key of :data:`LAYOUTS`.
-        data_root: The COCO folder with a slash at its end.
+    """``--cfg-options`` that point a COCO config at a layout's splits; the
+    folder has a slash at its end.
     """
     train, val = LAYOUTS[layout]
     options = {}

@@ -37,10 +37,8 @@ _HEADERLESS = (
 
 
 def columns_of(first: list[str]) -> tuple[list[str], bool] | None:
-    """What the columns are by the first line, and whether it names them.
-
-    Returns:
-        None if it is not that of boxes.
+    """What the columns are by the first line, and whether it names them; None
+    if it is not that of boxes.
     """
     words = [word.strip().lower() for word in first]
     roles = [
@@ -65,11 +63,7 @@ def columns_of(first: list[str]) -> tuple[list[str], bool] | None:
 
 
 def read_csv(source: Source) -> BoxTable:
-    """Read a CSV file of boxes; an image without any has one empty line.
-
-    Raises:
-        DatasetError: Its columns are not known.
-    """
+    """Read a CSV file of boxes; an image without any has one empty line."""
     lines = list(csv.reader(io.StringIO(read_text(source.ann))))
     columns = columns_of(lines[0]) if lines else None
     if columns is None:

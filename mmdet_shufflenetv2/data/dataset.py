@@ -42,11 +42,7 @@ def make_source(
     exif: str = 'apply',
     part: Sequence | None = None,
 ) -> Source:
-    """A source as configs write it; by default without images.
-
-    Raises:
-        DatasetError: An unknown format.
-    """
+    """A source as configs write it; by default without images."""
     kind = annotation_format or guess_format(ann_file)
     kind = {name.lower(): name for name in READERS}.get(kind.lower())
     if kind is None:
@@ -78,23 +74,21 @@ def dataset_source(dataset: dict) -> Source:
     if ann_file and not folders:
         is_folder = os.path.isdir(ann_file)
         folders = [ann_file if is_folder else os.path.dirname(ann_file) or '.']
+    return make_source(ann_file, folders, **_source_options(dict(dataset)))
+
+
+def _source_options(kwargs: dict) -> dict:
+    """Take out what :func:`make_source` takes."""
     names = 'annotation_format', 'image_list', 'exif', 'part'
-    options = {name: dataset[name] for name in names if dataset.get(name)}
-    return make_source(ann_file, folders, **options)
+    given = {name: kwargs.pop(name, None) for name in names}
+    return {name: value for name, value in given.items() if value}
 
 
 def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
     """The classes of a data set's ``metainfo``, in any form mmengine takes.
 
-    Args:
-        metainfo: ``classes`` is a sequence, or a text: a file of one name per
-            line, else the name of the only class.
-
-    Returns:
-        None where there are none.
-
-    Raises:
-        DatasetError: They are written in a way that mmdet ignores.
+    That is a sequence, or a text: a file of one name per line, else the name
+    of the only class.
     """
     metainfo = metainfo or {}
     for key in metainfo:
@@ -113,11 +107,7 @@ def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
 
 
 def require_shared_class(table: BoxTable, classes: Sequence[str]) -> None:
-    """Refuse a data set that has no class of a model's.
-
-    Raises:
-        DatasetError: It has none; lists both.
-    """
+    """Refuse a data set that has no class of a model's."""
     if table.classes and not set(classes) & set(table.classes):
         raise DatasetError(
             f'{table.title} has the classes {", ".join(table.classes)}, of '
@@ -144,18 +134,9 @@ class BoxDataset(BaseDetDataset):
             out, and at a broken image instead of taking another one.
     """
 
-    def __init__(
-        self,
-        *args,
-        annotation_format: str | None = None,
-        image_list: str | None = None,
-        exif: str = 'apply',
-        part: Sequence | None = None,
-        strict: bool = False,
-        **kwargs,
-    ) -> None:
-        self.annotation_format, self.image_list = annotation_format, image_list
-        self.exif, self.part, self.strict = exif, part, strict
+    def __init__(self, *args, strict: bool = False, **kwargs) -> None:
+        self.source_options, self.strict = _source_options(kwargs), strict
+        exif = self.source_options.get('exif', 'apply')
         kwargs.setdefault('data_prefix', dict(img=''))
         if exif == 'ignore':
             # For those who load images with mmcv's own transform.
@@ -177,15 +158,12 @@ class BoxDataset(BaseDetDataset):
         """Paths are joined in :func:`dataset_source`."""
 
     def load_data_list(self) -> list[dict]:
-        """Read the boxes; classes that ``metainfo`` lacks are filled in.
-
-        Returns:
-            For each image what mmdet's ``CocoDataset`` gives.
-
-        Raises:
-            DatasetError: They cannot be read, or no class is shared.
+        """For each image what mmdet's ``CocoDataset`` gives; classes that
+        ``metainfo`` lacks are filled in.
         """
-        table = read_boxes(dataset_source(vars(self)))
+        table = read_boxes(
+            dataset_source({**vars(self), **self.source_options})
+        )
         for line in report(table, self.strict, said):
             print_log(line, 'current', 30)
         classes = self._metainfo.setdefault('classes', table.classes)
@@ -198,19 +176,14 @@ class BoxDataset(BaseDetDataset):
         # As CocoDataset; the rules of this package have named them.
         learned = (table.boxes[:, 2:] >= 1).all(axis=1)
         instances: list[list[dict]] = [[] for _ in table.names]
-        for image, box, label, crowd in zip(
-            table.image[learned].tolist(),
-            corners[learned].tolist(),
-            table.labels[learned].tolist(),
-            table.crowd[learned].astype(int).tolist(),
-            strict=True,
-        ):
-            instances[image].append(
-                dict(ignore_flag=crowd, bbox=box, bbox_label=label)
-            )
+        columns = table.crowd.astype(int), corners, table.labels
+        columns = [column[learned].tolist() for column in columns]
+        keys = 'ignore_flag', 'bbox', 'bbox_label'
+        for image, *values in zip(table.image[learned], *columns, strict=True):
+            instances[image].append(dict(zip(keys, values, strict=True)))
         same = dict(
             seg_map_path=None,
-            exif=self.exif,
+            exif=table.source.exif,
             broken='blank' if self.test_mode else 'skip',
         )
         if self.strict:
@@ -240,11 +213,10 @@ class BoxDataset(BaseDetDataset):
             return self.data_list
         no_empty = self.filter_cfg.get('filter_empty_gt', False)
         min_size = self.filter_cfg.get('min_size', 0)
+        pairs = zip(self.data_list, self._labelled, strict=True)
         return [
             info
-            for info, labelled in zip(
-                self.data_list, self._labelled, strict=True
-            )
+            for info, labelled in pairs
             if (labelled or not no_empty)
             and min(info['width'], info['height']) >= min_size
         ]
@@ -271,22 +243,12 @@ class BoxMetric(CocoMetric):
     """
 
     def __init__(
-        self,
-        ann_file: str,
-        img_dir: str | Sequence[str] = '',
-        annotation_format: str | None = None,
-        image_list: str | None = None,
-        exif: str = 'apply',
-        part: Sequence | None = None,
-        **kwargs,
+        self, ann_file: str, img_dir: str | Sequence[str] = '', **kwargs
     ) -> None:
+        options = _source_options(kwargs)
         super().__init__(**kwargs)
         self.ann_file = ann_file
-        self._table = read_boxes(
-            make_source(
-                ann_file, img_dir, annotation_format, image_list, exif, part
-            )
-        )
+        self._table = read_boxes(make_source(ann_file, img_dir, **options))
         self._use(self._table)
 
     def _use(self, table: BoxTable) -> None:
@@ -300,11 +262,7 @@ class BoxMetric(CocoMetric):
         self.img_ids = table.image_ids.tolist()
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compute the numbers of the classes of the model.
-
-        Raises:
-            DatasetError: None of them is in the ground truth.
-        """
+        """Compute the numbers of the classes of the model."""
         classes = (self.dataset_meta or {}).get('classes')
         if classes:
             require_shared_class(self._table, classes)

@@ -71,8 +71,8 @@ def role_of(path: str) -> str | None:
 def guess_format(ann: str) -> str:
     """The format of an annotation file or folder by its name."""
     suffix = os.path.splitext(ann)[1].lower()
-    files = [name for _, names in walk(ann) for name in names]
-    xml = any(name.lower().endswith('.xml') for name in files)
+    files = ''.join(f'{name}/' for _, names in walk(ann) for name in names)
+    xml = '.xml/' in files.lower()
     return {'.json': 'COCO', '.csv': 'CSV'}.get(
         suffix, 'VOC' if xml else 'YOLO'
     )
@@ -213,13 +213,8 @@ class _Folder:
         img: str | None,
         but: Source | None = None,
     ) -> Source | None:
-        """One split.
-
-        Args:
-            role: 'train' must be there; 'val' may be missing; 'test' takes
-                what there is.
-            ann, img: What the user names.
-            but: The training split, which is not validated on.
+        """One split, but not that of training: 'train' must be there, 'val'
+        may be missing, 'test' takes what there is. A user names ann and img.
         """
         option = 'train' if role == 'train' else 'val'
         img = img and self._path(img, f'--{option}-img', 'folder')

@@ -17,33 +17,17 @@ _ORIENTATION = 0x112
 MAX_LOST = 0.25
 
 
-def _say_nothing(message: str) -> None:
-    pass
-
-
 def image_size(
     path: str | os.PathLike, exif: str = 'apply'
 ) -> tuple[int, int]:
-    """Width and height by the file's header.
-
-    Args:
-        path: The image.
-        exif: 'apply' turns them as the EXIF orientation says.
-
-    Raises:
-        DatasetError: It is not an image.
-    """
+    """Width and height by the file's header, turned as ``exif`` says."""
     width, height, orientation = image_header(path)
     turned = exif == 'apply' and orientation >= 5
     return (height, width) if turned else (width, height)
 
 
 def image_header(path: str | os.PathLike) -> tuple[int, int, int]:
-    """Stored width, stored height and EXIF orientation (1 for none).
-
-    Raises:
-        DatasetError: It is not an image.
-    """
+    """Stored width, stored height and EXIF orientation (1 for none)."""
     try:
         with Image.open(path) as image:
             orientation = image.getexif().get(_ORIENTATION, 1)
@@ -86,7 +70,7 @@ def decode_image(
     path: str,
     size: tuple[int, int] | None = None,
     exif: str = 'apply',
-    warn: Callable[[str], None] = _say_nothing,
+    warn: Callable[[str], object] = str,
 ) -> np.ndarray:
     """Decode an image file to BGR uint8 (H, W, 3).
 
@@ -193,7 +177,7 @@ def broken(
     path: str,
     size: tuple[int, int] | None = None,
     exif: str = 'apply',
-    warn: Callable[[str], None] = _say_nothing,
+    warn: Callable[[str], object] = str,
 ) -> str | None:
     """What is wrong with an image file, if anything; decodes it."""
     try:

@@ -49,9 +49,6 @@ def read_boxes(source: Source) -> BoxTable:
     """The usable boxes of a source, and what was wrong with the others.
 
     A source is read once in a process, as long as its files are the same.
-
-    Raises:
-        DatasetError: It cannot be read as what it is said to be.
     """
 
     def read() -> BoxTable:
@@ -71,11 +68,7 @@ def read_boxes(source: Source) -> BoxTable:
 
 
 def read_raw(source: Source) -> BoxTable:
-    """What a source says, before images are looked for and boxes judged.
-
-    Raises:
-        DatasetError: It cannot be read as what it is said to be.
-    """
+    """What a source says, before images are looked for and boxes judged."""
     read = READERS[source.format]
     if source.format != 'COCO':
         return read(source)
@@ -253,16 +246,13 @@ def look_at_images(table: BoxTable) -> BoxTable:
 def report(
     table: BoxTable, strict: bool = False, said: set | None = None
 ) -> list[str]:
-    """What was found, in lines for a log.
+    """What was found, in lines for a log; ``strict`` raises instead.
 
     Args:
         table: The boxes.
-        strict: Raise instead of leaving records out.
+        strict: Whether records that were left out are an error.
         said: What was told before, which is added to and not told again:
             both parts of a divided source have what is wrong with the whole.
-
-    Raises:
-        DatasetError: Records were left out, and ``strict`` forbids it.
     """
     if strict and table.errors:
         raise DatasetError(f'{table.title} cannot be used:{table.errors}')
@@ -279,14 +269,15 @@ def report(
     return lines
 
 
-def require_trainable(table: BoxTable) -> None:
-    """Refuse to train on nothing.
+def count_learned(table: BoxTable) -> int:
+    """How many boxes MMDetection trains on."""
+    thick = (table.boxes[:, 2:] >= 1).all(axis=1)
+    return int((thick & ~table.crowd).sum())
 
-    Raises:
-        DatasetError: No box is left; names the likely cause.
-    """
-    thick = (table.boxes[:, 2:] >= 1).all(axis=1) & ~table.crowd
-    if thick.any():
+
+def require_trainable(table: BoxTable) -> None:
+    """Refuse to train on nothing; names the likely cause."""
+    if count_learned(table):
         return
     cause = 'all boxes are thinner than 1 px, or crowds'
     if not len(table):

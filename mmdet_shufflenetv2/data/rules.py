@@ -81,11 +81,7 @@ def apply_rules(table: BoxTable) -> BoxTable:
 
 
 def _refuse_corners(table: BoxTable, over: np.ndarray) -> None:
-    """Tell boxes that are not x, y, width, height from a few wrong ones.
-
-    Raises:
-        DatasetError: Most reach beyond their images, and would not as corners.
-    """
+    """Refuse boxes that reach beyond their images and would not as corners."""
     corners, sizes = table.boxes, table.sizes[table.image]
     fits = (corners[:, 2:] > corners[:, :2]).all()
     fits &= (corners[:, 2:] <= sizes + BORDER_TOLERANCE_PX).all()

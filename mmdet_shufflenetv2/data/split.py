@@ -16,10 +16,6 @@ def split_off(table: BoxTable, share: float, seed: int = 0) -> np.ndarray:
 
     Returns:
         Which images are set apart, bool (N,).
-
-    Raises:
-        DatasetError: The share is not between 0 and 1, or there are fewer
-            than 2 images.
     """
     count = len(table)
     if not 0 < share < 1:

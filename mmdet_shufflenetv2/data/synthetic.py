@@ -80,21 +80,13 @@ AREAS = {
 
 
 class Picture(NamedTuple):
-    """A picture and what is in it.
-
-    Args:
-        image: BGR uint8 (H, W, 3).
-        boxes: x, y, width, height, int64 (K, 4).
-        labels: Indices of ``CLASSES``, int64 (K,).
-        crowd: bool (K,); a crowd is one box around many shapes.
-        area: Pixels that are seen, int64 (K,).
-    """
+    """A picture, BGR uint8, and its K objects; a crowd is one box."""
 
     image: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
+    boxes: np.ndarray  # x, y, width, height, int64 (K, 4)
+    labels: np.ndarray  # indices of CLASSES
     crowd: np.ndarray
-    area: np.ndarray
+    area: np.ndarray  # pixels that are seen
 
 
 def draw_picture(
@@ -103,13 +95,7 @@ def draw_picture(
     height: int = 192,
     empty_rate: float = EMPTY_RATE,
 ) -> Picture:
-    """Draw objects over clutter.
-
-    Args:
-        key: Whole numbers >= 0; each sequence gives its own picture.
-        width, height: Pixels, at least 64.
-        empty_rate: Share of the pictures without an object.
-    """
+    """Draw objects over clutter; each key gives its own picture."""
     canvas = _Canvas(np.random.default_rng(key), width, height)
     rng = canvas.rng
     if rng.random() >= empty_rate:
@@ -121,11 +107,7 @@ def draw_picture(
 
 
 def draw_crop(key: tuple[int, ...], label: int, side: int = 64) -> np.ndarray:
-    """Draw one shape of a class, of any colour in half of the pictures.
-
-    Returns:
-        BGR uint8 (side, side, 3).
-    """
+    """Draw one shape of a class, of any colour in half of the pictures."""
     canvas = _Canvas(np.random.default_rng(key), side, side, 4, 0.5)
     rng = canvas.rng
     owner = canvas.new_owner(label)
@@ -311,14 +293,7 @@ class _Canvas:
 
 @dataclass(frozen=True)
 class DetectionSet:
-    """``train/*.png``, ``val/*.png`` and ``annotations/instances_*.json``.
-
-    Args:
-        train, val: How many pictures.
-        size: Their width and height.
-        seed: Another one gives other pictures.
-        empty_rate: Share of the pictures without an object.
-    """
+    """``train/*.png``, ``val/*.png`` and ``annotations/instances_*.json``."""
 
     train: int = 400
     val: int = 100
@@ -351,15 +326,14 @@ class DetectionSet:
                     )
                     for at, box in enumerate(picture.boxes.tolist())
                 ]
-            categories = [
-                dict(id=label + 1, name=name, supercategory='shape')
-                for label, name in enumerate(CLASSES)
-            ]
             content = dict(
                 info=dict(description='synthetic shapes'),
                 images=images,
                 annotations=annotations,
-                categories=categories,
+                categories=[
+                    dict(id=label, name=name, supercategory='shape')
+                    for label, name in enumerate(CLASSES, 1)
+                ],
             )
             name = f'annotations/instances_{split}.json'
             yield name, json.dumps(content).encode()
@@ -367,15 +341,7 @@ class DetectionSet:
 
 @dataclass(frozen=True)
 class ClassificationSet:
-    """``train/<class>/*.png`` and ``val/<class>/*.png``, ImageNet's layout.
-
-    No background is in the detection set, too.
-
-    Args:
-        train, val: How many pictures of each class.
-        size: Their side.
-        seed: Another one gives other pictures.
-    """
+    """``train/<class>/*.png`` and ``val/<class>/*.png``, ImageNet's layout."""
 
     train: int = 800
     val: int = 80
@@ -405,24 +371,15 @@ def write_set(
 ) -> bool:
     """Write a set into a new or empty folder, all of it or nothing.
 
-    Args:
-        out_dir: The folder. Nothing that is there is ever deleted.
-        content: What to write.
-        progress: Show a bar.
+    Nothing that is there is ever deleted.
 
     Returns:
-        Whether anything was written: not where the same set is there whole.
-
-    Raises:
-        DatasetError: The folder holds something else, or an option is wrong.
+        Whether anything was written: not where the same set is there.
     """
     side = int(np.min(content.size))
-    for name, value, least in (
-        ('train', content.train, 1),
-        ('val', content.val, 1),
-        ('seed', content.seed, 0),
-        ('size', side, 64),
-    ):
+    given = dict(vars(content), size=side)
+    for name, least in dict(train=1, val=1, seed=0, size=64).items():
+        value = given[name]
         if value < least:
             raise DatasetError(
                 f'expected {name} to be at least {least}, got {value}'
@@ -430,7 +387,12 @@ def write_set(
     folder = Path(os.path.abspath(out_dir))
     options = json.loads(json.dumps({'synthetic': VERSION, **vars(content)}))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if _is_whole(folder, options):
+        try:
+            written = json.loads((folder / MANIFEST).read_text())
+        except (OSError, ValueError):
+            written = None
+        # It is written with the rest of the set, or not at all.
+        if isinstance(written, dict) and written.get('options') == options:
             return False
         raise DatasetError(
             f'{folder} holds something else, or another version of this set; '
@@ -441,26 +403,12 @@ def write_set(
         prefix=f'.{folder.name}.', dir=folder.parent
     ) as temporary:
         whole = Path(temporary, folder.name)
-        sizes = {}
         for name, data in tqdm(
             content.files(), 'drawing', unit='file', disable=not progress
         ):
             (whole / name).parent.mkdir(parents=True, exist_ok=True)
             (whole / name).write_bytes(data)
-            sizes[name] = len(data)
-        manifest = json.dumps({'options': options, 'bytes': sizes}, indent=1)
-        (whole / MANIFEST).write_text(manifest)
+        (whole / MANIFEST).write_text(json.dumps({'options': options}))
         # An empty folder of that name gives way.
         whole.replace(folder)
     return True
-
-
-def _is_whole(folder: Path, options: dict) -> bool:
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        return manifest['options'] == options and all(
-            (folder / name).stat().st_size == size
-            for name, size in manifest['bytes'].items()
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False

@@ -17,9 +17,6 @@ def read_voc(source: Source) -> BoxTable:
 
     Classes are numbered as they first appear, files by their names, unless a
     ``labelmap.txt`` or ``classes.txt`` lists them.
-
-    Raises:
-        DatasetError: There is no XML file.
     """
     found = Collector(source)
     classes = _listed_classes(source)

@@ -19,11 +19,7 @@ NAME_FILES = ('classes.txt', 'obj.names', 'labels.txt', '_darknet.labels')
 
 
 def read_yaml(path: str | os.PathLike) -> dict:
-    """A YOLO data file.
-
-    Raises:
-        DatasetError: It is not one.
-    """
+    """A YOLO data file."""
     try:
         data = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
@@ -37,11 +33,7 @@ def read_yaml(path: str | os.PathLike) -> dict:
 
 
 def class_names(ann: str | os.PathLike) -> list[str] | None:
-    """The names in a YAML or text file; None where ``ann`` is a folder.
-
-    Raises:
-        DatasetError: There are none, or one of them twice.
-    """
+    """The names in a YAML or text file; None where ``ann`` is a folder."""
     path = Path(ann)
     if path.is_dir():
         return None
@@ -87,11 +79,7 @@ def label_file(image: str) -> str | None:
 
 
 def read_yolo(source: Source) -> BoxTable:
-    """Read the label file of every image below the folders.
-
-    Raises:
-        DatasetError: No image has one, or the class names are wrong.
-    """
+    """Read the label file of every image below the folders."""
     names = class_names(source.ann)
     found = Collector(source)
     labelled = 0

@@ -34,6 +34,7 @@ from ..data.dataset import (
 )
 from ..data.folders import Splits, classes_beyond
 from ..data.reading import (
+    count_learned,
     look_at_images,
     read_boxes,
     remember,
@@ -55,10 +56,8 @@ _COCO_CLASSES = CocoDataset.METAINFO['classes']
 
 
 def once_per_run(work: Callable[[], Result]) -> Result:
-    """Do it in the first process; the others wait and get the result.
-
-    Raises:
-        UserError: The one that the first process raised, in all of them.
+    """Do it in the first process; the others wait and get the result, or the
+    UserError that it raised.
     """
     if not is_distributed():
         return work()
@@ -74,14 +73,9 @@ def once_per_run(work: Callable[[], Result]) -> Result:
     return outcome[0]
 
 
-def _read(source: Source, look: bool = False) -> BoxTable:
+def _read(source: Source, look: Callable = lambda table: table) -> BoxTable:
     """A source's table, which is read by the first process alone."""
-
-    def read() -> BoxTable:
-        table = read_boxes(source)
-        return look_at_images(table) if look else table
-
-    table = once_per_run(read)
+    table = once_per_run(lambda: look(read_boxes(source)))
     remember(table)
     return table
 
@@ -111,12 +105,8 @@ def metrics_of(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
 
 
 def set_classes(cfg: Config, classes: tuple[str, ...]) -> None:
-    """Give the model as many classes as the data has.
-
-    Args:
-        cfg: Changed in place: each ``num_classes`` of the model, and the
-            ``metainfo`` of every data set.
-        classes: Their names, in the order of the labels.
+    """Set each ``num_classes`` of the model, and the ``metainfo`` of every
+    data set, to these names in the order of the labels.
     """
     for node in dicts_of(cfg.model):
         if 'num_classes' in node:
@@ -155,11 +145,7 @@ def _wants_masks(dataset: ConfigDict) -> bool:
 
 
 def adopt_classes(cfg: Config, checkpoint: dict) -> None:
-    """Give model and test data the classes of a checkpoint, by name.
-
-    Raises:
-        DatasetError: The test data has none of them.
-    """
+    """Give model and test data the classes of a checkpoint, by name."""
     classes = checkpoint_classes(checkpoint)
     test = [dataset for name, dataset in datasets_of(cfg) if name == 'test']
     source = source_of(test[0]) if test else None
@@ -180,19 +166,12 @@ def adopt_classes(cfg: Config, checkpoint: dict) -> None:
 
 def data_names(args: Namespace) -> dict:
     """Collect the arguments that :func:`find_data` takes."""
-    names = 'data_root', 'train_ann', 'val_ann', 'train_img', 'val_img'
-    given = {name: getattr(args, name) for name in names}
-    checkpoint = getattr(args, 'checkpoint', None)
-    if checkpoint is not None:
-        given |= dict(wanted=('test',), run_dir=os.path.dirname(checkpoint))
-    given['val_fraction'] = getattr(args, 'val_fraction', None)
-    given['exif'] = getattr(args, 'exif', None) or 'apply'
-    return given
-
-
-def use_data_root(cfg: Config, data_root: str, **given) -> None:
-    """Find the data below a folder and point a config to it."""
-    use_data(cfg, find_data(data_root, **given))
+    names = 'data_root train_ann val_ann train_img val_img val_fraction exif'
+    given = {name: getattr(args, name, None) for name in names.split()}
+    if getattr(args, 'checkpoint', None) is not None:
+        given['wanted'] = ('test',)
+        given['run_dir'] = os.path.dirname(args.checkpoint)
+    return dict(given, exif=given['exif'] or 'apply')
 
 
 def find_data(
@@ -201,14 +180,9 @@ def find_data(
     run_dir: str | None = None,
     **options,
 ) -> Splits:
-    """Find what to train and to test on in a folder; say what was found.
-
-    Args:
-        data_root: The folder.
-        wanted: ``('train', 'val')`` or ``('test',)``.
-        run_dir: Where the run is whose checkpoint is tested: images that it
-            set apart for validation are the ones to test on.
-        options: See :func:`mmdet_shufflenetv2.data.folders.find_data`.
+    """As :func:`mmdet_shufflenetv2.data.folders.find_data`; say what was
+    found. Where the run is given whose checkpoint is tested, the images that
+    it set apart for validation are the ones to test on.
     """
     listed = Path(run_dir or '', 'val.txt')
 
@@ -230,13 +204,7 @@ def find_data(
 
 
 def use_data(cfg: Config, splits: Splits, strict: bool = False) -> None:
-    """Point every data set and evaluator of a config to what was found.
-
-    Args:
-        cfg: Changed in place.
-        splits: See :func:`find_data`.
-        strict: See :class:`mmdet_shufflenetv2.data.BoxDataset`.
-    """
+    """Point every data set and evaluator of a config to what was found."""
     train, val = splits.train, splits.val
     for name in SPLITS:
         loader = cfg.get(f'{name}_dataloader')
@@ -255,35 +223,24 @@ def use_data(cfg: Config, splits: Splits, strict: bool = False) -> None:
 
 
 def _point_to(dataset: ConfigDict, source: Source, strict: bool) -> None:
-    folders = list(source.images)
-    dataset.update(
-        type='BoxDataset',
-        data_root='',
-        data_prefix=dict(img=folders[0] if len(folders) == 1 else folders),
-        strict=strict,
-        **_options(source),
-    )
+    images, options = _options(source)
+    dataset.update(type='BoxDataset', data_root='', strict=strict, **options)
+    dataset.data_prefix = dict(img=images)
 
 
 def _judge_by(metric: ConfigDict, source: Source) -> None:
     if metric.type == 'VOCMetric':
         metric.clear()
-    folders = list(source.images)
-    metric.update(
-        type='BoxMetric',
-        img_dir=folders[0] if len(folders) == 1 else folders,
-        **_options(source),
-    )
+    images, options = _options(source)
+    metric.update(type='BoxMetric', img_dir=images, **options)
 
 
-def _options(source: Source) -> dict:
-    return dict(
-        ann_file=source.ann,
-        annotation_format=source.format,
-        image_list=source.image_list,
-        exif=source.exif,
-        part=source.part,
-    )
+def _options(source: Source) -> tuple[str | list[str], dict]:
+    """The folders of images, and the rest as configs name it."""
+    kind, ann, images, *rest = source
+    names = 'ann_file', 'annotation_format', 'image_list', 'exif', 'part'
+    images = images[0] if len(images) == 1 else list(images)
+    return images, dict(zip(names, (ann, kind, *rest), strict=True))
 
 
 def _list_parts(cfg: Config) -> None:
@@ -329,22 +286,18 @@ def check_data(
 ) -> dict[str, list[BoxTable]]:
     """Check what a run reads before it starts.
 
+    In the config data sets and metrics of COCO become ``BoxDataset`` and
+    ``BoxMetric``, and classes are written out. ``work_dir`` gets ``train.txt``
+    and ``val.txt`` where a part of the training images is set apart.
+
     Args:
-        cfg: The config, changed in place: data sets and metrics of COCO
-            become ``BoxDataset`` and ``BoxMetric``, classes are written out.
-            ``work_dir`` gets ``train.txt`` and ``val.txt`` where a part of
-            the training images is set apart.
+        cfg: The config, changed in place.
         splits: Which of ``'train'``, ``'val'``, ``'test'`` the run reads.
         strict: Stop at records that are wrong, instead of leaving them out.
         exif: 'apply' or 'ignore', see :class:`Source`; None leaves it.
 
     Returns:
         The boxes of each split, a table for each of its data sets.
-
-    Raises:
-        UserError: A file or folder is missing, class lists differ, or there
-            is nothing to train on.
-        DatasetError: Records are wrong; names them.
     """
     tables: dict[str, list[BoxTable]] = {}
     lists: dict[tuple[str, ...], str] = {}
@@ -365,7 +318,7 @@ def check_data(
         source = source._replace(exif=exif or source.exif)
         masks = _wants_masks(dataset)
         stop = strict or dataset.get('strict', False)
-        table = _read(source, look=True)
+        table = _read(source, look_at_images)
         for line in report(table, stop or masks, said):
             print_log(line, 'current', 30)
         classes = _agree_on_classes(cfg, name, dataset, table)
@@ -383,9 +336,9 @@ def check_data(
         )
     if train:
         # Of joined data sets one may be there for its backgrounds.
-        dataset, table = max(train, key=lambda each: len(each[1].boxes))
-        require_trainable(table)
-        require_images_left(dataset, table)
+        require_trainable(max((t for _, t in train), key=count_learned))
+        if not any([_images_left(*each) for each in train]):
+            raise UserError('no image with objects is left to train on')
     for name, metric in metrics_of(cfg):
         if name in tables and metric.type in _METRICS:
             _check_metric(metric, tables[name])
@@ -395,13 +348,8 @@ def check_data(
 def _agree_on_classes(
     cfg: Config, name: str, dataset: ConfigDict, table: BoxTable
 ) -> tuple[str, ...]:
-    """Compare a file's classes with those of the config and its model.
-
-    Returns:
-        Those of the data set, which are also written into its config.
-
-    Raises:
-        UserError: They do not fit.
+    """Compare a file's classes with those of the config and its model; those
+    of the data set are written into its config.
     """
     classes = class_list(dataset.get('metainfo'))
     if classes is None and _is_coco(dataset):
@@ -452,11 +400,7 @@ def _head_classes(model: dict) -> Iterator[int]:
 
 
 def _check_metric(metric: ConfigDict, tables: list[BoxTable]) -> None:
-    """Let a metric judge by the table of its data set.
-
-    Raises:
-        UserError: The metric's file lists other images.
-    """
+    """Let a metric judge by the table of its data set."""
     words = metric.get('metric', 'bbox')
     if 'segm' in ([words] if isinstance(words, str) else words):
         for table in tables:
@@ -486,49 +430,35 @@ def _check_metric(metric: ConfigDict, tables: list[BoxTable]) -> None:
     _judge_by(metric, source)
 
 
-def require_images_left(dataset: ConfigDict, table: BoxTable) -> None:
-    """Say how many images the config leaves out in training.
-
-    Raises:
-        UserError: If it leaves out all of them.
+def _images_left(dataset: ConfigDict, table: BoxTable) -> bool:
+    """Whether the config leaves images to train on; says how many it does
+    not.
     """
     filters = dataset.get('filter_cfg') or {}
     if dataset.get('test_mode'):
-        return
+        return True
     min_size = filters.get('min_size', 0)
     left = table.sizes.min(axis=1) >= min_size
-    text = (
-        f'{(~left).sum()} of the {len(left)} images of {table.title} are '
-        f'lower or narrower than {min_size} px (min_size of filter_cfg) and '
-        'left out in training; --cfg-options '
-        'train_dataloader.dataset.filter_cfg.min_size=1 keeps them'
-    )
     if not left.all():
-        say_once(text)
+        say_once(
+            f'{(~left).sum()} of the {len(left)} images of {table.title} are '
+            f'lower or narrower than {min_size} px and left out in training; '
+            '--cfg-options train_dataloader.dataset.filter_cfg.min_size=1 '
+            'keeps them'
+        )
     if filters.get('filter_empty_gt'):
         left &= np.isin(np.arange(len(left)), table.image)
-    if not left.any():
-        raise UserError(f'no image with objects is left to train on: {text}')
+    return bool(left.any())
 
 
 def require_data(name: str, source: Source) -> None:
-    """Say in one message which part of a data set is missing.
-
-    Raises:
-        UserError: Something is; says what is expected.
-    """
-    missing = []
-    if source.ann and not os.path.exists(source.ann):
-        missing.append(f'  annotations  {source.ann}')
-    missing += [
-        f'  images       {folder}'
-        for folder in source.images
-        if not os.path.isdir(folder)
-    ]
+    """Say in one message which part of a data set is missing."""
+    places = [source.ann, *source.images]
+    missing = [path for path in places if path and not os.path.exists(path)]
     if missing:
         raise UserError(
-            f'the {name} data set is not there; expected:\n'
-            + '\n'.join(missing)
+            f'the {name} data set is not there; expected:\n  '
+            + '\n  '.join(missing)
             + '\nCOCO: put or link it under data/coco and run\n'
             '  python tools/prepare_coco.py --data-root data/coco'
             '\nYour own folder of images and boxes: add --data-root DIR\n'

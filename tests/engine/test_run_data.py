@@ -80,32 +80,6 @@ def use(cfg, data, **options):
     return run_data.check_data(cfg, ('train', 'val'))
 
 
-def test_classes_reach_model_and_data_sets(cfg):
-    run_data.set_classes(cfg, ('cat', 'dog'))
-    assert cfg.model.roi_head.bbox_head.num_classes == 2
-    datasets = dict(run_data.datasets_of(cfg))
-    assert datasets.keys() == {'train', 'val', 'test'}
-    for dataset in datasets.values():
-        assert dataset.metainfo.classes == ('cat', 'dog')
-
-
-def test_wrapped_and_joined_data_sets_are_found():
-    inner = [dict(type='CocoDataset', ann_file=name) for name in 'abc']
-    cfg = Config(
-        dict(
-            train_dataloader=dict(
-                dataset=dict(
-                    type='RepeatDataset',
-                    dataset=dict(type='ConcatDataset', datasets=inner[:2]),
-                )
-            ),
-            test_dataloader=dict(dataset=inner[2]),
-        )
-    )
-    found = [(n, d.ann_file) for n, d in run_data.datasets_of(cfg)]
-    assert sorted(found) == [('test', 'c'), ('train', 'a'), ('train', 'b')]
-
-
 def test_a_folder_reaches_data_sets_metrics_and_classes(cfg, data):
     tables = use(cfg, data)
     assert tables['train'][0].classes == ('cat', 'dog')
@@ -128,6 +102,24 @@ def test_joined_data_sets_are_not_the_same_data_twice(cfg, data):
     use(cfg, data)
     found = [n for n, _ in run_data.datasets_of(cfg) if n == 'train']
     assert found == ['train']
+
+
+def test_every_joined_data_set_is_checked_and_judged(cfg, data):
+    """The tables of all but the last one were lost."""
+    write(data, 'more', first_id=50)
+    point(cfg, data, metainfo=dict(classes=('cat', 'dog')))
+    run_data.set_classes(cfg, ('cat', 'dog'))
+    first = cfg.train_dataloader.dataset
+    second = dict(first, ann_file='more.json', data_prefix=dict(img='more/'))
+    # One that is there for its backgrounds.
+    content = json.loads((data / 'more.json').read_text())
+    (data / 'more.json').write_text(json.dumps(dict(content, annotations=[])))
+    cfg.train_dataloader.dataset = ConfigDict(
+        type='ConcatDataset', datasets=[first, second]
+    )
+    tables = run_data.check_data(cfg, ('train',))['train']
+    assert [Path(t.source.ann).stem for t in tables] == ['train', 'more']
+    assert [len(table.boxes) for table in tables] == [10, 0]
 
 
 def test_part_set_apart_is_written_down_and_kept(cfg, data, tmp_path):
@@ -226,17 +218,6 @@ def test_class_lists_that_differ_are_named(cfg, data, spoil, message):
     spoil(cfg)
     with pytest.raises(UserError, match=message):
         run_data.check_data(cfg, ('train', 'val'))
-
-
-def test_one_class_written_as_text_is_one_class(cfg, data):
-    for split in 'train', 'val':
-        write(data, split, ('ship',))
-    point(cfg, data)
-    run_data.set_classes(cfg, ('ship',))
-    for _, dataset in run_data.datasets_of(cfg):
-        dataset.metainfo = dict(classes='ship')
-    run_data.check_data(cfg, ('train', 'val'))
-    assert cfg.train_dataloader.dataset.metainfo.classes == ('ship',)
 
 
 def test_checkpoint_classes_are_matched_by_name(cfg, data, monkeypatch):

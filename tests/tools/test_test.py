@@ -135,7 +135,7 @@ def test_exported_file_that_finds_the_true_boxes_scores_one(
             )
 
     cfg = run_config.load_config(str(root / CONFIG))
-    run_data.use_data_root(cfg, str(shapes))
+    run_data.use_data(cfg, run_data.find_data(str(shapes)))
     meta = dict(dataset_meta=dict(classes=classes))
     run_data.adopt_classes(cfg, dict(meta=meta))
     detector = SimpleNamespace(classes=classes, stream=stream)
