@@ -1,6 +1,6 @@
-"""``mmdet_shufflenetv2.cli.demo``, called from a checkout."""
+"""``mmdet_shufflenetv2.cli.predict``, called from a checkout."""
 
 from mmdet_shufflenetv2.cli import main
 
 if __name__ == '__main__':
-    main('demo')
+    main('predict')

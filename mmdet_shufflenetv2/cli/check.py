@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .options import add_val_fraction
+
 #: Pictures of good records that are drawn, and boxes below this side are told.
 GOOD, SMALL_PX = 8, 8
 
@@ -28,13 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f'--{split}-img', metavar='DIR', help='relative to the folder'
         )
-    parser.add_argument(
-        '--val-fraction',
-        type=float,
-        metavar='F',
-        help='share of the training images to set apart for validation; by '
-        'default 0.2 where there is no such split',
-    )
+    add_val_fraction(parser)
     parser.add_argument(
         '--exif',
         choices=['apply', 'ignore'],
@@ -91,7 +87,7 @@ def summary(name: str, table) -> list[str]:
             + ' (lowest, median, highest)'
         )
     if len(table.boxes):
-        sides = np.sqrt(table.boxes[:, 2] * table.boxes[:, 3])
+        sides = table.box_sizes()
         low, middle, high = np.percentile(sides, (0, 50, 100))
         lines.append(
             f'  boxes {low:.0f}, {middle:.0f}, {high:.0f} px (square root of '

@@ -43,7 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--config', help='config file; default: what the checkpoint says'
     )
     parser.add_argument(
-        '--format', choices=['onnx'], default='onnx', help='default: onnx'
+        '--format',
+        choices=['onnx', 'openvino', 'ncnn'],
+        default='onnx',
+        help='default: onnx; ncnn: backbone, neck and RPN alone',
+    )
+    parser.add_argument(
+        '--precision',
+        choices=['fp32', 'fp16', 'int8'],
+        default='fp32',
+        help='default: fp32; fp16: weights in half the space',
+    )
+    parser.add_argument(
+        '--calibration',
+        metavar='DIR',
+        help='int8: a folder of some 100 pictures like those of later use',
     )
     parser.add_argument(
         '--image-size',
@@ -80,18 +94,21 @@ def run(args: argparse.Namespace) -> None:
     import mmdet_shufflenetv2  # noqa: F401  (before mmdet)
 
     from ..deploy import runtime
-    from ..deploy.export import export
+    from ..deploy.export import SUFFIXES, export
+    from ..errors import UserError
 
-    pictures = [
-        picture for each in args.images for picture in runtime.expand(each)
-    ]
+    if (args.precision == 'int8') != bool(args.calibration):
+        raise UserError('--precision int8 and --calibration need each other')
+    options = vars(args)
+    checkpoint = options.pop('checkpoint')
+    suffix = SUFFIXES[args.format]
+    output = options.pop('output') or Path(checkpoint).with_suffix(suffix)
+    calibration = options.pop('calibration')
+    images = options.pop('images')
     export(
-        args.checkpoint,
-        args.output or Path(args.checkpoint).with_suffix('.onnx'),
-        config=args.config,
-        image_size=args.image_size,
-        batch=args.batch,
-        dynamic=args.dynamic,
-        proposals=args.proposals,
-        pictures=pictures,
+        checkpoint,
+        output,
+        pictures=[p for each in images for p in runtime.expand(each)],
+        calibration=runtime.expand(calibration) if calibration else (),
+        **options,
     )

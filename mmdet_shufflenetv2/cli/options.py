@@ -50,6 +50,14 @@ def positive_number(text: str) -> float:
     return number
 
 
+def share(text: str) -> float:
+    """A number between 0 and 1, such as 0.2."""
+    number = positive_number(text)
+    if number >= 1:
+        raise ArgumentTypeError(f'expected a number below 1, got {text!r}')
+    return number
+
+
 def image_size(text: str) -> tuple[int, int]:
     """Width and height in pixels, such as 640x480."""
     width, _, height = text.partition('x')
@@ -121,6 +129,17 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_val_fraction(parser) -> None:
+    """Add the share of the images that validation gets."""
+    parser.add_argument(
+        '--val-fraction',
+        type=share,
+        metavar='X',
+        help='share of the training images to set apart for validation; '
+        'default: 0.2, where there is no such split',
+    )
+
+
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add what points a config to another folder of data."""
     group = parser.add_argument_group('your own data set')
@@ -138,13 +157,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             f'--{split}-img', metavar='DIR', help='relative to --data-root'
         )
-    group.add_argument(
-        '--val-fraction',
-        type=positive_number,
-        metavar='X',
-        help='share of the images to set apart for validation where the data '
-        'has no split of its own; default: 0.2',
-    )
+    add_val_fraction(group)
     group.add_argument(
         '--strict',
         action='store_true',

@@ -1,17 +1,18 @@
 """Test a detector or a classifier: numbers, result files, pictures.
 
     python tools/test.py configs/lighthead_shufflenetv2.py CKPT --eval bbox
-    python tools/test.py CONFIG CKPT --eval bbox --json results.json \\
-        --out results.pkl --show-dir pictures
+    python tools/test.py CONFIG CKPT --json results.json --plots
     python tools/test.py CONFIG results.json --eval bbox
+    python tools/test.py CONFIG best.onnx --eval bbox
     python tools/test.py configs/pretrain.py CKPT --eval error \\
         --network shufflenet_v2_x0_5
 
-The third form evaluates the file of --json again, without the network.
+The third form evaluates the file of --json again, without the network; the
+fourth what `export` wrote, on the config's data.
 """
 
 import argparse
-import json
+import contextlib
 import os
 import shutil
 import tempfile
@@ -21,21 +22,28 @@ from .options import add_data_options, add_run_options, check_run_options
 
 # What the names of pickles end in.
 PICKLES = ('.pkl', '.pickle')
+SWITCHES = {
+    '--plots': 'write AP per class, precision-recall curves, the confusion '
+    'matrix and the worst images into the work dir',
+    '--fast-eval': 'compute by faster-coco-eval instead of pycocotools',
+    '--tta': 'average what is found in the image and in its mirror image',
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        'checkpoint', help='checkpoint, or a result file of --json'
+        'checkpoint',
+        help='checkpoint, exported file, or result file of --json',
     )
     parser.add_argument(
         '--eval',
         nargs='+',
         choices=['bbox', 'proposal', 'error'],
-        help='of a detector (default: bbox) bbox: the 12 COCO numbers, '
+        help='of a detector bbox (default): COCO numbers, AP per class; '
         'proposal: recall of the region proposals, whatever the class; of a '
-        'classifier error: top-1 and top-5 error beside the published one',
+        'classifier error: top-1 and top-5, beside the published one',
     )
     parser.add_argument(
         '--json', metavar='FILE.json', help='write COCO-format results'
@@ -52,8 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--show-score-thr',
         type=float,
         default=0.3,
-        help='draw boxes with at least this score',
+        help='draw boxes with at least this score, in --plots too',
     )
+    for switch, purpose in SWITCHES.items():
+        parser.add_argument(switch, action='store_true', help=purpose)
     add_run_options(parser)
     add_data_options(parser)
 
@@ -70,21 +80,20 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.runner import CheckpointLoader
 
     from ..compat.input_format import declared_format
+    from ..deploy.runtime import MODELS, Detector
     from ..engine import checkpoint_meta, run_config, tasks
     from ..engine.early_log import keep_records
+    from ..engine.evaluation import fast_judge, test_exported, test_file
+    from ..engine.pictures import save_plots
     from ..engine.run_dir import TESTS
     from ..engine.runner import join_processes
 
     keep_records()
-    cfg = run_config.load_config(
-        args.config, args.cfg_options, network=args.network
-    )
+    load = run_config.load_config
+    cfg = load(args.config, args.cfg_options, network=args.network)
     join_processes(args.launcher, cfg)
     if not cfg.get('test_dataloader'):
-        raise UserError(
-            f'{args.config} has no test_dataloader, so there is nothing to '
-            'test'
-        )
+        raise UserError(f'{args.config} has no test_dataloader')
     task = tasks.task_of(cfg, args)
     cfg.launcher = args.launcher
     cfg.load_from, cfg.resume = args.checkpoint, False
@@ -94,22 +103,41 @@ def run(args: argparse.Namespace) -> None:
     if args.data_root:
         task.use_data_root(cfg, args)
     run_config.require_writable(cfg.work_dir)
-    from_file = args.checkpoint.endswith('.json')
-    if not from_file:
+    detector = None
+    if args.checkpoint.endswith(MODELS):
+        detector = Detector(args.checkpoint)
+        meta = dict(dataset_meta=dict(classes=detector.classes))
+        task.adopt_classes(cfg, dict(meta=meta))
+    elif not args.checkpoint.endswith('.json'):
         checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')
         task.adopt_classes(cfg, checkpoint)
         checkpoint_meta.adopt_input_format(
             cfg, declared_format(checkpoint, args.checkpoint), args.checkpoint
         )
     task.check_data(cfg, ('test',), args)
-    if from_file:
-        test_file(cfg, args)
-    else:
-        test_network(cfg, args, task)
+    judge = fast_judge() if args.fast_eval else contextlib.nullcontext()
+    with judge, tempfile.TemporaryDirectory() as folder:
+        results = os.path.join(folder, 'results.bbox.json')
+        if args.checkpoint.endswith('.json'):
+            results = args.checkpoint
+            metric = test_file(cfg, results)
+        elif detector:
+            metric = test_exported(cfg, detector, folder)
+        else:
+            metric = test_network(cfg, args, task, folder)
+        if metric is None:
+            return
+        if args.json:
+            shutil.copyfile(results, args.json)
+            print(f'Results: {args.json}')
+        if args.plots:
+            save_plots(cfg.work_dir, metric, results, args.show_score_thr)
+            print(f'Plots: {cfg.work_dir}')
 
 
 def require_outputs(args: argparse.Namespace) -> None:
     """Refuse before the run what could not be written after it."""
+    from ..deploy.runtime import MODELS
     from ..engine.run_config import require_writable
 
     if args.out and not args.out.endswith(PICKLES):
@@ -126,17 +154,26 @@ def require_outputs(args: argparse.Namespace) -> None:
         if path and os.path.isdir(path):
             raise UserError(f'{option} {path} is a folder; name a file in it')
         if path:
-            require_writable(
-                os.path.dirname(path) or '.',
-                f'folder of {os.path.basename(path)},',
-                option,
-            )
+            folder, name = os.path.split(path)
+            require_writable(folder or '.', f'folder of {name},', option)
     if args.show_dir:
         require_writable(args.show_dir, 'folder', '--show-dir')
+    proposal = 'proposal' in (args.eval or ())
+    if (proposal or args.out or args.show_dir or args.tta) and (
+        args.checkpoint.endswith(('.json', *MODELS))
+    ):
+        raise UserError(
+            '--eval proposal, --out, --show-dir and --tta need a checkpoint, '
+            f'got {args.checkpoint}'
+        )
 
 
-def test_network(cfg, args: argparse.Namespace, task) -> None:
-    """Predict every test image, evaluate, and keep what was asked for."""
+def test_network(cfg, args: argparse.Namespace, task, folder: str):
+    """Predict every test image; give the metric of the boxes, if any.
+
+    That one leaves ``results.bbox.json`` in the folder.
+    """
+    from ..data import BoxMetric
     from ..engine import CheckedRunner
     from ..engine.evaluation import keep_proposals
     from ..paper.published import top1_error
@@ -147,42 +184,27 @@ def test_network(cfg, args: argparse.Namespace, task) -> None:
         )
         # The hook writes the files; a backend would write them once more.
         cfg.visualizer.vis_backends = []
-    with tempfile.TemporaryDirectory() as folder:
-        prefix = os.path.join(folder, 'results')
-        words = list(args.eval)
-        if args.json and 'bbox' not in words:
-            words.append('bbox')
-        published = {}
-        if task.MODEL == 'classifier':
-            published['published'] = top1_error(cfg.model.get('network'))
-        metrics = task.metrics(cfg, words, prefix, **published)
-        if args.out:
-            metrics.append(dict(type=task.DUMP, out_file_path=args.out))
-        cfg.test_evaluator = metrics if len(metrics) > 1 else metrics[0]
-        runner = CheckedRunner.from_cfg(cfg)
-        if 'proposal' in words:
-            keep_proposals(getattr(runner.model, 'module', runner.model))
-        runner.test()
-        if args.json and runner.rank == 0:
-            shutil.move(f'{prefix}.bbox.json', args.json)
-            runner.logger.info(f'Results: {args.json}')
-        if args.show_dir:
-            runner.logger.info(f'Pictures: {args.show_dir}')
+    words = list(args.eval)
+    if args.json or args.plots:
+        words.append('bbox')
+    known = {}
+    if task.MODEL == 'classifier':
+        known['published'] = top1_error(cfg.model.get('network'))
+    metrics = task.metrics(
+        cfg, words, os.path.join(folder, 'results'), **known
+    )
+    if args.out:
+        metrics.append(dict(type=task.DUMP, out_file_path=args.out))
+    cfg.test_evaluator = metrics if len(metrics) > 1 else metrics[0]
+    if args.tta:
+        from ..engine.settings import use_tta
 
-
-def test_file(cfg, args: argparse.Namespace) -> None:
-    """Evaluate a result file again."""
-    from mmengine.logging import MMLogger
-
-    from ..engine.evaluation import ResultFileMetric, coco_metrics
-
-    if 'proposal' in args.eval:
-        raise UserError(
-            f'--eval proposal: {args.checkpoint} holds detections, not region '
-            'proposals; give the checkpoint'
-        )
-    MMLogger.get_instance('test')
-    for metric in coco_metrics(cfg, args.eval):
-        metric.pop('type')
-        results = ResultFileMetric(args.checkpoint, **metric).evaluate_file()
-        print(json.dumps(results, indent=2))
+        use_tta(cfg)
+    runner = CheckedRunner.from_cfg(cfg)
+    if 'proposal' in words:
+        keep_proposals(getattr(runner.model, 'module', runner.model))
+    runner.test()
+    if args.show_dir:
+        runner.logger.info(f'Pictures: {args.show_dir}')
+    found = [m for m in runner.test_evaluator.metrics if type(m) is BoxMetric]
+    return found[0] if found and runner.rank == 0 else None

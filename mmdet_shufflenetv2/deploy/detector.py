@@ -7,38 +7,48 @@ print(found.names, found.scores, found.boxes)
 
 import ast
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import torch
-from mmdet.structures import DetDataSample
+from mmcv.transforms import Compose
+from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from ..compat.host_faults import keep_thin_images
 from ..engine.detectors import load_detector
 from ..errors import UserError
 from . import runtime
-from .runtime import Detections, Resize
+from .runtime import Detections, ImageError
 
 __all__ = ['Detections', 'Detector', 'load_checkpoint']
+
+VIDEOS = {
+    *('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm'),
+    *('.mpg', '.mpeg', '.wmv', '.flv', '.ts', '.3gp'),
+}
 
 
 class Detector(runtime.Detector):
     """A detector from a checkpoint, or from an exported file.
 
     Any detector of MMDetection that a config describes; for a file that ends
-    in ``.onnx`` see :class:`.runtime.Detector`.
+    in ``.onnx`` see :class:`.runtime.Detector`. Beside what that one takes, a
+    call takes a video file, and ``stream`` also the number of a camera.
 
     Args:
         model: A checkpoint of this project's or of mmdet's training.
-        config: Its config file; by default what the checkpoint itself says.
-        device: ``'cpu'``, ``'cuda'``, ``'cuda:1'``; a GPU by default where
-            there is one. Of an ``.onnx`` file only ``'cpu'``.
-        threads: How many threads an ``.onnx`` file's runtime may use;
-            those of a checkpoint are ``torch.set_num_threads``'s.
+        config: Its config, or the file; by default what the checkpoint says.
+        device: Of a checkpoint: ``'cpu'``, ``'cuda'``, ``'cuda:1'``; a GPU
+            by default where there is one.
+        threads: Of an ``.onnx`` file: how many its runtime may use.
         score_thr: Detections below are left out.
         batch: Images that a checkpoint takes at once.
+        cfg_options: Overrides of the config.
 
     Raises:
         UserError: The file cannot be used.
@@ -47,83 +57,124 @@ class Detector(runtime.Detector):
     def __init__(
         self,
         model: str | os.PathLike,
-        config: str | os.PathLike | None = None,
+        config: Config | str | os.PathLike | None = None,
         *,
         device: str | None = None,
         threads: int = 0,
         score_thr: float = 0.0,
         batch: int = 1,
+        cfg_options: dict | None = None,
     ):
-        if os.fspath(model).endswith('.onnx'):
+        self.model = None
+        if os.fspath(model).endswith(runtime.MODELS):
             super().__init__(model, threads=threads, score_thr=score_thr)
             return
-        if device is None:
-            device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        self.score_thr, self._session = score_thr, None
-        self.model = load_checkpoint(model, config, device)
+        device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        self.model = load_checkpoint(model, config, device, cfg_options)
+        self.score_thr, self._batch = score_thr, batch
         self.classes = self.model.dataset_meta['classes']
         self.metadata = dict(classes=self.classes)
-        self._resize = resize_rule(self.model.cfg)
-        # The data preprocessor turns BGR, which mmdet's pipelines give.
-        self._is_rgb = False
-        self._batch, self._rows, self._canvas = batch, None, None
+        keep_thin_images()
+        _, *steps = get_test_pipeline_cfg(self.model.cfg)
+        load = dict(type='mmdet.LoadImageFromNDArray')
+        self._pipeline = Compose([load, *steps])
+
+    def __call__(self, images) -> Detections | list[Detections]:
+        """Detect in one image, or in each of several or of a video's."""
+        if is_video(images):
+            return list(self.stream(images))
+        return super().__call__(images)
+
+    def stream(self, images, on_error=None) -> Iterator[Detections]:
+        """Detect in image after image, or frame after frame."""
+        if is_video(images):
+            images = frames(open_video(images))
+        return super().stream(images, on_error)
+
+    def _prepare(self, image) -> tuple:
+        if self.model is None:
+            return super()._prepare(image)
+        source, pixels = runtime.read_image(image)
+        pixels = np.ascontiguousarray(pixels[..., ::-1])
+        data = self._pipeline(dict(img=pixels, img_id=0))
+        return data, pixels.shape[1::-1], source
 
     @torch.inference_mode()
-    def _run(self, image: np.ndarray, size: np.ndarray) -> Iterable:
-        if self._session is not None:
-            return super()._run(image, size)
-        samples, inputs = [], []
-        for pixels, (height, width) in zip(
-            torch.from_numpy(image), size.astype(int).tolist(), strict=True
-        ):
-            inputs.append(pixels[:height, :width].permute(2, 0, 1))
-            shape = dict(img_shape=(height, width), ori_shape=(height, width))
-            samples.append(
-                DetDataSample(metainfo=dict(shape, scale_factor=(1.0, 1.0)))
-            )
-        results = self.model.test_step(
-            dict(inputs=inputs, data_samples=samples)
-        )
-        found = [each.pred_instances.cpu() for each in results]
-        return (
-            [each.bboxes.numpy() for each in found],
-            [each.scores.numpy() for each in found],
-            [each.labels.numpy() for each in found],
-            [len(each) for each in found],
-        )
+    def _detect(self, batch: list) -> Iterator[Detections]:
+        if self.model is None:
+            yield from super()._detect(batch)
+            return
+        data, sizes, sources = zip(*batch, strict=True)
+        results = self.model.test_step(pseudo_collate(data))
+        for result, *rest in zip(results, sizes, sources, strict=True):
+            found = result.pred_instances.cpu().numpy()
+            values = found.bboxes, found.scores, found.labels, self.classes
+            yield Detections(*values, *rest).above(self.score_thr)
+
+
+def is_video(source) -> bool:
+    """Whether this is the name of a video or the number of a camera."""
+    if isinstance(source, str | os.PathLike):
+        return os.path.splitext(source)[1].lower() in VIDEOS
+    return isinstance(source, int)
+
+
+def open_video(source: str | os.PathLike | int) -> cv2.VideoCapture:
+    """Open a video file, or the camera of a number.
+
+    Raises:
+        ImageError: It cannot be opened.
+    """
+    source = source if isinstance(source, int) else os.fspath(source)
+    video = cv2.VideoCapture(source)
+    if not video.isOpened():
+        raise ImageError(f'video {source} cannot be opened')
+    return video
+
+
+def frames(video: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    """The frames of a video, (H, W, 3) uint8 BGR."""
+    while (frame := video.read())[0]:
+        yield frame[1]
 
 
 def load_checkpoint(
     path: str | os.PathLike,
-    config: str | os.PathLike | None = None,
+    config: Config | str | os.PathLike | None = None,
     device: str = 'cpu',
+    cfg_options: dict | None = None,
 ) -> nn.Module:
     """Build a checkpoint's detector; its ``cfg`` and ``dataset_meta`` too.
 
-    Args:
-        path: The checkpoint.
-        config: The config file; by default what training wrote into the
-            checkpoint.
-        device: Where it goes.
+    Args: as of :class:`Detector`.
 
     Raises:
-        UserError: There is no such file, no config, or they do not fit.
+        UserError: There is no such file or device, or no config of a
+            detector, or they do not fit.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise UserError(f'checkpoint {path}: no such file')
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition('\n')[0]
+        raise UserError(f'device {device}: {reason}') from error
     if config is None:
         content = CheckpointLoader.load_checkpoint(path, 'cpu', logger=None)
-        meta = content.get('meta') or {}
-        cfg = read_config(meta.get('cfg'), path)
-    else:
-        cfg = Config.fromfile(os.fspath(config))
-    model = load_detector(cfg, path, device)
-    classes = model.dataset_meta['classes']
-    if not classes:
+        config = read_config((content.get('meta') or {}).get('cfg'), path)
+    elif not isinstance(config, Config):
+        config = Config.fromfile(os.fspath(config))
+    config.merge_from_dict(cfg_options or {})
+    if config.get('default_scope') == 'mmpretrain':
+        raise UserError(
+            f'{path} is a classifier; expected a detector. '
+            'tools/test.py CONFIG CKPT --eval error tests it'
+        )
+    model = load_detector(config, path, device)
+    if not model.dataset_meta['classes']:
         head = getattr(model, 'roi_head', model).bbox_head
-        classes = tuple(map(str, range(head.num_classes)))
-        model.dataset_meta['classes'] = classes
+        model.dataset_meta['classes'] = (*map(str, range(head.num_classes)),)
     return model
 
 
@@ -140,53 +191,27 @@ def read_config(text: str | None, path: str) -> Config:
     if not isinstance(text, str):
         raise UserError(f'checkpoint {path} has no config in it: {advice}')
     try:
-        return Config(
-            {
-                statement.targets[0].id: _literal(statement.value)
-                for statement in ast.parse(text).body
-            }
-        )
+        lines = _Calls().visit(ast.parse(text)).body
+        pairs = ((each.targets[0].id, each.value) for each in lines)
+        return Config({k: ast.literal_eval(value) for k, value in pairs})
     except (SyntaxError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f'checkpoint {path}: its config cannot be read ({error}): {advice}'
         ) from error
 
 
-def _literal(node: ast.expr):
-    if isinstance(node, ast.Call):
-        if getattr(node.func, 'id', None) == 'dict' and len(node.args) < 2:
-            # Keys that are no names come as dict({...}).
-            given = _literal(node.args[0]) if node.args else {}
-            return given | {k.arg: _literal(k.value) for k in node.keywords}
-        if getattr(node.func, 'id', None) == 'float':
-            return float(ast.literal_eval(node.args[0]))
-        raise ValueError(f'line {node.lineno} calls a function')
-    if isinstance(node, ast.Dict):
-        keys = [ast.literal_eval(key) for key in node.keys]
-        return dict(zip(keys, map(_literal, node.values), strict=True))
-    if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        kind = {ast.List: list, ast.Tuple: tuple, ast.Set: set}[type(node)]
-        return kind(map(_literal, node.elts))
-    return ast.literal_eval(node)
+class _Calls(ast.NodeTransformer):
+    """Write ``dict(...)`` and ``float('inf')`` as literals."""
 
-
-def resize_rule(cfg: Config) -> Resize:
-    """How a config's test pipeline resizes an image.
-
-    Raises:
-        UserError: It has no ``Resize`` of one scale.
-    """
-    loader = cfg.get('test_dataloader') or {}
-    dataset = loader.get('dataset') or {}
-    while 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset['dataset']
-    pipeline = dataset.get('pipeline') or cfg.get('test_pipeline') or ()
-    for step in pipeline:
-        scale = step.get('scale')
-        if step.get('type') in ('Resize', 'mmdet.Resize') and scale:
-            keep_ratio = bool(step.get('keep_ratio', False))
-            return Resize(*scale, keep_ratio, turn=keep_ratio)
-    raise UserError(
-        'the config: expected a Resize with a scale in the pipeline of '
-        'test_dataloader'
-    )
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        name = getattr(node.func, 'id', None)
+        if name == 'float':
+            return ast.Constant(float(ast.literal_eval(node.args[0])))
+        if name != 'dict' or len(node.args) > 1:
+            raise ValueError(f'line {node.lineno} calls a function')
+        # Keys that are no names come as dict({...}).
+        given = node.args[0] if node.args else ast.Dict([], [])
+        keys = [ast.Constant(each.arg) for each in node.keywords]
+        values = [each.value for each in node.keywords]
+        return ast.Dict(given.keys + keys, given.values + values)

@@ -1,17 +1,28 @@
-"""COCO evaluation: what ``tools/test.py`` asks of mmdet's metric."""
+"""COCO evaluation: what ``test`` asks of mmdet's metric."""
 
 import copy
 import json
-from collections.abc import Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from unittest import mock
 
-from mmdet.registry import METRICS
+import numpy as np
+import torch
+from mmdet.evaluation.metrics import coco_metric
+from mmdet.registry import DATASETS, METRICS
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
+from mmengine.structures import InstanceData
 from torch import nn
+from tqdm import tqdm
 
 from ..data import BoxMetric
 from ..errors import UserError
 from .run_config import evaluators_of
+from .run_data import datasets_of
 
 # pycocotools defines AP at these numbers of boxes per image, and papers
 # report the recall of proposals at those.
@@ -27,82 +38,75 @@ def coco_metrics(
     """Make one metric config for each word of ``--eval``.
 
     Args:
-        cfg: Of the network; checked, so that its test evaluator is, or
-            lists, a ``BoxMetric``.
+        cfg: Its test evaluator is, or lists, a ``BoxMetric``.
         words: ``'bbox'`` and / or ``'proposal'`` (recall of the region
             proposals, whatever the class).
         outfile_prefix: Where ``'bbox'`` leaves ``<prefix>.bbox.json``.
-
-    Returns:
-        The configs, in the order of the words, one of each.
 
     Raises:
         UserError: The config has no such metric, or its network has no
             region proposals.
     """
+    kinds = {e.type.rpartition('.')[2]: e for e in evaluators_of(cfg, 'test')}
+    found = [kinds[kind] for kind in BOX_METRICS if kind in kinds]
+    if not found:
+        raise UserError(
+            f'{cfg.filename}: test_evaluator has no CocoMetric, which '
+            f'--eval {words[0]} needs'
+        )
     metrics = {}
     for word in words:
-        base = next(
-            (
-                copy.deepcopy(each)
-                for each in evaluators_of(cfg, 'test')
-                if each.type.rpartition('.')[2] in BOX_METRICS
-            ),
-            None,
-        )
-        if base is None:
-            raise UserError(
-                f'{cfg.filename}: test_evaluator has no CocoMetric, which '
-                f'--eval {word} needs'
-            )
-        base.update(
-            type='BoxMetric', metric=word, proposal_nums=BOXES_PER_IMAGE
-        )
+        base = metrics[word] = copy.deepcopy(found[0])
+        base.update(type='BoxMetric', metric=word, classwise=True)
+        base.proposal_nums = BOXES_PER_IMAGE
         if word == 'proposal':
-            base.update(
-                type='ProposalMetric', proposal_nums=proposal_numbers(cfg)
-            )
+            base.type = 'ProposalMetric'
+            base.proposal_nums = proposal_numbers(cfg)
         elif outfile_prefix:
             base.outfile_prefix = outfile_prefix
-        metrics[word] = base
     return list(metrics.values())
 
 
 def proposal_numbers(cfg: Config) -> tuple[int, ...]:
-    """At which three numbers of proposals per image recall is computed.
-
-    Raises:
-        UserError: The network has no region proposals.
-    """
+    """At which three numbers of proposals per image recall is computed."""
     rpn = (cfg.model.get('test_cfg') or {}).get('rpn')
     if rpn is None or 'rpn_head' not in cfg.model:
         raise UserError(
             f'--eval proposal is for detectors with region proposals; '
             f'{cfg.model.type} of {cfg.filename} has none'
         )
-    limit = rpn.get('max_per_img', PROPOSALS_PER_IMAGE[-1])
-    numbers = {n for n in (1, 10, *PROPOSALS_PER_IMAGE) if n < limit}
-    return tuple(sorted(numbers | {min(limit, PROPOSALS_PER_IMAGE[-1])})[-3:])
+    most = min(rpn.get('max_per_img', 1000), 1000)
+    numbers = {n for n in (1, 10, *PROPOSALS_PER_IMAGE) if n < most}
+    return tuple(sorted(numbers | {most})[-3:])
+
+
+def fast_judge() -> AbstractContextManager:
+    """Let faster-coco-eval compute mmdet's numbers instead of pycocotools."""
+    try:
+        from faster_coco_eval import COCOeval_faster
+    except ImportError as error:
+        raise UserError(
+            '--fast-eval needs faster-coco-eval: pip install faster-coco-eval'
+        ) from error
+    return mock.patch.object(coco_metric, 'COCOeval', COCOeval_faster)
 
 
 def keep_proposals(detector: nn.Module) -> None:
     """Let a two-stage detector leave its proposals in the data samples.
 
-    Args:
-        detector: Its ``predict`` from now on gives samples with
-            ``proposals``: boxes in pixels of the image, as those of
-            ``pred_instances``.
+    From now on ``proposals`` are boxes in pixels of the image, as those of
+    ``pred_instances``, all of the first class.
     """
     predict = detector.rpn_head.predict
 
     def predict_and_keep(x, samples, rescale=False):
         results = predict(x, samples, rescale=rescale)
         for sample, found in zip(samples, results, strict=True):
-            kept = found.clone()
+            kept = sample.proposals = found.clone()
+            kept.labels = torch.zeros_like(kept.labels)
             if not rescale:
                 scale = kept.bboxes.new_tensor(sample.scale_factor)
                 kept.bboxes = kept.bboxes / scale.repeat(2)
-            sample.proposals = kept
         return results
 
     detector.rpn_head.predict = predict_and_keep
@@ -110,95 +114,94 @@ def keep_proposals(detector: nn.Module) -> None:
 
 @METRICS.register_module()
 class ProposalMetric(BoxMetric):
-    """Recall of what :func:`keep_proposals` kept, whatever the class.
-
-    Args:
-        proposal_nums: Three numbers of proposals per image.
-        kwargs: Those of ``BoxMetric``.
-    """
-
-    def __init__(self, *args, proposal_nums=PROPOSALS_PER_IMAGE, **kwargs):
-        super().__init__(*args, proposal_nums=proposal_nums, **kwargs)
+    """Recall of what :func:`keep_proposals` kept; takes ``BoxMetric``'s."""
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep an image's proposals, as if all were of the first class."""
-        samples = []
-        for sample in data_samples:
-            found = dict(sample['proposals'])
-            found['labels'] = found['labels'].new_zeros(len(found['labels']))
-            samples.append({**sample, 'pred_instances': found})
-        super().process(data_batch, samples)
+        """Take the proposals for what was found."""
+        kept = [dict(s, pred_instances=s['proposals']) for s in data_samples]
+        super().process(data_batch, kept)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Name recalls by the numbers that they were computed at."""
-        metrics = super().compute_metrics(results)
         # mmdet calls the three 100, 300 and 1000 whatever they are.
-        names = {
-            f'@{told}': f'@{meant}'
-            for told, meant in zip(
-                PROPOSALS_PER_IMAGE, self.proposal_nums, strict=True
-            )
-        }
-        return {
-            name.replace(at, names.get(at, at)): value
-            for name, value in metrics.items()
-            for at in ['@' + name.partition('@')[2]]
-        }
+        meant = dict(zip(PROPOSALS_PER_IMAGE, self.proposal_nums, strict=True))
+        named = {}
+        for name, value in super().compute_metrics(results).items():
+            kind, _, told = name.partition('@')
+            named[f'{kind}@{meant[int(told)]}'] = value
+        return named
 
 
-class ResultFileMetric(BoxMetric):
-    """mmdet's COCO metric over a result file that was written before.
+def test_exported(cfg: Config, detector: Callable, folder: str) -> BoxMetric:
+    """Print the numbers of an exported file on the test data of a config.
 
     Args:
-        result_file: COCO-format results, a JSON list of records with
-            ``image_id``, ``category_id``, ``bbox`` and ``score``.
-        kwargs: Those of ``BoxMetric``.
+        cfg: The config.
+        detector: :class:`..deploy.runtime.Detector`.
+        folder: Where the detections go, as ``results.bbox.json``.
+    """
+    for name, dataset in datasets_of(cfg):
+        if name == 'test':
+            dataset.pipeline = dataset.pipeline[:1]
+    data = DATASETS.build(cfg.test_dataloader.dataset)
+    metric = _box_metric(cfg, os.path.join(folder, 'results'))
+    metric.dataset_meta = dict(classes=detector.classes)
+    samples = deque()
+
+    def images() -> Iterator[np.ndarray]:
+        for number in tqdm(range(len(data)), unit='image', disable=None):
+            samples.append(data[number])
+            yield samples[-1]['img']
+
+    for found in detector.stream(images()):
+        boxes = InstanceData(
+            bboxes=torch.from_numpy(found.boxes),
+            scores=torch.from_numpy(found.scores),
+            labels=torch.from_numpy(found.labels),
+        )
+        metric.process({}, [dict(samples.popleft(), pred_instances=boxes)])
+    print(json.dumps(metric.evaluate(len(data)), indent=2))
+    return metric
+
+
+def test_file(cfg: Config, path: str) -> BoxMetric:
+    """Print the numbers of results that were written before.
+
+    Args:
+        cfg: The config.
+        path: COCO-format results, a JSON list of records with ``image_id``,
+            ``category_id``, ``bbox`` and ``score``.
 
     Raises:
         UserError: If the file is not such a list, or has other images.
     """
-
-    def __init__(self, result_file: str, **kwargs):
-        super().__init__(**kwargs)
-        self.result_file = result_file
-        categories = self._coco_api.dataset['categories']
-        self.dataset_meta = dict(classes=[c['name'] for c in categories])
-        self._require_valid()
-
-    def _require_valid(self) -> None:
+    metric = _box_metric(cfg)
+    truth = metric._coco_api
+    try:
+        records = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f'cannot read results {path}: {error}') from error
+    if not isinstance(records, list) or not records:
+        raise UserError(f'{path} is not a list of at least one result')
+    for place, record in enumerate(records):
         try:
-            records = json.loads(Path(self.result_file).read_text())
-        except (OSError, ValueError) as error:
+            valid = record['score'] >= 0 and len(record['bbox']) == 4
+            valid &= record['image_id'] in truth.imgs
+            valid &= record['category_id'] in truth.cats
+        except (KeyError, TypeError):
+            valid = False
+        if not valid:
             raise UserError(
-                f'cannot read results {self.result_file}: {error}'
-            ) from error
-        wanted = {'image_id', 'category_id', 'bbox', 'score'}
-        if not isinstance(records, list) or not records:
-            raise UserError(
-                f'{self.result_file} is not a list of at least one result'
+                f'{path}, record {place}: expected image_id and category_id '
+                f'of {metric.ann_file}, bbox and score, got {record!r:.200}'
             )
-        known = {
-            'image_id': set(self._coco_api.getImgIds()),
-            'category_id': set(self._coco_api.getCatIds()),
-        }
-        for place, record in enumerate(records):
-            if not isinstance(record, dict) or not wanted <= record.keys():
-                raise UserError(
-                    f'{self.result_file}, record {place}: expected the keys '
-                    f'{sorted(wanted)}, got {record!r:.200}'
-                )
-            for key, allowed in known.items():
-                if record[key] not in allowed:
-                    raise UserError(
-                        f'{self.result_file}, record {place}: {key} '
-                        f'{record[key]!r} is not in {self.ann_file}'
-                    )
+    metric.dataset_meta = dict(classes=metric._table.classes)
+    metric.results2json = lambda *_: dict(bbox=path)
+    metric.results = [(None, None)]
+    print(json.dumps(metric.evaluate(1), indent=2))
+    return metric
 
-    def results2json(self, results: list, outfile_prefix: str) -> dict:
-        """Name the file that holds the results already."""
-        return dict(bbox=self.result_file)
 
-    def evaluate_file(self) -> dict[str, float]:
-        """Compute the metrics of the file."""
-        metrics = self.compute_metrics([(None, None)])
-        return {f'{self.prefix}/{k}': v for k, v in metrics.items()}
+def _box_metric(cfg: Config, prefix: str | None = None) -> BoxMetric:
+    MMLogger.get_instance('test')
+    return METRICS.build(coco_metrics(cfg, ['bbox'], prefix)[0])

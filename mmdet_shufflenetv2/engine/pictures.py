@@ -1,22 +1,42 @@
-"""Pictures of what was found, one for each image of the test data."""
+"""Pictures of what was found, and of how it differs from what is there."""
 
+import csv
+import io
+import json
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, redirect_stdout
+from inspect import signature
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
+import numpy as np
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
+from mmdet.datasets.api_wrappers import COCO
+from mmdet.evaluation.metrics import coco_metric
 from mmdet.registry import HOOKS
+from mmengine.dist import is_main_process
 from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.structures import BaseDataElement
-from torch.utils.data import Dataset
+from pycocotools.cocoeval import COCOeval
+from torchvision.utils import draw_bounding_boxes
 
+from ..data import BoxMetric
 from ..data.images import decode_image
+from ..errors import UserError
 
 #: Formats that pictures can be written in.
 SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
+#: Of more classes a plot cannot show all names.
+FEW = 20
+COLOURS = [to_hex(colour) for colour in matplotlib.colormaps['tab20'].colors]
+# Of newer releases of torchvision.
+FILLED = {'fill_labels'} & {*signature(draw_bounding_boxes).parameters}
 
 
 def picture_name(image: Path | str) -> str:
@@ -30,15 +50,228 @@ def literal_text() -> AbstractContextManager:
     return matplotlib.rc_context({'text.parse_math': False})
 
 
-def common_folder(dataset: Dataset) -> str:
-    """The folder that all images of a data set are in or below.
+def draw_boxes(
+    image: np.ndarray, boxes: Sequence, labels: list[int], texts: list[str]
+) -> np.ndarray:
+    """Draw boxes and a text at each, in the colours of their classes.
 
     Args:
-        dataset: Has ``get_data_info``, as OpenMMLab's data sets do.
+        image: (H, W, 3) uint8 RGB; stays as it is.
+        boxes: x1, y1, x2, y2 in pixels.
+        labels: Number of the class of each.
+        texts: What is written at each.
     """
-    paths = (dataset.get_data_info(i)['img_path'] for i in range(len(dataset)))
-    folders = {os.path.dirname(os.path.abspath(path)) for path in paths}
-    return os.path.commonpath(folders)
+    if not labels:
+        return image.copy()
+    size = max(image.shape[:2])
+    drawn = draw_bounding_boxes(
+        torch.from_numpy(image.transpose(2, 0, 1).copy()),
+        torch.as_tensor(np.asarray(boxes, np.float32)),
+        texts,
+        [COLOURS[label % len(COLOURS)] for label in labels],
+        width=max(2, size // 400),
+        font=findfont('DejaVu Sans'),
+        font_size=max(10, size // 50),
+        **dict.fromkeys(FILLED, True),
+    )
+    return drawn.permute(1, 2, 0).numpy()
+
+
+def save_plots(
+    folder: str, metric: BoxMetric, results: str, score_thr: float = 0.3
+) -> None:
+    """Show where a detector is right and wrong.
+
+    Writes ``per_class.csv`` (AP as COCO defines it), ``pr_curves.png`` (at
+    an IoU of 0.5), ``confusion_matrix.png`` and ``worst_images.jpg``.
+
+    Args:
+        folder: Where they go.
+        metric: Has evaluated; knows the images and the true boxes.
+        results: The COCO results file that it evaluated.
+        score_thr: What the last two count as found.
+
+    Raises:
+        UserError: There is no true box.
+    """
+    folder, truth = Path(folder), metric._coco_api
+    if not truth.anns:
+        raise UserError('no plots: there is no true box to compare with')
+    names = [truth.cats[number]['name'] for number in metric.cat_ids]
+    records = json.loads(Path(results).read_text())
+    sure = [each for each in records if each['score'] >= score_thr]
+    with redirect_stdout(io.StringIO()), literal_text():
+        judge = coco_metric.COCOeval(truth, _index(truth, records), 'bbox')
+        judge.params.catIds = metric.cat_ids
+        judge.evaluate()
+        judge.accumulate()
+        _write_table(folder / 'per_class.csv', judge, names)
+        _plot_curves(folder / 'pr_curves.png', judge, names)
+        found = _index(truth, sure)
+        matrix, errors = compare(truth, found, metric.cat_ids)
+        _plot_matrix(folder / 'confusion_matrix.png', matrix, names)
+        path = folder / 'worst_images.jpg'
+        _draw_worst(path, metric, found, errors, names)
+
+
+def _index(truth: COCO, records: list[dict]) -> COCO:
+    """Results as pycocotools takes them, which cannot read an empty list."""
+    if records:
+        return truth.loadRes(records)
+    found = COCO()
+    found.dataset = {**truth.dataset, 'annotations': []}
+    found.createIndex()
+    return found
+
+
+def _write_table(path: Path, judge: COCOeval, names: list[str]) -> None:
+    # (IoU, recall, class, area, boxes per image); -1 where there is no box.
+    precision = judge.eval['precision'][..., 0, -1]
+    recall = judge.eval['recall'][..., 0, -1]
+    rows = [['class', 'boxes', 'AP', 'AP50', 'AP75', 'AR']]
+    for place, name in enumerate(names):
+        number = judge.params.catIds[place]
+        boxes = judge.cocoGt.getAnnIds(catIds=[number], iscrowd=False)
+        own = precision[..., place]
+        values = own, own[0], own[5], recall[:, place]
+        shown = [f'{v.mean():.4f}' if v.max() > -1 else '' for v in values]
+        rows.append([name, len(boxes), *shown])
+    with path.open('w', encoding='utf-8', newline='') as file:
+        csv.writer(file).writerows(rows)
+
+
+def _plot_curves(path: Path, judge: COCOeval, names: list[str]) -> None:
+    figure = Figure(figsize=(7, 6), layout='constrained')
+    axes = figure.subplots()
+    curves = judge.eval['precision'][0, :, :, 0, -1].T
+    for name, curve, colour in zip(names, curves, cycle(COLOURS)):
+        if curve.max() > -1:
+            label = f'{name} {curve.mean():.3f}'
+            axes.plot(judge.params.recThrs, curve, color=colour, label=label)
+    if 0 < len(axes.lines) <= FEW:
+        axes.legend(title='AP50', fontsize='small')
+    axes.set(xlabel='recall', ylabel='precision', xlim=(0, 1), ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+def compare(
+    truth: COCO, found: COCO, cat_ids: list[int]
+) -> tuple[np.ndarray, dict[int, tuple[int, int]]]:
+    """Match boxes at an IoU of 0.5, whatever their classes.
+
+    Returns:
+        Counts by true (row) and found (column) class, the last being none;
+        and of each image how many are wrong, and how many there are.
+    """
+    judge = COCOeval(truth, found, 'bbox')
+    judge.params.useCats, judge.params.catIds = 0, cat_ids
+    judge.params.iouThrs, judge.params.maxDets = np.array([0.5]), [1000]
+    judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ['all']
+    judge.evaluate()
+    none = len(cat_ids)
+
+    def classes(api: COCO, boxes: np.ndarray) -> list[int]:
+        # Ids count from 1: 0 is no box.
+        anns = [api.anns.get(int(box)) for box in boxes]
+        return [cat_ids.index(a['category_id']) if a else none for a in anns]
+
+    matrix, errors = np.zeros((none + 1, none + 1), int), {}
+    for image in filter(None, judge.evalImgs):
+        counted = image['dtIgnore'][0] == 0
+        missed = image['gtMatches'][0] + image['gtIgnore'] == 0
+        boxes = np.array(image['gtIds'], int)[missed]
+        rows = classes(truth, [*image['dtMatches'][0][counted], *boxes])
+        boxes = np.array(image['dtIds'], int)[counted]
+        columns = classes(found, [*boxes, *[0] * sum(missed)])
+        np.add.at(matrix, (rows, columns), 1)
+        wrong = int(np.not_equal(rows, columns).sum())
+        errors[image['image_id']] = wrong, len(rows)
+    return matrix, errors
+
+
+def _plot_matrix(path: Path, matrix: np.ndarray, names: list[str]) -> None:
+    names, few = [*names, 'none'], len(names) < FEW
+    side = min(4 + 0.4 * len(names), 24)
+    figure = Figure(figsize=(side, side), layout='constrained')
+    axes = figure.subplots()
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    axes.imshow(share, 'Blues', vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel='found', ylabel='true', title='number of boxes')
+    for (row, column), count in np.ndenumerate(matrix) if few else ():
+        colour = 'white' if share[row, column] > 0.5 else 'black'
+        axes.text(column, row, count, ha='center', va='center', color=colour)
+    figure.savefig(path, dpi=120)
+
+
+def _draw_worst(
+    path: Path, metric: BoxMetric, found: COCO, errors: dict, names: list[str]
+) -> None:
+    """Draw true and found boxes where the largest share of them is wrong."""
+    truth, table = metric._coco_api, metric._table
+    files = dict(zip(table.image_ids.tolist(), table.files, strict=True))
+    wrong = [number for number, (count, _) in errors.items() if count]
+    wrong.sort(key=lambda i: (-np.divide(*errors[i]), -errors[i][0]))
+    rows = min(max(len(wrong), 1), 8)
+    figure = Figure(figsize=(14, 5 * rows), layout='constrained')
+    grid = figure.subplots(rows, 2, squeeze=False)
+    for number, pair in zip(wrong, grid, strict=False):
+        file, info = files[number], truth.imgs[number]
+        size = int(info['height']), int(info['width'])
+        image = decode_image(get(file), file, size)[..., ::-1]
+        titles = Path(file).name, '{} of {} wrong'.format(*errors[number])
+        for axes, api, title in zip(pair, (truth, found), titles, strict=True):
+            anns = api.imgToAnns[number]
+            boxes = [np.add(a['bbox'], [0, 0, *a['bbox'][:2]]) for a in anns]
+            labels = [metric.cat_ids.index(a['category_id']) for a in anns]
+            scores = [
+                f' {a["score"]:.2f}' if 'score' in a else '' for a in anns
+            ]
+            texts = [names[i] + s for i, s in zip(labels, scores, strict=True)]
+            axes.imshow(draw_boxes(image, boxes, labels, texts))
+            axes.set_title(title)
+            axes.axis('off')
+    figure.savefig(path, dpi=80)
+
+
+@HOOKS.register_module()
+class RunPicturesHook(Hook):
+    """After training, :func:`save_plots` of the best validation.
+
+    Its detections stay in the run's folder as ``best.bbox.json``.
+    """
+
+    priority, metric = 'LOWEST', None
+
+    def before_val(self, runner: Runner) -> None:
+        """Let a detector's metric write down what it evaluates."""
+        for metric in runner.val_evaluator.metrics:
+            if isinstance(metric, BoxMetric) and not metric.outfile_prefix:
+                self.metric = metric
+                metric.outfile_prefix = os.path.join(runner.work_dir, 'last')
+
+    def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
+        """Keep the detections of what ``CheckpointHook`` calls the best."""
+        last = Path(runner.work_dir, 'last.bbox.json')
+        best = runner.message_hub.get_info('best_score')
+        if self.metric and is_main_process() and last.is_file():
+            if best is None or best in metrics.values():
+                last.replace(last.with_name('best.bbox.json'))
+            last.unlink(missing_ok=True)
+
+    def after_train(self, runner: Runner) -> None:
+        """Draw; an error costs the pictures, not the run."""
+        results = Path(runner.work_dir, 'best.bbox.json')
+        if not self.metric or not is_main_process() or not results.is_file():
+            return
+        try:
+            save_plots(runner.work_dir, self.metric, results)
+        except Exception as error:
+            runner.logger.warning(f'No pictures of the validation: {error!r}')
+        else:
+            runner.logger.info(f'AP per class, pictures: {runner.work_dir}')
 
 
 @HOOKS.register_module()
@@ -60,14 +293,13 @@ class PicturesHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Find out where the names of pictures start."""
-        self._root = common_folder(runner.test_dataloader.dataset)
+        data = runner.test_dataloader.dataset
+        paths = (data.get_data_info(i)['img_path'] for i in range(len(data)))
+        folders = {os.path.dirname(os.path.abspath(path)) for path in paths}
+        self._root = os.path.commonpath(folders)
 
     def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence[BaseDataElement] = (),
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=()
     ) -> None:
         """Draw the samples of a batch."""
         draw = getattr(runner.visualizer, self.method)
@@ -75,10 +307,7 @@ class PicturesHook(Hook):
             path = sample.img_path
             name = picture_name(os.path.relpath(path, self._root))
             image = decode_image(get(path), path, sample.ori_shape[:2])
+            options = dict(self.options, data_sample=sample)
             with literal_text():
-                draw(
-                    image=image[..., ::-1],
-                    data_sample=sample,
-                    out_file=os.path.join(self.out_dir, name),
-                    **self.options,
-                )
+                file = os.path.join(self.out_dir, name)
+                draw(image=image[..., ::-1], out_file=file, **options)

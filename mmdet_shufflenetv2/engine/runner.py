@@ -25,6 +25,7 @@ from ..errors import UserError
 from .divergence import DivergenceHook
 from .early_log import write_kept_records
 from .input_check import InputCheckHook
+from .pictures import RunPicturesHook
 
 
 class CheckpointMismatch(UserError):
@@ -65,6 +66,7 @@ class CheckedRunner(Runner):
         super().register_hooks(*args, **kwargs)
         self.register_hook(DivergenceHook())
         self.register_hook(InputCheckHook())
+        self.register_hook(RunPicturesHook())
 
     def load_checkpoint(
         self, filename: str, map_location='cpu', strict=True, **kwargs

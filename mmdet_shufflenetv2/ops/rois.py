@@ -1,13 +1,32 @@
-"""RoI input: format, checks, and which RoIs can be pooled at all."""
+"""What both ops are given: RoIs, maps and options, checked and read."""
 
 import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from .row_sum import exporting
+
+
+class PSRoIModule(nn.Module):
+    """An op with its options, which are attributes of the same names."""
+
+    def __init__(
+        self, output_size: int | Sequence[int], spatial_scale: float, **options
+    ) -> None:
+        super().__init__()
+        to_pair(output_size)
+        check_scale(spatial_scale)
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+        for name, value in options.items():
+            setattr(self, name, value)
+        self._names = ('output_size', 'spatial_scale', *options)
+
+    def extra_repr(self) -> str:
+        return ', '.join(f'{n}={getattr(self, n)!r}' for n in self._names)
 
 
 def to_rois(boxes: Tensor | Sequence[Tensor]) -> Tensor:
@@ -20,31 +39,33 @@ def to_rois(boxes: Tensor | Sequence[Tensor]) -> Tensor:
     Raises:
         ValueError: the shape is neither.
     """
-    if isinstance(boxes, Tensor):
-        if boxes.dim() != 2 or boxes.size(1) != 5:
-            raise ValueError(
-                'boxes: expected one (K, 5) tensor of the batch index, x1, '
-                f'y1, x2, y2, got {tuple(boxes.shape)}'
-            )
-        return boxes
-    if not isinstance(boxes, (list, tuple)) or not boxes:
+    one = isinstance(boxes, Tensor)
+    parts, columns = ([boxes], 5) if one else (boxes, 4)
+    if (
+        not isinstance(parts, (list, tuple))
+        or not parts
+        or not all(isinstance(part, Tensor) for part in parts)
+        or any(part.dim() != 2 or part.size(1) != columns for part in parts)
+    ):
+        got = boxes
+        if isinstance(parts, (list, tuple)):
+            got = [tuple(getattr(part, 'shape', [part])) for part in parts]
         raise ValueError(
-            'boxes: expected a (K, 5) tensor or a list with one (L, 4) tensor '
-            f'per image, got {type(boxes).__name__} {boxes!r}'
+            'boxes: expected one (K, 5) tensor of the batch index, x1, y1, '
+            'x2, y2, or a list with one (L, 4) tensor per image, got '
+            f'{type(boxes).__name__} {got!r}'
         )
-    rows = []
-    for i, box in enumerate(boxes):
-        if not isinstance(box, Tensor) or box.dim() != 2 or box.size(1) != 4:
-            got = tuple(box.shape) if isinstance(box, Tensor) else repr(box)
-            raise ValueError(
-                f'boxes: expected (L, 4) as entry {i} of the list, got {got}'
-            )
-        rows.append(torch.cat([torch.full_like(box[:, :1], i), box], dim=1))
-    return torch.cat(rows)
+    if one:
+        return boxes
+    indexed = [
+        torch.cat([torch.full_like(part[:, :1], i), part], dim=1)
+        for i, part in enumerate(parts)
+    ]
+    return torch.cat(indexed)
 
 
 def to_pair(output_size: int | Sequence[int]) -> tuple[int, int]:
-    """Return ``output_size`` as (height, width) in bins."""
+    """Return (height, width) in bins."""
     if isinstance(output_size, int):
         output_size = (output_size, output_size)
     pair = tuple(output_size) if isinstance(output_size, Sequence) else ()
@@ -66,23 +87,20 @@ def check_map(
             not a multiple of the number of bins; a scale of no use.
     """
     check_scale(spatial_scale)
-    bins = output_size[0] * output_size[1]
-    if input.dim() != 4 or not input.is_floating_point():
+    bins = math.prod(output_size)
+    shape = tuple(input.shape)
+    if (
+        len(shape) != 4
+        or not input.is_floating_point()
+        or 0 in shape[1:]
+        or shape[1] % bins
+    ):
         raise ValueError(
-            'input: expected a floating point (N, C, H, W) map, got '
-            f'{input.dtype} {tuple(input.shape)}'
+            'input: expected a floating point (N, C, H, W) map of at least '
+            f'one cell, with a multiple of {bins} channels for the bins of '
+            f'output_size={output_size}, got {input.dtype} {shape}'
         )
-    if input.size(1) % bins or not input.size(1):
-        raise ValueError(
-            f'input: its channels must be a multiple of the {bins} bins of '
-            f'output_size={output_size}, got {input.size(1)}'
-        )
-    if input.size(2) == 0 or input.size(3) == 0:
-        raise ValueError(
-            'input: expected a map of at least one row and column, got '
-            f'{tuple(input.shape)}'
-        )
-    return input.size(1) // bins
+    return shape[1] // bins
 
 
 def check_scale(spatial_scale: float) -> None:
@@ -114,13 +132,9 @@ def read_rois(
     It is answered by the box 0, 0, 0, 0 of image 0 and shall be given no
     weight.
 
-    Args:
-        boxes: of :func:`to_rois`.
-        input: the map; its dtype is that of the result, float32 at least.
-        spatial_scale: cells per pixel.
-
     Returns:
-        ``(K,)`` bool, ``(K,)`` int64, ``(K, 4)``.
+        ``(K,)`` bool, ``(K,)`` int64, ``(K, 4)`` in the dtype of ``input``,
+        float32 at least.
 
     Raises:
         ValueError: on an eager CPU, a finite batch index that no image has.
@@ -140,11 +154,8 @@ def read_rois(
             )
     box = rois[:, 1:] * spatial_scale
     size = box[:, 2:] - box[:, :2]
-    valid = (
-        of_an_image
-        & torch.isfinite(box).all(dim=1)
-        & ((size > 0) & (size < math.inf)).all(dim=1)
-    )
+    valid = of_an_image & torch.isfinite(box).all(dim=1)
+    valid = valid & ((size > 0) & (size < math.inf)).all(dim=1)
     nothing = torch.zeros_like(box)
     return (
         valid,

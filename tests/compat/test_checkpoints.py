@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import (
     CheckpointLoader,
@@ -21,10 +21,7 @@ from mmengine.runner import (
     save_checkpoint,
 )
 
-from mmdet_shufflenetv2.compat.checkpoints import (
-    CheckpointError,
-    allow_mmengine_types,
-)
+from mmdet_shufflenetv2.compat.checkpoints import CheckpointError
 
 
 class Linear(BaseModel):
@@ -97,31 +94,6 @@ def test_training_saves_resumes_and_tests(tmp_path):
         tmp_path, max_epochs=2, load_from=str(tmp_path / 'epoch_2.pth')
     )
     assert tested.test() == dict(score=1.0)
-
-
-def test_a_message_hub_survives_the_file(tmp_path):
-    hub = MessageHub('checkpoint_test')
-    for value in (1.0, 2.5, 7.0):
-        hub.update_scalar('loss', value)
-    hub.update_info('best_score', np.float32(0.25))
-    hub.update_info('epoch', 3)
-    path = str(tmp_path / 'hub.pth')
-    save_checkpoint(dict(message_hub=hub.state_dict()), path)
-    state = CheckpointLoader.load_checkpoint(path)['message_hub']
-    again = MessageHub('checkpoint_test_again')
-    again.load_state_dict(state)
-    assert again.get_scalar('loss').data[0].tolist() == [1.0, 2.5, 7.0]
-    assert again.get_scalar('loss').statistics('max') == 7.0
-    assert again.get_info('best_score') == np.float32(0.25)
-
-
-def test_a_process_without_any_history_loads_one(tmp_path, monkeypatch):
-    path = str(tmp_path / 'history.pth')
-    save_checkpoint(dict(history=HistoryBuffer([3.0], [1])), path)
-    monkeypatch.setattr(HistoryBuffer, '_statistics_methods', {})
-    allow_mmengine_types()
-    history = CheckpointLoader.load_checkpoint(path)['history']
-    assert history.statistics('current') == 3.0
 
 
 @pytest.mark.parametrize(
@@ -199,14 +171,6 @@ def test_a_malicious_checkpoint_is_refused_and_nothing_runs(
         load_checkpoint(Linear(), str(path))
     assert not trace.exists()
     assert 'weights_only=False' not in str(raised.value)
-    assert raised.value.__suppress_context__
-
-
-def test_the_refusal_names_what_was_asked_for(tmp_path):
-    path = tmp_path / 'evil.pth'
-    torch.save(dict(a=Payload(np.load, 'x')), path)
-    with pytest.raises(ValueError, match=r"'numpy\.(lib.*\.)?load'"):
-        load_checkpoint(Linear(), str(path))
 
 
 def test_no_scheme_of_the_loader_escapes(tmp_path, monkeypatch):
@@ -306,24 +270,19 @@ def test_a_broken_checkpoint_is_named(tmp_path, damage):
 @pytest.mark.parametrize(
     'content, message',
     [
-        ([1, 2], 'it must be a dict .*, got list'),
-        (torch.rand(3), 'it must be a dict .*, got Tensor'),
-        (dict(state_dict=[1]), 'state_dict must be a dict .*, got list'),
-        (dict(meta='epoch 3'), 'meta must be a dict .*, got str'),
+        ([1, 2], 'list'),
+        (torch.rand(3), 'Tensor'),
+        (dict(state_dict=[1]), 'list, dict'),
+        (dict(meta='epoch 3'), 'dict, str'),
     ],
 )
 def test_data_that_is_no_checkpoint_is_named(tmp_path, content, message):
     path = str(tmp_path / 'other.pth')
     torch.save(content, path)
     with pytest.raises(
-        CheckpointError, match=rf'other\.pth is not one: {message}'
+        CheckpointError, match=rf'other\.pth is not one: .*, got {message}$'
     ):
         CheckpointLoader.load_checkpoint(path)
-
-
-def test_an_absent_checkpoint_is_still_file_not_found(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
-        load_checkpoint(Linear(), str(tmp_path / 'absent.pth'))
 
 
 def test_meta_data_of_a_data_set_from_a_config_loads(tmp_path):

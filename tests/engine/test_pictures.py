@@ -1,5 +1,7 @@
-"""Every image gets its own picture, and class names are drawn as they are."""
+"""Every image gets its own picture; right and wrong boxes are told apart."""
 
+import csv
+import json
 from types import SimpleNamespace
 
 import cv2
@@ -9,10 +11,14 @@ import torch
 from mmengine.structures import InstanceData
 from PIL import Image
 
+from mmdet_shufflenetv2.data import BoxMetric
 from mmdet_shufflenetv2.engine.pictures import (
     PicturesHook,
-    literal_text,
+    RunPicturesHook,
+    compare,
+    draw_boxes,
     picture_name,
+    save_plots,
 )
 
 # isort: split
@@ -33,75 +39,130 @@ class Data(list):
     get_data_info = list.__getitem__
 
 
-def sample(path, size, label=0):
-    instances = InstanceData(
-        bboxes=torch.tensor([[5.0, 5.0, 30.0, 30.0]]),
-        labels=torch.tensor([label]),
-        scores=torch.tensor([0.9]),
-    )
-    return DetDataSample(
-        metainfo=dict(img_path=str(path), ori_shape=size),
-        pred_instances=instances,
-    )
-
-
-@pytest.fixture
-def hook_and_runner(tmp_path):
+def test_images_of_one_name_get_a_picture_each_as_the_network_saw_them(
+    tmp_path,
+):
     source, out_dir = tmp_path / 'images', tmp_path / 'pictures'
     exif = Image.Exif()
     exif[0x0112] = 6
-    for name in IMAGES:
+    found = InstanceData(
+        bboxes=torch.tensor([[5.0, 5.0, 30.0, 30.0]]),
+        labels=torch.tensor([0]),
+        scores=torch.tensor([0.9]),
+    )
+    samples = []
+    for name, size in IMAGES.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         turned = name.endswith(('turned.jpg', 'stored.jpg'))
         Image.new('RGB', (60, 40), 'red').save(
             source / name, exif=exif if turned else Image.Exif()
         )
-    data = Data(dict(img_path=str(source / name)) for name in IMAGES)
+        info = dict(img_path=str(source / name), ori_shape=size)
+        samples.append(DetDataSample(metainfo=info, pred_instances=found))
     visualizer = DetLocalVisualizer()
     visualizer.dataset_meta = dict(classes=('$x^$',), palette='random')
+    data = Data(dict(img_path=each.img_path) for each in samples)
+    loader = SimpleNamespace(dataset=data)
+    runner = SimpleNamespace(visualizer=visualizer, test_dataloader=loader)
     hook = PicturesHook(str(out_dir), 'add_datasample', name='', draw_gt=False)
-    runner = SimpleNamespace(
-        visualizer=visualizer, test_dataloader=SimpleNamespace(dataset=data)
-    )
-    return hook, runner, source, out_dir
-
-
-def test_images_of_one_name_get_a_picture_each_as_the_network_saw_them(
-    hook_and_runner,
-):
-    hook, runner, source, out_dir = hook_and_runner
     hook.before_test(runner)
-    outputs = [sample(source / n, size) for n, size in IMAGES.items()]
-    hook.after_test_iter(runner, 0, None, outputs)
+    hook.after_test_iter(runner, 0, None, samples)
     for name, size in IMAGES.items():
         picture = cv2.imread(str(out_dir / picture_name(name)))
         assert picture.shape[:2] == size, name
         assert (picture[-3, -3] // 64).tolist() == [0, 0, 3], 'red in BGR'
 
 
-def drawn(class_name, tmp_path):
-    visualizer = DetLocalVisualizer()
-    visualizer.dataset_meta = dict(classes=(class_name,), palette='random')
-    out_file = str(tmp_path / 'picture.png')
-    with literal_text():
-        visualizer.add_datasample(
-            '',
-            np.zeros((80, 320, 3), np.uint8),
-            sample('x.jpg', (80, 320)),
-            out_file=out_file,
-        )
-    return cv2.imread(out_file)
-
-
 @pytest.mark.parametrize('name', ['$x^$', r'$\alpha$', 'two\nlines', 'žluť'])
-def test_class_names_are_drawn_letter_by_letter(name, tmp_path):
-    picture = drawn(name, tmp_path)
+def test_class_names_are_drawn_letter_by_letter(name):
+    image = np.zeros((80, 320, 3), np.uint8)
+
+    def drawn(text):
+        return draw_boxes(image, [(5, 5, 300, 70)], [0], [text])
+
     for letter in name[0], name[-1]:
-        without = drawn(name.replace(letter, ' '), tmp_path)
-        assert not np.array_equal(picture, without), letter
+        assert (drawn(name) != drawn(name.replace(letter, ' '))).any(), letter
+    assert not image.any()
 
 
 def test_pictures_have_a_suffix_that_can_be_written():
     assert picture_name('a.JPG') == 'a.JPG'
     assert picture_name('photo') == 'photo.png'
     assert picture_name('b.gif') == 'b.gif.png'
+
+
+@pytest.fixture
+def metric(tmp_path):
+    """Two images: a cat and a dog in one, a cat and a crowd in the other."""
+    for name in '1.jpg', '2.jpg':
+        Image.new('RGB', (100, 80)).save(tmp_path / name)
+    sizes = dict(width=100, height=80)
+    boxes = [(1, 1, 10, 0), (1, 2, 50, 0), (2, 1, 10, 0), (2, 2, 50, 1)]
+    content = dict(
+        images=[dict(id=i, file_name=f'{i}.jpg', **sizes) for i in (1, 2)],
+        categories=[dict(id=1, name='$cat'), dict(id=2, name='dog')],
+        annotations=[
+            dict(
+                id=number,
+                image_id=image,
+                category_id=kind,
+                bbox=[x, 10, 30, 30],
+                area=900,
+                iscrowd=crowd,
+            )
+            for number, (image, kind, x, crowd) in enumerate(boxes)
+        ],
+    )
+    (tmp_path / 'truth.json').write_text(json.dumps(content))
+    metric = BoxMetric(str(tmp_path / 'truth.json'), str(tmp_path))
+    metric.dataset_meta = dict(classes=('$cat', 'dog'))
+    return metric
+
+
+def found(image, kind, x, score=0.9):
+    box = [x, 10, 30, 30]
+    return dict(image_id=image, category_id=kind, bbox=box, score=score)
+
+
+def test_boxes_are_matched_whatever_their_class(metric):
+    """Right, taken for another, missed, found where nothing is; no crowd."""
+    api = metric._coco_api
+    boxes = [found(1, 1, 11), found(1, 1, 50), found(2, 2, 52)]
+    boxes.append(found(2, 2, 70, 0.8))
+    matrix, errors = compare(api, api.loadRes(boxes), metric.cat_ids)
+    assert matrix.tolist() == [[1, 0, 1], [1, 0, 0], [0, 1, 0]]
+    assert errors == {1: (1, 2), 2: (2, 2)}
+
+
+@pytest.mark.parametrize('boxes', [[], [found(1, 1, 10), found(2, 1, 10)]])
+def test_plots_of_nothing_and_of_a_class_found(metric, tmp_path, boxes):
+    (tmp_path / 'found.json').write_text(json.dumps(boxes))
+    save_plots(tmp_path, metric, tmp_path / 'found.json')
+    with (tmp_path / 'per_class.csv').open() as file:
+        cat, dog = csv.DictReader(file)
+    assert cat['class'] == '$cat'
+    assert float(cat['AP50']) == (1 if boxes else 0)
+    assert float(dog['AP']) == 0
+    assert (cat['boxes'], dog['boxes']) == ('2', '1')
+    for name in 'pr_curves.png', 'confusion_matrix.png', 'worst_images.jpg':
+        assert cv2.imread(str(tmp_path / name)) is not None
+
+
+def test_a_run_keeps_the_best_and_outlives_its_pictures(metric, tmp_path):
+    said, best = [], {}
+    runner = SimpleNamespace(
+        work_dir=str(tmp_path),
+        val_evaluator=SimpleNamespace(metrics=[metric]),
+        message_hub=SimpleNamespace(get_info=best.get),
+        logger=SimpleNamespace(warning=said.append),
+    )
+    hook = RunPicturesHook()
+    for score, content in (0.2, '[]'), (0.5, 'broken'), (0.3, '[]'):
+        hook.before_val(runner)
+        (tmp_path / 'last.bbox.json').write_text(content)
+        best['best_score'] = max(score, best.get('best_score', 0))
+        hook.after_val_epoch(runner, dict(mAP=score))
+    assert metric.outfile_prefix == str(tmp_path / 'last')
+    assert (tmp_path / 'best.bbox.json').read_text() == 'broken'
+    hook.after_train(runner)
+    assert said[0].startswith('No pictures of the validation: JSONDecodeErr')

@@ -45,3 +45,10 @@ def test_folder_without_data_is_one_message(tmp_path, capsys):
         cli.main('check', [str(tmp_path)])
     assert stopped.value.code == 2
     assert 'no annotations for train' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('share', ['0', '1', '20'])
+def test_share_of_validation_lies_between_0_and_1(data, capsys, share):
+    with pytest.raises(SystemExit):
+        cli.main('check', [str(data), '--val-fraction', share])
+    assert '--val-fraction' in capsys.readouterr().err

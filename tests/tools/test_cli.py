@@ -191,7 +191,7 @@ def test_entry_of_a_config_that_cannot_be_built_is_one_message(
 def test_console_lists_commands_and_names_an_unknown_one(capsys):
     cli.console([])
     listed = capsys.readouterr().out
-    for name in 'train', 'test', 'demo', 'analyze':
+    for name in 'train', 'test', 'predict', 'demo':
         assert f'  {name} ' in listed
     assert 'configs: ' in listed
     with pytest.raises(SystemExit, match=r"one of .*train.*, got 'trian'"):
@@ -200,10 +200,10 @@ def test_console_lists_commands_and_names_an_unknown_one(capsys):
 
 def test_console_runs_what_the_tool_runs(capsys):
     for run in (
-        lambda: cli.console(['demo', 'a.jpg', 'nowhere.py', 'a.pth']),
-        lambda: cli.main('demo', ['a.jpg', 'nowhere.py', 'a.pth']),
+        lambda: cli.console(['demo', 'a.jpg', 'a.pth']),
+        lambda: cli.main('predict', ['a.jpg', 'a.pth']),
     ):
         with pytest.raises(SystemExit):
             run()
-        assert 'no image found at a.jpg' in capsys.readouterr().err
-    assert 'mmdet_shufflenetv2.cli.demo' in sys.modules
+        assert 'a.jpg: no image or video' in capsys.readouterr().err
+    assert 'mmdet_shufflenetv2.cli.predict' in sys.modules

@@ -1,0 +1,271 @@
+"""Find objects in images, folders, videos or a camera, and save them.
+
+    python -m mmdet_shufflenetv2 predict photo.jpg best.pth
+    python -m mmdet_shufflenetv2 predict photos/ 'more/*.png' best.onnx \\
+        --save pictures coco yolo csv
+    python -m mmdet_shufflenetv2 predict video.mp4 best.pth
+    python -m mmdet_shufflenetv2 predict 0 best.pth --save video
+
+Classes, image size and input format are those in the model's file; a
+checkpoint without a config in it takes one before it (CONFIG.py best.pth).
+Boxes are in pixels of the image: in detections.json as COCO has them, with
+scores, in detections.csv as x1, y1, x2, y2, in labels/ as YOLO has them.
+
+Exit code: 1 if a file could not be used (each is named), 2 if none was tried,
+130 after Ctrl-C, which keeps what was found until then.
+"""
+
+import argparse
+import csv
+import glob
+import itertools
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from .options import add_cfg_options, positive_int
+
+FORMATS = 'pictures', 'coco', 'yolo', 'csv', 'video'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument(
+        'sources',
+        nargs='+',
+        help='images, folders, patterns, videos, or the number of a camera',
+    )
+    parser.add_argument('model', help='checkpoint, or exported .onnx file')
+    parser.add_argument(
+        '--save',
+        nargs='+',
+        choices=FORMATS,
+        help='default: coco, and pictures of images or videos of videos',
+    )
+    parser.add_argument(
+        '--out-dir',
+        metavar='DIR',
+        default='detections',
+        help='default: %(default)s; DIR-2, DIR-3 and so on if it is not empty',
+    )
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        help='save boxes with at least this score; default: %(default)s',
+    )
+    parser.add_argument(
+        '--batch', type=positive_int, default=1, help='images at once'
+    )
+    parser.add_argument(
+        '--device', help='default: cuda where PyTorch sees a GPU, or cpu'
+    )
+    add_cfg_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Detect in every source."""
+    from tqdm import tqdm
+
+    from ..deploy.detector import Detector, is_video
+    from ..engine.run_config import load_config
+
+    config, options = None, args.cfg_options
+    if args.sources[-1].endswith('.py') and len(args.sources) > 1:
+        config = load_config(args.sources.pop(), options)
+    files = find_files(args.sources, args.out_dir)
+    has_video = any(map(is_video, files.values()))
+    if 'video' in (args.save or ()) and not has_video:
+        raise UserError('--save video: expected a video or camera, got none')
+    detector = Detector(
+        *(args.model, config),
+        **dict(device=args.device, cfg_options=options),
+        **dict(score_thr=args.score_thr, batch=args.batch),
+    )
+    save = args.save or ['coco', 'images', 'video']
+    output = Output(new_folder(args.out_dir), save, detector.classes)
+    pending, bad = deque(), []
+
+    def refused(error: UserError) -> None:
+        bad.append(f'{pending.pop()[0]}: {error}')
+
+    total = None if has_video else len(files)
+    with tqdm(total=total, unit='image', disable=None) as bar:
+        try:
+            for found in detector.stream(read(files, pending, bad), refused):
+                output.add(*pending.popleft(), found)
+                bar.update()
+        finally:
+            output.close()
+    counts = f'{len(output.boxes)} boxes in {len(output.images)} images'
+    print(f'{counts}: {output.folder}')
+    if bad:
+        text = '\n  '.join([f'error: {len(bad)} left out', *bad])
+        print(text, file=sys.stderr)
+        sys.exit(1)
+
+
+def read(files: dict, pending: deque, bad: list[str]) -> Iterator[np.ndarray]:
+    """Give the BGR pixels of each image and frame.
+
+    Args:
+        files: Files and numbers of cameras by name.
+        pending: Gets name, frame rate (of videos), frame number and pixels.
+        bad: Gets what cannot be read.
+    """
+    import cv2
+
+    from ..deploy.detector import frames, is_video, open_video
+    from ..deploy.runtime import ImageError, read_image
+
+    for name, file in files.items():
+        try:
+            if not is_video(file):
+                pixels = read_image(file)[1][..., ::-1]
+                pending.append((name, 0, 0, pixels))
+                yield pixels
+                continue
+            video, number = open_video(file), 0
+            rate = video.get(cv2.CAP_PROP_FPS) or 25
+            total = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+            for number, frame in enumerate(frames(video), 1):
+                pending.append((name, rate, number, frame))
+                yield frame
+            # Some containers count by their length and rate.
+            if number < max(total - 1, 1):
+                bad.append(f'video {file} is cut: {number} of {total} frames')
+        except ImageError as error:
+            bad.append(str(error))
+
+
+def find_files(sources: list[str], out_dir: str) -> dict[str, Path | int]:
+    """Images, videos and cameras by names that differ.
+
+    A name is the path below the folder that all files are in. What earlier
+    calls have left in ``out_dir``, ``out_dir-2`` and so on is not taken.
+
+    Raises:
+        UserError: A source has no image or video.
+    """
+    from ..deploy.detector import VIDEOS
+    from ..engine.pictures import SUFFIXES
+    from ..engine.run_dir import find_runs
+
+    earlier = {path.resolve() for path in find_runs(out_dir)}
+    files, cameras = {}, {}
+    for source in sources:
+        if source.isdecimal() and not os.path.exists(source):
+            cameras[f'camera {source}'] = int(source)
+            continue
+        paths = [source]
+        if not os.path.isfile(source):
+            inside = os.path.join(glob.escape(source), '**')
+            pattern = inside if os.path.isdir(source) else source
+            paths = [
+                path
+                for path in sorted(glob.glob(pattern, recursive=True))
+                if Path(path).suffix.lower() in SUFFIXES | VIDEOS
+                and not earlier & {*Path(path).resolve().parents}
+            ]
+        if not paths:
+            raise UserError(
+                f'{source}: no image or video found; expected a file, a '
+                'folder or a pattern of files, or the number of a camera'
+            )
+        files |= {os.path.abspath(path): Path(path) for path in paths}
+    root = os.path.commonpath([os.path.dirname(path) for path in files] or '/')
+    return {os.path.relpath(k, root): v for k, v in files.items()} | cameras
+
+
+def new_folder(base: str) -> Path:
+    """The first of ``base``, ``base-2`` and so on that is new or empty."""
+    for number in itertools.count(1):
+        folder = Path(base if number == 1 else f'{base}-{number}')
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.listdir(folder):
+            return folder
+
+
+class Output:
+    """What is saved about detections, in COCO's terms."""
+
+    def __init__(self, folder: Path, save: list[str], classes: tuple) -> None:
+        self.folder, self.save, self.classes = folder, save, classes
+        self.images, self.boxes = [], []
+        self._labels, self._videos = {}, {}
+
+    def add(self, file, rate, number, pixels, found) -> None:
+        """Add an image or a frame, with what was found there."""
+        name = f'{file}/{number:06}.jpg' if rate else file
+        width, height = found.size
+        image = dict(id=len(self.images) + 1, file_name=name)
+        self.images.append(dict(image, width=width, height=height))
+        for record in found.to_coco(image['id']):
+            area = record['bbox'][2] * record['bbox'][3]
+            own = dict(id=len(self.boxes) + 1, area=area, iscrowd=0)
+            self.boxes.append({**own, **record})
+        if 'yolo' in self.save:
+            path = self._path('labels', Path(name).with_suffix('.txt'))
+            # a.jpg and a.png would share a file.
+            if self._labels.setdefault(path, name) != name:
+                path = path.with_name(f'{Path(name).name}.txt')
+            low, high = np.split(found.boxes / [*found.size * 2], 2, axis=1)
+            rows = found.labels[:, None], (low + high) / 2, high - low
+            np.savetxt(path, np.hstack(rows), '%d' + ' %.6f' * 4)
+        wanted = {'pictures', 'video' if rate else 'images'} & {*self.save}
+        if wanted:
+            self._draw(name, file, rate, pixels, found, wanted)
+
+    def _path(self, *parts) -> Path:
+        path = self.folder.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _draw(self, name, file, rate, pixels, found, wanted) -> None:
+        import cv2
+
+        from ..engine.pictures import draw_boxes, picture_name
+
+        scores = zip(found.names, found.scores, strict=True)
+        texts = [f'{name} {score:.2f}' for name, score in scores]
+        drawn = draw_boxes(pixels, found.boxes, found.labels.tolist(), texts)
+        if wanted - {'video'}:
+            path = self._path(picture_name(name))
+            path.write_bytes(cv2.imencode(path.suffix, drawn)[1].tobytes())
+        if 'video' in wanted:
+            if file not in self._videos:
+                path = self._path(f'{file.removesuffix(".mp4")}.mp4')
+                options = cv2.VideoWriter.fourcc(*'mp4v'), rate, found.size
+                self._videos[file] = cv2.VideoWriter(str(path), *options)
+            self._videos[file].write(np.ascontiguousarray(drawn))
+
+    def close(self) -> None:
+        """Write what is one file for all images."""
+        for video in self._videos.values():
+            video.release()
+        if 'coco' in self.save:
+            names = enumerate(self.classes, 1)
+            kinds = [dict(id=number, name=name) for number, name in names]
+            content = dict(images=self.images, annotations=self.boxes)
+            text = json.dumps(dict(content, categories=kinds))
+            self._path('detections.json').write_text(text)
+        if 'yolo' in self.save:
+            text = ''.join(f'{name}\n' for name in self.classes)
+            self._path('classes.txt').write_text(text, encoding='utf-8')
+        if 'csv' in self.save:
+            rows = [['image', 'class', 'score', 'x1', 'y1', 'x2', 'y2']]
+            for box in self.boxes:
+                x, y, width, height = box['bbox']
+                image = self.images[box['image_id'] - 1]['file_name']
+                name = self.classes[box['category_id'] - 1]
+                corners = x, y, round(x + width, 3), round(y + height, 3)
+                rows.append([image, name, box['score'], *corners])
+            path = self._path('detections.csv')
+            with path.open('w', encoding='utf-8', newline='') as file:
+                csv.writer(file).writerows(rows)

@@ -1,0 +1,158 @@
+"""``predict``: what it takes, what it saves, and what a bad file costs."""
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mmdet_shufflenetv2 import Detector
+from mmdet_shufflenetv2.cli.predict import find_files, new_folder
+from mmdet_shufflenetv2.data.synthetic import CLASSES
+
+
+@pytest.fixture(scope='module')
+def checkpoint(trained):
+    return trained[0] / 'epoch_2.pth'
+
+
+@pytest.fixture
+def picture(shapes):
+    return cv2.imread(str(next((shapes / 'val').glob('*.png'))))
+
+
+def write_video(path, frame, count):
+    video = cv2.VideoWriter(
+        str(path), cv2.VideoWriter.fourcc(*'MJPG'), 5, frame.shape[1::-1]
+    )
+    for shift in range(count):
+        video.write(np.roll(frame, 4 * shift, 1))
+    video.release()
+    return path
+
+
+def rows_of(path):
+    with path.open(encoding='utf-8', newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_all_formats_say_the_same_and_no_image_is_lost(
+    here, checkpoint, picture, tmp_path
+):
+    """Names that differ in folder or suffix alone, and all kinds of pixels."""
+    images = {
+        'a/x.png': picture,
+        'b/x.png': picture[::-1],
+        'b/x.jpg': picture[:, ::-1],
+        'grey.png': picture[..., 0],
+        'alpha.png': np.dstack([picture, picture[..., 0]]),
+        'deep.png': picture[..., 0].astype(np.uint16) * 257,
+        'line.png': np.zeros((2, 3000, 3), np.uint8),
+        'žluť 写真.bmp': picture,
+    }
+    for name, pixels in images.items():
+        path = tmp_path / 'images' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
+    (tmp_path / 'images' / 'empty.jpg').touch()
+    (tmp_path / 'images' / 'notes.txt').touch()
+    arguments = '--score-thr', 0, '--batch', 3, '--save'
+    formats = 'pictures', 'coco', 'yolo', 'csv'
+    options = *arguments, *formats
+    said = here(
+        'predict', 'images', checkpoint, *options, cwd=tmp_path, code=1
+    )
+    assert 'left out\n  image images/empty.jpg is empty (0 bytes)' in said
+    out = tmp_path / 'detections'
+    drawn = {str(p.relative_to(out)) for p in out.rglob('*.*')}
+    assert images.keys() <= drawn
+    coco = json.loads((out / 'detections.json').read_text())
+    sizes = {i['file_name']: (i['height'], i['width']) for i in coco['images']}
+    assert sizes == {name: p.shape[:2] for name, p in images.items()}
+    assert [c['name'] for c in coco['categories']] == list(CLASSES)
+    rows = rows_of(out / 'detections.csv')
+    assert len(rows) == len(coco['annotations']) > len(images)
+    for row, box in zip(rows, coco['annotations'], strict=True):
+        assert row['class'] == CLASSES[box['category_id'] - 1]
+        assert float(row['x2']) == pytest.approx(sum(box['bbox'][::2]))
+    labels = {p.stem: np.loadtxt(p) for p in (out / 'labels').rglob('*.txt')}
+    assert len(list((out / 'labels').rglob('*.txt'))) == len(images)
+    grey = [r for r in rows if r['image'] == 'grey.png']
+    width = picture.shape[1]
+    for row, (label, x, _, w, _) in zip(grey, labels['grey'], strict=True):
+        assert row['class'] == CLASSES[int(label)]
+        assert float(row['x1']) == pytest.approx((x - w / 2) * width, abs=1e-2)
+
+
+def test_video_becomes_a_video_and_a_cut_one_is_named(
+    here, checkpoint, picture, tmp_path
+):
+    whole = write_video(tmp_path / 'whole.avi', picture, 6)
+    content = whole.read_bytes()
+    (tmp_path / 'cut.avi').write_bytes(content[: len(content) // 2])
+    (tmp_path / 'none.mp4').touch()
+    cv2.imwrite(str(tmp_path / 'photo.png'), picture)
+    videos = 'whole.avi', 'cut.avi', 'none.mp4', 'photo.png'
+    said = here('predict', *videos, checkpoint, cwd=tmp_path, code=1)
+    assert 'cut.avi is cut' in said
+    assert 'none.mp4 cannot be opened' in said
+    assert 'whole' not in said
+    out = tmp_path / 'detections'
+    names = {p.name for p in out.iterdir()}
+    assert names == {
+        'whole.avi.mp4',
+        'cut.avi.mp4',
+        'photo.png',
+        'detections.json',
+    }
+    drawn = cv2.VideoCapture(str(out / 'whole.avi.mp4'))
+    assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 6
+    images = json.loads((out / 'detections.json').read_text())['images']
+    assert images[0]['file_name'] == 'whole.avi/000001.jpg'
+    assert images[-1]['file_name'] == 'photo.png'
+
+
+def test_detector_needs_the_checkpoint_alone(
+    checkpoint, shapes, picture, tmp_path
+):
+    detector = Detector(checkpoint, device='cpu', batch=2)
+    assert detector.classes == tuple(CLASSES)
+    one, other = detector([picture, picture[::-1]])
+    assert one.size == other.size == picture.shape[1::-1]
+    video = write_video(tmp_path / 'v.avi', picture, 3)
+    assert len(detector(video)) == 3
+    assert len(detector(shapes / 'val')) == 4
+
+
+def test_nothing_is_overwritten_nor_taken_from_an_earlier_call(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path('a.jpg').touch()
+    for name in 'found', 'found-2':
+        assert new_folder('found') == Path(name)
+        Path(name, 'a.jpg').touch()
+    image = {'a.jpg': Path('a.jpg')}
+    assert find_files(['.', '*.jpg'], 'found') == image
+    assert find_files(['a.jpg', '0'], 'found') == image | {'camera 0': 0}
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['empty', 'x.pth'], 'empty: no image or video found'),
+        (['*.gif', 'x.pth'], 'no image or video found'),
+        (['a.png', 'absent.pth'], 'absent.pth: no such file'),
+        (['a.png', 'a.png', '--device', 'none_such'], 'device none_such'),
+        (['a.png', 'x.pth', '--save', 'video'], 'expected a video'),
+        (['a.png', 'configs/demo/pretrain_shufflenetv2_shapes.py', 'a.png'],
+         'is a classifier'),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_one_message(here, tmp_path, arguments, message):
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'a.png').touch()
+    assert message in here('predict', *arguments, code=2, cwd=tmp_path)
+    assert not (tmp_path / 'detections').exists()
