@@ -22,6 +22,7 @@ from .bins import Table, Taps, as_table, pool_groups, split_bins
 from .rois import (
     PSRoIModule,
     check_map,
+    check_scale,
     is_eager_cpu,
     read_rois,
     to_pair,
@@ -152,7 +153,8 @@ def ps_roi_pool(
     Arguments, result and errors are those of :func:`ps_roi_align`.
     """
     ph, pw = to_pair(output_size)
-    channels = check_map(input, (ph, pw), spatial_scale)
+    check_scale(spatial_scale)
+    channels = check_map(input, (ph, pw))
     if input.is_meta:
         return input.new_empty(len(to_rois(boxes)), channels, ph, pw)
     valid, image, box = read_rois(boxes, input, spatial_scale)

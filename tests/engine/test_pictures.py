@@ -137,6 +137,7 @@ def test_boxes_are_matched_whatever_their_class(metric):
 @pytest.mark.parametrize('boxes', [[], [found(1, 1, 10), found(2, 1, 10)]])
 def test_plots_of_nothing_and_of_a_class_found(metric, tmp_path, boxes):
     (tmp_path / 'found.json').write_text(json.dumps(boxes))
+    (tmp_path / '2.jpg').write_bytes(b'broken')
     save_plots(tmp_path, metric, tmp_path / 'found.json')
     with (tmp_path / 'per_class.csv').open() as file:
         cat, dog = csv.DictReader(file)
