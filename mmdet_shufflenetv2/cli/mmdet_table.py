@@ -116,6 +116,10 @@ def try_kind(name: str) -> dict:
 
     torch.manual_seed(0)
     model, config = _build(name)
+    for module in model.modules():
+        if 'Pretrained' in str(getattr(module, 'init_cfg', None)):
+            module.init_cfg = None
+    model.init_weights()
 
     def train() -> None:
         model.train()
