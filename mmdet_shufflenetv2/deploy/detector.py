@@ -75,9 +75,9 @@ class Detector(runtime.Detector):
         self.classes = self.model.dataset_meta['classes']
         self.metadata = dict(classes=self.classes)
         keep_thin_images()
-        pipeline = get_test_pipeline_cfg(self.model.cfg.copy())
-        pipeline[0] = dict(type='mmdet.LoadImageFromNDArray')
-        self._pipeline = Compose(pipeline)
+        _, *steps = get_test_pipeline_cfg(self.model.cfg)
+        load = dict(type='mmdet.LoadImageFromNDArray')
+        self._pipeline = Compose([load, *steps])
 
     def __call__(self, images) -> Detections | list[Detections]:
         """Detect in one image, or in each of several or of a video's."""

@@ -12,6 +12,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -153,8 +154,8 @@ def seeded_detector(
             value.normal_(0, 0.1)
         if name.endswith('running_var'):
             value.uniform_(0.5, 1.5)
-    deviations = dict(rpn_cls=2, rpn_reg=0.3, fc_cls=2, fc_reg=0.5)
-    deviations |= dict(score_conv=2, box_conv=0.5)
+    deviations = dict(rpn_cls=2, fc_cls=2, score_conv=2)
+    deviations |= dict(rpn_reg=0.3, fc_reg=0.5, box_conv=0.5)
 
     def scale(layer, inputs, output):
         bias = layer.bias.view(-1, *[1] * (output.dim() - 2))
@@ -163,14 +164,12 @@ def seeded_detector(
         layer.bias.zero_()
         return layer.forward(*inputs)
 
-    hooks = []
-    for name, layer in model.named_modules():
-        if name.split('.')[-1] in deviations:
-            layer.deviation = deviations[name.split('.')[-1]]
-            hooks.append(layer.register_forward_hook(scale))
-    model.predict(torch.randn(1, 3, 96, 128), samples_of([(96, 128)]))
-    for hook in hooks:
-        hook.remove()
+    with ExitStack() as hooks:
+        for name, layer in model.named_modules():
+            if name.split('.')[-1] in deviations:
+                layer.deviation = deviations[name.split('.')[-1]]
+                hooks.enter_context(layer.register_forward_hook(scale))
+        model.predict(torch.randn(1, 3, 96, 128), samples_of([(96, 128)]))
     return model
 
 
@@ -291,8 +290,7 @@ def resize_rule(cfg: Config) -> Resize:
             keep_ratio = bool(step.get('keep_ratio', False))
             return Resize(*scale, keep_ratio, turn=keep_ratio)
     raise UserError(
-        'the config: expected a Resize with a scale in the pipeline of '
-        'test_dataloader'
+        'test_dataloader: expected a Resize with a scale in its pipeline'
     )
 
 
@@ -309,32 +307,26 @@ def to_onnx(graph: DetectorGraph, rule: Resize, batch: int):
     from onnxscript import opset18 as op
 
     def nms_mask(boxes, scores, iou_threshold: float, most: int):
-        picked = op.NonMaxSuppression(
-            boxes,
-            op.Unsqueeze(scores, op.Constant(value_ints=[1])),
+        # Padding has a score of -1.
+        limits = [
             op.Constant(value_ints=[most]),
             op.Constant(value_floats=[iou_threshold]),
-            # Padding has a score of -1.
             op.Constant(value_floats=[-0.5]),
-        )
+        ]
+        each = op.Unsqueeze(scores, op.Constant(value_ints=[1]))
+        picked = op.NonMaxSuppression(boxes, each, *limits)
         # (image, class, box) of each survivor.
         place = op.Gather(picked, op.Constant(value_ints=[0, 2]), axis=1)
         number = op.Shape(picked, start=0, end=1)
-        return op.ScatterND(
-            op.Mul(scores, op.Constant(value_float=0.0)),
-            place,
-            op.Expand(op.Constant(value_floats=[1.0]), number),
-        )
+        ones = op.Expand(op.Constant(value_floats=[1.0]), number)
+        zeros = op.Mul(scores, op.Constant(value_float=0.0))
+        return op.ScatterND(zeros, place, ones)
 
     def bin_align(planes, boxes, index, side: int, samples: int):
+        sides = dict(output_height=side, output_width=side)
+        options = dict(coordinate_transformation_mode='half_pixel', **sides)
         return op.RoiAlign(
-            planes,
-            boxes,
-            index,
-            coordinate_transformation_mode='half_pixel',
-            output_height=side,
-            output_width=side,
-            sampling_ratio=samples,
+            planes, boxes, index, sampling_ratio=samples, **options
         )
 
     height, width = canvas(rule)
@@ -403,13 +395,8 @@ def describe(
             proposals=graph.proposals,
             detections=graph.detections,
         ),
-        export=dict(
-            source=source,
-            version=__version__,
-            opset=OPSET,
-            precision=precision,
-            torch=torch.__version__,
-        ),
+        export=dict(source=source, version=__version__, opset=OPSET)
+        | dict(precision=precision, torch=torch.__version__),
     )
 
 
@@ -430,26 +417,10 @@ def write(model, path: Path, metadata: dict) -> None:
 
 
 def compare(
-    graph: DetectorGraph,
-    model,
-    runner: runtime.Detector,
-    pictures: list,
-    precision: str,
-    log: Callable[[str], None],
+    graph: DetectorGraph, model, runner, pictures: list, precision: str, log
 ) -> Differences:
-    """Run the written file, and ``model`` for its features, and the original.
-
-    Raises:
-        UserError: No picture can be used.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 2
-    options.log_severity_level = 3
-    full = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=['CPUExecutionProvider']
-    )
+    """Run the file, ``model`` for its features, and the original."""
+    full = runtime.OnnxRuntime(model.SerializeToString(), threads=2)
     allowed = TOLERANCES[precision]
     if isinstance(graph.layer, PSRoIPool):
         allowed = allowed._replace(share=max(allowed.share, POOLED_SHARE))

@@ -10,6 +10,7 @@ An order lists which of the original's channels each channel is; -1 is zeros.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -53,27 +54,16 @@ def reordered(
     if bias is None:
         bias = torch.zeros(len(weight))
     if norm is not None:
+        statistics = norm.running_mean, norm.running_var, norm.eps
         weight, bias = fuse_conv_bn_weights(
-            weight,
-            bias,
-            norm.running_mean,
-            norm.running_var,
-            norm.eps,
-            norm.weight,
-            norm.bias,
+            weight, bias, *statistics, norm.weight, norm.bias
         )
     weight = pick(weight, target)
-    if conv.groups == 1:
+    groups = 1 if conv.groups == 1 else len(target)
+    if groups == 1:
         weight = pick(weight, source, 1)
-    folded = nn.Conv2d(
-        len(source),
-        len(target),
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        groups=1 if conv.groups == 1 else len(target),
-    )
+    shape = conv.kernel_size, conv.stride, conv.padding, conv.dilation
+    folded = nn.Conv2d(len(source), len(target), *shape, groups)
     folded.weight.data, folded.bias.data = weight, pick(bias, target)
     return folded
 
@@ -224,10 +214,9 @@ class Stage(nn.Module):
             source = self._order(pieces, self.packed, place)
             target = padded(channel for channel in source if channel >= 0)
             self.pack = nn.Conv2d(len(source), len(target), 1, bias=False)
-            self.pack.weight.data.zero_()
-            for row, channel in enumerate(target):
-                if channel >= 0:
-                    self.pack.weight.data[row, source.index(channel)] = 1
+            rows, source = torch.tensor(target)[:, None], torch.tensor(source)
+            same = (rows == source) & (rows >= 0)
+            self.pack.weight.data = same.float()[..., None, None]
             self.order = self.order + target
 
     def forward(self, x: Tensor) -> Tensor:
@@ -369,13 +358,11 @@ class Folded(nn.Module):
         backbone, neck = detector.backbone, detector.neck
         orders = [list(range(count)) for count in neck.in_channels]
         self.backbone = backbone
+        # A variant whose units hold other layers stays as it is.
         if isinstance(backbone, ShuffleNetV2 | SNet):
-            try:
+            with suppress(NotImplementedError):
                 self.backbone = Backbone(backbone)
                 orders = self.backbone.orders
-            except NotImplementedError:
-                # A variant whose units hold other layers stays as it is.
-                pass
         self.neck = NECKS[type(neck)](neck, orders, map_order)
         head = detector.rpn_head
         layers = layers_of(head.rpn_conv)

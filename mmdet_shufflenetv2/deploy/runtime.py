@@ -83,12 +83,8 @@ class Detections:
     def above(self, score: float) -> 'Detections':
         """Those with at least this score."""
         kept = self.scores >= score
-        return replace(
-            self,
-            boxes=self.boxes[kept],
-            scores=self.scores[kept],
-            labels=self.labels[kept],
-        )
+        names = 'boxes', 'scores', 'labels'
+        return replace(self, **{n: getattr(self, n)[kept] for n in names})
 
     def to_coco(
         self, image_id: int = 0, category_ids: Iterable[int] | None = None
@@ -100,29 +96,22 @@ class Detections:
             category_ids: The id of each class there; 1, 2, 3, ... by default.
         """
         ids = list(category_ids or range(1, len(self.classes) + 1))
-        corner, extent = self.boxes[:, :2], self.boxes[:, 2:]
-        boxes = np.concatenate([corner, extent - corner], 1)
+        boxes = self.boxes - np.pad(self.boxes[:, :2], ((0, 0), (2, 0)))
         return [
             dict(
                 image_id=image_id,
                 category_id=ids[label],
-                bbox=[round(float(value), 3) for value in box],
-                score=round(float(score), 5),
+                bbox=[round(value, 3) for value in box],
+                score=round(score, 5),
             )
             for box, score, label in zip(
-                boxes, self.scores, self.labels, strict=True
+                boxes.tolist(), self.scores.tolist(), self.labels, strict=True
             )
         ]
 
     def to_supervision(self):
         """As ``supervision.Detections``, which draws, tracks and counts."""
-        try:
-            import supervision
-        except ImportError as error:
-            raise UserError(
-                'to_supervision() needs supervision: pip install supervision'
-            ) from error
-        return supervision.Detections(
+        return load_package('supervision').Detections(
             xyxy=self.boxes,
             confidence=self.scores,
             class_id=self.labels,
@@ -193,7 +182,7 @@ class Detector:
         self._batch = self._rows = batch
         self._canvas = (height, width) if isinstance(height, int) else None
 
-    def __call__(self, images) -> 'Detections | list[Detections]':
+    def __call__(self, images) -> Detections | list[Detections]:
         """Detect in one image, or in each of several.
 
         Args:
@@ -287,7 +276,7 @@ class Detector:
         return self._session.run(OUTPUTS, dict(image=image, size=size))
 
 
-class _OpenVINO:
+class OpenVINO:
     """An OpenVINO model, called as an ONNX Runtime session is."""
 
     def __init__(self, path: str, threads: int):
@@ -312,7 +301,9 @@ class _OpenVINO:
         return [found[name].copy() for name in names]
 
 
-class _OnnxRuntime:
+class OnnxRuntime:
+    """An ONNX Runtime session of a file, or of its content."""
+
     def __init__(self, path: str, threads: int):
         onnxruntime = load_package('onnxruntime')
         options = onnxruntime.SessionOptions()
@@ -349,7 +340,7 @@ def open_model(path: str | os.PathLike, threads: int = 0) -> tuple:
         raise ModelError(f'model {path}: no such file')
     if not os.path.getsize(path):
         raise ModelError(f'model {path} is empty (0 bytes)')
-    kind = _OpenVINO if path.endswith('.xml') else _OnnxRuntime
+    kind = OpenVINO if path.endswith('.xml') else OnnxRuntime
     try:
         session = kind(path, threads)
     except UserError:
@@ -357,7 +348,7 @@ def open_model(path: str | os.PathLike, threads: int = 0) -> tuple:
     except Exception as error:  # The runtimes' have no common base.
         reason = ' '.join(str(error).split())[:300]
         raise ModelError(
-            f'model {path} is damaged, or none that {kind.__name__[1:]} '
+            f'model {path} is damaged, or none that {kind.__name__} '
             f'reads: {reason}'
         ) from error
     properties = session.properties
@@ -410,16 +401,14 @@ def read_image(image) -> tuple[str, np.ndarray]:
     if hasattr(image, 'getbands'):
         return '', _pixels(image)
     array = np.asarray(image)
-    grey = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
-    colour = array.ndim == 3 and array.shape[2] == 3
-    if array.dtype != np.uint8 or not (grey or colour) or not array.size:
+    values = array[..., None] if array.ndim == 2 else array
+    fits = values.ndim == 3 and values.shape[2] in (1, 3)
+    if array.dtype != np.uint8 or not fits or not array.size:
         raise ImageError(
             'image: expected an array (H, W, 3) or (H, W) of uint8, got '
             f'{array.shape} of {array.dtype}'
         )
-    if grey:
-        return '', np.repeat(array.reshape(*array.shape[:2], 1), 3, 2)
-    return '', array[..., ::-1]
+    return '', np.broadcast_to(values[..., ::-1], (*values.shape[:2], 3))
 
 
 def _read_file(path: str) -> np.ndarray:
@@ -437,11 +426,11 @@ def _read_file(path: str) -> np.ndarray:
                     f'image {path} is too large: {width} x {height}, more '
                     f'than {MAX_PIXELS / 1e6:g} million pixels'
                 )
-            is_jpeg = image.format in ('JPEG', 'MPO')
+            kind = image.format
             try:
                 return _pixels(ImageOps.exif_transpose(image))
             except OSError:
-                if not is_jpeg:
+                if kind not in ('JPEG', 'MPO'):
                     raise
         # Every viewer shows a JPEG that lacks its end: it gets another.
         with Image.open(io.BytesIO(content + b'\xff\xd9')) as image:
