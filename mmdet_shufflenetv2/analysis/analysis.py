@@ -24,7 +24,7 @@ from ..measure.memory import peak_mb, weights_mb
 from ..measure.setting import PRECISIONS, Setting
 from ..measure.timing import CLOCKS, Effort
 from . import receptive_field, roofline, twins
-from .advice import Advice, advise
+from .advice import advise
 from .findings import Findings
 from .layers import layers_of
 from .operations import tensors_of
@@ -43,26 +43,11 @@ TWIN_SECONDS = 120
 class Analysis(Findings):
     """What was found, and how it is shown."""
 
-    @property
-    def advice(self) -> list[Advice]:
-        """What would help, the largest gain first."""
-        return advise(self)
-
-    def rows(self) -> list[dict[str, object]]:
-        """One row for each layer."""
-        return layer_rows(self)
-
-    def table(self, most: int | None = None) -> str:
-        """The report as text; ``most`` lines of advice and of layers."""
-        return report(self, most)
-
-    def to_csv(self, path: str | os.PathLike) -> None:
-        """Write one row for each layer."""
-        write_csv(self, path)
-
-    def to_json(self, path: str | os.PathLike) -> None:
-        """Write everything for a program to read."""
-        write_json(self, path)
+    advice = property(advise)
+    rows = layer_rows
+    table = report
+    to_csv = write_csv
+    to_json = write_json
 
     def plot(self, path: str | os.PathLike) -> None:
         """Draw time, roofline, advice and receptive fields.
@@ -97,11 +82,6 @@ def analyze(
     progress: Callable[[str], object] = lambda stage: None,
 ) -> Analysis:
     """Find out what a network costs, where its time goes and what would help.
-
-    ::
-
-        result = analyze(resnet18(), torch.rand(1, 3, 224, 224))
-        print(result.table())
 
     It needs nothing but PyTorch. The network runs in evaluation mode, on the
     device and in the precision that its weights have, and stays as it is.
@@ -141,7 +121,7 @@ def analyze(
     effort, for_peaks, for_twins = [QUICK] * 3 if quick else efforts
     watch = setting.stopwatch()
     place = torch.device(setting.device), dtype
-    once = partial(run, model, inputs)
+    once = torch.no_grad()(partial(run, model, inputs))
     make_laps = partial(Laps, CLOCKS[setting.clock], setting.on_gpu)
     # The load of what else runs, before the analysis adds its own.
     environment = describe(setting)
@@ -184,7 +164,7 @@ def analyze(
                 reason = twins.reason_of(error)
                 result.problems.append(f'{stage}: {reason}')
 
-        attempt('peak_mb', 'memory', _peak_mb, once, setting.device)
+        attempt('peak_mb', 'memory', peak_mb, once, setting.device)
         attempt('trace', 'trace', trace_of, model, once)
         compare = twins.comparison(*place, watch, for_twins)
         end = time.monotonic() + TWIN_SECONDS / (20 if quick else 1)
@@ -250,11 +230,6 @@ def _maps(
     return receptive_field.maps_of(model, lambda: run(model, changed), image)
 
 
-def _peak_mb(run: Callable[[], object], device: str) -> float:
-    with torch.no_grad():
-        return peak_mb(run, device)
-
-
 def trace_of(model: nn.Module, run: Callable[[], object]) -> str:
     """A pass by `torch.profiler`, with the paths of modules in it."""
     names = {id(m): name or '(root)' for name, m in model.named_modules()}
@@ -273,7 +248,7 @@ def trace_of(model: nn.Module, run: Callable[[], object]) -> str:
         hooks.register_module_forward_hook(end, always_call=True),
     ]
     try:
-        with torch.no_grad(), profile(record_shapes=True) as profiler:
+        with profile(record_shapes=True) as profiler:
             run()
     finally:
         for handle in handles:

@@ -52,11 +52,7 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
 
     Each channel of a block's output gets a value of its own and runs through
     the blocks after it; where that value comes out again, bit for bit, it has
-    passed.
-
-    Args:
-        backbone: with `stage_names`, whose stages are sequences of blocks;
-            left in evaluation mode.
+    passed. The backbone is left in evaluation mode.
 
     Raises:
         ValueError: nothing passes in any stage.
@@ -125,9 +121,7 @@ _DENSE_LAYER = re.compile(
 def dense_weights(state: Mapping[str, Tensor]) -> list[Reuse]:
     """How strongly each layer of a DenseNet reads each earlier one.
 
-    Args:
-        state: weights by their names in torchvision's or in this package's
-            DenseNet.
+    The names are those of torchvision's or of this package's DenseNet.
 
     Raises:
         ValueError: no such layer is found, or the channels of a block do
@@ -164,8 +158,6 @@ def dense_weights(state: Mapping[str, Tensor]) -> list[Reuse]:
     return found
 
 
-# More blocks leave no room for numbers in the cells.
-_MOST_COUNTS = 8
 Networks = Mapping[str, Sequence[Reuse]]
 
 
@@ -202,10 +194,6 @@ def _draw_part(axis: Axes, reuses: Sequence[Reuse]) -> AxesImage:
     grid = np.full((last, last - first + 1), np.nan)
     for reuse in reuses:
         grid[reuse.source, reuse.target - first] = reuse.share
-        if last <= _MOST_COUNTS and reuse.expected is not None:
-            place = reuse.target, reuse.source
-            style = dict(ha='center', va='center', fontsize=7, color='w')
-            axis.text(*place, f'{reuse.value:g}', **style)
     axis.set(xlabel='to block', ylabel='from block')
     extent = (first - 0.5, last + 0.5, last - 0.5, -0.5)
     return axis.imshow(grid, vmin=0, vmax=1, extent=extent)
@@ -224,22 +212,24 @@ def write_csv(path: Path, networks: Networks) -> None:
 
 
 def describe(networks: Networks) -> str:
-    """What the entries say: counted beside r^j c, or the decay of weights."""
+    """Channels counted beside r^j c; of weights the mean by distance."""
     lines = []
     for name, reuses in networks.items():
         lines.append(name)
         for part, entries in _by_part(reuses).items():
-            said = 'channels that reach the 1st, 2nd, ... block after it, '
-            said += 'counted (r^j c)'
-            first = [e for e in entries if e.source == 0]
-            values = [f'{e.value:g} ({e.expected or 0:g})' for e in first]
             if entries[0].expected is None:
-                said = 'mean |weight| over the largest, of the layer 1, 2, '
-                said += '... before'
                 shares: dict[int, list[float]] = {}
                 for e in entries:
                     shares.setdefault(e.target - e.source, []).append(e.share)
-                means = (np.mean(each) for _, each in sorted(shares.items()))
-                values = [f'{mean:.2f}' for mean in means]
-            lines.append(f'  {part}: {said}: {", ".join(values)}')
+                means = [np.mean(each) for _, each in sorted(shares.items())]
+                said = 'mean |weight| over the largest, of the layer 1, 2, ...'
+                said += ' before: ' + ', '.join(f'{m:.2f}' for m in means)
+            else:
+                said = 'channels that reach the 1st, 2nd, ... block after it, '
+                said += 'counted (r^j c): ' + ', '.join(
+                    f'{e.value:g} ({e.expected:g})'
+                    for e in entries
+                    if e.source == 0
+                )
+            lines.append(f'  {part}: {said}')
     return '\n'.join(lines)

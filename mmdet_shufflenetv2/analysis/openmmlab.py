@@ -32,6 +32,7 @@ from ..engine.runner import load_fitting
 from ..errors import UserError
 from ..measure.memory import is_out_of_memory
 from ..measure.networks import settle_norms
+from .operations import tensors_of
 from .twins import reason_of
 
 # Boxes an image that pass the score threshold of random weights.
@@ -76,7 +77,7 @@ class Subject:
         """The maps of backbone and neck, by name."""
         backbone = getattr(model, 'backbone', model)
         maps = backbone(image)
-        found = _maps(maps)
+        found = tensors_of(maps)
         info = getattr(backbone, 'feature_info', None) or ()
         names = [level['module'] for level in info]
         if len(names) != len(found):
@@ -84,16 +85,9 @@ class Subject:
         levels = dict(zip(names, found, strict=True))
         neck = getattr(model, 'neck', None)
         if self.is_detector and neck is not None:
-            for index, each in enumerate(_maps(neck(maps))):
+            for index, each in enumerate(tensors_of(neck(maps))):
                 levels[f'neck {index}'] = each
         return levels
-
-
-def _maps(value: object) -> list[Tensor]:
-    values = value.values() if isinstance(value, Mapping) else value
-    if isinstance(value, Tensor):
-        values = [value]
-    return [each for each in values if isinstance(each, Tensor)]
 
 
 def random_image(batch: int, size: tuple[int, int]) -> Tensor:
@@ -114,26 +108,16 @@ def load_subject(
     Nothing is downloaded: pretrained weights that a config asks for are left
     out, since times do not depend on them.
 
-    Args:
-        target: a config file, a published name or a backbone's name.
-        backbone_options: arguments of a backbone.
-        cfg_options: values that override a config's.
-        checkpoint: file of trained weights.
-
     Raises:
         UserError: nothing is found under that name, or it cannot be built.
     """
     is_config = target.endswith(_CONFIGS)
-    if cfg_options and not is_config:
+    if (cfg_options and not is_config) or (
+        backbone_options and (is_config or target in NETWORKS)
+    ):
         raise UserError(
-            f'--cfg-options: for a config, got {target}; for a backbone use '
-            '--backbone-options KEY=VALUE'
-        )
-    if backbone_options and (is_config or target in NETWORKS):
-        raise UserError(
-            f'--backbone-options: for the name of a backbone, got {target}; '
-            'for a config use --cfg-options model.backbone.KEY=VALUE, for a '
-            'published network name its type'
+            f'{target}: a config takes --cfg-options, the name of a backbone '
+            '--backbone-options, a published network neither'
         )
     try:
         if is_config:
@@ -235,11 +219,7 @@ def prepared(
 ) -> tuple[list[str], dict[str, object]]:
     """Make a network fit for timing, and tell what to say of it.
 
-    Args:
-        subject: on its device; some heads of MMDetection cannot predict,
-            and are run up to there from now on.
-        image: to run it on.
-        is_trained: whether the weights are.
+    Some heads of MMDetection cannot predict, and are run up to there.
 
     Returns:
         lines for the report, and the same for programs.
@@ -247,49 +227,44 @@ def prepared(
     Raises:
         UserError: it does not run; says why.
     """
-    once = lambda: subject.run(subject.model, (image,))  # noqa: E731
-    error = _error_of(once)
-    if error is not None and subject.is_detector:
-        subject.no_results = reason_of(error)
-        error = _error_of(once)
-    if error is not None:
-        shape = ' x '.join(map(str, (len(image), *image.shape[-2:])))
-        raise UserError(
-            f'{subject.name} at {shape} cannot run: {reason_of(error)}'
-        ) from error
-    if not is_trained:
-        settle(subject, tuple(image.shape[-2:]))
-    notes, facts = [], dict(no_predictions=subject.no_results)
-    if subject.no_results:
-        notes.append(
-            f'run without predictions, which fail: {subject.no_results}'
-        )
-    elif subject.is_detector:
-        threshold = None
-        if not is_trained:
-            threshold = let_pass(subject.model, once, CANDIDATES * len(image))
-        if threshold is not None:
-            notes.append(
-                f'random weights: the score threshold was set to '
-                f'{threshold:.3g}, which {CANDIDATES} boxes an image pass; '
-                '--checkpoint FILE shows what yours do'
-            )
+
+    def once() -> object:
         with torch.no_grad():
-            found = [len(getattr(r, 'pred_instances', ())) for r in once()]
-        facts |= dict(score_threshold_set=threshold, detections=found)
-        notes.append(f'{sum(found)} detections')
-    return notes, facts
+            return subject.run(subject.model, (image,))
 
-
-def _error_of(run: Callable[[], object]) -> Exception | None:
     try:
-        with torch.no_grad():
-            run()
+        once()
     except Exception as error:
+        shape = ' x '.join(map(str, (len(image), *image.shape[-2:])))
         if is_out_of_memory(error):
             raise
-        return error
-    return None
+        try:
+            subject.no_results = subject.is_detector and reason_of(error)
+            once()
+        except Exception:
+            raise UserError(
+                f'{subject.name} at {shape} cannot run: {reason_of(error)}'
+            ) from error
+    if not is_trained:
+        settle(subject, tuple(image.shape[-2:]))
+    facts = dict(no_predictions=subject.no_results)
+    if not subject.is_detector:
+        return [], facts
+    if subject.no_results:
+        why = subject.no_results
+        return [f'run without predictions, which fail: {why}'], facts
+    notes, threshold = [], None
+    if not is_trained:
+        threshold = let_pass(subject.model, once, CANDIDATES * len(image))
+    if threshold is not None:
+        notes.append(
+            f'random weights: the score threshold was set to '
+            f'{threshold:.3g}, which {CANDIDATES} boxes an image pass; '
+            '--checkpoint FILE shows what yours do'
+        )
+    found = [len(getattr(each, 'pred_instances', ())) for each in once()]
+    facts |= dict(score_threshold_set=threshold, detections=found)
+    return [*notes, f'{sum(found)} detections'], facts
 
 
 def settle(subject: Subject, size: tuple[int, int]) -> None:
@@ -326,7 +301,7 @@ def let_pass(
         and 'score_thr' in cfg
     ]
     scores = _Scores({float(cfg['score_thr']) for cfg in settings})
-    with torch.no_grad(), scores:
+    with scores:
         run()
     if not scores.found:
         return None

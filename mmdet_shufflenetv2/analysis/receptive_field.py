@@ -16,7 +16,7 @@ an image and gives the levels by name.
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -39,13 +39,10 @@ SAME_SHAPE, ROUNDED = math.log(4), math.log(1.25)
 
 
 class Field(NamedTuple):
-    """What one position of a map depends on.
+    """Pixels, (height, width), that one position of a map depends on.
 
-    Attributes:
-        size: pixels of the image, height and width; where a side reaches the
-            end of the probe, the probe's.
-        stride: pixels between neighbouring positions.
-        is_larger: whether a side reached the end of the probe.
+    ``stride`` is between neighbouring positions; ``is_larger`` where a side
+    reached the end of the probe.
     """
 
     size: tuple[float, float]
@@ -58,13 +55,7 @@ def theoretical_fields(
 ) -> dict[str, Field]:
     """The receptive field of each level that depends on the image.
 
-    Args:
-        model: stays as it is.
-        image: (..., C, H, W); its values do not matter.
-        features: gives the levels.
-
-    Raises:
-        Exception: whatever a network raises that has no gradient.
+    Neither the model changes, nor do the image's values matter.
     """
     model = copy.deepcopy(model).double().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
@@ -77,14 +68,11 @@ def theoretical_fields(
     # Some of MMDetection's backbones return None here.
     model.eval()
     rows, columns = (_along(model, image, a, features) for a in (-2, -1))
-    return {
-        name: Field(
-            *zip(row[:2], columns[name][:2], strict=True),
-            row[2] or columns[name][2],
-        )
-        for name, row in rows.items()
-        if name in columns
-    }
+    fields = {}
+    for name in [each for each in rows if each in columns]:
+        size, stride, is_larger = zip(rows[name], columns[name], strict=True)
+        fields[name] = Field(size, stride, any(is_larger))
+    return fields
 
 
 # Size, stride, and whether it is larger, on one side.
@@ -99,8 +87,9 @@ def _along(
     for long in PROBES:
         size = [NARROW, NARROW]
         size[axis] = long
+        known = {name for name, side in found.items() if not side[2]}
         try:
-            found |= _probe(model, image, size, axis, features)
+            found |= _probe(model, image, size, axis, features, known)
         except Exception:
             # Too large, or not of the size that the network takes.
             break
@@ -116,6 +105,7 @@ def _probe(
     size: Sequence[int],
     axis: int,
     features: Features,
+    known: Container[str] = (),
 ) -> dict[str, _Side]:
     """The fields on one side by an image of this size."""
     x = image.new_ones((*image.shape[:-2], *size), dtype=torch.float64)
@@ -125,7 +115,7 @@ def _probe(
     found = {}
     for name, level in levels.items():
         level = as_map(level, x)
-        if level is None or not level.requires_grad:
+        if name in known or level is None or not level.requires_grad:
             continue
         count = level.shape[axis]
         box = _box(level, x, axis, count // 2)
@@ -288,15 +278,8 @@ def gradient_maps(
 ) -> dict[str, Tensor]:
     """Where the gradient of each level's middle position comes from.
 
-    Args:
-        model: as it is used.
-        image: (..., C, H, W); its values do not matter.
-        features: gives the levels.
-        samples: images to average over; each has its own random signs of
-            the channels' gradients.
-
-    Returns:
-        for each map among the levels (H, W), the largest value is 1.
+    It is averaged over random images, each with its own random signs of the
+    channels' gradients, to maps (H, W) whose largest value is 1.
     """
     generator = torch.Generator().manual_seed(0)
     sums: dict[str, Tensor] = {}
@@ -331,13 +314,7 @@ def effective_size(gradients: Tensor) -> float:
 def maps_of(
     model: nn.Module, run: Callable[[], object], image: Tensor
 ) -> dict[str, Tensor]:
-    """One map of each size that modules give while ``run`` executes them.
-
-    Of several it is the last one of the outermost modules.
-
-    Returns:
-        maps by their module's path; those smaller than 2x2 are left out.
-    """
+    """The outermost modules' last map of each size, by the module's path."""
     names = {id(module): name for name, module in model.named_modules()}
     best: dict[tuple[int, ...], tuple[int, str, Tensor]] = {}
 

@@ -270,13 +270,8 @@ def time_operations(
 ) -> Times:
     """Time a network's operations, and the network.
 
-    Args:
-        run: one forward pass.
-        names: of the operations that were recorded, in their order.
-        recorded_ms: what each took then.
-        effort: how many rounds of an undisturbed and a timed pass.
-        watch: times an undisturbed pass.
-        make_laps: gives what times the operations of a pass.
+    ``names`` are those of the operations that were recorded, which took
+    ``recorded_ms`` then; ``watch`` times a pass left alone.
     """
     passes: list[tuple[list[str], list[float]]] = []
 

@@ -25,7 +25,7 @@ UNEXPLAINED = 0.1
 
 
 def report(found: Findings, most: int | None = None) -> str:
-    """The whole report; ``most`` lines of advice and of layers."""
+    """The whole report as text; ``most`` lines of advice and of layers."""
     sections = (
         _head(found),
         _advice(found, most),
@@ -268,7 +268,7 @@ def layer_rows(found: Findings) -> list[dict[str, object]]:
 
 
 def write_csv(found: Findings, path: str | os.PathLike) -> None:
-    """Write one row for each layer."""
+    """Write one row for each layer as CSV."""
     rows = layer_rows(found)
     with open(path, 'w', newline='') as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')

@@ -22,7 +22,13 @@ import torch.nn.functional as F
 
 from ..measure.convolution import Convolution
 from ..measure.memory import is_out_of_memory
-from ..measure.timing import Effort, Stopwatch, interleave, spread
+from ..measure.timing import (
+    Effort,
+    Stopwatch,
+    Timing,
+    interleave,
+    spread,
+)
 from . import operations
 from .layers import Layer
 
@@ -179,13 +185,7 @@ def breaches_of(
     compare: Compare,
     is_over: Callable[[], bool] = lambda: False,
 ) -> list[Breach]:
-    """Every breach and its cost, those of the slowest layers first.
-
-    Args:
-        layers: the network's.
-        compare: times a layer and its twin.
-        is_over: whether the time for it is over.
-    """
+    """Every breach and its cost, those of the slowest layers first."""
     found = sorted(find_breaches(layers), key=lambda b: -layers[b.layer].ms)
     for place, breach in enumerate(found):
         layer, ms = layers[breach.layer], None
@@ -220,31 +220,28 @@ def comparison(
     # Of one call on an idle GPU most is the host's launching it.
     turns = 20 if device.type == 'cuda' else 1
 
-    def repeated(conv: Convolution) -> Callable[[], None]:
-        function = prepared(conv, device, dtype)
-
-        def run() -> None:
-            for _ in range(turns):
-                function()
-
-        return run
+    def median_ms(timing: Timing) -> float:
+        return spread(timing.times_ms).median / turns
 
     @cache
     def compare(own: Convolution, twin: Convolution) -> tuple[float, float]:
-        runs = {'own': repeated(own), 'twin': repeated(twin)}
+        runs = {
+            name: prepared(conv, device, dtype, turns)
+            for name, conv in (('own', own), ('twin', twin))
+        }
         times = interleave(runs, watch, effort)
-        own_ms, twin_ms = (
-            spread(times[name].times_ms).median / turns for name in runs
-        )
-        return own_ms, twin_ms
+        return median_ms(times['own']), median_ms(times['twin'])
 
     return compare
 
 
 def prepared(
-    conv: Convolution, device: torch.device | str, dtype: torch.dtype
+    conv: Convolution,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    turns: int = 1,
 ) -> Callable[[], object]:
-    """A convolution with random input and weights, ready to run."""
+    """A convolution with random input and weights, run so many times."""
     place = dict(device=device, dtype=dtype)
     x = torch.empty_strided(conv.in_shape, conv.in_strides, **place)
     x.normal_()
@@ -254,15 +251,13 @@ def prepared(
         function = F.conv_transpose2d
         channels = (conv.in_channels, conv.out_channels // conv.groups)
     weight = torch.randn(*channels, *conv.kernel_size, **place)
-    options = dict(
-        stride=conv.stride,
-        padding=conv.padding,
-        dilation=conv.dilation,
-        groups=conv.groups,
-    )
+    names = ('stride', 'padding', 'dilation', 'groups')
+    options = {name: getattr(conv, name) for name in names}
 
+    @torch.no_grad()
     def run() -> object:
-        with torch.no_grad():
-            return function(x, weight, **options)
+        for _ in range(turns):
+            out = function(x, weight, **options)
+        return out
 
     return run

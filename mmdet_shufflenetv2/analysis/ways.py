@@ -84,15 +84,9 @@ def measure_ways(
 ) -> list[Alternative]:
     """Measure a network in several ways, each against it as it is.
 
-    Args:
-        model: stays as it is.
-        inputs: what to run it on.
-        run: one pass, of a model and inputs.
-        features: gives the tensors that have to stay the same, from a model
-            and its first input; by default those of a pass.
-        watch: times a pass.
-        ways: keys of `WAYS`; those that change nothing are left out.
-        effort: for each.
+    Those that change nothing are left out. ``features`` gives the tensors
+    that have to stay the same, from a model and its first input; by default
+    they are those of a pass.
     """
 
     def values(model: nn.Module, inputs: tuple) -> list[Tensor]:

@@ -55,38 +55,24 @@ OPTIONS = {
     '--size': (
         image_size,
         None,
-        "WIDTHxHEIGHT in pixels; default: the config's test images, else "
-        '224x224',
+        "WIDTHxHEIGHT; default: the config's test images, else 224x224",
     ),
-    '--batch': (positive_int, 1, 'images; default: 1'),
-    '--device': (str, 'cpu', 'cpu, cuda or cuda:N; default: cpu'),
-    '--threads': (
-        positive_int,
-        os.cpu_count(),
-        'CPU threads; default: %(default)s',
-    ),
-    '--precision': (list(PRECISIONS), 'fp32', 'default: fp32, TF32 off'),
+    '--batch': (positive_int, 1, 'images'),
+    '--device': (str, 'cpu', 'cpu, cuda or cuda:N'),
+    '--threads': (positive_int, os.cpu_count(), 'CPU threads'),
+    '--precision': (list(PRECISIONS), 'fp32', 'fp32 has TF32 off'),
     '--clock': (
         list(CLOCKS),
         'wall',
         'cpu: time of all threads, for a busy machine with --threads 1',
     ),
-    '--seconds': (
-        positive_number,
-        10.0,
-        'for timing the network; default: %(default)s',
-    ),
+    '--seconds': (positive_number, 10.0, 'for timing the network'),
     '--samples': (
         whole_number,
         4,
-        'images for the effective receptive field, 0 for none; default: '
-        '%(default)s',
+        'images for the effective receptive field, 0 for none',
     ),
-    '--out-dir': (
-        str,
-        None,
-        'default: work_dirs/analysis/<name of the network>',
-    ),
+    '--out-dir': (str, None, 'default: work_dirs/analysis/<network>'),
     '--record': (
         Path,
         None,
@@ -116,6 +102,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_cfg_options(parser)
     for name, (kind, default, text) in OPTIONS.items():
         how = dict(choices=kind) if isinstance(kind, list) else dict(type=kind)
+        if default is not None:
+            text += '; default: %(default)s'
         add(name, default=default, help=text, **how)
     add(
         '--quick',

@@ -123,25 +123,6 @@ def test_a_step_that_fails_costs_only_its_own_figures(
     assert json.loads((tmp_path / 'a.json').read_text())['flops'] > 0
 
 
-def test_a_network_without_a_gradient_is_analysed():
-    class Overwrites(Chooser):
-        def forward(self, x):
-            x = self.conv(x).sigmoid()
-            # What the sigmoid keeps for its gradient is overwritten.
-            return x.mul_(2)
-
-    result = analyze(Overwrites(), IMAGE, quick=True, features=level)
-    (problem,) = result.problems
-    assert problem.startswith('effective receptive fields: RuntimeError')
-    assert 'Hint' not in problem
-    assert '\n' not in problem
-    assert result.fields['level'].size == (3, 3)
-
-
-def level(model, image):
-    return {'level': model(image)}
-
-
 def test_a_network_that_never_repeats_itself_is_told_as_such():
     turns = count(1)
 
@@ -155,13 +136,6 @@ def test_a_network_that_never_repeats_itself_is_told_as_such():
     assert 'WARNING: ' in result.table()
     assert 'every pass executes other operations' in result.table()
     assert sum(layer.ms for layer in result.layers) > 0
-
-
-def test_double_precision_and_half_are_said_to_be_what_they_are():
-    for dtype, name in ((torch.float64, 'fp64'), (torch.bfloat16, 'bf16')):
-        network = nn.Conv2d(3, 4, 3).to(dtype)
-        result = analyze(network, IMAGE.to(dtype), quick=True)
-        assert result.environment['precision'] == name
 
 
 _ALONE = """

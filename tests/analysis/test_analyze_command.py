@@ -142,13 +142,6 @@ def test_an_absent_mmdet_is_one_clear_line(root):
     assert done.stderr.startswith('error: mmdet is not installed')
 
 
-def test_records_with_other_columns_are_not_added_to(tmp_path):
-    path = tmp_path / 'analysis_cpu.csv'
-    path.write_text('schema,network\n1,a\n')
-    with pytest.raises(UserError, match='its columns are'):
-        run(*NETWORK, '--record', path, '--out-dir', tmp_path)
-
-
 def test_memory_that_runs_out_in_the_middle_is_told_as_such(
     tmp_path, monkeypatch
 ):

@@ -88,13 +88,8 @@ def test_unknown_names_are_answered_with_the_nearest(name, near):
             dict(backbone_options=dict(wide=3)),
             'cannot be built: .*wide',
         ),
-        ('ShuffleNetV2', dict(cfg_options={'a': 1}), 'for a config, got'),
-        ('x.py', dict(backbone_options={'a': 1}), '--backbone-options: for'),
-        (
-            'shufflenet_v2_x0_5',
-            dict(backbone_options={'a': 1}),
-            'published network',
-        ),
+        ('ResNet', dict(cfg_options={'a': 1}), 'takes --cfg-options'),
+        ('x.py', dict(backbone_options={'a': 1}), 'takes --cfg-options'),
     ],
 )
 def test_wrong_requests_are_answered_in_a_sentence(target, wrong, words):
@@ -117,7 +112,6 @@ class Needs(nn.Module):
     'line, words',
     [
         ('import nowhere_to_be_found', 'nowhere_to_be_found'),
-        ("raise RuntimeError('transformers is not installed')", 'transfor'),
         ("raise OSError('libGL.so.1')", 'libGL'),
     ],
 )
@@ -165,9 +159,9 @@ def test_a_package_that_cannot_be_imported_is_in_nobodys_way(monkeypatch):
         (
             [
                 dict(type='ResizeEdge', scale=256),
-                dict(type='CenterCrop', crop_size=224),
+                dict(type='CenterCrop', crop_size=192),
             ],
-            (224, 224),
+            (192, 192),
         ),
         ([], (224, 224)),
     ],
@@ -203,16 +197,6 @@ class Scorer(nn.Module):
         return sum((s > self.test_cfg.score_thr).sum() for s in scores)
 
 
-def test_as_many_boxes_pass_as_asked_for():
-    generator = torch.Generator().manual_seed(0)
-    scores = [torch.rand(5, 30, generator=generator) for _ in range(3)]
-    scorer = Scorer(0.05)
-    assert scorer(scores) > 300
-    threshold = let_pass(scorer, lambda: scorer(scores), 100)
-    assert scorer.test_cfg.score_thr == threshold
-    assert scorer(scores) == 100
-
-
 def test_sides_of_boxes_are_not_taken_for_scores():
     class Sides(Scorer):
         def forward(self, scores):
@@ -223,16 +207,6 @@ def test_sides_of_boxes_are_not_taken_for_scores():
     scorer = Sides(0.0)
     assert let_pass(scorer, lambda: scorer(scores), 20) < 1
     assert scorer(scores) == 20
-
-
-def test_fewer_scores_all_pass_and_none_leaves_the_threshold():
-    scores = [torch.tensor([0.1, 0.2, 0.3])]
-    scorer = Scorer(0.9)
-    let_pass(scorer, lambda: scorer(scores), 100)
-    assert scorer(scores) == 2
-    scorer = Scorer(0.05)
-    assert let_pass(scorer, lambda: torch.ones(3) > 0.5, 100) is None
-    assert scorer.test_cfg.score_thr == 0.05
 
 
 def test_a_detectors_threshold_lets_the_candidates_pass(detector, monkeypatch):

@@ -9,7 +9,6 @@ import torch
 
 from mmdet_shufflenetv2.analysis import advice
 from mmdet_shufflenetv2.analysis.advice import no_gain
-from mmdet_shufflenetv2.analysis.operations import BETWEEN
 from mmdet_shufflenetv2.analysis.receptive_field import Field
 from mmdet_shufflenetv2.analysis.report import RECORDED, kind_rows
 from mmdet_shufflenetv2.measure.environment import describe
@@ -24,13 +23,6 @@ def timed(analysis, times_ms, repeats=True, **changes):
     whole = analysis.times.whole._replace(times_ms=times_ms, **changes)
     times = changed(analysis.times, whole=whole, repeats=repeats)
     return changed(analysis, times=times)
-
-
-def test_kinds_and_what_is_between_make_up_the_whole(analysis):
-    assert sum(analysis.kinds_ms.values()) == pytest.approx(analysis.ms)
-    assert analysis.kinds_ms[BETWEEN] == 0.5
-    of_parts = sum(sum(k.values()) for k in analysis.parts_ms.values())
-    assert of_parts == pytest.approx(analysis.ms - 0.5)
 
 
 def test_advice_is_sorted_and_costs_what_was_measured(analysis):
