@@ -81,13 +81,16 @@ def _build(name: str):
     """The model of a config and its settings, or None if it has no model."""
     from mmdet.registry import MODELS
     from mmengine.config import Config
+    from mmengine.logging import MessageHub
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import init_default_scope
 
     os.chdir(config_root().parent)  # teachers are named from there
     config = Config.fromfile(config_root() / name)
-    if not config.get('model'):
-        return None
+    if not config.get('model') or config.model.type == 'ImageClassifier':
+        return None  # a base of others, or mmpretrain's
+    for count in ('iter', 'epoch'):  # as a runner tells them
+        MessageHub.get_current_instance().update_info(count, 0)
     init_default_scope(config.get('default_scope', 'mmdet'))
     if 'teacher_ckpt' in config.model:
         config.model.teacher_ckpt = None
@@ -113,11 +116,10 @@ def try_kind(name: str) -> dict:
 
     torch.manual_seed(0)
     model, config = _build(name)
-    inputs = partial(_inputs, config)
 
     def train() -> None:
         model.train()
-        data = model.data_preprocessor(inputs(), True)
+        data = model.data_preprocessor(_inputs(config, True), True)
         total, _ = model.parse_losses(model.forward(**data, mode='loss'))
         total.backward()
         grads = [p.grad for p in model.parameters() if p.grad is not None]
@@ -127,7 +129,7 @@ def try_kind(name: str) -> dict:
 
     def predict() -> None:
         model.eval()
-        data = model.data_preprocessor(inputs(), False)
+        data = model.data_preprocessor(_inputs(config, False), False)
         with torch.no_grad():
             found = model.forward(**data, mode='predict')
         if not len(found):
@@ -162,8 +164,11 @@ def _reason(error: BaseException) -> str:
     return f'{type(error).__name__}: {text[:110]}'
 
 
-def _inputs(model: dict) -> dict:
-    """Synthetic inputs of the kind that a model takes."""
+def _inputs(model: dict, training: bool) -> dict:
+    """Synthetic inputs of the kind that a model takes.
+
+    Two images in training; one in prediction, as mmdet's configs test.
+    """
     import torch
     from mmdet.structures import ReIDDataSample
     from mmdet.testing import demo_track_inputs
@@ -182,8 +187,9 @@ def _inputs(model: dict) -> dict:
             *(1, 2, [0], shape, None, max(classes, 2)), with_mask=True
         )
     stride = 8 if 'semantic_head' in str(model) else 1
-    images = partial(_images, side, classes, stride)
-    if not kind.endswith('MultiBranchDataPreprocessor'):
+    proposed = 'rpn_head' not in str(model)
+    images = partial(_images, 1 + training, side, classes, stride, proposed)
+    if not training or not kind.endswith('MultiBranchDataPreprocessor'):
         return images()
     branches = 'sup', 'unsup_teacher', 'unsup_student'
     parts = {name: images() for name in branches}
@@ -193,22 +199,25 @@ def _inputs(model: dict) -> dict:
     }
 
 
-def _images(side: int, classes: int, stride: int) -> dict:
+def _images(
+    count: int, side: int, classes: int, stride: int, proposed: bool
+) -> dict:
     import torch
     from mmdet.testing import demo_mm_inputs, demo_mm_proposals
 
     shape = (3, side, side)
     # Labels of the demo are 1 or more, but for the only class.
     data = demo_mm_inputs(
-        *(2, shape, None, max(classes, 2)),
+        *(count, shape, None, max(classes, 2)),
         sem_seg_output_strides=stride,
         with_mask=True,
         with_semantic=True,
     )
-    proposals = demo_mm_proposals([shape] * 2, 20)
+    proposals = demo_mm_proposals([shape] * count, 20)
     for sample, boxes in zip(data['data_samples'], proposals, strict=True):
         sample.gt_instances.labels.clamp_(max=classes - 1)
-        sample.proposals = boxes
+        if proposed:
+            sample.proposals = boxes
         homography = torch.eye(3).numpy()
         sample.set_metainfo(
             dict(homography_matrix=homography, batch_input_shape=shape[1:])

@@ -16,7 +16,6 @@ Exit code: 1 if a file could not be used (each is named), 2 if none was tried,
 """
 
 import argparse
-import contextlib
 import csv
 import glob
 import itertools
@@ -52,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out-dir',
         metavar='DIR',
-        help='an empty folder or a new one; default: detections, or '
-        'detections-2 and so on where there is one of that name',
+        default='detections',
+        help='default: %(default)s; DIR-2, DIR-3 and so on if it is not empty',
     )
     parser.add_argument(
         '--score-thr',
@@ -80,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
     config, options = None, args.cfg_options
     if args.sources[-1].endswith('.py') and len(args.sources) > 1:
         config = load_config(args.sources.pop(), options)
-    files = find_files(args.sources)
+    files = find_files(args.sources, args.out_dir)
     has_video = any(map(is_video, files.values()))
     if 'video' in (args.save or ()) and not has_video:
         raise UserError('--save video: expected a video or camera, got none')
@@ -145,11 +144,11 @@ def read(files: dict, pending: deque, bad: list[str]) -> Iterator[np.ndarray]:
             bad.append(str(error))
 
 
-def find_files(sources: list[str]) -> dict[str, Path | int]:
+def find_files(sources: list[str], out_dir: str) -> dict[str, Path | int]:
     """Images, videos and cameras by names that differ.
 
-    A name is the path below the folder that all files are in. Pictures of
-    earlier calls, in ``detections``, ``detections-2`` and so on, are left out.
+    A name is the path below the folder that all files are in. What earlier
+    calls have left in ``out_dir``, ``out_dir-2`` and so on is not taken.
 
     Raises:
         UserError: A source has no image or video.
@@ -158,7 +157,7 @@ def find_files(sources: list[str]) -> dict[str, Path | int]:
     from ..engine.pictures import SUFFIXES
     from ..engine.run_dir import find_runs
 
-    earlier = {path.resolve() for path in find_runs('detections')}
+    earlier = {path.resolve() for path in find_runs(out_dir)}
     files, cameras = {}, {}
     for source in sources:
         if source.isdecimal() and not os.path.exists(source):
@@ -184,17 +183,12 @@ def find_files(sources: list[str]) -> dict[str, Path | int]:
     return {os.path.relpath(k, root): v for k, v in files.items()} | cameras
 
 
-def new_folder(asked: str | None) -> Path:
-    """The folder that was asked for, which must be empty, or a new one."""
-    if asked:
-        Path(asked).mkdir(parents=True, exist_ok=True)
-        if os.listdir(asked):
-            raise UserError(f'--out-dir {asked}: expected an empty folder')
-        return Path(asked)
+def new_folder(base: str) -> Path:
+    """The first of ``base``, ``base-2`` and so on that is new or empty."""
     for number in itertools.count(1):
-        folder = Path('detections' if number == 1 else f'detections-{number}')
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir()
+        folder = Path(base if number == 1 else f'{base}-{number}')
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.listdir(folder):
             return folder
 
 

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint',
-        help='checkpoint, exported .onnx file, or result file of --json',
+        help='checkpoint, exported file, or result file of --json',
     )
     parser.add_argument(
         '--eval',
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.runner import CheckpointLoader
 
     from ..compat.input_format import declared_format
-    from ..deploy.runtime import Detector
+    from ..deploy.runtime import MODELS, Detector
     from ..engine import checkpoint_meta, run_config, tasks
     from ..engine.early_log import keep_records
     from ..engine.evaluation import fast_judge, test_exported, test_file
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
         task.use_data_root(cfg, args)
     run_config.require_writable(cfg.work_dir)
     detector = None
-    if args.checkpoint.endswith('.onnx'):
+    if args.checkpoint.endswith(MODELS):
         detector = Detector(args.checkpoint)
         meta = dict(dataset_meta=dict(classes=detector.classes))
         task.adopt_classes(cfg, dict(meta=meta))
@@ -137,6 +137,7 @@ def run(args: argparse.Namespace) -> None:
 
 def require_outputs(args: argparse.Namespace) -> None:
     """Refuse before the run what could not be written after it."""
+    from ..deploy.runtime import MODELS
     from ..engine.run_config import require_writable
 
     if args.out and not args.out.endswith(PICKLES):
@@ -159,7 +160,7 @@ def require_outputs(args: argparse.Namespace) -> None:
         require_writable(args.show_dir, 'folder', '--show-dir')
     proposal = 'proposal' in (args.eval or ())
     if (proposal or args.out or args.show_dir or args.tta) and (
-        args.checkpoint.endswith(('.json', '.onnx'))
+        args.checkpoint.endswith(('.json', *MODELS))
     ):
         raise UserError(
             '--eval proposal, --out, --show-dir and --tta need a checkpoint, '

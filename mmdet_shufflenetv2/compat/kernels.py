@@ -86,8 +86,7 @@ SCORE_DECAYS = (
 def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, **settings) -> Tensor:
     """Soft-NMS (arXiv 1704.04503), on the CPU.
 
-    In NumPy, because a step is a dozen operations on short arrays, where
-    torch's dispatch costs more than the arithmetic.
+    In NumPy: a step is a dozen operations on short arrays.
 
     Args:
         dets: (N, 5), receives the K boxes kept and their decayed scores.

@@ -477,7 +477,6 @@ FORMATS = (
     # mmdet's CSPDarknet has a stem and convolutions in stages as well.
     _own('DenseNet', r'stem\.conv1\.', r'stage\d\.0\.conv\.'),
     _own('IGCV2', r'stem\.', r'stage\d\.0\.mix1\.'),
-    _own('PNASNet', r'stem\.', r'stage1\.0\.squeeze\.'),
     *_of_library(
         'CondenseNet',
         r'stage1\.1\.conv1\.index',
@@ -485,7 +484,14 @@ FORMATS = (
         only_backbone='reads half of the channels, those in output.index',
     ),
     *_of_library(
-        'NASNet', r'stage1\.0\.unit\.', r'features\.stem1_unit\.conv1x1\.'
+        'NASNet',
+        r'stage1\.0\.unit\.conv1x1\.',
+        r'features\.stem1_unit\.conv1x1\.',
+    ),
+    *_of_library(
+        'PNASNet',
+        r'stage1\.0\.unit\.conv_1x1\.',
+        r'features\.stem1_unit\.conv_1x1\.',
     ),
     *_of_library(
         'SENet',

@@ -14,7 +14,6 @@ from ..backbones.base import StagedBackbone
 from ..backbones.pretrained import (
     COUNTER,
     Fit,
-    UnknownStyle,
     declared_style,
     find_fit,
     weights_of,
@@ -90,13 +89,9 @@ def _fit(
     backbone: StagedBackbone, content: object, source: str, cfg: Config
 ) -> Fit:
     weights = weights_of(content, source)
-    style = declared_style(content)
-    try:
-        return find_fit(backbone, weights, source, style=style)
-    except UnknownStyle:
-        # What the config says decides, if it says it.
-        style = cfg.model.backbone.get('style')
-        return find_fit(backbone, weights, source, style=style)
+    # Where neither the file nor its names tell, the config decides.
+    style = declared_style(content) or cfg.model.backbone.get('style')
+    return find_fit(backbone, weights, source, style=style)
 
 
 def require_all_weights(

@@ -101,27 +101,19 @@ def save_plots(
     records = json.loads(Path(results).read_text())
     sure = [each for each in records if each['score'] >= score_thr]
     with redirect_stdout(io.StringIO()), literal_text():
-        judge = coco_metric.COCOeval(truth, _index(truth, records), 'bbox')
+        # pycocotools cannot read an empty list.
+        every = truth.loadRes(records) if records else COCO()
+        judge = coco_metric.COCOeval(truth, every, 'bbox')
         judge.params.catIds = metric.cat_ids
         judge.evaluate()
         judge.accumulate()
         _write_table(folder / 'per_class.csv', judge, names)
         _plot_curves(folder / 'pr_curves.png', judge, names)
-        found = _index(truth, sure)
+        found = truth.loadRes(sure) if sure else COCO()
         matrix, errors = compare(truth, found, metric.cat_ids)
         _plot_matrix(folder / 'confusion_matrix.png', matrix, names)
         path = folder / 'worst_images.jpg'
         _draw_worst(path, metric, found, errors, names)
-
-
-def _index(truth: COCO, records: list[dict]) -> COCO:
-    """Results as pycocotools takes them, which cannot read an empty list."""
-    if records:
-        return truth.loadRes(records)
-    found = COCO()
-    found.dataset = {**truth.dataset, 'annotations': []}
-    found.createIndex()
-    return found
 
 
 def _write_table(path: Path, judge: COCOeval, names: list[str]) -> None:
@@ -220,7 +212,10 @@ def _draw_worst(
     for number, pair in zip(wrong, grid, strict=False):
         file, info = files[number], truth.imgs[number]
         size = int(info['height']), int(info['width'])
-        image = decode_image(get(file), file, size)[..., ::-1]
+        try:
+            image = decode_image(get(file), file, size)[..., ::-1]
+        except (UserError, OSError):
+            image = np.zeros((*size, 3), np.uint8)
         titles = Path(file).name, '{} of {} wrong'.format(*errors[number])
         for axes, api, title in zip(pair, (truth, found), titles, strict=True):
             anns = api.imgToAnns[number]

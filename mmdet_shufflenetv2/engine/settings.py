@@ -13,7 +13,7 @@ from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 
-from ..backbones.public_weights import (
+from ..backbones.pretrained import (
     PUBLIC_WEIGHTS,
     RESNETS,
     fetch_weights,

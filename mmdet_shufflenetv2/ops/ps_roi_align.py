@@ -30,8 +30,10 @@ from .bins import Group, Taps, as_table, pool_groups
 from .rois import (
     PSRoIModule,
     check_map,
+    check_scale,
     is_eager_cpu,
     read_rois,
+    require,
     to_pair,
     to_rois,
 )
@@ -42,12 +44,9 @@ Sides = tuple[tuple[int, int], tuple[int, int]]
 
 
 def _check_options(sampling_ratio: int, mode: str) -> None:
-    if not isinstance(sampling_ratio, int):
-        raise ValueError(
-            f'sampling_ratio: expected an int, got {sampling_ratio!r}'
-        )
-    if mode not in MODES:
-        raise ValueError(f'mode: expected one of {MODES}, got {mode!r}')
+    fits = isinstance(sampling_ratio, int)
+    require(fits, 'sampling_ratio', 'an int', sampling_ratio)
+    require(mode in MODES, 'mode', f'one of {MODES}', mode)
 
 
 def _side_taps(
@@ -204,7 +203,8 @@ def ps_roi_align(
             index that no image has (elsewhere such a RoI gives zeros).
     """
     ph, pw = to_pair(output_size)
-    channels = check_map(input, (ph, pw), spatial_scale)
+    check_scale(spatial_scale)
+    channels = check_map(input, (ph, pw))
     _check_options(sampling_ratio, mode)
     if input.is_meta:
         return input.new_empty(len(to_rois(boxes)), channels, ph, pw)

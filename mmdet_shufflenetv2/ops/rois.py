@@ -29,31 +29,34 @@ class PSRoIModule(nn.Module):
         return ', '.join(f'{n}={getattr(self, n)!r}' for n in self._names)
 
 
+def require(condition: bool, name: str, expected: str, got: object) -> None:
+    """Raise ValueError unless an argument is as expected."""
+    if not condition:
+        raise ValueError(f'{name}: expected {expected}, got {got!r}')
+
+
 def to_rois(boxes: Tensor | Sequence[Tensor]) -> Tensor:
     """Return boxes as one ``(K, 5)`` tensor of (batch index, x1, y1, x2, y2).
 
     Args:
         boxes: ``(K, 5)`` RoIs, or one ``(L, 4)`` tensor of (x1, y1, x2, y2)
             for each image of the batch.
-
-    Raises:
-        ValueError: the shape is neither.
     """
     one = isinstance(boxes, Tensor)
     parts, columns = ([boxes], 5) if one else (boxes, 4)
-    if (
-        not isinstance(parts, (list, tuple))
-        or not parts
-        or not all(isinstance(part, Tensor) for part in parts)
-        or any(part.dim() != 2 or part.size(1) != columns for part in parts)
-    ):
-        got = boxes
-        if isinstance(parts, (list, tuple)):
-            got = [tuple(getattr(part, 'shape', [part])) for part in parts]
-        raise ValueError(
-            'boxes: expected one (K, 5) tensor of the batch index, x1, y1, '
-            'x2, y2, or a list with one (L, 4) tensor per image, got '
-            f'{type(boxes).__name__} {got!r}'
+    require(
+        isinstance(parts, (list, tuple)) and len(parts) > 0,
+        *('boxes', 'a tensor or a list of one per image', boxes),
+    )
+    for part in parts:
+        require(
+            isinstance(part, Tensor)
+            and part.dim() == 2
+            and part.size(1) == columns,
+            'boxes',
+            'one (K, 5) tensor of the batch index, x1, y1, x2, y2, or a list '
+            'with one (L, 4) tensor per image',
+            tuple(getattr(part, 'shape', [part])),
         )
     if one:
         return boxes
@@ -66,50 +69,45 @@ def to_rois(boxes: Tensor | Sequence[Tensor]) -> Tensor:
 
 def to_pair(output_size: int | Sequence[int]) -> tuple[int, int]:
     """Return (height, width) in bins."""
+    pair = output_size
     if isinstance(output_size, int):
-        output_size = (output_size, output_size)
-    pair = tuple(output_size) if isinstance(output_size, Sequence) else ()
-    if len(pair) != 2 or any(not isinstance(p, int) or p < 1 for p in pair):
-        raise ValueError(
-            'output_size: expected a positive int or two of them (height, '
-            f'width), got {output_size!r}'
-        )
-    return pair
-
-
-def check_map(
-    input: Tensor, output_size: tuple[int, int], spatial_scale: float
-) -> int:
-    """Return the output channels of a position-sensitive map ``(N, C, H, W)``.
-
-    Raises:
-        ValueError: not 4 dimensions, not floating point, empty, or ``C`` is
-            not a multiple of the number of bins; a scale of no use.
-    """
-    check_scale(spatial_scale)
-    bins = math.prod(output_size)
-    shape = tuple(input.shape)
-    if (
-        len(shape) != 4
-        or not input.is_floating_point()
-        or 0 in shape[1:]
-        or shape[1] % bins
-    ):
-        raise ValueError(
-            'input: expected a floating point (N, C, H, W) map of at least '
-            f'one cell, with a multiple of {bins} channels for the bins of '
-            f'output_size={output_size}, got {input.dtype} {shape}'
-        )
-    return shape[1] // bins
+        pair = (output_size, output_size)
+    require(
+        isinstance(pair, Sequence)
+        and len(pair) == 2
+        and all(isinstance(p, int) and p > 0 for p in pair),
+        'output_size',
+        'a positive int or two of them (height, width)',
+        output_size,
+    )
+    return tuple(pair)
 
 
 def check_scale(spatial_scale: float) -> None:
     """Check the cells of the map per pixel of the boxes."""
-    if not 0 < spatial_scale < math.inf:
-        raise ValueError(
-            'spatial_scale: expected a positive finite number, got '
-            f'{spatial_scale!r}'
-        )
+    fits = 0 < spatial_scale < math.inf
+    require(fits, 'spatial_scale', 'a positive finite number', spatial_scale)
+
+
+def check_map(input: Tensor, output_size: tuple[int, int]) -> int:
+    """Return the output channels of a position-sensitive map ``(N, C, H, W)``.
+
+    Raises:
+        ValueError: not 4 dimensions, not floating point, empty, or ``C`` is
+            not a multiple of the number of bins.
+    """
+    bins, shape = math.prod(output_size), tuple(input.shape)
+    require(
+        len(shape) == 4
+        and input.is_floating_point()
+        and 0 not in shape[1:]
+        and shape[1] % bins == 0,
+        'input',
+        'a floating point (N, C, H, W) map of at least one cell, with a '
+        f'multiple of {bins} channels for the bins of {output_size=}',
+        (input.dtype, shape),
+    )
+    return shape[1] // bins
 
 
 def is_eager_cpu(tensor: Tensor) -> bool:

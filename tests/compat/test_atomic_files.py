@@ -81,11 +81,6 @@ def test_a_link_stays_a_link_and_a_file_keeps_its_mode(tmp_path):
     assert target.stat().st_mode & 0o777 == 0o640
 
 
-def test_what_is_no_regular_file_is_written_to_directly():
-    put(b'gone', os.devnull)
-    assert not os.path.isfile(os.devnull)
-
-
 def test_mmengine_writes_through_the_atomic_backend(tmp_path, monkeypatch):
     named = get_file_backend(backend_args=dict(backend='local'))
     assert type(named) is type(get_file_backend(str(tmp_path)))

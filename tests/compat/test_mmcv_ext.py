@@ -86,25 +86,6 @@ def test_an_op_that_is_not_offered_names_itself_when_called():
         nms_rotated(boxes, torch.rand(2), 0.5)
 
 
-def test_the_hosts_see_the_ops_and_can_report_them():
-    from mmcv.ops import get_compiler_version, get_compiling_cuda_version
-    from mmengine.utils.dl_utils.misc import mmcv_full_available
-
-    assert mmcv_full_available()
-    assert isinstance(get_compiler_version(), str)
-    assert isinstance(get_compiling_cuda_version(), str)
-
-
-def test_an_absent_torchvision_is_told_with_the_remedy(
-    import_anew, monkeypatch
-):
-    monkeypatch.setitem(sys.modules, 'torchvision', None)
-    with pytest.raises(
-        ImportError, match=r'torchvision, which.*pip install.*torch '
-    ):
-        import_anew(None)
-
-
 def test_a_torchvision_of_another_torch_is_told_by_the_first_import(
     root, tmp_path
 ):
