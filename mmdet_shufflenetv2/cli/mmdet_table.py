@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import cache, partial
 from importlib import metadata
 from multiprocessing import get_context
@@ -119,7 +120,8 @@ def try_kind(name: str) -> dict:
     for module in model.modules():
         if 'Pretrained' in str(getattr(module, 'init_cfg', None)):
             module.init_cfg = None
-    model.init_weights()
+    with suppress(OSError):  # of what would be downloaded
+        model.init_weights()
 
     def train() -> None:
         model.train()
