@@ -7,7 +7,6 @@ sum. Post-processing is one layer per function, whatever it loops over.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from torch import nn
 
@@ -95,44 +94,30 @@ def parallel_branches(recorded: Sequence[Operation]) -> dict[int, int]:
 
 def _spans(recorded: Sequence[Operation], leaves: set[str]) -> list[list[int]]:
     """Indices of the operations of each layer, in order of first use."""
-
-    def key(index: int) -> tuple:
-        op = recorded[index]
-        if op.kind == operations.POST:
-            return (op.owner, op.function)
-        if op.owner in leaves:
-            return (op.owner, op.call)
-        return (op.owner, op.call, op.function)
-
     spans: list[list[int]] = []
-    post: dict[tuple, list[int]] = {}
-    for owner, group in groupby(range(len(recorded)), key):
-        run = list(group)
-        first = recorded[run[0]]
-        if first.kind == operations.POST:
+    post: dict[tuple[str, str], list[int]] = {}
+    last = kind = None
+    for index, op in enumerate(recorded):
+        if op.kind == operations.POST:
+            owner = (op.owner, op.function)
             if owner not in post:
                 post[owner] = []
                 spans.append(post[owner])
-            post[owner] += run
-        elif first.owner in leaves:
-            spans.append(run)
-        else:
-            spans += _by_kind(recorded, run)
-    return spans
-
-
-def _by_kind(recorded: Sequence[Operation], run: list[int]) -> list[list[int]]:
-    """Split where the kind of work changes; views go with their work."""
-    spans: list[list[int]] = []
-    kind = None
-    for index in run:
-        this = recorded[index].kind
-        if spans and (this in (kind, operations.VIEW) or kind is None):
-            spans[-1].append(index)
-        else:
-            spans.append([index])
-        if this != operations.VIEW:
-            kind = this
+            post[owner].append(index)
+            last = None
+            continue
+        is_leaf = op.owner in leaves
+        key = (op.owner, op.call, '' if is_leaf else op.function)
+        if key != last:
+            last, kind = key, None
+            spans.append([])
+        # A function is split where the kind of its work changes; views go
+        # with the work around them.
+        elif not is_leaf and kind and op.kind not in (kind, operations.VIEW):
+            spans.append([])
+        spans[-1].append(index)
+        if op.kind != operations.VIEW:
+            kind = op.kind
     return spans
 
 

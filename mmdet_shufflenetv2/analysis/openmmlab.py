@@ -69,7 +69,8 @@ class Subject:
         meta = dict.fromkeys(sizes, tuple(image.shape[-2:]))
         meta |= dict(scale_factor=(1.0, 1.0), img_id=0)
         meta |= dict(flip=False, flip_direction=None)
-        samples = [DetDataSample(metainfo=dict(meta)) for _ in image]
+        count = range(len(image))
+        samples = [DetDataSample(metainfo=dict(meta)) for _ in count]
         mode = 'tensor' if self.no_results else 'predict'
         return model(image, samples, mode=mode)
 

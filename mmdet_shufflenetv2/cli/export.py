@@ -1,28 +1,26 @@
-"""Write a detector's checkpoint as one ONNX file, and prove that it agrees.
+"""Write a detector's checkpoint as one file, and prove that it agrees.
 
     python tools/export.py best.pth
     python tools/export.py best.pth --output model.onnx --image-size 416x416
     python tools/export.py best.pth --images photos/
+    python tools/export.py best.pth --precision int8 --calibration photos/
 
 The whole detector is in it: RPN, suppression, PSRoI pooling, final boxes.
 `mmdet_shufflenetv2.deploy.runtime.Detector` runs it without PyTorch. The file
 is compared with the checkpoint on pictures before it is kept; what differs
-more than rounding is an error, and an earlier file stays.
+more than `docs/deploy.md` says is an error, and an earlier file stays.
 """
 
 import argparse
 
 
 def _size(text: str) -> tuple[int, int]:
-    try:
-        width, height = map(int, text.lower().split('x'))
-    except ValueError:
-        width = height = 0
-    if not (32 <= width <= 8192 and 32 <= height <= 8192):
+    sides = [int(n) for n in text.lower().split('x') if n.isdecimal()]
+    if len(sides) != 2 or not all(32 <= side <= 8192 for side in sides):
         raise argparse.ArgumentTypeError(
             f'expected WIDTHxHEIGHT of 32 to 8192 pixels, got {text!r}'
         )
-    return width, height
+    return tuple(sides)
 
 
 def _count(text: str) -> int:
@@ -36,9 +34,7 @@ def _count(text: str) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        '--output', help='default: the checkpoint with the suffix .onnx'
-    )
+    parser.add_argument('--output', help="default: beside it, as the format's")
     parser.add_argument(
         '--config', help='config file; default: what the checkpoint says'
     )
@@ -99,12 +95,11 @@ def run(args: argparse.Namespace) -> None:
 
     if (args.precision == 'int8') != bool(args.calibration):
         raise UserError('--precision int8 and --calibration need each other')
-    options = vars(args)
-    checkpoint = options.pop('checkpoint')
+    options, checkpoint = vars(args), args.checkpoint
+    del options['checkpoint']
     suffix = SUFFIXES[args.format]
     output = options.pop('output') or Path(checkpoint).with_suffix(suffix)
-    calibration = options.pop('calibration')
-    images = options.pop('images')
+    calibration, images = options.pop('calibration'), options.pop('images')
     export(
         checkpoint,
         output,

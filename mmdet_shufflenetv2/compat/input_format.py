@@ -42,10 +42,8 @@ class InputFormat:
         object.__setattr__(self, 'std', std)
 
     def __str__(self) -> str:
-        scale = f'mean={list(self.mean)}, std={list(self.std)}'
-        if self == RAW_BGR:
-            return 'BGR 0-255, mean=[0, 0, 0], std=[1, 1, 1]'
-        return f'{self.channel_order}, {scale}'
+        order = 'BGR 0-255' if self == RAW_BGR else self.channel_order
+        return f'{order}, mean={list(self.mean)}, std={list(self.std)}'
 
     def agrees_with(self, other: 'InputFormat') -> bool:
         """Whether a network sees the same pixels, but for rounding."""

@@ -46,6 +46,8 @@ _MINIVAL_SOURCE = _split('val2017').ann_file
 
 def _choose_layout(root: Path, layout: str, minival_ids) -> str:
     """The layout, '2014' or '2017', that is complete."""
+    if not root.is_dir():
+        raise DatasetError(f'--data-root {root} is not a folder')
     missing = {}
     for name in LAYOUTS if layout == 'auto' else [layout]:
         splits = LAYOUTS['2017'] if name == '2017' else _SOURCES_2014

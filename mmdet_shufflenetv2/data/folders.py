@@ -220,7 +220,7 @@ class _Folder:
         img = img and self._path(img, f'--{option}-img', 'folder')
         if ann:
             path = self._path(ann, f'--{option}-ann', 'file')
-            return self._given(path, role, option, img)
+            return self._given(path, role_of(ann), role, option, img)
         for kind in 'COCO', 'YOLO', 'VOC', 'CSV':
             if but is None or kind == but.format:
                 source = self._find(kind, role, option, img)
@@ -254,39 +254,41 @@ class _Folder:
             'as given'
         )
 
-    def _given(self, path: str, role, option, img) -> Source:
+    def _given(self, path: str, told, role, option, img) -> Source:
         kind = guess_format(path)
-        if kind == 'COCO':
-            img = img or self._coco_images(path, role_of(path) or role, option)
-        elif kind == 'CSV':
-            img = img or self._images_of(path, role_of(path) or role)
-        elif path.endswith(('.yaml', '.yml')):
+        if kind != 'YOLO':
+            return self._annotated(kind, path, told or role, option, img)
+        if path.endswith(('.yaml', '.yml')):
             source = self._from_yaml(path, role, img)
             if source is not None:
                 return source
-        elif kind == 'YOLO' and os.path.isdir(path):
+        if os.path.isdir(path):
             img, path = img or path, self._names()
         return self._source(kind, path, img or self.root)
+
+    def _annotated(self, kind, path: str, role, option, img) -> Source:
+        """The images of a file or folder of annotations."""
+        if kind == 'COCO':
+            img = img or self._coco_images(path, role, option)
+        return self._source(kind, path, img or self._images_of(path, role))
 
     def _find(self, kind, role, option, img) -> Source | None:
         """A split of one format, if there is one."""
         if kind == 'YOLO':
             return self._yolo(role, img)
-        paths, listed = self.found.get(kind, []), None
+        paths = self.found.get(kind, [])
         if kind == 'VOC' and paths and not any(map(role_of, paths)):
             listed = self._image_set(role)
             if role == 'val' and not listed:
                 return None
             place = os.path.commonpath([str(self.root / p) for p in paths])
-            images = img or self._images_of(place, None)
-            return self._source(kind, place, images, listed)
+            source = self._annotated(kind, place, None, option, img)
+            return source._replace(image_list=listed)
         path = self._choose(role, paths, option)
         if path is None:
             return None
         role, place = role_of(path) or role, str(self.root / path)
-        if kind == 'COCO':
-            img = img or self._coco_images(place, role, option)
-        return self._source(kind, place, img or self._images_of(place, role))
+        return self._annotated(kind, place, role, option, img)
 
     def _of_role(self, role: str, paths: Sequence[str]) -> list[str]:
         fitting = (

@@ -9,18 +9,19 @@ layout in which ONNX Runtime computes (NCHWc), so that no map leaves it.
 An order lists which of the original's channels each channel is; -1 is zeros.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..backbones.shufflenet_v2 import ShuffleNetV2, ShuffleUnit
 from ..backbones.snet import SNet
 from ..detection import LightHeadNeck, RFCNNeck, ThunderNetNeck
+from ..errors import UserError
 
 BLOCK = 16
 # Fewer channels than this wait in one piece with others.
@@ -54,6 +55,11 @@ def reordered(
     if bias is None:
         bias = torch.zeros(len(weight))
     if norm is not None:
+        if not isinstance(norm, _BatchNorm):
+            raise UserError(
+                'cannot be exported: expected batch norm after the '
+                f"detector's convolutions, got {type(norm).__name__}"
+            )
         statistics = norm.running_mean, norm.running_var, norm.eps
         weight, bias = fuse_conv_bn_weights(
             weight, bias, *statistics, norm.weight, norm.bias
@@ -63,7 +69,8 @@ def reordered(
     if groups == 1:
         weight = pick(weight, source, 1)
     shape = conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    folded = nn.Conv2d(len(source), len(target), *shape, groups)
+    inputs = len(source) if groups == 1 else groups
+    folded = nn.Conv2d(inputs, len(target), *shape, groups)
     folded.weight.data, folded.bias.data = weight, pick(bias, target)
     return folded
 
@@ -219,7 +226,7 @@ class Stage(nn.Module):
             self.pack.weight.data = same.float()[..., None, None]
             self.order = self.order + target
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> list[Tensor]:
         first, second, *others = self.chains
         pieces = first(x) + second(x)
         for chain, reads in zip(others, self.reads, strict=True):
@@ -228,7 +235,7 @@ class Stage(nn.Module):
         if self.pack is not None:
             packed = [pieces[i] for i in self.packed]
             output.append(self.pack(concatenated(packed)))
-        return concatenated(output)
+        return output
 
 
 def concatenated(pieces: list[Tensor]) -> Tensor:
@@ -249,10 +256,9 @@ class Backbone(nn.Module):
         for index, name in enumerate(backbone.stage_names):
             stage = getattr(backbone, name)
             if name == 'conv5':
-                layers = layers_of(stage)
-                target = padded(range(layers[-1][0].out_channels))
-                self.stages.append(Chain(layers, order, [target]))
-                order = target
+                layers, source = layers_of(stage), order
+                order = padded(range(layers[-1][0].out_channels))
+                self.stages.append(Chain(layers, source, [order]))
             else:
                 self.stages.append(Stage(list(stage), order))
                 order = self.stages[-1].order
@@ -264,76 +270,51 @@ class Backbone(nn.Module):
         x = self.maxpool(x)
         maps = []
         for index, stage in enumerate(self.stages):
-            x = stage(x)
-            if isinstance(x, list):
-                (x,) = x
+            x = concatenated(stage(x))
             if index in self.out_indices:
                 maps.append(x)
         return maps
 
 
-class LightHead(nn.Module):
-    def __init__(self, neck: LightHeadNeck, orders: list[Order], map_order):
-        super().__init__()
-        thin = neck.thin_conv
-        self.act_each = thin.act_each
-        self.branches = nn.ModuleList(
-            Chain(layers_of(branch), orders[neck.map_level], [map_order])
-            for branch in (thin.vertical_first, thin.horizontal_first)
-        )
-        self.map_level = neck.map_level
-        self.rpn_level, self.rpn_order = neck.rpn_level, orders[neck.rpn_level]
-
-    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        x = maps[self.map_level]
-        (vertical,), (horizontal,) = (branch(x) for branch in self.branches)
-        if self.act_each:
-            vertical, horizontal = vertical.relu(), horizontal.relu()
-        return (vertical + horizontal).relu(), maps[self.rpn_level]
-
-
-class ThunderNet(nn.Module):
-    def __init__(self, neck: ThunderNetNeck, orders: list[Order], map_order):
-        super().__init__()
+def folded_neck(
+    neck: nn.Module, orders: list[Order], map_order: Order
+) -> tuple[nn.Module, Order]:
+    """A copy of the neck between these orders, and that of the RPN's map."""
+    neck = copy.deepcopy(neck)
+    if isinstance(neck, ThunderNetNeck):
         c4, c5 = orders
-        self.rpn_order = padded(range(neck.rpn_channels))
-        self.context4 = reordered(neck.context4, c4, map_order)
-        self.context5 = reordered(neck.context5, c5, map_order)
-        self.everywhere = reordered(neck.context_global, c5, map_order)
-        rpn = layers_of(neck.rpn_depthwise, neck.rpn_pointwise)
-        self.rpn = Chain(rpn, map_order, [self.rpn_order])
-        self.attention = None
+        rpn = padded(range(neck.rpn_channels))
+        neck.context4 = reordered(neck.context4, c4, map_order)
+        neck.context5 = reordered(neck.context5, c5, map_order)
+        neck.context_global = reordered(neck.context_global, c5, map_order)
+        neck.rpn_depthwise = reordered(neck.rpn_depthwise, [], map_order)
+        neck.rpn_pointwise = reordered(neck.rpn_pointwise, map_order, rpn)
         if neck.attention is not None:
-            layers = layers_of(neck.attention)
-            self.attention = Chain(layers, self.rpn_order, [map_order])
-
-    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        c4, c5 = maps
-        large = F.interpolate(self.context5(c5), c4.shape[2:], mode='nearest')
-        everywhere = self.everywhere(c5.mean((2, 3), keepdim=True))
-        context = self.context4(c4) + large + everywhere
-        (rpn,) = self.rpn(context)
-        rpn = rpn.relu()
-        if self.attention is not None:
-            (attention,) = self.attention(rpn)
-            context = context * attention.sigmoid()
-        return context, rpn
-
-
-class RFCN(nn.Module):
-    def __init__(self, neck: RFCNNeck, orders: list[Order], map_order):
-        super().__init__()
-        layers = layers_of(neck.reduce) if neck.reduce is not None else []
-        layers.append([stacked(neck.score_conv, neck.box_conv), None, False])
-        self.convs = Chain(layers, orders[neck.map_level], [map_order])
-        self.map_level = neck.map_level
-        self.rpn_level, self.rpn_order = neck.rpn_level, orders[neck.rpn_level]
-
-    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        return *self.convs(maps[self.map_level]), maps[self.rpn_level]
+            conv, norm = neck.attention
+            neck.attention = reordered(conv, rpn, map_order, norm)
+        return neck, rpn
+    source = orders[neck.map_level]
+    if isinstance(neck, RFCNNeck):
+        if neck.reduce is not None:
+            middle = padded(range(neck.reduce[0].out_channels))
+            neck.reduce[0] = reordered(neck.reduce[0], source, middle)
+            source = middle
+        for name in 'score_conv', 'box_conv':
+            conv = getattr(neck, name)
+            target = list(range(conv.out_channels))
+            setattr(neck, name, reordered(conv, source, target))
+    else:
+        thin = neck.thin_conv
+        for branch in thin.vertical_first, thin.horizontal_first:
+            middle = padded(range(branch.conv1.out_channels))
+            norm = getattr(branch, 'norm', None)
+            branch.conv1 = reordered(branch.conv1, source, middle)
+            branch.conv2 = reordered(branch.conv2, middle, map_order, norm)
+            branch.norm = nn.Identity()
+    return neck, orders[neck.rpn_level]
 
 
-NECKS = {LightHeadNeck: LightHead, ThunderNetNeck: ThunderNet, RFCNNeck: RFCN}
+NECKS = LightHeadNeck, ThunderNetNeck, RFCNNeck
 
 
 def stacked(one: nn.Conv2d, other: nn.Conv2d) -> nn.Conv2d:
@@ -363,14 +344,14 @@ class Folded(nn.Module):
             with suppress(NotImplementedError):
                 self.backbone = Backbone(backbone)
                 orders = self.backbone.orders
-        self.neck = NECKS[type(neck)](neck, orders, map_order)
+        self.neck, rpn_order = folded_neck(neck, orders, map_order)
         head = detector.rpn_head
         layers = layers_of(head.rpn_conv)
         for layer in layers:
             layer[2] = True
         layers.append([stacked(head.rpn_cls, head.rpn_reg), None, False])
         outputs = list(range(layers[-1][0].out_channels))
-        self.rpn = Chain(layers, self.neck.rpn_order, [outputs])
+        self.rpn = Chain(layers, rpn_order, [outputs])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The map of RoIs, and scores and deltas of anchors (N, 5A, h, w)."""

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .row_sum import exporting, plain_row_sum, row_sum
+from .row_sum import exporting, row_sum
 
 
 class Taps(NamedTuple):
@@ -129,9 +129,13 @@ def pool_groups(
         shapes.append((ph, pw, rois, samples, channels))
         taps = sy * sx * ty * tx // samples
         if exporting():
-            bags = i.view(-1, taps), w.view(-1, taps)
-            sums = plain_row_sum(table.planes, *bags)
-            break  # there is one group
+            # Gather, Mul and ReduceSum, which any format has, at the price of
+            # a value of memory for each tap and channel. There is one group.
+            rows = table.planes[0].flatten(0, -2)
+            taken = rows.index_select(0, i.flatten())
+            taken = taken.view(-1, taps, channels) * w.view(-1, taps, 1)
+            sums = taken.sum(1)[None]
+            break
         starts.append(torch.arange(first, first + size, taps))
         first += size
     else:

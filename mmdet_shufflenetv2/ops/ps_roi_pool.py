@@ -28,7 +28,7 @@ from .rois import (
     to_pair,
     to_rois,
 )
-from .row_sum import Bags, row_sum
+from .row_sum import row_sum
 
 EdgePair = tuple[Tensor, Tensor]
 
@@ -81,24 +81,12 @@ def _sum_corners(
 def _sum_cells(
     input: Tensor, image: Tensor, y: EdgePair, x: EdgePair, bin_major: bool
 ) -> Tensor:
-    """Pool by adding cells; bins' edges are ``(bins, K)``."""
-    table = as_table(input, (len(y[0]), len(x[0])), bin_major)
-    cells, bags = _cells(table, image, y, x)
-    sums = row_sum(table.planes, *bags).view(
-        *cells.shape, table.planes.size(-1)
-    )
-    means = sums / cells.clamp(min=1).to(sums.dtype)[..., None]
-    return means.permute(2, 3, 0, 1).contiguous()
-
-
-def _cells(
-    table: Table, image: Tensor, y: EdgePair, x: EdgePair
-) -> tuple[Tensor, Bags]:
-    """Return the number of cells of every bin ``(ph, pw, K)``, and them.
+    """Pool by adding cells; bins' edges are ``(bins, K)``.
 
     A bin is a run of cells in each of its rows, so first bins are repeated
     for their rows, then rows for their cells.
     """
+    table = as_table(input, (len(y[0]), len(x[0])), bin_major)
     dtype = table.index_dtype
     (top, bottom), (left, right) = (
         tuple(edge.to(dtype) for edge in side) for side in (y, x)
@@ -127,7 +115,10 @@ def _cells(
     )
     index += torch.arange(len(index), dtype=dtype) * x_step
     offset = F.pad(cells.flatten().cumsum(0, dtype=dtype), (1, 0))
-    return cells, Bags(index, None, offset)
+    sums = row_sum(table.planes, index, None, offset)
+    sums = sums.view(*cells.shape, table.planes.size(-1))
+    means = sums / cells.clamp(min=1).to(sums.dtype)[..., None]
+    return means.permute(2, 3, 0, 1).contiguous()
 
 
 @wrap_torch_function(lambda input, boxes, *_, **__: (input, boxes))

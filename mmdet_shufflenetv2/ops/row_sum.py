@@ -40,24 +40,6 @@ class Bags(NamedTuple):
     offset: Tensor
 
 
-def plain_row_sum(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-    """Sum rows by Gather, Mul and ReduceSum, which any format has.
-
-    It needs a value of memory for each tap and channel: for export only.
-
-    Args:
-        table: ``(1, ..., C)``.
-        index, weight: ``(B, taps)``, as many in each bag. The index is int64,
-            for ONNX Runtime gathers by no other.
-
-    Returns:
-        ``(1, B, C)``.
-    """
-    taken = table[0].flatten(0, -2).index_select(0, index.flatten())
-    taken = taken.view(*index.shape, taken.size(1))
-    return (taken * weight[..., None]).sum(1)[None]
-
-
 def exporting() -> bool:
     """Whether a graph is being recorded for another runtime."""
     # torch 2.4 to 2.6 cannot tell an export from a compilation.

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from itertools import count
 
 import pytest
 import torch
@@ -121,21 +120,6 @@ def test_a_step_that_fails_costs_only_its_own_figures(
     assert f'not found out: {stage}: IndexError' in result.table()
     result.to_json(tmp_path / 'a.json')
     assert json.loads((tmp_path / 'a.json').read_text())['flops'] > 0
-
-
-def test_a_network_that_never_repeats_itself_is_told_as_such():
-    turns = count(1)
-
-    class Longer(nn.Module):
-        def forward(self, image):
-            for _ in range(next(turns)):
-                image = image + 1
-            return image
-
-    result = analyze(Longer(), IMAGE, quick=True)
-    assert 'WARNING: ' in result.table()
-    assert 'every pass executes other operations' in result.table()
-    assert sum(layer.ms for layer in result.layers) > 0
 
 
 _ALONE = """

@@ -45,17 +45,6 @@ def test_convolution_is_the_layer_it_was_called_with():
     assert work.bytes == 4 * work.convolution.memory_access
 
 
-def test_transposed_convolution_counts_input_positions():
-    work = only(
-        F.conv_transpose2d,
-        torch.randn(1, 3, 4, 4),
-        torch.randn(3, 5, 2, 2),
-        stride=2,
-    )
-    assert work.flops == 16 * 3 * 5 * 4
-    assert work.convolution.transposed
-
-
 def test_views_are_free_and_a_copy_is_not():
     x = torch.randn(1, 4, 2, 2)
     for view in (
@@ -188,14 +177,3 @@ def test_kinds(function, kind):
     found = works(function, torch.randn(1, 4, 4, 4))
     assert kind in {work.kind for work in found}
     assert {work.kind for work in found} <= {kind, operations.VIEW}
-
-
-def test_a_slice_of_channels_has_gaps_and_layouts_are_told():
-    weight = torch.randn(2, 2, 1, 1)
-    whole = torch.randn(1, 4, 3, 3).to(memory_format=torch.channels_last)
-    sliced = only(F.conv2d, whole.chunk(2, 1)[1], weight).convolution
-    assert sliced.has_gaps
-    assert sliced.channels_last
-    dense = only(F.conv2d, torch.randn(1, 2, 3, 3), weight).convolution
-    assert not dense.has_gaps
-    assert not dense.channels_last

@@ -119,22 +119,6 @@ def test_a_cost_is_the_replaced_share_of_the_time_in_the_network():
     assert cost.ms == 0.25
 
 
-@pytest.mark.parametrize(
-    'error, words',
-    [
-        (RuntimeError('out of memory\nmore'), 'does not fit in memory'),
-        (RuntimeError('no such kernel\nmore'), 'RuntimeError: no such kernel'),
-    ],
-)
-def test_a_twin_that_cannot_run_has_no_cost(error, words):
-    def compare(own, twin):
-        raise error
-
-    (cost,) = breaches_of(layers(CASES['G1'][0]), compare)
-    assert cost.ms is None
-    assert cost.how == f'not measured: {words}'
-
-
 PEAKS = Peaks(50.0, ((1_000, 100.0), (100_000, 50.0), (10_000_000, 20.0)))
 
 

@@ -144,6 +144,14 @@ def test_given_names_win(tmp_path):
     assert splits.val.images == (str(tmp_path / 'photos'),)
 
 
+def test_folders_above_the_data_do_not_tell_the_split(tmp_path):
+    root = tmp_path / 'train'
+    for name in 'train', 'val':
+        put(root, f'{name[0]}.json', f'images/{name}')
+    splits = find_data(root, train_ann='t.json', val_ann='v.json')
+    assert splits.val.images == (str(root / 'images/val'),)
+
+
 def test_class_that_training_lacks_is_an_error_where_it_has_boxes(tmp_path):
     put(tmp_path, 'train.json', '.', classes=('cat', 'dog'))
     put(tmp_path, 'val.json', '.', classes=('cat', 'bird'))

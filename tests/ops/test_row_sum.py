@@ -7,7 +7,6 @@ from mmdet_shufflenetv2.ops import row_sum as module
 from mmdet_shufflenetv2.ops.row_sum import (
     Bags,
     gather_backward,
-    plain_row_sum,
     row_sum,
     scatter_backward,
 )
@@ -79,17 +78,6 @@ def test_no_taps_give_zeros_and_no_gradient():
     assert not output.any()
     output.sum().backward()
     assert not table.grad.any()
-
-
-def test_plain_nodes_equal_the_kernel():
-    table, _ = problem()
-    index = torch.randint(ROWS, (7, 3))
-    weight = torch.randn(7, 3, dtype=torch.float64)
-    offset = torch.arange(0, 22, 3)
-    bags = Bags(index.flatten(), weight.flatten(), offset)
-    torch.testing.assert_close(
-        plain_row_sum(table[:1], index, weight), row_sum(table[:1], *bags)
-    )
 
 
 @pytest.mark.parametrize('weighted', [True, False])
