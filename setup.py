@@ -38,6 +38,9 @@ EXTRAS = {
     'export': ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.18'],
     # What running an exported file needs, and nothing else.
     'deploy': ['numpy', 'onnxruntime>=1.18', 'pillow>=10'],
+    # tools/export.py --format openvino (which runs such a file, too), ncnn.
+    'openvino': ['openvino>=2024.4'],
+    'ncnn': ['pnnx', 'ncnn'],
     # test.py --fast-eval.
     'fast-eval': ['faster-coco-eval>=1.6'],
     # Counts the energy that a GPU of NVIDIA draws.

@@ -1,11 +1,12 @@
 """Checks of arguments, by one notion of what equals what."""
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import TypeVar
 
 Choice = TypeVar('Choice')
+Row = TypeVar('Row')
 
 
 def whole_number(value: object) -> int | None:
@@ -20,6 +21,13 @@ def whole_number(value: object) -> int | None:
         return operator.index(value)
     except TypeError:
         return None
+
+
+def whole_numbers(values: object) -> tuple[int | None, ...]:
+    """Of a sequence, with None for other values; of anything else nothing."""
+    if not isinstance(values, Sequence):
+        return ()
+    return tuple(whole_number(value) for value in values)
 
 
 def check_choice(
@@ -42,6 +50,40 @@ def check_choice(
             return choice
     choices = ', '.join(repr(choice) for choice in allowed)
     raise ValueError(f'{name} must be one of {choices}, got {value!r}')
+
+
+def check_row(table: Mapping[tuple, Row], **arguments: object) -> Row:
+    """The row of a table whose key is the arguments, checked in turn.
+
+    Raises:
+        ValueError: there is none; says which one there is with the arguments
+            before.
+    """
+    rows, given = dict(table), []
+    for index, (name, value) in enumerate(arguments.items()):
+        label = f'{name} with {", ".join(given)}' if given else name
+        choices = dict.fromkeys(key[index] for key in rows)
+        choice = check_choice(label, value, choices)
+        given.append(f'{name}={choice!r}')
+        rows = {k: row for k, row in rows.items() if k[index] == choice}
+    return next(iter(rows.values()))
+
+
+def check_each(
+    name: str, values: object, count: int, allowed: Collection[int]
+) -> tuple[int, ...]:
+    """A sequence of allowed whole numbers as a tuple.
+
+    Raises:
+        ValueError: it is none, or not of ``count``.
+    """
+    numbers = whole_numbers(values)
+    if len(numbers) != count or not all(n in allowed for n in numbers):
+        raise ValueError(
+            f'{name} must have {count} values, each one of {allowed}, got '
+            f'{values!r}'
+        )
+    return numbers
 
 
 def check_positive(name: str, value: object) -> int:

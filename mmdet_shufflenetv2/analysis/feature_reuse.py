@@ -12,7 +12,7 @@ which the later reads the earlier one, after Figure 5 of arXiv 1608.06993.
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
 from ..compat.atomic_files import whole_file
@@ -53,21 +52,16 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
 
     Each channel of a block's output gets a value of its own and runs through
     the blocks after it; where that value comes out again, bit for bit, it has
-    passed.
-
-    Args:
-        backbone: with `stage_names`, whose stages are sequences of blocks.
+    passed. The backbone is left in evaluation mode.
 
     Raises:
         ValueError: nothing passes in any stage.
     """
     outputs: dict[nn.Module, Tensor] = {}
+    # Blocks have layers of their own; a last convolution is of layers.
     stages = {
-        # Blocks have layers of their own; a last convolution is of layers.
         name: [
-            unit
-            for unit in getattr(backbone, name).children()
-            if list(unit.children())
+            u for u in getattr(backbone, name).children() if any(u.children())
         ]
         for name in getattr(backbone, 'stage_names', ())
     }
@@ -76,19 +70,14 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
         for units in stages.values()
         for unit in units
     ]
-    modes = {module: module.training for module in backbone.modules()}
     backbone.eval()
     found = []
-    try:
-        with torch.no_grad():
-            backbone(torch.zeros(1, 3, 64, 64))
-            for name, units in stages.items():
-                found += _passed_in(name, units, outputs)
-    finally:
+    with torch.no_grad():
+        backbone(torch.zeros(1, 3, 64, 64))
         for handle in handles:
             handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
+        for name, units in stages.items():
+            found += _passed_in(name, units, [outputs.get(u) for u in units])
     if not any(reuse.value for reuse in found):
         raise ValueError(
             'backbone must have stages of several ShuffleNet V2 units, got '
@@ -99,19 +88,18 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
 
 
 def _passed_in(
-    name: str, units: Sequence[nn.Module], outputs: Mapping[nn.Module, Tensor]
+    name: str, units: Sequence[nn.Module], outputs: Sequence[Tensor]
 ) -> list[Reuse]:
     found = []
-    for source, unit in enumerate(units):
-        out = outputs.get(unit)
-        if not isinstance(out, Tensor) or out.dim() != 4:
-            return []
-        channels = out.shape[1]
+    if not all(isinstance(o, Tensor) and o.dim() == 4 for o in outputs):
+        return found
+    widths = [out.shape[1] for out in outputs]
+    for source, channels in enumerate(widths):
         values = torch.arange(1.0, channels + 1)
         # Units may overwrite the map that they are given.
         x = values.view(1, -1, 1, 1).repeat(1, 1, 2, 2)
         for target in range(source + 1, len(units)):
-            if outputs[units[target]].shape[1] != channels:
+            if widths[target] != channels:
                 break
             x = units[target](x)
             known = (x[0] == x[0, :, :1, :1]).flatten(1).all(1)
@@ -124,38 +112,43 @@ def _passed_in(
 
 
 # torchvision's and torch hub's older names, and this package's.
-_DENSE_LAYERS = (
-    re.compile(
-        r'denseblock(?P<block>\d+)\.denselayer(?P<layer>\d+)'
-        r'\.conv\.?1\.weight$'
-    ),
-    re.compile(
-        r'stage(?P<block>\d+)\.(?P<layer>\d+)\.pointwise\.conv\.weight$'
-    ),
+_DENSE_LAYER = re.compile(
+    r'denseblock(\d+)\.denselayer(\d+)\.conv\.?1\.weight$|'
+    r'stage(\d+)\.(\d+)\.pointwise\.conv\.weight$'
 )
 
 
 def dense_weights(state: Mapping[str, Tensor]) -> list[Reuse]:
     """How strongly each layer of a DenseNet reads each earlier one.
 
-    Args:
-        state: weights by their names in torchvision's or in this package's
-            DenseNet.
+    The names are those of torchvision's or of this package's DenseNet.
 
     Raises:
         ValueError: no such layer is found, or the channels of a block do
             not grow by the same number from layer to layer.
     """
-    blocks: dict[int, dict[int, Tensor]] = {}
+    layers = []
     for name, weight in state.items():
-        for pattern in _DENSE_LAYERS:
-            if match := pattern.search(name):
-                layers = blocks.setdefault(int(match['block']), {})
-                layers[int(match['layer'])] = weight
+        if match := _DENSE_LAYER.search(name):
+            block, layer = (int(each) for each in match.groups() if each)
+            layers.append((block, layer, weight))
+    layers.sort(key=lambda each: each[:2])
     found = []
-    for block, layers in sorted(blocks.items()):
-        ordered = [layers[index] for index in sorted(layers)]
-        found += _dense_block(f'block {block}', ordered)
+    for block, members in groupby(layers, lambda each: each[0]):
+        weights = [weight for *_, weight in members]
+        widths = [weight.shape[1] for weight in weights]
+        growth = {after - before for before, after in pairwise(widths)}
+        if len(growth) > 1 or min(growth, default=1) <= 0:
+            raise ValueError(
+                f'state: the layers of block {block} must read equally many '
+                f'channels more from one to the next, got {widths}'
+            )
+        for target, weight in enumerate(weights, start=1):
+            sizes = [widths[0], *[*growth] * (target - 1)]
+            means = [p.abs().mean().item() for p in weight.split(sizes, 1)]
+            for source, mean in enumerate(means):
+                pair = (f'block {block}', source, target)
+                found.append(Reuse(*pair, mean, mean / max(means)))
     if not any(reuse.value for reuse in found):
         raise ValueError(
             'state must hold a DenseNet, with names such as '
@@ -165,46 +158,17 @@ def dense_weights(state: Mapping[str, Tensor]) -> list[Reuse]:
     return found
 
 
-def _dense_block(name: str, weights: list[Tensor]) -> list[Reuse]:
-    widths = [weight.shape[1] for weight in weights]
-    growth = {after - before for before, after in pairwise(widths)}
-    if len(growth) > 1 or min(growth, default=1) <= 0:
-        raise ValueError(
-            f'state: the layers of {name} must read equally many channels '
-            f'more from one to the next, got {widths}'
-        )
-    step = growth.pop() if growth else 0
-    found = []
-    for target, weight in enumerate(weights, start=1):
-        sizes = [widths[0], *[step] * (target - 1)]
-        means = [part.abs().mean().item() for part in weight.split(sizes, 1)]
-        found += [
-            Reuse(name, source, target, mean, mean / max(means))
-            for source, mean in enumerate(means)
-        ]
-    return found
-
-
-# More blocks leave no room for numbers in the cells.
-_MOST_COUNTS = 8
 Networks = Mapping[str, Sequence[Reuse]]
 
 
-def by_part(reuses: Sequence[Reuse]) -> dict[str, list[Reuse]]:
-    """The entries of each stage or block."""
-    parts: dict[str, list[Reuse]] = {}
-    for reuse in reuses:
-        parts.setdefault(reuse.part, []).append(reuse)
-    return parts
+def _by_part(reuses: Sequence[Reuse]) -> dict[str, list[Reuse]]:
+    parts = groupby(reuses, lambda reuse: reuse.part)
+    return {part: list(members) for part, members in parts}
 
 
 def draw(networks: Networks) -> Figure:
-    """Maps of (source, target) pairs, a row for each network.
-
-    Args:
-        networks: entries by the name of their network.
-    """
-    rows = [by_part(reuses) for reuses in networks.values()]
+    """Maps of (source, target) pairs, a row for each network by its name."""
+    rows = [_by_part(reuses) for reuses in networks.values()]
     width = max(map(len, rows))
     figure = Figure(figsize=(3.4 * width, 4 * len(rows)), layout='constrained')
     lines = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
@@ -216,15 +180,10 @@ def draw(networks: Networks) -> Figure:
         for axis, (part, reuses) in zip(axes, parts.items(), strict=False):
             picture = _draw_part(axis, reuses)
             axis.set_title(part)
-        is_counted = next(iter(parts.values()))[0].expected is not None
-        line.colorbar(
-            picture,
-            ax=axes,
-            shrink=0.8,
-            label='share of channels untouched'
-            if is_counted
-            else 'mean |weight| / the largest',
-        )
+        label = 'share of channels untouched'
+        if reuses[0].expected is None:
+            label = 'mean |weight| / the largest'
+        line.colorbar(picture, ax=axes, shrink=0.8, label=label)
     return figure
 
 
@@ -235,20 +194,9 @@ def _draw_part(axis: Axes, reuses: Sequence[Reuse]) -> AxesImage:
     grid = np.full((last, last - first + 1), np.nan)
     for reuse in reuses:
         grid[reuse.source, reuse.target - first] = reuse.share
-        if last <= _MOST_COUNTS and reuse.expected is not None:
-            axis.text(
-                *(reuse.target, reuse.source, f'{reuse.value:g}'),
-                **dict(ha='center', va='center', fontsize=7, color='w'),
-            )
     axis.set(xlabel='to block', ylabel='from block')
-    for side in axis.xaxis, axis.yaxis:
-        side.set_major_locator(MaxNLocator(integer=True))
-    return axis.imshow(
-        grid,
-        vmin=0,
-        vmax=1,
-        extent=(first - 0.5, last + 0.5, last - 0.5, -0.5),
-    )
+    extent = (first - 0.5, last + 0.5, last - 0.5, -0.5)
+    return axis.imshow(grid, vmin=0, vmax=1, extent=extent)
 
 
 def write_csv(path: Path, networks: Networks) -> None:
@@ -264,36 +212,24 @@ def write_csv(path: Path, networks: Networks) -> None:
 
 
 def describe(networks: Networks) -> str:
-    """What the entries say: counted beside r^j c, or the decay of weights."""
+    """Channels counted beside r^j c; of weights the mean by distance."""
     lines = []
     for name, reuses in networks.items():
         lines.append(name)
-        for part, entries in by_part(reuses).items():
+        for part, entries in _by_part(reuses).items():
             if entries[0].expected is None:
-                lines.append(f'  {part}: {_decay(entries)}')
+                shares: dict[int, list[float]] = {}
+                for e in entries:
+                    shares.setdefault(e.target - e.source, []).append(e.share)
+                means = [np.mean(each) for _, each in sorted(shares.items())]
+                said = 'mean |weight| over the largest, of the layer 1, 2, ...'
+                said += ' before: ' + ', '.join(f'{m:.2f}' for m in means)
             else:
-                first = [e for e in entries if e.source == 0]
-                pairs = ', '.join(
-                    f'{e.value:g} ({e.expected:g})' for e in first
+                said = 'channels that reach the 1st, 2nd, ... block after it, '
+                said += 'counted (r^j c): ' + ', '.join(
+                    f'{e.value:g} ({e.expected:g})'
+                    for e in entries
+                    if e.source == 0
                 )
-                lines.append(
-                    f'  {part}: channels that reach the 1st, 2nd, ... block '
-                    f'after it, counted (r^j c): {pairs}'
-                )
+            lines.append(f'  {part}: {said}')
     return '\n'.join(lines)
-
-
-def _decay(entries: Sequence[Reuse]) -> str:
-    """Mean share of the layers by their distance before the reader."""
-    distances: dict[int, list[float]] = {}
-    for entry in entries:
-        distances.setdefault(entry.target - entry.source, []).append(
-            entry.share
-        )
-    means = ', '.join(
-        f'{np.mean(shares):.2f}' for _, shares in sorted(distances.items())
-    )
-    return (
-        'mean |weight| over the largest, of the layer 1, 2, ... before: '
-        + means
-    )

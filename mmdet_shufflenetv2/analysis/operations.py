@@ -1,19 +1,16 @@
 """What one operation of PyTorch is: its kind, multiply-adds, bytes moved.
 
-The kinds are those of the paper's Figure 2, with matrix products and
-pooling taken out of "other". Everything a network executes passes here as an
-`aten` or custom operation, whether a module, a function or an operator
-started it, so nothing has to be registered to be seen.
-
-Bytes are those of what must be read and written, each once: views are free,
-an expanded tensor counts as what is stored, a lookup reads what it takes and
-not the table, an operation in place writes what it changes.
+The kinds are those of the paper's Figure 2, with matrix products and pooling
+taken out of "other". Bytes are those of what must be read and written, each
+once: views are free, an expanded tensor counts as what is stored, a lookup
+reads what it takes and not the table, an operation in place writes what it
+changes.
 """
 
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,25 +28,16 @@ DATA = 'data movement'
 POOLING = 'pooling'
 POST = 'post-processing'
 OTHER = 'other'
-KINDS = (
-    *(CONVOLUTION, MATRIX, ELEMENTWISE, SHUFFLE, DATA, POOLING, POST, OTHER),
-)
+KINDS = CONVOLUTION, MATRIX, ELEMENTWISE, SHUFFLE, DATA, POOLING, POST, OTHER
 BETWEEN = 'between operations'
 
 
-@dataclass(frozen=True)
-class Work:
-    """What an operation does.
-
-    Attributes:
-        kind: one of ``KINDS``, or ``VIEW``.
-        flops: multiply-adds; None where they depend on values, or where the
-            work is something else, as that of NMS.
-        bytes: to be read and written.
-        convolution: the layer, if it is a 1D or 2D convolution.
-    """
+class Work(NamedTuple):
+    """What an operation does; ``kind`` is one of ``KINDS``, or ``VIEW``."""
 
     kind: str
+    # Multiply-adds; None where they depend on values, or where the work is
+    # something else, as that of NMS.
     flops: int | None
     bytes: int
     convolution: Convolution | None = None
@@ -71,18 +59,6 @@ def storage_of(tensor: Tensor) -> int:
         return tensor.untyped_storage().data_ptr()
     except (RuntimeError, NotImplementedError):
         return 0
-
-
-def stored_bytes(tensor: Tensor) -> int:
-    """Bytes of a tensor's distinct elements."""
-    if tensor.is_nested:
-        return tensor.numel() * tensor.element_size()
-    if tensor.layout != torch.strided:
-        return tensor._nnz() * tensor.element_size()
-    sides = zip(tensor.shape, tensor.stride(), strict=True)
-    # Expanding repeats an element by a stride of 0.
-    distinct = math.prod(n for n, stride in sides if stride or not n)
-    return distinct * tensor.element_size()
 
 
 # Kinds that neither the formulas of FLOPs nor PyTorch's own tags can tell, by
@@ -110,8 +86,7 @@ _NAMED = re.compile(
 )
 
 
-def kind_of(func: torch._ops.OpOverload) -> str:
-    """The kind of an operation, by its name and PyTorch's tags."""
+def _kind_of(func: torch._ops.OpOverload) -> str:
     for kind, pattern in _KINDS.items():
         if re.search(pattern, func._schema.name):
             return kind
@@ -121,25 +96,19 @@ def kind_of(func: torch._ops.OpOverload) -> str:
 def work_of(
     func: torch._ops.OpOverload, args: tuple, kwargs: dict, out: object
 ) -> Work:
-    """What a call of an operation does; never raises.
-
-    Args:
-        func: the operation.
-        args, kwargs: what it was called with.
-        out: what it returned.
-    """
+    """What a call of an operation does; never raises."""
     try:
         return _work_of(func, args, kwargs, out)
     except Exception:
-        # An unusual tensor or argument costs its own figures, which are then
-        # listed as not counted; it must not cost the analysis.
-        return Work(kind_of(func), None, 0)
+        # An unusual tensor costs its own figures, which are then listed as
+        # not counted; it must not cost the analysis.
+        return Work(_kind_of(func), None, 0)
 
 
 def _work_of(func, args, kwargs, out) -> Work:
     if _is_view(func, args, kwargs, out):
         return Work(VIEW, 0, 0)
-    kind, name = kind_of(func), func._schema.name
+    kind, name = _kind_of(func), func._schema.name
     flops = macs_of(func, args, kwargs, out)
     if not is_counted(func) and (
         kind in (CONVOLUTION, MATRIX)
@@ -151,20 +120,16 @@ def _work_of(func, args, kwargs, out) -> Work:
     convolution = None
     if flops and kind == CONVOLUTION:
         convolution = _convolution(name, args, tensors_of(out)[0])
-    return Work(kind, flops, bytes_of(func, args, kwargs, out), convolution)
+    return Work(kind, flops, _bytes_of(func, args, kwargs, out), convolution)
 
 
 def _is_view(func, args, kwargs, out) -> bool:
     """Whether the result is memory of an argument that nobody changed."""
-    if func.is_view:
-        return True
     outputs = tensors_of(out)
-    if func._schema.is_mutable or not outputs:
-        return False
+    if func.is_view or func._schema.is_mutable or not outputs:
+        return func.is_view
     place = storage_of(outputs[0])
-    return place != 0 and any(
-        storage_of(each) == place for each in tensors_of((args, kwargs))
-    )
+    return place != 0 and place in map(storage_of, tensors_of((args, kwargs)))
 
 
 def _convolution(name: str, args: tuple, out: Tensor) -> Convolution | None:
@@ -182,20 +147,9 @@ def _convolution(name: str, args: tuple, out: Tensor) -> Convolution | None:
             dilation=tuple(dilation),
             in_strides=x.stride() if x.dim() == 4 else None,
         )
-    return Convolution(
-        x.shape[1],
-        out.shape[1],
-        _as_2d(x.shape[2:]),
-        _as_2d(out.shape[2:]),
-        _as_2d(weight.shape[2:]),
-        groups,
-        len(x),
-        **how,
-    )
-
-
-def _as_2d(size: Iterable[int]) -> tuple[int, int]:
-    return (1, *size)[-2:]
+    sizes = [(1, *t.shape[2:])[-2:] for t in (x, out, weight)]
+    channels = x.shape[1], out.shape[1]
+    return Convolution(*channels, *sizes, groups, len(x), **how)
 
 
 _NOTHING_MOVES = re.compile('empty|resize|aten::set_')
@@ -213,16 +167,8 @@ _LOOKUPS = re.compile(
 _CHANGES = re.compile('masked_(fill|scatter)|index_|scatter|::put_')
 
 
-def bytes_of(
-    func: torch._ops.OpOverload, args: tuple, kwargs: dict, out: object
-) -> int:
-    """What a call of an operation, which is not a view, reads and writes.
-
-    Args:
-        func: the operation.
-        args, kwargs: what it was called with.
-        out: what it returned.
-    """
+def _bytes_of(func, args, kwargs, out) -> int:
+    """What a call of an operation, which is not a view, reads and writes."""
     name, arguments = func._schema.name, func._schema.arguments
     if _NOTHING_MOVES.search(name):
         return 0
@@ -240,7 +186,7 @@ def bytes_of(
     if 'embedding_bag' in name:
         table, taps = read[:2]
         rows = taps.numel() * table.shape[1] * table.element_size()
-        return rows + _total(read[1:]) + stored_bytes(tensors_of(out)[0])
+        return rows + _total(read[1:]) + _total(tensors_of(out)[:1])
     if _LOOKUPS.search(name):
         return _total(read[1:]) + 2 * written
     if any(argument.is_out for argument in arguments):
@@ -249,37 +195,28 @@ def bytes_of(
 
 
 def _total(tensors: Iterable[Tensor]) -> int:
-    return sum(map(stored_bytes, tensors))
+    """Bytes of distinct elements; expanding repeats them by a stride of 0."""
+    total = 0
+    for tensor in tensors:
+        elements = tensor.numel()
+        if tensor.layout == torch.strided and not tensor.is_nested:
+            sides = zip(tensor.shape, tensor.stride(), strict=True)
+            elements = math.prod(n for n, stride in sides if stride or not n)
+        total += elements * tensor.element_size()
+    return total
 
 
 def _changed(name: str, target: Tensor, args: tuple) -> int:
     """Bytes that a change in place writes, and reads to add to them."""
-    chosen_by = tensors_of(args[1]) or tensors_of(args[2])
-    first = chosen_by[0]
+    first = (tensors_of(args[1]) or tensors_of(args[2]))[0]
     if 'masked' in name:
         elements = int(first.expand_as(target).count_nonzero())
     elif 'index_put' in name:
-        elements = _indexed(target, args[1])
+        places = (slice(None) if i is None else i for i in args[1])
+        elements = target[tuple(places)].numel()
     elif 'index' in name:
         elements = first.numel() * target.numel() // target.shape[args[1]]
     else:
         elements = first.numel()
     adds = re.search('add|reduce', name) or any(a is True for a in args[3:4])
     return (2 if adds else 1) * elements * target.element_size()
-
-
-def _indexed(target: Tensor, indices: Sequence[Tensor | None]) -> int:
-    """Elements that ``target[indices]`` has."""
-    places, rest, dim = [], 1, 0
-    for index in indices:
-        if index is None:
-            rest *= target.shape[dim]
-            dim += 1
-        elif index.dtype in (torch.bool, torch.uint8):
-            places.append((int(index.count_nonzero()),))
-            dim += index.dim()
-        else:
-            places.append(index.shape)
-            dim += 1
-    chosen = math.prod(torch.broadcast_shapes(*places))
-    return chosen * rest * math.prod(target.shape[dim:])

@@ -1,27 +1,38 @@
-"""Every operation of a forward pass, and to which module it belongs.
+"""Every operation of a forward pass: whose it is, and how long it takes.
 
 A dispatch mode sees what runs, the Python stack says who asked for it. The
-stack is walked in one pass; the others only take times (`times`).
+stack is walked in one pass. Others only take times, in turn with passes left
+alone (A B A B), so that what else the machine does hits both alike, and the
+operations' times can be held against the whole network's. What lies between
+two operations, Python's part and the recording's own, is in neither.
 """
 
 import os
 import re
+import statistics
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..measure.timing import (
+    Effort,
+    Spread,
+    Stopwatch,
+    Timing,
+    interleave,
+    spread,
+)
 from . import operations
 from .operations import Work, shape_of, storage_of, tensors_of, work_of
-from .times import HostLaps, Laps, TimedPass
 
 # What detectors do with their heads' outputs, by the names mmdet and
 # torchvision give it.
@@ -37,51 +48,93 @@ _TORCH = f'{Path(torch.__file__).parent}{os.sep}'
 _BUILDING_BLOCKS = re.compile(r'[/\\]mmcv[/\\]')
 
 
-@dataclass(frozen=True)
-class Operation:
-    """One executed operation.
+class Laps:
+    """Times calls, each by its own: by a host's clock, or a GPU's events.
 
-    Attributes:
-        name: as in ``'aten::convolution'``.
-        kind: one of ``operations.KINDS`` or ``VIEW``.
-        work: what it does.
-        owner: path of the module in whose code it was called.
-        call: which call of that module, from 1; shared heads have several.
-        function: name of the Python function that called it.
-        place: ``file.py:line`` of that call, outside of PyTorch and mmcv.
-        inputs, outputs: shapes of the tensors.
-        sources: indices of the operations that wrote its inputs.
+    A GPU is kept waiting while the host starts a call, so that the events
+    enclose the call's kernels and not the host's delay. Where the host is
+    the slower one, the sum of all calls is therefore less than the whole
+    network's time: the difference is the device's idle time.
     """
 
+    # GPU cycles, about 60 us.
+    HEAD_START = 100_000
+
+    def __init__(
+        self, clock: Callable[[], float] = time.perf_counter, on_gpu=False
+    ):
+        self._clock, self._on_gpu = clock, on_gpu
+        self._laps: list[tuple] = []
+
+    def __call__(self, function: Callable, *args, **kwargs):
+        if self._on_gpu:
+            torch.cuda._sleep(self.HEAD_START)
+        start = self._now()
+        result = function(*args, **kwargs)
+        self._laps.append((start, self._now()))
+        return result
+
+    def _now(self) -> float | torch.cuda.Event:
+        if not self._on_gpu:
+            return self._clock()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def read_ms(self) -> list[float]:
+        """Milliseconds of each call; waits for the device."""
+        if self._on_gpu:
+            torch.cuda.synchronize()
+            return [start.elapsed_time(end) for start, end in self._laps]
+        return [1e3 * (end - start) for start, end in self._laps]
+
+
+class TimedPass(TorchDispatchMode):
+    """Times every operation by ``laps``, and notes its name in ``names``."""
+
+    def __init__(self, laps: Laps):
+        super().__init__()
+        self.names: list[str] = []
+        self._laps = laps
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled():
+            # There PyTorch hands over composed operations as a whole.
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        self.names.append(func._schema.name)
+        return self._run(func, args, kwargs)
+
+    def _run(self, func, args, kwargs):
+        return self._laps(func, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One executed operation."""
+
     name: str
+    # Of `work`, unless the names of modules and functions say more.
     kind: str
     work: Work
+    # Path of the module in whose code it was called, and which call of that
+    # module it was, from 1; shared heads have several.
     owner: str
     call: int
     function: str
+    # ``file.py:line`` of the call, outside of PyTorch and mmcv.
     place: str
     inputs: tuple[tuple[int, ...], ...]
     outputs: tuple[tuple[int, ...], ...]
+    # Indices of the operations that wrote its inputs.
     sources: tuple[int, ...]
 
 
-class _Caller(NamedTuple):
-    owner: str
-    function: str
-    place: str
-    kind: str | None
-
-
-class Recorder(TimedPass):
-    """Notes down operations as they run.
-
-    Args:
-        model: its modules' paths become the owners' names.
-        laps: how to take the times.
-
-    Attributes:
-        operations: those seen so far.
-    """
+class _Recorder(TimedPass):
+    """Notes down operations as they run, by the names of modules."""
 
     def __init__(self, model: nn.Module, laps: Laps):
         super().__init__(laps)
@@ -92,47 +145,40 @@ class Recorder(TimedPass):
         self._writer: dict[int, int] = {}
 
     def count_call(self, module: nn.Module, _) -> None:
-        """Forward pre-hook."""
         # Losses and the like may be modules outside of the network.
         if id(module) in self._names:
             self._calls[self._names[id(module)]] += 1
 
     def _run(self, func, args, kwargs):
         inputs = tensors_of((args, kwargs))
-        places = {storage_of(t) for t in inputs} - {0}
-        sources = {self._writer.get(place) for place in places} - {None}
+        sources = {self._writer.get(storage_of(t)) for t in inputs} - {None}
         out = self._laps(func, *args, **kwargs)
         work = work_of(func, args, kwargs, out)
-        caller = self._caller(sys._getframe(2))
         name = func._schema.name
+        owner, function, place, said = self._caller(sys._getframe(2))
         kind = work.kind
-        if caller.kind in (operations.POST, operations.POOLING):
-            kind = caller.kind
+        if said in (operations.POST, operations.POOLING):
+            kind = said
         elif kind == operations.DATA and (
-            caller.kind or _is_permuted_copy(name, inputs)
+            said or _is_permuted_copy(name, inputs)
         ):
             kind = operations.SHUFFLE
         outputs = tensors_of(out)
-        for tensor in outputs:
-            self._writer[storage_of(tensor)] = len(self.operations)
+        for storage in {storage_of(t) for t in outputs} - {0}:
+            self._writer[storage] = len(self.operations)
         self.operations.append(
             Operation(
-                name=name,
-                kind=kind,
-                work=work,
-                owner=caller.owner,
-                call=max(self._calls[caller.owner], 1),
-                function=caller.function,
-                place=caller.place,
-                inputs=tuple(map(shape_of, inputs)),
-                outputs=tuple(map(shape_of, outputs)),
-                sources=tuple(sorted(sources)),
+                *(name, kind, work, owner, max(self._calls[owner], 1)),
+                *(function, place, tuple(map(shape_of, inputs))),
+                *(tuple(map(shape_of, outputs)), tuple(sorted(sources))),
             )
         )
         return out
 
-    def _caller(self, frame: FrameType | None) -> _Caller:
-        """Who called, and the kind of work that the caller's name says."""
+    def _caller(
+        self, frame: FrameType | None
+    ) -> tuple[str, str, str, str | None]:
+        """Owner, function, place, and the kind of work that names say."""
         function = place = ''
         owner = kind = None
         while frame is not None and frame.f_code is not record.__code__:
@@ -156,7 +202,7 @@ class Recorder(TimedPass):
             if _POST_PROCESSING.search(code.co_name):
                 kind = operations.POST
             frame = frame.f_back
-        return _Caller(owner or '', function, place, kind)
+        return owner or '', function, place, kind
 
 
 def _is_permuted_copy(name: str, inputs: list[Tensor]) -> bool:
@@ -170,32 +216,78 @@ def _is_permuted_copy(name: str, inputs: list[Tensor]) -> bool:
         and x.dim() == 5
         and min(x.shape[1:3]) > 1
         and x.stride(1) < x.stride(2)
-        and x.shape[1:3].numel() * x.shape[3:].numel() * len(x) == x.numel()
     )
-
-
-@contextmanager
-def _counting_calls(recorder: Recorder):
-    # Hooks of the modules themselves would keep PyTorch's transformer layers
-    # off their fast path, which passes that are timed take.
-    hook = register_module_forward_pre_hook(recorder.count_call)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def record(
     model: nn.Module, run: Callable[[], object], laps: Laps | None = None
 ) -> list[Operation]:
-    """The operations of one run, in their order.
-
-    Args:
-        model: whose modules are to be named.
-        run: executes the model once, without gradients.
-        laps: takes the time of each.
-    """
-    recorder = Recorder(model, laps or HostLaps())
-    with torch.no_grad(), _counting_calls(recorder), recorder:
-        run()
+    """The operations of one run, in their order; ``laps`` times each."""
+    recorder = _Recorder(model, laps or Laps())
+    # Hooks of the modules themselves would keep PyTorch's transformer layers
+    # off their fast path, which passes that are timed take.
+    hook = register_module_forward_pre_hook(recorder.count_call)
+    try:
+        with torch.no_grad(), recorder:
+            run()
+    finally:
+        hook.remove()
     return recorder.operations
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds of a network and of its operations."""
+
+    # Of undisturbed passes.
+    whole: Timing
+    # Of each operation (outer), in each pass that was used.
+    operations: list[list[float]]
+    # Timed passes not used, since other operations ran in them.
+    strays: int = 0
+    # Whether any pass executed the operations that were recorded; if not,
+    # their times are those of the one pass that recorded them.
+    repeats: bool = True
+
+    @property
+    def whole_ms(self) -> Spread:
+        """The whole network's median and spread."""
+        return spread(self.whole.times_ms)
+
+    def sum_ms(self, indices: Sequence[int]) -> float:
+        """The median, over passes, of some operations' time together."""
+        passes = zip(*(self.operations[i] for i in indices), strict=True)
+        return statistics.median(map(sum, passes))
+
+
+def time_operations(
+    run: Callable[[], object],
+    names: Sequence[str],
+    recorded_ms: Sequence[float],
+    effort: Effort,
+    watch: Stopwatch,
+    make_laps: Callable[[], Laps] = Laps,
+) -> Times:
+    """Time a network's operations, and the network.
+
+    ``names`` are those of the operations that were recorded, which took
+    ``recorded_ms`` then; ``watch`` times a pass left alone.
+    """
+    passes: list[tuple[list[str], list[float]]] = []
+
+    def timed() -> None:
+        laps = make_laps()
+        with TimedPass(laps) as timed_pass:
+            run()
+        passes.append((timed_pass.names, laps.read_ms()))
+
+    with torch.no_grad():
+        timings = interleave({'whole': run, 'timed': timed}, watch, effort)
+    kept = passes[-len(timings['timed'].times_ms) :]
+    used = [laps for found, laps in kept if found == list(names)]
+    return Times(
+        timings['whole'],
+        [list(each) for each in zip(*used or [recorded_ms], strict=True)],
+        len(kept) - len(used),
+        bool(used),
+    )

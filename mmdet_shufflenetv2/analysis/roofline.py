@@ -2,13 +2,12 @@
 
 An operation needs at least the time its multiply-adds take at the rate of a
 matrix product, and at least the time of copying as many bytes as it moves.
-Copies are measured at many sizes, since what fits a cache moves faster: the
-limit of a small layer is that of its cache.
+Copies are measured at many sizes, since what fits a cache moves faster.
 """
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,17 +23,12 @@ _COPIED = tuple(2**power for power in range(16, 29, 2))
 
 @dataclass(frozen=True)
 class Peaks:
-    """The best rates that were measured.
+    """The best rates that were measured."""
 
-    Attributes:
-        gmacs_per_s: billions of multiply-adds per second.
-        copies: ((bytes, GB/s), ...), bytes read and written, ascending.
-        start_ms: of a convolution with next to nothing to do.
-    """
-
+    # Billions of multiply-adds per second.
     gmacs_per_s: float
+    # ((bytes read and written, GB/s), ...), ascending.
     copies: tuple[tuple[int, float], ...]
-    start_ms: float = 0.0
 
     @property
     def memory_gb_per_s(self) -> float:
@@ -55,21 +49,16 @@ class Peaks:
         """The least time of multiply-adds."""
         return flops / self.gmacs_per_s / 1e6
 
-    def memory_ms(self, moved: int) -> float:
-        """The least time of moving bytes."""
-        return moved / self.gb_per_s(moved) / 1e6
-
     def floor_ms(self, flops: int, moved: int) -> float:
-        """The least time of both together."""
-        return max(self.compute_ms(flops), self.memory_ms(moved))
+        """The least time of multiply-adds and of moving bytes."""
+        memory_ms = moved / self.gb_per_s(moved) / 1e6
+        return max(self.compute_ms(flops), memory_ms)
 
     def limit(self, flops: int, moved: int) -> str:
         """What the time would be bound by at best; nothing without work."""
         if not moved:
             return ''
         floor = self.floor_ms(flops, moved)
-        if floor < self.start_ms:
-            return 'start'
         return 'compute' if self.compute_ms(flops) == floor else 'memory'
 
 
@@ -79,14 +68,7 @@ def measure_peaks(
     watch: Stopwatch,
     effort: Effort = EFFORT,
 ) -> Peaks:
-    """Measure matrix products and copies.
-
-    Args:
-        device: where.
-        dtype: of the numbers.
-        watch: times one call.
-        effort: for each.
-    """
+    """Measure matrix products and copies; ``watch`` times a call."""
 
     def best_ms(function: Callable[[], object]) -> float:
         # A peak is what the machine can do when nothing disturbs it.
@@ -98,8 +80,8 @@ def measure_peaks(
         a, b = torch.randn(2, side, side, **place)
         product = partial(torch.mm, a, b, out=torch.empty_like(a))
         rates.append(side**3 / best_ms(product) / 1e6)
-    copies = []
-    for moved in _COPIED:
+    copies, best = [], 0.0
+    for moved in reversed(_COPIED):
         source = torch.randn(moved // 2 // dtype.itemsize, **place)
         target = torch.empty_like(source)
         turns = max(1, min(64, 2**24 // moved))
@@ -108,20 +90,8 @@ def measure_peaks(
             for _ in range(turns):
                 target.copy_(source)
 
-        copies.append((moved, moved * turns / best_ms(copy) / 1e6))
-    x, weight = torch.randn(2, 1, 8, 1, 1, **place)
-    tiny = partial(torch.conv2d, x, weight)
-    start_ms = best_ms(tiny)
-    return Peaks(max(rates), rising(copies), start_ms)
-
-
-def rising(copies: Sequence[tuple[int, float]]) -> tuple:
-    """Give each copy at least the rate that a larger one reached.
-
-    Where a small copy is slower, starting it takes the time, not the memory.
-    """
-    best, result = 0.0, []
-    for size, rate in reversed(copies):
-        best = max(best, rate)
-        result.append((size, best))
-    return tuple(reversed(result))
+        # Where a small copy is slower than a larger one, starting it takes
+        # the time, not the memory.
+        best = max(best, moved * turns / best_ms(copy) / 1e6)
+        copies.append((moved, best))
+    return Peaks(max(rates), tuple(reversed(copies)))

@@ -9,25 +9,30 @@ this machine. Element-wise work (G4) has no twin; it costs the time it takes.
 
 A fifth rule is not the paper's: a convolution that reads a slice of a wider
 map, as after a channel split, beside one that reads a map of its own.
-
-Alone, a layer finds its input in a cache where that is large enough; in the
-network it may not, so only the ratio of the two times is used.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache
+from textwrap import shorten
 
 import torch
 import torch.nn.functional as F
 
 from ..measure.convolution import Convolution
 from ..measure.memory import is_out_of_memory
-from ..measure.timing import Effort, Stopwatch, interleave, spread
+from ..measure.timing import (
+    Effort,
+    Stopwatch,
+    Timing,
+    interleave,
+    spread,
+)
 from . import operations
 from .layers import Layer
 
+EFFORT = Effort(min_runs=5, max_runs=50, seconds=0.4, warmup_seconds=0.2)
 # Least excess over equation (2) that counts as unbalanced: the paper's
 # mildest case, channels 1:2 on 56x56 maps, has 6 %.
 EXCESS = 1.05
@@ -49,26 +54,28 @@ RULES = {
 
 @dataclass(frozen=True)
 class Breach:
-    """A layer that breaks a guideline, and what that costs.
+    """A layer that breaks a guideline, and what that costs."""
 
-    Attributes:
-        layer: index of the layer.
-        rule: a key of `RULES`.
-        reason: what breaks it.
-        instead: what would keep it.
-        twin: the layer that keeps it; None where it is to leave out.
-        ms: the cost, of the layer's time in the network; None if it was not
-            measured.
-        how: how it was measured, or why it was not.
-    """
-
+    # Index of the layer.
     layer: int
     rule: str
+    # What breaks it, and what would keep it.
     reason: str
     instead: str
+    # The layer that keeps it; None where it is to leave out.
     twin: Convolution | None = None
+    # The cost, of the layer's time in the network; None if not measured.
     ms: float | None = None
+    # How it was measured, or why it was not.
     how: str = 'not measured: no time was left'
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what an exception says."""
+    if is_out_of_memory(error):
+        return 'does not fit in memory'
+    first = str(error).strip().partition('\n')[0].partition(' Hint: ')[0]
+    return f'{type(error).__name__}: {shorten(first, 120)}'
 
 
 def find_breaches(layers: Sequence[Layer]) -> list[Breach]:
@@ -81,83 +88,61 @@ def find_breaches(layers: Sequence[Layer]) -> list[Breach]:
             reason = f'{layer.type} on {shape}'
             found.append(Breach(index, 'G4', reason, 'nothing'))
         elif conv is not None and conv.in_strides is not None:
-            for rule, twin_of in _TWINS.items():
-                what = twin_of(conv, layer.branches)
-                if what is not None:
-                    found.append(Breach(index, rule, *what))
+            for breach in _twins_of(conv, layer.branches):
+                found.append(Breach(index, *breach))
     return found
 
 
-_Twin = tuple[str, str, Convolution] | None
-
-
-def _balanced(conv: Convolution, branches: int) -> _Twin:
+def _twins_of(
+    conv: Convolution, branches: int
+) -> Iterator[tuple[str, str, str, Convolution]]:
+    """Rule, what breaks it, what would keep it, and that as a layer."""
+    before, after = conv.in_channels, conv.out_channels
     bound = conv.memory_access_bound
-    if conv.groups > 1 or bound is None or conv.memory_access < EXCESS * bound:
-        return None
-    width = _like(conv, math.sqrt(conv.in_channels * conv.out_channels))
-    return (
-        f'{conv.in_channels} -> {conv.out_channels} channels, '
-        f'{conv.memory_access / bound:.2f} times the least memory access',
-        f'{width} -> {width} channels',
-        _with(conv, width, width, 1),
-    )
-
-
-def _dense(conv: Convolution, branches: int) -> _Twin:
-    if conv.groups == 1 or conv.is_depthwise:
-        return None
-    less = math.sqrt(conv.groups)
-    before = _like(conv, conv.in_channels / less)
-    after = _like(conv, conv.out_channels / less)
-    return (
-        f'{conv.groups} groups of {conv.in_channels} -> '
-        f'{conv.out_channels} channels',
-        f'{before} -> {after} channels, dense',
-        _with(conv, before, after, 1),
-    )
-
-
-def _in_one(conv: Convolution, branches: int) -> _Twin:
-    if branches == 1:
-        return None
-    parallel, branches = branches, min(branches, MOST_BRANCHES)
-    if conv.is_depthwise:
-        groups = before = conv.in_channels * branches
-        after = conv.out_channels * branches
-    else:
-        groups, wider = conv.groups, math.sqrt(branches)
-        before, after = (
-            _like(conv, channels * wider)
-            if groups == 1
-            else max(1, round(channels * wider / groups)) * groups
-            for channels in (conv.in_channels, conv.out_channels)
+    if conv.groups == 1 and bound and conv.memory_access >= EXCESS * bound:
+        width = _near(conv, math.sqrt(before * after))
+        yield (
+            'G1',
+            f'{before} -> {after} channels, {conv.memory_access / bound:.2f} '
+            'times the least memory access',
+            f'{width} -> {width} channels',
+            _with(conv, width, width, 1),
         )
-    return (
-        f'{parallel} parallel branches',
-        f'one layer of {before} -> {after} channels for {branches}',
-        _with(conv, before, after, groups),
-    )
-
-
-def _whole_map(conv: Convolution, branches: int) -> _Twin:
-    if not conv.has_gaps:
-        return None
-    return (
-        f'reads {conv.in_channels} channels out of a wider map',
-        'a map of its own',
-        _with(conv, conv.in_channels, conv.out_channels, conv.groups),
-    )
-
-
-# Each gives what breaks the rule, what would keep it, and that as a layer;
-# None where the rule is kept.
-_TWINS: dict[str, Callable[[Convolution, int], _Twin]] = {
-    'G1': _balanced,
-    'G2': _dense,
-    'G3': _in_one,
-    'layout': _whole_map,
-}
+    if conv.groups > 1 and not conv.is_depthwise:
+        less = math.sqrt(conv.groups)
+        narrow = [_near(conv, width / less) for width in (before, after)]
+        yield (
+            'G2',
+            f'{conv.groups} groups of {before} -> {after} channels',
+            f'{narrow[0]} -> {narrow[1]} channels, dense',
+            _with(conv, *narrow, 1),
+        )
+    if branches > 1:
+        times = min(branches, MOST_BRANCHES)
+        groups, wide = conv.groups, [before * times, after * times]
+        if conv.is_depthwise:
+            groups *= times
+        else:
+            more = math.sqrt(times)
+            wide = [
+                _near(conv, width * more)
+                if groups == 1
+                else max(1, round(width * more / groups)) * groups
+                for width in (before, after)
+            ]
+        yield (
+            'G3',
+            f'{branches} parallel branches',
+            f'one layer of {wide[0]} -> {wide[1]} channels for {times}',
+            _with(conv, *wide, groups),
+        )
+    if conv.has_gaps:
+        yield (
+            'layout',
+            f'reads {before} channels out of a wider map',
+            'a map of its own',
+            _with(conv, before, after, conv.groups),
+        )
 
 
 def _with(
@@ -177,7 +162,7 @@ def _with(
     )
 
 
-def _like(conv: Convolution, channels: float) -> int:
+def _near(conv: Convolution, channels: float) -> int:
     """About as many channels, as divisible as the layer's own up to 16.
 
     Kernels work on channels in blocks; a twin that does not fill them would
@@ -200,39 +185,29 @@ def breaches_of(
     compare: Compare,
     is_over: Callable[[], bool] = lambda: False,
 ) -> list[Breach]:
-    """Every breach and its cost, those of the slowest layers first.
-
-    Args:
-        layers: the network's.
-        compare: times a layer and its twin.
-        is_over: whether the time for it is over.
-    """
+    """Every breach and its cost, those of the slowest layers first."""
     found = sorted(find_breaches(layers), key=lambda b: -layers[b.layer].ms)
-    return [
-        breach
-        if breach.twin is not None and is_over()
-        else _measured(breach, layers[breach.layer], compare)
-        for breach in found
-    ]
-
-
-def _measured(breach: Breach, layer: Layer, compare: Compare) -> Breach:
-    if breach.twin is None:
-        return replace(breach, ms=layer.ms, how='its time in the network')
-    try:
-        own, twin = compare(layer.convolution, breach.twin)
-    except (RuntimeError, MemoryError) as error:
-        reason = str(error).partition('\n')[0]
-        if is_out_of_memory(error):
-            reason = 'the twin does not fit in memory'
-        return replace(breach, how=f'not measured: {reason}')
-    # Channels are whole numbers, so the multiply-adds differ a little.
-    twin *= layer.convolution.flops / breach.twin.flops
-    how = f'{own:.3g} ms alone, {twin:.3g} ms with {breach.instead}'
-    return replace(breach, ms=layer.ms * (1 - twin / own), how=how)
-
-
-EFFORT = Effort(min_runs=5, max_runs=50, seconds=0.4, warmup_seconds=0.2)
+    for place, breach in enumerate(found):
+        layer, ms = layers[breach.layer], None
+        if breach.twin is None:
+            ms, how = layer.ms, 'its time in the network'
+        elif is_over():
+            continue
+        else:
+            try:
+                own, twin = compare(layer.convolution, breach.twin)
+            except (RuntimeError, MemoryError) as error:
+                how = f'not measured: {reason_of(error)}'
+            else:
+                # Channels are whole, so the multiply-adds differ a little.
+                twin *= layer.convolution.flops / breach.twin.flops
+                # Alone, a layer finds its input in a cache, in the network it
+                # may not, so only the ratio of the two times is used.
+                ms = layer.ms * (1 - twin / own)
+                how = f'{own:.3g} ms alone, {twin:.3g} ms with '
+                how += breach.instead
+        found[place] = replace(breach, ms=ms, how=how)
+    return found
 
 
 def comparison(
@@ -242,34 +217,31 @@ def comparison(
     effort: Effort = EFFORT,
 ) -> Compare:
     """How a layer is compared with its twin; each pair only once."""
-    known: dict[tuple[Convolution, Convolution], tuple[float, float]] = {}
     # Of one call on an idle GPU most is the host's launching it.
     turns = 20 if device.type == 'cuda' else 1
 
+    def median_ms(timing: Timing) -> float:
+        return spread(timing.times_ms).median / turns
+
+    @cache
     def compare(own: Convolution, twin: Convolution) -> tuple[float, float]:
-        if (own, twin) not in known:
-            runs = {
-                name: partial(_repeat, prepared(conv, device, dtype), turns)
-                for name, conv in (('own', own), ('twin', twin))
-            }
-            times = interleave(runs, watch, effort)
-            known[own, twin] = tuple(
-                spread(times[name].times_ms).median / turns for name in runs
-            )
-        return known[own, twin]
+        runs = {
+            name: prepared(conv, device, dtype, turns)
+            for name, conv in (('own', own), ('twin', twin))
+        }
+        times = interleave(runs, watch, effort)
+        return median_ms(times['own']), median_ms(times['twin'])
 
     return compare
 
 
-def _repeat(function: Callable[[], object], turns: int) -> None:
-    for _ in range(turns):
-        function()
-
-
 def prepared(
-    conv: Convolution, device: torch.device | str, dtype: torch.dtype
+    conv: Convolution,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    turns: int = 1,
 ) -> Callable[[], object]:
-    """A convolution with random input and weights, ready to run."""
+    """A convolution with random input and weights, run so many times."""
     place = dict(device=device, dtype=dtype)
     x = torch.empty_strided(conv.in_shape, conv.in_strides, **place)
     x.normal_()
@@ -279,15 +251,13 @@ def prepared(
         function = F.conv_transpose2d
         channels = (conv.in_channels, conv.out_channels // conv.groups)
     weight = torch.randn(*channels, *conv.kernel_size, **place)
-    options = dict(
-        stride=conv.stride,
-        padding=conv.padding,
-        dilation=conv.dilation,
-        groups=conv.groups,
-    )
+    names = ('stride', 'padding', 'dilation', 'groups')
+    options = {name: getattr(conv, name) for name in names}
 
+    @torch.no_grad()
     def run() -> object:
-        with torch.no_grad():
-            return function(x, weight, **options)
+        for _ in range(turns):
+            out = function(x, weight, **options)
+        return out
 
     return run

@@ -5,8 +5,7 @@ from .densenet import DenseNet
 from .igcv2 import IGCV2
 from .mobilenet_v1 import MobileNetV1
 from .mobilenet_v2 import StagedMobileNetV2
-from .pnasnet import PNASNet
-from .pytorchcv_networks import PytorchcvBackbone
+from .pytorchcv_networks import PNASNet, PytorchcvBackbone
 from .shufflenet_v1 import ShuffleNetV1
 from .shufflenet_v2 import ShuffleNetV2
 from .snet import SNet

@@ -13,14 +13,10 @@ from torch import Tensor
 from .layers import channel_shuffle, depthwise, pointwise
 from .mobilenet_v1 import CHANNELS, STEM, MobileNetV1
 
-WIDTHS = (0.25, 0.5, 1.0)
 # How much wider than MobileNet V1, and in how many groups, was found from the
-# published FLOPs, 46, 156 and 564 million. Of networks up to 3 times as wide,
-# with 1 to 16 groups in each pointwise convolution, this one comes closest,
-# at 46.1, 155.6 and 564.8 (docs/decisions.md): the first convolution of a unit
-# keeps the number of channels, and the last one of all emits the 1024 that
-# MobileNet V1's classifier reads, from 4 groups. "4 or 8" groups is what the
-# ShuffleNet V2 paper says.
+# published FLOPs (docs/decisions.md): the first convolution of a unit keeps
+# the number of channels, and the last one of all emits the 1024 that MobileNet
+# V1's classifier reads, from 4 groups.
 WIDER = 2
 GROUPS = (8, 8)
 LAST_GROUPS = (8, 4)
@@ -31,15 +27,6 @@ class InterleavedUnit(nn.Module):
 
     The pointwise ones make up one sparse convolution, so nothing is
     activated between them.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        stride: of the depthwise convolution.
-        dilations: the first one is that of the depthwise convolution.
-        groups: groups of the first and of the second pointwise convolution.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation.
     """
 
     def __init__(
@@ -48,20 +35,19 @@ class InterleavedUnit(nn.Module):
         out_channels: int,
         stride: int,
         dilations: tuple[int, int],
-        groups: tuple[int, int],
         norm_cfg: dict | None,
         act_cfg: dict | None,
     ):
         super().__init__()
-        self.groups = groups[0]
+        # All units but the very last one are at least as wide.
+        first, last = LAST_GROUPS if out_channels < in_channels else GROUPS
+        self.groups = first
         self.depthwise = depthwise(
             in_channels, norm_cfg, act_cfg, stride, dilations[0]
         )
-        self.mix1 = pointwise(
-            in_channels, in_channels, norm_cfg, None, groups[0]
-        )
+        self.mix1 = pointwise(in_channels, in_channels, norm_cfg, None, first)
         self.mix2 = pointwise(
-            in_channels, out_channels, norm_cfg, act_cfg, groups[1]
+            in_channels, out_channels, norm_cfg, act_cfg, last
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,24 +63,13 @@ class IGCV2(MobileNetV1):
     Args:
         widen_factor: 0.25, 0.5 or 1.0.
         others: levels and all other arguments are those of `MobileNetV1`.
-
-    Raises:
-        ValueError: an argument is not one of the allowed values.
     """
 
     family = 'IGCV2'
-    widths = WIDTHS
+    widths = (0.25, 0.5, 1.0)
     channels = (
         (WIDER * STEM,),
         *(tuple(WIDER * width for width in stage) for stage in CHANNELS[:-1]),
         (WIDER * CHANNELS[-1][0], CHANNELS[-1][1]),
     )
-
-    def unit(
-        self, in_channels: int, out_channels: int, *args, **options
-    ) -> nn.Module:
-        """All of a stage's units but the very last one are as wide."""
-        groups = LAST_GROUPS if out_channels < in_channels else GROUPS
-        return InterleavedUnit(
-            in_channels, out_channels, *args, groups=groups, **options
-        )
+    unit = InterleavedUnit

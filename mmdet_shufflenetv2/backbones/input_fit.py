@@ -12,23 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..compat.input_format import (
-    NORMALISED_BGR,
-    NORMALISED_RGB,
-    RAW_BGR,
-    RAW_RGB,
-    SCALED_BGR,
-    SCALED_RGB,
-    InputFormat,
-)
+from ..compat import input_format as known
+from ..compat.input_format import InputFormat
 
 CANDIDATES = (
-    NORMALISED_RGB,
-    NORMALISED_BGR,
-    SCALED_RGB,
-    SCALED_BGR,
-    RAW_RGB,
-    RAW_BGR,
+    known.NORMALISED_RGB,
+    known.NORMALISED_BGR,
+    known.SCALED_RGB,
+    known.SCALED_BGR,
+    known.RAW_RGB,
+    known.RAW_BGR,
 )
 # An input is wrong if it is so much further off than the best one. Real
 # photographs are 0.15 off as they should be given; microscope images, whose
@@ -66,10 +59,12 @@ class InputFit:
         )
         if self.fits(given):
             return f'{text}: they fit the weights'
-        return (
-            f'{text}; as {self.best} they are {self.offsets[self.best]:.2g} '
-            'off, which fits'
-        )
+        best = self.offsets[self.best]
+        return f'{text}; as {self.best} they are {best:.2g} off, which fits'
+
+
+class _Reached(Exception):
+    """Ends a forward pass at its first norm."""
 
 
 @torch.no_grad()
@@ -80,48 +75,51 @@ def input_fit(
 ) -> InputFit | None:
     """Compare inputs by what the first norm of a network receives.
 
+    None if there is no first norm with running statistics, or it was not
+    trained. The network is left as it is.
+
     Args:
-        backbone: with pretrained weights; it is left as it is.
+        backbone: with pretrained weights.
         images: (3, H, W) each, BGR of 0 to 255, as mmdet's pipelines give
             them; a dozen is enough.
         candidates: inputs to try; the run's own should be among them.
-
-    Returns:
-        None if there is no first norm with running statistics, or it was
-        not trained.
     """
-    norms = {
-        module: name
-        for name, module in backbone.named_modules()
-        if isinstance(module, _BatchNorm)
-        and module.running_mean is not None
-        # As a constructor leaves them.
-        and (module.running_mean.any() or (module.running_var != 1).any())
-    }
-    if not norms:
-        return None
-    device = next(iter(norms)).running_mean.device
-    training = {m: m.training for m in backbone.modules()}
+
+    def stop(module: nn.Module, inputs: tuple[Tensor, ...]):
+        raise _Reached(module, inputs[0].transpose(0, 1).flatten(1))
+
+    names = {m: name for name, m in backbone.named_modules()}
+    norms = [m for m in names if isinstance(m, _BatchNorm)]
+    training = {m: m.training for m in names}
+    handles = [norm.register_forward_pre_hook(stop) for norm in norms]
+    first, offsets = None, {}
     backbone.eval()
-    found = None
-    offsets = {}
     try:
         for each in dict.fromkeys(candidates):
             received = []
             for image in images:
-                norm, x = _first_norm_input(
-                    backbone, norms, _as_input(image, each).to(device)
-                )
-                found = norm
-                received.append(x.transpose(0, 1).flatten(1))
-            if found not in norms:
+                device = next(backbone.parameters()).device
+                try:
+                    backbone(_as_input(image, each).to(device))
+                except _Reached as reached:
+                    first, values = reached.args
+                    received.append(values)
+            if first is None or not _was_trained(first):
                 return None
-            offsets[each] = _offset(found, torch.cat(received, 1))
+            offsets[each] = _offset(first, torch.cat(received, 1))
     finally:
+        for handle in handles:
+            handle.remove()
         for module, mode in training.items():
             module.training = mode
     order = sorted(offsets.items(), key=lambda item: item[1])
-    return InputFit(norms[found], dict(order))
+    return InputFit(names[first], dict(order))
+
+
+def _was_trained(norm: _BatchNorm) -> bool:
+    """Whether its statistics are not those that a constructor leaves."""
+    mean, var = norm.running_mean, norm.running_var
+    return mean is not None and bool(mean.any() or (var != 1).any())
 
 
 def _as_input(image: Tensor, input_format: InputFormat) -> Tensor:
@@ -135,40 +133,8 @@ def _as_input(image: Tensor, input_format: InputFormat) -> Tensor:
     return ((image - mean) / std)[None]
 
 
-class _Reached(Exception):
-    """Ends a forward pass at its first norm."""
-
-
-def _first_norm_input(
-    backbone: nn.Module, norms: dict, x: Tensor
-) -> tuple[nn.Module, Tensor]:
-    """The norm that a forward pass comes to first, and what it is given."""
-
-    def stop(module: nn.Module, inputs: tuple[Tensor, ...]):
-        raise _Reached(module, inputs[0])
-
-    handles = [
-        module.register_forward_pre_hook(stop)
-        for module in backbone.modules()
-        if isinstance(module, _BatchNorm)
-    ]
-    try:
-        backbone(x)
-    except _Reached as reached:
-        return reached.args
-    finally:
-        for handle in handles:
-            handle.remove()
-    return None, x
-
-
 def _offset(norm: _BatchNorm, received: Tensor) -> float:
-    """The median over channels, some of which may be dead.
-
-    Args:
-        norm: has the statistics of pretraining.
-        received: (channels, values).
-    """
+    """The median over channels, some of which may be dead."""
     deviation = norm.running_var.sqrt()
     off = (received.mean(1) - norm.running_mean).abs() / deviation
     scale = (received.std(1) / deviation).log().abs()

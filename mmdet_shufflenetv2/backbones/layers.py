@@ -19,9 +19,9 @@ def activation(act_cfg: dict | None) -> nn.Module:
 
 def normalisation(norm_cfg: dict | None, channels: int) -> nn.Module:
     """A norm by itself; None for none."""
-    return (
-        build_norm_layer(norm_cfg, channels)[1] if norm_cfg else nn.Identity()
-    )
+    if norm_cfg:
+        return build_norm_layer(norm_cfg, channels)[1]
+    return nn.Identity()
 
 
 def pointwise(
@@ -54,7 +54,7 @@ def depthwise(
         channels,
         channels,
         3,
-        stride=stride,
+        stride,
         padding=dilation,
         dilation=dilation,
         groups=channels,
@@ -68,13 +68,7 @@ def image_conv(
 ) -> ConvModule:
     """The first layer: a 3x3 convolution of the image with stride 2."""
     return ConvModule(
-        3,
-        channels,
-        3,
-        stride=2,
-        padding=1,
-        norm_cfg=norm_cfg,
-        act_cfg=act_cfg,
+        3, channels, 3, 2, padding=1, norm_cfg=norm_cfg, act_cfg=act_cfg
     )
 
 
@@ -94,13 +88,6 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     Channel ``g * C / groups + i`` moves to channel ``i * groups + g``. Keeps
     the memory layout: a channels-last map that comes back contiguous would
     be converted by every layer that follows.
-
-    Args:
-        x: (N, C, H, W).
-        groups: number of groups; divides C.
-
-    Returns:
-        (N, C, H, W), the same channels in the new order.
     """
     if groups == 1:
         return x
@@ -111,16 +98,10 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 
 
 def interleave(even: Tensor, odd: Tensor) -> Tensor:
-    """Concatenate two halves and shuffle them, in one pass over memory.
+    """Concatenate two halves (N, C / 2, H, W) and shuffle them.
 
-    Equal to ``channel_shuffle(torch.cat((even, odd), 1), groups=2)``. Keeps
-    the memory layout of ``odd``.
-
-    Args:
-        even, odd: (N, C / 2, H, W) each.
-
-    Returns:
-        (N, C, H, W): ``even[:, 0], odd[:, 0], even[:, 1], ...``.
+    Equal to ``channel_shuffle(torch.cat((even, odd), 1), groups=2)``, but in
+    one pass over memory. Keeps the memory layout of ``odd``.
     """
     if not _is_channels_last(odd):
         return torch.stack((even, odd), 2).flatten(1, 2)
@@ -130,14 +111,7 @@ def interleave(even: Tensor, odd: Tensor) -> Tensor:
 
 
 def split_even_odd(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Undo `interleave`: the even channels and the odd ones, as views.
-
-    Args:
-        x: (N, C, H, W).
-
-    Returns:
-        (N, C / 2, H, W) twice.
-    """
+    """Undo `interleave`: even and odd channels, as views (N, C / 2, H, W)."""
     if not _is_channels_last(x):
         return x.unflatten(1, (-1, 2)).unbind(2)
     # The same views, but their gradient comes back channels-last.
@@ -169,10 +143,8 @@ class _InterleaveChannelsLast(torch.autograd.Function):
         return _interleave_channels_last(even, odd)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        even, odd = split_even_odd(gradient)
-        layout = torch.channels_last
-        return (
-            even.contiguous(memory_format=layout),
-            odd.contiguous(memory_format=layout),
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, ...]:
+        return tuple(
+            half.contiguous(memory_format=torch.channels_last)
+            for half in split_even_odd(gradient)
         )

@@ -15,14 +15,11 @@ from mmdet.registry import MODELS
 
 from ..arguments import check_choice
 from .base import StagedBackbone
-from .layers import ACT_CFG, NORM_CFG, depthwise, image_conv, pointwise
+from .layers import depthwise, image_conv, pointwise
 
-# Published widths; each scales all channels (section 3.3).
-WIDTHS = (0.25, 0.5, 0.75, 1.0)
 STEM = 32
-# Output channels of each unit, per stage, and the stride of its first one.
+# Output channels of each unit, per stage.
 CHANNELS = ((64,), (128,) * 2, (256,) * 2, (512,) * 6, (1024,) * 2)
-STRIDES = (1, 2, 2, 2, 2)
 
 
 @MODELS.register_module()
@@ -33,14 +30,13 @@ class MobileNetV1(StagedBackbone):
     2, 4, 8, 16 and 32.
 
     Args:
-        widen_factor: 0.25, 0.5, 0.75 or 1.0.
-        out_indices: levels to return, ascending. Nothing after the last one
-            is built.
-        others: as in `StagedBackbone`.
+        widen_factor: 0.25, 0.5, 0.75 or 1.0; scales all channels (section
+            3.3).
+        out_indices, others: as in `StagedBackbone`.
     """
 
     family = 'MobileNetV1'
-    widths = WIDTHS
+    widths = (0.25, 0.5, 0.75, 1.0)
     # Of the stem, and of the units of each stage.
     channels = ((STEM,), *CHANNELS)
 
@@ -48,29 +44,19 @@ class MobileNetV1(StagedBackbone):
         self,
         widen_factor: float = 1.0,
         out_indices: Sequence[int] = (2, 3, 4),
-        strides: Sequence[int] | None = None,
-        dilations: Sequence[int] | None = None,
-        norm_cfg: dict | None = NORM_CFG,
-        act_cfg: dict | None = ACT_CFG,
         **staged,
     ):
         widen_factor = check_choice('widen_factor', widen_factor, self.widths)
         stages = [f'stage{i + 1}' for i in range(len(CHANNELS))]
         super().__init__(stages, out_indices, **staged)
-        (channels,), *widths = (
+        (stem,), *widths = (
             [int(width * widen_factor) for width in stage]
             for stage in self.channels
         )
         self.stem = nn.Sequential()
-        self.stem.conv1 = image_conv(channels, norm_cfg, act_cfg)
-        self.add_stages(
-            partial(self.unit, norm_cfg=norm_cfg, act_cfg=act_cfg),
-            channels,
-            widths,
-            (strides, STRIDES),
-            dilations,
-            reduction=2,
-        )
+        self.stem.conv1 = image_conv(stem, **self.types)
+        unit = partial(self.unit, **self.types)
+        self.add_stages(unit, stem, widths, reduction=2)
         self.freeze_stages()
 
     def unit(
@@ -79,15 +65,12 @@ class MobileNetV1(StagedBackbone):
         out_channels: int,
         stride: int,
         dilations: tuple[int, int],
-        norm_cfg: dict | None,
-        act_cfg: dict | None,
+        **types,
     ) -> nn.Module:
         """A depthwise separable convolution, activated after either half."""
         unit = nn.Sequential()
         unit.depthwise = depthwise(
-            in_channels, norm_cfg, act_cfg, stride, dilations[0]
+            in_channels, stride=stride, dilation=dilations[0], **types
         )
-        unit.pointwise = pointwise(
-            in_channels, out_channels, norm_cfg, act_cfg
-        )
+        unit.pointwise = pointwise(in_channels, out_channels, **types)
         return unit

@@ -1,17 +1,18 @@
-"""Load pretrained weights whole or not at all, and say what was done."""
+"""Pretrained weights: which are public, and how a file's fit a backbone.
 
-from __future__ import annotations
+A config names weights by ``init_cfg=dict(type='Pretrained', checkpoint=URL)``;
+mmengine downloads them once, into the cache of torch hub.
+"""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, groupby, permutations
-from typing import TYPE_CHECKING
 
+import torch
 from mmengine.logging import print_log
-from mmengine.model import PretrainedInit
 from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import get_torchvision_models
 from torch import Tensor, nn
 
 from ..compat.checkpoints import CheckpointError
@@ -24,33 +25,74 @@ from ..compat.weight_formats import (
     within,
     wrapping_of,
 )
-from .zoo import network_like
+from ..errors import UserError
+from .zoo import network_like, network_of
 
-if TYPE_CHECKING:
-    from .base import StagedBackbone
-
+# Published name of a network -> address. V2* has V2's: its extra convolutions
+# then pass their input on. ShuffleNet V1's are of style 'mmpretrain'.
+PUBLIC_WEIGHTS = {
+    f'shufflenet_v2_{star}{w}': f'torchvision://shufflenet_v2_{w}.imagenet1k_v1'
+    for star in ('', 'star_')
+    for w in ('x0_5', 'x1_0', 'x1_5', 'x2_0')
+} | {
+    'mobilenet_v2_x1_0': 'torchvision://mobilenet_v2',
+    'shufflenet_v1_x1_0_g3': (
+        'https://download.openmmlab.com/mmclassification/v0/shufflenet_v1/'
+        'shufflenet_v1_batch1024_imagenet_20200804-5d6cec73.pth'
+    ),
+}
+RESNETS = {50: 'torchvision://resnet50', 101: 'torchvision://resnet101'}
 # Where training frameworks keep the weights within a checkpoint.
 WRAPPERS = ('state_dict', 'model', 'model_state_dict')
 # Old checkpoints lack it, and it has no effect with a fixed momentum.
 COUNTER = 'num_batches_tracked'
-# What `load_pretrained` takes besides the backbone.
-PRETRAINED_OPTIONS = ('checkpoint', 'prefix', 'map_location', 'style')
-# Who calls the branches of a ShuffleNet V2's unit so.
-STYLE_WORDS = {
-    'authors': {'branch_main', 'branch_proj'},
-    'torchvision': {'branch1', 'branch2'},
-}
-SHOWN = 6
-# A weight and its name.
-Entry = tuple[str, Tensor]
+# Who calls a branch of a ShuffleNet V2's unit so.
+STYLE_WORDS = {'branch_main': 'authors', 'branch2': 'torchvision'}
 
 
-class UnknownStyle(CheckpointError):
-    """Weights fit, but whose order of channels they have is not known."""
+def public_weights(backbone: Mapping) -> str | None:
+    """The address of weights for a config's backbone, if there are any."""
+    # Strides, dilations and the like change where it computes, not what.
+    config = {
+        key: value
+        for key, value in backbone.items()
+        if key not in ('strides', 'dilations', 'norm_cfg')
+    }
+    if config.get('type') == 'ResNet':
+        return RESNETS.get(config.get('depth'))
+    return PUBLIC_WEIGHTS.get(network_of(config))
+
+
+def fetch_weights(checkpoint: str) -> None:
+    """See that weights are on this machine; download them if not.
+
+    Raises:
+        UserError: they cannot be had; names three ways to go on.
+    """
+    try:
+        CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
+    except (OSError, KeyError) as error:
+        reason = getattr(error, 'reason', None) or error
+        scheme, _, name = checkpoint.partition('://')
+        url = checkpoint
+        if scheme == 'torchvision':
+            url = get_torchvision_models().get(name, '')
+        cache = ''
+        if url.startswith('http'):
+            folder = os.path.join(torch.hub.get_dir(), 'checkpoints')
+            path = os.path.join(folder, os.path.basename(url))
+            cache = f'  put a copy of {url}\n    at {path}\n'
+        raise UserError(
+            f'the starting weights {checkpoint} cannot be had: {reason}\n'
+            f'One of these goes on:\n{cache}'
+            '  --backbone-weights FILE   start from weights you have\n'
+            '  --from-scratch            start from random weights, which '
+            'gives other results'
+        ) from error
 
 
 def load_pretrained(
-    backbone: StagedBackbone,
+    backbone: nn.Module,
     checkpoint: str,
     prefix: str | None = None,
     map_location: str = 'cpu',
@@ -58,14 +100,14 @@ def load_pretrained(
 ) -> None:
     """Load a checkpoint in any naming, if it is of the backbone's network.
 
-    Names are looked up in `compat.weight_formats`. Names that are not there
-    load too, where the tensors fit those of the backbone one to one in their
-    order. Levels that the backbone did not build, and classifiers, are left
-    out; everything else has to fit. What happened is logged. What the weights
-    expect of images is kept as the backbone's ``expected_input``.
+    Names are looked up in `compat.weight_formats`; others load where the
+    tensors fit one to one in their order. Levels that the backbone did not
+    build, and classifiers, are left out; everything else has to fit. What
+    happened is logged. What the weights expect of images is kept as the
+    backbone's ``expected_input``.
 
     Args:
-        backbone: where to.
+        backbone: a `StagedBackbone`.
         checkpoint: path or address of the file.
         prefix: the backbone's name in a larger model, such as
             ``'backbone.'``, which is found without it being given.
@@ -91,9 +133,8 @@ def load_pretrained(
         k: v for k, v in backbone.state_dict().items() if k.endswith(COUNTER)
     }
     backbone.load_state_dict({**counters, **fit.loaded}, strict=True)
-    backbone.expected_input = (
-        declared_format(content, checkpoint) or fit.input_format
-    )
+    expected = declared_format(content, checkpoint) or fit.input_format
+    backbone.expected_input = expected
     report = [
         f'Loaded {len(fit.loaded) - len(fit.new)} tensors from {checkpoint} '
         f'({what}), none missing, none unexpected.'
@@ -104,9 +145,8 @@ def load_pretrained(
         ('New layers, which pass their input on unchanged', fit.new),
     ):
         if keys:
-            report.append(f'{text}: {shown(keys)}.')
-    expected = backbone.expected_input or 'not stated'
-    report.append(f'Images it expects: {expected}.')
+            report.append(f'{text}: {_shown(keys)}.')
+    report.append(f'Images it expects: {expected or "not stated"}.')
     print_log(' '.join(report), logger='current')
 
 
@@ -116,22 +156,22 @@ class Fit:
 
     Attributes:
         found: the format of the names; None if it is not known.
-        loaded: what the backbone gets, by its own names.
-        new: names of it that are not from the checkpoint.
-        ignored: keys of a classifier or of other parts of a model.
-        not_built: keys of levels that the backbone did not build.
-        problems: what does not fit, as parts of a sentence.
         style: of the network that the weights are of; None if any would do.
+        loaded: what the backbone gets, by its own names.
+        new: those of them that are not from the checkpoint.
+        ignored, not_built: keys of other parts of a model, and of levels
+            that the backbone did not build.
+        problems: what does not fit, as parts of a sentence.
         shapes: of the checkpoint's tensors, by our names.
     """
 
     found: WeightFormat | None
+    style: str | None
     loaded: dict[str, Tensor] = field(default_factory=dict)
     new: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     not_built: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    style: str | None = None
     shapes: dict[str | None, tuple[int, ...]] = field(default_factory=dict)
 
     @property
@@ -139,7 +179,7 @@ class Fit:
         """What the weights expect of images, as far as names tell."""
         return self.found.input_format if self.found else None
 
-    def title(self, backbone: StagedBackbone) -> str:
+    def title(self, backbone: nn.Module) -> str:
         """Published network, if it is one, family and format."""
         name = network_like(type(backbone), self.shapes, self.style)
         title = f'{backbone.family} in unknown names'
@@ -149,34 +189,40 @@ class Fit:
 
 
 def find_fit(
-    backbone: StagedBackbone,
+    backbone: nn.Module,
     weights: Mapping[str, Tensor],
     source: str,
     prefix: str | None = None,
     style: str | None = None,
 ) -> Fit:
-    """Find out how weights go into a backbone; nothing is loaded.
+    """Find out how `weights_of` a checkpoint go into a backbone.
 
-    Args:
-        backbone: may be on the meta device.
-        weights: of a checkpoint, as `weights_of` gives them.
-        source: of the weights, for messages.
-        prefix, style: as for `load_pretrained`.
+    Nothing is loaded, so the backbone may be on the meta device.
 
     Raises:
         CheckpointError: there is no such prefix, or more than one, or the
             weights are of another family.
     """
+    prefixes = prefixes_of(weights)
     if prefix is not None:
-        prefixes = [_checked_prefix(weights, prefix, source)]
-    else:
-        prefixes = prefixes_of(weights)
+        prefixes = [prefix.rstrip('.') + '.']
+    inner = {p: within(weights, p) for p in prefixes}
+    family = family_of(weights)
+    likeness = f'it looks like {family}; ' if family else ''
+    if prefix is not None and not inner[prefixes[0]]:
+        heads = sorted({key.split('.')[0] + '.' for key in weights})
+        raise CheckpointError(
+            f'prefix must be that of a module in checkpoint {source!r}, '
+            f'which has {_shown(heads)}; {likeness}got {prefix!r}'
+        )
     hits = {}
     for each in prefixes:
-        inner = within(weights, each)
-        known = [f for f in backbone.formats if f.recognises(inner)]
-        if known:
-            fits = [_fit(backbone, inner, found, style) for found in known]
+        fits = [
+            _fit(backbone, inner[each], found, style)
+            for found in backbone.formats
+            if found.recognises(inner[each])
+        ]
+        if fits:
             hits[each] = min(fits, key=lambda fit: len(fit.problems))
     # The usual ones are the first.
     if len(hits) > 1 and next(iter(hits)) not in USUAL_PREFIXES:
@@ -187,30 +233,34 @@ def find_fit(
     if hits:
         at, fit = next(iter(hits.items()))
     else:
-        nested = [p for p in USUAL_PREFIXES[1:] if within(weights, p)]
-        at = (nested or prefixes)[0] if prefix is None else prefixes[0]
-        inner = within(weights, at)
+        nested = [p for p in USUAL_PREFIXES[1:] if inner.get(p)]
+        at = (nested or prefixes)[0]
         try:
-            fit = _fit_in_order(backbone, inner, style)
+            if family:
+                raise CheckpointError('it is of another network')
+            fit = _fit_in_order(backbone, inner[at], style)
         except CheckpointError as error:
             names = ', '.join(map(str, backbone.formats))
-            raise type(error)(
+            raise CheckpointError(
                 f'checkpoint {source!r} is in none of the formats that '
-                f'{type(backbone).__name__} reads ({names}); '
-                f'{_likeness(weights)}its keys are {shown(weights)}; {error}'
+                f'{type(backbone).__name__} reads ({names}); {likeness}its '
+                f'keys are {_shown(weights)}; {error}'
             ) from None
+    own = getattr(backbone, 'style', None)
+    if fit.style not in (None, own):
+        fit.problems.append(f'style must be {fit.style!r}, got {own!r}')
     fit.ignored += [key for key in weights if not key.startswith(at)]
     return fit
 
 
 def _fit(
-    backbone: StagedBackbone,
+    backbone: nn.Module,
     weights: dict[str, Tensor],
     found: WeightFormat,
     style: str | None,
 ) -> Fit:
     """Sort a checkpoint's keys by what becomes of them."""
-    fit = Fit(found, style=style or found.style)
+    fit = Fit(found, found.style or style)
     expected = backbone.state_dict()
     not_built = set(backbone.level_names) - set(backbone.stage_names)
     unexpected, shapes = [], []
@@ -223,55 +273,45 @@ def _fit(
         if name in expected:
             fit.loaded[name] = value
             if value.shape != expected[name].shape:
+                wanted = tuple(expected[name].shape)
                 shapes.append(
-                    f'{key} {tuple(value.shape)} instead of '
-                    f'{tuple(expected[name].shape)}'
+                    f'{key} {tuple(value.shape)} instead of {wanted}'
                 )
         elif name and name.split('.')[0] in not_built:
             fit.not_built.append(key)
         else:
             unexpected.append(key)
-    missing = [name for name in expected if name not in fit.loaded]
-    new = backbone.weights_for_new_layers(missing)
-    fit.new = list(new)
-    fit.loaded.update(new)
+    new = backbone.neutral_weights()
+    if not new.keys() & fit.loaded.keys():
+        fit.new = list(new)
+        fit.loaded.update(new)
     missing = [
         name
-        for name in missing
-        if name not in new and not name.endswith(COUNTER)
+        for name in expected
+        if name not in fit.loaded and not name.endswith(COUNTER)
     ]
-    _check_style(fit, backbone)
     for what, keys in (
         ('missing', missing),
         ('unexpected', unexpected),
         ('of another shape', shapes),
     ):
         if keys:
-            fit.problems.append(f'{what}: {shown(keys)}')
+            fit.problems.append(f'{what}: {_shown(keys)}')
     return fit
 
 
-def _check_style(fit: Fit, backbone: StagedBackbone) -> None:
-    own = getattr(backbone, 'style', None)
-    if fit.style not in (None, own):
-        fit.problems.append(f'style must be {fit.style!r}, got {own!r}')
-
-
 def _fit_in_order(
-    backbone: StagedBackbone, weights: dict[str, Tensor], style: str | None
+    backbone: nn.Module, weights: dict[str, Tensor], style: str | None
 ) -> Fit:
     """Match tensors of unknown names by their order and shapes.
 
     The branches of a unit may come in another order. What is left in the
-    file are levels that are not built, or a classifier.
-
-    Raises:
-        CheckpointError: a tensor does not fit, or it cannot be known which
-            one is which; says so as a part of a sentence.
+    file are levels that are not built, or a classifier. An error is a part
+    of a sentence.
     """
-    if family_of(weights):
-        raise CheckpointError('order is tried for unknown names only')
-    fit = Fit(None, style=style)
+    words = {word for key in weights for word in key.split('.')}
+    told = {s for word, s in STYLE_WORDS.items() if word in words}
+    fit = Fit(None, told.pop() if len(told) == 1 else style)
     given, wanted = (
         [(k, v) for k, v in entries.items() if not k.endswith(COUNTER)]
         for entries in (weights, backbone.state_dict())
@@ -279,45 +319,28 @@ def _fit_in_order(
     for unit, entries in groupby(wanted, lambda entry: _unit_of(entry[0])):
         entries = list(entries)
         here, given = given[: len(entries)], given[len(entries) :]
-        orders = [
-            order
-            for order in _orders(entries)
-            if list(map(_kind, order)) == list(map(_kind, here))
-        ]
-        if not here:
-            raise CheckpointError(f'no tensors are left for {unit}')
-        if not orders:
-            key, value = here[0]
+        branches = [list(each) for _, each in groupby(entries, _branch_of)]
+        orders = [list(chain(*each)) for each in permutations(branches)]
+        kinds = [_kind(entry) for entry in here]
+        orders = [o for o in orders if [_kind(e) for e in o] == kinds]
+        if len(orders) != 1:
+            first = [f'{key} {tuple(value.shape)}' for key, value in here[:1]]
             raise CheckpointError(
-                f'in their order, its tensors from {key} '
-                f'{tuple(value.shape)} on do not fit {unit}'
-            )
-        if len(orders) > 1:
-            raise CheckpointError(
-                'its tensors fit in more than one order, so it is not known '
-                f'which ones are those of {unit}'
+                f'in their order, its tensors from {"".join(first)} on do '
+                f'not fit {unit}' + (' in one way only' if orders else '')
             )
         for (name, _), (_, value) in zip(orders[0], here, strict=True):
             fit.loaded[name] = value
             fit.shapes[name] = tuple(value.shape)
     fit.ignored = [key for key, _ in given]
     styles = backbone.styles_of_these_shapes
-    if style is None and len(styles) > 1:
-        fit.style = _style_by_words(weights)
     if fit.style is None and len(styles) > 1:
-        raise UnknownStyle(
+        raise CheckpointError(
             'its tensors fit one to one, but neither names nor shapes tell '
             'whose order of channels they have: set style of the backbone '
             f'and of its init_cfg to one of {", ".join(styles)}'
         )
-    _check_style(fit, backbone)
     return fit
-
-
-def _style_by_words(keys: Iterable[str]) -> str | None:
-    words = {word for key in keys for word in key.split('.')}
-    told = [style for style, own in STYLE_WORDS.items() if words & own]
-    return told[0] if len(told) == 1 else None
 
 
 def _unit_of(key: str) -> str:
@@ -326,18 +349,12 @@ def _unit_of(key: str) -> str:
     return '.'.join(parts[: 2 if len(parts) > 3 else 1])
 
 
-def _orders(entries: list[Entry]) -> list[list[Entry]]:
-    """A unit's weights with its parallel branches in every order."""
-
-    def branch(entry: Entry) -> str:
-        parts = entry[0].split('.')
-        return next((p for p in parts if p.startswith('branch')), '')
-
-    branches = [list(each) for _, each in groupby(entries, branch)]
-    return [list(chain(*order)) for order in permutations(branches)]
+def _branch_of(entry: tuple[str, Tensor]) -> str:
+    parts = entry[0].split('.')
+    return next((p for p in parts if p.startswith('branch')), '')
 
 
-def _kind(entry: Entry) -> tuple[str, tuple[int, ...]]:
+def _kind(entry: tuple[str, Tensor]) -> tuple[str, tuple[int, ...]]:
     """What has to agree: weight or bias, mean or variance; and the shape."""
     return entry[0].rpartition('.')[2], tuple(entry[1].shape)
 
@@ -345,83 +362,15 @@ def _kind(entry: Entry) -> tuple[str, tuple[int, ...]]:
 def current_names(
     model: nn.Module, state: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """A checkpoint's weights by the names that a model's backbones have now.
+    """This package's weights by the names a model's backbones have now.
 
     Some backbones once had other ones.
-
-    Args:
-        model: has backbones of this package, or is one.
-        state: of a checkpoint that this package wrote.
     """
     state = dict(state)
     for name, module in model.named_modules():
         if hasattr(module, 'rename_former_keys'):
             module.rename_former_keys(state, f'{name}.' if name else '')
     return state
-
-
-def init_configs(init_cfg: dict | list[dict]) -> list[dict]:
-    """The parts of an ``init_cfg``, once they are known to be such.
-
-    Raises:
-        ValueError: it is neither a dict with a ``type`` nor some of these;
-            or pretrained weights have no file, or an unknown option.
-    """
-    configs = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg
-    if not isinstance(configs, list | tuple) or not all(
-        isinstance(config, Mapping) and 'type' in config for config in configs
-    ):
-        raise ValueError(
-            "init_cfg must be a dict with a 'type', or a list of such, got "
-            f'{init_cfg!r}'
-        )
-    for config in filter(is_pretrained, configs):
-        unknown = set(config) - {'type', *PRETRAINED_OPTIONS}
-        if not isinstance(config.get('checkpoint'), str) or unknown:
-            raise ValueError(
-                "init_cfg of type 'Pretrained' must have a file's path or "
-                "address as 'checkpoint', and nothing but "
-                f'{", ".join(PRETRAINED_OPTIONS)}, got {config!r}'
-            )
-    return list(configs)
-
-
-def is_pretrained(init_cfg: Mapping) -> bool:
-    """Whether a part of an ``init_cfg`` is weights from a file."""
-    return init_cfg['type'] in ('Pretrained', PretrainedInit)
-
-
-@contextmanager
-def init_log(module: nn.Module) -> Iterator[Callable[[str], None]]:
-    """mmengine's log of initial values, with those loaded after its own.
-
-    mmengine writes where each parameter is from at the end of the outermost
-    ``init_weights``, and knows of changes by their means.
-
-    Gives:
-        What to call, with a text, once all parameters are loaded.
-    """
-    outermost = not hasattr(module, '_params_init_info')
-    if outermost:
-        info = defaultdict(dict)
-        for each in module.modules():
-            each._params_init_info = info
-        _note(module, 'The value is that of the constructor')
-    try:
-        yield lambda text: _note(module, text)
-        if outermost:
-            module._dump_init_info()
-    finally:
-        if outermost:
-            for each in module.modules():
-                del each._params_init_info
-
-
-def _note(module: nn.Module, text: str) -> None:
-    for parameter in module.parameters():
-        module._params_init_info[parameter].update(
-            init_info=text, tmp_mean_value=parameter.data.mean().cpu()
-        )
 
 
 def declared_style(content: object) -> str | None:
@@ -440,13 +389,12 @@ def weights_of(content: object, source: str) -> dict[str, Tensor]:
             content.get(wrapper), Mapping
         ):
             content = content[wrapper]
-    weights = {}
-    if isinstance(content, Mapping):
-        weights = {
-            key: value
-            for key, value in content.items()
-            if isinstance(key, str) and isinstance(value, Tensor)
-        }
+    entries = content.items() if isinstance(content, Mapping) else ()
+    weights = {
+        key: value
+        for key, value in entries
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
     if not weights:
         raise CheckpointError(
             f'checkpoint {source!r} must hold named tensors, alone or under '
@@ -456,27 +404,7 @@ def weights_of(content: object, source: str) -> dict[str, Tensor]:
     return {k.removeprefix(wrapper): v for k, v in weights.items()}
 
 
-def _checked_prefix(
-    weights: Mapping[str, Tensor], prefix: str, source: str
-) -> str:
-    prefix = prefix.rstrip('.') + '.'
-    if not within(weights, prefix):
-        heads = sorted({key.split('.')[0] + '.' for key in weights})
-        raise CheckpointError(
-            f'prefix must be that of a module in checkpoint {source!r}, '
-            f'which has {shown(heads)}; {_likeness(weights)}got {prefix!r}'
-        )
-    return prefix
-
-
-def _likeness(weights: Iterable[str]) -> str:
-    """The family that names of weights are of, as a part of a message."""
-    family = family_of(weights)
-    return f'it looks like {family}; ' if family else ''
-
-
-def shown(keys: Iterable[str]) -> str:
-    """A few of the keys, and how many more there are."""
+def _shown(keys: Iterable[str], most: int = 6) -> str:
     keys = list(keys)
-    rest = f' and {len(keys) - SHOWN} more' if len(keys) > SHOWN else ''
-    return ', '.join(keys[:SHOWN]) + rest
+    rest = f' and {len(keys) - most} more' if len(keys) > most else ''
+    return ', '.join(keys[:most]) + rest

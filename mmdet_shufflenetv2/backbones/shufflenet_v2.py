@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops.misc import SqueezeExcitation
 
-from ..arguments import check_choice
-from .base import StagedBackbone
+from ..arguments import check_choice, check_row
+from .base import StagedBackbone, repeated
 from .layers import (
     ACT_CFG,
     NORM_CFG,
@@ -40,50 +40,40 @@ RECEPTIVE_FIELDS = ('standard', 'enlarged')
 
 @dataclass(frozen=True)
 class Variant:
-    """One network of the paper.
+    """One network.
 
     Attributes:
+        channels, units: output channels and number of units per stage.
+        conv5: output channels of the last 1x1 convolution; 0 for none.
         stem: output channels of the 3x3 convolutions in front of the max
             pool; the first one has stride 2.
-        units: units per stage.
-        channels: output channels per stage.
-        strides: stride of each stage's first unit.
-        conv5: output channels of the last 1x1 convolution.
-        with_se, with_residual: what the variant's units have by default.
+        kernel_size: of the depthwise convolutions.
+        with_se, with_residual: what the units have by default.
     """
 
-    stem: tuple[int, ...]
-    units: tuple[int, ...]
     channels: tuple[int, ...]
-    strides: tuple[int, ...]
     conv5: int
+    stem: tuple[int, ...] = (24,)
+    units: tuple[int, ...] = (4, 8, 4)
+    kernel_size: int = 3
     with_se: bool = False
     with_residual: bool = False
 
 
-def _table5(channels: tuple[int, ...], conv5: int) -> Variant:
-    return Variant((24,), (4, 8, 4), channels, (2, 2, 2), conv5)
-
-
 # (arch, widen_factor) -> network: Table 5 and Table 2 of the appendix.
 VARIANTS = {
-    ('v2', 0.5): _table5((48, 96, 192), 1024),
-    ('v2', 1.0): _table5((116, 232, 464), 1024),
-    ('v2', 1.5): _table5((176, 352, 704), 1024),
-    ('v2', 2.0): _table5((244, 488, 976), 2048),
+    ('v2', 0.5): Variant((48, 96, 192), 1024),
+    ('v2', 1.0): Variant((116, 232, 464), 1024),
+    ('v2', 1.5): Variant((176, 352, 704), 1024),
+    ('v2', 2.0): Variant((244, 488, 976), 2048),
     ('v2_50', 1.0): Variant(
-        stem=(64,),
-        units=(3, 4, 6, 3),
-        channels=(244, 488, 976, 1952),
-        strides=(1, 2, 2, 2),
-        conv5=2048,
+        (244, 488, 976, 1952), 2048, stem=(64,), units=(3, 4, 6, 3)
     ),
     ('se_v2_164', 1.0): Variant(
+        (340, 680, 1360, 2720),
+        2048,
         stem=(64, 64, 128),
         units=(10, 10, 23, 10),
-        channels=(340, 680, 1360, 2720),
-        strides=(1, 2, 2, 2),
-        conv5=2048,
         with_se=True,
         with_residual=True,
     ),
@@ -119,8 +109,7 @@ class ShuffleUnit(nn.Module):
     The latter transforms both branches instead of passing half through.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
+        in_channels, out_channels: channels of the input and the output.
         stride: of the depthwise convolutions; 1 where channels do not change.
         dilations: the first one is that of the depthwise convolutions, none
             of which comes after the stride.
@@ -129,8 +118,7 @@ class ShuffleUnit(nn.Module):
         with_se: squeeze and excitation at the end of the main branch.
         with_residual: the main branch adds its input where sizes agree.
         kernel_size: of the depthwise convolutions.
-        norm_cfg: type of normalisation.
-        act_cfg: type of activation.
+        norm_cfg, act_cfg: types of normalisation and activation.
     """
 
     def __init__(
@@ -226,8 +214,7 @@ class ShuffleNetV2(StagedBackbone):
 
     Args:
         widen_factor: 0.5, 1.0, 1.5 or 2.0; 1.0 for the deep variants.
-        out_indices: levels to return, ascending; None means all stages but
-            conv5. Nothing after the last one is built.
+        out_indices: levels to return; None means all stages but conv5.
         arch: ``'v2'`` (Table 5), ``'v2_50'`` or ``'se_v2_164'`` (Table 2 of
             the appendix).
         style: ``'torchvision'`` or ``'authors'``: whose unit, and so whose
@@ -236,16 +223,16 @@ class ShuffleNetV2(StagedBackbone):
         receptive_field: ``'enlarged'`` is the paper's V2* (section 4,
             object detection): a 3x3 depthwise convolution in front of the
             first pointwise one of every unit's main branch.
-        with_se: squeeze and excitation at the end of every main branch;
-            None means as the variant has it.
+        with_se: squeeze and excitation at the end of every main branch.
         with_residual: add the main branch's input to its output where both
-            have the same size; None means as the variant has it.
+            have the same size. None means as the variant has it, of both.
         others: as in `StagedBackbone`.
     """
 
     family = 'ShuffleNetV2'
     stem_names = ('conv1', 'maxpool')
     styles = STYLES
+    variants = VARIANTS
 
     def __init__(
         self,
@@ -256,13 +243,11 @@ class ShuffleNetV2(StagedBackbone):
         receptive_field: str = 'standard',
         with_se: bool | None = None,
         with_residual: bool | None = None,
-        strides: Sequence[int] | None = None,
-        dilations: Sequence[int] | None = None,
-        norm_cfg: dict | None = NORM_CFG,
-        act_cfg: dict | None = ACT_CFG,
         **staged,
     ):
-        variant = _variant(arch, widen_factor)
+        variant = check_row(
+            self.variants, arch=arch, widen_factor=widen_factor
+        )
         check_choice('style', style, STYLES)
         check_choice('receptive_field', receptive_field, RECEPTIVE_FIELDS)
         check_choice('with_se', with_se, (None, True, False))
@@ -273,10 +258,12 @@ class ShuffleNetV2(StagedBackbone):
             with_residual = variant.with_residual
         count = len(variant.units)
         # The paper's Table 5 calls the stage of stride 8 stage2.
-        stages = [f'stage{5 - count + i}' for i in range(count)]
+        levels = [f'stage{5 - count + i}' for i in range(count)]
+        if variant.conv5:
+            levels.append('conv5')
         if out_indices is None:
             out_indices = range(count)
-        super().__init__((*stages, 'conv5'), out_indices, **staged)
+        super().__init__(levels, out_indices, **staged)
         self.style = style
 
         layers = []
@@ -284,9 +271,9 @@ class ShuffleNetV2(StagedBackbone):
         for out_channels in variant.stem:
             stride = 1 if layers else 2
             layers += conv_and_norm(
-                channels, out_channels, 3, norm_cfg, stride
+                channels, out_channels, 3, self.norm_cfg, stride
             )
-            layers.append(activation(act_cfg))
+            layers.append(activation(self.act_cfg))
             channels = out_channels
         self.conv1 = nn.Sequential(*layers)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
@@ -297,22 +284,16 @@ class ShuffleNetV2(StagedBackbone):
             enlarged=receptive_field == 'enlarged',
             with_se=with_se,
             with_residual=with_residual,
-            norm_cfg=norm_cfg,
-            act_cfg=act_cfg,
+            kernel_size=variant.kernel_size,
+            **self.types,
         )
-        widths = [
-            [width] * units
-            for width, units in zip(
-                variant.channels, variant.units, strict=True
-            )
-        ]
         channels, reduction = self.add_stages(
-            unit, channels, widths, (strides, variant.strides), dilations
+            unit, channels, repeated(variant.channels, variant.units)
         )
         if 'conv5' in self.stage_names:
             conv5 = nn.Sequential(
-                *conv_and_norm(channels, variant.conv5, 1, norm_cfg),
-                activation(act_cfg),
+                *conv_and_norm(channels, variant.conv5, 1, self.norm_cfg),
+                activation(self.act_cfg),
             )
             self.add_stage('conv5', conv5, variant.conv5, reduction)
         self.freeze_stages()
@@ -324,41 +305,22 @@ class ShuffleNetV2(StagedBackbone):
         same = first.branch1[0].in_channels == first.branch2[0].out_channels
         return STYLES if same else (self.style,)
 
-    def weights_for_new_layers(
-        self, missing: Sequence[str]
-    ) -> dict[str, Tensor]:
+    def neutral_weights(self) -> dict[str, Tensor]:
         """V2* from V2: the extra convolution passes its input on."""
-        layers = {
-            name: module
-            for name, module in self.named_modules()
-            if name.endswith(('.enlarge.0', '.enlarge.1'))
-        }
-        weights = {
-            f'{name}.{key}': torch.zeros_like(value)
-            for name, module in layers.items()
-            for key, value in module.state_dict().items()
-        }
-        if not weights or not weights.keys() <= set(missing):
-            return {}
-        for name, module in layers.items():
+        weights = {}
+        for name, module in self.named_modules():
+            if not name.endswith(('.enlarge.0', '.enlarge.1')):
+                continue
+            new = {
+                k: torch.zeros_like(v) for k, v in module.state_dict().items()
+            }
             if isinstance(module, nn.Conv2d):
-                weights[f'{name}.weight'][:, :, 1, 1] = 1
+                new['weight'][:, :, 1, 1] = 1
             elif isinstance(module, _BatchNorm):
-                weights[f'{name}.weight'].fill_(1)
-                weights[f'{name}.running_var'].fill_(1 - module.eps)
-            elif not isinstance(module, nn.Identity):
+                new['weight'].fill_(1)
+                new['running_var'].fill_(1 - module.eps)
+            elif new:
                 # Such as GroupNorm, which cannot be the identity.
                 return {}
+            weights |= {f'{name}.{key}': value for key, value in new.items()}
         return weights
-
-
-def _variant(arch: str, widen_factor: float) -> Variant:
-    arch = check_choice(
-        'arch', arch, dict.fromkeys(name for name, _ in VARIANTS)
-    )
-    width = check_choice(
-        f'widen_factor of arch {arch!r}',
-        widen_factor,
-        [width for name, width in VARIANTS if name == arch],
-    )
-    return VARIANTS[arch, width]

@@ -3,35 +3,25 @@
 Paper: "ThunderNet: Towards Real-time Generic Object Detection on Mobile
 Devices", https://arxiv.org/abs/1903.11752, Table 1 and section 3.1.
 No code of the authors is public. It is ShuffleNet V2 with 5x5 depthwise
-convolutions, which see farther, and fewer channels at the end: SNet49 has a
-conv5 of 512, the others none.
+convolutions, which see farther, and fewer channels at the end.
 
-The paper calls a network by its million multiply-adds; with the channels of
-its Table 1 and a classifier of 1000 classes SNet146 has more than that.
+The paper calls a network by its million multiply-adds. With a classifier of
+1000 classes these have 51.2, 161.1 and 535.4: 49 and 146 are not what the
+channels of Table 1 give, 535 is. (With a stem of 24 channels, as the smaller
+ones have, it would be 515.1.)
 """
 
 from collections.abc import Sequence
-from functools import partial
+from typing import ClassVar
 
-import torch.nn as nn
 from mmdet.registry import MODELS
 
 from ..arguments import check_choice
-from .base import StagedBackbone
-from .layers import ACT_CFG, NORM_CFG, activation
-from .shufflenet_v2 import ShuffleUnit, conv_and_norm
-
-# depth -> channels of stage2, stage3 and stage4, of conv5 (0: there is none).
-VARIANTS = {
-    49: (60, 120, 240, 512),
-    146: (132, 264, 528, 0),
-    535: (248, 496, 992, 0),
-}
-UNITS = (4, 8, 4)
+from .shufflenet_v2 import ShuffleNetV2, Variant
 
 
 @MODELS.register_module()
-class SNet(StagedBackbone):
+class SNet(ShuffleNetV2):
     """SNet49, SNet146 and SNet535.
 
     Levels: 0 stage2, 1 stage3, 2 stage4 and, of SNet49, 3 conv5, at strides
@@ -40,46 +30,23 @@ class SNet(StagedBackbone):
     Args:
         depth: 49, 146 or 535, the paper's name.
         out_indices: levels to return, ascending; None means C4 and C5.
-        strides, dilations, norm_cfg, act_cfg, staged: as in `ShuffleNetV2`.
+        options: as in `ShuffleNetV2`, but ``widen_factor`` and ``arch``.
     """
 
     family = 'SNet'
-    stem_names = ('conv1', 'maxpool')
+    variants: ClassVar = {
+        (49, 1.0): Variant((60, 120, 240), 512, kernel_size=5),
+        (146, 1.0): Variant((132, 264, 528), 0, kernel_size=5),
+        (535, 1.0): Variant((248, 496, 992), 0, stem=(48,), kernel_size=5),
+    }
 
     def __init__(
         self,
         depth: int = 146,
         out_indices: Sequence[int] | None = None,
-        strides: Sequence[int] | None = None,
-        dilations: Sequence[int] | None = None,
-        norm_cfg: dict | None = NORM_CFG,
-        act_cfg: dict | None = ACT_CFG,
-        **staged,
+        **options,
     ):
-        check_choice('depth', depth, VARIANTS)
-        *channels, conv5 = VARIANTS[depth]
-        levels = ['stage2', 'stage3', 'stage4'] + ['conv5'] * bool(conv5)
+        check_choice('depth', depth, [key[0] for key in self.variants])
         if out_indices is None:
-            out_indices = (1, len(levels) - 1)
-        super().__init__(levels, out_indices, **staged)
-        self.conv1 = nn.Sequential(
-            *conv_and_norm(3, 24, 3, norm_cfg, 2), activation(act_cfg)
-        )
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        unit = partial(
-            ShuffleUnit, kernel_size=5, norm_cfg=norm_cfg, act_cfg=act_cfg
-        )
-        widths = [
-            [width] * units
-            for width, units in zip(channels, UNITS, strict=True)
-        ]
-        last, reduction = self.add_stages(
-            unit, 24, widths, (strides, (2, 2, 2)), dilations
-        )
-        if 'conv5' in self.stage_names:
-            layers = (
-                *conv_and_norm(last, conv5, 1, norm_cfg),
-                activation(act_cfg),
-            )
-            self.add_stage('conv5', nn.Sequential(*layers), conv5, reduction)
-        self.freeze_stages()
+            out_indices = (1, 3 if depth == 49 else 2)
+        super().__init__(out_indices=out_indices, arch=depth, **options)

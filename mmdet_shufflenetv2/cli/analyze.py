@@ -16,22 +16,15 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
-import torch
-
 from ..analysis import Analysis, analyze
-from ..analysis.tables import RECORDED, kind_rows
+from ..analysis.report import RECORDED, kind_rows
 from ..analysis.ways import DEFAULT_WAYS
 from ..errors import UserError
 from ..measure.environment import describe
-from ..measure.memory import (
-    available_bytes,
-    is_out_of_memory,
-    refused_rather_than_killed,
-)
+from ..measure.memory import is_out_of_memory, refused_rather_than_killed
 from ..measure.records import Records
 from ..measure.setting import PRECISIONS, Setting, require_device
 from ..measure.timing import CLOCKS
@@ -57,6 +50,36 @@ OUTPUTS = {
     'analysis.png': ('time, roofline, receptive fields', Analysis.plot),
     'trace.json': ('time line for ui.perfetto.dev', Analysis.to_trace),
 }
+# option: (type or choices, default, help)
+OPTIONS = {
+    '--size': (
+        image_size,
+        None,
+        "WIDTHxHEIGHT; default: the config's test images, else 224x224",
+    ),
+    '--batch': (positive_int, 1, 'images'),
+    '--device': (str, 'cpu', 'cpu, cuda or cuda:N'),
+    '--threads': (positive_int, os.cpu_count(), 'CPU threads'),
+    '--precision': (list(PRECISIONS), 'fp32', 'fp32 has TF32 off'),
+    '--clock': (
+        list(CLOCKS),
+        'wall',
+        'cpu: time of all threads, for a busy machine with --threads 1',
+    ),
+    '--seconds': (positive_number, 10.0, 'for timing the network'),
+    '--samples': (
+        whole_number,
+        4,
+        'images for the effective receptive field, 0 for none',
+    ),
+    '--out-dir': (str, None, 'default: work_dirs/analysis/<network>'),
+    '--record': (
+        Path,
+        None,
+        'CSV file to add the time of each kind of work to, such as '
+        'results/analysis_cpu.csv',
+    ),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,62 +100,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='arguments of a backbone, such as widen_factor=0.5',
     )
     add_cfg_options(parser)
-    add(
-        '--size',
-        type=image_size,
-        metavar='WIDTHxHEIGHT',
-        help="pixels; default: the config's test images, else 224x224",
-    )
-    add('--batch', type=positive_int, default=1, help='images; default: 1')
-    add('--device', default='cpu', help='cpu, cuda or cuda:N; default: cpu')
-    add(
-        '--threads',
-        type=positive_int,
-        default=os.cpu_count(),
-        help='CPU threads; default: %(default)s',
-    )
-    add(
-        '--precision',
-        choices=PRECISIONS,
-        default='fp32',
-        help='default: fp32, TF32 off',
-    )
-    add(
-        '--clock',
-        choices=CLOCKS,
-        default='wall',
-        help='cpu: time of all threads, for a busy machine with --threads 1',
-    )
+    for name, (kind, default, text) in OPTIONS.items():
+        how = dict(choices=kind) if isinstance(kind, list) else dict(type=kind)
+        if default is not None:
+            text += '; default: %(default)s'
+        add(name, default=default, help=text, **how)
     add(
         '--quick',
         action='store_true',
         help='a first look: a few runs of everything, which say less',
     )
     add(
-        '--seconds',
-        type=positive_number,
-        default=10.0,
-        help='for timing the network; default: %(default)s',
-    )
-    add(
-        '--samples',
-        type=whole_number,
-        default=4,
-        help='images for the effective receptive field, 0 for none; '
-        'default: %(default)s',
-    )
-    add(
         '--compile',
         action='store_true',
         help='also measure torch.compile, which takes minutes',
-    )
-    add('--out-dir', help='default: work_dirs/analysis/<name of the network>')
-    add(
-        '--record',
-        type=Path,
-        metavar='CSV',
-        help='file to add the time of each kind of work to, such as '
-        'results/analysis_cpu.csv',
     )
 
 
@@ -143,7 +124,7 @@ def run(args: argparse.Namespace) -> None:
         UserError: what was given cannot be analysed; says why.
     """
     try:
-        from ..analysis.openmmlab import load_subject, prepared, random_image
+        from ..analysis import openmmlab
         from ..engine.run_config import require_writable
     except ImportError as error:
         missing = (error.name or '').partition('.')[0]
@@ -161,43 +142,50 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(str(error)) from error
     if args.record and args.quick:
         raise UserError('--record: a --quick look is not worth recording')
-    subject = load_subject(
+    subject = openmmlab.load_subject(
         args.network, args.backbone_options, args.cfg_options, args.checkpoint
     )
     name = re.sub(r'[^\w.-]+', '_', Path(args.network).stem)
     folder = Path(args.out_dir or Path('work_dirs', 'analysis', name))
     require_writable(str(folder), 'output folder', '--out-dir')
-    records = None
     if args.record:
         records = Records(args.record, (*RECORDED, *describe(setting)))
         records.check_writable()
-    size = args.size[::-1] if args.size else subject.size
+    height, width = args.size[::-1] if args.size else subject.size
+    is_trained = args.checkpoint is not None
     setting.apply()
-    with _memory_watched(args, size):
-        subject.model.to(setting.device, setting.dtype)
-        image = random_image(args.batch, size)
-        image = image.to(setting.device, setting.dtype)
-        is_trained = args.checkpoint is not None
-        subject, notes, facts = prepared(subject, image, is_trained)
-        result = analyze(
-            subject.model,
-            image,
-            name=subject.name,
-            run=subject.run,
-            features=subject.features,
-            quick=args.quick,
-            seconds=args.seconds,
-            samples=args.samples,
-            ways=(*DEFAULT_WAYS, *(['compiled'] if args.compile else [])),
-            setting=setting,
-            is_trained=is_trained,
-            notes=notes,
-            facts=facts,
-            progress=_show,
-        )
+    try:
+        with nullcontext() if setting.on_gpu else refused_rather_than_killed():
+            subject.model.to(setting.device, setting.dtype)
+            image = openmmlab.random_image(args.batch, (height, width))
+            image = image.to(setting.device, setting.dtype)
+            notes, facts = openmmlab.prepared(subject, image, is_trained)
+            result = analyze(
+                subject.model,
+                image,
+                name=subject.name,
+                run=subject.run,
+                features=subject.features,
+                quick=args.quick,
+                seconds=args.seconds,
+                samples=args.samples,
+                ways=(*DEFAULT_WAYS, *(['compiled'] if args.compile else [])),
+                setting=setting,
+                is_trained=is_trained,
+                notes=notes,
+                facts=facts,
+                progress=_show,
+            )
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f'{args.network} at {args.batch} x {height} x {width} does not '
+            'fit in memory; give a smaller --size or --batch'
+        ) from error
     _show('')
     print(result.table(SHOWN))
-    if records:
+    if args.record:
         records.append(kind_rows(result))
     write_all(result, folder)
 
@@ -225,26 +213,3 @@ def write_all(result: Analysis, folder: Path) -> None:
             print(f'{path!s:{len(str(folder)) + 15}}  {what}')
     if failed:
         raise UserError('; '.join(failed))
-
-
-@contextmanager
-def _memory_watched(args: argparse.Namespace, size) -> Iterator[None]:
-    """Say so if the network does not fit in memory."""
-    on_gpu = torch.device(args.device).type == 'cuda'
-    try:
-        with nullcontext() if on_gpu else refused_rather_than_killed():
-            yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        free = (
-            torch.cuda.mem_get_info(args.device)[0]
-            if on_gpu
-            else available_bytes()
-        )
-        left = '' if free is None else f' ({free / 1e9:.1f} GB are free)'
-        height, width = size
-        raise UserError(
-            f'{args.network} at {args.batch} x {height} x {width} does not '
-            f'fit in memory{left}; give a smaller --size or --batch'
-        ) from error

@@ -1,28 +1,26 @@
-"""Write a detector's checkpoint as one ONNX file, and prove that it agrees.
+"""Write a detector's checkpoint as one file, and prove that it agrees.
 
     python tools/export.py best.pth
     python tools/export.py best.pth --output model.onnx --image-size 416x416
     python tools/export.py best.pth --images photos/
+    python tools/export.py best.pth --precision int8 --calibration photos/
 
 The whole detector is in it: RPN, suppression, PSRoI pooling, final boxes.
 `mmdet_shufflenetv2.deploy.runtime.Detector` runs it without PyTorch. The file
 is compared with the checkpoint on pictures before it is kept; what differs
-more than rounding is an error, and an earlier file stays.
+more than `docs/deploy.md` says is an error, and an earlier file stays.
 """
 
 import argparse
 
 
 def _size(text: str) -> tuple[int, int]:
-    try:
-        width, height = map(int, text.lower().split('x'))
-    except ValueError:
-        width = height = 0
-    if not (32 <= width <= 8192 and 32 <= height <= 8192):
+    sides = [int(n) for n in text.lower().split('x') if n.isdecimal()]
+    if len(sides) != 2 or not all(32 <= side <= 8192 for side in sides):
         raise argparse.ArgumentTypeError(
             f'expected WIDTHxHEIGHT of 32 to 8192 pixels, got {text!r}'
         )
-    return width, height
+    return tuple(sides)
 
 
 def _count(text: str) -> int:
@@ -36,14 +34,26 @@ def _count(text: str) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        '--output', help='default: the checkpoint with the suffix .onnx'
-    )
+    parser.add_argument('--output', help="default: beside it, as the format's")
     parser.add_argument(
         '--config', help='config file; default: what the checkpoint says'
     )
     parser.add_argument(
-        '--format', choices=['onnx'], default='onnx', help='default: onnx'
+        '--format',
+        choices=['onnx', 'openvino', 'ncnn'],
+        default='onnx',
+        help='default: onnx; ncnn: backbone, neck and RPN alone',
+    )
+    parser.add_argument(
+        '--precision',
+        choices=['fp32', 'fp16', 'int8'],
+        default='fp32',
+        help='default: fp32; fp16: weights in half the space',
+    )
+    parser.add_argument(
+        '--calibration',
+        metavar='DIR',
+        help='int8: a folder of some 100 pictures like those of later use',
     )
     parser.add_argument(
         '--image-size',
@@ -80,18 +90,20 @@ def run(args: argparse.Namespace) -> None:
     import mmdet_shufflenetv2  # noqa: F401  (before mmdet)
 
     from ..deploy import runtime
-    from ..deploy.export import export
+    from ..deploy.export import SUFFIXES, export
+    from ..errors import UserError
 
-    pictures = [
-        picture for each in args.images for picture in runtime.expand(each)
-    ]
+    if (args.precision == 'int8') != bool(args.calibration):
+        raise UserError('--precision int8 and --calibration need each other')
+    options, checkpoint = vars(args), args.checkpoint
+    del options['checkpoint']
+    suffix = SUFFIXES[args.format]
+    output = options.pop('output') or Path(checkpoint).with_suffix(suffix)
+    calibration, images = options.pop('calibration'), options.pop('images')
     export(
-        args.checkpoint,
-        args.output or Path(args.checkpoint).with_suffix('.onnx'),
-        config=args.config,
-        image_size=args.image_size,
-        batch=args.batch,
-        dynamic=args.dynamic,
-        proposals=args.proposals,
-        pictures=pictures,
+        checkpoint,
+        output,
+        pictures=[p for each in images for p in runtime.expand(each)],
+        calibration=runtime.expand(calibration) if calibration else (),
+        **options,
     )

@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out-dir',
         metavar='DIR',
-        help='an empty folder or a new one; default: detections, or '
-        'detections-2 and so on where there is one of that name',
+        default='detections',
+        help='default: %(default)s; DIR-2, DIR-3 and so on if it is not empty',
     )
     parser.add_argument(
         '--score-thr',
@@ -76,38 +76,29 @@ def run(args: argparse.Namespace) -> None:
     from ..deploy.detector import Detector, is_video
     from ..engine.run_config import load_config
 
-    config = None
+    config, options = None, args.cfg_options
     if args.sources[-1].endswith('.py') and len(args.sources) > 1:
-        config = load_config(args.sources.pop(), args.cfg_options)
-    files = find_files(args.sources)
-    videos = [file for file in files.values() if is_video(file)]
-    if 'video' in (args.save or ()) and not videos:
+        config = load_config(args.sources.pop(), options)
+    files = find_files(args.sources, args.out_dir)
+    has_video = any(map(is_video, files.values()))
+    if 'video' in (args.save or ()) and not has_video:
         raise UserError('--save video: expected a video or camera, got none')
     detector = Detector(
-        args.model,
-        config,
-        device=args.device,
-        score_thr=args.score_thr,
-        batch=args.batch,
-        cfg_options=args.cfg_options,
+        *(args.model, config),
+        **dict(device=args.device, cfg_options=options),
+        **dict(score_thr=args.score_thr, batch=args.batch),
     )
     save = args.save or ['coco', 'images', 'video']
     output = Output(new_folder(args.out_dir), save, detector.classes)
     pending, bad = deque(), []
 
-    def pixels() -> Iterator:
-        for each in read(files, bad):
-            pending.append(each)
-            yield each[-1]
-
-    def refused(error: ValueError) -> None:
+    def refused(error: UserError) -> None:
         bad.append(f'{pending.pop()[0]}: {error}')
 
-    with tqdm(total=len(files), unit='image', disable=None) as bar:
-        if videos:
-            bar.total = None
+    total = None if has_video else len(files)
+    with tqdm(total=total, unit='image', disable=None) as bar:
         try:
-            for found in detector.stream(pixels(), refused):
+            for found in detector.stream(read(files, pending, bad), refused):
                 output.add(*pending.popleft(), found)
                 bar.update()
         finally:
@@ -115,14 +106,18 @@ def run(args: argparse.Namespace) -> None:
     counts = f'{len(output.boxes)} boxes in {len(output.images)} images'
     print(f'{counts}: {output.folder}')
     if bad:
-        print('\n  '.join(['error: left out', *bad]), file=sys.stderr)
+        text = '\n  '.join([f'error: {len(bad)} left out', *bad])
+        print(text, file=sys.stderr)
         sys.exit(1)
 
 
-def read(files: dict, bad: list[str]) -> Iterator[tuple]:
-    """Name, frame rate (of videos), frame number and BGR pixels of each.
+def read(files: dict, pending: deque, bad: list[str]) -> Iterator[np.ndarray]:
+    """Give the BGR pixels of each image and frame.
 
-    What cannot be read is named in ``bad``.
+    Args:
+        files: Files and numbers of cameras by name.
+        pending: Gets name, frame rate (of videos), frame number and pixels.
+        bad: Gets what cannot be read.
     """
     import cv2
 
@@ -132,13 +127,16 @@ def read(files: dict, bad: list[str]) -> Iterator[tuple]:
     for name, file in files.items():
         try:
             if not is_video(file):
-                yield name, 0, 0, read_image(file)[1][..., ::-1]
+                pixels = read_image(file)[1][..., ::-1]
+                pending.append((name, 0, 0, pixels))
+                yield pixels
                 continue
             video, number = open_video(file), 0
             rate = video.get(cv2.CAP_PROP_FPS) or 25
             total = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
             for number, frame in enumerate(frames(video), 1):
-                yield name, rate, number, frame
+                pending.append((name, rate, number, frame))
+                yield frame
             # Some containers count by their length and rate.
             if number < max(total - 1, 1):
                 bad.append(f'video {file} is cut: {number} of {total} frames')
@@ -146,11 +144,11 @@ def read(files: dict, bad: list[str]) -> Iterator[tuple]:
             bad.append(str(error))
 
 
-def find_files(sources: list[str]) -> dict[str, Path | int]:
+def find_files(sources: list[str], out_dir: str) -> dict[str, Path | int]:
     """Images, videos and cameras by names that differ.
 
-    A name is the path below the folder that all files are in. Pictures of
-    earlier calls, in ``detections``, ``detections-2`` and so on, are left out.
+    A name is the path below the folder that all files are in. What earlier
+    calls have left in ``out_dir``, ``out_dir-2`` and so on is not taken.
 
     Raises:
         UserError: A source has no image or video.
@@ -159,23 +157,22 @@ def find_files(sources: list[str]) -> dict[str, Path | int]:
     from ..engine.pictures import SUFFIXES
     from ..engine.run_dir import find_runs
 
-    earlier = {path.resolve() for path in find_runs('detections')}
+    earlier = {path.resolve() for path in find_runs(out_dir)}
     files, cameras = {}, {}
     for source in sources:
-        if os.path.isfile(source):
-            paths = [source]
-        elif source.isdecimal():
+        if source.isdecimal() and not os.path.exists(source):
             cameras[f'camera {source}'] = int(source)
             continue
-        else:
+        paths = [source]
+        if not os.path.isfile(source):
             inside = os.path.join(glob.escape(source), '**')
             pattern = inside if os.path.isdir(source) else source
-            paths = sorted(
+            paths = [
                 path
-                for path in glob.glob(pattern, recursive=True)
+                for path in sorted(glob.glob(pattern, recursive=True))
                 if Path(path).suffix.lower() in SUFFIXES | VIDEOS
                 and not earlier & {*Path(path).resolve().parents}
-            )
+            ]
         if not paths:
             raise UserError(
                 f'{source}: no image or video found; expected a file, a '
@@ -186,20 +183,13 @@ def find_files(sources: list[str]) -> dict[str, Path | int]:
     return {os.path.relpath(k, root): v for k, v in files.items()} | cameras
 
 
-def new_folder(asked: str | None) -> Path:
-    """The folder that was asked for, which must be empty, or a new one."""
-    if asked:
-        Path(asked).mkdir(parents=True, exist_ok=True)
-        if any(Path(asked).iterdir()):
-            raise UserError(f'--out-dir {asked}: expected an empty folder')
-        return Path(asked)
+def new_folder(base: str) -> Path:
+    """The first of ``base``, ``base-2`` and so on that is new or empty."""
     for number in itertools.count(1):
-        folder = Path('detections' if number == 1 else f'detections-{number}')
-        try:
-            folder.mkdir()
+        folder = Path(base if number == 1 else f'{base}-{number}')
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.listdir(folder):
             return folder
-        except FileExistsError:
-            continue
 
 
 class Output:
@@ -221,17 +211,21 @@ class Output:
             own = dict(id=len(self.boxes) + 1, area=area, iscrowd=0)
             self.boxes.append({**own, **record})
         if 'yolo' in self.save:
-            path = self.folder / 'labels' / Path(name).with_suffix('.txt')
+            path = self._path('labels', Path(name).with_suffix('.txt'))
             # a.jpg and a.png would share a file.
             if self._labels.setdefault(path, name) != name:
                 path = path.with_name(f'{Path(name).name}.txt')
-            path.parent.mkdir(parents=True, exist_ok=True)
             low, high = np.split(found.boxes / [*found.size * 2], 2, axis=1)
             rows = found.labels[:, None], (low + high) / 2, high - low
             np.savetxt(path, np.hstack(rows), '%d' + ' %.6f' * 4)
         wanted = {'pictures', 'video' if rate else 'images'} & {*self.save}
         if wanted:
             self._draw(name, file, rate, pixels, found, wanted)
+
+    def _path(self, *parts) -> Path:
+        path = self.folder.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def _draw(self, name, file, rate, pixels, found, wanted) -> None:
         import cv2
@@ -242,17 +236,13 @@ class Output:
         texts = [f'{name} {score:.2f}' for name, score in scores]
         drawn = draw_boxes(pixels, found.boxes, found.labels.tolist(), texts)
         if wanted - {'video'}:
-            path = self.folder / picture_name(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path = self._path(picture_name(name))
             path.write_bytes(cv2.imencode(path.suffix, drawn)[1].tobytes())
         if 'video' in wanted:
             if file not in self._videos:
-                path = self.folder / f'{file.removesuffix(".mp4")}.mp4'
-                path.parent.mkdir(parents=True, exist_ok=True)
-                code = cv2.VideoWriter.fourcc(*'mp4v')
-                self._videos[file] = cv2.VideoWriter(
-                    str(path), code, rate, found.size
-                )
+                path = self._path(f'{file.removesuffix(".mp4")}.mp4')
+                options = cv2.VideoWriter.fourcc(*'mp4v'), rate, found.size
+                self._videos[file] = cv2.VideoWriter(str(path), *options)
             self._videos[file].write(np.ascontiguousarray(drawn))
 
     def close(self) -> None:
@@ -261,13 +251,13 @@ class Output:
             video.release()
         if 'coco' in self.save:
             names = enumerate(self.classes, 1)
-            classes = [dict(id=number, name=name) for number, name in names]
+            kinds = [dict(id=number, name=name) for number, name in names]
             content = dict(images=self.images, annotations=self.boxes)
-            text = json.dumps(dict(content, categories=classes))
-            (self.folder / 'detections.json').write_text(text)
+            text = json.dumps(dict(content, categories=kinds))
+            self._path('detections.json').write_text(text)
         if 'yolo' in self.save:
-            text = '\n'.join(self.classes) + '\n'
-            (self.folder / 'classes.txt').write_text(text, encoding='utf-8')
+            text = ''.join(f'{name}\n' for name in self.classes)
+            self._path('classes.txt').write_text(text, encoding='utf-8')
         if 'csv' in self.save:
             rows = [['image', 'class', 'score', 'x1', 'y1', 'x2', 'y2']]
             for box in self.boxes:
@@ -276,6 +266,6 @@ class Output:
                 name = self.classes[box['category_id'] - 1]
                 corners = x, y, round(x + width, 3), round(y + height, 3)
                 rows.append([image, name, box['score'], *corners])
-            path = self.folder / 'detections.csv'
+            path = self._path('detections.csv')
             with path.open('w', encoding='utf-8', newline='') as file:
                 csv.writer(file).writerows(rows)

@@ -12,6 +12,7 @@ fourth what `export` wrote, on the config's data.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import tempfile
@@ -21,6 +22,12 @@ from .options import add_data_options, add_run_options, check_run_options
 
 # What the names of pickles end in.
 PICKLES = ('.pkl', '.pickle')
+SWITCHES = {
+    '--plots': 'write AP per class, precision-recall curves, the confusion '
+    'matrix and the worst images into the work dir',
+    '--fast-eval': 'compute by faster-coco-eval instead of pycocotools',
+    '--tta': 'average what is found in the image and in its mirror image',
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,16 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint',
-        help='checkpoint, exported .onnx file, or result file of --json',
+        help='checkpoint, exported file, or result file of --json',
     )
     parser.add_argument(
         '--eval',
         nargs='+',
         choices=['bbox', 'proposal', 'error'],
-        help='of a detector (default: bbox) bbox: the 12 COCO numbers and AP '
-        'per class, proposal: recall of the region proposals, whatever the '
-        'class; of a classifier error: top-1 and top-5 error beside the '
-        'published one',
+        help='of a detector bbox (default): COCO numbers, AP per class; '
+        'proposal: recall of the region proposals, whatever the class; of a '
+        'classifier error: top-1 and top-5, beside the published one',
     )
     parser.add_argument(
         '--json', metavar='FILE.json', help='write COCO-format results'
@@ -48,12 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write predictions in mmdet's pickle format, for mmdet's tools",
     )
     parser.add_argument(
-        '--plots',
-        action='store_true',
-        help='write AP per class, precision-recall curves, the confusion '
-        'matrix and the worst images into the work dir',
-    )
-    parser.add_argument(
         '--show-dir', metavar='DIR', help='draw what was found here'
     )
     parser.add_argument(
@@ -62,16 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.3,
         help='draw boxes with at least this score, in --plots too',
     )
-    parser.add_argument(
-        '--fast-eval',
-        action='store_true',
-        help='compute by faster-coco-eval instead of pycocotools',
-    )
-    parser.add_argument(
-        '--tta',
-        action='store_true',
-        help='find objects in each image and its mirror image',
-    )
+    for switch, purpose in SWITCHES.items():
+        parser.add_argument(switch, action='store_true', help=purpose)
     add_run_options(parser)
     add_data_options(parser)
 
@@ -87,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
     require_outputs(args)
     from mmengine.runner import CheckpointLoader
 
-    from ..deploy.runtime import Detector
+    from ..deploy.runtime import MODELS, Detector
     from ..engine import checkpoint_meta, run_config, tasks
     from ..engine.early_log import keep_records
     from ..engine.evaluation import fast_judge, test_exported, test_file
@@ -96,15 +88,11 @@ def run(args: argparse.Namespace) -> None:
     from ..engine.runner import join_processes
 
     keep_records()
-    cfg = run_config.load_config(
-        args.config, args.cfg_options, network=args.network
-    )
+    load = run_config.load_config
+    cfg = load(args.config, args.cfg_options, network=args.network)
     join_processes(args.launcher, cfg)
     if not cfg.get('test_dataloader'):
-        raise UserError(
-            f'{args.config} has no test_dataloader, so there is nothing to '
-            'test'
-        )
+        raise UserError(f'{args.config} has no test_dataloader')
     task = tasks.task_of(cfg, args)
     cfg.launcher = args.launcher
     cfg.load_from, cfg.resume = args.checkpoint, False
@@ -115,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
         task.use_data_root(cfg, args)
     run_config.require_writable(cfg.work_dir)
     detector = None
-    if args.checkpoint.endswith('.onnx'):
+    if args.checkpoint.endswith(MODELS):
         detector = Detector(args.checkpoint)
         meta = dict(dataset_meta=dict(classes=detector.classes))
         task.adopt_classes(cfg, dict(meta=meta))
@@ -124,7 +112,8 @@ def run(args: argparse.Namespace) -> None:
         task.adopt_classes(cfg, checkpoint)
         checkpoint_meta.adopt(cfg, checkpoint, args.checkpoint)
     task.check_data(cfg, ('test',), args)
-    with fast_judge(args.fast_eval), tempfile.TemporaryDirectory() as folder:
+    judge = fast_judge() if args.fast_eval else contextlib.nullcontext()
+    with judge, tempfile.TemporaryDirectory() as folder:
         results = os.path.join(folder, 'results.bbox.json')
         if args.checkpoint.endswith('.json'):
             results = args.checkpoint
@@ -135,16 +124,17 @@ def run(args: argparse.Namespace) -> None:
             metric = test_network(cfg, args, task, folder)
         if metric is None:
             return
-        if args.plots:
-            save_plots(cfg.work_dir, metric, results, args.show_score_thr)
-            print(f'Plots: {cfg.work_dir}')
         if args.json:
             shutil.copyfile(results, args.json)
             print(f'Results: {args.json}')
+        if args.plots:
+            save_plots(cfg.work_dir, metric, results, args.show_score_thr)
+            print(f'Plots: {cfg.work_dir}')
 
 
 def require_outputs(args: argparse.Namespace) -> None:
     """Refuse before the run what could not be written after it."""
+    from ..deploy.runtime import MODELS
     from ..engine.run_config import require_writable
 
     if args.out and not args.out.endswith(PICKLES):
@@ -167,7 +157,7 @@ def require_outputs(args: argparse.Namespace) -> None:
         require_writable(args.show_dir, 'folder', '--show-dir')
     proposal = 'proposal' in (args.eval or ())
     if (proposal or args.out or args.show_dir or args.tta) and (
-        args.checkpoint.endswith(('.json', '.onnx'))
+        args.checkpoint.endswith(('.json', *MODELS))
     ):
         raise UserError(
             '--eval proposal, --out, --show-dir and --tta need a checkpoint, '
@@ -176,16 +166,13 @@ def require_outputs(args: argparse.Namespace) -> None:
 
 
 def test_network(cfg, args: argparse.Namespace, task, folder: str):
-    """Predict every test image and evaluate.
+    """Predict every test image; give the metric of the boxes, if any.
 
-    Returns:
-        The metric of the boxes, which left ``results.bbox.json`` in the
-        folder; None where there is none.
+    That one leaves ``results.bbox.json`` in the folder.
     """
     from ..data import BoxMetric
     from ..engine import CheckedRunner
     from ..engine.evaluation import keep_proposals
-    from ..engine.settings import use_tta
     from ..paper.published import top1_error
 
     if args.show_dir:
@@ -197,15 +184,18 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
     words = list(args.eval)
     if args.json or args.plots:
         words.append('bbox')
-    published = {}
+    known = {}
     if task.MODEL == 'classifier':
-        published['published'] = top1_error(cfg.model.get('network'))
-    prefix = os.path.join(folder, 'results')
-    metrics = task.metrics(cfg, words, prefix, **published)
+        known['published'] = top1_error(cfg.model.get('network'))
+    metrics = task.metrics(
+        cfg, words, os.path.join(folder, 'results'), **known
+    )
     if args.out:
         metrics.append(dict(type=task.DUMP, out_file_path=args.out))
     cfg.test_evaluator = metrics if len(metrics) > 1 else metrics[0]
     if args.tta:
+        from ..engine.settings import use_tta
+
         use_tta(cfg)
     runner = CheckedRunner.from_cfg(cfg)
     if 'proposal' in words:

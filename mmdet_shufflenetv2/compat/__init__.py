@@ -18,17 +18,10 @@ def apply_patches() -> None:
             another torch. The message says what to install.
     """
     from . import needs_mmdet  # noqa: F401, I001
-    from . import checkpoints, host_faults, mmcv_ext, pkg_resources
+    from . import checkpoints, host_faults
     from .stand_ins import offer_stand_ins
 
-    finder = offer_stand_ins(
-        {
-            pkg_resources.NAME: pkg_resources.fill,
-            mmcv_ext.NAME: mmcv_ext.fill,
-        }
-    )
-    mmcv_ext.ensure_mmcv_ops(finder)
-    checkpoints.allow_mmengine_types()
+    offer_stand_ins()
     checkpoints.guard_loading()
     host_faults.fix_crashes()
 

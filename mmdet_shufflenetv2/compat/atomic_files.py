@@ -7,19 +7,10 @@ Here the content goes to another name in the same folder first.
 
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-#: How the hidden names of files that are being written end.
-_PART = '.part'
 
 
 @contextmanager
@@ -29,33 +20,32 @@ def whole_file(
     """Open ``path`` for writing; it changes only when all is written.
 
     Folders are made as needed. Until the end, and after any exception, what
-    was at ``path`` stays as it was.
+    was at ``path`` stays as it was. A link is followed; what is there and not
+    a regular file, such as ``/dev/stdout``, is written to directly.
 
     Args:
-        path: A link is followed. Anything that is there and not a regular
-            file, such as ``/dev/stdout``, is written to directly.
+        path: The file.
         mode: 'wb' or 'w'.
 
     Raises:
         OSError: Of the fitting kind, naming ``path``.
     """
     target = Path(os.path.realpath(path))
+    part = target.with_name(f'.{target.name}.{os.getpid()}.part')
+    direct = target.exists() and not target.is_file()
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if target.exists() and not target.is_file():
-            with open(target, mode, encoding=encoding) as file:
-                yield file
-            return
-        part = target.with_name(f'.{target.name}.{uuid.uuid4().hex}{_PART}')
         try:
-            with open(part, mode, encoding=encoding) as file:
-                _lock(file)
+            where = target if direct else part
+            with open(where, mode, encoding=encoding) as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
-            if target.exists():
+                if not direct:
+                    os.fsync(file.fileno())
+            if target.is_file():
                 shutil.copymode(target, part)
-            os.replace(part, target)
+            if not direct:
+                os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
@@ -64,42 +54,18 @@ def whole_file(
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _lock(file: IO) -> bool:
-    """Lock a file until it is closed, or its process is gone.
-
-    Returns:
-        Whether nobody else is writing to it, as far as can be known: a file
-        system may have no locks. Windows needs none, for it removes no file
-        that is open.
-    """
-    if fcntl is None:
-        return os.name == 'nt'
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 def remove_abandoned(folder: str | Path) -> list[Path]:
     """Remove what processes were writing into a folder when they were killed.
 
-    What a living process writes is left alone, as is everything on a file
-    system without locks.
+    Args:
+        folder: One that nobody else is writing to.
 
     Returns:
         The paths of what was removed.
     """
-    removed = []
-    for part in sorted(Path(folder).glob(f'.*{_PART}')):
-        try:
-            with open(part, 'rb') as file:
-                abandoned = _lock(file)
-            if abandoned:
-                part.unlink()
-                removed.append(part)
-        except (FileNotFoundError, PermissionError):
-            continue  # just finished by its process, or open on Windows
+    removed = sorted(Path(folder).glob('.*.part'))
+    for part in removed:
+        part.unlink(missing_ok=True)
     return removed
 
 

@@ -11,8 +11,7 @@ import functools
 import os
 import pickle
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, BinaryIO
 from urllib.error import URLError
 
@@ -21,17 +20,9 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, checkpoint
-from torch.serialization import MAP_LOCATION as MapLocation
 
 from ..errors import UserError
 from .stand_ins import ChangedModule
-
-# What a metric, a learning rate or a counter can be.
-NUMBER_TYPES = (
-    *('bool', 'int8', 'int16', 'int32', 'int64'),
-    *('uint8', 'uint16', 'uint32', 'uint64'),
-    *('float16', 'float32', 'float64'),
-)
 
 
 class CheckpointError(UserError):
@@ -39,13 +30,8 @@ class CheckpointError(UserError):
 
 
 def _alias(function: Callable, full_name: str) -> Callable:
-    """``function`` under the name by which pickles refer to another.
+    """``function`` under the name by which pickles refer to another."""
 
-    torch 2.4 and 2.5 take no (function, name) pairs and read the name off
-    the object.
-    """
-
-    @functools.wraps(function)
     def named(*args):
         return function(*args)
 
@@ -77,8 +63,6 @@ def _rebuild_array(subtype: type, shape: tuple, kind: bytes) -> np.ndarray:
 
 @functools.cache
 def _safe_types() -> list:
-    # The first buffer of a process fills the class's table of statistics.
-    HistoryBuffer()
     scalar = np.float64(0).__reduce__()[0]
     return [
         HistoryBuffer,
@@ -87,7 +71,8 @@ def _safe_types() -> list:
         codecs.encode,  # how pickle spells bytes; torch 2.4 lacks it
         np.ndarray,
         np.dtype,
-        *(type(np.dtype(name)) for name in NUMBER_TYPES),
+        # What a metric, a learning rate or a counter can be.
+        *{type(np.dtype(code)) for code in '?bhilqBHILQefd'},
         # NumPy 2 renamed the module; a file may come from either.
         *(
             _alias(function, f'numpy.{core}.multiarray.{name}')
@@ -100,54 +85,32 @@ def _safe_types() -> list:
     ]
 
 
-def allow_mmengine_types() -> None:
-    """Let ``torch.load(weights_only=True)`` read mmengine's checkpoints."""
-    HistoryBuffer()  # the first one of a process registers its statistics
-    torch.serialization.add_safe_globals(_safe_types())
-
-
 # These say by themselves what is wrong, and it is not the file's content.
 PLAIN_ERRORS = (
-    FileNotFoundError,
-    IsADirectoryError,
-    PermissionError,
-    MemoryError,
-    torch.cuda.OutOfMemoryError,
-    ImportError,
-    URLError,
+    *(FileNotFoundError, IsADirectoryError, PermissionError, URLError),
+    *(MemoryError, torch.cuda.OutOfMemoryError, ImportError),
 )
 
 
-@contextmanager
-def clear_errors(filename: str) -> Iterator[None]:
-    """Say which file is refused or broken, and why.
+def _clear_error(filename: str, error: Exception) -> CheckpointError:
+    """Says which file is refused or broken, and why.
 
-    torch's own error is not chained: it advises ``weights_only=False``,
-    which would run what the file says. A broken file can raise nearly
-    anything out of torch's readers.
-
-    Raises:
-        CheckpointError: The file holds more than data, or not a whole
-            checkpoint.
+    torch's own error advises ``weights_only=False``, which would run what
+    the file says. A broken file can raise nearly anything.
     """
-    try:
-        yield
-    except PLAIN_ERRORS:
-        raise
-    except Exception as error:
-        refused = re.search(r'GLOBAL (\S+)', str(error))
-        if refused:
-            raise CheckpointError(
-                f'checkpoint {filename} is refused: it asks for '
-                f'{refused[1]!r}, and a checkpoint may hold only tensors, '
-                'numbers, text and their containers. Nothing of it was run. '
-                'If you made the file yourself, save its state_dict() instead'
-            ) from None
-        reason = str(error).partition('. ')[0].partition('\n')[0]
-        raise CheckpointError(
-            f'checkpoint {filename} cannot be read: it is truncated, damaged '
-            f'or not a checkpoint ({type(error).__name__}: {reason[:200]})'
-        ) from None
+    refused = re.search(r'GLOBAL (\S+)', str(error))
+    if refused:
+        return CheckpointError(
+            f'checkpoint {filename} is refused: it asks for {refused[1]!r}, '
+            'and a checkpoint may hold only tensors, numbers, text and their '
+            'containers. Nothing of it was run. If you made the file '
+            'yourself, save its state_dict() instead'
+        )
+    reason = str(error).partition('. ')[0].partition('\n')[0]
+    return CheckpointError(
+        f'checkpoint {filename} cannot be read: it is truncated, damaged '
+        f'or not a checkpoint ({type(error).__name__}: {reason[:200]})'
+    )
 
 
 def guard_loading() -> None:
@@ -156,6 +119,8 @@ def guard_loading() -> None:
     A user who has set ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` gets what PyTorch
     says of it, until a command calls `never_run_code`.
     """
+    HistoryBuffer()  # the first one of a process registers its statistics
+    torch.serialization.add_safe_globals(_safe_types())
     if isinstance(checkpoint.torch, ChangedModule):
         return
     checkpoint.torch = ChangedModule(torch, load=_load)
@@ -183,9 +148,7 @@ def never_run_code() -> None:
     _user_allows_code = False
 
 
-def _load(
-    file: str | BinaryIO, map_location: MapLocation = None, **_: Any
-) -> Any:
+def _load(file: str | BinaryIO, map_location: Any = None, **_: Any) -> Any:
     # Where it is not given, torch reads the user's variable.
     weights_only = None if _user_allows_code else True
     return torch.load(file, map_location, weights_only=weights_only)
@@ -198,22 +161,21 @@ def _download(load_url: Callable, *args: Any, **options: Any) -> Any:
 def _guarded(loader: Callable) -> Callable:
     @functools.wraps(loader)
     def load(filename: str, *args: Any, **options: Any) -> dict:
-        with clear_errors(filename):
+        try:
             content = loader(filename, *args, **options)
-        _require_dicts(content, filename)
+        except PLAIN_ERRORS:
+            raise
+        except Exception as error:
+            raise _clear_error(filename, error) from None
+        parts = [content]
+        if isinstance(content, dict):
+            parts = [content.get(key, {}) for key in ('state_dict', 'meta')]
+        if not all(isinstance(part, dict) for part in parts):
+            raise CheckpointError(
+                f'checkpoint {filename} is not one: its state_dict and meta, '
+                'and the whole, must be a dict of named entries, got '
+                + ', '.join(type(part).__name__ for part in parts)
+            )
         return content
 
     return load
-
-
-def _require_dicts(content: Any, filename: str) -> None:
-    """Raise unless a checkpoint has the form that everybody relies on."""
-    parts = {'it': content}
-    if isinstance(content, dict):
-        parts = {key: content.get(key, {}) for key in ('state_dict', 'meta')}
-    for name, part in parts.items():
-        if not isinstance(part, dict):
-            raise CheckpointError(
-                f'checkpoint {filename} is not one: {name} must be a dict of '
-                f'named entries, got {type(part).__name__}'
-            )

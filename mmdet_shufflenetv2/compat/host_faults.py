@@ -5,17 +5,30 @@ alone.
 """
 
 import functools
+import sys
 import warnings
 from importlib.util import find_spec
 
-from .stand_ins import ChangedModule
+from .stand_ins import EXT, ChangedModule, StandInFinder
 
 
 def fix_crashes() -> None:
     """Fix what ends a run of mmdet 3.3 with an error, whatever the data."""
     _survive_transformers_5()
-    _let_ssd_predict()
-    _restore_np_float()
+    from mmdet.evaluation.functional import ytviseval
+    from mmdet.models.dense_heads import SSDHead
+    from mmengine.registry import MODELS
+    from torch.nn import SyncBatchNorm
+
+    # Prediction asks every head for its loss_cls; this one trains without.
+    if not hasattr(SSDHead, 'loss_cls'):
+        SSDHead.loss_cls = None
+    # YouTube-VIS evaluation wants what NumPy 1.24 dropped.
+    if not hasattr(ytviseval.np, 'float'):
+        ytviseval.np = ChangedModule(ytviseval.np, float=float)
+    # mmcv's own is of compiled ops, and computes the same.
+    if isinstance(sys.modules[EXT].__spec__.loader, StandInFinder):
+        MODELS.register_module('MMSyncBN', force=True, module=SyncBatchNorm)
 
 
 def _survive_transformers_5() -> None:
@@ -42,31 +55,11 @@ def _survive_transformers_5() -> None:
         dependency.WITH_MULTIMODAL = False
 
 
-def _let_ssd_predict() -> None:
-    """Give the SSD head the ``loss_cls`` that prediction asks heads for.
-
-    It computes its loss itself, so it trains without one.
-    """
-    from mmdet.models.dense_heads import SSDHead
-
-    if not hasattr(SSDHead, 'loss_cls'):
-        SSDHead.loss_cls = None
-
-
-def _restore_np_float() -> None:
-    """Let YouTube-VIS evaluation find ``np.float``, gone since NumPy 1.24."""
-    from mmdet.evaluation.functional import ytviseval
-
-    if not hasattr(ytviseval.np, 'float'):
-        ytviseval.np = ChangedModule(ytviseval.np, float=float)
-
-
 def keep_thin_images() -> None:
     """Let every image keep a pixel in each direction when it is resized.
 
-    mmcv rounds the short side of a long image to no pixel at all: a picture
-    of 3000 x 2, to fit into 480 x 360, would get a height of 0, and OpenCV
-    stops the run with an assertion that names no file.
+    mmcv rounds the short side of a long image to no pixel at all, and OpenCV
+    then stops the run with an assertion that names no file.
     """
     from mmcv.image import geometric
 

@@ -7,7 +7,7 @@ the model's ``data_preprocessor``.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isclose
 
 from torch import nn
@@ -32,32 +32,24 @@ class InputFormat:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if self.channel_order not in ('RGB', 'BGR'):
+        mean, std = (tuple(map(float, v)) for v in (self.mean, self.std))
+        if self.channel_order not in ('RGB', 'BGR') or len(mean + std) != 6:
             raise ValueError(
-                "channel_order must be 'RGB' or 'BGR', got "
-                f'{self.channel_order!r}'
+                "expected a channel_order of 'RGB' or 'BGR' and 3 values of "
+                f'mean and std, got {self.channel_order!r}, {mean}, {std}'
             )
-        for name in ('mean', 'std'):
-            values = tuple(map(float, getattr(self, name)))
-            if len(values) != 3:
-                raise ValueError(f'{name} must have 3 values, got {values}')
-            object.__setattr__(self, name, values)
+        object.__setattr__(self, 'mean', mean)
+        object.__setattr__(self, 'std', std)
 
     def __str__(self) -> str:
-        if self == RAW_BGR:
-            return 'BGR 0-255, mean=[0, 0, 0], std=[1, 1, 1]'
-        return (
-            f'{self.channel_order}, mean={list(self.mean)}, '
-            f'std={list(self.std)}'
-        )
+        order = 'BGR 0-255' if self == RAW_BGR else self.channel_order
+        return f'{order}, mean={list(self.mean)}, std={list(self.std)}'
 
     def agrees_with(self, other: 'InputFormat') -> bool:
         """Whether a network sees the same pixels, but for rounding."""
+        pairs = zip(self.mean + self.std, other.mean + other.std, strict=True)
         return self.channel_order == other.channel_order and all(
-            isclose(a, b, rel_tol=1e-3, abs_tol=1e-3)
-            for a, b in zip(
-                self.mean + self.std, other.mean + other.std, strict=True
-            )
+            isclose(a, b, rel_tol=1e-3, abs_tol=1e-3) for a, b in pairs
         )
 
     def preprocessor_options(self, preprocessor: Mapping) -> dict:
@@ -66,33 +58,29 @@ class InputFormat:
         Args:
             preprocessor: Its config, of mmdet's type or mmpretrain's.
         """
-        # mmpretrain's data preprocessor has another word for it.
-        classifies = preprocessor.get('type', '').endswith(
-            'ClsDataPreprocessor'
-        )
-        flag = 'to_rgb' if classifies else 'bgr_to_rgb'
-        return {
-            flag: self.channel_order == 'RGB',
-            'mean': list(self.mean),
-            'std': list(self.std),
-        }
+        kind = preprocessor.get('type', '')
+        flag = 'bgr_to_rgb'
+        if kind.endswith('ClsDataPreprocessor'):  # mmpretrain's
+            flag = 'to_rgb'
+        values = dict(mean=list(self.mean), std=list(self.std))
+        return {flag: self.channel_order == 'RGB', **values}
 
     def to_meta(self) -> dict:
         """As a checkpoint's meta data hold it."""
-        plain = asdict(self)
-        return dict(plain, mean=list(plain['mean']), std=list(plain['std']))
+        values = dict(mean=list(self.mean), std=list(self.std))
+        return dict(channel_order=self.channel_order, **values)
 
 
 NORMALISED_RGB = InputFormat(
     'RGB', (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 )
-RAW_BGR = InputFormat('BGR')
-SCALED_BGR = InputFormat('BGR', std=(255, 255, 255))
-SCALED_RGB = InputFormat('RGB', std=(255, 255, 255))
-RAW_RGB = InputFormat('RGB')
 NORMALISED_BGR = InputFormat(
     'BGR', NORMALISED_RGB.mean[::-1], NORMALISED_RGB.std[::-1]
 )
+SCALED_RGB = InputFormat('RGB', std=(255, 255, 255))
+SCALED_BGR = InputFormat('BGR', std=(255, 255, 255))
+RAW_RGB = InputFormat('RGB')
+RAW_BGR = InputFormat('BGR')
 
 
 def meta_of(checkpoint: object) -> Mapping:
@@ -162,15 +150,13 @@ def require_same_input(
     delivered = delivered_format(preprocessor)
     if not declared or not delivered or declared.agrees_with(delivered):
         return
-    options = declared.preprocessor_options(
-        dict(type=type(preprocessor).__name__)
+    kind = dict(type=type(preprocessor).__name__)
+    options = ' '.join(
+        f'model.data_preprocessor.{key}={value}'.replace(' ', '')
+        for key, value in declared.preprocessor_options(kind).items()
     )
     raise CheckpointError(
         f'the weights of {source} expect images as {declared}, but '
         f'data_preprocessor of this config gives {delivered}; add\n'
-        '  --cfg-options '
-        + ' '.join(
-            f'model.data_preprocessor.{key}={value}'.replace(' ', '')
-            for key, value in options.items()
-        )
+        f'  --cfg-options {options}'
     )

@@ -1,9 +1,11 @@
 """How networks' weights are named where they are published: one table.
 
 A row of `FORMATS` is a project's naming of a family. It is recognised by
-patterns of keys; pairs of templates, theirs and ours, translate the modules'
-names in both directions. Values stay as they are, because the networks are
-numerically the same.
+patterns of keys; pairs of templates, theirs and ours, name the modules in
+both directions. Values stay as they are, because the networks are numerically
+the same. Names that are in no row load in their order
+(`backbones.pretrained`); a row is for what order cannot tell: what images the
+weights expect, in which style their channels are, what to write.
 
 In a template ``{s}`` is a stage's number, ``{u}`` a unit's in it and ``{n}``
 a unit's in the whole network, each with what is added where it is written;
@@ -14,7 +16,8 @@ a unit's in the whole network, each with what is added where it is written;
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import product
 
 from .input_format import NORMALISED_RGB, RAW_BGR, SCALED_BGR, InputFormat
 
@@ -23,74 +26,34 @@ OURS = 'mmdet_shufflenetv2'
 _WRAPPING = re.compile(r'((module|_orig_mod)\.)*')
 # A backbone's own file, a detector's, and Lightning's.
 USUAL_PREFIXES = ('', 'backbone.', 'model.backbone.')
-_FIELD = re.compile(r'\{(.+?)\}')
-_NUMBER = re.compile(r'([sun])([+-]\d+)?')
+# Where the units of stages are not given: more than any network has.
+_ANY_UNITS = (48,) * 7
 
 
-class _Template:
-    """A module's name with numbers and alternatives left open."""
+def _alternatives(template: str) -> list[str]:
+    """A template for each choice of alternatives, in order."""
+    pieces = re.split(r'\{([^}]*\|[^}]*)\}', template)
+    choices = (
+        piece.split('|') if i % 2 else [piece]
+        for i, piece in enumerate(pieces)
+    )
+    return list(map(''.join, product(*choices)))
 
-    def __init__(self, text: str, units: tuple[int, ...], first: int):
-        pieces = _FIELD.split(text)
-        self.literals = pieces[::2]
-        # (letter, what is added) of a number, or the alternatives.
-        self.fields: list[tuple[str, int] | list[str]] = []
-        pattern = re.escape(pieces[0])
-        for inside, literal in zip(pieces[1::2], pieces[2::2], strict=True):
-            number = _NUMBER.fullmatch(inside)
-            if number:
-                self.fields.append((number[1], int(number[2] or 0)))
-                pattern += r'(\d+)'
-            else:
-                self.fields.append(inside.split('|'))
-                pattern += f'({"|".join(map(re.escape, self.fields[-1]))})'
-            pattern += re.escape(literal)
-        self.pattern = re.compile(pattern)
-        # Every unit's stage and number in it, in order.
-        self.places = [
-            (stage, unit)
-            for stage, count in enumerate(units, start=first)
-            for unit in range(count)
-        ]
 
-    def read(self, name: str) -> dict[str, int] | None:
-        """The values in a name; None if the name is another's."""
-        match = self.pattern.fullmatch(name)
-        if not match:
-            return None
-        values = {'choice': 0}
-        for each, text in zip(self.fields, match.groups(), strict=True):
-            if isinstance(each, list):
-                values['choice'] *= len(each)
-                values['choice'] += each.index(text)
-            else:
-                values[each[0]] = int(text) - each[1]
-        place = (values.get('s'), values.get('u'))
-        if place in self.places:
-            values['n'] = self.places.index(place)
-        return values
-
-    def write(self, values: dict[str, int]) -> str | None:
-        """The name with these values; None if there is no such unit."""
-        n = values.get('n')
-        if n is not None and self.places:
-            if not 0 <= n < len(self.places):
-                return None
-            stage, unit = self.places[n]
-            values = {**values, 's': stage, 'u': unit}
-        choice = values['choice']
-        text = self.literals[-1]
-        for each, literal in zip(
-            self.fields[::-1], self.literals[-2::-1], strict=True
-        ):
-            if isinstance(each, list):
-                choice, index = divmod(choice, len(each))
-                text = literal + each[index] + text
-            elif each[0] in values:
-                text = literal + str(values[each[0]] + each[1]) + text
-            else:
-                return None
-        return text
+def _places(units: tuple[int, ...], first: int) -> list[dict[str, int]]:
+    """Every unit's numbers, by what a template may ask for."""
+    pairs = [
+        (stage, unit)
+        for stage, count in enumerate(units, first)
+        for unit in range(count)
+    ]
+    return [
+        {
+            **{'s': stage, 's-1': stage - 1, 's-2': stage - 2},
+            **{'u': unit, 'u+1': unit + 1, 'n': n, 'n+1': n + 1},
+        }
+        for n, (stage, unit) in enumerate(pairs)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,16 +63,16 @@ class WeightFormat:
     Attributes:
         family: of networks.
         name: of the project, as a command line takes it.
-        signature: patterns; each one matches some key of such a file.
-        rows: templates of modules' names, (theirs, ours).
+        theirs: templates of modules' names. A file is in this format if it
+            has some first modules of the first two.
+        signature: patterns; each one matches some key of such a file, too.
+        absent: a pattern that matches none.
         title: what to call it in messages; None means ``name``.
-        absent: patterns; none of them matches any key of such a file.
         units: units per stage, of the first stages of ours.
         their_units: the same of theirs, where they divide them otherwise.
         first: number of the first stage.
-        modules: instead of ``rows``: gives our module -> theirs, of every
+        modules: instead of templates: gives our module -> theirs, of every
             module that has weights.
-        readable: whether there is a network here that such weights fit.
         networks: those of `mmdet_shufflenetv2.backbones.zoo` that can be
             written; None for every one of the family's.
         classifier: their name of the linear layer in a whole file.
@@ -121,20 +84,20 @@ class WeightFormat:
         input_format: what the weights expect of ``data_preprocessor``; None
             where the file's meta data say it.
         style: the ``style`` of network that such weights fit; None for any.
+        ours: templates of our names, in the same order.
     """
 
     family: str
     name: str
-    signature: tuple[str, ...]
-    rows: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    theirs: tuple[str, ...] = field(default=(), repr=False)
+    signature: tuple[str, ...] = ()
+    absent: str | None = None
     title: str | None = None
-    absent: tuple[str, ...] = ()
-    units: tuple[int, ...] = ()
+    units: tuple[int, ...] = _ANY_UNITS
     their_units: tuple[int, ...] | None = None
     first: int = 1
     modules: Callable[[], Mapping[str, str]] | None = None
-    readable: bool = True
-    networks: tuple[str, ...] | None = None
+    networks: tuple[str, ...] | None = ()
     classifier: str = 'fc'
     classifier_bias: bool = True
     only_backbone: str | None = None
@@ -142,6 +105,7 @@ class WeightFormat:
     wrapped: bool = False
     input_format: InputFormat | None = None
     style: str | None = None
+    ours: tuple[str, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         return self.title or self.name
@@ -149,7 +113,7 @@ class WeightFormat:
     @property
     def is_former(self) -> bool:
         """Whether these are names that this package had once."""
-        return self.name == OURS and bool(self.rows)
+        return self.name == OURS and bool(self.theirs)
 
     def recognises(self, keys: Iterable[str]) -> bool:
         """Whether a backbone with these keys, or a file, is in this format."""
@@ -158,9 +122,12 @@ class WeightFormat:
         def found(pattern: str) -> bool:
             return any(re.match(pattern, key) for key in keys)
 
-        return all(map(found, self.signature)) and not any(
-            map(found, self.absent)
+        first = (_alternatives(each)[0] for each in self.theirs[:2])
+        modules = (
+            re.sub(r'\\\{.+?\\\}', r'\\d+', re.escape(name)) for name in first
         )
+        wanted = all(map(found, (*self.signature, *modules)))
+        return wanted and not (self.absent and found(self.absent))
 
     def is_classifier(self, key: str) -> bool:
         """Whether a key is of the linear layer."""
@@ -172,65 +139,49 @@ class WeightFormat:
 
     def to_ours(self, key: str) -> str | None:
         """Our name of a backbone's weight; None if there is none."""
-        return self._translated(key, self._modules[1], False)
+        return self._translated(key, 0)
 
     def to_theirs(self, key: str) -> str | None:
         """Their name of a backbone's weight; None if there is none."""
-        return self._translated(key, self._modules[0], True)
+        return self._translated(key, 1)
 
-    @cached_property
-    def _modules(self) -> tuple[dict[str, str], dict[str, str]]:
-        ours = dict(self.modules()) if self.modules else {}
-        return ours, {theirs: name for name, theirs in ours.items()}
-
-    @cached_property
-    def _templates(self) -> list[tuple[_Template, _Template]]:
-        theirs, ours = self.their_units or self.units, self.units
-        return [
-            (_Template(a, theirs, self.first), _Template(b, ours, self.first))
-            for a, b in self.rows
-        ]
-
-    def _translated(
-        self, key: str, modules: dict[str, str], backwards: bool
-    ) -> str | None:
-        module, _, parameter = key.rpartition('.')
-        if self.modules:
-            found = modules.get(module)
-            return f'{found}.{parameter}' if found else None
-        if not self.rows:
+    def _translated(self, key: str, direction: int) -> str | None:
+        if not self.theirs and not self.modules:
             return key
-        for pair in self._templates:
-            source, target = pair[::-1] if backwards else pair
-            values = source.read(module)
-            name = None if values is None else target.write(values)
-            if name is not None:
-                return f'{name}.{parameter}'
-        return None
+        module, _, parameter = key.rpartition('.')
+        found = self._names[direction].get(module)
+        return f'{found}.{parameter}' if found else None
+
+    @cached_property
+    def _names(self) -> tuple[dict[str, str], dict[str, str]]:
+        to_theirs = dict(self.modules()) if self.modules else {}
+        to_ours = {theirs: ours for ours, theirs in to_theirs.items()}
+        their_places = _places(self.their_units or self.units, self.first)
+        places = _places(self.units, self.first)
+        for row in zip(self.theirs, self.ours, strict=False):
+            for theirs, ours in zip(*map(_alternatives, row), strict=True):
+                for a, b in zip(their_places, places, strict=True):
+                    names = theirs.format_map(a), ours.format_map(b)
+                    # The first row that names a module decides.
+                    to_ours.setdefault(*names)
+                    to_theirs.setdefault(*names[::-1])
+        return to_ours, to_theirs
 
 
-def _own(family: str, *signature: str, former: bool = False, **options):
-    """This package's names; former ones are read only."""
-    if former:
-        options.update(title=f'{OURS} (former names)', networks=())
+def _own(family: str, *signature: str, **options) -> WeightFormat:
+    """This package's names."""
     return WeightFormat(
         family,
         OURS,
-        signature,
+        signature=signature,
+        **{'networks': None, **options},
         classifier='head.fc',
         prefix='backbone.',
         wrapped=True,
-        **options,
     )
 
 
-def _known(family: str, name: str, *signature: str, **options):
-    """Weights that no network here fits, to call a wrong file by its name."""
-    return WeightFormat(
-        family, name, signature, readable=False, networks=(), **options
-    )
-
-
+_former = dict(title=f'{OURS} (former names)', networks=())
 _authors = dict(
     title="ShuffleNet-Series (the authors')",
     classifier='classifier.0',
@@ -251,178 +202,142 @@ _pytorchcv = dict(classifier='output', input_format=NORMALISED_RGB)
 _shuffle = dict(units=(4, 8, 4), first=2)
 # Neither the deeper networks nor those with other units are elsewhere.
 V2_WIDTHS = tuple(f'shufflenet_v2_x{w}' for w in ('0_5', '1_0', '1_5', '2_0'))
-V2_BRANCH1 = 'stage{s}.{u}.branch1.{0|1|2|3}'
-V2_BRANCH2 = 'stage{s}.{u}.branch2.{0|1|3|4|5|6}'
+V2_NAMES = (
+    'conv1.{0|1}',
+    'stage{s}.{u}.branch1.{0|1|2|3}',
+    'stage{s}.{u}.branch2.{0|1|3|4|5|6}',
+    'conv5.{0|1}',
+)
+_v2 = partial(WeightFormat, 'ShuffleNetV2', ours=V2_NAMES)
 SHUFFLENET_V2 = (
-    WeightFormat(
-        'ShuffleNetV2',
+    _v2(
         'torchvision',
-        (r'conv1\.0\.weight', r'stage2\.0\.branch1\.0\.weight', r'fc\.weight'),
+        signature=(r'conv1\.0\.', r'stage2\.0\.branch1\.0\.', r'fc\.'),
         networks=V2_WIDTHS,
         input_format=NORMALISED_RGB,
         style='torchvision',
     ),
-    _own('ShuffleNetV2', r'conv1\.0\.weight', r'stage\d\.0\.branch2\.0\.'),
+    _own('ShuffleNetV2', r'conv1\.0\.', r'stage\d\.0\.branch2\.0\.'),
     _own(
         'ShuffleNetV2',
-        r'stem\.conv1\.conv\.',
-        r'stage\d\.0\.branch2\.',
-        former=True,
-        rows=(
-            ('stem.{conv1|conv2|conv3}.{conv|bn}', 'conv1.{0|1|3|4|6|7}'),
-            (
-                'stage{s}.{u}.branch1.{depthwise|pointwise}.{conv|bn}',
-                V2_BRANCH1,
-            ),
-            (
-                'stage{s}.{u}.branch2.{pointwise1|depthwise|pointwise2}'
-                '.{conv|bn}',
-                V2_BRANCH2,
-            ),
-            (
-                'stage{s}.{u}.branch2.enlarge.{conv|bn}',
-                'stage{s}.{u}.enlarge.{0|1}',
-            ),
-            (
-                'stage{s}.{u}.branch2.se.gate.{1|2}.conv',
-                'stage{s}.{u}.se.{fc1|fc2}',
-            ),
-            ('conv5.0.{conv|bn}', 'conv5.{0|1}'),
+        theirs=(
+            'stem.{conv1|conv2|conv3}.{conv|bn}',
+            'stage{s}.{u}.branch1.{depthwise|pointwise}.{conv|bn}',
+            'stage{s}.{u}.branch2.{pointwise1|depthwise|pointwise2}.{conv|bn}',
+            'conv5.0.{conv|bn}',
+            'stage{s}.{u}.branch2.enlarge.{conv|bn}',
+            'stage{s}.{u}.branch2.se.gate.{1|2}.conv',
         ),
+        ours=(
+            *('conv1.{0|1|3|4|6|7}', *V2_NAMES[1:]),
+            *('stage{s}.{u}.enlarge.{0|1}', 'stage{s}.{u}.se.{fc1|fc2}'),
+        ),
+        **_former,
     ),
-    WeightFormat(
-        'ShuffleNetV2',
+    _v2(
         'authors',
-        (r'first_conv\.0\.weight', r'features\.0\.branch_main\.0\.weight'),
         (
-            ('first_conv.{0|1}', 'conv1.{0|1}'),
-            ('features.{n}.branch_proj.{0|1|2|3}', V2_BRANCH1),
-            ('features.{n}.branch_main.{0|1|3|4|5|6}', V2_BRANCH2),
-            ('conv_last.{0|1}', 'conv5.{0|1}'),
+            'first_conv.{0|1}',
+            'features.{n}.branch_proj.{0|1|2|3}',
+            'features.{n}.branch_main.{0|1|3|4|5|6}',
+            'conv_last.{0|1}',
         ),
         networks=V2_WIDTHS,
         **_shuffle,
         **_authors,
     ),
     # The authors' unit without conv5, on RGB or BGR divided by 255.
-    WeightFormat(
-        'ShuffleNetV2',
+    _v2(
         'fastestdet',
-        (r'first_conv\.0\.weight', r'stage2\.0\.branch_main\.0\.weight'),
         (
-            ('first_conv.{0|1}', 'conv1.{0|1}'),
-            ('stage{s}.{u}.branch_proj.{0|1|2|3}', V2_BRANCH1),
-            ('stage{s}.{u}.branch_main.{0|1|3|4|5|6}', V2_BRANCH2),
+            'first_conv.{0|1}',
+            'stage{s}.{u}.branch_proj.{0|1|2|3}',
+            'stage{s}.{u}.branch_main.{0|1|3|4|5|6}',
         ),
         title='FastestDet and Yolo-FastestV2',
-        networks=(),
         input_format=SCALED_BGR,
         style='authors',
+        **_shuffle,
     ),
-    WeightFormat(
-        'ShuffleNetV2',
+    _v2(
         'mmpretrain',
-        (r'conv1\.conv\.weight', r'layers\.0\.0\.branch1\.0\.conv\.weight'),
         (
-            ('conv1.{conv|bn}', 'conv1.{0|1}'),
-            ('layers.{s-2}.{u}.branch1.{0|1}.{conv|bn}', V2_BRANCH1),
-            ('layers.{s-2}.{u}.branch2.{0|1|2}.{conv|bn}', V2_BRANCH2),
-            ('layers.3.{conv|bn}', 'conv5.{0|1}'),
+            'conv1.{conv|bn}',
+            'layers.{s-2}.{u}.branch1.{0|1}.{conv|bn}',
+            'layers.{s-2}.{u}.branch2.{0|1|2}.{conv|bn}',
+            'layers.3.{conv|bn}',
         ),
         networks=V2_WIDTHS,
         style='torchvision',
+        **_shuffle,
         **_mmpretrain,
     ),
-    # Its shufflenetv2b at 0.5x; the other widths mix both styles, and its
-    # shufflenetv2 pools at other places.
-    WeightFormat(
-        'ShuffleNetV2',
+    # Its shufflenetv2b at 0.5x; the other widths mix both styles.
+    _v2(
         'pytorchcv',
         (
-            r'features\.init_block\.conv\.conv\.weight',
-            r'features\.stage1\.unit1\.shortcut_dconv\.conv\.weight',
-        ),
-        (
-            ('features.init_block.conv.{conv|bn}', 'conv1.{0|1}'),
-            (
-                'features.stage{s-1}.unit{u+1}.shortcut_{dconv|conv}.{conv|bn}',
-                V2_BRANCH1,
-            ),
-            (
-                'features.stage{s-1}.unit{u+1}.{conv1|dconv|conv2}.{conv|bn}',
-                V2_BRANCH2,
-            ),
-            ('features.final_block.{conv|bn}', 'conv5.{0|1}'),
+            'features.init_block.conv.{conv|bn}',
+            'features.stage{s-1}.unit{u+1}.shortcut_{dconv|conv}.{conv|bn}',
+            'features.stage{s-1}.unit{u+1}.{conv1|dconv|conv2}.{conv|bn}',
+            'features.final_block.{conv|bn}',
         ),
         title='pytorchcv (shufflenetv2b)',
         networks=V2_WIDTHS[:1],
         style='torchvision',
+        **_shuffle,
         **_pytorchcv,
     ),
-    _known(
-        'ShuffleNetV2',
+    # Its tensors have the same shapes; nothing here loads them.
+    WeightFormat(
+        'ShuffleNetV2 with other pooling',
         'pytorchcv (shufflenetv2)',
-        r'features\.init_block\.conv\.conv\.weight',
-        r'features\.stage1\.unit1\.compress_conv1\.weight',
-        r'features\.stage1\.unit1\.dw_conv4\.weight',
+        signature=(r'features\.stage1\.unit1\.dw_conv4\.',),
     ),
 )
 
-V1_UNIT = 'stage{s}.{u}.{compress|depthwise|expand}.{conv|bn}'
-V1_STEM = 'stem.conv1.{conv|bn}'
 # Elsewhere the stem is as wide as the stages, which the authors' is not.
 V1_AS_WIDE_A_STEM = (
     *(f'shufflenet_v1_x1_0_g{groups}' for groups in (1, 2, 3, 4, 8)),
     *('shufflenet_v1_x0_5_g3', 'shufflenet_v1_x2_0_g3'),
     'shufflenet_v1_x2_0_g8',
 )
+V1_NAMES = (
+    'stem.conv1.{conv|bn}',
+    'stage{s}.{u}.{compress|depthwise|expand}.{conv|bn}',
+)
+_v1 = partial(WeightFormat, 'ShuffleNetV1', ours=V1_NAMES, **_shuffle)
 SHUFFLENET_V1 = (
     _own('ShuffleNetV1', r'stem\.', r'stage\d\.0\.compress\.'),
-    WeightFormat(
-        'ShuffleNetV1',
+    _v1(
         'authors',
-        (r'first_conv\.0\.weight', r'features\.0\.branch_main_1\.0\.weight'),
         (
-            ('first_conv.{0|1}', V1_STEM),
-            ('features.{n}.branch_main_{1.0|1.1|1.3|1.4|2.0|2.1}', V1_UNIT),
+            'first_conv.{0|1}',
+            'features.{n}.branch_main_{1.0|1.1|1.3|1.4|2.0|2.1}',
         ),
         networks=tuple(
             f'shufflenet_v1_x{width}_g{groups}'
             for groups in (3, 8)
             for width in ('0_5', '1_0', '1_5', '2_0')
         ),
-        **_shuffle,
         **_authors,
     ),
-    WeightFormat(
-        'ShuffleNetV1',
+    _v1(
         'mmpretrain',
-        (r'conv1\.conv\.weight', r'layers\.0\.0\.g_conv_1x1_compress\.'),
         (
-            ('conv1.{conv|bn}', V1_STEM),
-            (
-                'layers.{s-2}.{u}.{g_conv_1x1_compress|depthwise_conv3x3_bn'
-                '|g_conv_1x1_expand}.{conv|bn}',
-                V1_UNIT,
-            ),
+            'conv1.{conv|bn}',
+            'layers.{s-2}.{u}.{g_conv_1x1_compress|depthwise_conv3x3_bn'
+            '|g_conv_1x1_expand}.{conv|bn}',
         ),
         networks=V1_AS_WIDE_A_STEM,
         style='mmpretrain',
         **_mmpretrain,
     ),
-    WeightFormat(
-        'ShuffleNetV1',
+    _v1(
         'pytorchcv',
         (
-            r'features\.init_block\.conv\.weight',
-            r'features\.stage1\.unit1\.compress_conv1\.weight',
-        ),
-        (
-            ('features.init_block.{conv|bn}', V1_STEM),
-            (
-                'features.stage{s-1}.unit{u+1}.{compress_conv1|compress_bn1|dw_conv2|dw_bn2|expand_conv3|expand_bn3}',
-                V1_UNIT,
-            ),
+            'features.init_block.{conv|bn}',
+            'features.stage{s-1}.unit{u+1}.{compress_conv1|compress_bn1'
+            '|dw_conv2|dw_bn2|expand_conv3|expand_bn3}',
         ),
         title='pytorchcv (shufflenet)',
         networks=V1_AS_WIDE_A_STEM,
@@ -439,134 +354,96 @@ MOBILENET_V1 = (
         'MobileNetV1',
         'pytorchcv',
         (
-            r'features\.init_block\.conv\.weight',
-            r'features\.stage1\.unit1\.dw_conv\.conv\.weight',
+            'features.init_block.{conv|bn}',
+            'features.stage{s}.unit{u+1}.{dw|pw}_conv.{conv|bn}',
         ),
-        (
-            ('features.init_block.{conv|bn}', 'stem.conv1.{conv|bn}'),
-            (
-                'features.stage{s}.unit{u+1}.{dw|pw}_conv.{conv|bn}',
-                'stage{s}.{u}.{depthwise|pointwise}.{conv|bn}',
-            ),
-        ),
+        ours=(V1_NAMES[0], 'stage{s}.{u}.{depthwise|pointwise}.{conv|bn}'),
         title='pytorchcv (mobilenet)',
+        networks=None,
         **_pytorchcv,
     ),
 )
 
 # The first block has no expansion.
-MBV2_FIRST = 'layer1.0.{depthwise|linear}_conv.{conv|bn}'
-MBV2_BLOCK = 'layer{s}.{u}.{expand|depthwise|linear}_conv.{conv|bn}'
-MBV2_BLOCKS = (1, 2, 3, 4, 3, 3, 1)
+MBV2_NAMES = (
+    'conv1.{conv|bn}',
+    'layer1.0.{depthwise|linear}_conv.{conv|bn}',
+    'layer{s}.{u}.{expand|depthwise|linear}_conv.{conv|bn}',
+    'conv2.{conv|bn}',
+)
 # Of narrower ones the channels are rounded in another way here.
 MBV2_WIDTHS = ('mobilenet_v2_x1_0', 'mobilenet_v2_x1_4')
+_blocks = dict(units=(1, 2, 3, 4, 3, 3, 1), ours=MBV2_NAMES)
+_mbv2 = partial(WeightFormat, 'MobileNetV2', **_blocks)
 MOBILENET_V2 = (
     _own('MobileNetV2', r'conv1\.conv\.', r'layer1\.0\.depthwise_conv\.'),
     _own(
         'MobileNetV2',
-        r'stem\.conv1\.conv\.',
-        r'layer1\.0\.depthwise_conv\.',
-        former=True,
-        rows=(
-            ('stem.conv1.{conv|bn}', 'conv1.{conv|bn}'),
-            (MBV2_BLOCK, MBV2_BLOCK),
-            ('conv2.0.{conv|bn}', 'conv2.{conv|bn}'),
+        theirs=(
+            *('stem.conv1.{conv|bn}', *MBV2_NAMES[1:3]),
+            'conv2.0.{conv|bn}',
         ),
+        ours=MBV2_NAMES,
+        **_former,
     ),
     # The same names; what is written has another classifier.
-    WeightFormat(
-        'MobileNetV2',
+    _mbv2(
         'mmdet',
-        (r'conv1\.conv\.', r'layer1\.0\.depthwise_conv\.'),
+        signature=(r'conv1\.conv\.', r'layer1\.0\.depthwise_conv\.'),
         networks=MBV2_WIDTHS,
         prefix='backbone.',
         wrapped=True,
     ),
-    WeightFormat(
-        'MobileNetV2',
+    _mbv2(
         'mmpretrain',
-        (r'conv1\.conv\.weight', r'layer1\.0\.conv\.0\.conv\.'),
         (
-            ('conv1.{conv|bn}', 'conv1.{conv|bn}'),
-            ('layer1.0.conv.{0|1}.{conv|bn}', MBV2_FIRST),
-            ('layer{s}.{u}.conv.{0|1|2}.{conv|bn}', MBV2_BLOCK),
-            ('conv2.{conv|bn}', 'conv2.{conv|bn}'),
+            MBV2_NAMES[0],
+            'layer1.0.conv.{0|1}.{conv|bn}',
+            'layer{s}.{u}.conv.{0|1|2}.{conv|bn}',
+            MBV2_NAMES[-1],
         ),
         networks=MBV2_WIDTHS,
         **_mmpretrain,
     ),
-    WeightFormat(
-        'MobileNetV2',
+    _mbv2(
         'torchvision',
-        (r'features\.0\.0\.weight', r'features\.1\.conv\.0\.0\.weight'),
         (
-            ('features.0.{0|1}', 'conv1.{conv|bn}'),
-            ('features.1.conv.{0.0|0.1|1|2}', MBV2_FIRST),
-            ('features.{n+1}.conv.{0.0|0.1|1.0|1.1|2|3}', MBV2_BLOCK),
-            ('features.18.{0|1}', 'conv2.{conv|bn}'),
+            'features.0.{0|1}',
+            'features.1.conv.{0.0|0.1|1|2}',
+            'features.{n+1}.conv.{0.0|0.1|1.0|1.1|2|3}',
+            'features.18.{0|1}',
         ),
-        units=MBV2_BLOCKS,
         networks=MBV2_WIDTHS,
         classifier='classifier.1',
         input_format=NORMALISED_RGB,
     ),
-    WeightFormat(
-        'MobileNetV2',
+    _mbv2(
         'timm',
-        (r'conv_stem\.weight', r'blocks\.1\.0\.conv_pwl\.weight'),
         (
-            ('{conv_stem|bn1}', 'conv1.{conv|bn}'),
-            ('blocks.0.0.{conv_dw|bn1|conv_pw|bn2}', MBV2_FIRST),
-            (
-                'blocks.{s-1}.{u}.{conv_pw|bn1|conv_dw|bn2|conv_pwl|bn3}',
-                MBV2_BLOCK,
-            ),
-            ('{conv_head|bn2}', 'conv2.{conv|bn}'),
+            '{conv_stem|bn1}',
+            'blocks.0.0.{conv_dw|bn1|conv_pw|bn2}',
+            'blocks.{s-1}.{u}.{conv_pw|bn1|conv_dw|bn2|conv_pwl|bn3}',
+            '{conv_head|bn2}',
         ),
-        # MobileNet V3 and EfficientNet have the same names and more.
-        absent=(r'blocks\.\d\.\d\.se\.', r'blocks\.1\.2\.', r'blocks\.0\.1\.'),
-        networks=(),
+        # Not MobileNet V3, which ends otherwise.
+        (r'blocks\.6\.0\.conv_pwl\.',),
         classifier='classifier',
         input_format=NORMALISED_RGB,
     ),
-    WeightFormat(
-        'MobileNetV2',
+    _mbv2(
         'pytorchcv',
         (
-            r'features\.init_block\.conv\.weight',
-            r'features\.stage1\.unit1\.conv3\.bn\.weight',
-            r'features\.stage2\.unit2\.conv3\.bn\.weight',
-            r'features\.stage4\.unit7\.conv3\.bn\.weight',
+            'features.init_block.{conv|bn}',
+            'features.stage1.unit1.{conv2|conv3}.{conv|bn}',
+            'features.stage{s}.unit{u+1}.{conv1|conv2|conv3}.{conv|bn}',
+            'features.final_block.{conv|bn}',
         ),
-        (
-            ('features.init_block.{conv|bn}', 'conv1.{conv|bn}'),
-            ('features.stage1.unit1.{conv2|conv3}.{conv|bn}', MBV2_FIRST),
-            (
-                'features.stage{s}.unit{u+1}.{conv1|conv2|conv3}.{conv|bn}',
-                MBV2_BLOCK,
-            ),
-            ('features.final_block.{conv|bn}', 'conv2.{conv|bn}'),
-        ),
+        (r'features\.stage4\.unit7\.conv3\.bn\.',),
+        absent=r'features\.stage2\.unit3\.',  # IGCV3
         title='pytorchcv (mobilenetv2b)',
-        # IGCV3 has the same names, and more units.
-        absent=(
-            r'features\.stage1\.unit1\.conv1\.',
-            r'features\.stage2\.unit3\.',
-        ),
-        units=MBV2_BLOCKS,
         their_units=(1, 2, 3, 7, 4),
-        networks=(),
         classifier_bias=False,
         **_pytorchcv,
-    ),
-    _known(
-        'MobileNetV2',
-        'pytorchcv',
-        r'features\.init_block\.conv\.weight',
-        r'features\.stage1\.unit1\.conv1\.bn\.weight',
-        r'features\.stage2\.unit2\.conv3\.bn\.weight',
-        r'features\.stage4\.unit7\.conv3\.bn\.weight',
-        absent=(r'features\.stage2\.unit3\.',),
     ),
 )
 
@@ -576,13 +453,8 @@ def _of_library(family: str, ours: str, *theirs: str, **options):
 
     It is there that the names' table is made, from the network itself.
     """
-    library = WeightFormat(
-        family,
-        'pytorchcv',
-        theirs,
-        input_format=NORMALISED_RGB,
-        **options,
-    )
+    options = dict(networks=None, input_format=NORMALISED_RGB) | options
+    library = WeightFormat(family, 'pytorchcv', signature=theirs, **options)
     return _own(family, r'stem\.', ours), library
 
 
@@ -590,6 +462,14 @@ FORMATS = (
     *SHUFFLENET_V2,
     *SHUFFLENET_V1,
     *MOBILENET_V1,
+    *_of_library(
+        'IGCV3',
+        r'stage1\.0\.conv3\.',
+        # MobileNet V2 and DPN have the same names, and fewer units there.
+        r'features\.stage4\.unit14\.conv3\.',
+        # The library rounds the channels of the others in another way.
+        networks=('igcv3_d_1_0',),
+    ),
     *MOBILENET_V2,
     # Its names are those of ShuffleNet V2.
     _own('SNet', r'conv1\.0\.weight', r'stage\d\.0\.branch2\.0\.'),
@@ -597,17 +477,6 @@ FORMATS = (
     # mmdet's CSPDarknet has a stem and convolutions in stages as well.
     _own('DenseNet', r'stem\.conv1\.', r'stage\d\.0\.conv\.'),
     _own('IGCV2', r'stem\.', r'stage\d\.0\.mix1\.'),
-    _own('PNASNet', r'stem\.', r'stage1\.0\.squeeze\.'),
-    *_of_library(
-        'IGCV3',
-        r'stage1\.0\.conv3\.',
-        r'features\.init_block\.conv\.weight',
-        r'features\.stage1\.unit1\.conv3\.bn\.',
-        # MobileNet V2 and DPN have the same names, and fewer units there.
-        r'features\.stage4\.unit14\.conv3\.',
-        # The library rounds the channels of the others in another way.
-        networks=('igcv3_d_1_0',),
-    ),
     *_of_library(
         'CondenseNet',
         r'stage1\.1\.conv1\.index',
@@ -615,7 +484,14 @@ FORMATS = (
         only_backbone='reads half of the channels, those in output.index',
     ),
     *_of_library(
-        'NASNet', r'stage1\.0\.unit\.', r'features\.stem1_unit\.conv1x1\.'
+        'NASNet',
+        r'stage1\.0\.unit\.conv1x1\.',
+        r'features\.stem1_unit\.conv1x1\.',
+    ),
+    *_of_library(
+        'PNASNet',
+        r'stage1\.0\.unit\.conv_1x1\.',
+        r'features\.stem1_unit\.conv_1x1\.',
     ),
     *_of_library(
         'SENet',
@@ -623,35 +499,11 @@ FORMATS = (
         r'features\.init_block\.conv3\.conv\.weight',
         r'features\.stage1\.unit1\.se\.',
     ),
-    _known(
+    # What people try most often, and nothing here loads.
+    WeightFormat(
         'ResNet',
         'torchvision and mmdet',
-        r'conv1\.weight',
-        r'layer1\.0\.conv1\.',
-    ),
-    _known(
-        'ResNet',
-        'pytorchcv',
-        r'features\.init_block\.conv\.conv\.weight',
-        r'features\.stage1\.unit1\.body\.conv1\.conv\.',
-    ),
-    _known(
-        'DenseNet',
-        'torchvision',
-        r'features\.conv0\.weight',
-        r'features\.denseblock1\.denselayer1\.norm1\.weight',
-    ),
-    _known(
-        'PNASNet',
-        'pytorchcv',
-        r'features\.init_block\.conv\.weight',
-        r'features\.stem1_unit\.conv_1x1\.conv\.weight',
-    ),
-    _known(
-        'CSPDarknet',
-        'mmdet',
-        r'stem\.conv\.conv\.weight',
-        r'stage1\.1\.main_conv\.conv\.weight',
+        signature=(r'conv1\.weight', r'layer1\.0\.conv1\.'),
     ),
 )
 # What a converted file may be written as; a network has some of them.
@@ -662,7 +514,7 @@ FORMAT_NAMES = tuple(
 
 def formats_of_family(family: str) -> tuple[WeightFormat, ...]:
     """The formats that a family's weights are read in."""
-    return tuple(f for f in FORMATS if f.family == family and f.readable)
+    return tuple(f for f in FORMATS if f.family == family)
 
 
 def wrapping_of(keys: Iterable[str]) -> str:

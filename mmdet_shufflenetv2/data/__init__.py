@@ -1,14 +1,9 @@
 """COCO, YOLO, VOC and CSV data as one table of boxes; synthetic pictures."""
 
 from ..compat import needs_mmdet  # noqa: F401
+from .dataset import BoxDataset, BoxMetric, LoadImageStrict, use_strict_loader
 from .folders import Splits, find_data
 from .reading import look_at_images, read_boxes, report
-from .registered import (
-    BoxDataset,
-    BoxMetric,
-    LoadImageStrict,
-    use_strict_loader,
-)
 from .table import BoxTable, DatasetError, Source
 
 __all__ = [

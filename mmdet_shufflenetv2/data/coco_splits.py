@@ -9,6 +9,7 @@ Either way the result is checked to be the whole split with every image there.
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,106 +31,57 @@ class Split(NamedTuple):
     img_prefix: str
 
 
+def _split(name: str, img_prefix: str = '') -> Split:
+    return Split(f'annotations/instances_{name}.json', img_prefix)
+
+
 #: The training and the validation split by layout.
 LAYOUTS = {
-    '2014': (
-        Split('annotations/instances_trainvalminusminival2014.json', ''),
-        Split('annotations/instances_minival2014.json', ''),
-    ),
-    '2017': (
-        Split('annotations/instances_train2017.json', 'train2017'),
-        Split('annotations/instances_val2017.json', 'val2017'),
-    ),
+    '2017': (_split('train2017', 'train2017'), _split('val2017', 'val2017')),
+    '2014': (_split('trainvalminusminival2014'), _split('minival2014')),
 }
-_SOURCES_2014 = (
-    Split('annotations/instances_train2014.json', 'train2014'),
-    Split('annotations/instances_val2014.json', 'val2014'),
-)
-_MINIVAL_SOURCE = 'annotations/instances_val2017.json'
+_SOURCES_2014 = _split('train2014', 'train2014'), _split('val2014', 'val2014')
+_MINIVAL_SOURCE = _split('val2017').ann_file
 
 
-def _missing_parts(root: Path, layout: str, minival_ids) -> list[str]:
-    """What a layout needs below the root and does not find there."""
-    splits = _SOURCES_2014 if layout == '2014' else LAYOUTS['2017']
-    files = [split.ann_file for split in splits]
-    if layout == '2014' and minival_ids is None:
-        files.append(_MINIVAL_SOURCE)
-    return [name for name in files if not (root / name).is_file()] + [
-        f'{split.img_prefix}/'
-        for split in splits
-        if not (root / split.img_prefix).is_dir()
-    ]
-
-
-def choose_layout(
-    root: str | os.PathLike,
-    layout: str = 'auto',
-    minival_ids: str | os.PathLike | None = None,
-) -> str:
-    """Which release lies below the root.
-
-    Args:
-        root: The folder with ``annotations/`` and the image folders.
-        layout: '2014', '2017', or 'auto' for the one that is complete
-            (2017 when both are).
-        minival_ids: A list of image ids that replaces
-            ``instances_val2017.json`` in the 2014 layout.
-
-    Raises:
-        ValueError: An unknown layout.
-        DatasetError: Something is missing; tells what, for each layout.
-    """
-    root = Path(root)
-    if layout not in ('auto', *LAYOUTS):
-        raise ValueError(
-            f"expected layout to be 'auto', '2014' or '2017', got {layout!r}"
-        )
-    candidates = ('2017', '2014') if layout == 'auto' else (layout,)
-    missing = {
-        name: _missing_parts(root, name, minival_ids) for name in candidates
-    }
-    for name, parts in missing.items():
-        if not parts:
+def _choose_layout(root: Path, layout: str, minival_ids) -> str:
+    """The layout, '2014' or '2017', that is complete."""
+    if not root.is_dir():
+        raise DatasetError(f'--data-root {root} is not a folder')
+    missing = {}
+    for name in LAYOUTS if layout == 'auto' else [layout]:
+        splits = LAYOUTS['2017'] if name == '2017' else _SOURCES_2014
+        parts = [split.ann_file for split in splits]
+        if name == '2014' and not minival_ids:
+            parts.append(_MINIVAL_SOURCE)
+        parts += [f'{split.img_prefix}/' for split in splits]
+        missing[name] = [part for part in parts if not (root / part).exists()]
+        if not missing[name]:
             if minival_ids and name != '2014':
                 raise DatasetError(
                     f'--minival-ids is for the 2014 layout, but {root} has '
                     f'the {name} layout; leave it out, or add --layout 2014'
                 )
             return name
-    lines = [f'{root} holds no complete COCO data set:']
-    if not root.is_dir():
-        lines[0] = f'{root} is not a folder; COCO is expected there:'
-    for name, parts in missing.items():
-        lines.append(f'  {name} layout lacks {", ".join(parts)}')
-    lines.append(
-        'Get the zip files from https://cocodataset.org/#download and unpack '
-        f'them below {root}.'
+    lacks = '\n'.join(
+        f'  {name} layout lacks {", ".join(parts)}'
+        for name, parts in missing.items()
     )
-    if '2014' in missing and minival_ids is None:
-        lines.append(
-            f'The 2014 layout takes the minival ids from {_MINIVAL_SOURCE} '
-            '(only this file of 2017) or from a list: --minival-ids FILE.'
-        )
-    raise DatasetError('\n'.join(lines))
+    raise DatasetError(
+        f'{root} holds no complete COCO data set:\n{lacks}\nGet the zip files '
+        'from https://cocodataset.org/#download and unpack them there. '
+        f'Instead of {_MINIVAL_SOURCE} the 2014 layout takes a list of the '
+        'ids of minival: --minival-ids FILE.'
+    )
 
 
 def read_minival_ids(path: str | os.PathLike) -> set[int]:
-    """Image ids out of a COCO file, a JSON list, or one id per line.
-
-    Raises:
-        DatasetError: Names the line or element that is not an id, or is a
-            duplicate.
-    """
+    """Image ids out of a COCO file, a JSON list, or one id per line."""
     text = read_text(path)
     if text.lstrip()[:1] == '{':
         entries = [image.get('id') for image in load_coco(str(path))['images']]
-    elif text.lstrip()[:1] == '[':
-        try:
-            entries = json.loads(text)
-        except ValueError as error:
-            raise DatasetError(f'{path}: broken JSON, {error}') from error
     else:
-        entries = text.split()
+        entries = [e for e in re.split(r'[\s,\[\]]+', text) if e]
     ids: set[int] = set()
     for position, entry in enumerate(entries, 1):
         number = whole_number(entry)
@@ -153,53 +105,54 @@ def prepare(
 
     Args:
         root: The COCO folder.
-        layout: See :func:`choose_layout`.
+        layout: '2014', '2017', or 'auto' for the one that is complete, 2017
+            first.
         minival_ids: File of minival ids; by default the images of
             ``instances_val2017.json``. The 2014 layout only.
         counts: Images that the two splits must have; None for any number.
         say: Called with the name of each file that is read.
 
     Returns:
-        The layout that was found, a key of :data:`LAYOUTS`.
+        The layout that was found.
 
     Raises:
         DatasetError: What is missing or wrong; no split has been written.
     """
     root = Path(root)
-    layout = choose_layout(root, layout, minival_ids)
-    splits = LAYOUTS[layout]
+    layout = _choose_layout(root, layout, minival_ids)
     if layout == '2017':
-        paths = [root / split.ann_file for split in splits]
-        for split in splits:
-            say(split.ann_file)
-        _check(root, splits, paths, counts)
+        _check(root, layout, root / 'annotations', counts, say)
         return layout
     ids = read_minival_ids(minival_ids or root / _MINIVAL_SOURCE)
     contents = _split_2014(root, ids, say)
     with tempfile.TemporaryDirectory(
         prefix='.splits.', dir=root / 'annotations'
     ) as folder:
-        paths = [Path(folder, Path(split.ann_file).name) for split in splits]
+        paths = [
+            Path(folder, Path(split.ann_file).name)
+            for split in LAYOUTS['2014']
+        ]
         for path, content in zip(paths, contents, strict=True):
             path.write_text(json.dumps(content), 'utf-8')
-        _check(root, splits, paths, counts)
-        for split, path in zip(splits, paths, strict=True):
-            path.replace(root / split.ann_file)
+        _check(root, layout, Path(folder), counts, say)
+        for path in paths:
+            path.replace(root / 'annotations' / path.name)
     return layout
 
 
-def _check(root: Path, splits, paths: list[Path], counts) -> None:
+def _check(root: Path, layout: str, folder: Path, counts, say) -> None:
     """Refuse splits that are not whole, lack images or overlap."""
     problems, ids = [], []
-    for split, path, count in zip(splits, paths, counts, strict=True):
-        folder = str(root / split.img_prefix)
-        table = read_boxes(Source('COCO', str(path), (folder,)))
-        name, found = split.ann_file, len(table)
+    for split, count in zip(LAYOUTS[layout], counts, strict=True):
+        name, images = split.ann_file, str(root / split.img_prefix)
+        say(name)
+        path = str(folder / Path(name).name)
+        table = read_boxes(Source('COCO', path, (images,)))
         if table.errors:
             problems.append(f'{name}:{table.errors}')
-        elif count is not None and found != count:
+        elif count is not None and len(table) != count:
             problems.append(
-                f'{name} must have {count} images, but has {found}'
+                f'{name} must have {count} images, but has {len(table)}'
             )
         elif not len(table.boxes):
             problems.append(f'{name} has no annotations')
@@ -207,8 +160,7 @@ def _check(root: Path, splits, paths: list[Path], counts) -> None:
     both = np.intersect1d(*ids).tolist()
     if both:
         problems.append(
-            f'{splits[0].ann_file} and {splits[1].ann_file} share '
-            f'{len(both)} images: id {shorten(both)}'
+            f'the two splits share {len(both)} images: id {shorten(both)}'
         )
     if problems:
         raise DatasetError('\n'.join(problems))
@@ -246,11 +198,8 @@ def _split_2014(root: Path, minival: set[int], say) -> list[dict]:
 
 
 def config_options(layout: str, data_root: str) -> dict[str, str]:
-    """``--cfg-options`` that point a COCO config at a layout's splits.
-
-    Args:
-        layout: A key of :data:`LAYOUTS`.
-        data_root: The COCO folder with a slash at its end.
+    """``--cfg-options`` that point a COCO config at a layout's splits; the
+    folder has a slash at its end.
     """
     train, val = LAYOUTS[layout]
     options = {}

@@ -8,18 +8,10 @@ y2, class), Kaggle's ``bbox`` column and Open Images' shares of the image.
 import csv
 import io
 import json
-from collections.abc import Iterator
+import re
 
-from .images import image_size
-from .listing import Listing
-from .table import (
-    BoxTable,
-    DatasetError,
-    Problems,
-    Source,
-    assemble,
-    read_text,
-)
+from .listing import Collector
+from .table import BoxTable, DatasetError, Source, read_text
 
 _COLUMNS = {
     'file': 'filename file_name image image_name image_path imageid image_id '
@@ -37,133 +29,107 @@ _COLUMNS = {
     'width': 'width image_width img_width',
     'height': 'height image_height img_height',
 }
+_CORNERS, _SIZED = ('x1', 'y1', 'x2', 'y2'), ('x', 'y', 'w', 'h')
 _HEADERLESS = (
-    ('file', 'x1', 'y1', 'x2', 'y2', 'label'),
-    ('label', 'x', 'y', 'w', 'h', 'file', 'width', 'height'),
+    ('file', *_CORNERS, 'label'),
+    ('label', *_SIZED, 'file', 'width', 'height'),
 )
 
 
-def columns_of(path: str, first: list[str]) -> tuple[list[str], bool] | None:
-    """What a file's columns are, and whether its first line names them.
-
-    Returns:
-        None if the file is not one of boxes.
+def columns_of(first: list[str]) -> tuple[list[str], bool] | None:
+    """What the columns are by the first line, and whether it names them; None
+    if it is not that of boxes.
     """
     words = [word.strip().lower() for word in first]
-    known = {
-        word: role for role, all_ in _COLUMNS.items() for word in all_.split()
-    }
-    roles = [known.get(word, '') for word in words]
+    roles = [
+        next((r for r, known in _COLUMNS.items() if word in known.split()), '')
+        for word in words
+    ]
     if 'w' not in roles and {'x', 'y', 'width', 'height'} <= set(roles):
         # With a corner, and without another size, they are the box's.
         roles = [dict(width='w', height='h').get(r, r) for r in roles]
-    if 'file' in roles and (
-        'box' in roles
-        or {'x1', 'y1', 'x2', 'y2'} <= set(roles)
-        or {'x', 'y', 'w', 'h'} <= set(roles)
-    ):
+    boxes = ['box'], _CORNERS, _SIZED
+    if 'file' in roles and any(set(roles) >= set(box) for box in boxes):
         return roles, True
     for roles in _HEADERLESS:
         numbers = [
-            word
+            re.fullmatch(r'-?[\d.]+', word)
             for role, word in zip(roles, words, strict=False)
             if role not in ('file', 'label')
         ]
-        if len(words) == len(roles) and all(map(_is_number, numbers)):
+        if len(words) == len(roles) and all(numbers):
             return list(roles), False
     return None
 
 
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
 def read_csv(source: Source) -> BoxTable:
-    """Read a CSV file of boxes; an image without any has one empty line.
-
-    Raises:
-        DatasetError: Its columns are not known.
-    """
+    """Read a CSV file of boxes; an image without any has one empty line."""
     lines = list(csv.reader(io.StringIO(read_text(source.ann))))
-    found = columns_of(source.ann, lines[0]) if lines else None
-    if found is None:
+    columns = columns_of(lines[0]) if lines else None
+    if columns is None:
         raise DatasetError(
             f'{source.ann}: expected columns such as filename, class, xmin, '
             f'ymin, xmax, ymax, got {", ".join(lines[0]) if lines else ""}'
         )
-    roles, has_header = found
-    problems = Problems()
-    images, rows = [], []
-    place: dict[str, int] = {}
+    roles, has_header = columns
+    found = Collector(source)
+    place: dict[str, int | None] = {}
     classes: dict[str, int] = {}
-    listing = Listing(source.images)
-    broken = set()
     for number, line in enumerate(lines, 1):
         if not line or (has_header and number == 1):
             continue
         values = dict(zip(roles, (v.strip() for v in line), strict=False))
         where = f'{source.ann}, line {number}'
         name = values.get('file', '')
-        path = listing.find(name) or listing.find_stem(name)
+        path = found.listing.find(name) or found.listing.find_stem(name)
         if path is None:
-            problems.add('image that is not there', f'{where}: {name!r}')
-            continue
-        if path in broken:
+            found.errors.add('image that is not there', f'{where}: {name!r}')
             continue
         if path not in place:
-            try:
-                size = image_size(path, source.exif)
-            except DatasetError as error:
-                problems.add('broken image; left out', str(error))
-                broken.add(path)
-                continue
-            place[path] = len(images)
-            images.append((name, path, *size, source.ann))
+            place[path] = found.add_image(name, path, source.ann)
+        image = place[path]
+        if image is None:
+            continue
         try:
-            box = _box(values, images[place[path]][2:4])
-        except ValueError as error:
-            problems.add('line that is not a box', f'{where}: {error}')
+            box = _box(values, found.images[image][2:4])
+        except (TypeError, ValueError) as error:
+            found.errors.add('line that is not a box', f'{where}: {error}')
             continue
-        if box is None:
-            continue
-        label = values.get('label') or 'object'
-        label = classes.setdefault(label, len(classes))
-        rows.append((place[path], number, label, *box, False))
-    return assemble(source, list(classes), images, rows, problems)
+        if box is not None:
+            label = values.get('label') or 'object'
+            label = classes.setdefault(label, len(classes))
+            found.rows.append((image, number, label, *box, False))
+    return found.table(list(classes))
 
 
 def _box(values: dict[str, str], size) -> list[float] | None:
     if 'box' in values:
-        if not values['box']:
-            return None
-        box = json.loads(values['box'].replace('(', '[').replace(')', ']'))
-        if not isinstance(box, list) or len(box) != 4:
-            raise ValueError(f'expected 4 numbers, got {values["box"]!r}')
-        return [float(value) for value in box]
+        text = values['box'].replace('(', '[').replace(')', ']')
+        box = json.loads(text) if text else None
+        if text and (not isinstance(box, list) or len(box) != 4):
+            raise ValueError(f'expected 4 numbers, got {text!r}')
+        return box and [float(value) for value in box]
     corners = 'x1' in values
-    names = ('x1', 'y1', 'x2', 'y2') if corners else ('x', 'y', 'w', 'h')
-    texts = [values.get(name, '') for name in names]
+    texts = [
+        values.get(name, '') for name in (_CORNERS if corners else _SIZED)
+    ]
     if not any(texts):
         return None
-    x, y, right, bottom = (float(text) for text in texts)
-    if corners:
-        if max(right, bottom) <= 1 and min(size) > 2:
-            # Open Images counts in shares of the image.
-            x, right = x * size[0], right * size[0]
-            y, bottom = y * size[1], bottom * size[1]
-        right, bottom = right - x, bottom - y
-    return [x, y, right, bottom]
+    x, y, right, bottom = map(float, texts)
+    if not corners:
+        return [x, y, right, bottom]
+    if max(right, bottom) <= 1 and min(size) > 2:
+        # Open Images counts in shares of the image.
+        x, right = x * size[0], right * size[0]
+        y, bottom = y * size[1], bottom * size[1]
+    return [x, y, right - x, bottom - y]
 
 
 def looks_like_boxes(path: str) -> bool:
     """Whether a CSV file's first line is that of boxes."""
     try:
         with open(path, encoding='utf-8-sig', newline='') as file:
-            first: Iterator = csv.reader([file.readline()])
-            return columns_of(path, next(first, [])) is not None
+            first = next(csv.reader([file.readline()]), [])
+            return columns_of(first) is not None
     except (OSError, UnicodeDecodeError):
         return False

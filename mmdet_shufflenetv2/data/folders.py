@@ -11,7 +11,7 @@ is.
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,11 +27,16 @@ ROLES = {
     'val': {'val', 'valid', 'validation', 'minival'},
     'test': {'test', 'testing'},
 }
+#: What serves as a split, in the order of preference; None has no role.
+_ORDER = {
+    'train': ('train', None),
+    'val': ('val', 'test'),
+    'test': ('val', 'test', None),
+}
 #: Words of annotation files that hold no boxes of instances.
 _OTHER_TASKS = {'captions', 'keypoints', 'stuff', 'panoptic', 'info'}
 #: How much is set apart where there is no validation split.
 VAL_FRACTION = 0.2
-_SNIFFED = 1 << 20
 
 
 class Splits(NamedTuple):
@@ -45,15 +50,9 @@ class Splits(NamedTuple):
     """
 
     train: Source | None
-    val: Source | None
+    val: Source
     classes: tuple[str, ...]
     notes: tuple[str, ...]
-
-    @property
-    def format(self) -> str:
-        """The annotations' format, or 'images' where there are none."""
-        source = self.train or self.val
-        return source.format if source else ''
 
 
 def _words(name: str) -> set[str]:
@@ -63,11 +62,20 @@ def _words(name: str) -> set[str]:
 def role_of(path: str) -> str | None:
     """The split a relative path stands for; the last name that tells wins."""
     for part in reversed(plain(path).split('/')):
-        words = _words(part)
-        roles = [role for role, known in ROLES.items() if words & known]
+        roles = [role for role in ROLES if _words(part) & ROLES[role]]
         if roles:
             return roles[0] if len(roles) == 1 else None
     return None
+
+
+def guess_format(ann: str) -> str:
+    """The format of an annotation file or folder by its name."""
+    suffix = os.path.splitext(ann)[1].lower()
+    files = ''.join(f'{name}/' for _, names in walk(ann) for name in names)
+    xml = '.xml/' in files.lower()
+    return {'.json': 'COCO', '.csv': 'CSV'}.get(
+        suffix, 'VOC' if xml else 'YOLO'
+    )
 
 
 def find_data(
@@ -88,10 +96,9 @@ def find_data(
         wanted: ``('train', 'val')``, or ``('test',)`` where no training
             annotations are needed; images without any annotations will do
             there.
-        train_ann: Annotation file or folder, where it should not be detected.
-        val_ann: Likewise; that of training again to evaluate on it.
-        train_img: Image folder, where it should not be detected.
-        val_img: Likewise.
+        train_ann, val_ann: Annotation files or folders that are not to be
+            detected; ``val_ann`` may be that of training.
+        train_img, val_img: Likewise the folders of images.
         val_fraction: Share of the training images to set apart; None does so
             only where there is no validation or test split.
         seed: Another one sets others apart.
@@ -101,107 +108,103 @@ def find_data(
         DatasetError: Something is missing or not clear; tells what was found,
             what is expected and which option decides.
     """
-    root = Path(data_root)
-    if not root.is_dir():
-        raise DatasetError(f'--data-root {root} is not a folder')
-    found = _Found(root, exif)
-    train = val = None
-    if 'train' in wanted:
-        train = found.split('train', train_ann, train_img)
-        if val_fraction is None or val_ann:
-            val = found.split('val', val_ann, val_img, but=train)
-    else:
+    if not os.path.isdir(data_root):
+        raise DatasetError(f'--data-root {data_root} is not a folder')
+    found = _Folder(Path(data_root), exif)
+    if 'train' not in wanted:
         val = found.split('test', val_ann, val_img)
-    notes = []
-    table = read_boxes(train or val) if (train or val).ann else None
-    if table is None:
-        notes.append(f'{root} has images without annotations')
-    else:
-        notes.append(
-            f'{root} is in {table.source.format} format: '
-            f'{len(table.classes)} classes ({shorten(table.classes)})'
-        )
-    if train and val is None:
+        if not val.ann:
+            note = f'{data_root} has images without annotations'
+            return Splits(None, val, (), (note,))
+        table = read_boxes(val)
+        return Splits(None, val, table.classes, (_note(data_root, table),))
+    train, val = found.split('train', train_ann, train_img), None
+    if val_fraction is None or val_ann:
+        val = found.split('val', val_ann, val_img, but=train)
+    table = read_boxes(train)
+    notes = [_note(data_root, table)]
+    if val is None:
         share = VAL_FRACTION if val_fraction is None else val_fraction
         train, val = (
             train._replace(part=(name, share, seed))
             for name in ('train', 'val')
         )
+        why = '; no validation split was found' if val_fraction is None else ''
         notes.append(
             f'{len(read_boxes(val))} of the {len(table)} images are set apart '
-            f'for validation (--val-fraction {share:g}, seed {seed})'
-            + (
-                '; no validation split was found'
-                if val_fraction is None
-                else ''
-            )
+            f'for validation (--val-fraction {share:g}, seed {seed}){why}'
         )
-    if train and val:
-        _same_classes(table, read_boxes(val))
-    classes = table.classes if table is not None else ()
-    return Splits(train, val, classes, tuple(notes))
-
-
-def _same_classes(train: BoxTable, val: BoxTable) -> None:
-    """Refuse objects to test on that nothing was trained for."""
-    strange = [
-        f'{name} ({count} boxes)'
-        for name, count in zip(val.classes, val.counts(), strict=True)
-        if count and name not in train.classes
-    ]
-    if strange:
+    unknown = classes_beyond(read_boxes(val), table.classes)
+    if unknown:
         raise DatasetError(
-            f'{val.title} has classes that {train.title} lacks: '
-            f'{shorten(strange)}; the training file lists '
-            f'{shorten(train.classes)}'
+            f'{read_boxes(val).title} has classes that {table.title} lacks: '
+            f'{shorten(unknown)}; the training file lists '
+            f'{shorten(table.classes)}'
         )
+    return Splits(train, val, table.classes, tuple(notes))
 
 
-class _Found:
+def _note(root: str | os.PathLike, table: BoxTable) -> str:
+    return (
+        f'{root} is in {table.source.format} format: {len(table.classes)} '
+        f'classes ({shorten(table.classes)})'
+    )
+
+
+def classes_beyond(table: BoxTable, classes: Sequence[str]) -> list[str]:
+    """Classes of a table that have boxes and are not among others."""
+    return [
+        f'{name} ({count} boxes)'
+        for name, count in zip(table.classes, table.counts(), strict=True)
+        if count and name not in classes
+    ]
+
+
+class _Folder:
     """What lies below a root, and the choice of splits among it."""
 
     def __init__(self, root: Path, exif: str) -> None:
         self.root, self.exif = root, exif
-        self.images: set[str] = set()
-        self.folders: dict[str, list[str]] = {}
-        self.jsons: list[str] = []
-        self.csvs: list[str] = []
-        self.yamls: list[str] = []
-        self.xml_folders: list[str] = []
-        self.others: list[str] = []
-        for folder, names in walk(root):
-            self.folders[folder] = names
+        self.folders = dict(walk(root))
+        #: By kind: files, but for VOC the folders of XML files.
+        self.found: dict[str, list[str]] = {}
+        for folder, names in self.folders.items():
             for name in names:
                 path = f'{folder}/{name}' if folder else name
-                self._add(path, name, folder)
+                kind = self._kind(path)
+                path = folder if kind == 'VOC' else path
+                if path not in self.found.setdefault(kind, [])[-1:]:
+                    self.found[kind].append(path)
+        self.images = set(map(plain, self.found.get('image', ())))
 
-    def _add(self, path: str, name: str, folder: str) -> None:
-        suffix = os.path.splitext(name)[1].lower()
-        if is_image(name):
-            self.images.add(plain(path))
-        elif suffix == '.json' and not _words(name) & _OTHER_TASKS:
-            (self.jsons if self._is_coco(path) else self.others).append(path)
-        elif suffix == '.csv' and looks_like_boxes(str(self.root / path)):
-            self.csvs.append(path)
-        elif suffix in ('.yaml', '.yml'):
-            if b'names' in self._start(path):
-                self.yamls.append(path)
-        elif suffix == '.xml' and folder not in self.xml_folders:
-            self.xml_folders.append(folder)
+    def _kind(self, path: str) -> str:
+        suffix, place = os.path.splitext(path)[1].lower(), self.root / path
+        if is_image(path):
+            return 'image'
+        if suffix == '.xml':
+            return 'VOC'
+        if suffix == '.csv' and looks_like_boxes(str(place)):
+            return 'CSV'
+        if suffix in ('.json', '.yaml', '.yml'):
+            try:
+                with open(place, 'rb') as file:
+                    start = file.read(1 << 20)
+            except OSError:
+                return 'other'
+            if suffix != '.json':
+                return 'YAML' if b'names' in start else 'other'
+            # One that cannot be read further is told later.
+            known = re.search(rb'"(images|annotations|categories)"', start)
+            opens = start.removeprefix(b'\xef\xbb\xbf').lstrip()[:1] == b'{'
+            name = path.rpartition('/')[2]
+            if known and opens and not _words(name) & _OTHER_TASKS:
+                return 'COCO'
+        return 'other'
 
-    def _start(self, path: str) -> bytes:
-        try:
-            with open(self.root / path, 'rb') as file:
-                return file.read(_SNIFFED)
-        except OSError:
-            return b''
-
-    def _is_coco(self, path: str) -> bool:
-        """By its beginning; one that cannot be read is told later."""
-        start = self._start(path)
-        text = start.removeprefix(b'\xef\xbb\xbf').lstrip()
-        words = b'"images"', b'"annotations"', b'"categories"'
-        return text[:1] == b'{' and any(word in start for word in words)
+    def _source(self, kind, ann, images, image_list=None) -> Source:
+        images = images if isinstance(images, tuple) else (images,)
+        images = tuple(map(str, images))
+        return Source(kind, str(ann), images, image_list, self.exif)
 
     def split(
         self,
@@ -210,39 +213,31 @@ class _Found:
         img: str | None,
         but: Source | None = None,
     ) -> Source | None:
-        """One split.
-
-        Args:
-            role: 'train' must be there; 'val' may be missing; 'test' takes
-                what there is.
-            ann, img: What the user names.
-            but: The training split, which is not validated on.
+        """One split, but not that of training: 'train' must be there, 'val'
+        may be missing, 'test' takes what there is. A user names ann and img.
         """
         option = 'train' if role == 'train' else 'val'
-        if ann is not None:
-            return self._given(role, option, ann, img)
-        finders = {
-            'COCO': self._coco,
-            'YOLO': self._yolo,
-            'VOC': self._voc,
-            'CSV': self._csv,
-        }
-        for kind, find in finders.items():
+        img = img and self._path(img, f'--{option}-img', 'folder')
+        if ann:
+            path = self._path(ann, f'--{option}-ann', 'file')
+            return self._given(path, role_of(ann), role, option, img)
+        for kind in 'COCO', 'YOLO', 'VOC', 'CSV':
             if but is None or kind == but.format:
-                source = find(role, option, img)
-                if source is not None and source != but:
+                source = self._find(kind, role, option, img)
+                if source not in (None, but):
                     return source
         if role == 'val':
             return None
-        if role == 'test' and self.images and not self._has_training():
-            folders = (self._path(img),) if img else (str(self.root),)
-            return Source('images', '', folders, exif=self.exif)
-        known = [*self.jsons, *self.csvs, *self.xml_folders]
+        kinds = 'COCO', 'VOC', 'CSV'
+        known = [path for kind in kinds for path in self.found.get(kind, ())]
+        if role == 'test' and self.images and not (known or self._labelled()):
+            return self._source('images', '', img or self.root)
+        others = [p for p in self.found.get('other', ()) if '.json' in p]
         raise DatasetError(
             f'no annotations for {role} in {self.root}; found '
             f'{len(self.images)} images'
             + (f', annotations {shorten(known)}' if known else '')
-            + (f', other files {shorten(self.others)}' if self.others else '')
+            + (f', other files {shorten(others)}' if others else '')
             + '. Expected is COCO (such as annotations/instances_train.json '
             'or train/_annotations.coco.json), YOLO (data.yaml, or images/ '
             'and labels/), Pascal VOC (XML) or CSV; name a file with '
@@ -250,133 +245,114 @@ class _Found:
             + ('' if role == 'train' else ', that of training included')
         )
 
-    def _has_training(self) -> bool:
-        """Whether the images are those of training, which are no test."""
-        finders = self._coco, self._yolo, self._voc, self._csv
-        return any(find('train', 'train', None) for find in finders)
-
-    def _path(self, name: str, option: str = '', kind: str = 'file') -> str:
+    def _path(self, name: str, option: str, kind: str) -> str:
         for path in (self.root / name, Path(name)):
             if path.exists():
                 return str(path)
         raise DatasetError(
-            f'{option or "the data"} {name}: there is no such {kind} below '
-            f'{self.root}, nor as given'
+            f'{option} {name}: there is no such {kind} below {self.root}, nor '
+            'as given'
         )
 
-    def _given(self, role, option, ann, img) -> Source:
-        path = self._path(ann, f'--{option}-ann')
-        suffix = Path(path).suffix.lower()
-        if suffix == '.json':
-            return self._with_images(
-                'COCO', path, role_of(ann) or role, img, option
-            )
-        if suffix == '.csv':
-            return self._with_images(
-                'CSV', path, role_of(ann) or role, img, option
-            )
-        images = img and self._path(img, f'--{option}-img', 'folder')
-        if suffix in ('.yaml', '.yml'):
-            return self._from_yaml(Path(path), role, images) or Source(
-                'YOLO', path, (images or str(self.root),), exif=self.exif
-            )
-        is_voc = os.path.isdir(path) and any(
-            name.endswith('.xml') for _, names in walk(path) for name in names
-        )
-        kind = 'VOC' if is_voc else 'YOLO'
-        folder = images or (str(self.root) if is_voc else path)
-        names = path if is_voc or os.path.isfile(path) else self._names()
-        return Source(kind, names, (folder,), exif=self.exif)
+    def _given(self, path: str, told, role, option, img) -> Source:
+        kind = guess_format(path)
+        if kind != 'YOLO':
+            return self._annotated(kind, path, told or role, option, img)
+        if path.endswith(('.yaml', '.yml')):
+            source = self._from_yaml(path, role, img)
+            if source is not None:
+                return source
+        if os.path.isdir(path):
+            img, path = img or path, self._names()
+        return self._source(kind, path, img or self.root)
 
-    def _choose(
-        self, role: str, paths: Iterable[str], option: str
-    ) -> str | None:
-        """The one of several files that stands for a split."""
-        paths = list(paths)
-        roles = {path: role_of(path) for path in paths}
-        for wanted in _ORDER[role]:
-            fitting = [path for path in paths if roles[path] == wanted]
-            unnamed = [path for path in paths if roles[path] is None]
-            if role == 'train' and not fitting and len(unnamed) == 1:
-                # The only file that no split is named for has all there is.
-                fitting = unnamed
-            fitting = [
-                path for path in fitting if Path(path).stem[:9] == 'instances'
-            ] or fitting
-            if len(fitting) > 1:
-                raise DatasetError(
-                    f'{self.root} has several annotation files for {role}: '
-                    f'{shorten(fitting)}; say which one with --{option}-ann '
-                    'FILE'
-                )
-            if fitting:
-                return fitting[0]
-        return None
+    def _annotated(self, kind, path: str, role, option, img) -> Source:
+        """The images of a file or folder of annotations."""
+        if kind == 'COCO':
+            img = img or self._coco_images(path, role, option)
+        return self._source(kind, path, img or self._images_of(path, role))
 
-    def _coco(self, role, option, img) -> Source | None:
-        path = self._choose(role, self.jsons, option)
+    def _find(self, kind, role, option, img) -> Source | None:
+        """A split of one format, if there is one."""
+        if kind == 'YOLO':
+            return self._yolo(role, img)
+        paths = self.found.get(kind, [])
+        if kind == 'VOC' and paths and not any(map(role_of, paths)):
+            listed = self._image_set(role)
+            if role == 'val' and not listed:
+                return None
+            place = os.path.commonpath([str(self.root / p) for p in paths])
+            source = self._annotated(kind, place, None, option, img)
+            return source._replace(image_list=listed)
+        path = self._choose(role, paths, option)
         if path is None:
             return None
-        return self._with_images(
-            'COCO', str(self.root / path), role_of(path) or role, img, option
+        role, place = role_of(path) or role, str(self.root / path)
+        return self._annotated(kind, place, role, option, img)
+
+    def _of_role(self, role: str, paths: Sequence[str]) -> list[str]:
+        fitting = (
+            [path for path in paths if role_of(path) == wanted]
+            for wanted in _ORDER[role]
         )
+        return next(filter(None, fitting), [])
 
-    def _csv(self, role, option, img) -> Source | None:
-        path = self._choose(role, self.csvs, option)
-        if path is None:
-            return None
-        return self._with_images(
-            'CSV', str(self.root / path), role_of(path) or role, img, option
-        )
+    def _choose(self, role, paths: Sequence[str], option) -> str | None:
+        """The one of several that stands for a split."""
+        fitting = self._of_role(role, paths)
+        best = [p for p in fitting if Path(p).stem.startswith('instances')]
+        fitting = best or fitting
+        if len(fitting) > 1:
+            raise DatasetError(
+                f'{self.root} has several annotation files for {role}: '
+                f'{shorten(fitting)}; say which one with --{option}-ann FILE'
+            )
+        return fitting[0] if fitting else None
 
-    def _with_images(self, kind, path, role, img, option) -> Source:
-        if img is not None:
-            folder = self._path(img, f'--{option}-img', 'folder')
-        elif kind == 'CSV':
-            beside = any(map(is_image, os.listdir(Path(path).parent)))
-            folder = str(Path(path).parent if beside else self.root)
-        else:
-            folder = self._image_folder(path, role, option)
-        return Source(kind, path, (folder,), exif=self.exif)
+    def _images_of(self, ann: str, role: str | None) -> str:
+        """Images are beside the annotations, or anywhere of this split."""
+        folder = ann if os.path.isdir(ann) else os.path.dirname(ann)
+        if any(map(is_image, os.listdir(folder))):
+            return folder
+        near = [
+            name
+            for name, files in self.folders.items()
+            if role and role_of(name) == role and any(map(is_image, files))
+        ]
+        return str(self.root / near[0]) if near else str(self.root)
 
-    def _image_folder(self, path: str, role: str, option: str) -> str:
+    def _coco_images(self, path: str, role: str, option: str) -> str:
         """The folder that the file names of a COCO file are relative to."""
-        raw = read_raw(Source('COCO', path, ()))
-        step = max(1, len(raw) // 50)
-        names = [plain(name) for name in raw.names[::step]]
+        names = read_raw(Source('COCO', path, ())).names
+        names = [plain(name) for name in names[:: max(1, len(names) // 50)]]
         if not names:
             raise DatasetError(f'{path} lists no image that can be used')
         fitting: dict[int, list[str]] = {}
         for folder in self.folders:
             prefix = f'{folder}/' if folder else ''
             hits = sum(prefix + name in self.images for name in names)
-            if 2 * hits < len(names):
-                continue
-            # Splits may use the same file names, so folders' names count.
-            told = role_of(folder)
-            beside = os.path.samefile(self.root / folder, Path(path).parent)
-            rank = 0 if beside or told == role else 1 if told is None else 2
-            fitting.setdefault(rank, []).append(folder)
-        if fitting:
-            best = fitting[min(fitting)]
-            if len(best) > 1:
-                raise DatasetError(
-                    f'the images of {path} are in several folders: '
-                    f'{shorten(folder or "." for folder in best)}; say which '
-                    f'one with --{option}-img DIR'
+            if 2 * hits >= len(names):
+                # Splits may use the same file names, so folders' names count.
+                told = role_of(folder)
+                beside = os.path.samefile(
+                    self.root / folder, os.path.dirname(path) or '.'
                 )
-            return str(self.root / best[0])
-        # Names of another machine: of all images here, or of this split's.
-        near = [
-            folder
-            for folder in self.folders
-            if role_of(folder) == role
-            and any(image.startswith(f'{folder}/') for image in self.images)
-        ]
-        for folder in [*near[:1], '']:
-            source = Source('COCO', path, (str(self.root / folder),))
-            if len(read_boxes(source)):
-                return str(self.root / folder)
+                rank = 1 if told is None else 2
+                rank = 0 if beside or told == role else rank
+                fitting.setdefault(rank, []).append(folder)
+        best = fitting[min(fitting)] if fitting else []
+        if len(best) > 1:
+            raise DatasetError(
+                f'the images of {path} are in several folders: '
+                f'{shorten(folder or "." for folder in best)}; say which one '
+                f'with --{option}-img DIR'
+            )
+        # Names of another machine: of this split's images, or of all here.
+        near = [f for f in self.folders if role_of(f) == role]
+        for folder in best or [*near[:1], '']:
+            place = str(self.root / folder)
+            if best or len(read_boxes(Source('COCO', path, (place,)))):
+                return place
         raise DatasetError(
             f'the images of {path} are in no folder of {self.root}: looked '
             f'for {names[0]!r} and so on; name the folder with --{option}-img '
@@ -386,21 +362,17 @@ class _Found:
     def _names(self) -> str:
         """Where YOLO's class names are, or the root where nowhere."""
         found = [
-            f'{folder}/{name}' if folder else name
+            f'{folder}/{name}'
             for folder, names in self.folders.items()
             for name in names
             if name in NAME_FILES
         ]
-        found = self.yamls + found
-        return str(self.root / found[0]) if found else str(self.root)
+        found = [*self.found.get('YAML', ()), *found, '']
+        return str(self.root / found[0].lstrip('/'))
 
-    def _yolo(self, role, option, img) -> Source | None:
-        images = img and self._path(img, f'--{option}-img', 'folder')
-        for path in self.yamls:
-            source = self._from_yaml(self.root / path, role, images)
-            if source is not None:
-                return source
-        folders = [
+    def _labelled(self) -> list[str]:
+        """The folders of images that have label files."""
+        return [
             folder
             for folder, names in self.folders.items()
             if any(
@@ -408,122 +380,69 @@ class _Found:
                 for name in names[:50]
             )
         ]
+
+    def _yolo(self, role: str, img: str | None) -> Source | None:
+        for path in self.found.get('YAML', ()):
+            source = self._from_yaml(str(self.root / path), role, img)
+            if source is not None:
+                return source
+        folders = self._of_role(role, self._labelled())
         if not folders:
             return None
-        if images:
-            return Source('YOLO', self._names(), (images,), exif=self.exif)
-        roles = {folder: role_of(folder) for folder in folders}
-        for wanted in _ORDER[role]:
-            fitting = [f for f in folders if roles[f] == wanted]
-            if role == 'train' and not any(roles.values()):
-                fitting = folders
-            if fitting:
-                paths = tuple(str(self.root / folder) for folder in fitting)
-                return Source('YOLO', self._names(), paths, exif=self.exif)
-        return None
+        images = tuple(self.root / folder for folder in folders)
+        return self._source('YOLO', self._names(), img or images)
 
-    def _from_yaml(self, path: Path, role, images) -> Source | None:
+    def _from_yaml(self, path: str, role: str, img) -> Source | None:
         """A split of a YAML file; None if it has none."""
         data = read_yaml(path)
         if 'names' not in data:
             return None
-        if images:
-            return Source('YOLO', str(path), (images,), exif=self.exif)
+        if img:
+            return self._source('YOLO', path, img)
         keys = {'train': ['train'], 'val': ['val', 'valid'], 'test': ['test']}
         given = [
-            (key, data[key])
+            data[key]
             for wanted in _ORDER[role]
             for key in keys.get(wanted, ())
             if data.get(key)
         ]
-        for key, value in given:
-            values = value if isinstance(value, list) else [value]
+        for values in given:
+            values = values if isinstance(values, list) else [values]
             places = [self._yaml_place(path, data, str(v)) for v in values]
             found = [place for place in places if place]
             lists = [place for place in found if place.endswith('.txt')]
-            if not lists and found:
-                return Source('YOLO', str(path), tuple(found), exif=self.exif)
-            if len(found) > 1:
+            if len(lists) > 1:
                 raise DatasetError(
-                    f'{path}: expected one list of images for {key!r}, got '
-                    f'{len(found)}'
+                    f'{path}: expected one list of images, got {values}'
                 )
+            if lists:
+                return self._source('YOLO', path, self.root, lists[0])
             if found:
-                folder = str(self.root)
-                return Source(
-                    'YOLO', str(path), (folder,), lists[0], self.exif
-                )
+                return self._source('YOLO', path, tuple(found))
         if role == 'train' and given:
             raise DatasetError(
-                f'{path}: {given[0][1]!r} is not below {self.root}; expected '
-                'a folder of images, or a list of them'
+                f'{path}: {given[0]!r} is not below {self.root}; expected a '
+                'folder of images, or a list of them'
             )
         # Roboflow lists a validation folder even where there is none.
         return None
 
-    def _yaml_place(self, path: Path, data: dict, value: str) -> str | None:
+    def _yaml_place(self, path: str, data: dict, value: str) -> str | None:
         """Where an entry of a YAML file leads, below the data root."""
-        value = plain(value)
-        base = plain(str(data.get('path') or ''))
+        value, parent = plain(value), Path(path).parent
         # Roboflow writes ../train/images for train/images.
         shorter = re.sub(r'^(\.\./)+', '', value)
         root = os.path.realpath(self.root)
         for place in (
-            path.parent / base / value,
-            path.parent / value,
-            path.parent / shorter,
+            parent / plain(str(data.get('path') or '')) / value,
+            parent / value,
+            parent / shorter,
             self.root / shorter,
         ):
             real = os.path.realpath(place)
-            inside = os.path.commonpath([root, real]) == root
-            if place.exists() and inside:
+            if place.exists() and os.path.commonpath([root, real]) == root:
                 return str(place)
         return None
-
-    def _voc(self, role, option, img) -> Source | None:
-        if not self.xml_folders:
-            return None
-        images = img and self._path(img, f'--{option}-img', 'folder')
-        roles = {folder: role_of(folder) for folder in self.xml_folders}
-        for wanted in _ORDER[role]:
-            fitting = [f for f in self.xml_folders if roles[f] == wanted]
-            if len(fitting) > 1:
-                raise DatasetError(
-                    f'{self.root} has several folders of XML files for '
-                    f'{role}: {shorten(fitting)}; say which one with '
-                    f'--{option}-ann DIR'
-                )
-            if fitting:
-                folder = self.root / fitting[0]
-                return self._voc_source(folder, images, role)
-        listed = self._image_set(role)
-        if listed or (role != 'val' and not any(roles.values())):
-            folder = os.path.commonpath(
-                [self.root / folder for folder in self.xml_folders]
-            )
-            source = self._voc_source(Path(folder), images, None)
-            return source._replace(image_list=listed)
-        return None
-
-    def _voc_source(self, folder: Path, images, role) -> Source:
-        """Images are beside the XML files, or anywhere of this split."""
-        if images is None:
-            beside = any(map(is_image, os.listdir(folder)))
-            near = [
-                name
-                for name in self.folders
-                if role
-                and role_of(name) == role
-                and any(map(is_image, self.folders[name]))
-            ]
-            images = str(
-                folder
-                if beside
-                else self.root / near[0]
-                if near
-                else self.root
-            )
-        return Source('VOC', str(folder), (images,), exif=self.exif)
 
     def _image_set(self, role: str) -> str | None:
         """VOC's list of the images of a split."""
@@ -533,11 +452,3 @@ class _Found:
                 if inside and f'{wanted}.txt' in names:
                     return str(self.root / folder / f'{wanted}.txt')
         return None
-
-
-#: The splits that serve as one, in the order of preference.
-_ORDER = {
-    'train': ('train',),
-    'val': ('val', 'test'),
-    'test': ('val', 'test', None),
-}

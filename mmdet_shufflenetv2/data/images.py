@@ -6,13 +6,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from .table import DatasetError
 
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
 _SOS, _EOI = 0xDA, b'\xff\xd9'
-_FORMATS = 'JPEG, PNG, WebP, BMP or TIFF of 8 to 16 bits'
 _ORIENTATION = 0x112
 #: A picture that lacks more than this share of its rows is broken.
 MAX_LOST = 0.25
@@ -21,26 +20,14 @@ MAX_LOST = 0.25
 def image_size(
     path: str | os.PathLike, exif: str = 'apply'
 ) -> tuple[int, int]:
-    """Width and height by the file's header.
-
-    Args:
-        path: The image.
-        exif: 'apply' turns them as the EXIF orientation says.
-
-    Raises:
-        DatasetError: It is not an image.
-    """
+    """Width and height by the file's header, turned as ``exif`` says."""
     width, height, orientation = image_header(path)
     turned = exif == 'apply' and orientation >= 5
     return (height, width) if turned else (width, height)
 
 
 def image_header(path: str | os.PathLike) -> tuple[int, int, int]:
-    """Stored width, stored height and EXIF orientation (1 for none).
-
-    Raises:
-        DatasetError: It is not an image.
-    """
+    """Stored width, stored height and EXIF orientation (1 for none)."""
     try:
         with Image.open(path) as image:
             orientation = image.getexif().get(_ORIENTATION, 1)
@@ -50,12 +37,11 @@ def image_header(path: str | os.PathLike) -> tuple[int, int, int]:
         OSError,
         ValueError,
         SyntaxError,
-        UnidentifiedImageError,
         Image.DecompressionBombError,
     ) as error:
-        if os.path.isfile(path) and not os.path.getsize(path):
-            raise DatasetError(f'image {path} is empty (0 bytes)') from error
-        raise DatasetError(f'image {path} cannot be read: {error}') from error
+        empty = os.path.isfile(path) and not os.path.getsize(path)
+        why = 'it is empty (0 bytes)' if empty else error
+        raise DatasetError(f'image {path} cannot be read: {why}') from error
 
 
 def is_truncated(content: bytes) -> bool:
@@ -65,27 +51,18 @@ def is_truncated(content: bytes) -> bool:
     embedded preview), so it is searched after the header. Bytes after the end
     marker are legal.
     """
-    if content.startswith(_JPEG):
-        start = _scan_start(content)
-        return start < 0 or content.rfind(_EOI, start) < 0
     if content.startswith(_PNG):
         return content.rfind(b'IEND') < 0
-    return False
-
-
-def _scan_start(content: bytes) -> int:
-    """Where a JPEG's compressed data begins, or -1 if it never does."""
+    if not content.startswith(_JPEG):
+        return False
     at = 2
-    while at + 4 <= len(content) and content[at] == 0xFF:
-        marker = content[at + 1]
-        if marker == _SOS:
-            return at
-        if marker == 0xFF:
-            # A fill byte before the marker.
-            at += 1
-        else:
-            at += 2 + int.from_bytes(content[at + 2 : at + 4], 'big')
-    return -1
+    while content[at : at + 1] == b'\xff' and at + 4 <= len(content):
+        if content[at + 1] == _SOS:
+            return content.rfind(_EOI, at) < 0
+        # A second 0xFF is a fill byte before the marker.
+        length = int.from_bytes(content[at + 2 : at + 4], 'big')
+        at += 1 if content[at + 1] == 0xFF else 2 + length
+    return True
 
 
 def decode_image(
@@ -93,8 +70,7 @@ def decode_image(
     path: str,
     size: tuple[int, int] | None = None,
     exif: str = 'apply',
-    warn: Callable[[str], None] = lambda message: None,
-    decode: Callable[[bytes, bool], np.ndarray] | None = None,
+    warn: Callable[[str], object] = str,
 ) -> np.ndarray:
     """Decode an image file to BGR uint8 (H, W, 3).
 
@@ -108,7 +84,6 @@ def decode_image(
         size: (height, width) of the annotation's record.
         exif: 'ignore' never turns the picture.
         warn: Called with what was made up for: lost rows, an unusual depth.
-        decode: Another decoder, of the bytes and of whether to turn.
 
     Raises:
         DatasetError: The file is empty, unreadable, lacks more than
@@ -119,11 +94,11 @@ def decode_image(
     if is_truncated(content):
         content = _complete(content, path, warn)
     turn = exif == 'apply'
-    image = _decode(content, path, turn, warn, decode)
+    image = _decode(content, path, turn, warn)
     if size is None or image.shape[:2] == size:
         return image
     if turn and image.shape[1::-1] == size:
-        stored = _decode(content, path, False, warn, decode)
+        stored = _decode(content, path, False, warn)
         if stored.shape[:2] == size:
             return stored
     raise DatasetError(
@@ -137,60 +112,48 @@ def _complete(content: bytes, path: str, warn: Callable[[str], None]) -> bytes:
 
     Decoders fill what is missing with one colour: rows of it are lost.
     """
-    share = 1.0
+    lost = 1.0
     if content.startswith(_JPEG):
         # A marker's first byte at the cut would hide the end marker.
         content = content.rstrip(b'\xff') + _EOI
-        picture = cv2.imdecode(
-            np.frombuffer(content, np.uint8),
-            cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION,
-        )
+        picture = _opencv(content, cv2.IMREAD_IGNORE_ORIENTATION)
         if picture is not None:
             flat = np.ptp(picture, axis=1).max(axis=1) == 0
-            kept = np.flatnonzero(~flat)
-            share = 1 - (kept[-1] + 1) / len(flat) if len(kept) else 1.0
-    if share > MAX_LOST:
+            lost = 1 - np.flatnonzero(~flat).max(initial=-1) / len(flat)
+            lost -= 1 / len(flat)
+    if lost > MAX_LOST:
         raise DatasetError(
             f'image {path} is truncated: its {len(content)} bytes end before '
             'the end marker of the format; copy or download it again'
         )
-    warn(
-        f'image {path} lacks its last bytes; {share:.0%} of its rows are lost'
-    )
+    warn(f'image {path} lacks its last bytes; {lost:.0%} of its rows are lost')
     return content
 
 
-def _decode(content, path, turn, warn, decode) -> np.ndarray:
+def _opencv(content: bytes, flags: int) -> np.ndarray | None:
+    data = np.frombuffer(content, np.uint8)
+    return cv2.imdecode(data, cv2.IMREAD_COLOR | flags)
+
+
+def _decode(content, path, turn: bool, warn) -> np.ndarray:
+    flags = 0 if turn else cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        if decode is None:
-            image = cv2.imdecode(
-                np.frombuffer(content, np.uint8),
-                cv2.IMREAD_COLOR
-                | cv2.IMREAD_ANYDEPTH
-                | (0 if turn else cv2.IMREAD_IGNORE_ORIENTATION),
-            )
-        else:
-            image = decode(content, turn)
-    except (cv2.error, OSError, ValueError, SyntaxError) as error:
+        image = _opencv(content, cv2.IMREAD_ANYDEPTH | flags)
+    except cv2.error as error:
         raise DatasetError(
-            f'image {path} cannot be decoded (known: {_FORMATS}): {error}'
+            f'image {path} cannot be decoded: {error}'
         ) from error
-    if image is None:
-        raise DatasetError(
-            f'image {path} cannot be decoded (known: {_FORMATS}); it starts '
-            f'with {content[:8]!r}'
-        )
-    if image.dtype == np.uint16:
+    if image is not None and image.dtype == np.uint16:
         image = _to_8_bits(image, content, path, warn)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    if image is None or image.dtype != np.uint8:
         raise DatasetError(
-            f'image {path} was decoded to {image.dtype} {image.shape}, '
-            'expected uint8 (H, W, 3)'
+            f'image {path} cannot be decoded: expected JPEG, PNG, WebP, BMP '
+            f'or TIFF of 8 to 16 bits; it starts with {content[:8]!r}'
         )
     return image
 
 
-def _to_8_bits(image, content, path, warn) -> np.ndarray:
+def _to_8_bits(image, content: bytes, path, warn) -> np.ndarray:
     """Scale by the bits that are used: cameras store 12 of them in 16.
 
     A PNG may say how many there are; else the brightest pixel does.
@@ -210,7 +173,12 @@ def _to_8_bits(image, content, path, warn) -> np.ndarray:
     return (image >> (bits - 8)).astype(np.uint8)
 
 
-def broken(path: str, size=None, exif: str = 'apply', warn=lambda _: None):
+def broken(
+    path: str,
+    size: tuple[int, int] | None = None,
+    exif: str = 'apply',
+    warn: Callable[[str], object] = str,
+) -> str | None:
     """What is wrong with an image file, if anything; decodes it."""
     try:
         decode_image(Path(path).read_bytes(), path, size, exif, warn)

@@ -7,23 +7,16 @@ that are there, so one that leads out of the folder finds nothing.
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from urllib.parse import unquote
 
-SUFFIXES = [
-    '.bmp',
-    '.jpeg',
-    '.jpg',
-    '.jfif',
-    '.jpe',
-    '.png',
-    '.ppm',
-    '.pgm',
-    '.tif',
-    '.tiff',
-    '.webp',
-]
+import numpy as np
+
+from .images import image_size
+from .table import BoxTable, DatasetError, Problems, Source
+
+SUFFIXES = re.compile(r'\.(bmp|jpe?g|jfif|jpe|png|p[pg]m|tiff?|webp)$', re.I)
 
 
 def walk(root: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
@@ -40,29 +33,22 @@ def walk(root: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith('.') and name != '__MACOSX'
-        )
+        hidden = {n for n in folders if n[0] == '.' or n == '__MACOSX'}
+        folders[:] = sorted(set(folders) - hidden)
         relative = os.path.relpath(folder, root).replace(os.sep, '/')
-        yield (
-            '' if relative == '.' else relative,
-            sorted(name for name in files if not name.startswith('.')),
-        )
+        files = sorted(name for name in files if name[0] != '.')
+        yield '' if relative == '.' else relative, files
 
 
 def is_image(name: str) -> bool:
     """Whether a file is called as images are."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES
+    return SUFFIXES.search(name) is not None
 
 
 def plain(name: str) -> str:
     """A name as it is compared: one form of accents, no backslashes."""
     name = unicodedata.normalize('NFC', name).replace('\\', '/')
-    while name.startswith('./'):
-        name = name[2:]
-    return name
+    return re.sub(r'^(\./)+', '', name)
 
 
 def last_part(name: str) -> str:
@@ -73,18 +59,21 @@ def last_part(name: str) -> str:
     return unquote(name.partition('?')[0]).rpartition('/')[2]
 
 
-class Listing:
-    """The images below some folders.
+def stem_of(name: str) -> str:
+    """The last part of a name without its suffix."""
+    return os.path.splitext(name.rpartition('/')[2])[0]
 
-    Args:
-        folders: Names in records are relative to one of them.
+
+class Listing:
+    """The images below some folders, to which names in records are relative.
+
+    Attributes:
+        paths: Path by name relative to its folder, sorted by the name.
     """
 
     def __init__(self, folders: Iterable[str | os.PathLike]) -> None:
-        self.folders = [os.fspath(folder) for folder in folders]
-        #: Path by name relative to its folder, sorted by the name.
         self.paths: dict[str, str] = {}
-        for root in self.folders:
+        for root in folders:
             for folder, files in walk(root):
                 for name in filter(is_image, files):
                     relative = f'{folder}/{name}' if folder else name
@@ -99,9 +88,7 @@ class Listing:
 
     @cached_property
     def _by_stem(self) -> dict[str, str | None]:
-        return self._index(
-            lambda name: os.path.splitext(name.rpartition('/')[2])[0]
-        )
+        return self._index(stem_of)
 
     def _index(self, key) -> dict[str, str | None]:
         """Path by part of the name; None where several files share it."""
@@ -129,10 +116,59 @@ class Listing:
         part = last_part(name)
         if part in self._by_last_part:
             return f'; several files are named {part}'
-        stem = os.path.splitext(part)[0]
-        for found in self._by_last_part:
-            if found.lower() == part.lower():
-                return f'; there is {found}, in other letters'
-            if os.path.splitext(found)[0] == stem:
-                return f'; there is {found}'
-        return ''
+        stem = stem_of(part).lower()
+        alike = [n for n in self._by_last_part if stem_of(n).lower() == stem]
+        return f'; there is {alike[0]}' if alike else ''
+
+
+class Collector:
+    """What a reader finds, one by one, and the table of it.
+
+    Attributes:
+        listing: The images that there are.
+        images: (name, path, width, height, record) of each image that counts.
+        rows: (image, line, label, x, y, width, height, crowd) of each box.
+        errors, warnings: What is wrong, and what is odd.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.listing = source, Listing(source.images)
+        self.images: list[tuple] = []
+        self.rows: list[tuple] = []
+        self.errors, self.warnings = Problems(), Problems()
+
+    def add_image(self, name, path, record, size=None) -> int | None:
+        """An image's index; None if it is broken, which is noted."""
+        try:
+            size = size or image_size(path, self.source.exif)
+        except DatasetError as error:
+            self.errors.add('broken image; left out', error)
+            return None
+        self.images.append((name, path, *size, record))
+        return len(self.images) - 1
+
+    def table(self, classes: Sequence[str]) -> BoxTable:
+        """The table, whose classes and images are numbered from 0."""
+        rows = np.array(self.rows, np.float64).reshape(-1, 8)
+        with np.errstate(invalid='ignore', over='ignore'):
+            area = rows[:, 5] * rows[:, 6]
+        sizes = [image[2:4] for image in self.images]
+        return BoxTable(
+            source=self.source,
+            classes=tuple(classes),
+            category_ids=np.arange(len(classes)),
+            names=[image[0] for image in self.images],
+            files=[image[1] for image in self.images],
+            image_ids=np.arange(len(self.images)),
+            sizes=np.array(sizes, np.float64).reshape(-1, 2),
+            records=[image[4] for image in self.images],
+            boxes=rows[:, 3:7],
+            labels=rows[:, 2].astype(np.int64),
+            image=rows[:, 0].astype(np.int64),
+            crowd=rows[:, 7].astype(bool),
+            area=area,
+            lines=rows[:, 1].astype(np.int64),
+            ids=np.arange(len(rows)),
+            errors=self.errors,
+            warnings=self.warnings,
+        )

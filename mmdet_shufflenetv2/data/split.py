@@ -1,7 +1,5 @@
 """Setting a part of the images apart for validation."""
 
-import os
-
 import numpy as np
 
 from .listing import plain
@@ -18,16 +16,12 @@ def split_off(table: BoxTable, share: float, seed: int = 0) -> np.ndarray:
 
     Returns:
         Which images are set apart, bool (N,).
-
-    Raises:
-        DatasetError: The share is not between 0 and 1, or there are fewer
-            than 2 images.
     """
+    count = len(table)
     if not 0 < share < 1:
         raise DatasetError(
             f'expected --val-fraction to lie between 0 and 1, got {share:g}'
         )
-    count = len(table)
     if count < 2:
         raise DatasetError(
             f'{table.title} has {count} images, too few to set one apart for '
@@ -35,27 +29,22 @@ def split_off(table: BoxTable, share: float, seed: int = 0) -> np.ndarray:
         )
     # By name, so that a file that lists its images in another order, or has
     # been converted from another format, is split alike.
-    by_name = sorted(
-        range(count), key=lambda i: os.path.basename(plain(table.names[i]))
-    )
-    order = np.random.default_rng(seed).permutation(count)
-    order = np.array(by_name)[order]
+    names = [plain(name).rpartition('/')[2] for name in table.names]
+    by_name = np.array(sorted(range(count), key=names.__getitem__))
+    order = by_name[np.random.default_rng(seed).permutation(count)]
     has = np.zeros((count, len(table.classes)), bool)
     has[table.image, table.labels] = True
-    apart, decided = np.zeros(count, bool), np.zeros(count, bool)
+    apart, decided = np.zeros((2, count), bool)
     for label in np.argsort(has.sum(axis=0), kind='stable'):
         mine = order[has[order, label]]
-        if not len(mine):
-            continue
         wanted = min(max(1, round(share * len(mine))), len(mine) - 1)
-        free = mine[~decided[mine]]
         missing = max(0, wanted - int(apart[mine].sum()))
-        apart[free[:missing]] = True
+        apart[mine[~decided[mine]][:missing]] = True
         decided[mine] = True
     # Images without objects make up the number.
     rest = order[~decided[order]]
-    missing = round(share * count) - int(apart.sum())
-    apart[rest[: max(0, missing)]] = True
+    missing = max(0, round(share * count) - int(apart.sum()))
+    apart[rest[:missing]] = True
     if not apart.any():
         apart[order[0]] = True
     return apart

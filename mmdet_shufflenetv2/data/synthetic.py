@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -35,8 +36,7 @@ USUAL_COLORS = {
 CLASSES = tuple(USUAL_COLORS)
 #: Square roots of the areas in pixels, inside COCO's three ranges, and how
 #: often each is tried. Below a height of about 192 no large object fits.
-SIZES = ((13, 31), (34, 94), (100, 125))
-SIZE_RATES = (0.15, 0.6, 0.25)
+SIZES, SIZE_RATES = ((13, 31), (34, 94), (100, 125)), (0.15, 0.6, 0.25)
 #: Fewest and most objects in a picture that has any.
 OBJECTS = (4, 10)
 EMPTY_RATE, CROWD_RATE = 0.05, 0.1
@@ -54,55 +54,39 @@ def _ngon(sides: int, radius: float = 1.0, turn: float = 0.0) -> np.ndarray:
     return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def _star() -> np.ndarray:
-    points = np.empty((10, 2))
-    points[::2], points[1::2] = _ngon(5), _ngon(5, 0.381966, 0.1)
-    return points
-
-
-_ARM = 0.3
+_STAR = np.stack([_ngon(5), _ngon(5, 0.381966, 0.1)], 1).reshape(-1, 2)
+_ARM = np.array([(1, 0.3), (0.3, 0.3), (0.3, 1)])
 #: Contours of each class within a circle of radius 1; holes by even and odd.
 OUTLINES = {
     'circle': [_ngon(64)],
     'square': [_ngon(4, 0.8 * math.sqrt(2), 0.125)],
     'triangle': [_ngon(3)],
-    'star': [_star()],
+    'star': [_STAR],
     'ring': [_ngon(64), _ngon(48, 0.48)],
     'cross': [
-        np.array(
-            [
-                *((1, _ARM), (_ARM, _ARM), (_ARM, 1), (-_ARM, 1)),
-                *((-_ARM, _ARM), (-1, _ARM), (-1, -_ARM), (-_ARM, -_ARM)),
-                *((-_ARM, -1), (_ARM, -1), (_ARM, -_ARM), (1, -_ARM)),
-            ]
+        np.concatenate(
+            [_ARM, _ARM[::-1] * (-1, 1), -_ARM, _ARM[::-1] * (1, -1)]
         )
     ],
 }
+#: Of a shape of radius 1: its first contour less its holes.
+AREAS = {
+    name: math.fsum(
+        (1 - 2 * (at > 0)) * cv2.contourArea(part.astype(np.float32))
+        for at, part in enumerate(parts)
+    )
+    for name, parts in OUTLINES.items()
+}
 
 
-def _area(outline: list[np.ndarray]) -> float:
-    """Of a shape of radius 1: its first contour less its holes."""
-    areas = [cv2.contourArea(part.astype(np.float32)) for part in outline]
-    return areas[0] - sum(areas[1:])
-
-
-@dataclass
-class Picture:
-    """A picture and what is in it.
-
-    Attributes:
-        image: BGR uint8 (H, W, 3).
-        boxes: x, y, width, height, int64 (K, 4).
-        labels: Indices of ``CLASSES``, int64 (K,).
-        crowd: bool (K,); a crowd is one box around many shapes.
-        area: Pixels that are seen, int64 (K,).
-    """
+class Picture(NamedTuple):
+    """A picture, BGR uint8, and its K objects; a crowd is one box."""
 
     image: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
+    boxes: np.ndarray  # x, y, width, height, int64 (K, 4)
+    labels: np.ndarray  # indices of CLASSES
     crowd: np.ndarray
-    area: np.ndarray
+    area: np.ndarray  # pixels that are seen
 
 
 def draw_picture(
@@ -111,13 +95,7 @@ def draw_picture(
     height: int = 192,
     empty_rate: float = EMPTY_RATE,
 ) -> Picture:
-    """Draw objects over clutter.
-
-    Args:
-        key: Whole numbers >= 0; each sequence gives its own picture.
-        width, height: Pixels, at least 64.
-        empty_rate: Share of the pictures without an object.
-    """
+    """Draw objects over clutter; each key gives its own picture."""
     canvas = _Canvas(np.random.default_rng(key), width, height)
     rng = canvas.rng
     if rng.random() >= empty_rate:
@@ -129,23 +107,14 @@ def draw_picture(
 
 
 def draw_crop(key: tuple[int, ...], label: int, side: int = 64) -> np.ndarray:
-    """Draw one shape, of any colour in half of the pictures.
-
-    Args:
-        key: Whole numbers >= 0; each sequence gives its own picture.
-        label: Index of its class.
-        side: Pixels, at least 64.
-
-    Returns:
-        BGR uint8 (side, side, 3).
-    """
+    """Draw one shape of a class, of any colour in half of the pictures."""
     canvas = _Canvas(np.random.default_rng(key), side, side, 4, 0.5)
     rng = canvas.rng
     owner = canvas.new_owner(label)
     while True:
         squeeze = rng.uniform(0.6, 1.0)
         radius = side * rng.uniform(0.25, 0.75)
-        radius /= math.sqrt(_area(OUTLINES[CLASSES[label]]) * squeeze)
+        radius /= math.sqrt(AREAS[CLASSES[label]] * squeeze)
         middle = side * rng.uniform(0.3, 0.7, 2)
         # Refused where too much of it would be outside.
         if canvas.try_paint(owner, middle, radius, squeeze):
@@ -172,15 +141,16 @@ def _stripes(rng, shape) -> np.ndarray:
 def _texture(rng, shape, first, second) -> np.ndarray:
     """A random pattern between two colours, float32 (H, W, 3)."""
     cells = int(rng.integers(3, 11))
-    kinds = (
-        lambda: _smooth(rng, shape, 2, 2),
-        lambda: _stripes(rng, shape),
-        lambda: _smooth(rng, shape, cells, cells),
-        lambda: rng.random(shape, np.float32),
-    )
-    mix = kinds[rng.integers(len(kinds))]()[..., None]
+    kind = rng.integers(4)
+    if kind == 1:
+        mix = _stripes(rng, shape)
+    elif kind == 3:
+        mix = rng.random(shape, np.float32)
+    else:
+        cells = cells if kind else 2
+        mix = _smooth(rng, shape, cells, cells)
     first, second = np.float32(first), np.float32(second)
-    return first + (second - first) * mix
+    return first + (second - first) * mix[..., None]
 
 
 class _Canvas:
@@ -230,32 +200,25 @@ class _Canvas:
         self.painted.append(0)
         return len(self.labels) - 1
 
-    def _coverage(self, owner, middle, radius, squeeze) -> np.ndarray:
-        """Share of each pixel that a shape covers, at a random turn."""
-        angle = self.rng.uniform(0, 2 * np.pi)
-        turn = np.array(
-            [
-                [np.cos(angle), np.sin(angle)],
-                [-np.sin(angle), np.cos(angle)],
-            ]
-        )
-        # Four bits after the point.
-        outline = [
-            np.round(((part * [1, squeeze]) @ turn * radius + middle) * 16)
-            for part in OUTLINES[CLASSES[self.labels[owner]]]
-        ]
-        mask = np.zeros(self.shape, np.uint8)
-        points = [part.astype(np.int32) for part in outline]
-        cv2.fillPoly(mask, points, 255, cv2.LINE_AA, 4)
-        return mask.astype(np.float32) / 255
-
     def try_paint(self, owner, middle, radius, squeeze, fill=None) -> bool:
-        """Paint a shape unless it is cut off or would hide too much."""
-        coverage = self._coverage(owner, middle, radius, squeeze)
+        """Paint a shape, at a random turn, unless it is cut off or would hide
+        too much.
+        """
+        name = CLASSES[self.labels[owner]]
+        angle = self.rng.uniform(0, 2 * np.pi)
+        cos, sin = np.cos(angle), np.sin(angle)
+        turn = np.array([[cos, sin], [-sin, cos]])
+        points = [
+            # Four bits after the point.
+            np.round(((part * [1, squeeze]) @ turn * radius + middle) * 16)
+            for part in OUTLINES[name]
+        ]
+        coverage = np.zeros(self.shape, np.uint8)
+        points = [part.astype(np.int32) for part in points]
+        cv2.fillPoly(coverage, points, 255, cv2.LINE_AA, 4)
+        coverage = coverage.astype(np.float32) / 255
         mask = coverage >= 0.5
-        pixels = int(mask.sum())
-        outline = OUTLINES[CLASSES[self.labels[owner]]]
-        whole = _area(outline) * radius**2 * squeeze
+        pixels, whole = int(mask.sum()), AREAS[name] * radius**2 * squeeze
         if pixels < max(40, MIN_VISIBLE * whole):
             return False
         seen = np.bincount(self.owner.ravel(), minlength=len(self.labels))
@@ -293,7 +256,7 @@ class _Canvas:
         label = int(rng.integers(len(CLASSES)))
         owner = self.new_owner(label)
         squeeze = rng.uniform(0.75, 1.0)
-        area = _area(OUTLINES[CLASSES[label]]) * squeeze
+        area = AREAS[CLASSES[label]] * squeeze
         for _ in range(10):
             side = rng.uniform(*SIZES[rng.choice(3, p=SIZE_RATES)])
             radius = min(side / math.sqrt(area), 0.55 * min(self.shape))
@@ -316,32 +279,21 @@ class _Canvas:
     def finish(self) -> Picture:
         grain = self.rng.random((*self.shape, 3), np.float32) - 0.5
         image = np.clip(self.picture + 12 * grain + 0.5, 0, 255)
-        boxes, owners, areas = [], [], []
-        for owner in range(1, len(self.labels)):
-            mask = (self.owner == owner).astype(np.uint8)
-            if mask.any():
-                boxes.append(cv2.boundingRect(mask))
-                owners.append(owner)
-                areas.append(int(mask.sum()))
+        owners = np.unique(self.owner[self.owner > 0])
+        masks = [(self.owner == each).astype(np.uint8) for each in owners]
+        boxes = np.array([cv2.boundingRect(m) for m in masks], np.int64)
         return Picture(
             image.astype(np.uint8),
-            np.array(boxes, np.int64).reshape(-1, 4),
-            np.array(self.labels)[owners].astype(np.int64),
-            np.array(self.crowds)[owners].astype(bool),
-            np.array(areas, np.int64),
+            boxes.reshape(-1, 4),
+            np.array(self.labels)[owners],
+            np.array(self.crowds)[owners],
+            np.array([mask.sum() for mask in masks], np.int64),
         )
 
 
 @dataclass(frozen=True)
 class DetectionSet:
-    """``train/*.png``, ``val/*.png`` and ``annotations/instances_*.json``.
-
-    Args:
-        train, val: How many pictures.
-        size: Their width and height.
-        seed: Another one gives other pictures.
-        empty_rate: Share of the pictures without an object.
-    """
+    """``train/*.png``, ``val/*.png`` and ``annotations/instances_*.json``."""
 
     train: int = 400
     val: int = 100
@@ -352,6 +304,7 @@ class DetectionSet:
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Names and contents."""
+        width, height = self.size
         for split, first in ('train', 1), ('val', self.train + 1):
             images, annotations = [], []
             for index in range(getattr(self, split)):
@@ -359,36 +312,28 @@ class DetectionSet:
                 picture = draw_picture(key, *self.size, self.empty_rate)
                 name, number = f'{index:06d}.png', first + index
                 yield f'{split}/{name}', _png(picture.image)
-                width, height = self.size
                 images.append(
                     dict(id=number, file_name=name, width=width, height=height)
                 )
-                for box, label, crowd, area in zip(
-                    picture.boxes.tolist(),
-                    picture.labels.tolist(),
-                    picture.crowd.tolist(),
-                    picture.area.tolist(),
-                    strict=True,
-                ):
-                    annotations.append(
-                        dict(
-                            id=len(annotations) + 1,
-                            image_id=number,
-                            category_id=label + 1,
-                            bbox=box,
-                            area=area,
-                            iscrowd=int(crowd),
-                        )
+                annotations += [
+                    dict(
+                        id=len(annotations) + 1 + at,
+                        image_id=number,
+                        category_id=int(picture.labels[at]) + 1,
+                        bbox=box,
+                        area=int(picture.area[at]),
+                        iscrowd=int(picture.crowd[at]),
                     )
-            categories = [
-                dict(id=label + 1, name=name, supercategory='shape')
-                for label, name in enumerate(CLASSES)
-            ]
+                    for at, box in enumerate(picture.boxes.tolist())
+                ]
             content = dict(
                 info=dict(description='synthetic shapes'),
                 images=images,
                 annotations=annotations,
-                categories=categories,
+                categories=[
+                    dict(id=label, name=name, supercategory='shape')
+                    for label, name in enumerate(CLASSES, 1)
+                ],
             )
             name = f'annotations/instances_{split}.json'
             yield name, json.dumps(content).encode()
@@ -396,15 +341,7 @@ class DetectionSet:
 
 @dataclass(frozen=True)
 class ClassificationSet:
-    """``train/<class>/*.png`` and ``val/<class>/*.png``, ImageNet's layout.
-
-    No background is in the detection set, too.
-
-    Args:
-        train, val: How many pictures of each class.
-        size: Their side.
-        seed: Another one gives other pictures.
-    """
+    """``train/<class>/*.png`` and ``val/<class>/*.png``, ImageNet's layout."""
 
     train: int = 800
     val: int = 80
@@ -423,10 +360,8 @@ class ClassificationSet:
 
 
 def _png(image: np.ndarray) -> bytes:
-    done, data = cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    if not done:
-        raise RuntimeError('OpenCV cannot write PNG')
-    return data.tobytes()
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    return cv2.imencode('.png', image, options)[1].tobytes()
 
 
 def write_set(
@@ -436,22 +371,28 @@ def write_set(
 ) -> bool:
     """Write a set into a new or empty folder, all of it or nothing.
 
-    Args:
-        out_dir: The folder. Nothing that is there is ever deleted.
-        content: What to write.
-        progress: Show a bar.
+    Nothing that is there is ever deleted.
 
     Returns:
-        Whether anything was written: not where the same set is there whole.
-
-    Raises:
-        DatasetError: The folder holds something else, or an option is wrong.
+        Whether anything was written: not where the same set is there.
     """
-    _check(content)
+    side = int(np.min(content.size))
+    given = dict(vars(content), size=side)
+    for name, least in dict(train=1, val=1, seed=0, size=64).items():
+        value = given[name]
+        if value < least:
+            raise DatasetError(
+                f'expected {name} to be at least {least}, got {value}'
+            )
     folder = Path(os.path.abspath(out_dir))
     options = json.loads(json.dumps({'synthetic': VERSION, **vars(content)}))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if _is_whole(folder, options):
+        try:
+            written = json.loads((folder / MANIFEST).read_text())
+        except (OSError, ValueError):
+            written = None
+        # It is written with the rest of the set, or not at all.
+        if isinstance(written, dict) and written.get('options') == options:
             return False
         raise DatasetError(
             f'{folder} holds something else, or another version of this set; '
@@ -462,40 +403,12 @@ def write_set(
         prefix=f'.{folder.name}.', dir=folder.parent
     ) as temporary:
         whole = Path(temporary, folder.name)
-        sizes = {}
         for name, data in tqdm(
             content.files(), 'drawing', unit='file', disable=not progress
         ):
             (whole / name).parent.mkdir(parents=True, exist_ok=True)
             (whole / name).write_bytes(data)
-            sizes[name] = len(data)
-        manifest = json.dumps({'options': options, 'bytes': sizes}, indent=1)
-        (whole / MANIFEST).write_text(manifest)
+        (whole / MANIFEST).write_text(json.dumps({'options': options}))
         # An empty folder of that name gives way.
         whole.replace(folder)
     return True
-
-
-def _check(content: DetectionSet | ClassificationSet) -> None:
-    sides = np.atleast_1d(content.size)
-    for name, value, least in (
-        ('train', content.train, 1),
-        ('val', content.val, 1),
-        ('seed', content.seed, 0),
-        ('size', int(sides.min()), 64),
-    ):
-        if value < least:
-            raise DatasetError(
-                f'expected {name} to be at least {least}, got {value}'
-            )
-
-
-def _is_whole(folder: Path, options: dict) -> bool:
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        return manifest['options'] == options and all(
-            (folder / name).stat().st_size == size
-            for name, size in manifest['bytes'].items()
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False

@@ -24,7 +24,7 @@ class Source(NamedTuple):
     """Where the boxes of one split are read from.
 
     Args:
-        format: A key of :data:`mmdet_shufflenetv2.data.reading.READERS`.
+        format: 'COCO', 'YOLO', 'VOC', 'CSV', or 'images' without any boxes.
         ann: The annotation file or folder.
         images: The folders that image names are relative to.
         image_list: A text file that names the images of this split, where
@@ -52,62 +52,45 @@ class Problems:
         #: (image file, box) of the examples that have a place in a picture.
         self.places: dict[str, list[tuple[str, list[float]]]] = {}
 
-    def add(self, kind: str, example: str) -> None:
-        """Count one record."""
-        self.add_all(kind, 1, lambda _: example)
-
-    def add_all(
+    def add(
         self,
         kind: str,
-        count: int,
-        describe: Callable[[int], str],
-        place: Callable[[int], tuple[str, list[float]]] | None = None,
+        *records: object,
+        describe: Callable[[object], str] = str,
+        place: Callable[[object], tuple[str, list[float]]] | None = None,
     ) -> None:
-        """Count many; only those that are shown are described.
-
-        Args:
-            kind: What is wrong with all of them.
-            count: How many there are.
-            describe: Called with 0, 1, ... for the words on a record.
-            place: Likewise for the image file and the box.
-        """
-        if not count:
+        """Count records; only those that are shown are described."""
+        if not records:
             return
         shown = self.examples.setdefault(kind, [])
-        for at in range(min(MAX_EXAMPLES - len(shown), count)):
-            shown.append(describe(at))
+        for record in records[: MAX_EXAMPLES - len(shown)]:
+            shown.append(describe(record))
             if place is not None:
-                self.places.setdefault(kind, []).append(place(at))
-        self.counts[kind] = self.counts.get(kind, 0) + count
+                self.places.setdefault(kind, []).append(place(record))
+        self.counts[kind] = self.counts.get(kind, 0) + len(records)
 
-    def besides(self, said: set) -> 'Problems':
-        """What a set does not have, which it is added to."""
-        left = Problems()
-        for kind, examples in self.examples.items():
-            fresh = [each for each in examples if (kind, each) not in said]
+    def text(self, said: set | None = None) -> str:
+        """Each kind with its count and examples, in lines.
+
+        Args:
+            said: What was told before, which is added to and not told again.
+        """
+        said, lines = set() if said is None else said, []
+        for kind, shown in self.examples.items():
+            fresh = [each for each in shown if (kind, each) not in said]
             said.update((kind, each) for each in fresh)
             if fresh:
-                known = len(examples) - len(fresh)
-                left.examples[kind] = fresh
-                left.counts[kind] = self.counts[kind] - known
-        return left
+                count = self.counts[kind] - (len(shown) - len(fresh))
+                lines += [f'{count} x {kind}:', *(f'    {e}' for e in fresh)]
+                if count > len(fresh):
+                    lines.append(f'    ... and {count - len(fresh)} more')
+        return ''.join(f'\n  {line}' for line in lines)
 
     def __bool__(self) -> bool:
         return bool(self.counts)
 
     def __str__(self) -> str:
-        return ''.join(f'\n  {line}' for line in self.lines())
-
-    def lines(self) -> list[str]:
-        """Each kind with its count and examples."""
-        lines = []
-        for kind, shown in self.examples.items():
-            lines.append(f'{self.counts[kind]} x {kind}:')
-            lines += [f'    {example}' for example in shown]
-            if self.counts[kind] > len(shown):
-                more = self.counts[kind] - len(shown)
-                lines.append(f'    ... and {more} more')
-        return lines
+        return self.text()
 
 
 @dataclass
@@ -172,89 +155,68 @@ class BoxTable:
 
     def describe_box(self, index: int) -> str:
         """A box in words: its record, image and numbers."""
-        image = self.image[index]
-        line = self.lines[index]
+        image, line = self.image[index], self.lines[index]
+        told = self.describe_image(image)
         if self.source.format == 'COCO':
             where = (
                 f'annotations[{line}] (id {self.ids[index]}, image '
-                f'{self.image_ids[image]} {self.describe_image(image)})'
+                f'{self.image_ids[image]} {told})'
             )
         else:
-            where = (
-                f'{self.records[image]}, {_UNITS[self.source.format]} {line} '
-                f'({self.describe_image(image)})'
-            )
-        numbers = [round(float(value), 4) for value in self.boxes[index]]
-        return f'{where}: box {numbers}'
+            unit = 'object' if self.source.format == 'VOC' else 'line'
+            where = f'{self.records[image]}, {unit} {line} ({told})'
+        return f'{where}: box {self.boxes[index].round(4).tolist()}'
 
     def keep_boxes(self, keep: np.ndarray) -> 'BoxTable':
-        """The table with some of its boxes.
-
-        Args:
-            keep: bool (K,).
-        """
-        if keep.all():
-            return self
-        columns = ['boxes', 'labels', 'image', 'crowd', 'area', 'lines', 'ids']
-        return replace(
-            self, **{name: getattr(self, name)[keep] for name in columns}
-        )
+        """The table with some of its boxes; ``keep`` is bool (K,)."""
+        columns = 'boxes', 'labels', 'image', 'crowd', 'area', 'lines', 'ids'
+        return replace(self, **{c: getattr(self, c)[keep] for c in columns})
 
     def keep_images(self, keep: np.ndarray) -> 'BoxTable':
-        """The table with some of its images, and their boxes.
+        """The table with some of its images and their boxes.
 
         Args:
-            keep: bool (N,), or indices that also say the order.
+            keep: bool (N,).
         """
-        order = np.flatnonzero(keep) if keep.dtype == bool else keep
-        place = np.full(len(self), -1)
-        place[order] = np.arange(len(order))
-        table = self.keep_boxes(place[self.image] >= 0)
+        place = np.cumsum(keep) - 1
+        table = self.keep_boxes(keep[self.image])
         return replace(
             table,
-            names=[self.names[i] for i in order],
-            files=[self.files[i] for i in order],
-            records=[self.records[i] for i in order],
-            image_ids=self.image_ids[order],
-            sizes=self.sizes[order],
+            **{
+                column: [
+                    getattr(self, column)[i] for i in np.flatnonzero(keep)
+                ]
+                for column in ('names', 'files', 'records')
+            },
+            image_ids=self.image_ids[keep],
+            sizes=self.sizes[keep],
             image=place[table.image],
         )
 
     def with_classes(self, classes: Sequence[str]) -> 'BoxTable':
-        """The table with labels that count in other classes.
+        """The table with labels that count in other classes, by name.
 
-        Classes are matched by their names. Boxes of classes that are not
-        wanted are left out; a wanted class that the file lacks gets a number
-        of its own.
-
-        Args:
-            classes: Names in the order of the new labels.
+        Boxes of classes that are not wanted are left out; a wanted class that
+        the file lacks gets a number of its own.
         """
-        own = {name: label for label, name in enumerate(self.classes)}
-        new = {name: label for label, name in enumerate(classes)}
-        labels = np.array([new.get(name, -1) for name in self.classes], int)
+        own = dict(zip(self.classes, self.category_ids.tolist(), strict=True))
         free = 1 + max(self.category_ids, default=0)
-        ids = []
-        for name in classes:
-            if name in own:
-                ids.append(self.category_ids[own[name]])
-            else:
-                ids.append(free)
-                free += 1
+        ids = [own.get(n, free + i) for i, n in enumerate(classes)]
+        new = {name: label for label, name in enumerate(classes)}
+        # -1, no class, stays what it is.
+        labels = np.array([*(new.get(n, -1) for n in self.classes), -1])
         table = replace(
             self,
             classes=tuple(classes),
             category_ids=np.array(ids, np.int64),
-            # -1, no class, stays what it is.
-            labels=np.append(labels, -1)[self.labels],
+            labels=labels[self.labels],
         )
         return table.keep_boxes(table.labels >= 0)
 
     def counts(self) -> np.ndarray:
         """How many boxes each class has, int64 (C,)."""
-        return np.bincount(
-            self.labels[self.labels >= 0], minlength=len(self.classes)
-        )
+        used = self.labels[self.labels >= 0]
+        return np.bincount(used, minlength=len(self.classes))
 
     def image_sizes(self) -> np.ndarray:
         """Width and height of each image in pixels, float64 (N, 2)."""
@@ -278,88 +240,30 @@ class BoxTable:
         Annotation ids count from 1: pycocotools takes a match with id 0 for
         none.
         """
-        columns = zip(
-            self.image_ids[self.image].tolist(),
-            self.category_ids[self.labels].tolist(),
-            self.boxes.tolist(),
-            self.area.tolist(),
-            self.crowd.astype(int).tolist(),
-            strict=True,
-        )
-        keys = 'image_id', 'category_id', 'bbox', 'area', 'iscrowd'
         return {
-            'images': [
-                {'id': number, 'file_name': name, 'width': w, 'height': h}
-                for number, name, (w, h) in zip(
-                    self.image_ids.tolist(),
-                    self.names,
-                    self.sizes.tolist(),
-                    strict=True,
-                )
-            ],
-            'annotations': [
-                {'id': number, **dict(zip(keys, values, strict=True))}
-                for number, values in enumerate(columns, 1)
-            ],
-            'categories': [
-                {'id': number, 'name': name}
-                for number, name in zip(
-                    self.category_ids.tolist(), self.classes, strict=True
-                )
-            ],
+            'images': _rows(
+                id=self.image_ids.tolist(),
+                file_name=self.names,
+                width=self.sizes[:, 0].tolist(),
+                height=self.sizes[:, 1].tolist(),
+            ),
+            'annotations': _rows(
+                id=range(1, len(self.boxes) + 1),
+                image_id=self.image_ids[self.image].tolist(),
+                category_id=self.category_ids[self.labels].tolist(),
+                bbox=self.boxes.tolist(),
+                area=self.area.tolist(),
+                iscrowd=self.crowd.astype(int).tolist(),
+            ),
+            'categories': _rows(
+                id=self.category_ids.tolist(), name=self.classes
+            ),
         }
 
 
-#: What one record of a format's file is called in messages.
-_UNITS = {'YOLO': 'line', 'VOC': 'object', 'CSV': 'line'}
-
-
-def assemble(
-    source: Source,
-    classes: Sequence[str],
-    images: Sequence[tuple],
-    rows: Sequence[tuple],
-    problems: Problems,
-    warnings: Problems | None = None,
-) -> BoxTable:
-    """A table out of records that a reader collected one by one.
-
-    Args:
-        source: Where they are from.
-        classes: Names in the order of the labels; numbered from 0.
-        images: (name, path, width, height, record) of each image.
-        rows: (image, line, label, x, y, width, height, crowd) of each box.
-        problems: What could not be read.
-        warnings: What is odd.
-    """
-    names, files, widths, heights, records = (
-        (list(column) for column in (zip(*images, strict=True)))
-        if images
-        else ([], [], [], [], [])
-    )
-    table = np.array(rows, np.float64).reshape(-1, 8)
-    boxes = table[:, 3:7]
-    with np.errstate(invalid='ignore', over='ignore'):
-        area = boxes[:, 2] * boxes[:, 3]
-    return BoxTable(
-        source=source,
-        classes=tuple(classes),
-        category_ids=np.arange(len(classes)),
-        names=names,
-        files=files,
-        image_ids=np.arange(len(names)),
-        sizes=np.array([widths, heights], np.float64).T.reshape(-1, 2),
-        records=records,
-        boxes=boxes,
-        labels=table[:, 2].astype(np.int64),
-        image=table[:, 0].astype(np.int64),
-        crowd=table[:, 7].astype(bool),
-        area=area,
-        lines=table[:, 1].astype(np.int64),
-        ids=np.arange(len(table)),
-        errors=problems,
-        warnings=warnings or Problems(),
-    )
+def _rows(**columns: Iterable) -> list[dict]:
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def read_text(path: str | Path) -> str:
@@ -369,16 +273,13 @@ def read_text(path: str | Path) -> str:
         DatasetError: It cannot be read or is not UTF-8.
     """
     try:
-        text = Path(path).read_text('utf-8-sig')
+        return Path(path).read_text('utf-8-sig')
     except OSError as error:
         raise DatasetError(
             f'{path} cannot be read: {error.strerror}'
         ) from error
     except UnicodeDecodeError as error:
-        raise DatasetError(
-            f'{path} is not UTF-8 text: {error.reason} at byte {error.start}'
-        ) from error
-    return text
+        raise DatasetError(f'{path} is not UTF-8 text: {error}') from error
 
 
 def shorten(items: Iterable) -> str:

@@ -8,11 +8,8 @@ import os
 from pathlib import Path
 from xml.etree import ElementTree
 
-from .images import image_size
-from .listing import Listing, walk
-from .table import BoxTable, DatasetError, Problems, Source, assemble
-
-_CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+from .listing import Collector, walk
+from .table import BoxTable, DatasetError, Source, read_text
 
 
 def read_voc(source: Source) -> BoxTable:
@@ -20,14 +17,10 @@ def read_voc(source: Source) -> BoxTable:
 
     Classes are numbered as they first appear, files by their names, unless a
     ``labelmap.txt`` or ``classes.txt`` lists them.
-
-    Raises:
-        DatasetError: There is no XML file.
     """
-    problems, warnings = Problems(), Problems()
-    listing = Listing(source.images)
+    found = Collector(source)
     classes = _listed_classes(source)
-    images, rows, owners = [], [], {}
+    owners: dict[str, str] = {}
     files = [
         os.path.join(source.ann, folder, name)
         for folder, names in walk(source.ann)
@@ -39,47 +32,50 @@ def read_voc(source: Source) -> BoxTable:
     for file in files:
         try:
             root = _parse(file)
-        except DatasetError as error:
-            problems.add('XML file that cannot be read', str(error))
+        except (OSError, SyntaxError, LookupError, ValueError) as error:
+            found.errors.add(
+                'XML file that cannot be read', f'{file}: {error}'
+            )
             continue
         name = (root.findtext('filename') or '').strip()
         # Many tools leave the name of a file as it was before it was renamed.
-        path = listing.find_stem(Path(file).stem) or listing.find(name)
+        path = found.listing.find_stem(Path(file).stem)
+        path = path or found.listing.find(name)
         if path is None:
-            problems.add(
-                'image that is not there',
-                f'{file}: {name!r}{listing.hint(name)}',
+            hint = found.listing.hint(name)
+            found.errors.add(
+                'image that is not there', f'{file}: {name!r}{hint}'
             )
             continue
-        if path in owners:
-            problems.add(
+        if owners.setdefault(path, file) != file:
+            found.errors.add(
                 'image with two XML files', f'{path}: {owners[path]}, {file}'
             )
             continue
-        owners[path] = file
-        try:
-            width, height = _size(root) or image_size(path, source.exif)
-        except DatasetError as error:
-            problems.add('broken image; left out', str(error))
+        image = found.add_image(
+            os.path.basename(path), path, file, _size(root)
+        )
+        if image is None:
             continue
         for number, item in enumerate(root.iter('object'), 1):
+            where = f'{file}, object {number}'
             try:
-                label, box, crowd = _object(item)
+                label, box = _object(item)
             except ValueError as error:
-                problems.add(
-                    'object without a name or 4 corners',
-                    f'{file}, object {number}: {error}',
+                found.errors.add(
+                    'object without a name or 4 corners', f'{where}: {error}'
                 )
                 continue
             label = classes.setdefault(label, len(classes))
-            rows.append((len(images), number, label, *box, crowd))
+            hard = (item.findtext('difficult') or '0').strip()
+            crowd = hard not in ('0', 'false')
+            found.rows.append((image, number, label, *box, crowd))
             if crowd:
-                warnings.add(
+                found.warnings.add(
                     "object marked 'difficult'; neither learned nor counted",
-                    f'{file}, object {number}',
+                    where,
                 )
-        images.append((os.path.basename(path), path, width, height, file))
-    return assemble(source, list(classes), images, rows, problems, warnings)
+    return found.table(list(classes))
 
 
 def _listed_classes(source: Source) -> dict[str, int]:
@@ -87,31 +83,23 @@ def _listed_classes(source: Source) -> dict[str, int]:
     for folder in (Path(source.ann), Path(source.ann).parent):
         for name in 'labelmap.txt', 'classes.txt':
             if (folder / name).is_file():
-                lines = (folder / name).read_text('utf-8-sig').splitlines()
+                lines = read_text(folder / name).splitlines()
                 # CVAT's: label:color_rgb:parts:actions
-                found = [line.partition(':')[0].strip() for line in lines]
-                found = [
-                    label
-                    for label in found
-                    if label and label[0] != '#' and label != 'background'
-                ]
-                return {label: i for i, label in enumerate(found)}
+                names = [line.partition(':')[0].strip() for line in lines]
+                names = [n for n in names if n not in ('', 'background')]
+                names = [name for name in names if name[0] != '#']
+                return {name: label for label, name in enumerate(names)}
     return {}
 
 
 def _parse(file: str) -> ElementTree.Element:
-    try:
-        content = Path(file).read_bytes()
+    content = Path(file).read_bytes()
+    if b'<!ENTITY' in content:
         # What entities unfold to may fill the memory.
-        root = None if b'<!ENTITY' in content else ElementTree.XML(content)
-    except OSError as error:
-        raise DatasetError(f'{file}: {error.strerror}') from error
-    except (ElementTree.ParseError, LookupError, ValueError) as error:
-        raise DatasetError(f'{file}: {error}') from error
-    if root is None:
-        raise DatasetError(f'{file}: XML entities are refused')
+        raise ValueError('XML entities are refused')
+    root = ElementTree.XML(content)
     if root.tag != 'annotation':
-        raise DatasetError(f'{file}: expected <annotation>, got <{root.tag}>')
+        raise ValueError(f'expected <annotation>, got <{root.tag}>')
     return root
 
 
@@ -125,16 +113,13 @@ def _size(root: ElementTree.Element) -> tuple[float, float] | None:
     return (width, height) if width >= 1 and height >= 1 else None
 
 
-def _object(item: ElementTree.Element) -> tuple[str, list[float], bool]:
+def _object(item: ElementTree.Element) -> tuple[str, list[float]]:
     name = (item.findtext('name') or '').strip()
+    corners = [
+        item.findtext(f'bndbox/{corner}') or ''
+        for corner in ('xmin', 'ymin', 'xmax', 'ymax')
+    ]
     if not name:
         raise ValueError('it has no name')
-    corners = []
-    for corner in _CORNERS:
-        text = item.findtext(f'bndbox/{corner}')
-        if text is None:
-            raise ValueError(f'it has no {corner}')
-        corners.append(float(text))
-    x1, y1, x2, y2 = corners
-    difficult = (item.findtext('difficult') or '0').strip()
-    return name, [x1, y1, x2 - x1, y2 - y1], difficult not in ('0', 'false')
+    x1, y1, x2, y2 = map(float, corners)
+    return name, [x1, y1, x2 - x1, y2 - y1]

@@ -6,34 +6,20 @@ not, or ``class x1 y1 x2 y2 ...``, a polygon. Class names are in a YAML file
 """
 
 import os
-import re
 from pathlib import Path
 
 import numpy as np
+import yaml
 
-from .images import image_size
-from .listing import Listing
-from .table import (
-    BoxTable,
-    DatasetError,
-    Problems,
-    Source,
-    assemble,
-    read_text,
-)
+from .listing import Collector
+from .table import BoxTable, DatasetError, Source, read_text
 
 #: Files that name the classes, one per line.
 NAME_FILES = ('classes.txt', 'obj.names', 'labels.txt', '_darknet.labels')
 
 
 def read_yaml(path: str | os.PathLike) -> dict:
-    """A YOLO data file.
-
-    Raises:
-        DatasetError: It is not one.
-    """
-    import yaml
-
+    """A YOLO data file."""
     try:
         data = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
@@ -47,33 +33,26 @@ def read_yaml(path: str | os.PathLike) -> dict:
 
 
 def class_names(ann: str | os.PathLike) -> list[str] | None:
-    """The names in a YAML or text file; None where ``ann`` is a folder.
-
-    Raises:
-        DatasetError: There are none, or one of them twice.
-    """
+    """The names in a YAML or text file; None where ``ann`` is a folder."""
     path = Path(ann)
     if path.is_dir():
         return None
     if path.suffix.lower() in ('.yaml', '.yml'):
         names = read_yaml(path).get('names')
         if isinstance(names, dict):
-            wanted = set(range(len(names)))
-            if {int(key) for key in names} != wanted:
-                raise DatasetError(
-                    f"{path}: expected 'names' to be numbered from 0 to "
-                    f'{len(names) - 1}, got {sorted(names)}'
-                )
-            names = [names[key] for key in sorted(names, key=int)]
+            numbered = {str(key): name for key, name in names.items()}
+            names = [numbered.get(str(i)) for i in range(len(names))]
     else:
         names = [line.strip() for line in read_text(path).splitlines()]
         names = [name for name in names if name]
-    if not isinstance(names, list) or not names:
-        raise DatasetError(f'{path} has no names of classes')
+    if not names or not isinstance(names, list) or None in names:
+        raise DatasetError(
+            f'{path}: expected the names of the classes, a list or numbered '
+            f'from 0, got {names!r:.200}'
+        )
     names = [str(name) for name in names]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DatasetError(f'{path}: duplicate class name {twice!r}')
+        raise DatasetError(f'{path}: duplicate class names: {names}')
     return names
 
 
@@ -86,14 +65,10 @@ def label_folders(folder: str | os.PathLike) -> list[Path]:
     path = Path(folder)
     parts = [part.lower() for part in path.parts]
     places = [path, path.parent / 'labels']
-    if 'images' in parts:
-        at = len(parts) - 1 - parts[::-1].index('images')
-        places.insert(
-            0, Path(*path.parts[:at], 'labels', *path.parts[at + 1 :])
-        )
-    else:
-        places.append(path.parent / 'labels' / path.name)
-    return places
+    if 'images' not in parts:
+        return [*places, path.parent / 'labels' / path.name]
+    at = len(parts) - 1 - parts[::-1].index('images')
+    return [Path(*path.parts[:at], 'labels', *path.parts[at + 1 :]), *places]
 
 
 def label_file(image: str) -> str | None:
@@ -104,77 +79,64 @@ def label_file(image: str) -> str | None:
 
 
 def read_yolo(source: Source) -> BoxTable:
-    """Read the label file of every image below the folders.
-
-    Raises:
-        DatasetError: No image has one, or the class names are wrong.
-    """
+    """Read the label file of every image below the folders."""
     names = class_names(source.ann)
-    problems, warnings = Problems(), Problems()
-    images, rows = [], []
+    found = Collector(source)
     labelled = 0
-    for name, path in Listing(source.images).paths.items():
+    for name, path in found.listing.paths.items():
         file = label_file(path)
         labelled += file is not None
         try:
-            width, height = image_size(path, source.exif)
+            lines = read_text(file).splitlines() if file else []
         except DatasetError as error:
-            problems.add('broken image; left out', str(error))
+            found.errors.add('label file that cannot be read', error)
             continue
-        if file:
-            rows += _read_lines(
-                file, len(images), (width, height), names, problems
-            )
-        images.append((name, path, width, height, file or path))
+        image = found.add_image(name, path, file or path)
+        if image is not None:
+            _read_lines(file, lines, image, names, found)
     if not labelled:
         raise DatasetError(
-            f'none of the {len(images)} images of '
+            f'none of the {len(found.images)} images of '
             f'{", ".join(source.images)} has a YOLO label file (NAME.txt '
             'beside it, or labels/ beside images/)'
         )
     if names is None:
-        highest = max((int(row[2]) for row in rows), default=-1)
+        highest = max((int(row[2]) for row in found.rows), default=-1)
         names = [f'class_{number}' for number in range(highest + 1)]
-        warnings.add(
+        found.warnings.add(
             'data set without names of classes; they are called by their '
             'numbers',
             f'expected data.yaml or one of {", ".join(NAME_FILES)}',
         )
-    return assemble(source, names, images, rows, problems, warnings)
+    return found.table(names)
 
 
-def _read_lines(file, image, size, names, problems) -> list[tuple]:
-    """The rows of a label file; see :func:`assemble`."""
-    rows = []
-    for line, text in enumerate(read_text(file).splitlines(), 1):
+def _read_lines(file, lines, image, names, found: Collector) -> None:
+    for line, text in enumerate(lines, 1):
         words = text.split()
         if not words:
             continue
         try:
-            label, box = _read_line(words, size)
+            label, box = _read_line(words, found.images[image][2:4])
+            if label < 0 or (names and label >= len(names)):
+                raise ValueError(
+                    f'expected a class of 0 to {len(names or ()) - 1}, got '
+                    f'{label}'
+                )
         except ValueError as error:
-            problems.add(
-                'line that is not a box', f'{file}, line {line}: {error}'
-            )
+            where = f'{file}, line {line}: {error}'
+            found.errors.add('line that is not a box', where)
             continue
-        if label < 0 or (names is not None and label >= len(names)):
-            problems.add(
-                'class number without a name',
-                f'{file}, line {line}: expected 0 to {len(names or ()) - 1}, '
-                f'got {label}',
-            )
-            continue
-        rows.append((image, line, label, *box, False))
-    return rows
+        found.rows.append((image, line, label, *box, False))
 
 
 def _read_line(words: list[str], size) -> tuple[int, np.ndarray]:
-    if len(words) not in (5, 6) and (len(words) < 7 or len(words) % 2 == 0):
+    label, values = float(words[0]), np.array(words[1:], np.float64)
+    if len(values) not in (4, 5) and (len(values) < 6 or len(values) % 2):
         raise ValueError(
             'expected a class and 4 numbers, or a class and the points of a '
             f'polygon, got {len(words)} words'
         )
-    label, values = float(words[0]), np.array(words[1:], np.float64)
     if not label.is_integer():
         raise ValueError(f'expected a class number, got {words[0]!r}')
     if np.abs(values[:4]).max() > 2:
@@ -182,23 +144,16 @@ def _read_line(words: list[str], size) -> tuple[int, np.ndarray]:
             f'expected shares of the image, 0 to 1, got {" ".join(words[1:5])}'
         )
     size = np.array(size, np.float64)
-    if len(words) <= 6:
-        centre, half = values[:2], values[2:4] / 2
-        low, high = (centre - half) * size, (centre + half) * size
+    if len(values) <= 5:
+        low, high = values[:2] - values[2:4] / 2, values[:2] + values[2:4] / 2
     else:
-        points = values.reshape(-1, 2) * size
+        points = values.reshape(-1, 2)
         low, high = points.min(0), points.max(0)
     # Numbers printed with few digits meet whole pixels only nearly; where one
     # lies within the rounding of the text, it is what was meant.
-    slack = 1.0 * size * 10.0 ** -_digits(words[1:5]) + 1e-9
-    for edges in low, high:
-        whole = np.round(edges)
-        near = np.abs(edges - whole) <= np.minimum(slack, 0.01)
-        edges[near] = whole[near]
-    return int(label), np.concatenate([low, high - low])
-
-
-def _digits(words: list[str]) -> int:
-    """Digits after the point of the number that has most."""
-    found = [re.fullmatch(r'[-+]?\d*\.(\d+)', word) for word in words]
-    return max((len(match[1]) for match in found if match), default=12)
+    digits = max(len(word.partition('.')[2]) for word in words[1:5])
+    slack = np.minimum(size * 10.0 ** -(digits or 12) + 1e-9, 0.01)
+    edges = np.stack([low, high]) * size
+    whole = np.round(edges)
+    edges = np.where(np.abs(edges - whole) <= slack, whole, edges)
+    return int(label), np.concatenate([edges[0], edges[1] - edges[0]])

@@ -43,10 +43,9 @@ class Detector(runtime.Detector):
     Args:
         model: A checkpoint of this project's or of mmdet's training.
         config: Its config, or the file; by default what the checkpoint says.
-        device: ``'cpu'``, ``'cuda'``, ``'cuda:1'``; a GPU by default where
-            there is one. Of an ``.onnx`` file only ``'cpu'``.
-        threads: How many threads an ``.onnx`` file's runtime may use;
-            those of a checkpoint are ``torch.set_num_threads``'s.
+        device: Of a checkpoint: ``'cpu'``, ``'cuda'``, ``'cuda:1'``; a GPU
+            by default where there is one.
+        threads: Of an ``.onnx`` file: how many its runtime may use.
         score_thr: Detections below are left out.
         batch: Images that a checkpoint takes at once.
         cfg_options: Overrides of the config.
@@ -67,7 +66,7 @@ class Detector(runtime.Detector):
         cfg_options: dict | None = None,
     ):
         self.model = None
-        if os.fspath(model).endswith('.onnx'):
+        if os.fspath(model).endswith(runtime.MODELS):
             super().__init__(model, threads=threads, score_thr=score_thr)
             return
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
@@ -76,9 +75,9 @@ class Detector(runtime.Detector):
         self.classes = self.model.dataset_meta['classes']
         self.metadata = dict(classes=self.classes)
         keep_thin_images()
-        pipeline = get_test_pipeline_cfg(self.model.cfg.copy())
-        pipeline[0] = dict(type='mmdet.LoadImageFromNDArray')
-        self._pipeline = Compose(pipeline)
+        _, *steps = get_test_pipeline_cfg(self.model.cfg)
+        load = dict(type='mmdet.LoadImageFromNDArray')
+        self._pipeline = Compose([load, *steps])
 
     def __call__(self, images) -> Detections | list[Detections]:
         """Detect in one image, or in each of several or of a video's."""

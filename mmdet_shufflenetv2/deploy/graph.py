@@ -2,9 +2,8 @@
 
 Everything between image and final boxes is tensor arithmetic: the number of
 proposals and of detections is fixed, what is missing is padded and masked, and
-no shape depends on values. The one operator that would break this,
-NonMaxSuppression, is closed in :func:`nms_mask`, whose result has one value
-for each box that it was given.
+no shape depends on values. Two operators of ONNX's are operators of their own
+here: RoIAlign, and NonMaxSuppression, whose result is closed in a mask.
 
 Shapes: N images of H x W pixels, A anchors per place, h x w a map, K
 proposals, C classes, D detections. Boxes are x1, y1, x2, y2 in pixels.
@@ -18,8 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.utils import _pair
 
+from ..detection import LightHeadBBoxHead, ThunderNetNeck
 from ..errors import UserError
 from ..ops import PSRoIAlign
+from .folding import NECKS, Folded
 
 # Candidates of all classes that final suppression sees. Detections are 100
 # of them, so a candidate beyond these is one that 1900 better ones suppress.
@@ -30,16 +31,9 @@ CANDIDATES = 2000
 def nms_mask(
     boxes: Tensor, scores: Tensor, iou_threshold: float, most: int
 ) -> Tensor:
-    """Mark the first ``most`` survivors of non-maximum suppression by 1.
+    """Mark the first survivors of non-maximum suppression by 1, (N, n).
 
-    Args:
-        boxes: (N, n, 4).
-        scores: (N, n); a negative one is padding and does not survive.
-        iou_threshold: Overlap above which the worse box goes.
-        most: How many survivors an image has at most.
-
-    Returns:
-        (N, n) of 0 and 1, in the scores' dtype.
+    Of boxes (N, n, 4) with scores (N, n), of which a negative one is padding.
     """
     mask = torch.zeros_like(scores)
     for row, box, score in zip(mask, boxes, scores, strict=True):
@@ -52,6 +46,24 @@ def nms_mask(
 @nms_mask.register_fake
 def _(boxes, scores, iou_threshold, most):
     return torch.empty_like(scores)
+
+
+@torch.library.custom_op('mmdet_shufflenetv2::bin_align', mutates_args=())
+def bin_align(
+    planes: Tensor, boxes: Tensor, index: Tensor, side: int, samples: int
+) -> Tensor:
+    """RoI align of boxes (n, 4), each from the plane (C, h, w) it names.
+
+    Boxes are in cells, whose values lie in the middle. Returns means of
+    samples (n, C, side, side).
+    """
+    boxes = torch.cat([index[:, None].to(boxes), boxes], 1)
+    return torchvision.ops.roi_align(planes, boxes, side, 1, samples, True)
+
+
+@bin_align.register_fake
+def _(planes, boxes, index, side, samples):
+    return planes.new_empty(len(boxes), planes.size(1), side, side)
 
 
 class DetectorGraph(nn.Module):
@@ -74,20 +86,27 @@ class DetectorGraph(nn.Module):
     ):
         super().__init__()
         require_known(detector)
-        self.detector = detector.to(memory_format=torch.contiguous_format)
+        # Not a part of this module: only what is folded is exported.
+        self.__dict__['detector'] = detector.to(
+            memory_format=torch.contiguous_format
+        )
         if hasattr(detector.backbone, 'channels_last'):
             detector.backbone.channels_last = False
         self.dynamic = dynamic
         rpn, rcnn = detector.test_cfg.rpn, detector.test_cfg.rcnn
         self.proposals = proposals or rpn.max_per_img
         self.detections = rcnn.max_per_img if rcnn.max_per_img > 0 else 300
+        self.layer = detector.roi_head.bbox_roi_extractor.roi_layers[0]
+        self.map_order = map_order(detector.neck, self.layer)
+        self.folded = Folded(detector, self.map_order)
+        self.fcs = folded_head(detector.roi_head.bbox_head)
         # What the network wants of an image with values of 0 to 255.
         source = detector.data_preprocessor
         channels = torch.zeros(1, 3, 1, 1)
         mean = getattr(source, 'mean', channels).view(1, -1, 1, 1)
         std = getattr(source, 'std', channels + 1).view(1, -1, 1, 1)
-        self.register_buffer('scale', 1 / std, persistent=False)
-        self.register_buffer('shift', -mean / std, persistent=False)
+        self.register_buffer('mean', mean)
+        self.register_buffer('scale', 1 / std)
 
     def forward(self, image: Tensor, size: Tensor) -> tuple[Tensor, ...]:
         """Detect.
@@ -101,33 +120,31 @@ class DetectorGraph(nn.Module):
             many of the D rows are detections (N,), and the map that RoIs
             read. A row of padding has zeros and the label -1.
         """
-        features = self.detector.extract_feat(self.normalized(image, size))
-        rois, found = self.propose(features, size)
-        scores, deltas = self.classify(features[0], rois)
-        return *self.select(rois, found, scores, deltas, size), features[0]
+        roi_map, rpn = self.folded(self.normalized(image, size))
+        rois, found = self.propose(rpn, size)
+        scores, deltas = self.classify(roi_map, rois)
+        return *self.select(rois, found, scores, deltas, size), roi_map
 
     def normalized(self, image: Tensor, size: Tensor) -> Tensor:
         """The network's input, padding being as in training."""
         # Contiguous, or every layer would see channels last, and the file
         # have a transposition for each concatenation.
-        x = image.permute(0, 3, 1, 2).contiguous().float()
-        x = x * self.scale + self.shift
+        x = image.permute(0, 3, 1, 2).contiguous().float() - self.mean
         height, width = (
-            torch.arange(n, device=x.device) < limit[:, None]
+            (torch.arange(n, device=x.device) < limit[:, None]).float()
             for n, limit in zip(x.shape[2:], size.unbind(1), strict=True)
         )
-        inside = (height[:, :, None] & width[:, None, :])[:, None]
+        height, width = height[:, None, :, None], width[:, None, None]
+        x = x * (height * self.scale) * width
         padding = getattr(self.detector.data_preprocessor, 'pad_value', 0)
-        return torch.where(inside, x, float(padding))
+        return x + padding * (1 - height * width) if padding else x
 
-    def propose(
-        self, features: tuple[Tensor, ...], size: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def propose(self, rpn: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
         """K proposals (N, K, 4), best first, and which are any (N, K)."""
         head, cfg = self.detector.rpn_head, self.detector.test_cfg.rpn
-        (logits,), (deltas,) = head(features)
-        _, num_anchors, height, width = logits.shape
-        logits = logits.flatten(1)
+        num_anchors = head.num_base_priors
+        height, width = rpn.shape[2:]
+        logits = rpn[:, :num_anchors].flatten(1)
         most = num_anchors * height * width
         best = cfg.nms_pre if cfg.get('nms_pre', -1) > 0 else most
         if self.dynamic:
@@ -138,21 +155,19 @@ class DetectorGraph(nn.Module):
         # Rank first: what follows touches the best anchors alone.
         logits, index = logits.topk(best)
         index = index.clamp(max=most - 1)
-        anchor = index // (height * width)
-        place = index - anchor * (height * width)
-        # (N, A * 4, h, w): the four values of an anchor are planes apart.
-        plane = torch.arange(4, device=index.device) * (height * width)
-        source = (anchor * (4 * height * width) + place)[..., None] + plane
-        deltas = deltas.flatten(1).gather(1, source.flatten(1))
-        generator = head.prior_generator
-        base = generator.base_anchors[0].to(logits)
-        y = place // width
-        x = place - y * width
-        step = _pair(generator.strides[0])
-        corner = torch.stack([x * step[0], y * step[1]], 2).to(logits)
-        anchors = base[anchor] + corner.repeat(1, 1, 2)
+        deltas = rpn[:, num_anchors:].unflatten(1, (num_anchors, 4))
+        deltas = take(deltas.flatten(3).transpose(2, 3).flatten(1, 2), index)
+        # All anchors: of an image of fixed size they are a constant.
+        step = _pair(head.prior_generator.strides[0])
+        x = torch.arange(width, device=rpn.device) * step[0]
+        y = torch.arange(height, device=rpn.device) * step[1]
+        corner = torch.meshgrid(y, x, indexing='ij')[::-1]
+        corner = torch.stack(corner * 2, 2).to(rpn).view(1, -1, 4)
+        base = head.prior_generator.base_anchors[0].to(rpn)
+        anchors = (base[:, None] + corner).view(-1, 4)
+        anchors = anchors.index_select(0, index.flatten())
         boxes = decode(
-            head.bbox_coder, anchors, deltas.view(*index.shape, 4), size
+            head.bbox_coder, anchors.view(*index.shape, 4), deltas, size
         )
         scores = logits.sigmoid()
         smallest = cfg.get('min_bbox_size', -1)
@@ -168,29 +183,31 @@ class DetectorGraph(nn.Module):
 
     def classify(self, roi_map: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
         """Class scores (N, K, C) and deltas (N, K, 4 or 4 * C) of RoIs."""
-        roi_head = self.detector.roi_head
-        (layer,) = roi_head.bbox_roi_extractor.roi_layers
         batch, num_rois, _ = rois.shape
-        if isinstance(layer, PSRoIAlign):
-            pooled = ps_roi_align(roi_map, rois, layer)
+        head = self.detector.roi_head.bbox_head
+        sides = _pair(self.layer.output_size)
+        if isinstance(self.layer, PSRoIAlign):
+            values = self.detector.neck.out_channels // math.prod(sides)
+            pooled = ps_roi_align(roi_map, rois, self.layer, values)
         else:
             image = torch.arange(batch, device=rois.device).to(rois)
             image = image[:, None, None].expand(-1, num_rois, 1)
-            pooled = layer(roi_map, torch.cat([image, rois], 2).flatten(0, 1))
-        logits, deltas = roi_head.bbox_head(pooled)
+            rois = torch.cat([image, rois], 2).flatten(0, 1)
+            pooled = self.layer(roi_map, rois).flatten(2).transpose(1, 2)
+        if self.fcs is None:
+            logits, deltas = head(pooled.transpose(1, 2).unflatten(2, sides))
+        else:
+            logits, deltas = self.fcs(pooled.flatten(1)).tensor_split(
+                [head.fc_cls.out_features], 1
+            )
         scores = logits.softmax(-1)[:, :-1]
         return (
-            scores.view(batch, num_rois, -1),
-            deltas.view(batch, num_rois, -1),
+            scores.reshape(batch, num_rois, -1),
+            deltas.reshape(batch, num_rois, -1),
         )
 
     def select(
-        self,
-        rois: Tensor,
-        found: Tensor,
-        scores: Tensor,
-        deltas: Tensor,
-        size: Tensor,
+        self, rois: Tensor, found: Tensor, scores: Tensor, deltas, size
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Boxes (N, D, 4), scores (N, D), labels (N, D) and their number."""
         head, cfg = self.detector.roi_head.bbox_head, self.detector.test_cfg
@@ -202,12 +219,8 @@ class DetectorGraph(nn.Module):
         roi, label = index // num_classes, index % num_classes
         # (N, K, C, 4), or one box for all classes.
         box = roi if head.reg_class_agnostic else index
-        boxes = decode(
-            head.bbox_coder,
-            take(rois, roi),
-            take(deltas.view(batch, -1, 4), box),
-            size,
-        )
+        deltas = take(deltas.reshape(batch, -1, 4), box)
+        boxes = decode(head.bbox_coder, take(rois, roi), deltas, size)
         apart = boxes
         if not cfg.rcnn.nms.get('class_agnostic', False):
             # Boxes of different classes are moved to where none meet.
@@ -230,27 +243,25 @@ class DetectorGraph(nn.Module):
 
 
 def require_known(detector: nn.Module) -> None:
-    """Refuse a detector of which :class:`DetectorGraph` would make another.
-
-    Raises:
-        UserError: naming the part.
-    """
-    if not getattr(detector, 'with_rpn', False):
+    """Refuse a detector of which :class:`DetectorGraph` would make another."""
+    if not (getattr(detector, 'with_rpn', 0) and detector.with_neck):
         raise UserError(
-            f'expected a two-stage detector, got {type(detector).__name__}: '
-            'one-stage detectors are not exported here'
+            'expected a two-stage detector with a neck, got '
+            f'{type(detector).__name__}'
         )
     rpn, roi_head = detector.rpn_head, detector.roi_head
     extractor = getattr(roi_head, 'bbox_roi_extractor', None)
-    layers = getattr(extractor, 'roi_layers', ())
-    align = layers[0] if len(layers) else None
+    align = next(iter(getattr(extractor, 'roi_layers', ())), None)
     test = detector.test_cfg
     head = getattr(roi_head, 'bbox_head', None)
     coders = [
         type(getattr(part, 'bbox_coder', None)).__name__
         for part in (rpn, head)
     ]
+    kinds = {test[part].nms.get('type', 'nms') for part in ('rpn', 'rcnn')}
+    necks = ', '.join(each.__name__ for each in NECKS)
     known = {
+        f'a neck of type {necks}': type(detector.neck) in NECKS,
         'roi_head.bbox_roi_extractor of one PSRoIAlign or PSRoIPool': (
             type(align).__name__ in ('PSRoIAlign', 'PSRoIPool')
         ),
@@ -268,8 +279,7 @@ def require_known(detector: nn.Module) -> None:
             not getattr(head, 'custom_activation', False)
         ),
         "test_cfg.rpn.nms and test_cfg.rcnn.nms of type 'nms'": (
-            test.rpn.nms.get('type', 'nms') == 'nms'
-            and test.rcnn.nms.get('type', 'nms') == 'nms'
+            kinds == {'nms'}
         ),
     }
     for expected, is_so in known.items():
@@ -277,9 +287,59 @@ def require_known(detector: nn.Module) -> None:
             raise UserError(f'cannot be exported: expected {expected}')
 
 
+def map_order(neck: nn.Module, layer: nn.Module) -> list[int]:
+    """The order of the channels of the map that RoIs read.
+
+    To RoI align of bins they lie bin by bin. Bins of zeros make the number a
+    multiple of 4 where the neck's own layers read the map: ONNX Runtime's
+    blocked kernels want that.
+    """
+    order = list(range(neck.out_channels))
+    if not isinstance(layer, PSRoIAlign):
+        return order
+    bins = math.prod(_pair(layer.output_size))
+    if not layer.bin_major:
+        order = torch.tensor(order).view(-1, bins).t().flatten().tolist()
+    while isinstance(neck, ThunderNetNeck) and len(order) % 4:
+        order += [-1] * (neck.out_channels // bins)
+    return order
+
+
+def folded_head(head: nn.Module) -> nn.Sequential | None:
+    """The layers of a box head on pooled bins (K, P * P * C).
+
+    ``None`` where it has others than fully connected ones for both outputs.
+    """
+    parts = 'shared_convs', 'cls_convs', 'cls_fcs', 'reg_convs', 'reg_fcs'
+    if not isinstance(head, LightHeadBBoxHead) or any(
+        getattr(head, f'num_{part}') for part in parts
+    ):
+        return None
+    layers = nn.Sequential()
+    outputs = head.fc_cls, head.fc_reg
+    for fcs in (*zip(head.shared_fcs, strict=True), outputs):
+        weight = torch.cat([each.weight for each in fcs]).detach()
+        if not len(layers):
+            bins = math.prod(head.roi_feat_size)
+            weight = weight.unflatten(1, (-1, bins)).transpose(1, 2).flatten(1)
+        folded = nn.Linear(*weight.shape[::-1])
+        folded.weight.data = weight
+        folded.bias.data = torch.cat([each.bias for each in fcs]).detach()
+        if fcs is outputs:
+            layers.add_module('last', folded)
+        else:
+            layers.extend([folded, nn.ReLU()])
+    return layers
+
+
 def take(values: Tensor, index: Tensor) -> Tensor:
     """Rows ``index`` (N, n) of ``values`` (N, m, c), as (N, n, c)."""
-    return values.gather(1, index[..., None].expand(-1, -1, values.size(2)))
+    batch, count, _ = values.shape
+    if batch > 1:
+        start = torch.arange(batch, device=index.device) * count
+        index = index + start[:, None]
+    rows = values.flatten(0, 1).index_select(0, index.flatten())
+    return rows.view(batch, -1, values.size(2))
 
 
 def survivors(
@@ -289,17 +349,9 @@ def survivors(
     most: int,
     values: list[Tensor],
 ) -> tuple[Tensor, list[Tensor]]:
-    """The ``most`` best boxes after suppression, padded by scores of -1.
+    """Scores and ``values`` of the ``most`` best boxes after suppression.
 
-    Args:
-        boxes: (N, n, 4), best first.
-        scores: (N, n), a negative one being padding.
-        iou_threshold: Overlap above which the worse box goes.
-        most: How many rows to return.
-        values: What to return of them, each (N, n, c).
-
-    Returns:
-        Scores (N, ``most``), and the values (N, ``most``, c).
+    Boxes (N, n, 4) come best first; a score of -1 is padding.
     """
     mask = nms_mask(boxes, scores, iou_threshold, most)
     scores = torch.where(mask > 0, scores, -1.0)
@@ -312,17 +364,7 @@ def survivors(
 
 
 def decode(coder, anchors: Tensor, deltas: Tensor, size: Tensor) -> Tensor:
-    """What mmdet's ``DeltaXYWHBBoxCoder`` makes of deltas.
-
-    Args:
-        coder: It.
-        anchors: (N, n, 4).
-        deltas: (N, n, 4).
-        size: (N, 2), height and width that boxes are clipped to.
-
-    Returns:
-        Boxes (N, n, 4).
-    """
+    """What mmdet's ``DeltaXYWHBBoxCoder`` makes of deltas (N, n, 4)."""
     means, stds = (
         torch.tensor(each, dtype=deltas.dtype, device=deltas.device)
         for each in (coder.means, coder.stds)
@@ -346,52 +388,41 @@ def decode(coder, anchors: Tensor, deltas: Tensor, size: Tensor) -> Tensor:
     return boxes.clamp(min=0).minimum(corner)
 
 
-def ps_roi_align(roi_map: Tensor, rois: Tensor, layer: PSRoIAlign) -> Tensor:
-    """Position-sensitive RoI align as one GridSample.
+def ps_roi_align(
+    roi_map: Tensor, rois: Tensor, layer: PSRoIAlign, values: int
+) -> Tensor:
+    """Position-sensitive RoI align as RoI align of bins.
 
-    Bins are images of their own to it: the map (N, C * P * P, h, w) is seen
-    as N * P * P images of C channels, each read where its bin lies. RoIs are
-    within the image, so a sample is at most half a cell outside of the map
-    and takes the border's value.
-
-    Args:
-        roi_map: (N, C * P * P, h, w).
-        rois: (N, K, 4).
-        layer: Its options.
-
-    Returns:
-        (N * K, C, P, P).
+    A bin is a RoI of its own, and reads the plane of C channels that is the
+    bin's; the map has them bin by bin. RoIs are within the image, so a sample
+    is at most half a cell outside of the map and takes the border's value.
+    Returns (N * K, P * P, C), C being ``values``.
     """
     batch, num_rois, _ = rois.shape
     ph, pw = _pair(layer.output_size)
-    bins, samples = ph * pw, layer.sampling_ratio
-    height, width = roi_map.shape[2:]
-    shift = 0.5 if layer.aligned else 0.0
-    corners = rois * layer.spatial_scale - shift
-    lines = []
-    for axis, count, length in (0, pw, width), (1, ph, height):
-        step = torch.arange(count * samples, device=rois.device).to(rois)
-        low, high = corners[..., axis, None], corners[..., axis + 2, None]
-        # (N, K, bins, S), then GridSample's -1 to 1 between outer borders.
-        place = low + (high - low) * ((step + 0.5) / (count * samples))
-        place = (2 * place.clamp(0, length - 1) + 1) / length - 1
-        lines.append(place.view(batch, num_rois, count, samples))
-    # (N, ph, pw, K, Sy, Sx)
-    x = lines[0].permute(0, 2, 1, 3)[:, None, :, :, None, :]
-    y = lines[1].permute(0, 2, 1, 3)[:, :, None, :, :, None]
-    shape = batch, ph, pw, num_rois, samples, samples
-    grid = torch.stack([x.expand(shape), y.expand(shape)], -1)
-    if layer.bin_major:
-        planes = roi_map.view(batch * bins, -1, height, width)
-    else:
-        planes = roi_map.view(batch, -1, bins, height, width)
-        planes = planes.transpose(1, 2).flatten(0, 1)
-    sampled = F.grid_sample(
-        planes,
-        grid.view(batch * bins, num_rois, samples * samples, 2),
-        padding_mode='zeros',
-        align_corners=False,
+    # A bin's box is linear in its RoI's: one matrix makes all of them.
+    matrix = rois.new_zeros(2, 2, ph, pw, 2, 2)
+    for last in (0, 1):
+        x, y = (
+            (torch.arange(count, device=rois.device) + last) / count
+            for count in (pw, ph)
+        )
+        for axis, share in (0, x[None]), (1, y[:, None]):
+            matrix[0, axis, :, :, last, axis] = 1 - share
+            matrix[1, axis, :, :, last, axis] = share
+    matrix = matrix.view(4, -1) * layer.spatial_scale
+    # RoI align's cells have their values in the middle.
+    boxes = rois.flatten(0, 1) @ matrix + (0.0 if layer.aligned else 0.5)
+    planes = roi_map.unflatten(1, (-1, values))
+    index = torch.arange(batch, device=rois.device)[:, None] * planes.size(1)
+    bins = torch.arange(ph * pw, device=rois.device)
+    index = index + bins.repeat(num_rois)
+    # The largest sample is the largest of bins with a sample each.
+    side, samples = 1, layer.sampling_ratio
+    if layer.mode == 'max':
+        side, samples = samples, side
+    pooled = bin_align(
+        planes.flatten(0, 1), boxes.view(-1, 4), index.flatten(), side, samples
     )
-    reduce = torch.amax if layer.mode == 'max' else torch.mean
-    pooled = reduce(sampled, 3).view(batch, bins, -1, num_rois)
-    return pooled.permute(0, 3, 2, 1).reshape(batch * num_rois, -1, *(ph, pw))
+    pooled = pooled.amax((2, 3)) if side > 1 else pooled
+    return pooled.view(-1, ph * pw, values)

@@ -11,8 +11,11 @@ as ``from runtime import Detector``. One detector may be called from several
 threads at once.
 """
 
+import importlib
+import io
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +30,12 @@ except ImportError:  # Copied beside a model, without the package.
 
 # What `export` writes and this file reads; another number is another layout.
 FORMAT = 'mmdet_shufflenetv2 detector 1'
+KEYS = 'format', 'classes', 'input', 'resize', 'thresholds', 'export'
+# Where an OpenVINO file has them.
+RT_INFO = 'mmdet_shufflenetv2'
 OUTPUTS = ('boxes', 'scores', 'labels', 'count')
+# Whose files `Detector` takes.
+MODELS = '.onnx', '.xml'
 SUFFIXES = {
     '.jpg', '.jpeg', '.jpe', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif',
 }  # fmt: skip
@@ -75,12 +83,8 @@ class Detections:
     def above(self, score: float) -> 'Detections':
         """Those with at least this score."""
         kept = self.scores >= score
-        return replace(
-            self,
-            boxes=self.boxes[kept],
-            scores=self.scores[kept],
-            labels=self.labels[kept],
-        )
+        names = 'boxes', 'scores', 'labels'
+        return replace(self, **{n: getattr(self, n)[kept] for n in names})
 
     def to_coco(
         self, image_id: int = 0, category_ids: Iterable[int] | None = None
@@ -92,29 +96,22 @@ class Detections:
             category_ids: The id of each class there; 1, 2, 3, ... by default.
         """
         ids = list(category_ids or range(1, len(self.classes) + 1))
-        corner, extent = self.boxes[:, :2], self.boxes[:, 2:]
-        boxes = np.concatenate([corner, extent - corner], 1)
+        boxes = self.boxes - np.pad(self.boxes[:, :2], ((0, 0), (2, 0)))
         return [
             dict(
                 image_id=image_id,
                 category_id=ids[label],
-                bbox=[round(float(value), 3) for value in box],
-                score=round(float(score), 5),
+                bbox=[round(value, 3) for value in box],
+                score=round(score, 5),
             )
             for box, score, label in zip(
-                boxes, self.scores, self.labels, strict=True
+                boxes.tolist(), self.scores.tolist(), self.labels, strict=True
             )
         ]
 
     def to_supervision(self):
         """As ``supervision.Detections``, which draws, tracks and counts."""
-        try:
-            import supervision
-        except ImportError as error:
-            raise UserError(
-                'to_supervision() needs supervision: pip install supervision'
-            ) from error
-        return supervision.Detections(
+        return load_package('supervision').Detections(
             xyxy=self.boxes,
             confidence=self.scores,
             class_id=self.labels,
@@ -181,11 +178,11 @@ class Detector:
         self._resize = Resize(**self.metadata['resize'])
         self._is_rgb = self.metadata['input']['order'] == 'RGB'
         # A dimension that is free has a name instead of a number.
-        batch, height, width, _ = self._session.get_inputs()[0].shape
+        batch, height, width, _ = self._session.shape
         self._batch = self._rows = batch
         self._canvas = (height, width) if isinstance(height, int) else None
 
-    def __call__(self, images) -> 'Detections | list[Detections]':
+    def __call__(self, images) -> Detections | list[Detections]:
         """Detect in one image, or in each of several.
 
         Args:
@@ -279,43 +276,89 @@ class Detector:
         return self._session.run(OUTPUTS, dict(image=image, size=size))
 
 
+class OpenVINO:
+    """An OpenVINO model, called as an ONNX Runtime session is."""
+
+    def __init__(self, path: str, threads: int):
+        core = load_package('openvino').Core()
+        model = core.read_model(path)
+        self.properties = {
+            key: str(model.get_rt_info([RT_INFO, key]).value)
+            for key in KEYS
+            if model.has_rt_info([RT_INFO, key])
+        }
+        # The default is bfloat16 on some CPUs, too coarse for boxes.
+        options = {'INFERENCE_PRECISION_HINT': 'f32'}
+        if threads:
+            options['INFERENCE_NUM_THREADS'] = threads
+        self.model = core.compile_model(model, 'CPU', options)
+        shape = model.input('image').partial_shape
+        self.shape = [n.get_length() if n.is_static else 'n' for n in shape]
+
+    def run(self, names, feed: dict) -> list[np.ndarray]:
+        # A request of its own for each caller.
+        found = self.model.create_infer_request().infer(feed)
+        return [found[name].copy() for name in names]
+
+
+class OnnxRuntime:
+    """An ONNX Runtime session of a file, or of its content."""
+
+    def __init__(self, path: str, threads: int):
+        onnxruntime = load_package('onnxruntime')
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(
+            path, options, providers=['CPUExecutionProvider']
+        )
+        self.run = self.session.run
+        self.properties = self.session.get_modelmeta().custom_metadata_map
+        self.shape = self.session.get_inputs()[0].shape
+
+
+def load_package(name: str):
+    """Import a package that is needed for one thing alone.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f'this needs {name}: pip install {name}') from error
+
+
 def open_model(path: str | os.PathLike, threads: int = 0) -> tuple:
-    """An ONNX Runtime session and the metadata of its file.
+    """A session of the file's runtime, and the file's metadata.
 
     Raises:
         ModelError: naming the file and what is wrong with it.
     """
-    import onnxruntime
-
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise ModelError(f'model {path}: no such file')
     if not os.path.getsize(path):
         raise ModelError(f'model {path} is empty (0 bytes)')
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    kind = OpenVINO if path.endswith('.xml') else OnnxRuntime
     try:
-        session = onnxruntime.InferenceSession(
-            path, options, providers=['CPUExecutionProvider']
-        )
-    except Exception as error:  # ONNX Runtime's have no common base.
+        session = kind(path, threads)
+    except UserError:
+        raise
+    except Exception as error:  # The runtimes' have no common base.
         reason = ' '.join(str(error).split())[:300]
         raise ModelError(
-            f'model {path} is damaged, or no ONNX model that ONNX Runtime '
-            f'{onnxruntime.__version__} reads: {reason}'
+            f'model {path} is damaged, or none that {kind.__name__} '
+            f'reads: {reason}'
         ) from error
-    properties = session.get_modelmeta().custom_metadata_map
+    properties = session.properties
     if properties.get('format') != FORMAT:
         raise ModelError(
             f'model {path}: expected the format {FORMAT!r} in its metadata, '
             f'got {properties.get("format")!r}; export it with this project'
         )
     try:
-        metadata = {
-            key: json.loads(properties[key])
-            for key in ('classes', 'input', 'resize', 'thresholds', 'export')
-        }
+        metadata = {key: json.loads(properties[key]) for key in KEYS[1:]}
     except (KeyError, ValueError) as error:
         raise ModelError(
             f'model {path}: damaged metadata ({error}); export it again'
@@ -358,32 +401,42 @@ def read_image(image) -> tuple[str, np.ndarray]:
     if hasattr(image, 'getbands'):
         return '', _pixels(image)
     array = np.asarray(image)
-    grey = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
-    colour = array.ndim == 3 and array.shape[2] == 3
-    if array.dtype != np.uint8 or not (grey or colour) or not array.size:
+    values = array[..., None] if array.ndim == 2 else array
+    fits = values.ndim == 3 and values.shape[2] in (1, 3)
+    if array.dtype != np.uint8 or not fits or not array.size:
         raise ImageError(
             'image: expected an array (H, W, 3) or (H, W) of uint8, got '
             f'{array.shape} of {array.dtype}'
         )
-    if grey:
-        return '', np.repeat(array.reshape(*array.shape[:2], 1), 3, 2)
-    return '', array[..., ::-1]
+    return '', np.broadcast_to(values[..., ::-1], (*values.shape[:2], 3))
 
 
 def _read_file(path: str) -> np.ndarray:
     from PIL import Image, ImageOps
 
     try:
-        if not os.path.getsize(path):
+        with open(path, 'rb') as file:
+            content = file.read()
+        if not content:
             raise ImageError(f'image {path} is empty (0 bytes)')
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ImageError(
                     f'image {path} is too large: {width} x {height}, more '
                     f'than {MAX_PIXELS / 1e6:g} million pixels'
                 )
-            return _pixels(ImageOps.exif_transpose(image))
+            kind = image.format
+            try:
+                return _pixels(ImageOps.exif_transpose(image))
+            except OSError:
+                if kind not in ('JPEG', 'MPO'):
+                    raise
+        # Every viewer shows a JPEG that lacks its end: it gets another.
+        with Image.open(io.BytesIO(content + b'\xff\xd9')) as image:
+            pixels = _pixels(ImageOps.exif_transpose(image))
+        warnings.warn(f'image {path} lacks its last bytes', stacklevel=2)
+        return pixels
     except ImageError:
         raise
     except Image.DecompressionBombError as error:

@@ -36,7 +36,8 @@ def drawing(folder: str, score_thr: float) -> dict:
 
 def use_data_root(cfg: Config, args: Namespace) -> None:
     """Point a config to the folder that the arguments name."""
-    run_data.use_data_root(cfg, **run_data.data_names(args))
+    found = run_data.find_data(**run_data.data_names(args))
+    run_data.use_data(cfg, found)
 
 
 def check_data(

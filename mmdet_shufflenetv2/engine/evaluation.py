@@ -5,7 +5,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from unittest import mock
 
@@ -15,6 +15,7 @@ from mmdet.evaluation.metrics import coco_metric
 from mmdet.registry import DATASETS, METRICS
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
+from mmengine.structures import InstanceData
 from torch import nn
 from tqdm import tqdm
 
@@ -46,11 +47,8 @@ def coco_metrics(
         UserError: The config has no such metric, or its network has no
             region proposals.
     """
-    found = [
-        each
-        for each in evaluators_of(cfg, 'test')
-        if each.type.rpartition('.')[2] in BOX_METRICS
-    ]
+    kinds = {e.type.rpartition('.')[2]: e for e in evaluators_of(cfg, 'test')}
+    found = [kinds[kind] for kind in BOX_METRICS if kind in kinds]
     if not found:
         raise UserError(
             f'{cfg.filename}: test_evaluator has no CocoMetric, which '
@@ -82,38 +80,33 @@ def proposal_numbers(cfg: Config) -> tuple[int, ...]:
     return tuple(sorted(numbers | {most})[-3:])
 
 
-@contextmanager
-def fast_judge(wanted: bool) -> Iterator[None]:
+def fast_judge() -> AbstractContextManager:
     """Let faster-coco-eval compute mmdet's numbers instead of pycocotools."""
-    if not wanted:
-        yield
-        return
     try:
         from faster_coco_eval import COCOeval_faster
     except ImportError as error:
         raise UserError(
             '--fast-eval needs faster-coco-eval: pip install faster-coco-eval'
         ) from error
-    with mock.patch.object(coco_metric, 'COCOeval', COCOeval_faster):
-        yield
+    return mock.patch.object(coco_metric, 'COCOeval', COCOeval_faster)
 
 
 def keep_proposals(detector: nn.Module) -> None:
     """Let a two-stage detector leave its proposals in the data samples.
 
-    Its ``predict`` from now on gives samples with ``proposals``: boxes in
-    pixels of the image, as those of ``pred_instances``.
+    From now on ``proposals`` are boxes in pixels of the image, as those of
+    ``pred_instances``, all of the first class.
     """
     predict = detector.rpn_head.predict
 
     def predict_and_keep(x, samples, rescale=False):
         results = predict(x, samples, rescale=rescale)
         for sample, found in zip(samples, results, strict=True):
-            kept = found.clone()
+            kept = sample.proposals = found.clone()
+            kept.labels = torch.zeros_like(kept.labels)
             if not rescale:
                 scale = kept.bboxes.new_tensor(sample.scale_factor)
                 kept.bboxes = kept.bboxes / scale.repeat(2)
-            sample.proposals = kept
         return results
 
     detector.rpn_head.predict = predict_and_keep
@@ -121,19 +114,12 @@ def keep_proposals(detector: nn.Module) -> None:
 
 @METRICS.register_module()
 class ProposalMetric(BoxMetric):
-    """Recall of what :func:`keep_proposals` kept, whatever the class.
-
-    Args: those of ``BoxMetric``; ``proposal_nums`` are three numbers.
-    """
+    """Recall of what :func:`keep_proposals` kept; takes ``BoxMetric``'s."""
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep an image's proposals, as if all were of the first class."""
-        samples = []
-        for sample in data_samples:
-            found = dict(sample['proposals'])
-            found['labels'] = found['labels'].new_zeros(len(found['labels']))
-            samples.append({**sample, 'pred_instances': found})
-        super().process(data_batch, samples)
+        """Take the proposals for what was found."""
+        kept = [dict(s, pred_instances=s['proposals']) for s in data_samples]
+        super().process(data_batch, kept)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Name recalls by the numbers that they were computed at."""
@@ -153,9 +139,6 @@ def test_exported(cfg: Config, detector: Callable, folder: str) -> BoxMetric:
         cfg: The config.
         detector: :class:`..deploy.runtime.Detector`.
         folder: Where the detections go, as ``results.bbox.json``.
-
-    Returns:
-        The metric.
     """
     for name, dataset in datasets_of(cfg):
         if name == 'test':
@@ -171,9 +154,11 @@ def test_exported(cfg: Config, detector: Callable, folder: str) -> BoxMetric:
             yield samples[-1]['img']
 
     for found in detector.stream(images()):
-        values = found.boxes, found.scores, found.labels
-        names = 'bboxes', 'scores', 'labels'
-        boxes = dict(zip(names, map(torch.from_numpy, values), strict=True))
+        boxes = InstanceData(
+            bboxes=torch.from_numpy(found.boxes),
+            scores=torch.from_numpy(found.scores),
+            labels=torch.from_numpy(found.labels),
+        )
         metric.process({}, [dict(samples.popleft(), pred_instances=boxes)])
     print(json.dumps(metric.evaluate(len(data)), indent=2))
     return metric
@@ -186,9 +171,6 @@ def test_file(cfg: Config, path: str) -> BoxMetric:
         cfg: The config.
         path: COCO-format results, a JSON list of records with ``image_id``,
             ``category_id``, ``bbox`` and ``score``.
-
-    Returns:
-        The metric.
 
     Raises:
         UserError: If the file is not such a list, or has other images.

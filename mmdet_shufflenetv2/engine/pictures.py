@@ -1,12 +1,12 @@
 """Pictures of what was found, and of how it differs from what is there."""
 
 import csv
-import inspect
 import io
 import json
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, redirect_stdout
+from inspect import signature
 from itertools import cycle
 from pathlib import Path
 
@@ -23,12 +23,12 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.structures import BaseDataElement
 from pycocotools.cocoeval import COCOeval
 from torchvision.utils import draw_bounding_boxes
 
 from ..data import BoxMetric
 from ..data.images import decode_image
+from ..errors import UserError
 
 #: Formats that pictures can be written in.
 SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
@@ -36,7 +36,7 @@ SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
 FEW = 20
 COLOURS = [to_hex(colour) for colour in matplotlib.colormaps['tab20'].colors]
 # Of newer releases of torchvision.
-FILLED = {'fill_labels'} & {*inspect.signature(draw_bounding_boxes).parameters}
+FILLED = {'fill_labels'} & {*signature(draw_bounding_boxes).parameters}
 
 
 def picture_name(image: Path | str) -> str:
@@ -90,32 +90,30 @@ def save_plots(
         metric: Has evaluated; knows the images and the true boxes.
         results: The COCO results file that it evaluated.
         score_thr: What the last two count as found.
+
+    Raises:
+        UserError: There is no true box.
     """
     folder, truth = Path(folder), metric._coco_api
+    if not truth.anns:
+        raise UserError('no plots: there is no true box to compare with')
     names = [truth.cats[number]['name'] for number in metric.cat_ids]
     records = json.loads(Path(results).read_text())
     sure = [each for each in records if each['score'] >= score_thr]
     with redirect_stdout(io.StringIO()), literal_text():
-        judge = coco_metric.COCOeval(truth, _index(truth, records), 'bbox')
+        # pycocotools cannot read an empty list.
+        every = truth.loadRes(records) if records else COCO()
+        judge = coco_metric.COCOeval(truth, every, 'bbox')
         judge.params.catIds = metric.cat_ids
         judge.evaluate()
         judge.accumulate()
         _write_table(folder / 'per_class.csv', judge, names)
         _plot_curves(folder / 'pr_curves.png', judge, names)
-        found = _index(truth, sure)
+        found = truth.loadRes(sure) if sure else COCO()
         matrix, errors = compare(truth, found, metric.cat_ids)
         _plot_matrix(folder / 'confusion_matrix.png', matrix, names)
-        _draw_worst(folder / 'worst_images.jpg', metric, found, errors)
-
-
-def _index(truth: COCO, records: list[dict]) -> COCO:
-    """Results as pycocotools takes them, which cannot read an empty list."""
-    if records:
-        return truth.loadRes(records)
-    found = COCO()
-    found.dataset = {**truth.dataset, 'annotations': []}
-    found.createIndex()
-    return found
+        path = folder / 'worst_images.jpg'
+        _draw_worst(path, metric, found, errors, names)
 
 
 def _write_table(path: Path, judge: COCOeval, names: list[str]) -> None:
@@ -160,28 +158,24 @@ def compare(
     """
     judge = COCOeval(truth, found, 'bbox')
     judge.params.useCats, judge.params.catIds = 0, cat_ids
-    judge.params.iouThrs = np.array([0.5])
+    judge.params.iouThrs, judge.params.maxDets = np.array([0.5]), [1000]
     judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ['all']
-    judge.params.maxDets = [1000]
     judge.evaluate()
     none = len(cat_ids)
-    place = {number: i for i, number in enumerate(cat_ids)}
 
-    def classes(anns: dict, boxes: np.ndarray) -> list[int]:
+    def classes(api: COCO, boxes: np.ndarray) -> list[int]:
         # Ids count from 1: 0 is no box.
-        return [
-            place[anns[int(b)]['category_id']] if b else none for b in boxes
-        ]
+        anns = [api.anns.get(int(box)) for box in boxes]
+        return [cat_ids.index(a['category_id']) if a else none for a in anns]
 
     matrix, errors = np.zeros((none + 1, none + 1), int), {}
     for image in filter(None, judge.evalImgs):
-        counted = ~image['dtIgnore'][0].astype(bool)
-        missed = ~(image['gtMatches'][0] + image['gtIgnore']).astype(bool)
+        counted = image['dtIgnore'][0] == 0
+        missed = image['gtMatches'][0] + image['gtIgnore'] == 0
         boxes = np.array(image['gtIds'], int)[missed]
-        rows = classes(truth.anns, image['dtMatches'][0][counted])
-        columns = classes(found.anns, np.array(image['dtIds'], int)[counted])
-        rows += classes(truth.anns, boxes)
-        columns += [none] * len(boxes)
+        rows = classes(truth, [*image['dtMatches'][0][counted], *boxes])
+        boxes = np.array(image['dtIds'], int)[counted]
+        columns = classes(found, [*boxes, *[0] * sum(missed)])
         np.add.at(matrix, (rows, columns), 1)
         wrong = int(np.not_equal(rows, columns).sum())
         errors[image['image_id']] = wrong, len(rows)
@@ -205,32 +199,34 @@ def _plot_matrix(path: Path, matrix: np.ndarray, names: list[str]) -> None:
 
 
 def _draw_worst(
-    path: Path, metric: BoxMetric, found: COCO, errors: dict, most: int = 8
+    path: Path, metric: BoxMetric, found: COCO, errors: dict, names: list[str]
 ) -> None:
     """Draw true and found boxes where the largest share of them is wrong."""
     truth, table = metric._coco_api, metric._table
     files = dict(zip(table.image_ids.tolist(), table.files, strict=True))
     wrong = [number for number, (count, _) in errors.items() if count]
     wrong.sort(key=lambda i: (-np.divide(*errors[i]), -errors[i][0]))
-    rows = max(len(wrong[:most]), 1)
+    rows = min(max(len(wrong), 1), 8)
     figure = Figure(figsize=(14, 5 * rows), layout='constrained')
     grid = figure.subplots(rows, 2, squeeze=False)
     for number, pair in zip(wrong, grid, strict=False):
         file, info = files[number], truth.imgs[number]
         size = int(info['height']), int(info['width'])
-        image = decode_image(get(file), file, size)[..., ::-1]
-        wrong_of = '{} of {} wrong'.format(*errors[number])
-        for axes, api in zip(pair, (truth, found), strict=True):
-            anns = api.loadAnns(api.getAnnIds([number]))
+        try:
+            image = decode_image(get(file), file, size)[..., ::-1]
+        except (UserError, OSError):
+            image = np.zeros((*size, 3), np.uint8)
+        titles = Path(file).name, '{} of {} wrong'.format(*errors[number])
+        for axes, api, title in zip(pair, (truth, found), titles, strict=True):
+            anns = api.imgToAnns[number]
             boxes = [np.add(a['bbox'], [0, 0, *a['bbox'][:2]]) for a in anns]
             labels = [metric.cat_ids.index(a['category_id']) for a in anns]
-            names = [truth.cats[a['category_id']]['name'] for a in anns]
             scores = [
-                f' {a["score"]:.2f}' if api is found else '' for a in anns
+                f' {a["score"]:.2f}' if 'score' in a else '' for a in anns
             ]
-            texts = list(map(str.__add__, names, scores))
+            texts = [names[i] + s for i, s in zip(labels, scores, strict=True)]
             axes.imshow(draw_boxes(image, boxes, labels, texts))
-            axes.set_title(wrong_of if api is found else Path(file).name)
+            axes.set_title(title)
             axes.axis('off')
     figure.savefig(path, dpi=80)
 
@@ -294,16 +290,11 @@ class PicturesHook(Hook):
         """Find out where the names of pictures start."""
         data = runner.test_dataloader.dataset
         paths = (data.get_data_info(i)['img_path'] for i in range(len(data)))
-        self._root = os.path.commonpath(
-            {os.path.dirname(os.path.abspath(path)) for path in paths}
-        )
+        folders = {os.path.dirname(os.path.abspath(path)) for path in paths}
+        self._root = os.path.commonpath(folders)
 
     def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence[BaseDataElement] = (),
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=()
     ) -> None:
         """Draw the samples of a batch."""
         draw = getattr(runner.visualizer, self.method)
@@ -311,10 +302,7 @@ class PicturesHook(Hook):
             path = sample.img_path
             name = picture_name(os.path.relpath(path, self._root))
             image = decode_image(get(path), path, sample.ori_shape[:2])
+            options = dict(self.options, data_sample=sample)
             with literal_text():
-                draw(
-                    image=image[..., ::-1],
-                    data_sample=sample,
-                    out_file=os.path.join(self.out_dir, name),
-                    **self.options,
-                )
+                file = os.path.join(self.out_dir, name)
+                draw(image=image[..., ::-1], out_file=file, **options)

@@ -11,7 +11,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 
-from ..backbones.public_weights import (
+from ..backbones.pretrained import (
     PUBLIC_WEIGHTS,
     RESNETS,
     fetch_weights,

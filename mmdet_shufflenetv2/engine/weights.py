@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ..backbones.base import StagedBackbone
 from ..backbones.pretrained import (
     COUNTER,
-    UnknownStyle,
     declared_style,
     find_fit,
     weights_of,
@@ -85,14 +84,11 @@ def _fitted(cfg: Config, content: object, source: str):
     backbone = outlined(config, scope)
     if not isinstance(backbone, StagedBackbone):
         return backbone, None
-    weights = weights_of(content, source)
-    style = declared_style(content)
-    try:
-        return backbone, find_fit(backbone, weights, source, style=style)
-    except UnknownStyle:
-        # What the config says decides, if it says it.
-        style = cfg.model.backbone.get('style')
-        return backbone, find_fit(backbone, weights, source, style=style)
+    # Where neither the file nor its names tell, the config decides.
+    style = declared_style(content) or cfg.model.backbone.get('style')
+    return backbone, find_fit(
+        backbone, weights_of(content, source), source, style=style
+    )
 
 
 def _prefix_of_all(

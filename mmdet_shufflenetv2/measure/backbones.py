@@ -16,7 +16,7 @@ from mmdet.models.layers import InvertedResidual
 from torch import nn
 
 from ..backbones.layers import NORM_CFG
-from ..backbones.shufflenet_v1 import STYLES, ShuffleUnitV1
+from ..backbones.shufflenet_v1 import ShuffleUnitV1
 from ..backbones.shufflenet_v2 import ShuffleUnit
 from ..backbones.xception import XceptionUnit
 from ..backbones.zoo import build_classifier, network
@@ -273,9 +273,7 @@ def _v2_unit(channels: int) -> nn.Module:
 
 
 def _v1_unit(channels: int) -> nn.Module:
-    return ShuffleUnitV1(
-        channels, channels, groups=(3, 3), style=STYLES['paper']
-    )
+    return ShuffleUnitV1(channels, channels, groups=(3, 3))
 
 
 def _mobilenet_v2_unit(channels: int) -> nn.Module:

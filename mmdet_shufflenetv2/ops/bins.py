@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .row_sum import Bags, exporting, plain_row_sum, row_sum
+from .row_sum import exporting, row_sum
 
 
 class Taps(NamedTuple):
@@ -116,25 +116,35 @@ def pool_groups(
     Returns:
         ``(K, C, ph, pw)``, in the table's dtype.
     """
-    index, weight, shapes, taps = [], [], [], []
+    index, weight, shapes, starts, first = [], [], [], [], 0
     planes, channels = table.planes.size(0), table.planes.size(-1)
     for member, y, x in groups:
         (sy, ty, ph, rois), (sx, tx, pw, _) = y.cell.shape, x.cell.shape
         samples = sy * sx if maximum else 1
         own = image if member is None else image[member]
         i, w = _taps_of_bags(table, own, y, x)
-        index.append(i.view(planes, ph * pw // planes * i.size(2)))
-        weight.append(w.view_as(index[-1]))
+        size = ph * pw // planes * i.size(2)
+        index.append(i.view(planes, size))
+        weight.append(w.view(planes, size))
         shapes.append((ph, pw, rois, samples, channels))
-        taps.append(sy * sx * ty * tx // samples)
-    if exporting():
-        sums = plain_row_sum(
-            table.planes,
-            index[0].view(-1, taps[0]),
-            weight[0].view(-1, taps[0]),
-        )
+        taps = sy * sx * ty * tx // samples
+        if exporting():
+            # Gather, Mul and ReduceSum, which any format has, at the price of
+            # a value of memory for each tap and channel. There is one group.
+            rows = table.planes[0].flatten(0, -2)
+            taken = rows.index_select(0, i.flatten())
+            taken = taken.view(-1, taps, channels) * w.view(-1, taps, 1)
+            sums = taken.sum(1)[None]
+            break
+        starts.append(torch.arange(first, first + size, taps))
+        first += size
     else:
-        sums = row_sum(table.planes, _join(index, weight, taps))
+        # Groups together, plane by plane.
+        start = torch.arange(planes)[:, None] * first + torch.cat(starts)
+        offset = F.pad(start.flatten(), (0, 1), value=planes * first)
+        index, weight = (torch.cat(x, 1).flatten() for x in (index, weight))
+        offset = offset.to(index.dtype).to(index.device)
+        sums = row_sum(table.planes, index, weight, offset)
     pooled, first = [], 0
     for shape in shapes:
         bags = math.prod(shape[:-1]) // planes
@@ -146,40 +156,3 @@ def pool_groups(
         return pooled[0].contiguous()
     order = torch.cat([member for member, _, _ in groups])
     return torch.cat(pooled).index_select(0, order.argsort())
-
-
-def _join(index: list[Tensor], weight: list[Tensor], taps: list[int]) -> Bags:
-    """Put groups of ``(P, B_i * taps_i)`` together, plane by plane."""
-    sizes = [i.size(1) for i in index]
-    planes, total = index[0].size(0), sum(sizes)
-    starts, first = [], 0
-    for size, step in zip(sizes, taps, strict=True):
-        starts.append(torch.arange(first, first + size, step))
-        first += size
-    start = torch.arange(planes)[:, None] * total + torch.cat(starts)
-    offset = F.pad(start.flatten(), (0, 1), value=planes * total)
-    return Bags(
-        *(torch.cat(x, 1).flatten() for x in (index, weight)),
-        offset.to(index[0].dtype).to(index[0].device),
-    )
-
-
-def group_by_size(size: Tensor) -> list[Tensor]:
-    """Group RoIs by size, so that small ones are not padded to the largest.
-
-    It reads ``size`` on the host.
-
-    Args:
-        size: ``(K,)`` positive.
-
-    Returns:
-        the RoIs' indices of each group, at least one group; within a group
-        sizes differ by less than a factor of two.
-    """
-    level = torch.frexp(size.float() - 0.5).exponent
-    if not len(size):
-        return [level.long()]
-    return [
-        (level == value).nonzero().squeeze(1)
-        for value in level.unique().tolist()
-    ]

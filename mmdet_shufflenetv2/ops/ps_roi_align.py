@@ -23,15 +23,17 @@ which are then read on the host: a wait on a GPU, and a graph break under
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import handle_torch_function, has_torch_function
+from torch import Tensor
+from torch.overrides import wrap_torch_function
 
-from .bins import Group, Taps, as_table, group_by_size, pool_groups
+from .bins import Group, Taps, as_table, pool_groups
 from .rois import (
+    PSRoIModule,
     check_map,
     check_scale,
     is_eager_cpu,
     read_rois,
+    require,
     to_pair,
     to_rois,
 )
@@ -42,21 +44,15 @@ Sides = tuple[tuple[int, int], tuple[int, int]]
 
 
 def _check_options(sampling_ratio: int, mode: str) -> None:
-    if not isinstance(sampling_ratio, int):
-        raise ValueError(
-            f'sampling_ratio: expected an int, got {sampling_ratio!r}'
-        )
-    if mode not in MODES:
-        raise ValueError(f'mode: expected one of {MODES}, got {mode!r}')
+    fits = isinstance(sampling_ratio, int)
+    require(fits, 'sampling_ratio', 'an int', sampling_ratio)
+    require(mode in MODES, 'mode', f'one of {MODES}', mode)
 
 
 def _side_taps(
-    start: Tensor,
-    size: Tensor,
-    bins: int,
-    length: int,
+    edges: tuple[Tensor, Tensor],
+    side: tuple[int, int],
     samples: int | Tensor,
-    most: int,
     maximum: bool,
     merge: bool,
 ) -> Taps:
@@ -66,23 +62,25 @@ def _side_taps(
     away takes none; both as in torchvision.
 
     Args:
-        start: ``(K,)`` first coordinate of the RoIs, in cells.
-        size: ``(K,)`` length of the RoIs, in cells.
-        bins: number of bins.
-        length: cells of the map along this side.
+        edges: ``(K,)`` first and last coordinate of the RoIs, in cells.
+        side: bins, and cells of the map.
         samples: samples per bin, ``(K,)`` where RoIs differ.
-        most: S, the samples to return per bin.
         maximum: samples are compared, not averaged.
         merge: samples are at most a cell apart and to be added: they share
             S + 1 cells, where each has 2 of its own otherwise.
     """
-    step = torch.arange(most, device=start.device, dtype=start.dtype)
-    step = step.view(-1, 1, 1)
-    index = torch.arange(bins, device=start.device, dtype=start.dtype)
-    bin_size = size / bins
-    bin_start = index[:, None] * bin_size + start
+    (start, end), (bins, length) = edges, side
+    differ = isinstance(samples, Tensor)
+    most = samples
+    if differ:
+        cap = 2 * length + 4
+        most = int(samples.max().clamp(max=cap)) if len(samples) else 1
+    like = dict(device=start.device, dtype=start.dtype)
+    step = torch.arange(most, **like).view(-1, 1, 1)
+    bin_size = (end - start) / bins
+    bin_start = torch.arange(bins, **like)[:, None] * bin_size + start
     valid = 1
-    if isinstance(samples, Tensor):
+    if differ:
         # A RoI much larger than the map: only its samples near the map.
         skipped = ((-1 - bin_start) * samples / bin_size - 0.5).floor()
         skipped = skipped.clamp(min=0).minimum((samples - most).clamp(min=0))
@@ -90,29 +88,14 @@ def _side_taps(
         valid = step < samples
         step = step.minimum(samples - 1)
     position = bin_start + (step + 0.5) * bin_size / samples
-    inside = (position >= -1) & (position <= length)
-    share = inside.to(position.dtype)
+    share = ((position >= -1) & (position <= length)).to(position.dtype)
     if not maximum:
         share = share * valid / samples
-    position = position.clamp(0, length - 1)
-    return _window_taps(position, share, length, most if merge else 1)
-
-
-def _window_taps(
-    position: Tensor, share: Tensor, length: int, together: int
-) -> Taps:
-    """Return the cells under samples, and what of each the samples take.
-
-    Args:
-        position, share: ``(S, bins, K)``, positions within the map.
-        length: cells of the map along this side.
-        together: neighbouring samples that share ``together + 1`` cells.
-    """
-    position = position.unflatten(0, (-1, together))
+    # (samples of their own cells, samples that share cells, bins, K)
+    together = most if merge else 1
+    position = position.clamp(0, length - 1).unflatten(0, (-1, together))
     share = share.unflatten(0, (-1, together))
-    window = torch.arange(
-        together + 1, device=position.device, dtype=torch.int32
-    )
+    window = torch.arange(together + 1, device=start.device, dtype=torch.int32)
     # Positions are not negative: a conversion rounds down.
     cell = position[:, :1].int() + window.view(-1, 1, 1)
     distance = (position[:, :, None] - cell[:, None]).abs()
@@ -130,20 +113,9 @@ def _taps(
     merge: bool,
 ) -> tuple[Taps, Taps]:
     """Return the (y, x) taps of boxes ``(K, 4)`` in cells, 0 where invalid."""
-    taps = []
-    for axis, (bins, length), count in zip(
-        (1, 0), sides, samples, strict=True
-    ):
-        most = count
-        if isinstance(count, Tensor):
-            cap = 2 * length + 4
-            most = int(count.max().clamp(max=cap)) if len(count) else 1
-        start = box[:, axis]
-        size = box[:, axis + 2] - start
-        taps.append(
-            _side_taps(start, size, bins, length, count, most, maximum, merge)
-        )
-    y, x = taps
+    x1, y1, x2, y2 = box.unbind(1)
+    y = _side_taps((y1, y2), sides[0], samples[0], maximum, merge)
+    x = _side_taps((x1, x2), sides[1], samples[1], maximum, merge)
     return Taps(y.cell, y.weight * valid), x
 
 
@@ -152,35 +124,20 @@ def _adaptive_groups(
     valid: Tensor, box: Tensor, sides: Sides, maximum: bool
 ) -> list[Group]:
     """Group RoIs by the grid their size asks for."""
-    samples = []
-    for axis, (bins, _) in zip((1, 0), sides, strict=True):
-        size = box[:, axis + 2] - box[:, axis]
-        samples.append((size / bins).ceil().clamp(min=1))
-    y, x = samples
+    size = box[:, 2:] - box[:, :2]
+    y, x = (
+        (size[:, axis] / bins).ceil().clamp(min=1)
+        for axis, (bins, _) in zip((1, 0), sides, strict=True)
+    )
+    # Of up to twice the size together, so that small ones are not padded to
+    # the largest. Such samples are never more than a cell apart.
+    level = torch.frexp(y.maximum(x).float() - 0.5).exponent
     groups = []
-    for m in group_by_size(y.maximum(x)):
-        # Such samples are never more than a cell apart.
-        taps = _taps(
-            valid[m], box[m], sides, (y[m], x[m]), maximum, not maximum
-        )
+    for value in level.unique().tolist() or [0]:
+        m = (level == value).nonzero().squeeze(1)
+        samples = y[m], x[m]
+        taps = _taps(valid[m], box[m], sides, samples, maximum, not maximum)
         groups.append((m, *taps))
-    return groups
-
-
-def _dense_groups(
-    valid: Tensor, box: Tensor, sides: Sides, samples: int
-) -> list[Group]:
-    """Group RoIs by whether their samples are at most a cell apart."""
-    (ph, _), (pw, _) = sides
-    limit = box.new_tensor([pw * samples, ph * samples])
-    dense = (box[:, 2:] - box[:, :2] <= limit).all(dim=1)
-    groups = []
-    for merge, member in ((True, dense), (False, ~dense)):
-        m = member.nonzero().squeeze(1)
-        if len(m):
-            count = (samples, samples)
-            taps = _taps(valid[m], box[m], sides, count, False, merge)
-            groups.append((m, *taps))
     return groups
 
 
@@ -194,12 +151,21 @@ def _groups(
     """Return taps of all RoIs, in groups where that saves work."""
     if sampling_ratio <= 0:
         return _adaptive_groups(valid, box, sides, maximum)
-    if sampling_ratio > 1 and not maximum and is_eager_cpu(box) and len(box):
-        return _dense_groups(valid, box, sides, sampling_ratio)
     samples = (sampling_ratio, sampling_ratio)
-    return [(None, *_taps(valid, box, sides, samples, maximum, False))]
+    if maximum or sampling_ratio == 1 or not is_eager_cpu(box) or not len(box):
+        return [(None, *_taps(valid, box, sides, samples, maximum, False))]
+    # By whether their samples are at most a cell apart.
+    (ph, _), (pw, _) = sides
+    limit = box.new_tensor([pw, ph]) * sampling_ratio
+    dense = (box[:, 2:] - box[:, :2] <= limit).all(dim=1)
+    return [
+        (m, *_taps(valid[m], box[m], sides, samples, False, merge))
+        for merge, member in ((True, dense), (False, ~dense))
+        if len(m := member.nonzero().squeeze(1))
+    ]
 
 
+@wrap_torch_function(lambda input, boxes, *_, **__: (input, boxes))
 def ps_roi_align(
     input: Tensor,
     boxes: Tensor | Sequence[Tensor],
@@ -236,17 +202,9 @@ def ps_roi_align(
         ValueError: a wrong shape, type or option; on a CPU also a batch
             index that no image has (elsewhere such a RoI gives zeros).
     """
-    if has_torch_function((input, boxes)):  # torch.fx, for one
-        return handle_torch_function(
-            ps_roi_align,
-            (input, boxes),
-            *(input, boxes, output_size, spatial_scale, sampling_ratio),
-            mode=mode,
-            aligned=aligned,
-            bin_major=bin_major,
-        )
     ph, pw = to_pair(output_size)
-    channels = check_map(input, (ph, pw), spatial_scale)
+    check_scale(spatial_scale)
+    channels = check_map(input, (ph, pw))
     _check_options(sampling_ratio, mode)
     if input.is_meta:
         return input.new_empty(len(to_rois(boxes)), channels, ph, pw)
@@ -259,7 +217,7 @@ def ps_roi_align(
     return pool_groups(table, image, groups, maximum).to(input.dtype)
 
 
-class PSRoIAlign(nn.Module):
+class PSRoIAlign(PSRoIModule):
     """See :func:`ps_roi_align`."""
 
     def __init__(
@@ -272,16 +230,10 @@ class PSRoIAlign(nn.Module):
         aligned: bool = True,
         bin_major: bool = False,
     ) -> None:
-        super().__init__()
-        to_pair(output_size)
-        check_scale(spatial_scale)
         _check_options(sampling_ratio, mode)
-        self.output_size = output_size
-        self.spatial_scale = spatial_scale
-        self.sampling_ratio = sampling_ratio
-        self.mode = mode
-        self.aligned = aligned
-        self.bin_major = bin_major
+        options = dict(sampling_ratio=sampling_ratio, mode=mode)
+        options.update(aligned=aligned, bin_major=bin_major)
+        super().__init__(output_size, spatial_scale, **options)
 
     def forward(self, input: Tensor, rois: Tensor | list[Tensor]) -> Tensor:
         return ps_roi_align(
@@ -293,11 +245,4 @@ class PSRoIAlign(nn.Module):
             mode=self.mode,
             aligned=self.aligned,
             bin_major=self.bin_major,
-        )
-
-    def extra_repr(self) -> str:
-        names = 'output_size', 'spatial_scale', 'sampling_ratio', 'mode'
-        return ', '.join(
-            f'{name}={getattr(self, name)!r}'
-            for name in (*names, 'aligned', 'bin_major')
         )

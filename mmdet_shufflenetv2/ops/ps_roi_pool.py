@@ -15,11 +15,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.overrides import handle_torch_function, has_torch_function
+from torch import Tensor
+from torch.overrides import wrap_torch_function
 
 from .bins import Table, Taps, as_table, pool_groups, split_bins
 from .rois import (
+    PSRoIModule,
     check_map,
     check_scale,
     is_eager_cpu,
@@ -27,7 +28,7 @@ from .rois import (
     to_pair,
     to_rois,
 )
-from .row_sum import Bags, row_sum
+from .row_sum import row_sum
 
 EdgePair = tuple[Tensor, Tensor]
 
@@ -56,62 +57,36 @@ def _edges(
     return first.clamp(0, length), last.clamp(0, length)
 
 
-def _inverse(first: Tensor, last: Tensor) -> Tensor:
-    """Return one over the cells of a bin, 0 for a bin without cells."""
-    return torch.where(last > first, 1 / (last - first).clamp(min=1), 0)
-
-
-def _corner_taps(first: Tensor, last: Tensor) -> Taps:
-    """Return the two edges of a bin in an integral image as taps."""
-    share = _inverse(first, last)
-    weight = torch.stack([-share, share])[None]
-    return Taps(torch.stack([first, last])[None].int(), weight.double())
-
-
-def _integral_table(
-    input: Tensor, bins: tuple[int, int], bin_major: bool
-) -> Table:
-    """Return the integral image, one row and column larger, as a table."""
-    ph, pw = bins
-    split = split_bins(input, ph * pw, bin_major).double()
-    split = F.pad(split.cumsum(2).cumsum(3), (0, 0, 1, 0, 1, 0))
-    batch, height, width = split.shape[1:4]
-    plane = height * width
-    step = (pw * batch * plane, batch * plane, plane, width, 1)
-    return Table(split[None], step)
-
-
 def _sum_corners(
     input: Tensor, image: Tensor, y: EdgePair, x: EdgePair, bin_major: bool
 ) -> Tensor:
     """Pool by an integral image; bins' edges are ``(bins, K)``."""
-    bins = y[0].size(0), x[0].size(0)
-    table = _integral_table(input, bins, bin_major)
-    group = (None, _corner_taps(*y), _corner_taps(*x))
-    return pool_groups(table, image, [group])
+    ph, pw = y[0].size(0), x[0].size(0)
+    split = split_bins(input, ph * pw, bin_major).double()
+    # One row and column larger than the map.
+    split = F.pad(split.cumsum(2).cumsum(3), (0, 0, 1, 0, 1, 0))
+    batch, height, width = split.shape[1:4]
+    plane = height * width
+    step = (pw * batch * plane, batch * plane, plane, width, 1)
+    taps = []
+    for first, last in (y, x):
+        # The two edges of a bin, each with a share of one over its cells.
+        share = 1 / (last - first).clamp(min=1)
+        share = torch.where(last > first, share, 0)
+        weight = torch.stack([-share, share])[None].double()
+        taps.append(Taps(torch.stack([first, last])[None].int(), weight))
+    return pool_groups(Table(split[None], step), image, [(None, *taps)])
 
 
 def _sum_cells(
     input: Tensor, image: Tensor, y: EdgePair, x: EdgePair, bin_major: bool
 ) -> Tensor:
-    """Pool by adding cells; bins' edges are ``(bins, K)``."""
-    table = as_table(input, (len(y[0]), len(x[0])), bin_major)
-    cells, bags = _cells(table, image, y, x)
-    sums = row_sum(table.planes, bags).view(
-        *cells.shape, table.planes.size(-1)
-    )
-    means = sums / cells.clamp(min=1).to(sums.dtype)[..., None]
-    return means.permute(2, 3, 0, 1).contiguous()
-
-
-def _cells(
-    table: Table, image: Tensor, y: EdgePair, x: EdgePair
-) -> tuple[Tensor, Bags]:
-    """Return the number of cells of every bin ``(ph, pw, K)``, and them.
+    """Pool by adding cells; bins' edges are ``(bins, K)``.
 
     A bin is a run of cells in each of its rows, so first bins are repeated
     for their rows, then rows for their cells.
     """
+    table = as_table(input, (len(y[0]), len(x[0])), bin_major)
     dtype = table.index_dtype
     (top, bottom), (left, right) = (
         tuple(edge.to(dtype) for edge in side) for side in (y, x)
@@ -140,9 +115,13 @@ def _cells(
     )
     index += torch.arange(len(index), dtype=dtype) * x_step
     offset = F.pad(cells.flatten().cumsum(0, dtype=dtype), (1, 0))
-    return cells, Bags(index, None, offset)
+    sums = row_sum(table.planes, index, None, offset)
+    sums = sums.view(*cells.shape, table.planes.size(-1))
+    means = sums / cells.clamp(min=1).to(sums.dtype)[..., None]
+    return means.permute(2, 3, 0, 1).contiguous()
 
 
+@wrap_torch_function(lambda input, boxes, *_, **__: (input, boxes))
 def ps_roi_pool(
     input: Tensor,
     boxes: Tensor | Sequence[Tensor],
@@ -162,32 +141,11 @@ def ps_roi_pool(
     The work is done in float32, in float64 for a float64 input, and on
     integral images always in float64. No gradient goes to the boxes.
 
-    Args:
-        input: ``(N, C*ph*pw, H, W)``.
-        boxes: ``(K, 5)`` of (batch index, x1, y1, x2, y2), or one ``(L, 4)``
-            per image, in pixels of the image.
-        output_size: bins, (height, width) or one number for both.
-        spatial_scale: cells of the map per pixel.
-        bin_major: the order of input channels: ``c * ph * pw + bin`` as in
-            torchvision, or ``bin * C + c`` (``True``), which in channels-last
-            memory is pooled without a copy of the map.
-
-    Returns:
-        ``(K, C, ph, pw)`` in the input's dtype.
-
-    Raises:
-        ValueError: a wrong shape, type or option; on a CPU also a batch
-            index that no image has (elsewhere such a RoI gives zeros).
+    Arguments, result and errors are those of :func:`ps_roi_align`.
     """
-    if has_torch_function((input, boxes)):  # torch.fx, for one
-        return handle_torch_function(
-            ps_roi_pool,
-            (input, boxes),
-            *(input, boxes, output_size, spatial_scale),
-            bin_major=bin_major,
-        )
     ph, pw = to_pair(output_size)
-    channels = check_map(input, (ph, pw), spatial_scale)
+    check_scale(spatial_scale)
+    channels = check_map(input, (ph, pw))
     if input.is_meta:
         return input.new_empty(len(to_rois(boxes)), channels, ph, pw)
     valid, image, box = read_rois(boxes, input, spatial_scale)
@@ -199,7 +157,7 @@ def ps_roi_pool(
     return pool(input, image, *sides, bin_major).to(input.dtype)
 
 
-class PSRoIPool(nn.Module):
+class PSRoIPool(PSRoIModule):
     """See :func:`ps_roi_pool`."""
 
     def __init__(
@@ -209,12 +167,7 @@ class PSRoIPool(nn.Module):
         *,
         bin_major: bool = False,
     ) -> None:
-        super().__init__()
-        to_pair(output_size)
-        check_scale(spatial_scale)
-        self.output_size = output_size
-        self.spatial_scale = spatial_scale
-        self.bin_major = bin_major
+        super().__init__(output_size, spatial_scale, bin_major=bin_major)
 
     def forward(self, input: Tensor, rois: Tensor | list[Tensor]) -> Tensor:
         return ps_roi_pool(
@@ -223,10 +176,4 @@ class PSRoIPool(nn.Module):
             self.output_size,
             self.spatial_scale,
             bin_major=self.bin_major,
-        )
-
-    def extra_repr(self) -> str:
-        return (
-            f'output_size={self.output_size}, '
-            f'spatial_scale={self.spatial_scale}, bin_major={self.bin_major}'
         )

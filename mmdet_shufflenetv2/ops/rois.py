@@ -1,13 +1,38 @@
-"""RoI input: format, checks, and which RoIs can be pooled at all."""
+"""What both ops are given: RoIs, maps and options, checked and read."""
 
 import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from .row_sum import exporting
+
+
+class PSRoIModule(nn.Module):
+    """An op with its options, which are attributes of the same names."""
+
+    def __init__(
+        self, output_size: int | Sequence[int], spatial_scale: float, **options
+    ) -> None:
+        super().__init__()
+        to_pair(output_size)
+        check_scale(spatial_scale)
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+        for name, value in options.items():
+            setattr(self, name, value)
+        self._names = ('output_size', 'spatial_scale', *options)
+
+    def extra_repr(self) -> str:
+        return ', '.join(f'{n}={getattr(self, n)!r}' for n in self._names)
+
+
+def require(condition: bool, name: str, expected: str, got: object) -> None:
+    """Raise ValueError unless an argument is as expected."""
+    if not condition:
+        raise ValueError(f'{name}: expected {expected}, got {got!r}')
 
 
 def to_rois(boxes: Tensor | Sequence[Tensor]) -> Tensor:
@@ -16,82 +41,73 @@ def to_rois(boxes: Tensor | Sequence[Tensor]) -> Tensor:
     Args:
         boxes: ``(K, 5)`` RoIs, or one ``(L, 4)`` tensor of (x1, y1, x2, y2)
             for each image of the batch.
-
-    Raises:
-        ValueError: the shape is neither.
     """
-    if isinstance(boxes, Tensor):
-        if boxes.dim() != 2 or boxes.size(1) != 5:
-            raise ValueError(
-                'boxes: expected one (K, 5) tensor of the batch index, x1, '
-                f'y1, x2, y2, got {tuple(boxes.shape)}'
-            )
-        return boxes
-    if not isinstance(boxes, (list, tuple)) or not boxes:
-        raise ValueError(
-            'boxes: expected a (K, 5) tensor or a list with one (L, 4) tensor '
-            f'per image, got {type(boxes).__name__} {boxes!r}'
+    one = isinstance(boxes, Tensor)
+    parts, columns = ([boxes], 5) if one else (boxes, 4)
+    require(
+        isinstance(parts, (list, tuple)) and len(parts) > 0,
+        *('boxes', 'a tensor or a list of one per image', boxes),
+    )
+    for part in parts:
+        require(
+            isinstance(part, Tensor)
+            and part.dim() == 2
+            and part.size(1) == columns,
+            'boxes',
+            'one (K, 5) tensor of the batch index, x1, y1, x2, y2, or a list '
+            'with one (L, 4) tensor per image',
+            tuple(getattr(part, 'shape', [part])),
         )
-    rows = []
-    for i, box in enumerate(boxes):
-        if not isinstance(box, Tensor) or box.dim() != 2 or box.size(1) != 4:
-            got = tuple(box.shape) if isinstance(box, Tensor) else repr(box)
-            raise ValueError(
-                f'boxes: expected (L, 4) as entry {i} of the list, got {got}'
-            )
-        rows.append(torch.cat([torch.full_like(box[:, :1], i), box], dim=1))
-    return torch.cat(rows)
+    if one:
+        return boxes
+    indexed = [
+        torch.cat([torch.full_like(part[:, :1], i), part], dim=1)
+        for i, part in enumerate(parts)
+    ]
+    return torch.cat(indexed)
 
 
 def to_pair(output_size: int | Sequence[int]) -> tuple[int, int]:
-    """Return ``output_size`` as (height, width) in bins."""
+    """Return (height, width) in bins."""
+    pair = output_size
     if isinstance(output_size, int):
-        output_size = (output_size, output_size)
-    pair = tuple(output_size) if isinstance(output_size, Sequence) else ()
-    if len(pair) != 2 or any(not isinstance(p, int) or p < 1 for p in pair):
-        raise ValueError(
-            'output_size: expected a positive int or two of them (height, '
-            f'width), got {output_size!r}'
-        )
-    return pair
-
-
-def check_map(
-    input: Tensor, output_size: tuple[int, int], spatial_scale: float
-) -> int:
-    """Return the output channels of a position-sensitive map ``(N, C, H, W)``.
-
-    Raises:
-        ValueError: not 4 dimensions, not floating point, empty, or ``C`` is
-            not a multiple of the number of bins; a scale of no use.
-    """
-    check_scale(spatial_scale)
-    bins = output_size[0] * output_size[1]
-    if input.dim() != 4 or not input.is_floating_point():
-        raise ValueError(
-            'input: expected a floating point (N, C, H, W) map, got '
-            f'{input.dtype} {tuple(input.shape)}'
-        )
-    if input.size(1) % bins or not input.size(1):
-        raise ValueError(
-            f'input: its channels must be a multiple of the {bins} bins of '
-            f'output_size={output_size}, got {input.size(1)}'
-        )
-    if input.size(2) == 0 or input.size(3) == 0:
-        raise ValueError(
-            'input: expected a map of at least one row and column, got '
-            f'{tuple(input.shape)}'
-        )
-    return input.size(1) // bins
+        pair = (output_size, output_size)
+    require(
+        isinstance(pair, Sequence)
+        and len(pair) == 2
+        and all(isinstance(p, int) and p > 0 for p in pair),
+        'output_size',
+        'a positive int or two of them (height, width)',
+        output_size,
+    )
+    return tuple(pair)
 
 
 def check_scale(spatial_scale: float) -> None:
     """Check the cells of the map per pixel of the boxes."""
-    if not 0 < spatial_scale < math.inf:
-        raise ValueError(
-            'spatial_scale: expected a positive finite number, got '
-            f'{spatial_scale!r}'
-        )
+    fits = 0 < spatial_scale < math.inf
+    require(fits, 'spatial_scale', 'a positive finite number', spatial_scale)
+
+
+def check_map(input: Tensor, output_size: tuple[int, int]) -> int:
+    """Return the output channels of a position-sensitive map ``(N, C, H, W)``.
+
+    Raises:
+        ValueError: not 4 dimensions, not floating point, empty, or ``C`` is
+            not a multiple of the number of bins.
+    """
+    bins, shape = math.prod(output_size), tuple(input.shape)
+    require(
+        len(shape) == 4
+        and input.is_floating_point()
+        and 0 not in shape[1:]
+        and shape[1] % bins == 0,
+        'input',
+        'a floating point (N, C, H, W) map of at least one cell, with a '
+        f'multiple of {bins} channels for the bins of {output_size=}',
+        (input.dtype, shape),
+    )
+    return shape[1] // bins
 
 
 def is_eager_cpu(tensor: Tensor) -> bool:
@@ -114,13 +130,9 @@ def read_rois(
     It is answered by the box 0, 0, 0, 0 of image 0 and shall be given no
     weight.
 
-    Args:
-        boxes: of :func:`to_rois`.
-        input: the map; its dtype is that of the result, float32 at least.
-        spatial_scale: cells per pixel.
-
     Returns:
-        ``(K,)`` bool, ``(K,)`` int64, ``(K, 4)``.
+        ``(K,)`` bool, ``(K,)`` int64, ``(K, 4)`` in the dtype of ``input``,
+        float32 at least.
 
     Raises:
         ValueError: on an eager CPU, a finite batch index that no image has.
@@ -140,11 +152,8 @@ def read_rois(
             )
     box = rois[:, 1:] * spatial_scale
     size = box[:, 2:] - box[:, :2]
-    valid = (
-        of_an_image
-        & torch.isfinite(box).all(dim=1)
-        & ((size > 0) & (size < math.inf)).all(dim=1)
-    )
+    valid = of_an_image & torch.isfinite(box).all(dim=1)
+    valid = valid & ((size > 0) & (size < math.inf)).all(dim=1)
     nothing = torch.zeros_like(box)
     return (
         valid,

@@ -22,9 +22,7 @@ from torch import Tensor
 
 #: PyTorch sorts this many integers and more by radix, fewer by comparisons.
 RADIX_SORTED = 2**15
-_NAMESPACE = 'mmdet_shufflenetv2'
 _BAGS = 'Tensor index, Tensor? weight, Tensor offset'
-_LAYOUT = 'SymInt[] size, int[] order'
 
 
 class Bags(NamedTuple):
@@ -40,39 +38,6 @@ class Bags(NamedTuple):
     index: Tensor
     weight: Tensor | None
     offset: Tensor
-
-
-def row_sum(table: Tensor, bags: Bags) -> Tensor:
-    """Sum weighted rows of a table; differentiable in ``table``.
-
-    Args:
-        table: ``(P, ..., C)`` floating point, R rows in each plane, in any
-            order of memory.
-
-    Returns:
-        ``(P, B, C)``.
-    """
-    return _row_sum(table, *bags)
-
-
-def plain_row_sum(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-    """Sum rows by Gather, Mul and ReduceSum, which any format has.
-
-    It needs a value of memory for each tap and channel: for export only.
-
-    Args:
-        table: ``(1, ..., C)``.
-        index, weight: ``(B, taps)``, as many in each bag. The index is int64,
-            for ONNX Runtime gathers by no other.
-
-    Returns:
-        ``(1, B, C)``.
-    """
-    rows = table[0].flatten(0, -2)
-    taken = rows.index_select(0, index.flatten()).view(
-        *index.shape, rows.size(1)
-    )
-    return (taken * weight[..., None]).sum(1)[None]
 
 
 def exporting() -> bool:
@@ -102,14 +67,6 @@ def _by_plane(bags: Bags, planes: int) -> list[Bags]:
     ]
 
 
-def _in_one_plane(bags: Bags, planes: int, rows: int) -> Bags:
-    """The same bags of one table with all planes' rows."""
-    count = (bags.offset.numel() - 1) // planes
-    numbers = torch.arange(planes, dtype=bags.index.dtype) * rows
-    shift = numbers.repeat_interleave(bags.offset[::count].diff())
-    return bags._replace(index=bags.index + shift)
-
-
 def _gather(rows: Tensor, bags: Bags) -> Tensor:
     if not bags.index.numel():
         return rows.new_zeros(bags.offset.numel() - 1, rows.size(1))
@@ -124,13 +81,23 @@ def _gather(rows: Tensor, bags: Bags) -> Tensor:
 
 
 @torch.library.custom_op(
-    f'{_NAMESPACE}::row_sum',
+    'mmdet_shufflenetv2::row_sum',
     mutates_args=(),
     schema=f'(Tensor table, {_BAGS}) -> Tensor',
 )
-def _row_sum(
+def row_sum(
     table: Tensor, index: Tensor, weight: Tensor | None, offset: Tensor
 ) -> Tensor:
+    """Sum weighted rows of a table; differentiable in ``table``.
+
+    Args:
+        table: ``(P, ..., C)`` floating point, R rows in each plane, in any
+            order of memory.
+        index, weight, offset: of `Bags`.
+
+    Returns:
+        ``(P, B, C)``.
+    """
     # Detached, for an embedding bag prepares for a backward otherwise.
     bags = _by_plane(Bags(index, weight, offset), table.size(0))
     # Rows of a single image can be a view, but strided ones are read slowly.
@@ -143,9 +110,9 @@ def _row_sum(
 
 
 @torch.library.custom_op(
-    f'{_NAMESPACE}::row_sum_backward',
+    'mmdet_shufflenetv2::row_sum_backward',
     mutates_args=(),
-    schema=f'(Tensor grad, {_BAGS}, {_LAYOUT}) -> Tensor',
+    schema=f'(Tensor grad, {_BAGS}, SymInt[] size, int[] order) -> Tensor',
 )
 def _row_sum_backward(
     grad: Tensor,
@@ -155,19 +122,23 @@ def _row_sum_backward(
     size: list[int],
     order: list[int],
 ) -> Tensor:
+    table = _empty(grad, size, order)
     if not grad.numel() or not index.numel():
-        return _empty(grad, size, order).zero_()
+        return table.zero_()
     on_cpu = grad.device.type == 'cpu'
     backward = gather_backward if on_cpu else scatter_backward
     planes, rows = size[0], math.prod(size[1:-1])
     bags = Bags(index, weight, offset)
     if planes > 1 and index.numel() < planes * RADIX_SORTED:
-        bags = _in_one_plane(bags, planes, rows)
+        # Sorted together: the same bags of one table of all planes' rows.
+        count = (offset.numel() - 1) // planes
+        shift = torch.arange(planes, dtype=index.dtype) * rows
+        shift = shift.repeat_interleave(offset[::count].diff())
+        bags = bags._replace(index=index + shift)
         flat = backward(grad.flatten(0, 1), bags, planes * rows)
-        return _empty(grad, size, order).copy_(flat.view(size))
+        return table.copy_(flat.view(size))
     if planes == 1 and order == sorted(order):
         return backward(grad[0], bags, rows).view(size)
-    table = _empty(grad, size, order)
     for p, own in enumerate(_by_plane(bags, planes)):
         table[p].copy_(backward(grad[p], own, rows).view(size[1:]))
     return table
@@ -208,25 +179,14 @@ def gather_backward(grad: Tensor, bags: Bags, rows: int) -> Tensor:
     return _gather(grad.contiguous(), transposed)
 
 
-@_row_sum.register_fake
-def _(
-    table: Tensor, index: Tensor, weight: Tensor | None, offset: Tensor
-) -> Tensor:
-    planes = table.size(0)
-    return table.new_empty(
-        planes, (offset.numel() - 1) // planes, table.size(-1)
-    )
+@row_sum.register_fake
+def _(table: Tensor, index: Tensor, weight: Tensor | None, offset: Tensor):
+    bags = (offset.numel() - 1) // table.size(0)
+    return table.new_empty(table.size(0), bags, table.size(-1))
 
 
 @_row_sum_backward.register_fake
-def _(
-    grad: Tensor,
-    index: Tensor,
-    weight: Tensor | None,
-    offset: Tensor,
-    size: list[int],
-    order: list[int],
-) -> Tensor:
+def _(grad: Tensor, index, weight, offset, size: list[int], order: list[int]):
     return _empty(grad, size, order)
 
 
@@ -244,16 +204,15 @@ def _differentiate(ctx, grad: Tensor):
     return grad, None, None, None
 
 
-def _keep_backward(ctx, inputs, output) -> None:
-    ctx.save_for_backward(*inputs[1:4])
-
-
 def _differentiate_backward(ctx, grad: Tensor):
     # A^T @ g is linear in g: its gradient is A @ grad.
-    return _row_sum(grad, *ctx.saved_tensors), *[None] * 5
+    return row_sum(grad, *ctx.saved_tensors), *[None] * 5
 
 
-_row_sum.register_autograd(_differentiate, setup_context=_keep)
+row_sum.register_autograd(_differentiate, setup_context=_keep)
 _row_sum_backward.register_autograd(
-    _differentiate_backward, setup_context=_keep_backward
+    _differentiate_backward,
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(
+        *inputs[1:4]
+    ),
 )

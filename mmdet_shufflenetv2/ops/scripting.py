@@ -16,32 +16,22 @@ _LIBRARY = torch.library.Library('mmdet_shufflenetv2', 'FRAGMENT')
 _FIRST = 'Tensor input, Tensor boxes, int[] output_size, float spatial_scale'
 
 
-def _align(
-    input, boxes, size, scale, sampling_ratio, mode, aligned, bin_major
-):
-    options = {'mode': mode, 'aligned': aligned, 'bin_major': bin_major}
-    return ps_roi_align(
-        input, boxes, tuple(size), scale, sampling_ratio, **options
-    )
+def _align(input, boxes, size, scale, ratio, mode, aligned, bin_major):
+    options = dict(mode=mode, aligned=aligned, bin_major=bin_major)
+    return ps_roi_align(input, boxes, tuple(size), scale, ratio, **options)
 
 
 def _pool(input, boxes, size, scale, bin_major):
     return ps_roi_pool(input, boxes, tuple(size), scale, bin_major=bin_major)
 
 
-for _schema, _function in (
-    (
-        f'ps_roi_align({_FIRST}, int sampling_ratio, str mode, bool aligned, '
-        'bool bin_major) -> Tensor',
-        _align,
-    ),
-    (f'ps_roi_pool({_FIRST}, bool bin_major) -> Tensor', _pool),
+for _name, _more, _function in (
+    ('ps_roi_align', 'int ratio, str mode, bool aligned, ', _align),
+    ('ps_roi_pool', '', _pool),
 ):
-    _LIBRARY.define(_schema)
+    _LIBRARY.define(f'{_name}({_FIRST}, {_more}bool bin_major) -> Tensor')
     # Composite: its parts differentiate themselves.
-    _LIBRARY.impl(
-        _schema.partition('(')[0], _function, 'CompositeImplicitAutograd'
-    )
+    _LIBRARY.impl(_name, _function, 'CompositeImplicitAutograd')
 
 
 def _to_rois(boxes: Tensor | list[Tensor]) -> Tensor:
@@ -49,8 +39,7 @@ def _to_rois(boxes: Tensor | list[Tensor]) -> Tensor:
         return boxes
     rows: list[Tensor] = []
     for i, box in enumerate(boxes):
-        image = torch.full_like(box[:, :1], i)
-        rows.append(torch.cat([image, box], dim=1))
+        rows.append(torch.cat([torch.full_like(box[:, :1], i), box], dim=1))
     return torch.cat(rows)
 
 
@@ -64,9 +53,10 @@ def _scripted_align(
     aligned: bool = True,
     bin_major: bool = False,
 ) -> Tensor:
+    rois = _to_rois(boxes)
     return torch.ops.mmdet_shufflenetv2.ps_roi_align(
         input,
-        _to_rois(boxes),
+        rois,
         output_size,
         spatial_scale,
         sampling_ratio,
@@ -83,8 +73,9 @@ def _scripted_pool(
     spatial_scale: float = 1.0,
     bin_major: bool = False,
 ) -> Tensor:
+    rois = _to_rois(boxes)
     return torch.ops.mmdet_shufflenetv2.ps_roi_pool(
-        input, _to_rois(boxes), output_size, spatial_scale, bin_major
+        input, rois, output_size, spatial_scale, bin_major
     )
 
 

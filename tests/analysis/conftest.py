@@ -7,12 +7,10 @@ from torch import nn
 from mmdet_shufflenetv2.analysis.analysis import Analysis
 from mmdet_shufflenetv2.analysis.layers import layers_of
 from mmdet_shufflenetv2.analysis.receptive_field import Field
-from mmdet_shufflenetv2.analysis.recording import record
+from mmdet_shufflenetv2.analysis.recording import Times, record
 from mmdet_shufflenetv2.analysis.roofline import Peaks
-from mmdet_shufflenetv2.analysis.times import Times
 from mmdet_shufflenetv2.analysis.twins import breaches_of
 from mmdet_shufflenetv2.analysis.ways import Alternative
-from mmdet_shufflenetv2.measure.setting import Setting
 from mmdet_shufflenetv2.measure.timing import Spread, Timing
 
 
@@ -50,7 +48,6 @@ def analysis(unit) -> Analysis:
     return Analysis(
         name='unit',
         inputs=[(1, 4, 4, 4)],
-        setting=Setting(),
         environment=dict(
             device='cpu',
             cpu='a CPU',
@@ -63,11 +60,10 @@ def analysis(unit) -> Analysis:
         ),
         is_quick=False,
         is_trained=True,
-        recorded=recorded,
         times=times,
         layers=layers,
         # A thousand multiply-adds or bytes a millisecond.
-        peaks=Peaks(1e-3, ((64, 1e-3), (4096, 1e-3)), 0.5),
+        peaks=Peaks(1e-3, ((64, 1e-3), (4096, 1e-3))),
         params=96,
         weights_mb=0.1,
         peak_mb=0.2,

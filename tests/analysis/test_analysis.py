@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from itertools import count
 
 import pytest
 import torch
@@ -101,12 +100,9 @@ def test_inputs_need_not_be_one_image():
 @pytest.mark.parametrize(
     'step, stage',
     [
-        ('peak_mb', 'memory'),
         ('trace_of', 'trace'),
-        ('measure_ways', 'other ways to run it'),
         ('twins.breaches_of', 'guidelines'),
         ('receptive_field.theoretical_fields', 'theoretical receptive fields'),
-        ('receptive_field.gradient_maps', 'effective receptive fields'),
     ],
 )
 def test_a_step_that_fails_costs_only_its_own_figures(
@@ -124,50 +120,6 @@ def test_a_step_that_fails_costs_only_its_own_figures(
     assert f'not found out: {stage}: IndexError' in result.table()
     result.to_json(tmp_path / 'a.json')
     assert json.loads((tmp_path / 'a.json').read_text())['flops'] > 0
-    result.to_csv(tmp_path / 'a.csv')
-    result.plot(tmp_path / 'a.png')
-    result.to_trace(tmp_path / 'trace.json')
-
-
-def test_a_network_without_a_gradient_is_analysed():
-    class Overwrites(Chooser):
-        def forward(self, x):
-            x = self.conv(x).sigmoid()
-            # What the sigmoid keeps for its gradient is overwritten.
-            return x.mul_(2)
-
-    result = analyze(Overwrites(), IMAGE, quick=True, features=level)
-    (problem,) = result.problems
-    assert problem.startswith('effective receptive fields: RuntimeError')
-    assert 'Hint' not in problem
-    assert '\n' not in problem
-    assert result.fields['level'].size == (3, 3)
-
-
-def level(model, image):
-    return {'level': model(image)}
-
-
-def test_a_network_that_never_repeats_itself_is_told_as_such():
-    turns = count(1)
-
-    class Longer(nn.Module):
-        def forward(self, image):
-            for _ in range(next(turns)):
-                image = image + 1
-            return image
-
-    result = analyze(Longer(), IMAGE, quick=True)
-    assert 'WARNING: ' in result.table()
-    assert 'every pass executes other operations' in result.table()
-    assert sum(layer.ms for layer in result.layers) > 0
-
-
-def test_double_precision_and_half_are_said_to_be_what_they_are():
-    for dtype, name in ((torch.float64, 'fp64'), (torch.bfloat16, 'bf16')):
-        network = nn.Conv2d(3, 4, 3).to(dtype)
-        result = analyze(network, IMAGE.to(dtype), quick=True)
-        assert result.environment['precision'] == name
 
 
 _ALONE = """

@@ -1,24 +1,27 @@
+"""What is measured besides: peaks, layers beside twins, other ways."""
+
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from mmdet_shufflenetv2.analysis import ways
 from mmdet_shufflenetv2.analysis.layers import layers_of
 from mmdet_shufflenetv2.analysis.recording import record
+from mmdet_shufflenetv2.analysis.roofline import Peaks
 from mmdet_shufflenetv2.analysis.twins import (
     breaches_of,
-    comparison,
     find_breaches,
     prepared,
 )
-from mmdet_shufflenetv2.measure.timing import Effort
+from mmdet_shufflenetv2.measure.timing import Timing
 
 
 class Branches(nn.Module):
-    def __init__(self):
+    def __init__(self, out=8, groups=1):
         super().__init__()
-        self.left = nn.Conv2d(8, 8, 3, padding=1)
+        self.left = nn.Conv2d(8, out, 3, padding=1, groups=groups)
         self.right = nn.Conv2d(8, 8, 3, padding=1)
 
     def forward(self, x):
@@ -42,12 +45,6 @@ CASES = {
     'G4': (nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU()), ['1']),
     'layout': (Slice(), ['conv']),
 }
-KEPT = {
-    'balanced': nn.Sequential(nn.Conv2d(8, 8, 1)),
-    'depthwise': nn.Sequential(nn.Conv2d(8, 8, 3, groups=8)),
-    'kernel 3x3': nn.Sequential(nn.Conv2d(8, 32, 3)),
-    'series': nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3)),
-}
 
 
 def layers(network, layout=torch.contiguous_format):
@@ -66,19 +63,12 @@ def test_one_rule_broken_is_found_and_no_other(rule):
     assert all(breach.reason and breach.instead for breach in found)
 
 
-@pytest.mark.parametrize('network', KEPT.values(), ids=KEPT)
-def test_guidelines_that_are_kept_are_not_reported(network):
-    assert find_breaches(layers(network)) == []
-
-
 @pytest.mark.parametrize('rule', ['G1', 'G2', 'G3', 'layout'])
-def test_replacements_do_the_same_work_and_keep_the_guideline(rule):
-    network, _ = CASES[rule]
-    found_layers = layers(network)
+def test_twins_do_the_same_work_keep_the_guideline_and_run_alone(rule):
+    found_layers = layers(CASES[rule][0])
     for breach in find_breaches(found_layers):
-        own = found_layers[breach.layer]
+        own, conv = found_layers[breach.layer], breach.twin
         times = own.branches if rule == 'G3' else 1
-        conv = breach.twin
         assert conv.flops == pytest.approx(
             times * own.convolution.flops, rel=0.15
         )
@@ -86,124 +76,157 @@ def test_replacements_do_the_same_work_and_keep_the_guideline(rule):
         if rule in ('G1', 'G2'):
             assert conv.groups == 1
             assert conv.in_channels == pytest.approx(conv.out_channels, abs=1)
-        if rule == 'layout':
-            assert own.convolution.has_gaps
-            assert not breach.twin.has_gaps
-
-
-def test_replacements_fill_blocks_of_channels_as_the_layer_does():
-    network = nn.Sequential(nn.Conv2d(8, 16, 1))
-    (breach,) = find_breaches(layers(network))
-    # The square root of 128 is 11.3: 8 and 16 are too far from it.
-    assert breach.twin.in_channels == 12
-    wide = Branches()
-    wide.left = nn.Conv2d(8, 128, 3, padding=1)
-    trial = next(b.twin for b in find_breaches(layers(wide)) if b.rule == 'G3')
-    # 8 and 128 times the square root of 2 are 11.3 and 181.
-    assert trial.in_channels == 12
-    assert trial.out_channels == 184
-
-
-def test_depthwise_branches_become_a_wider_depthwise_layer():
-    network = Branches()
-    network.left = nn.Conv2d(8, 8, 3, padding=1, groups=8)
-    found_layers = layers(network)
-    trial = next(b.twin for b in find_breaches(found_layers) if b.rule == 'G3')
-    assert trial.is_depthwise
-    assert trial.in_channels == 16
+        assert own.convolution.has_gaps == (rule == 'layout')
+        assert not conv.has_gaps
+        for each in (own.convolution, conv):
+            out = prepared(each, 'cpu', torch.float32)()
+            assert out.shape == (each.batch, each.out_channels, *each.out_size)
 
 
 @pytest.mark.parametrize(
-    'layout', [torch.contiguous_format, torch.channels_last]
+    'network, channels',
+    [
+        # The square root of 128 is 11.3: 8 and 16 are too far from it.
+        (nn.Sequential(nn.Conv2d(8, 16, 1)), (12, 12)),
+        # 8 and 128 times the square root of 2 are 11.3 and 181.
+        (Branches(out=128), (12, 184)),
+        # Depthwise branches become one wider depthwise layer.
+        (Branches(groups=8), (16, 16)),
+    ],
 )
-def test_replacements_are_tried_in_the_layout_of_the_layer(layout):
-    (breach,) = find_breaches(layers(CASES['G1'][0], layout))
-    is_last = layout == torch.channels_last
-    assert breach.twin.channels_last == is_last
+def test_twins_fill_blocks_of_channels_as_the_layer_does(network, channels):
+    twin = find_breaches(layers(network))[0].twin
+    assert (twin.in_channels, twin.out_channels) == channels
 
 
-@pytest.mark.parametrize('rule', ['G1', 'G2', 'G3', 'layout'])
-def test_layer_and_replacement_can_be_run_alone(rule):
-    found_layers = layers(CASES[rule][0])
-    breach = find_breaches(found_layers)[0]
-    own = found_layers[breach.layer]
-    for conv in (own.convolution, breach.twin):
-        out = prepared(conv, 'cpu', torch.float32)()
-        assert out.shape == (conv.batch, conv.out_channels, *conv.out_size)
-
-
-def test_a_transposed_layer_can_be_run_alone():
-    network = nn.Sequential(nn.ConvTranspose2d(8, 4, 2, stride=2, groups=2))
-    (layer,) = layers(network)
-    out = prepared(layer.convolution, 'cpu', torch.float32)()
-    assert out.shape == (2, 4, 32, 32)
-
-
-def with_ms(found, *ms):
+def with_ms(rule, *ms):
+    found = layers(CASES[rule][0])
     return [replace(each, ms=m) for each, m in zip(found, ms, strict=True)]
 
 
 def test_a_cost_is_the_replaced_share_of_the_time_in_the_network():
-    found = with_ms(layers(CASES['G1'][0]), 10.0)
-    (cost,) = breaches_of(found, lambda own, twin: (4.0, 3.0))
+    (cost,) = breaches_of(with_ms('G1', 10.0), lambda own, twin: (4.0, 3.0))
     # 8 x 32 channels against 16 x 16: as many multiply-adds.
     assert cost.ms == pytest.approx(10.0 * (1 - 3 / 4))
     assert '4 ms alone, 3 ms with 16 -> 16 channels' in cost.how
-
-
-def test_a_twin_of_more_work_is_scaled_down():
-    found = with_ms(layers(CASES['G3'][0]), 6.0, 6.0, 6.0)
+    # A twin of more work is scaled down.
+    found = with_ms('G3', 6.0, 6.0, 6.0)
     cost, _ = breaches_of(found, lambda own, twin: (4.0, 8.0))
     times = found[0].convolution.flops / cost.twin.flops
     assert cost.ms == pytest.approx(6.0 * (1 - 8.0 * times / 4.0))
-
-
-def test_elementwise_work_costs_what_it_takes():
-    found = with_ms(layers(CASES['G4'][0]), 10.0, 0.25)
-    (cost,) = breaches_of(found, None)
+    # Element-wise work costs what it takes.
+    (cost,) = breaches_of(with_ms('G4', 10.0, 0.25), None)
     assert cost.ms == 0.25
 
 
+PEAKS = Peaks(50.0, ((1_000, 100.0), (100_000, 50.0), (10_000_000, 20.0)))
+
+
 @pytest.mark.parametrize(
-    'error, words',
+    'flops, moved, ms, limit',
     [
-        (RuntimeError('out of memory\nmore'), 'does not fit in memory'),
-        (RuntimeError('no such kernel\nmore'), 'not measured: no such kernel'),
+        (50_000_000, 1_000, 1.0, 'compute'),
+        (1, 40_000_000, 2.0, 'memory'),
+        (0, 0, 0.0, ''),
     ],
 )
-def test_a_twin_that_cannot_run_has_no_cost(error, words):
-    def compare(own, twin):
-        raise error
-
-    (cost,) = breaches_of(layers(CASES['G1'][0]), compare)
-    assert cost.ms is None
-    assert cost.how.endswith(words)
+def test_the_slower_of_computing_and_moving_is_the_floor(
+    flops, moved, ms, limit
+):
+    assert PEAKS.floor_ms(flops, moved) == pytest.approx(ms)
+    assert PEAKS.limit(flops, moved) == limit
 
 
-def test_when_time_is_over_the_quickest_layers_have_no_cost():
-    found = with_ms(layers(CASES['G3'][0]), 1.0, 2.0, 3.0)
-    over = iter([False, True])
-    first, second = breaches_of(
-        found, lambda own, twin: (4.0, 3.0), lambda: next(over)
-    )
-    assert first.layer > second.layer
-    assert first.ms is not None
-    assert second.how == 'not measured: no time was left'
+@pytest.mark.parametrize(
+    'moved, rate',
+    [(10, 100), (1_000, 100), (10_000, 75), (1_000_000, 35), (10**9, 20)],
+)
+def test_what_fits_a_cache_moves_as_fast_as_the_cache(moved, rate):
+    assert PEAKS.gb_per_s(moved) == pytest.approx(rate)
 
 
-def test_equal_pairs_are_timed_once():
-    calls = []
+class Layout(nn.Module):
+    """As this package's backbones, it may choose a layout by itself."""
 
-    def watch(function):
-        calls.append(function())
-        return 2.0
+    channels_last = None
 
-    (layer,) = layers(CASES['G1'][0])
-    (breach,) = find_breaches([layer])
-    effort = Effort(2, 2, 1.0, 1e-9)
-    compare = comparison(torch.device('cpu'), torch.float32, watch, effort)
-    own = layer.convolution
-    assert compare(own, breach.twin) == (2.0, 2.0)
-    done = len(calls)
-    compare(own, breach.twin)
-    assert len(calls) == done > 0
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.norm.running_mean += 0.5
+
+    def forward(self, x):
+        return self.norm(self.conv(x))
+
+    def train(self, mode=True):
+        # Some of MMDetection's backbones return nothing here.
+        super().train(mode)
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """Runs the competitors once; the second is said to be twice as fast."""
+    names = []
+
+    def interleave(functions, watch, effort):
+        names.append(list(functions))
+        for function in functions.values():
+            function()
+        return {
+            name: Timing([4.0 / turn] * 3, 1, True)
+            for turn, name in enumerate(functions, start=1)
+        }
+
+    monkeypatch.setattr(ways, 'interleave', interleave)
+    return names
+
+
+def measure(model, names, features=None):
+    model.eval()
+    image = (torch.randn(1, 3, 16, 16),)
+    run = lambda model, inputs: model(*inputs)  # noqa: E731
+    return ways.measure_ways(model, image, run, features, None, names)
+
+
+def test_each_way_is_measured_beside_the_network_as_it_is(timed):
+    model = Layout()
+    names = ['batch norm folded', 'channels-last', 'contiguous']
+    found = measure(model, names)
+    assert timed == [['as is', name] for name in names]
+    assert [(e.name, e.ms, e.problem) for e in found] == [
+        (name, 2.0, None) for name in names
+    ]
+    assert all(each.speedup.median == 2.0 for each in found)
+    assert model.channels_last is None
+    assert isinstance(model.norm, nn.BatchNorm2d)
+    # What would change nothing is not measured.
+    assert measure(nn.Conv2d(3, 3, 1), [names[0], names[2]]) == []
+
+
+@pytest.mark.parametrize(
+    'features', [None, lambda model, image: {'level': model(image)}]
+)
+def test_other_values_are_no_alternative(timed, monkeypatch, features):
+    def spoil(model, name):
+        model.weight.data += 1
+        return True
+
+    monkeypatch.setattr(ways, '_change', spoil)
+    (found,) = measure(nn.Conv2d(3, 3, 1), ['compiled'], features)
+    assert found.problem == 'gives other values'
+    assert timed == []
+
+
+def test_a_way_that_fails_says_why_and_the_others_go_on(timed, monkeypatch):
+    change = ways._change
+
+    def fail(model, name):
+        if name == 'compiled':
+            raise KeyError('part')
+        return change(model, name)
+
+    monkeypatch.setattr(ways, '_change', fail)
+    found = measure(nn.Conv2d(3, 3, 1), ['compiled', 'channels-last'])
+    assert found[0].problem == "KeyError: 'part'"
+    assert found[1].ms == 2.0

@@ -1,7 +1,6 @@
 """Networks in which every number matters, and their comparison."""
 
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @pytest.fixture
-def randomised() -> Callable[[nn.Module], nn.Module]:
+def randomised():
     """Give a network's weights and BN statistics random values.
 
     Fresh networks have equal statistics in all channels, which would hide a
@@ -40,7 +39,7 @@ def randomised() -> Callable[[nn.Module], nn.Module]:
 
 
 @pytest.fixture
-def with_weights_of() -> Callable[[nn.Module, nn.Module], nn.Module]:
+def with_weights_of():
     """Copy the weights of somebody else's network into a backbone.
 
     By the format that a checkpoint of that network would be recognised as.
@@ -62,10 +61,10 @@ def with_weights_of() -> Callable[[nn.Module, nn.Module], nn.Module]:
 
 
 @pytest.fixture
-def assert_same_values() -> Callable[[Sequence, Sequence], None]:
+def assert_same_values():
     """Check maps to be equal within 1e-5 of their largest value."""
 
-    def check(actual: Sequence, expected: Sequence) -> None:
+    def check(actual, expected) -> None:
         for a, b in zip(actual, expected, strict=True):
             scale = b.abs().max()
             torch.testing.assert_close(a / scale, b / scale, rtol=0, atol=1e-5)
@@ -90,8 +89,7 @@ def published_file(root) -> Path:
     data = os.environ.get(
         'MMDET_SHUFFLENETV2_REAL_DATA', root.parent / 'shared/data'
     )
-    folder = Path(data).parent / 'weights'
-    path = folder / 'shufflenetv2_x0_5_imagenet.pth'
+    path = Path(data).parent / 'weights/shufflenetv2_x0_5_imagenet.pth'
     if not path.is_file():
         pytest.skip(f'needs {path}')
     return path

@@ -1,7 +1,7 @@
 """What every backbone of this package promises.
 
-All networks of the zoo are outlined, which costs next to nothing; those of
-`contract_networks` run through every test.
+All networks of the zoo are outlined, which costs next to nothing; the
+smallest of each family runs through every test.
 """
 
 import copy
@@ -11,17 +11,60 @@ from operator import floordiv
 import numpy as np
 import pytest
 import torch
-from contract_networks import (
-    CONTIGUOUS,
-    DILATED,
-    NETWORKS,
-    OURS,
-    V1,
-    V2,
-    levels,
-)
 from mmdet.registry import MODELS
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
+
+from mmdet_shufflenetv2.backbones import zoo
+from mmdet_shufflenetv2.backbones.base import StagedBackbone
+
+
+def levels(name: str, **changes) -> dict:
+    """A network of the zoo that returns all its levels."""
+    row = zoo.network(name)
+    every = range(row.last_level + 1)
+    return {**row.config, 'out_indices': every, **changes}
+
+
+V2, STAR, V1 = (
+    'shufflenet_v2_x0_5',
+    'shufflenet_v2_star_x0_5',
+    'shufflenet_v1_x0_5_g3',
+)
+NETWORKS = {
+    name: levels(name)
+    for name in (
+        *(V2, STAR, V1, 'mobilenet_v1_x0_25', 'mobilenet_v2_x0_15'),
+        *('xception_x0_5', 'densenet_x0_5', 'igcv2_0_25', 'igcv3_d_0_7'),
+    )
+} | {
+    # Of these a test has time for a beginning.
+    'shufflenet_v1_50_g3': levels('shufflenet_v1_50_g3', out_indices=(0, 1)),
+    'se_shufflenet_v2_164': levels('se_shufflenet_v2_164', out_indices=(0,)),
+    'condensenet_g8_c8': levels('condensenet_g8_c8', out_indices=(0,)),
+    'pnasnet_5': levels('pnasnet_5', out_indices=(0,)),
+    'v2_authors': levels(V2, style='authors'),
+    'v1_authors': levels('shufflenet_v1_x0_5_g8', style='authors'),
+    'snet': dict(type='SNet', depth=49, out_indices=(0, 1, 2, 3)),
+}
+# They do not compute channels-last, and refuse to be told so.
+CONTIGUOUS = {'condensenet_g8_c8', 'pnasnet_5'}
+LATE = dict(strides=(2, 1, 1), dilations=(1, 2, 4))
+LATER = dict(strides=(1, 2, 2, 1, 1), dilations=(1, 1, 1, 2, 4))
+# Every stage from stride 8 on.
+DILATED = {
+    **dict.fromkeys((V2, STAR, 'v2_authors', V1, 'xception_x0_5'), LATE),
+    **dict.fromkeys(('mobilenet_v1_x0_25', 'igcv2_0_25'), LATER),
+    'mobilenet_v2_x0_15': dict(
+        strides=(1, 2, 2, 1, 1, 1, 1), dilations=(1, 1, 1, 2, 2, 4, 4)
+    ),
+}
+NETWORKS['v2_dilated'] = levels(V2, **LATE)
+# Others are the host's and make promises of their own.
+OURS = [
+    name
+    for name, row in zoo.NETWORKS.items()
+    if issubclass(MODELS.get(row.config['type']), StagedBackbone)
+]
 
 
 @pytest.fixture(params=NETWORKS)
@@ -40,7 +83,7 @@ def outlined(config: dict, **changes) -> torch.nn.Module:
         return build(config, **changes)
 
 
-def images(count: int = 2, size: tuple[int, int] = (64, 96)) -> torch.Tensor:
+def images(count: int = 2, size: tuple[int, int] = (32, 64)) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(count, 3, *size, generator=generator)
 
@@ -54,26 +97,26 @@ def loss(features) -> torch.Tensor:
 
 @pytest.mark.parametrize('name', OURS)
 def test_every_network_states_channels_and_strides(name):
-    backbone = outlined(levels(name)).eval()
-    height, width = 64, 97
-    features = backbone(torch.empty(1, 3, height, width, device='meta'))
+    backbone = outlined(levels(name), norm_cfg=dict(type='SyncBN'))
+    assert all(p.requires_grad for p in backbone.train().parameters())
+    assert all(m.training for m in backbone.modules())
+    features = backbone.eval()(torch.empty(1, 3, 64, 97, device='meta'))
     for feature, channels, stride in zip(
         features, backbone.out_channels, backbone.strides, strict=True
     ):
         assert feature.shape[1] == channels
-        assert feature.shape[2:] == (-(-height // stride), -(-width // stride))
+        assert feature.shape[2:] == (-(-64 // stride), -(-97 // stride))
 
 
 def test_features_are_what_feature_info_says(config):
     backbone = build(config).eval()
-    for size in [(64, 96), (33, 47), (1, 1)]:
+    for size in [(33, 47), (1, 1)]:
         features = backbone(images(1, size))
         assert isinstance(features, tuple)
         assert len(features) == len(config['out_indices'])
         for feature, info in zip(features, backbone.feature_info, strict=True):
             height, width = (-(-side // info['reduction']) for side in size)
             assert feature.shape == (1, info['num_chs'], height, width)
-        assert backbone.out_channels == tuple(f.shape[1] for f in features)
 
 
 def test_what_is_not_asked_for_is_not_built(config):
@@ -84,18 +127,7 @@ def test_what_is_not_asked_for_is_not_built(config):
     }
 
 
-def test_a_gradient_reaches_every_parameter(config):
-    backbone = build(config).train()
-    loss(backbone(images())).backward()
-    without = [
-        name
-        for name, p in backbone.named_parameters()
-        if p.grad is None or not p.grad.any() or not p.grad.isfinite().all()
-    ]
-    assert without == []
-
-
-@pytest.mark.parametrize('frozen_stages', [0, 2])
+@pytest.mark.parametrize('frozen_stages', [0, 1])
 def test_frozen_parts_do_not_change_in_a_training_step(config, frozen_stages):
     backbone = build(config, frozen_stages=frozen_stages).train()
     frozen = (*backbone.stem_names, *backbone.stage_names[:frozen_stages])
@@ -113,51 +145,51 @@ def test_frozen_parts_do_not_change_in_a_training_step(config, frozen_stages):
         assert torch.equal(value, before[name]) == is_frozen, name
 
 
-@pytest.mark.parametrize('name', OURS)
-def test_nothing_is_frozen_by_default(name):
-    backbone = outlined(levels(name)).train()
-    assert all(p.requires_grad for p in backbone.parameters())
-    assert all(m.training for m in backbone.modules())
-
-
-@pytest.mark.parametrize('name', OURS)
 @pytest.mark.parametrize('kind', ['BN', 'SyncBN'])
-def test_norm_eval_covers_every_norm(name, kind):
-    config = levels(name, norm_cfg=dict(type=kind))
-    backbone = outlined(config, norm_eval=True)
+def test_norm_eval_covers_every_norm(config, kind):
+    backbone = outlined(config, norm_cfg=dict(type=kind), norm_eval=True)
     backbone.train()
     found = [m for m in backbone.modules() if isinstance(m, _BatchNorm)]
     assert found
-    assert all(
-        isinstance(m, SyncBatchNorm) == (kind == 'SyncBN') for m in found
-    )
-    assert not any(m.training for m in found)
+    for norm in found:
+        assert isinstance(norm, SyncBatchNorm) == (kind == 'SyncBN')
+        assert not norm.training
     assert backbone.training
 
 
-def test_checkpointed_equals_plain(config):
-    plain = build(config).train()
-    checkpointed = build(config, with_cp=True).train()
-    x = images()
-    outputs = [backbone(x) for backbone in (plain, checkpointed)]
-    for a, b in zip(*outputs, strict=True):
-        assert torch.equal(a, b)
-    for features in outputs:
+def test_checkpointed_equals_plain_and_saves_memory(config):
+    sizes = []
+
+    def pack(tensor):
+        sizes.append(tensor.numel())
+        return tensor
+
+    runs = []
+    for with_cp in False, True:
+        backbone = build(config, with_cp=with_cp).train()
+        sizes.clear()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            features = backbone(images())
+        kept = sum(sizes)
         loss(features).backward()
-    for (name, a), b in zip(
-        plain.named_parameters(), checkpointed.parameters(), strict=True
-    ):
-        torch.testing.assert_close(a.grad, b.grad, msg=name)
+        runs.append((features, backbone, kept))
+    (plain, a, kept_plain), (again, b, kept_again) = runs
+    assert kept_again < 0.7 * kept_plain
+    for one, other in zip(plain, again, strict=True):
+        assert torch.equal(one, other)
+    for (name, p), q in zip(a.named_parameters(), b.parameters(), strict=True):
+        # Every parameter of what is built takes part.
+        assert p.grad.isfinite().all(), name
+        assert p.grad.any(), name
+        torch.testing.assert_close(p.grad, q.grad, msg=name)
     # The second run of a checkpointed unit must not count as a batch.
-    for (name, a), b in zip(
-        plain.named_buffers(), checkpointed.buffers(), strict=True
-    ):
-        assert torch.equal(a, b), name
+    for (name, p), q in zip(a.named_buffers(), b.buffers(), strict=True):
+        assert torch.equal(p, q), name
 
 
-@pytest.mark.parametrize('name', [V2, 'shufflenet_v2_star'])
-def test_checkpointing_compiles(name):
-    eager = build(NETWORKS[name], with_cp=True, channels_last=False).train()
+def test_checkpointing_compiles():
+    config = {**NETWORKS[STAR], 'out_indices': (0,)}
+    eager = build(config, with_cp=True, channels_last=False).train()
     module = copy.deepcopy(eager)
     compiled = torch.compile(module, backend='aot_eager', fullgraph=True)
     for backbone in (eager, compiled):
@@ -168,29 +200,6 @@ def test_checkpointing_compiles(name):
     # No batch may count twice here either.
     for a, b in zip(eager.buffers(), module.buffers(), strict=True):
         close(a, b)
-
-
-def test_checkpointing_saves_memory(config):
-    def kept(backbone) -> int:
-        sizes = []
-
-        def pack(tensor):
-            sizes.append(tensor.numel())
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            backbone(images())
-        return sum(sizes)
-
-    plain = kept(build(config).train())
-    assert kept(build(config, with_cp=True).train()) < 0.7 * plain
-
-
-def test_a_single_image_trains(config):
-    backbone = build(config).train()
-    features = backbone(images(1))
-    loss(features).backward()
-    assert all(f.isfinite().all() for f in features)
 
 
 @pytest.mark.parametrize('channels_last', [False, True])
@@ -204,9 +213,7 @@ def test_the_memory_layout_changes_no_value(name, channels_last):
     layouts = []
 
     def note(unit, inputs, output):
-        # A cell hands on two maps.
-        for m in output if isinstance(output, tuple) else (output,):
-            layouts.append(m.is_contiguous(memory_format=layout))
+        layouts.append(output.is_contiguous(memory_format=layout))
 
     for stage in backbone.stage_names:
         for unit in getattr(backbone, stage).children():
@@ -219,9 +226,10 @@ def test_the_memory_layout_changes_no_value(name, channels_last):
 
 
 def test_tracing_gives_the_same_features(config):
+    config = {**config, 'out_indices': config['out_indices'][:2]}
     backbone = build(config).eval()
     traced = torch.jit.trace(backbone, images(1, (32, 32)), check_trace=False)
-    x = images(2, (64, 96))
+    x = images(2)
     for a, b in zip(traced(x), backbone(x), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
@@ -242,14 +250,6 @@ def test_a_dilated_network_computes_the_strided_one_at_more_places(
     )
 
 
-def test_a_state_dict_restores_the_features(config, randomised):
-    backbone = randomised(build(config))
-    other = build(config).eval()
-    other.load_state_dict(backbone.state_dict())
-    for a, b in zip(backbone(images()), other(images()), strict=True):
-        assert torch.equal(a, b)
-
-
 def test_scratch_weights_keep_the_scale_of_features(config):
     backbone = build(config)
     backbone.init_weights()
@@ -257,89 +257,57 @@ def test_scratch_weights_keep_the_scale_of_features(config):
         assert 0.1 < feature.std() < 10
 
 
-def refused(config: dict, **changes) -> str:
-    with pytest.raises(ValueError, match=r'must (be|have)') as error:
-        outlined(config, **changes)
-    assert repr(next(iter(changes.values()))) in str(error.value)
-    return str(error.value)
-
-
-def test_bad_arguments_of_all_families_are_refused(config):
-    for bad in (), (0, 0), (1, 0), (-1,), (0, 9), ('stage2',), 3, (1.0,):
-        text = refused(config, out_indices=bad)
-        assert 'out_indices must be an ascending sequence of levels' in text
-    for bad in -2, 9, None, 1.0, True:
-        text = refused(config, frozen_stages=bad)
-        assert 'frozen_stages must be one of -1, 0' in text
-    for name in 'norm_eval', 'with_cp', 'channels_last':
-        assert 'False' in refused(config, **{name: 'no'})
-
-
-FIXED = ('densenet_x0_5', 'pnasnet_5', 'igcv3_d_0_7')
-OTHERS = ('shufflenet_v2_x0_5', V1, *DILATED)
-
-
-@pytest.mark.parametrize('name', sorted({*FIXED, *OTHERS}))
-def test_bad_strides_and_dilations_are_refused(name):
-    config = NETWORKS[name]
-    if name in FIXED:
-        assert 'each one of (2,)' in refused(config, strides=(2, 2, 2, 1))
-        assert 'each one of (2,)' in refused(config, strides=(2,))
-        assert 'each one of (1,)' in refused(config, dilations=2)
-        return
-    stages = len(DILATED.get(name, dict(strides=(2, 2, 2)))['strides'])
-    for bad in (2,) * (stages + 1), (3,) * stages, (1.0,) * stages, 2:
-        text = refused(config, strides=bad)
-        assert f'must have {stages} values, each one of (1, 2)' in text
-    for bad in (0,) * stages, (True,) * stages, 2:
-        text = refused(config, dilations=bad)
-        assert f'must have {stages} values, each a positive integer' in text
+@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize(
+    'changes',
+    [
+        *(dict(out_indices=bad) for bad in ((), (0, 0), (1, 0), (0, 9), 3)),
+        *(dict(frozen_stages=bad) for bad in (-2, 9, None, True)),
+        dict(norm_eval='no'),
+        dict(strides=(3,) * 3),
+        dict(strides=(2,) * 9),
+        dict(dilations=2),
+    ],
+    ids=str,
+)
+def test_bad_arguments_of_all_families_are_refused(name, changes):
+    (argument,) = changes
+    with pytest.raises(ValueError, match=f'^{argument} must') as error:
+        outlined(NETWORKS[name], **changes)
+    assert repr(changes[argument]) in str(error.value)
 
 
 @pytest.mark.parametrize(
     'name, changes, allowed',
     [
-        (V2, dict(arch='v3'), "'v2', 'v2_50', 'se_v2_164'"),
+        (V2, dict(arch='v3'), "arch must be one of 'v2', 'v2_50'"),
         (V2, dict(style='caffe'), "'torchvision', 'authors'"),
         (V2, dict(receptive_field='large'), "'standard', 'enlarged'"),
         (V2, dict(with_se='yes'), 'None, True, False'),
-        (V2, dict(with_residual=1), 'None, True, False'),
-        ('shufflenet_v2_50', dict(widen_factor=2.0), "of arch 'v2_50'"),
-        (V1, dict(arch='v2'), "'v1', 'v1_50'"),
-        (V1, dict(groups=5), "groups of arch 'v1' must be one of 1, 2, 3,"),
-        (V1, dict(groups=3.0), 'must be one of 1, 2, 3, 4, 8'),
-        (V1, dict(widen_factor=0.75), 'with groups=3 must be one of 0.5, 1.0'),
-        (V1, dict(widen_factor=0.5, groups=4), 'with groups=4 must be one of'),
+        (V2, dict(arch='v2_50'), "widen_factor with arch='v2_50' must be one"),
+        (V1, dict(groups=5), "groups with arch='v1' must be one of 1, 2, 3,"),
+        (V1, dict(widen_factor=0.75), 'groups=3 must be one of 0.5, 1.0'),
         (V1, dict(style='caffe'), "'paper', 'authors', 'mmpretrain'"),
         ('mobilenet_v1_x0_25', dict(widen_factor=0.3), '0.25, 0.5, 0.75, 1.0'),
-        ('mobilenet_v2_x0_15', dict(widen_factor=0.5), '0.15, 0.4, 0.6, 0.75'),
         ('xception_x0_5', dict(widen_factor=[1.0]), '0.5, 1.0, 1.5, 2.0'),
-        ('densenet_x0_5', dict(widen_factor=0.75), '0.5, 1.0, 1.5, 2.0'),
-        ('igcv2_0_25', dict(widen_factor=0.75), '0.25, 0.5, 1.0'),
-        ('pnasnet_5', dict(arch='small'), "'mobile', 'large'"),
-        ('igcv3_d_0_7', dict(arch='igcv3_d'), "'igcv3_d_x0_7', 'igcv3_d_x1_"),
-        ('nasnet_a_4_1056', dict(channels_last=True), 'None, False'),
+        ('igcv2_0_25', dict(widen_factor=True), '0.25, 0.5, 1.0'),
+        ('densenet_x0_5', dict(strides=(2, 2, 1)), 'each one of (2,)'),
+        ('igcv3_d_0_7', dict(dilations=(1, 1, 1, 2)), 'each one of (1,)'),
+        ('pnasnet_5', dict(channels_last=True), 'None, False'),
+        ('snet', dict(depth=50), 'depth must be one of 49, 146, 535'),
     ],
 )
 def test_a_value_that_does_not_exist_is_refused(name, changes, allowed):
-    assert allowed in refused(NETWORKS[name], **changes)
+    with pytest.raises(ValueError, match='must') as error:
+        outlined(NETWORKS[name], **changes)
+    assert allowed in str(error.value)
 
 
-def test_whole_numbers_of_numpy_are_taken(config):
-    levels = np.array([0, 1])
+def test_numbers_of_numpy_are_taken():
     backbone = outlined(
-        config, out_indices=list(levels), frozen_stages=levels[1]
+        NETWORKS[V2],
+        out_indices=list(np.array([0, 1])),
+        frozen_stages=np.int64(1),
+        widen_factor=np.float64(0.5),
     )
     assert backbone.out_indices == (0, 1)
-    assert backbone.frozen_stages == 1
-
-
-@pytest.mark.parametrize(
-    'name', [n for n, config in NETWORKS.items() if 'widen_factor' in config]
-)
-def test_only_numbers_are_widths(name):
-    width = NETWORKS[name]['widen_factor']
-    for bad in np.array([width]), True, str(width):
-        with pytest.raises(ValueError, match=r'widen_factor.* must be'):
-            outlined(NETWORKS[name], widen_factor=bad)
-    outlined(NETWORKS[name], widen_factor=np.float64(width))

@@ -18,13 +18,7 @@ def test_channel_shuffle_takes_from_each_group_in_turn():
     assert shuffled == [0, 2, 4, 1, 3, 5]
 
 
-@pytest.mark.parametrize('layout', LAYOUTS)
-def test_shuffling_by_the_other_divisor_undoes_a_shuffle(layout):
-    x = torch.rand(2, 12, 3, 5).contiguous(memory_format=layout)
-    assert torch.equal(channel_shuffle(channel_shuffle(x, 3), 4), x)
-
-
-@pytest.mark.parametrize('groups', [1, 2, 3, 4, 6])
+@pytest.mark.parametrize('groups', [1, 2, 3, 6])
 def test_a_shuffle_keeps_the_layout_and_moves_the_same_channels(groups):
     x = torch.rand(2, 12, 3, 5)
     last = x.contiguous(memory_format=torch.channels_last).requires_grad_()
@@ -40,35 +34,20 @@ def test_a_shuffle_keeps_the_layout_and_moves_the_same_channels(groups):
 
 @pytest.mark.parametrize('layout', LAYOUTS)
 @pytest.mark.parametrize('size', [(1, 1), (3, 5)])
-def test_interleave_equals_shuffled_concatenation(layout, size):
-    halves = [
-        torch.rand(2, 6, *size).contiguous(memory_format=layout)
-        for _ in range(2)
-    ]
-    expected = channel_shuffle(torch.cat(halves, 1), groups=2)
-    result = interleave(*halves)
-    assert torch.equal(result, expected)
+def test_interleave_is_a_shuffled_concatenation_that_can_be_split(
+    layout, size
+):
+    x = torch.rand(2, 12, *size).contiguous(memory_format=layout)
+    # A view, as the half of a map that a unit passes on.
+    first, second = x.chunk(2, dim=1)
+    second = second.contiguous(memory_format=layout)
+    result = interleave(first, second)
+    assert torch.equal(result, channel_shuffle(x, groups=2))
     assert result.is_contiguous(memory_format=layout)
-
-
-@pytest.mark.parametrize('layout', LAYOUTS)
-def test_interleave_takes_a_view_of_a_map(layout):
-    x = torch.rand(2, 8, 3, 5).contiguous(memory_format=layout)
-    passed, other = x.chunk(2, dim=1)
-    other = other.contiguous(memory_format=layout)
-    expected = channel_shuffle(x, groups=2)
-    assert torch.equal(interleave(passed, other), expected)
-
-
-@pytest.mark.parametrize('layout', LAYOUTS)
-def test_split_even_odd_undoes_interleave(layout):
-    even, odd = (
-        torch.rand(2, 6, 3, 5).contiguous(memory_format=layout)
-        for _ in range(2)
-    )
-    parts = split_even_odd(interleave(even, odd))
-    assert torch.equal(parts[0], even)
-    assert torch.equal(parts[1], odd)
+    for part, half in zip(
+        split_even_odd(result), (first, second), strict=True
+    ):
+        assert torch.equal(part, half)
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)

@@ -81,31 +81,6 @@ def test_a_link_stays_a_link_and_a_file_keeps_its_mode(tmp_path):
     assert target.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_new_file_has_the_mode_that_open_would_give(tmp_path):
-    put(b'', tmp_path / 'ours')
-    (tmp_path / 'plain').write_bytes(b'')
-    modes = {p.stat().st_mode for p in tmp_path.iterdir()}
-    assert len(modes) == 1
-
-
-def test_what_is_no_regular_file_is_written_to_directly():
-    put(b'gone', os.devnull)
-    assert not os.path.isfile(os.devnull)
-
-
-def test_an_error_names_the_path_that_was_asked_for(tmp_path):
-    path = tmp_path / ('x' * 300 + '.pth')
-    with pytest.raises(OSError, match=r'x{300}\.pth') as raised:
-        put(b'', path)
-    assert raised.value.filename == str(path)
-
-
-def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
-    (tmp_path / 'file').touch()
-    with pytest.raises(FileExistsError, match=r"file'$"):
-        put(b'', tmp_path / 'file' / 'inside.pth')
-
-
 def test_mmengine_writes_through_the_atomic_backend(tmp_path, monkeypatch):
     named = get_file_backend(backend_args=dict(backend='local'))
     assert type(named) is type(get_file_backend(str(tmp_path)))
@@ -150,13 +125,6 @@ def test_a_killed_process_leaves_the_old_checkpoint_and_litter_to_remove(
     (litter,) = tmp_path.glob('.last.pth.*')
     assert remove_abandoned(tmp_path) == [litter]
     assert os.listdir(tmp_path) == ['last.pth']
-
-
-def test_what_is_being_written_is_not_removed(tmp_path):
-    with whole_file(tmp_path / 'file', 'w') as file:
-        file.write('content')
-        assert remove_abandoned(tmp_path) == []
-    assert (tmp_path / 'file').read_text() == 'content'
 
 
 def test_the_note_of_the_last_checkpoint_is_atomic_too(tmp_path):

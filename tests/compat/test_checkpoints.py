@@ -11,19 +11,17 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import ConfigDict
-from mmengine.evaluator import BaseMetric
-from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import (
     CheckpointLoader,
-    Runner,
     load_checkpoint,
     save_checkpoint,
 )
 
 from mmdet_shufflenetv2.compat.checkpoints import (
     CheckpointError,
-    allow_mmengine_types,
+    guard_loading,
 )
 
 
@@ -39,89 +37,15 @@ class Linear(BaseModel):
         return dict(loss=output.square().mean()) if mode == 'loss' else output
 
 
-class Score(BaseMetric):
-    def process(self, data_batch, data_samples) -> None:
-        self.results.append(0.5)
-
-    def compute_metrics(self, results: list) -> dict:
-        return dict(score=np.float64(sum(results)))
-
-
-def make_runner(work_dir, max_epochs: int, **settings) -> Runner:
-    loader = dict(
-        dataset=[dict(inputs=torch.ones(2) * i) for i in range(4)],
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        batch_size=2,
-        collate_fn=dict(type='pseudo_collate'),
-    )
-    return Runner(
-        Linear(),
-        str(work_dir),
-        train_dataloader=loader,
-        val_dataloader=loader,
-        test_dataloader=loader,
-        train_cfg=dict(by_epoch=True, max_epochs=max_epochs),
-        val_cfg={},
-        test_cfg={},
-        val_evaluator=[Score()],
-        test_evaluator=[Score()],
-        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
-        param_scheduler=dict(type='MultiStepLR', milestones=[2]),
-        default_hooks=dict(
-            checkpoint=dict(
-                type='CheckpointHook', save_best='score', rule='greater'
-            )
-        ),
-        custom_hooks=[dict(type='EMAHook')],
-        default_scope='mmengine',
-        experiment_name=f'{work_dir.name}_{max_epochs}_{len(settings)}',
-        **settings,
-    )
-
-
-def test_training_saves_resumes_and_tests(tmp_path):
-    first = make_runner(tmp_path, max_epochs=1)
-    first.train()
-    saved = first.message_hub.get_scalar('train/loss').data[0].tolist()
-    assert len(saved) == 2
-
-    resumed = make_runner(tmp_path, max_epochs=2, resume=True)
-    resumed.train()
-    history = resumed.message_hub.get_scalar('train/loss')
-    assert history.data[0].tolist()[:2] == saved
-    assert len(history.data[0]) == 4
-    assert history.statistics('mean') == pytest.approx(history.mean())
-    assert resumed.epoch == 2
-
-    tested = make_runner(
-        tmp_path, max_epochs=2, load_from=str(tmp_path / 'epoch_2.pth')
-    )
-    assert tested.test() == dict(score=1.0)
-
-
-def test_a_message_hub_survives_the_file(tmp_path):
-    hub = MessageHub('checkpoint_test')
-    for value in (1.0, 2.5, 7.0):
-        hub.update_scalar('loss', value)
-    hub.update_info('best_score', np.float32(0.25))
-    hub.update_info('epoch', 3)
-    path = str(tmp_path / 'hub.pth')
-    save_checkpoint(dict(message_hub=hub.state_dict()), path)
-    state = CheckpointLoader.load_checkpoint(path)['message_hub']
-    again = MessageHub('checkpoint_test_again')
-    again.load_state_dict(state)
-    assert again.get_scalar('loss').data[0].tolist() == [1.0, 2.5, 7.0]
-    assert again.get_scalar('loss').statistics('max') == 7.0
-    assert again.get_info('best_score') == np.float32(0.25)
-
-
-def test_a_process_without_any_history_loads_one(tmp_path, monkeypatch):
+def test_a_history_of_numbers_survives_the_file(tmp_path, monkeypatch):
     path = str(tmp_path / 'history.pth')
-    save_checkpoint(dict(history=HistoryBuffer([3.0], [1])), path)
+    save_checkpoint(dict(history=HistoryBuffer([1.0, 3.0], [1, 1])), path)
+    # As in a process that has made none yet.
     monkeypatch.setattr(HistoryBuffer, '_statistics_methods', {})
-    allow_mmengine_types()
+    guard_loading()
     history = CheckpointLoader.load_checkpoint(path)['history']
-    assert history.statistics('current') == 3.0
+    assert history.data[0].tolist() == [1.0, 3.0]
+    assert history.statistics('max') == 3.0
 
 
 @pytest.mark.parametrize(
@@ -199,14 +123,6 @@ def test_a_malicious_checkpoint_is_refused_and_nothing_runs(
         load_checkpoint(Linear(), str(path))
     assert not trace.exists()
     assert 'weights_only=False' not in str(raised.value)
-    assert raised.value.__suppress_context__
-
-
-def test_the_refusal_names_what_was_asked_for(tmp_path):
-    path = tmp_path / 'evil.pth'
-    torch.save(dict(a=Payload(np.load, 'x')), path)
-    with pytest.raises(ValueError, match=r"'numpy\.(lib.*\.)?load'"):
-        load_checkpoint(Linear(), str(path))
 
 
 def test_no_scheme_of_the_loader_escapes(tmp_path, monkeypatch):
@@ -306,24 +222,19 @@ def test_a_broken_checkpoint_is_named(tmp_path, damage):
 @pytest.mark.parametrize(
     'content, message',
     [
-        ([1, 2], 'it must be a dict .*, got list'),
-        (torch.rand(3), 'it must be a dict .*, got Tensor'),
-        (dict(state_dict=[1]), 'state_dict must be a dict .*, got list'),
-        (dict(meta='epoch 3'), 'meta must be a dict .*, got str'),
+        ([1, 2], 'list'),
+        (torch.rand(3), 'Tensor'),
+        (dict(state_dict=[1]), 'list, dict'),
+        (dict(meta='epoch 3'), 'dict, str'),
     ],
 )
 def test_data_that_is_no_checkpoint_is_named(tmp_path, content, message):
     path = str(tmp_path / 'other.pth')
     torch.save(content, path)
     with pytest.raises(
-        CheckpointError, match=rf'other\.pth is not one: {message}'
+        CheckpointError, match=rf'other\.pth is not one: .*, got {message}$'
     ):
         CheckpointLoader.load_checkpoint(path)
-
-
-def test_an_absent_checkpoint_is_still_file_not_found(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
-        load_checkpoint(Linear(), str(tmp_path / 'absent.pth'))
 
 
 def test_meta_data_of_a_data_set_from_a_config_loads(tmp_path):

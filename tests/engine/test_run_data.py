@@ -80,35 +80,9 @@ def use(cfg, data, **options):
     return run_data.check_data(cfg, ('train', 'val'))
 
 
-def test_classes_reach_model_and_data_sets(cfg):
-    run_data.set_classes(cfg, ('cat', 'dog'))
-    assert cfg.model.roi_head.bbox_head.num_classes == 2
-    datasets = dict(run_data.datasets_of(cfg))
-    assert datasets.keys() == {'train', 'val', 'test'}
-    for dataset in datasets.values():
-        assert dataset.metainfo.classes == ('cat', 'dog')
-
-
-def test_wrapped_and_joined_data_sets_are_found():
-    inner = [dict(type='CocoDataset', ann_file=name) for name in 'abc']
-    cfg = Config(
-        dict(
-            train_dataloader=dict(
-                dataset=dict(
-                    type='RepeatDataset',
-                    dataset=dict(type='ConcatDataset', datasets=inner[:2]),
-                )
-            ),
-            test_dataloader=dict(dataset=inner[2]),
-        )
-    )
-    found = [(n, d.ann_file) for n, d in run_data.datasets_of(cfg)]
-    assert sorted(found) == [('test', 'c'), ('train', 'a'), ('train', 'b')]
-
-
 def test_a_folder_reaches_data_sets_metrics_and_classes(cfg, data):
     tables = use(cfg, data)
-    assert tables['train'].classes == ('cat', 'dog')
+    assert tables['train'][0].classes == ('cat', 'dog')
     assert cfg.model.roi_head.bbox_head.num_classes == 2
     datasets = dict(run_data.datasets_of(cfg))
     assert datasets['train'].ann_file == str(data / 'train.json')
@@ -128,6 +102,24 @@ def test_joined_data_sets_are_not_the_same_data_twice(cfg, data):
     use(cfg, data)
     found = [n for n, _ in run_data.datasets_of(cfg) if n == 'train']
     assert found == ['train']
+
+
+def test_every_joined_data_set_is_checked_and_judged(cfg, data):
+    """The tables of all but the last one were lost."""
+    write(data, 'more', first_id=50)
+    point(cfg, data, metainfo=dict(classes=('cat', 'dog')))
+    run_data.set_classes(cfg, ('cat', 'dog'))
+    first = cfg.train_dataloader.dataset
+    second = dict(first, ann_file='more.json', data_prefix=dict(img='more/'))
+    # One that is there for its backgrounds.
+    content = json.loads((data / 'more.json').read_text())
+    (data / 'more.json').write_text(json.dumps(dict(content, annotations=[])))
+    cfg.train_dataloader.dataset = ConfigDict(
+        type='ConcatDataset', datasets=[first, second]
+    )
+    tables = run_data.check_data(cfg, ('train',))['train']
+    assert [Path(t.source.ann).stem for t in tables] == ['train', 'more']
+    assert [len(table.boxes) for table in tables] == [10, 0]
 
 
 def test_part_set_apart_is_written_down_and_kept(cfg, data, tmp_path):
@@ -162,7 +154,7 @@ def test_coco_configs_are_judged_by_the_same_table(cfg, data):
     assert cfg.val_dataloader.dataset.type == 'BoxDataset'
     assert cfg.val_evaluator.type == 'BoxMetric'
     assert run_data.source_of(cfg.val_dataloader.dataset) == (
-        tables['val'].source
+        tables['val'][0].source
     )
 
 
@@ -228,22 +220,9 @@ def test_class_lists_that_differ_are_named(cfg, data, spoil, message):
         run_data.check_data(cfg, ('train', 'val'))
 
 
-def test_one_class_written_as_text_is_one_class(cfg, data):
-    for split in 'train', 'val':
-        write(data, split, ('ship',))
-    point(cfg, data)
-    run_data.set_classes(cfg, ('ship',))
-    for _, dataset in run_data.datasets_of(cfg):
-        dataset.metainfo = dict(classes='ship')
-    run_data.check_data(cfg, ('train', 'val'))
-    assert cfg.train_dataloader.dataset.metainfo.classes == ('ship',)
-
-
 def test_checkpoint_classes_are_matched_by_name(cfg, data, monkeypatch):
     said = []
-    monkeypatch.setattr(
-        run_data, 'print_log', lambda text, *_: said.append(text)
-    )
+    monkeypatch.setattr(run_data, 'say_once', said.append)
     point(cfg, data)
     dataset = dict(run_data.datasets_of(cfg))['test']
 
@@ -272,15 +251,14 @@ def test_evaluators_as_lists_no_workers_and_no_prefix(cfg, data):
             dict(type='DumpDetResults', out_file_path='x.pkl'),
         ]
         loader = cfg[f'{split}_dataloader']
-        loader.update(num_workers=0, persistent_workers=True)
+        loader.update(num_workers=0)
         del loader.dataset['data_prefix']
         # Without a folder of images they are next to the file.
         loader.dataset.data_root = ''
         loader.dataset.ann_file = str(data / 'val' / 'boxes.json')
     shutil.copy(data / 'val.json', data / 'val' / 'boxes.json')
     tables = run_data.check_data(cfg, ('train', 'val'))
-    assert tables['val'].files[3] == str(data / 'val' / '3.png')
-    assert cfg.val_dataloader.persistent_workers is False
+    assert tables['val'][0].files[3] == str(data / 'val' / '3.png')
     assert cfg.val_evaluator[0].type == 'BoxMetric'
     assert cfg.val_evaluator[1].type == 'DumpDetResults'
 
@@ -329,9 +307,7 @@ def test_images_too_small_for_the_config_are_told_and_one_must_be_left(
     cfg, data, monkeypatch
 ):
     said = []
-    monkeypatch.setattr(
-        run_data, 'print_log', lambda text, *_: said.append(text)
-    )
+    monkeypatch.setattr(run_data, 'say_once', said.append)
     run_data.use_data(cfg, run_data.find_data(str(data)))
     filters = cfg.train_dataloader.dataset.filter_cfg
     filters.min_size = 41
@@ -345,7 +321,7 @@ def test_strict_run_stops_where_others_leave_out(cfg, data):
     content = json.loads(path.read_text())
     content['annotations'][0]['bbox'] = [5, 5, 0, 8]
     path.write_text(json.dumps(content))
-    assert len(use(cfg, data)['train'].boxes) == 9
+    assert len(use(cfg, data)['train'][0].boxes) == 9
     with pytest.raises(DatasetError, match='zero width or height'):
         run_data.check_data(cfg, ('train',), strict=True)
 

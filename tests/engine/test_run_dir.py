@@ -72,9 +72,7 @@ def test_the_newest_run_on_the_same_data_goes_on(tmp_path, data):
         for name in 'data/b/train.json', 'data/c/train.json':
             assert name in str(error.value)
     with pytest.raises(UserError, match='has left a checkpoint in'):
-        run_dir.choose_run_dir(
-            data('a', 1), None, str(tmp_path / 'x'), 'auto'
-        )
+        run_dir.choose_run_dir(data('a', 1), None, str(tmp_path / 'x'), 'auto')
 
 
 def test_files_of_labels_count_and_pictures_do_by_name(tmp_path):

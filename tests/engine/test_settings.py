@@ -1,12 +1,17 @@
 """Everyday options, each with everything that depends on it."""
 
 import argparse
+from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from mmdet.registry import MODELS
+from mmengine.dataset import Compose
 
 from mmdet_shufflenetv2.cli import train
-from mmdet_shufflenetv2.engine import run_config, settings
+from mmdet_shufflenetv2.engine import checkpoint_meta, run_config, settings
 from mmdet_shufflenetv2.engine.run_config import pretrained_of
 from mmdet_shufflenetv2.errors import UserError
 
@@ -155,8 +160,6 @@ def test_star_has_v2s_weights(configured, fetched):
     'path', [MAIN, WITHOUT_PUBLIC, CUSTOM, 'configs/lighthead_resnet50.py']
 )
 def test_from_scratch_trains_all_there_is(configured, fetched, path):
-    from mmdet.registry import MODELS
-
     cfg = configured(path, '--from-scratch')
     assert fetched == []
     assert pretrained_of(cfg.model.backbone) is None
@@ -195,3 +198,117 @@ def test_ema_and_patience_add_mmengines_hooks_once(configured):
 def test_device_that_is_not_there_is_named(name):
     with pytest.raises(UserError, match=f'--device.*{name}|got {name}'):
         settings.choose_device(name)
+
+
+def test_augmentation_is_a_choice_and_light_is_the_default(configured):
+    def pipeline(*arguments):
+        cfg = configured(CUSTOM, *arguments)
+        return cfg.train_dataloader.dataset.pipeline
+
+    assert pipeline('--augment', 'light') == pipeline()
+    types = [step.type for step in pipeline('--augment', 'none')]
+    assert types[1:] == ['LoadAnnotations', 'Resize', 'PackDetInputs']
+    strong = pipeline('--augment', 'strong', '--image-size', '320x256')
+    assert strong[2].type == 'MinIoURandomCrop'
+    assert strong[3].scale == (320, 256)
+
+
+def test_multi_scale_is_the_authors_around_their_size(configured):
+    step = configured(MAIN, '--multi-scale').train_dataloader.dataset
+    assert step.pipeline[2].type == 'RandomChoiceResize'
+    shorts = [min(scale) for scale in step.pipeline[2].scales]
+    assert shorts == [600, 700, 800, 900, 1000]
+
+
+def test_synchronised_batch_norms_train(configured, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    cfg = configured(MAIN, '--sync-bn')
+    assert cfg.sync_bn == 'torch'
+    assert cfg.model.backbone.norm_cfg.requires_grad
+    assert not cfg.model.backbone.get('norm_eval')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(UserError, match='--sync-bn needs GPUs'):
+        configured(MAIN, '--sync-bn')
+
+
+def table(images: tuple[int, int], box: float) -> SimpleNamespace:
+    """As much of one as a choice of size looks at: equal images and boxes."""
+
+    def box_sizes(scale=None):
+        factor = 1.0
+        if scale:
+            factor = min(max(scale) / max(images), min(scale) / min(images))
+        return np.full(10, box * factor)
+
+    return SimpleNamespace(
+        boxes=[0] * 10,
+        image_sizes=lambda: np.array([images] * 3, dtype=float),
+        box_sizes=box_sizes,
+    )
+
+
+@pytest.mark.parametrize(
+    'images, box, size, warned',
+    [
+        # Large boxes: the config's size, in the images' shape.
+        ((640, 480), 100, (480, 360), False),
+        ((1000, 2000), 400, (480, 240), False),
+        # Smaller ones need larger images, within limits.
+        ((1920, 1080), 40, (768, 432), False),
+        ((4000, 3000), 20, (960, 720), True),
+        # Small images are not blown up.
+        ((200, 200), 10, (320, 320), False),
+    ],
+)
+def test_image_size_follows_the_data(
+    configured, capsys, images, box, size, warned
+):
+    cfg = configured(CUSTOM)
+    settings.adapt_image_size(cfg, table(images, box))
+    for split in run_config.SPLITS:
+        (step,) = run_config.resizing(cfg, split)
+        assert step.scale == size
+    printed = ''.join(capsys.readouterr())
+    assert f'Image size {size[0]}x{size[1]}' in printed
+    assert ('100% of the boxes are smaller than 8' in printed) == warned
+
+
+def test_a_given_image_size_stays(configured, capsys):
+    cfg = configured(CUSTOM, '--image-size', '320x256')
+    settings.adapt_image_size(cfg, table((4000, 3000), 20))
+    (step,) = run_config.resizing(cfg, 'train')
+    assert step.scale == (320, 256)
+    assert 'boxes are smaller' in ''.join(capsys.readouterr())
+
+
+def test_a_checkpoint_brings_the_size_it_was_trained_at(configured):
+    cfg = configured(CUSTOM)
+    checkpoint_meta.adopt(cfg, dict(meta=dict(image_size=[320, 256])), 'x')
+    (step,) = run_config.resizing(cfg, 'test')
+    assert step.scale == (320, 256)
+
+
+def test_time_augmentation_sees_an_image_and_its_mirror_image(
+    configured, tmp_path
+):
+    cfg = configured(CUSTOM, '--from-scratch', '--image-size', '96x96')
+    settings.use_tta(cfg)
+    path = str(tmp_path / 'a.png')
+    cv2.imwrite(path, np.random.randint(0, 255, (60, 90, 3), np.uint8))
+    steps = [
+        step
+        for step in cfg.test_dataloader.dataset.pipeline
+        if step.type != 'LoadAnnotations'
+    ]
+    branches = steps[1]['transforms']
+    steps[1]['transforms'] = [
+        branch for branch in branches if branch[0].type != 'LoadAnnotations'
+    ]
+    sample = Compose(steps)(dict(img_path=path, img_id=1))
+    assert len(sample['inputs']) == 2
+    assert torch.equal(sample['inputs'][0].flip(-1), sample['inputs'][1])
+    batch = {key: [[each] for each in value] for key, value in sample.items()}
+    model = MODELS.build(cfg.model).eval()
+    with torch.no_grad():
+        (result,) = model.test_step(batch)
+    assert len(result.pred_instances) <= 100

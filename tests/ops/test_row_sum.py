@@ -7,7 +7,6 @@ from mmdet_shufflenetv2.ops import row_sum as module
 from mmdet_shufflenetv2.ops.row_sum import (
     Bags,
     gather_backward,
-    plain_row_sum,
     row_sum,
     scatter_backward,
 )
@@ -60,7 +59,7 @@ def test_equals_dense_product_forward_and_backward(
         inverse = [order.index(axis) for axis in range(4)]
         table = table.permute(order).contiguous().permute(inverse)
     table.requires_grad_()
-    output = row_sum(table, bags)
+    output = row_sum(table, *bags)
     expected = dense(table, bags)
     torch.testing.assert_close(output, expected)
     grad = torch.randn(output.shape, dtype=dtype)
@@ -74,22 +73,11 @@ def test_equals_dense_product_forward_and_backward(
 def test_no_taps_give_zeros_and_no_gradient():
     table, bags = problem(most=0)
     table.requires_grad_()
-    output = row_sum(table, bags)
+    output = row_sum(table, *bags)
     assert output.shape == (PLANES, BAGS, CHANNELS)
     assert not output.any()
     output.sum().backward()
     assert not table.grad.any()
-
-
-def test_plain_nodes_equal_the_kernel():
-    table, _ = problem()
-    index = torch.randint(ROWS, (7, 3))
-    weight = torch.randn(7, 3, dtype=torch.float64)
-    offset = torch.arange(0, 22, 3)
-    bags = Bags(index.flatten(), weight.flatten(), offset)
-    torch.testing.assert_close(
-        plain_row_sum(table[:1], index, weight), row_sum(table[:1], bags)
-    )
 
 
 @pytest.mark.parametrize('weighted', [True, False])

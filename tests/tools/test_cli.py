@@ -2,13 +2,16 @@
 
 import argparse
 import errno
+import os
 import sys
 
 import pytest
+import torch
 import torch.distributed as dist
-from mmdet.registry import MODELS
+from mmdet.registry import MODELS, TRANSFORMS
 
 from mmdet_shufflenetv2 import cli
+from mmdet_shufflenetv2.cli import convert_checkpoint
 from mmdet_shufflenetv2.cli.options import (
     LAUNCHERS,
     add_data_options,
@@ -19,6 +22,7 @@ from mmdet_shufflenetv2.cli.options import (
     positive_number,
     whole_number,
 )
+from mmdet_shufflenetv2.data import use_strict_loader
 from mmdet_shufflenetv2.errors import UserError
 
 
@@ -33,7 +37,7 @@ def parse(*arguments):
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch):
-    for variable, count, _ in LAUNCHERS.values():
+    for variable, count in LAUNCHERS.values():
         monkeypatch.delenv(variable, raising=False)
         monkeypatch.delenv(count, raising=False)
 
@@ -77,8 +81,8 @@ def test_names_of_a_data_set_need_its_root():
 def test_launcher_that_did_not_start_this_process_is_refused(
     launcher, monkeypatch
 ):
-    variable, _, starter = LAUNCHERS[launcher]
-    with pytest.raises(UserError, match=f'{starter} .*{variable} is not set'):
+    variable, _ = LAUNCHERS[launcher]
+    with pytest.raises(UserError, match=f'{variable} is not set'):
         parse('--launcher', launcher)
     monkeypatch.setenv(variable, '0')
     assert parse('--launcher', launcher).launcher == launcher
@@ -86,7 +90,7 @@ def test_launcher_that_did_not_start_this_process_is_refused(
 
 @pytest.mark.parametrize('launcher', LAUNCHERS)
 def test_processes_of_a_launcher_never_run_on_their_own(launcher, monkeypatch):
-    variable, count, _ = LAUNCHERS[launcher]
+    variable, count = LAUNCHERS[launcher]
     monkeypatch.setenv(variable, '1')
     monkeypatch.setenv(count, '2')
     assert parse().launcher == launcher
@@ -159,6 +163,22 @@ def test_a_bug_keeps_its_traceback(error):
 
 def test_ctrl_c_anywhere_is_one_message(capsys):
     assert shown(capsys, raising(KeyboardInterrupt()), 130) == '\nstopped\n'
+
+
+def test_a_command_takes_back_what_it_sets(monkeypatch, tmp_path):
+    def run(args):
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+        torch.set_num_threads(3)
+        use_strict_loader()
+
+    def state():
+        loader = TRANSFORMS.module_dict.get('LoadImageFromFile')
+        return dict(os.environ), torch.get_num_threads(), loader
+
+    monkeypatch.setattr(convert_checkpoint, 'run', run)
+    before = state()
+    cli.main('convert_checkpoint', ['a', 'b'])
+    assert state() == before
 
 
 def test_a_command_leaves_its_process_group(tmp_path):

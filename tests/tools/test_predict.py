@@ -11,7 +11,6 @@ import pytest
 from mmdet_shufflenetv2 import Detector
 from mmdet_shufflenetv2.cli.predict import find_files, new_folder
 from mmdet_shufflenetv2.data.synthetic import CLASSES
-from mmdet_shufflenetv2.errors import UserError
 
 
 @pytest.fixture(scope='module')
@@ -127,20 +126,17 @@ def test_detector_needs_the_checkpoint_alone(
     assert len(detector(shapes / 'val')) == 4
 
 
-def test_pictures_of_an_earlier_call_are_no_images(tmp_path, monkeypatch):
+def test_nothing_is_overwritten_nor_taken_from_an_earlier_call(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     Path('a.jpg').touch()
-    for name in 'detections', 'detections-2':
-        folder = new_folder(None)
-        assert folder == Path(name)
-        (folder / 'a.jpg').touch()
-    assert find_files(['.', '*.jpg']) == {'a.jpg': Path('a.jpg')}
-    assert find_files(['a.jpg', '0']) == {
-        'a.jpg': Path('a.jpg'),
-        'camera 0': 0,
-    }
-    with pytest.raises(UserError, match='expected an empty folder'):
-        new_folder('detections')
+    for name in 'found', 'found-2':
+        assert new_folder('found') == Path(name)
+        Path(name, 'a.jpg').touch()
+    image = {'a.jpg': Path('a.jpg')}
+    assert find_files(['.', '*.jpg'], 'found') == image
+    assert find_files(['a.jpg', '0'], 'found') == image | {'camera 0': 0}
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,23 @@ In the 2017 naming that is train2017 (118287 images) and val2017 (5000);
 split from the 2014 files.
 """
 
-dataset_type = 'CocoDataset'
+dataset_type = 'BoxDataset'
 data_root = 'data/coco/'
+# By name, so that the order of a file's categories does not matter.
+classes = (
+    'person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, '
+    'traffic light, fire hydrant, stop sign, parking meter, bench, bird, '
+    'cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, '
+    'umbrella, handbag, tie, suitcase, frisbee, skis, snowboard, '
+    'sports ball, kite, baseball bat, baseball glove, skateboard, '
+    'surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, '
+    'bowl, banana, apple, sandwich, orange, broccoli, carrot, hot dog, '
+    'pizza, donut, cake, chair, couch, potted plant, bed, dining table, '
+    'toilet, tv, laptop, mouse, remote, keyboard, cell phone, microwave, '
+    'oven, toaster, sink, refrigerator, book, clock, vase, scissors, '
+    'teddy bear, hair drier, toothbrush'
+)
+metainfo = dict(classes=tuple(classes.split(', ')))
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -39,6 +54,7 @@ train_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
+        metainfo=metainfo,
         ann_file='annotations/instances_train2017.json',
         data_prefix=dict(img='train2017/'),
         filter_cfg=dict(filter_empty_gt=True, min_size=32),
@@ -54,6 +70,7 @@ val_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
+        metainfo=metainfo,
         ann_file='annotations/instances_val2017.json',
         data_prefix=dict(img='val2017/'),
         test_mode=True,
@@ -64,7 +81,7 @@ test_dataloader = val_dataloader
 
 # The 12 numbers of COCO are defined at 1, 10 and 100 boxes per image.
 val_evaluator = dict(
-    type='CocoMetric',
+    type='BoxMetric',
     ann_file=data_root + 'annotations/instances_val2017.json',
     metric='bbox',
     proposal_nums=(1, 10, 100),

@@ -42,13 +42,6 @@ def test_carafe_equals_the_loop(tensors):
     torch.testing.assert_close(got, upsample_by_loop(*tensors))
 
 
-def test_carafe_has_the_gradients_of_finite_differences(tensors):
-    leaves = [tensor.requires_grad_() for tensor in tensors]
-    assert torch.autograd.gradcheck(
-        lambda *x: carafe(*x, KERNEL, GROUPS, SCALE), leaves
-    )
-
-
 def test_carafe_upsampler_trains_in_half_precision():
     layer = CARAFEPack(4, SCALE, encoder_dilation=1, compressed_channels=4)
     plane = torch.randn(1, 4, 6, 6)

@@ -3,9 +3,7 @@
 import pytest
 import torch
 from mmcv.ops import (
-    DeformConv2dPack,
     MaskedConv2d,
-    ModulatedDeformConv2dPack,
     deform_conv2d,
     modulated_deform_conv2d,
 )
@@ -193,15 +191,6 @@ def test_offsets_larger_than_the_output_are_read_from_their_head():
     )
 
 
-def test_offsets_smaller_than_the_output_are_refused():
-    small = torch.zeros(1, 27, 4, 6)
-    with pytest.raises(ValueError, match=r'at least as large .*\(5, 6\)'):
-        modulated_deform_conv2d(
-            *(torch.zeros(1, 4, 5, 6), small[:, :18], small[:, 18:]),
-            *(torch.zeros(3, 4, 3, 3), None, 1, 1),
-        )
-
-
 def test_only_the_weight_wants_a_gradient():
     tensors = inputs(SETTINGS[0])
     leaves = [tensors[name] for name in ('input', 'offset', 'weight')]
@@ -214,33 +203,6 @@ def test_only_the_weight_wants_a_gradient():
     )
 
 
-def test_a_second_backward_gives_the_same_gradients():
-    tensors = inputs(SETTINGS[0])
-    leaves = [tensors[name] for name in ('input', 'offset', 'weight')]
-    loss = deform_conv2d(*leaves, *SETTINGS[0]).square().sum()
-    first = torch.autograd.grad(loss, leaves, retain_graph=True)
-    again = torch.autograd.grad(2 * loss, leaves)
-    for one, other in zip(first, again, strict=True):
-        torch.testing.assert_close(2 * one, other)
-
-
-@pytest.mark.parametrize(
-    'layer_type', [DeformConv2dPack, ModulatedDeformConv2dPack]
-)
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_layers_train_in_low_precision(layer_type, dtype):
-    layer = layer_type(4, 4, 3, padding=1)
-    leaf = torch.randn(2, 4, 8, 8, requires_grad=True)
-    exact = layer(leaf)
-    with torch.autocast('cpu', dtype):
-        output = layer(leaf)
-    torch.testing.assert_close(output.float(), exact, rtol=0, atol=0.1)
-    output.float().square().sum().backward()
-    for grad in (leaf.grad, *(p.grad for p in layer.parameters())):
-        assert grad.isfinite().all()
-        assert grad.abs().sum() > 0
-
-
 @pytest.mark.parametrize('kernel, padding', [(1, 0), (3, 1)])
 def test_masked_conv_is_the_convolution_where_the_mask_is(kernel, padding):
     layer = MaskedConv2d(3, 5, kernel, padding=padding)
@@ -250,24 +212,15 @@ def test_masked_conv_is_the_convolution_where_the_mask_is(kernel, padding):
         torch.testing.assert_close(layer(plane, mask), layer(plane) * mask)
 
 
-def test_masked_conv_under_an_empty_mask_is_zero():
-    layer = MaskedConv2d(3, 5, 1)
-    nowhere = torch.zeros(1, 7, 9, dtype=torch.bool)
-    assert not layer(torch.randn(1, 3, 7, 9), nowhere).any()
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize(
-    'layer_type', [DeformConv2dPack, ModulatedDeformConv2dPack]
-)
-def test_layers_on_the_gpu_equal_the_cpu(layer_type):
-    layer = layer_type(4, 4, 3, padding=1)
-    results = []
-    for device in ('cpu', 'cuda'):
-        layer.to(device).zero_grad()
-        torch.manual_seed(0)
-        plane = torch.randn(2, 4, 8, 8).to(device)
-        output = layer(plane)
-        output.square().sum().backward()
-        results.append((output.detach().cpu(), layer.weight.grad.cpu()))
-    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-3)
+def test_nan_offsets_take_nothing():
+    """torchvision's kernel reads anywhere, and ends the process."""
+    plane, weight = torch.rand(1, 2, 5, 5), torch.rand(3, 2, 3, 3)
+    offset = torch.full((1, 18, 5, 5), torch.nan).requires_grad_()
+    mask = torch.ones(1, 9, 5, 5)
+    for output in (
+        deform_conv2d(plane, offset, weight, 1, 1),
+        modulated_deform_conv2d(plane, offset, mask, weight, None, 1, 1),
+    ):
+        assert not output.any()
+        output.sum().backward()
+        assert not offset.grad.any()

@@ -5,9 +5,6 @@ import math
 import pytest
 import torch
 from mmcv.ops import (
-    DeformRoIPoolPack,
-    ModulatedDeformRoIPoolPack,
-    RoIAlign,
     roi_align,
 )
 from mmcv.ops.deform_roi_pool import deform_roi_pool
@@ -90,33 +87,6 @@ def test_roi_align_equals_the_loop(
     )
 
 
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_roi_align_in_low_precision_is_the_float_result_rounded(
-    features, rois, dtype
-):
-    leaf = features.to(dtype).requires_grad_()
-    layer = RoIAlign(BINS, SCALE, 0)
-    pooled = layer(leaf, rois.to(dtype))
-    exact = layer(leaf.detach().float(), rois.to(dtype).float())
-    assert torch.equal(pooled, exact.to(dtype))
-    pooled.sum().backward()
-    assert leaf.grad.dtype == dtype
-    assert leaf.grad.isfinite().all()
-
-
-def test_pooling_no_rois_gives_none_and_a_zero_gradient(features):
-    leaf = features.requires_grad_()
-    pooled = RoIAlign(BINS, SCALE)(leaf, features.new_zeros(0, 5))
-    assert pooled.shape == (0, 3, *BINS)
-    pooled.sum().backward()
-    assert not leaf.grad.any()
-
-
-def test_largest_samples_are_refused_by_name(features, rois):
-    with pytest.raises(NotImplementedError, match="pool_mode='max' needs"):
-        RoIAlign(BINS, SCALE, pool_mode='max')(features, rois)
-
-
 @pytest.mark.parametrize('ratio', [0, 2])
 def test_deform_roi_pool_equals_the_loop(
     features, rois, offset, pool_by_loop, ratio
@@ -141,37 +111,3 @@ def test_offsets_have_the_gradient_of_finite_differences(
         eps=1e-7,
         atol=1e-4,
     )
-
-
-def test_no_offset_equals_zero_offset(features, rois, offset):
-    leaf = features.requires_grad_()
-    plain = deform_roi_pool(leaf, rois, None, BINS, SCALE, 0, GAMMA)
-    zeros = torch.zeros_like(offset)
-    still = deform_roi_pool(leaf, rois, zeros, BINS, SCALE, 0, GAMMA)
-    torch.testing.assert_close(plain, still)
-    plain.sum().backward()
-    assert leaf.grad.abs().sum() > 0
-
-
-@pytest.mark.parametrize(
-    'layer_type', [DeformRoIPoolPack, ModulatedDeformRoIPoolPack]
-)
-def test_mmcv_layers_train(features, rois, layer_type):
-    layer = layer_type(BINS, output_channels=3, spatial_scale=SCALE)
-    leaf = features.float().requires_grad_()
-    layer(leaf, rois.float()).square().sum().backward()
-    for grad in (leaf.grad, *(p.grad for p in layer.parameters())):
-        assert grad.isfinite().all()
-    assert layer.offset_fc[-1].weight.grad.abs().sum() > 0
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
-def test_pooling_on_the_gpu_equals_the_cpu(features, rois, dtype):
-    results = []
-    for device in ('cpu', 'cuda'):
-        leaf = features.to(device, dtype).requires_grad_()
-        pooled = RoIAlign(BINS, SCALE)(leaf, rois.to(device, dtype))
-        pooled.sum().backward()
-        results.append((pooled.detach().cpu(), leaf.grad.cpu()))
-    torch.testing.assert_close(*results, rtol=1e-2, atol=1e-2)

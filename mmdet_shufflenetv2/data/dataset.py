@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import BaseDetDataset
@@ -19,6 +18,7 @@ from mmdet.registry import DATASETS, METRICS, TRANSFORMS
 from mmengine import fileio
 from mmengine.logging import print_log
 
+from .folders import guess_format
 from .images import decode_image
 from .reading import READERS, read_boxes, report
 from .table import BoxTable, DatasetError, Source
@@ -34,16 +34,6 @@ def say_once(text: str, level: int = 30) -> None:
         print_log(text, 'current', level)
 
 
-def guess_format(ann: str) -> str:
-    """The format of an annotation file or folder by its name."""
-    suffix = os.path.splitext(ann)[1].lower()
-    known = {'.json': 'COCO', '.csv': 'CSV'}
-    if suffix in known or not os.path.isdir(ann):
-        return known.get(suffix, 'YOLO')
-    names = os.listdir(ann)
-    return 'VOC' if any(name.endswith('.xml') for name in names) else 'YOLO'
-
-
 def make_source(
     ann_file: str,
     images: str | Sequence[str] = (),
@@ -52,14 +42,10 @@ def make_source(
     exif: str = 'apply',
     part: Sequence | None = None,
 ) -> Source:
-    """A source as configs write it.
-
-    Raises:
-        DatasetError: An unknown format.
-    """
-    kind = (annotation_format or guess_format(ann_file)).upper()
-    kind = 'images' if kind == 'IMAGES' else kind
-    if kind not in READERS:
+    """A source as configs write it; by default without images."""
+    kind = annotation_format or guess_format(ann_file)
+    kind = {name.lower(): name for name in READERS}.get(kind.lower())
+    if kind is None:
         raise DatasetError(
             f'expected annotation_format to be one of {", ".join(READERS)}, '
             f'got {annotation_format!r}'
@@ -68,34 +54,41 @@ def make_source(
     return Source(
         kind,
         os.path.normpath(ann_file) if ann_file else '',
-        tuple(os.path.normpath(folder) for folder in folders),
+        tuple(os.path.normpath(folder) for folder in folders if folder),
         image_list,
         exif,
         tuple(part) if part else None,
     )
 
 
-def image_folders(ann_file: str, given: Sequence[str]) -> list[str]:
-    """The folders of a data set's images; those of its file by default."""
-    given = [folder for folder in given if folder]
-    if given or not ann_file:
-        return given
-    in_folder = os.path.isdir(ann_file)
-    return [ann_file if in_folder else os.path.dirname(ann_file) or '.']
+def dataset_source(dataset: dict) -> Source:
+    """The source of a data set's config; images are next to its file where it
+    names no folder of them.
+    """
+    root = dataset.get('data_root') or ''
+    ann_file = dataset.get('ann_file') or ''
+    ann_file = ann_file and os.path.join(root, ann_file)
+    img = (dataset.get('data_prefix') or {}).get('img', '')
+    several = [img] if isinstance(img, str) else img
+    folders = [f for f in (os.path.join(root, each) for each in several) if f]
+    if ann_file and not folders:
+        is_folder = os.path.isdir(ann_file)
+        folders = [ann_file if is_folder else os.path.dirname(ann_file) or '.']
+    return make_source(ann_file, folders, **_source_options(dict(dataset)))
+
+
+def _source_options(kwargs: dict) -> dict:
+    """Take out what :func:`make_source` takes."""
+    names = 'annotation_format', 'image_list', 'exif', 'part'
+    given = {name: kwargs.pop(name, None) for name in names}
+    return {name: value for name, value in given.items() if value}
 
 
 def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
     """The classes of a data set's ``metainfo``, in any form mmengine takes.
 
-    Args:
-        metainfo: ``classes`` is a sequence, or a text: a file of one name per
-            line, else the name of the only class.
-
-    Returns:
-        None where there are none.
-
-    Raises:
-        DatasetError: They are written in a way that mmdet ignores.
+    That is a sequence, or a text: a file of one name per line, else the name
+    of the only class.
     """
     metainfo = metainfo or {}
     for key in metainfo:
@@ -105,13 +98,21 @@ def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
                 "'classes'"
             )
     classes = metainfo.get('classes')
-    if isinstance(classes, str):
-        if os.path.isfile(classes):
-            lines = fileio.list_from_file(classes)
-            return tuple(line.strip() for line in lines if line.strip())
+    if isinstance(classes, str) and os.path.isfile(classes):
+        classes = filter(None, map(str.strip, fileio.list_from_file(classes)))
+    elif isinstance(classes, str):
         # ('ship') is a text; what is meant is ('ship',).
-        return (classes,)
+        classes = [classes]
     return None if classes is None else tuple(map(str, classes))
+
+
+def require_shared_class(table: BoxTable, classes: Sequence[str]) -> None:
+    """Refuse a data set that has no class of a model's."""
+    if table.classes and not set(classes) & set(table.classes):
+        raise DatasetError(
+            f'{table.title} has the classes {", ".join(table.classes)}, of '
+            f'which none is expected; expected are {", ".join(classes)}'
+        )
 
 
 @DATASETS.register_module()
@@ -133,19 +134,9 @@ class BoxDataset(BaseDetDataset):
             out, and at a broken image instead of taking another one.
     """
 
-    def __init__(
-        self,
-        *args,
-        annotation_format: str | None = None,
-        image_list: str | None = None,
-        exif: str = 'apply',
-        part: Sequence | None = None,
-        strict: bool = False,
-        **kwargs,
-    ) -> None:
-        self.annotation_format = annotation_format
-        self.image_list, self.exif, self.strict = image_list, exif, strict
-        self.part = part
+    def __init__(self, *args, strict: bool = False, **kwargs) -> None:
+        self.source_options, self.strict = _source_options(kwargs), strict
+        exif = self.source_options.get('exif', 'apply')
         kwargs.setdefault('data_prefix', dict(img=''))
         if exif == 'ignore':
             # For those who load images with mmcv's own transform.
@@ -161,36 +152,17 @@ class BoxDataset(BaseDetDataset):
     def _load_metainfo(cls, metainfo=None) -> dict:
         loaded = dict(metainfo or {})
         classes = class_list(loaded)
-        if classes is not None:
-            loaded['classes'] = classes
-        return loaded
+        return loaded if classes is None else dict(loaded, classes=classes)
 
     def _join_prefix(self) -> None:
-        root = self.data_root or ''
-        if self.ann_file:
-            self.ann_file = os.path.join(root, self.ann_file)
-        img = self.data_prefix.get('img', '')
-        several = [img] if isinstance(img, str) else list(img)
-        self.data_prefix['img'] = [os.path.join(root, one) for one in several]
+        """Paths are joined in :func:`dataset_source`."""
 
     def load_data_list(self) -> list[dict]:
-        """Read the boxes; classes that ``metainfo`` lacks are filled in.
-
-        Returns:
-            For each image what mmdet's ``CocoDataset`` gives.
-
-        Raises:
-            DatasetError: They cannot be read, or no class is shared.
+        """For each image what mmdet's ``CocoDataset`` gives; classes that
+        ``metainfo`` lacks are filled in.
         """
         table = read_boxes(
-            make_source(
-                self.ann_file,
-                image_folders(self.ann_file, self.data_prefix['img']),
-                self.annotation_format,
-                self.image_list,
-                self.exif,
-                self.part,
-            )
+            dataset_source({**vars(self), **self.source_options})
         )
         for line in report(table, self.strict, said):
             print_log(line, 'current', 30)
@@ -198,54 +170,41 @@ class BoxDataset(BaseDetDataset):
         require_shared_class(table, classes)
         table = table.with_classes(classes)
         self.cat_ids = table.category_ids.tolist()
-        return self._records(table)
-
-    def _records(self, table: BoxTable) -> list[dict]:
+        self._labelled = np.isin(np.arange(len(table)), table.image)
         corners = table.boxes.copy()
         corners[:, 2:] += corners[:, :2]
         # As CocoDataset; the rules of this package have named them.
         learned = (table.boxes[:, 2:] >= 1).all(axis=1)
         instances: list[list[dict]] = [[] for _ in table.names]
-        for image, box, label, crowd in zip(
-            table.image[learned].tolist(),
-            corners[learned].tolist(),
-            table.labels[learned].tolist(),
-            table.crowd[learned].tolist(),
-            strict=True,
-        ):
-            instances[image].append(
-                dict(ignore_flag=int(crowd), bbox=box, bbox_label=label)
-            )
-        self._labelled = np.zeros(len(table), bool)
-        self._labelled[table.image] = True
-        broken = 'blank' if self.test_mode else 'skip'
-        broken = 'error' if self.strict else broken
-        text = {}
+        columns = table.crowd.astype(int), corners, table.labels
+        columns = [column[learned].tolist() for column in columns]
+        keys = 'ignore_flag', 'bbox', 'bbox_label'
+        for image, *values in zip(table.image[learned], *columns, strict=True):
+            instances[image].append(dict(zip(keys, values, strict=True)))
+        same = dict(
+            seg_map_path=None,
+            exif=table.source.exif,
+            broken='blank' if self.test_mode else 'skip',
+        )
+        if self.strict:
+            same['broken'] = 'error'
         if self.return_classes:
-            text = dict(
+            same |= dict(
                 text=self.metainfo['classes'],
                 caption_prompt=self.caption_prompt,
                 custom_entities=True,
             )
+        sizes = table.sizes.astype(int).tolist()
         return [
             dict(
-                img_path=path,
-                img_id=number,
-                seg_map_path=None,
-                height=height,
-                width=width,
-                exif=self.exif,
-                broken=broken,
-                instances=boxes,
-                **text,
+                img_path=table.files[i],
+                img_id=int(table.image_ids[i]),
+                width=sizes[i][0],
+                height=sizes[i][1],
+                instances=instances[i],
+                **same,
             )
-            for path, number, (width, height), boxes in zip(
-                table.files,
-                table.image_ids.tolist(),
-                table.sizes.astype(int).tolist(),
-                instances,
-                strict=True,
-            )
+            for i in range(len(table))
         ]
 
     def filter_data(self) -> list[dict]:
@@ -254,11 +213,10 @@ class BoxDataset(BaseDetDataset):
             return self.data_list
         no_empty = self.filter_cfg.get('filter_empty_gt', False)
         min_size = self.filter_cfg.get('min_size', 0)
+        pairs = zip(self.data_list, self._labelled, strict=True)
         return [
             info
-            for info, labelled in zip(
-                self.data_list, self._labelled, strict=True
-            )
+            for info, labelled in pairs
             if (labelled or not no_empty)
             and min(info['width'], info['height']) >= min_size
         ]
@@ -267,19 +225,6 @@ class BoxDataset(BaseDetDataset):
 def _loads_images(step: object) -> bool:
     kind = str(step.get('type')) if isinstance(step, dict) else ''
     return kind.rpartition('.')[2] in ('LoadImageFromFile', 'LoadImageStrict')
-
-
-def require_shared_class(table: BoxTable, classes: Sequence[str]) -> None:
-    """Refuse a data set that has no class of a model's.
-
-    Raises:
-        DatasetError: It has none; lists both.
-    """
-    if table.classes and not set(classes) & set(table.classes):
-        raise DatasetError(
-            f'{table.title} has the classes {", ".join(table.classes)}, of '
-            f'which none is expected; expected are {", ".join(classes)}'
-        )
 
 
 @METRICS.register_module()
@@ -293,36 +238,17 @@ class BoxMetric(CocoMetric):
         ann_file: See :class:`BoxDataset`.
         img_dir: The folder of the images, or several; '' leaves out whether
             they are there, for COCO.
-        annotation_format: See :class:`BoxDataset`.
-        image_list: See :class:`BoxDataset`.
-        exif: See :class:`BoxDataset`.
-        part: See :class:`BoxDataset`.
+        annotation_format, image_list, exif, part: See :class:`BoxDataset`.
         kwargs: Those of ``CocoMetric``.
     """
 
     def __init__(
-        self,
-        ann_file: str,
-        img_dir: str | Sequence[str] = '',
-        annotation_format: str | None = None,
-        image_list: str | None = None,
-        exif: str = 'apply',
-        part: Sequence | None = None,
-        **kwargs,
+        self, ann_file: str, img_dir: str | Sequence[str] = '', **kwargs
     ) -> None:
+        options = _source_options(kwargs)
         super().__init__(**kwargs)
         self.ann_file = ann_file
-        folders = [img_dir] if isinstance(img_dir, str) else img_dir
-        self._table = read_boxes(
-            make_source(
-                ann_file,
-                [folder for folder in folders if folder],
-                annotation_format,
-                image_list,
-                exif,
-                part,
-            )
-        )
+        self._table = read_boxes(make_source(ann_file, img_dir, **options))
         self._use(self._table)
 
     def _use(self, table: BoxTable) -> None:
@@ -336,35 +262,27 @@ class BoxMetric(CocoMetric):
         self.img_ids = table.image_ids.tolist()
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compute the numbers of the classes of the model.
-
-        Raises:
-            DatasetError: None of them is in the ground truth.
-        """
+        """Compute the numbers of the classes of the model."""
         classes = (self.dataset_meta or {}).get('classes')
         if classes:
             require_shared_class(self._table, classes)
             self._use(self._table.with_classes(classes))
-        if not self._coco_api.anns:
-            print_log(
-                f'{self._table.title}: no box to compare with, so there are '
-                'no numbers',
-                'current',
-                30,
-            )
-            if self.outfile_prefix:
-                self.results2json([p for _, p in results], self.outfile_prefix)
-            return {}
-        return super().compute_metrics(results)
+        if self._coco_api.anns:
+            return super().compute_metrics(results)
+        text = f'{self._table.title}: no box to compare with, so no numbers'
+        print_log(text, 'current', 30)
+        if self.outfile_prefix:
+            self.results2json([p for _, p in results], self.outfile_prefix)
+        return {}
 
 
 @TRANSFORMS.register_module()
 class LoadImageStrict(LoadImageFromFile):
     """``LoadImageFromFile`` that fails on what it cannot read whole.
 
-    Takes the same arguments; ``color_type`` must be ``'color'`` or
-    ``'color_ignore_orientation'``, and ``ignore_empty`` only excuses a file
-    that is not there.
+    Takes the same arguments, but decodes by OpenCV; ``color_type`` must be
+    ``'color'`` or ``'color_ignore_orientation'``, and ``ignore_empty`` only
+    excuses a file that is not there.
 
     Required keys: ``img_path``; of a data set also ``height`` and ``width``,
     which the image is compared with, ``exif``, and ``broken``: with 'skip' a
@@ -376,8 +294,7 @@ class LoadImageStrict(LoadImageFromFile):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self._exif = {'color': 'apply', 'color_ignore_orientation': 'ignore'}
-        if self.color_type not in self._exif:
+        if self.color_type not in ('color', 'color_ignore_orientation'):
             raise ValueError(
                 "expected color_type to be 'color' or "
                 "'color_ignore_orientation', the 3-channel BGR image that "
@@ -386,61 +303,42 @@ class LoadImageStrict(LoadImageFromFile):
 
     def transform(self, results: dict) -> dict | None:
         """Load the image; None where it is passed over."""
+        broken = results.get('broken', 'error')
         try:
-            return self._load(results)
+            image = self._load(results)
         except DatasetError as error:
-            if results.get('broken', 'error') == 'error':
+            if broken == 'error':
                 raise
-            if results['broken'] == 'skip':
+            if broken == 'skip':
                 say_once(f'{error}; left out')
                 return None
             say_once(f'{error}; counted as one on which nothing is found')
             shape = int(results['height']), int(results['width'])
-            return self._add(results, np.zeros((*shape, 3), np.uint8))
+            image = np.zeros((*shape, 3), np.uint8)
+        if image is None:
+            return None
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
 
-    def _load(self, results: dict) -> dict | None:
-        path = results['img_path']
+    def _load(self, results: dict) -> np.ndarray | None:
+        path = name = results['img_path']
+        if 'img_id' in results:
+            name = f'{path} (image id {results["img_id"]})'
         try:
             content = fileio.get(path, backend_args=self.backend_args)
         except OSError as error:
             if self.ignore_empty:
                 return None
             raise DatasetError(
-                f'image {path}{_record(results)} cannot be read: '
-                f'{error.strerror or error}'
+                f'image {name} cannot be read: {error.strerror or error}'
             ) from error
         size = None
         if 'height' in results and 'width' in results:
             size = int(results['height']), int(results['width'])
-        exif = self._exif[self.color_type]
-        if exif == 'apply':
-            exif = results.get('exif', exif)
-        image = decode_image(
-            content,
-            f'{path}{_record(results)}',
-            size,
-            exif,
-            say_once,
-            None if self.imdecode_backend == 'cv2' else self._by_mmcv,
-        )
-        return self._add(results, image)
-
-    def _add(self, results: dict, image: np.ndarray) -> dict:
-        if self.to_float32:
-            image = image.astype(np.float32)
-        results['img'] = image
-        results['img_shape'] = results['ori_shape'] = image.shape[:2]
-        return results
-
-    def _by_mmcv(self, content: bytes, turn: bool) -> np.ndarray:
-        flag = 'color' if turn else 'color_ignore_orientation'
-        return mmcv.imfrombytes(
-            content, flag=flag, backend=self.imdecode_backend
-        )
-
-
-def _record(results: dict) -> str:
-    return f' (image id {results["img_id"]})' if 'img_id' in results else ''
+        exif = results.get('exif', 'apply')
+        exif = exif if self.color_type == 'color' else 'ignore'
+        return decode_image(content, name, size, exif, say_once)
 
 
 def use_strict_loader() -> None:

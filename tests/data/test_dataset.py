@@ -10,7 +10,7 @@ from mmdet.registry import DATASETS, METRICS, TRANSFORMS
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from mmdet_shufflenetv2.data.registered import class_list
+from mmdet_shufflenetv2.data.dataset import class_list
 from mmdet_shufflenetv2.data.table import DatasetError
 
 
@@ -107,28 +107,6 @@ def test_missing_data_prefix_and_lists_of_folders(coco, tmp_path):
         )
     )
     assert records(dataset)[0]['img_path'] == str(coco.img_dir / '0.png')
-
-
-def test_strict_data_set_stops_where_the_usual_leaves_out(coco):
-    coco.data['annotations'][0]['bbox'] = [5, 5, 0, 8]
-    coco.save()
-    dataset = build('BoxDataset', coco.ann_file, coco.img_dir)
-    assert len(records(dataset)[0]['instances']) == 1
-    with pytest.raises(DatasetError, match='zero width or height'):
-        build('BoxDataset', coco.ann_file, coco.img_dir, strict=True)
-
-
-@pytest.mark.parametrize(
-    'options, broken',
-    [
-        ({}, 'skip'),
-        (dict(test_mode=True), 'blank'),
-        (dict(strict=True), 'error'),
-    ],
-)
-def test_only_a_strict_run_stops_at_broken_images(coco, options, broken):
-    dataset = build('BoxDataset', coco.ann_file, coco.img_dir, **options)
-    assert dataset.get_data_info(0)['broken'] == broken
 
 
 def test_stored_pixels_are_loaded_by_mmcvs_transform_too(coco, monkeypatch):
@@ -230,20 +208,6 @@ def test_numbers_of_real_coco_are_those_of_mmdets_metric(real_data):
     ours = measure('BoxMetric', classes, samples, **options)
     assert ours == measure('CocoMetric', classes, samples, **options)
     assert 0.1 < ours['coco/bbox_mAP'] < 0.9
-
-
-def test_results_keep_the_files_ids(coco, tmp_path):
-    dataset = build('BoxDataset', coco.ann_file, coco.img_dir)
-    measure(
-        'BoxMetric',
-        dataset.metainfo['classes'],
-        truth_as_predictions(dataset),
-        ann_file=str(coco.ann_file),
-        outfile_prefix=str(tmp_path / 'found'),
-    )
-    found = json.loads((tmp_path / 'found.bbox.json').read_text())
-    assert {each['image_id'] for each in found} == {7, 8}
-    assert {each['category_id'] for each in found} == {3, 4}
 
 
 def test_images_without_annotations_give_results_and_no_numbers(
