@@ -154,7 +154,7 @@ def run(args: argparse.Namespace) -> None:
         if not args.work_dir and args.resume is None:
             run_dir.give_back(cfg.work_dir)
         raise
-    settings.adapt_image_size(cfg, tables.get('train'))
+    settings.adapt_image_size(cfg, tables.get('train', []))
     run_dir.note_data(cfg)
     runner = CheckedRunner.from_cfg(cfg)
     if args.from_checkpoint:

@@ -42,7 +42,7 @@ def use_data_root(cfg: Config, args: Namespace) -> None:
 
 def check_data(
     cfg: Config, splits: tuple[str, ...], args: Namespace
-) -> dict[str, BoxTable]:
+) -> dict[str, list[BoxTable]]:
     """Check what a run reads; see :func:`.run_data.check_data`."""
     strict = args.strict or args.on_bad_boxes == 'error'
     return run_data.check_data(cfg, splits, strict, args.exif)

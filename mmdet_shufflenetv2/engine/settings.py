@@ -201,7 +201,7 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     cfg.train_cfg.val_interval = max(1, round(interval * epochs / planned))
 
 
-def adapt_image_size(cfg: Config, table: BoxTable | None) -> None:
+def adapt_image_size(cfg: Config, tables: list[BoxTable]) -> None:
     """Choose the size of images by the training data; warn of tiny boxes.
 
     The config's size, unless a tenth of the boxes would have less than twice
@@ -210,15 +210,18 @@ def adapt_image_size(cfg: Config, table: BoxTable | None) -> None:
 
     Args:
         cfg: Changed in place.
-        table: The boxes to train on; None for a classifier.
+        tables: The boxes to train on; none for a classifier.
     """
-    if table is None or not len(table.boxes):
+    if not any(len(table.boxes) for table in tables):
         return
     if cfg.get('image_size_from_data'):
         usual = max(resizing(cfg, 'train')[0].scale)
-        sides = np.sort(table.image_sizes(), axis=1)
+        sides = np.concatenate([table.image_sizes() for table in tables])
+        sides.sort(axis=1)
         short, long = np.median(sides, axis=0)
-        tenth = np.quantile(table.box_sizes(), 0.1)
+        tenth = np.quantile(
+            np.concatenate([table.box_sizes() for table in tables]), 0.1
+        )
         wanted = long * 2 * SMALL / max(tenth, 1e-6)
         side = min(max(wanted, usual), 2 * usual, max(long, usual * 2 / 3))
         side = 32 * round(side / 32)
@@ -235,7 +238,9 @@ def adapt_image_size(cfg: Config, table: BoxTable | None) -> None:
         (step,) = resizing(cfg, 'train')
     except (UserError, ValueError):
         return
-    share = np.mean(table.box_sizes(tuple(step.scale)) < SMALL)
+    scale = tuple(step.scale)
+    boxes = np.concatenate([table.box_sizes(scale) for table in tables])
+    share = np.mean(boxes < SMALL)
     if share > 0.1:
         print_log(
             f'{share:.0%} of the boxes are smaller than {SMALL} pixels after '

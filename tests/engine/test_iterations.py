@@ -5,6 +5,7 @@ from itertools import islice
 import pytest
 import torch
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from mmdet_shufflenetv2.engine import iterations
 from mmdet_shufflenetv2.engine.iterations import EndlessSampler
@@ -71,15 +72,13 @@ class Model(torch.nn.Linear):
 def run_from(iteration: int, tmp_path) -> tuple[list, list]:
     """Batches fed and images read from an iteration to the seventh."""
     dataset = Numbers()
+    loader = DataLoader(
+        dataset, batch_size=2, sampler=EndlessSampler(dataset, seed=5)
+    )
     runner = Runner(
         Model(),
         str(tmp_path),
-        train_dataloader=dict(
-            dataset=dataset,
-            batch_size=2,
-            sampler=dict(type='EndlessSampler', seed=5),
-            collate_fn=dict(type='default_collate'),
-        ),
+        train_dataloader=loader,
         train_cfg=dict(type='ResumableIterLoop', max_iters=7),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         default_hooks=dict(logger=None, checkpoint=None, timer=None),
