@@ -113,7 +113,7 @@ def _run_to_resume(folders: list[Path], cfg: Config) -> str:
             return str(path)
     if not runs:
         raise UserError(
-            '--resume: no run of this name has left a checkpoint in '
+            '--resume: no run has left a checkpoint in '
             f'{folders[0] if folders else cfg.work_dir}; name one with '
             '--work-dir DIR or --resume CKPT, or leave --resume out to start'
         )
