@@ -30,10 +30,7 @@ class CheckpointError(UserError):
 
 
 def _alias(function: Callable, full_name: str) -> Callable:
-    """``function`` under the name by which pickles refer to another.
-
-    torch 2.4 and 2.5 read the name off the object.
-    """
+    """``function`` under the name by which pickles refer to another."""
 
     def named(*args):
         return function(*args)

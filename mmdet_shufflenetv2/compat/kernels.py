@@ -88,11 +88,8 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, **settings) -> Tensor:
 
     In NumPy: a step is a dozen operations on short arrays.
 
-    Args:
-        dets: (N, 5), receives the K boxes kept and their decayed scores.
-
-    Returns:
-        Indices (K,) of the boxes kept, in the order of their final scores.
+    The K boxes kept and their decayed scores go into ``dets`` (N, 5); their
+    indices are returned.
     """
     corners = _full(boxes).detach().numpy()
     left = _full(scores).detach().numpy().copy()
@@ -268,10 +265,7 @@ def _averages(plane: Tensor, points: Tensor) -> Tensor:
     """Means (k, C, PH, PW) of samples of a map (C, H, W).
 
     A sample up to one pixel outside takes the border's value, further out 0,
-    as in RoIAlign.
-
-    Args:
-        points: (k, PH, PW, samples, 2) in x, y.
+    as in RoIAlign. Points are (k, PH, PW, samples, 2) in x, y.
     """
     shape, samples = points.shape[:3], points.size(3)
     extent = points.new_tensor(plane.shape[:0:-1])
@@ -302,12 +296,17 @@ VERSION_2 = itemgetter(
 )
 
 
+def _known(offset: Tensor) -> Tensor:
+    """NaN moved far out, where mmcv reads 0 and torchvision any memory."""
+    return offset.nan_to_num(nan=-1e4)
+
+
 def _version_1(
     input: Tensor, weight: Tensor, offset: Tensor, settings: dict
 ) -> tuple:
     """What torchvision's op takes, all tensors in one precision."""
     input = _full(input)
-    weight, offset = weight.to(input.dtype), offset.to(input.dtype)
+    weight, offset = weight.to(input.dtype), _known(offset.to(input.dtype))
     no_mask = input.new_zeros(len(input), 1)
     no_bias = input.new_zeros(len(weight))
     tensors = input, weight, offset, no_mask, no_bias
@@ -320,7 +319,8 @@ def _version_2(tensors: tuple, size: torch.Size, settings: dict) -> tuple:
     input = _full(input)
     if not settings['with_bias']:
         bias = input.new_zeros(len(weight))
-    others = weight, _head(offset, size), _head(mask, size), bias
+    offset = _known(_head(offset, size))
+    others = weight, offset, _head(mask, size), bias
     others = (x.to(input.dtype) for x in others)
     return input, *others, *VERSION_2(settings), True
 
@@ -425,9 +425,6 @@ def _head(tensor: Tensor, size: torch.Size) -> Tensor:
     """The first values of each image, as if its maps were of ``size``.
 
     As mmcv reads offsets and masks larger than the output; DyHead has them.
-
-    Raises:
-        ValueError: there are not as many.
     """
     if tensor.shape[2:] == size:
         return tensor

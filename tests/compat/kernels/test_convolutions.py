@@ -210,3 +210,17 @@ def test_masked_conv_is_the_convolution_where_the_mask_is(kernel, padding):
     mask = torch.rand(1, 7, 9) > 0.6
     with torch.no_grad():
         torch.testing.assert_close(layer(plane, mask), layer(plane) * mask)
+
+
+def test_nan_offsets_take_nothing():
+    """torchvision's kernel reads anywhere, and ends the process."""
+    plane, weight = torch.rand(1, 2, 5, 5), torch.rand(3, 2, 3, 3)
+    offset = torch.full((1, 18, 5, 5), torch.nan).requires_grad_()
+    mask = torch.ones(1, 9, 5, 5)
+    for output in (
+        deform_conv2d(plane, offset, weight, 1, 1),
+        modulated_deform_conv2d(plane, offset, mask, weight, None, 1, 1),
+    ):
+        assert not output.any()
+        output.sum().backward()
+        assert not offset.grad.any()
