@@ -72,14 +72,8 @@ def pointwise(
     groups: int = 1,
 ) -> ConvModule:
     """A 1x1 convolution."""
-    return ConvModule(
-        in_channels,
-        out_channels,
-        1,
-        groups=groups,
-        norm_cfg=norm_cfg,
-        act_cfg=act_cfg,
-    )
+    types = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+    return ConvModule(in_channels, out_channels, 1, groups=groups, **types)
 
 
 def depthwise(
@@ -95,8 +89,8 @@ def depthwise(
         channels,
         3,
         stride,
-        padding=dilation,
-        dilation=dilation,
+        dilation,
+        dilation,
         groups=channels,
         norm_cfg=norm_cfg,
         act_cfg=act_cfg,
@@ -126,8 +120,7 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """Mix the channels of all groups (arXiv 1707.01083, Fig. 1).
 
     Channel ``g * C / groups + i`` moves to channel ``i * groups + g``. Keeps
-    the memory layout: a channels-last map that comes back contiguous would
-    be converted by every layer that follows.
+    the memory layout, which every layer that follows would convert.
     """
     if groups == 1:
         return x
@@ -173,9 +166,8 @@ def _interleave_channels_last(even: Tensor, odd: Tensor) -> Tensor:
 class _InterleaveChannelsLast(torch.autograd.Function):
     """`interleave` whose gradients are dense.
 
-    The derivative of ``stack`` is every other channel of a map, a view in
-    which channels-last kernels were up to 11 times slower than in a copy
-    (`docs/decisions.md`).
+    The derivative of ``stack`` is a view, in which channels-last kernels were
+    up to 11 times slower than in a copy (`docs/decisions.md`).
     """
 
     @staticmethod
