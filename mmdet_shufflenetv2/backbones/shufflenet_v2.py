@@ -28,6 +28,7 @@ from .base import StagedBackbone, repeated
 from .layers import (
     ACT_CFG,
     NORM_CFG,
+    FoldedSequential,
     activation,
     interleave,
     normalisation,
@@ -159,7 +160,7 @@ class ShuffleUnit(nn.Module):
             )
 
         if self.downsample:
-            self.branch1 = nn.Sequential(
+            self.branch1 = FoldedSequential(
                 *depthwise(main_in, stride),
                 *conv_and_norm(main_in, passed, 1, norm_cfg),
                 activation(act_cfg),
@@ -167,8 +168,8 @@ class ShuffleUnit(nn.Module):
         self.enlarge = nn.Identity()
         if enlarged:
             # V2*: an extra 3x3 depthwise convolution, not activated.
-            self.enlarge = nn.Sequential(*depthwise(main_in, 1))
-        self.branch2 = nn.Sequential(
+            self.enlarge = FoldedSequential(*depthwise(main_in, 1))
+        self.branch2 = FoldedSequential(
             *conv_and_norm(main_in, half, 1, norm_cfg),
             activation(act_cfg),
             *depthwise(half, stride),
@@ -275,7 +276,7 @@ class ShuffleNetV2(StagedBackbone):
             )
             layers.append(activation(self.act_cfg))
             channels = out_channels
-        self.conv1 = nn.Sequential(*layers)
+        self.conv1 = FoldedSequential(*layers)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
 
         unit = partial(
@@ -291,7 +292,7 @@ class ShuffleNetV2(StagedBackbone):
             unit, channels, repeated(variant.channels, variant.units)
         )
         if 'conv5' in self.stage_names:
-            conv5 = nn.Sequential(
+            conv5 = FoldedSequential(
                 *conv_and_norm(channels, variant.conv5, 1, self.norm_cfg),
                 activation(self.act_cfg),
             )

@@ -143,10 +143,13 @@ class LightHeadRoIHead(StandardRoIHead):
         rois = bbox2roi([result.priors for result in sampling_results])
         targets = head.get_targets(sampling_results, self.train_cfg)
         with torch.no_grad():
-            results = self._bbox_forward(x, rois)
-            hard = head.hardest(
-                results['cls_score'], results['bbox_pred'], rois, *targets
+            parts = [self._bbox_forward(x, part) for part in rois.split(2048)]
+            scores, boxes = (
+                torch.cat([part[name] for part in parts])
+                for name in ('cls_score', 'bbox_pred')
             )
+            hard = head.hardest(scores, boxes, rois, *targets)
+        del parts
         if hard is not None:
             rois, *targets = (tensor[hard] for tensor in (rois, *targets))
         results = self._bbox_forward(x, rois)
