@@ -2,6 +2,7 @@
 
 from ..compat import needs_mmdet  # noqa: F401
 from .detector import LightHeadRCNN
+from .hard_examples import LightHeadRoIHead
 from .large_separable_conv import LargeSeparableConv, LightHeadNeck
 from .r_fcn import RFCNBBoxHead, RFCNNeck
 from .roi_head import LightHeadBBoxHead, PSRoIExtractor
@@ -14,6 +15,7 @@ __all__ = [
     'LightHeadNeck',
     'LightHeadRCNN',
     'LightHeadRPNHead',
+    'LightHeadRoIHead',
     'PSRoIExtractor',
     'RFCNBBoxHead',
     'RFCNNeck',

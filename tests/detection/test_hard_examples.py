@@ -3,8 +3,9 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
-
-from mmdet_shufflenetv2.detection.hard_examples import hardest_per_image
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.structures import InstanceData
 
 CLASS_LOSSES = {
     'softmax': dict(type='CrossEntropyLoss'),
@@ -96,13 +97,72 @@ def test_loss_is_that_of_the_rois_whose_own_losses_are_largest(
         loss_cls, loss_bbox, reg_class_agnostic=agnostic, ohem_num=2
     )
     arguments = loss_arguments(plain)
-    each = [total(plain.loss(**chosen(arguments, [roi]))) for roi in range(12)]
+    # Seesaw loss weighs by what it has seen, which ranking begins with.
+    seen = [b.clone() for b in plain.loss_cls.buffers()]
+    if seen:
+        plain.loss(**arguments)
+        seen = plain.loss_cls.cum_samples.clone()
+
+    def of_one(roi):
+        if len(seen):
+            plain.loss_cls.cum_samples.copy_(seen)
+            plain.loss_cls.cum_samples[arguments['labels'][roi]] -= 1
+        return total(plain.loss(**chosen(arguments, [roi])))
+
+    each = [of_one(roi) for roi in range(12)]
+    for buffer in plain.loss_cls.buffers():
+        buffer.zero_()
     hard = []
     for image in 0, 1:
         own = [roi for roi in range(12) if arguments['rois'][roi, 0] == image]
         hard += sorted(own, key=each.__getitem__, reverse=True)[:2]
     expected = plain.loss(**chosen(arguments, sorted(hard)))
     assert total(mined.loss(**arguments)) == pytest.approx(total(expected))
+
+
+def test_a_loss_that_counts_its_samples_counts_the_chosen_once():
+    head = bbox_head('seesaw', ohem_num=2)
+    head.loss(**loss_arguments(head))
+    assert head.loss_cls.cum_samples.sum() == 4
+
+
+def test_ranking_without_a_graph_gives_the_same_losses_and_gradients(root):
+    found = []
+    for kind in 'StandardRoIHead', 'LightHeadRoIHead':
+        path = root / 'configs/_base_/models/lighthead_shufflenetv2.py'
+        cfg = Config.fromfile(path).model
+        cfg.backbone.update(widen_factor=0.5, init_cfg=None)
+        cfg.neck.in_channels = (96, 1024)
+        cfg.rpn_head.in_channels = 96
+        cfg.roi_head.type = kind
+        cfg.roi_head.bbox_head.ohem_num = 4
+        torch.manual_seed(0)
+        model = MODELS.build(cfg).train()
+        boxes = torch.tensor([[10.0, 10, 60, 70], [5, 20, 90, 80]])
+        sample = DetDataSample(
+            metainfo=dict.fromkeys(
+                ('img_shape', 'pad_shape', 'batch_input_shape'), (96, 96)
+            )
+        )
+        sample.gt_instances = InstanceData(
+            bboxes=boxes, labels=torch.tensor([1, 2])
+        )
+        images = torch.randn(2, 3, 96, 96)
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t
+        ):
+            losses = model.loss(images, [sample, sample])
+        (losses['loss_cls'] + losses['loss_bbox']).backward()
+        gradients = [p.grad for p in model.roi_head.parameters()]
+        gradients += [p.grad for p in model.neck.parameters()]
+        found.append((losses, gradients, sum(kept)))
+    (plain, gradients, much), (ours, others, little) = found
+    for name in 'loss_cls', 'loss_bbox', 'acc':
+        torch.testing.assert_close(ours[name], plain[name])
+    for a, b in zip(gradients, others, strict=True):
+        torch.testing.assert_close(b, a)
+    assert little < much
 
 
 @pytest.mark.parametrize('loss_cls', CLASS_LOSSES)
@@ -130,18 +190,7 @@ def test_loss_that_cannot_be_told_apart_by_roi_is_refused():
         head.loss(**loss_arguments(head))
 
 
-def test_older_name_means_the_same():
-    assert bbox_head(num_hard=5).ohem_num == 5
-
-
 @pytest.mark.parametrize('bad', [0, 1.5, True])
 def test_bad_number_of_hard_examples_is_refused(bad):
     with pytest.raises(ValueError, match='ohem_num must be a positive whole'):
         bbox_head(ohem_num=bad)
-
-
-def test_hardest_per_image_takes_the_largest_of_each():
-    losses = torch.tensor([1.0, 9.0, 3.0, 4.0, 2.0])
-    image = torch.tensor([0, 1, 0, 1, 0])
-    assert hardest_per_image(losses, image, 1).tolist() == [1, 2]
-    assert hardest_per_image(losses, image, 2).tolist() == [1, 2, 3, 4]

@@ -53,7 +53,7 @@ model = dict(
         loss_bbox=dict(type='L1Loss', loss_weight=1.0),
     ),
     roi_head=dict(
-        type='StandardRoIHead',
+        type='LightHeadRoIHead',
         bbox_roi_extractor=dict(
             type='PSRoIExtractor',
             roi_layer=dict(type='PSRoIAlign', output_size=7, sampling_ratio=2),
