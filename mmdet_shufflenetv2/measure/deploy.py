@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from ..backbones.shufflenet_v2 import ShuffleNetV2
+from ..engine.early_log import quiet_log
 from ..engine.run_config import load_config, packaged_config
 from ..errors import UserError
 from .benchmark import Benchmark, Row, Time
@@ -192,6 +193,7 @@ def product(setting: Setting) -> Callable:
     return partial(torch.mm, *torch.randn(2, SIDE, SIDE))
 
 
+@quiet_log('ERROR')
 def training(
     config: str, size: tuple[int, int], batch: int, setting: Setting
 ) -> Callable:
