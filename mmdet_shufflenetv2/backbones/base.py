@@ -32,16 +32,14 @@ class StagedBackbone(BaseModule):
 
     Args:
         level_names: all stages the network has, in order; those after the
-            last one asked for are not built, so every parameter takes part
-            in training.
+            last one asked for are not built.
         out_indices: levels to return, ascending; None means all.
-        frozen_stages: -1 trains everything, 0 freezes the stem, k the stem
-            and the first k stages: no gradient, BN in evaluation mode.
+        frozen_stages: -1 trains all, 0 freezes the stem, k the first k stages
+            too: no gradient, BN in evaluation mode.
         norm_eval: keep every BN (SyncBN too) in evaluation mode.
         with_cp: trade computation for memory in training.
-        channels_last: memory layout to compute and return in; None means
-            channels-last on the CPU, where it was measured to be faster,
-            and the input's own layout elsewhere.
+        channels_last: memory layout; None means channels-last on the CPU,
+            where it was measured to be faster, elsewhere the input's.
         strides: of each stage's first unit; None means the published ones.
         dilations: of each stage; see `add_stages`.
         norm_cfg, act_cfg: mmcv's types of normalisation and activation; None
@@ -141,11 +139,9 @@ class StagedBackbone(BaseModule):
             unit: called with the channels before and after it, its stride,
                 and the dilations of its convolutions up to the strided one
                 and of those after it.
-            in_channels, reduction: of the stem's output.
+            in_channels, reduction: of the stem's output; the last stage's
+                are returned.
             widths: output channels of each unit, per stage.
-
-        Returns:
-            Channels and reduction of the last stage.
         """
         # To a reduction of 32 at the end.
         halvings = (32 // reduction).bit_length() - 1
@@ -200,11 +196,7 @@ class StagedBackbone(BaseModule):
         return tuple(level['reduction'] for level in self.feature_info)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Features of images (N, 3, H, W).
-
-        One (N, ``num_chs``, ceil(H / ``reduction``), ceil(W / ``reduction``))
-        per level of ``feature_info``.
-        """
+        """Features of images (N, 3, H, W), as ``feature_info`` says."""
         x = self._laid_out(x)
         for name in self.stem_names:
             x = getattr(self, name)(x)
@@ -251,10 +243,7 @@ class StagedBackbone(BaseModule):
             module.requires_grad_(False)
 
     def init_weights(self) -> None:
-        """Set initial weights as ``init_cfg`` says, by `load_pretrained`.
-
-        mmengine's own loader would skip, with a warning, what does not fit.
-        """
+        """Set weights as ``init_cfg`` says; those of files fit as a whole."""
         if not hasattr(self, '_params_init_info'):
             # mmengine's log is written by the outermost module, and before
             # weights are loaded below if this were it.
@@ -317,11 +306,7 @@ class StagedBackbone(BaseModule):
 
 
 class UnitSequence(nn.Sequential):
-    """The units of one stage, run in order.
-
-    ``with_cp`` keeps only each unit's input in training, and computes its
-    inside again in the backward pass.
-    """
+    """The units of one stage; ``with_cp`` keeps only the input of each."""
 
     def __init__(self, units: Sequence[nn.Module], with_cp: bool = False):
         super().__init__(*units)
@@ -344,8 +329,8 @@ class UnitSequence(nn.Sequential):
 def norm_statistics_kept(module: nn.Module):
     """Let BN normalise by the batch but leave its running values alone.
 
-    A checkpointed forward pass runs twice; only the first may count. The
-    second has to save the same tensors, so the values are updated by nothing.
+    Only the first run of a checkpointed unit may count. The second has to
+    save the same tensors, so the values are updated by nothing.
     """
     before = {
         m: (m.momentum, m.num_batches_tracked)

@@ -6,8 +6,7 @@ https://arxiv.org/abs/1807.11164: its stem, and stages 2 to 4 out of DenseNet
 blocks, "the number of channels" adjusted to Table 8's FLOPs.
 Original code: https://github.com/liuzhuang13/DenseNet (MIT).
 Written from the papers. A stage ends with the normalisation and activation
-that the original has at the beginning of the next transition, so that a level
-returns what the next stage sees; the network computes the same.
+that the original has at the beginning of the next transition.
 """
 
 from collections.abc import Sequence
@@ -60,8 +59,6 @@ class DenseNet(StagedBackbone):
 
     Args:
         widen_factor: 0.5, 1.0, 1.5 or 2.0.
-        strides, dilations: None or 2 and 1 for every stage; the average
-            pooling between the blocks cannot be dilated.
         out_indices, others: as in `StagedBackbone`.
     """
 

@@ -14,9 +14,7 @@ from .layers import channel_shuffle, depthwise, pointwise
 from .mobilenet_v1 import CHANNELS, STEM, MobileNetV1
 
 # How much wider than MobileNet V1, and in how many groups, was found from the
-# published FLOPs (docs/decisions.md): the first convolution of a unit keeps
-# the number of channels, and the last one of all emits the 1024 that MobileNet
-# V1's classifier reads, from 4 groups.
+# published FLOPs (docs/decisions.md); the last one emits MobileNet V1's 1024.
 WIDER = 2
 GROUPS = (8, 8)
 LAST_GROUPS = (8, 4)

@@ -23,9 +23,8 @@ CANDIDATES = (
     known.RAW_RGB,
     known.RAW_BGR,
 )
-# An input is wrong if it is so much further off than the best one. Real
-# photographs are 0.15 off as they should be given; microscope images, whose
-# colours are others, 1.1. Swapped colours alone cost less than this.
+# An input is wrong if it is so much further off than the best one. As they
+# should be given, photographs are 0.15 off, microscope images 1.1.
 FAR = 0.5
 
 
@@ -35,9 +34,9 @@ class InputFit:
 
     Attributes:
         norm: name of the network's first norm.
-        offsets: how far off each input is, the best one first: the median
-            over the norm's channels of the distance of the means, in standard
-            deviations, plus the logarithm of the ratio of the deviations.
+        offsets: of each input, the best one first: the median over channels
+            of the distance of the means, in standard deviations, plus the
+            logarithm of the ratio of the deviations.
     """
 
     norm: str
@@ -76,13 +75,8 @@ def input_fit(
     """Compare inputs by what the first norm of a network receives.
 
     None if there is no first norm with running statistics, or it was not
-    trained. The network is left as it is.
-
-    Args:
-        backbone: with pretrained weights.
-        images: (3, H, W) each, BGR of 0 to 255, as mmdet's pipelines give
-            them; a dozen is enough.
-        candidates: inputs to try; the run's own should be among them.
+    trained. Images are (3, H, W), BGR of 0 to 255, as mmdet's pipelines give
+    them; a dozen is enough.
     """
 
     def stop(module: nn.Module, inputs: tuple[Tensor, ...]):

@@ -7,6 +7,7 @@ import torch
 import torch.nn as nn
 from mmcv.cnn import ConvModule, build_activation_layer, build_norm_layer
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 NORM_CFG = dict(type='BN')
 ACT_CFG = dict(type='ReLU', inplace=True)
@@ -24,6 +25,45 @@ def normalisation(norm_cfg: dict | None, channels: int) -> nn.Module:
     return nn.Identity()
 
 
+class FoldedSequential(nn.Sequential):
+    """Layers in order; in training a frozen BN is folded into the convolution.
+
+    That leaves out a pass over memory, and one map of two that is kept for
+    the backward pass.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and torch.is_grad_enabled()):
+            return super().forward(x)
+        layers = list(self)
+        while layers:
+            layer = layers.pop(0)
+            if layers and _can_be_folded(layer, layers[0]):
+                norm = layers.pop(0)
+                scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+                weight = layer.weight * scale[:, None, None, None]
+                shift = norm.bias - norm.running_mean * scale
+                x = layer._conv_forward(x, weight, shift)
+            else:
+                x = layer(x)
+        return x
+
+
+def _can_be_folded(conv: nn.Module, norm: nn.Module) -> bool:
+    """Whether they are nobody else's business, and the norm is frozen."""
+    return (
+        type(conv) is nn.Conv2d
+        and isinstance(norm, _BatchNorm)
+        and not norm.training
+        and norm.affine
+        and norm.track_running_stats
+        and conv.bias is None
+        and not any(
+            m._forward_hooks or m._forward_pre_hooks for m in (conv, norm)
+        )
+    )
+
+
 def pointwise(
     in_channels: int,
     out_channels: int,
@@ -32,14 +72,8 @@ def pointwise(
     groups: int = 1,
 ) -> ConvModule:
     """A 1x1 convolution."""
-    return ConvModule(
-        in_channels,
-        out_channels,
-        1,
-        groups=groups,
-        norm_cfg=norm_cfg,
-        act_cfg=act_cfg,
-    )
+    types = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+    return ConvModule(in_channels, out_channels, 1, groups=groups, **types)
 
 
 def depthwise(
@@ -55,8 +89,8 @@ def depthwise(
         channels,
         3,
         stride,
-        padding=dilation,
-        dilation=dilation,
+        dilation,
+        dilation,
         groups=channels,
         norm_cfg=norm_cfg,
         act_cfg=act_cfg,
@@ -86,8 +120,7 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """Mix the channels of all groups (arXiv 1707.01083, Fig. 1).
 
     Channel ``g * C / groups + i`` moves to channel ``i * groups + g``. Keeps
-    the memory layout: a channels-last map that comes back contiguous would
-    be converted by every layer that follows.
+    the memory layout, which every layer that follows would convert.
     """
     if groups == 1:
         return x
@@ -133,9 +166,8 @@ def _interleave_channels_last(even: Tensor, odd: Tensor) -> Tensor:
 class _InterleaveChannelsLast(torch.autograd.Function):
     """`interleave` whose gradients are dense.
 
-    The derivative of ``stack`` is every other channel of a map, a view in
-    which channels-last kernels were up to 11 times slower than in a copy
-    (`docs/decisions.md`).
+    The derivative of ``stack`` is a view, in which channels-last kernels were
+    up to 11 times slower than in a copy (`docs/decisions.md`).
     """
 
     @staticmethod

@@ -39,10 +39,8 @@ def scaled(channels: int, width: float) -> int:
 class StagedMobileNetV2(StagedBackbone, MobileNetV2):
     """mmdet's MobileNet V2 as a `StagedBackbone`.
 
-    It freezes the stem with its BN, keeps SyncBN in evaluation mode too,
-    states its ``feature_info``, checks its arguments, builds no layer that
-    is not needed, and can be dilated. Levels are mmdet's: 0 layer1 to
-    6 layer7 and 7 conv2, at strides 2, 4, 8, 16, 16, 32, 32 and 32.
+    Levels are mmdet's: 0 layer1 to 6 layer7 and 7 conv2, at strides 2, 4, 8,
+    16, 16, 32, 32 and 32.
 
     Args:
         widen_factor: 0.15, 0.4, 0.6, 0.75, 1.0 or 1.4; from 1.0 on the

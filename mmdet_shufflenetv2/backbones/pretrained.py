@@ -64,11 +64,7 @@ def public_weights(backbone: Mapping) -> str | None:
 
 
 def fetch_weights(checkpoint: str) -> None:
-    """See that weights are on this machine; download them if not.
-
-    Raises:
-        UserError: they cannot be had; names three ways to go on.
-    """
+    """Download weights if they are not here; or name three ways to go on."""
     try:
         CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
     except (OSError, KeyError) as error:
@@ -100,20 +96,17 @@ def load_pretrained(
 ) -> None:
     """Load a checkpoint in any naming, if it is of the backbone's network.
 
-    Names are looked up in `compat.weight_formats`; others load where the
-    tensors fit one to one in their order. Levels that the backbone did not
-    build, and classifiers, are left out; everything else has to fit. What
-    happened is logged. What the weights expect of images is kept as the
-    backbone's ``expected_input``.
+    Names are looked up in `compat.weight_formats`; others load where tensors
+    fit one to one in their order. Levels not built, and classifiers, are left
+    out; everything else has to fit. What happened is logged. What the weights
+    expect of images is kept as ``expected_input``.
 
     Args:
         backbone: a `StagedBackbone`.
         checkpoint: path or address of the file.
-        prefix: the backbone's name in a larger model, such as
-            ``'backbone.'``, which is found without it being given.
+        prefix: the backbone's name in a larger model, where it is not found.
         map_location: as ``torch.load`` takes it.
-        style: of the network that the weights are of, where neither names
-            nor shapes tell.
+        style: of the weights' network, where neither names nor shapes tell.
 
     Raises:
         CheckpointError: the file holds no weights, or weights of another
@@ -157,10 +150,9 @@ class Fit:
     Attributes:
         found: the format of the names; None if it is not known.
         style: of the network that the weights are of; None if any would do.
-        loaded: what the backbone gets, by its own names.
-        new: those of them that are not from the checkpoint.
-        ignored, not_built: keys of other parts of a model, and of levels
-            that the backbone did not build.
+        loaded, new: what the backbone gets, and what of it is not from the
+            checkpoint, by its own names.
+        ignored, not_built: keys of classifiers, and of levels not built.
         problems: what does not fit, as parts of a sentence.
         shapes: of the checkpoint's tensors, by our names.
     """
@@ -176,7 +168,6 @@ class Fit:
 
     @property
     def input_format(self) -> InputFormat | None:
-        """What the weights expect of images, as far as names tell."""
         return self.found.input_format if self.found else None
 
     def title(self, backbone: nn.Module) -> str:
@@ -197,11 +188,8 @@ def find_fit(
 ) -> Fit:
     """Find out how `weights_of` a checkpoint go into a backbone.
 
-    Nothing is loaded, so the backbone may be on the meta device.
-
-    Raises:
-        CheckpointError: there is no such prefix, or more than one, or the
-            weights are of another family.
+    Nothing is loaded, so the backbone may be on the meta device. Raises
+    where there is no such prefix or more than one, or another family.
     """
     prefixes = prefixes_of(weights)
     if prefix is not None:
@@ -305,9 +293,8 @@ def _fit_in_order(
 ) -> Fit:
     """Match tensors of unknown names by their order and shapes.
 
-    The branches of a unit may come in another order. What is left in the
-    file are levels that are not built, or a classifier. An error is a part
-    of a sentence.
+    The branches of a unit may come in another order. What is left is not
+    built, or a classifier. An error is a part of a sentence.
     """
     words = {word for key in weights for word in key.split('.')}
     told = {s for word, s in STYLE_WORDS.items() if word in words}
@@ -362,10 +349,7 @@ def _kind(entry: tuple[str, Tensor]) -> tuple[str, tuple[int, ...]]:
 def current_names(
     model: nn.Module, state: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """This package's weights by the names a model's backbones have now.
-
-    Some backbones once had other ones.
-    """
+    """This package's weights by the names a model's backbones have now."""
     state = dict(state)
     for name, module in model.named_modules():
         if hasattr(module, 'rename_former_keys'):
@@ -379,11 +363,7 @@ def declared_style(content: object) -> str | None:
 
 
 def weights_of(content: object, source: str) -> dict[str, Tensor]:
-    """The weights in a checkpoint, without wrappers.
-
-    Raises:
-        CheckpointError: it holds none.
-    """
+    """The weights in a checkpoint, without wrappers."""
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(
             content.get(wrapper), Mapping

@@ -7,8 +7,7 @@ https://arxiv.org/abs/1709.01507.
 Library: https://github.com/osmr/pytorchcv (MIT), version 0.0.74; optional,
 and imported when a network is built.
 What differs from the library: images may have any size; IGCV3-D rounds its
-channels as MobileNet V2 does; CondenseNet's learned groups, which come with
-pretrained weights only, start as plain ones.
+channels as MobileNet V2 does; CondenseNet's learned groups start as plain.
 """
 
 from __future__ import annotations
@@ -132,16 +131,11 @@ class PytorchcvBackbone(StagedBackbone):
 
     Args:
         arch: a key of `ARCHITECTURES`.
-        strides, dilations: None or 2 and 1 for every stage, which is what
-            the library's networks have.
         norm_cfg: type of normalisation; None means the library's BN.
         channels_last: memory layout; None means on the CPU only.
             CondenseNet, NASNet and PNASNet have no choice but False.
-        out_indices, staged: as in `StagedBackbone`. Pretrained weights may
-            be the library's; none are downloaded by themselves.
-
-    Raises:
-        MissingLibrary: the library is not installed.
+        out_indices, staged: as in `StagedBackbone`; strides and dilations
+            are fixed. Pretrained weights may be the library's.
     """
 
     def __init__(
@@ -198,11 +192,7 @@ class PytorchcvBackbone(StagedBackbone):
         return _formats(config['arch'])
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Features of images of any size.
-
-        Where the library wants certain sizes, images are padded on the right
-        and at the bottom, as mmdet pads batches, and features are cropped.
-        """
+        """Features of images of any size, which are padded as mmdet does."""
         if self.family not in PADDED:
             return super().forward(x)
         height, width = x.shape[2:]

@@ -31,10 +31,8 @@ from .layers import (
 # quarter of them inside a unit. Widths of 1.0: Table 1 of the V1 paper.
 # Others: the authors' code, which has them for 3 and 8 groups and rounds the
 # stem its own way; stages of 0.5 with 2 or 4 groups would not divide.
-# 'v1_50': Table 2 of the V2 paper's appendix. Its first stage concatenates
-# 296 channels to the 64 of the stem, which 3 groups do not divide, so that
-# unit is not grouped. What the paper leaves open for a first unit at stride 1
-# is taken from Fig. 2 (c): a 3x3 average pool on the shortcut.
+# 'v1_50': Table 2 of the V2 paper's appendix. Its first unit has 296 channels
+# of its own, which 3 groups do not divide, so it is not grouped.
 VARIANTS = {
     ('v1', 1, 1.0): (24, (144, 288, 576)),
     ('v1', 2, 1.0): (24, (200, 400, 800)),
@@ -51,11 +49,10 @@ VARIANTS = {
 }
 # Units per stage.
 UNITS = {'v1': (4, 8, 4), 'v1_50': (3, 4, 6, 3)}
-# Whose order of channels within a unit, which weights depend on. 'paper', as
-# pytorchcv reads it: shuffled in front of the depthwise convolution (Fig. 2),
-# and the shortcut concatenated after the main branch. The others shuffle
-# after the convolution and put the shortcut first; the authors' shuffle goes
-# the other way round, with as many groups as a group has channels.
+# Whose order of channels weights have. 'paper' shuffles in front of the
+# depthwise convolution and concatenates the shortcut last, as pytorchcv reads
+# it; the others shuffle after it and put the shortcut first, the authors with
+# as many groups as a group has channels.
 STYLES = ('paper', 'authors', 'mmpretrain')
 
 
@@ -90,8 +87,7 @@ class ShuffleUnitV1(nn.Module):
         dilations: the first one is that of the depthwise convolution and of
             the pool.
         groups: groups of the first and of the second pointwise convolution.
-        style: one of `STYLES`.
-        norm_cfg, act_cfg: types of normalisation and activation.
+        others: as in `ShuffleNetV1`.
     """
 
     def __init__(

@@ -28,6 +28,7 @@ from .base import StagedBackbone, repeated
 from .layers import (
     ACT_CFG,
     NORM_CFG,
+    FoldedSequential,
     activation,
     interleave,
     normalisation,
@@ -35,20 +36,13 @@ from .layers import (
 )
 
 STYLES = ('torchvision', 'authors')
-RECEPTIVE_FIELDS = ('standard', 'enlarged')
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One network.
-
-    Attributes:
-        channels, units: output channels and number of units per stage.
-        conv5: output channels of the last 1x1 convolution; 0 for none.
-        stem: output channels of the 3x3 convolutions in front of the max
-            pool; the first one has stride 2.
-        kernel_size: of the depthwise convolutions.
-        with_se, with_residual: what the units have by default.
+    """One network: channels and units per stage, the stem's 3x3 convolutions
+    in front of the max pool, the channels of conv5 (0 for none), and what the
+    units have by default.
     """
 
     channels: tuple[int, ...]
@@ -113,12 +107,9 @@ class ShuffleUnit(nn.Module):
         stride: of the depthwise convolutions; 1 where channels do not change.
         dilations: the first one is that of the depthwise convolutions, none
             of which comes after the stride.
-        style: one of `STYLES`.
         enlarged: the extra depthwise convolution of V2*.
-        with_se: squeeze and excitation at the end of the main branch.
-        with_residual: the main branch adds its input where sizes agree.
         kernel_size: of the depthwise convolutions.
-        norm_cfg, act_cfg: types of normalisation and activation.
+        others: as in `ShuffleNetV2`.
     """
 
     def __init__(
@@ -159,7 +150,7 @@ class ShuffleUnit(nn.Module):
             )
 
         if self.downsample:
-            self.branch1 = nn.Sequential(
+            self.branch1 = FoldedSequential(
                 *depthwise(main_in, stride),
                 *conv_and_norm(main_in, passed, 1, norm_cfg),
                 activation(act_cfg),
@@ -167,8 +158,8 @@ class ShuffleUnit(nn.Module):
         self.enlarge = nn.Identity()
         if enlarged:
             # V2*: an extra 3x3 depthwise convolution, not activated.
-            self.enlarge = nn.Sequential(*depthwise(main_in, 1))
-        self.branch2 = nn.Sequential(
+            self.enlarge = FoldedSequential(*depthwise(main_in, 1))
+        self.branch2 = FoldedSequential(
             *conv_and_norm(main_in, half, 1, norm_cfg),
             activation(act_cfg),
             *depthwise(half, stride),
@@ -249,7 +240,9 @@ class ShuffleNetV2(StagedBackbone):
             self.variants, arch=arch, widen_factor=widen_factor
         )
         check_choice('style', style, STYLES)
-        check_choice('receptive_field', receptive_field, RECEPTIVE_FIELDS)
+        check_choice(
+            'receptive_field', receptive_field, ('standard', 'enlarged')
+        )
         check_choice('with_se', with_se, (None, True, False))
         check_choice('with_residual', with_residual, (None, True, False))
         if with_se is None:
@@ -275,7 +268,7 @@ class ShuffleNetV2(StagedBackbone):
             )
             layers.append(activation(self.act_cfg))
             channels = out_channels
-        self.conv1 = nn.Sequential(*layers)
+        self.conv1 = FoldedSequential(*layers)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
 
         unit = partial(
@@ -291,7 +284,7 @@ class ShuffleNetV2(StagedBackbone):
             unit, channels, repeated(variant.channels, variant.units)
         )
         if 'conv5' in self.stage_names:
-            conv5 = nn.Sequential(
+            conv5 = FoldedSequential(
                 *conv_and_norm(channels, variant.conv5, 1, self.norm_cfg),
                 activation(self.act_cfg),
             )

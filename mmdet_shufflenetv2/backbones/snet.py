@@ -6,9 +6,7 @@ No code of the authors is public. It is ShuffleNet V2 with 5x5 depthwise
 convolutions, which see farther, and fewer channels at the end.
 
 The paper calls a network by its million multiply-adds. With a classifier of
-1000 classes these have 51.2, 161.1 and 535.4: 49 and 146 are not what the
-channels of Table 1 give, 535 is. (With a stem of 24 channels, as the smaller
-ones have, it would be 515.1.)
+1000 classes these have 51.2, 161.1 and 535.4 (docs/decisions.md).
 """
 
 from collections.abc import Sequence

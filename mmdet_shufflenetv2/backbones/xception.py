@@ -46,14 +46,9 @@ UNITS = (4, 8, 4)
 class XceptionUnit(nn.Module):
     """A bottleneck of depthwise separable convolutions.
 
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output; where they are those of the
-            input, the input is added to it.
-        stride: of the first convolution.
-        dilations: of the first depthwise convolution, and of the two after
-            the stride.
-        norm_cfg, act_cfg: types of normalisation and activation.
+    Where the number of channels stays, the input is added to the output. The
+    first convolution has the stride; ``dilations`` are its, and those of the
+    two after it.
     """
 
     def __init__(

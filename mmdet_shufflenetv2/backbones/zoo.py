@@ -20,16 +20,12 @@ class Network:
     """One network.
 
     Attributes:
-        config: the backbone, as ``MODELS.build`` takes it, without
-            ``out_indices``.
-        last_level: the level that the classifier reads; all levels are
-            ``range(last_level + 1)``.
+        config: the backbone without ``out_indices``.
+        last_level: the level that the classifier reads.
         input_size: side of the image that the figures were published for.
         choice: what the publication leaves open and was chosen here, why.
-        mflops: multiply-adds in millions where they are more than 3 % off
-            the published ones; ``choice`` says why.
-        channels: what the classifier reads, of a backbone that does not
-            tell by its ``out_channels``.
+        mflops: millions where they are more than 3 % off the published ones.
+        channels: what the classifier reads, where ``out_channels`` is absent.
     """
 
     config: dict

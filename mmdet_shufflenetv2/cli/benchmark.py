@@ -12,6 +12,7 @@ that is done.
 """
 
 import argparse
+import math
 import os
 import shlex
 import sys
@@ -27,7 +28,14 @@ from rich.table import Table
 
 from ..engine.early_log import quiet_log
 from ..errors import Interrupted, UserError
-from ..measure import backbones, detectors, guidelines, ops, shuffle
+from ..measure import (
+    backbones,
+    deploy,
+    detectors,
+    guidelines,
+    ops,
+    shuffle,
+)
 from ..measure.benchmark import NO_TIME, OK, records_of
 from ..measure.benchmark import run as run_benchmarks
 from ..measure.setting import (
@@ -47,6 +55,7 @@ EXPERIMENTS = {
     'guidelines': guidelines,
     'shuffle': shuffle,
     'ops': ops,
+    'deploy': deploy,
 }
 
 
@@ -149,6 +158,26 @@ OPTIONS = {
         '--case': dict(nargs='+', choices=ops.CASES, default=list(ops.CASES)),
         '--op': dict(nargs='+', choices=ops.OPS, default=list(ops.OPS)),
     },
+    'deploy': {
+        '--case': dict(
+            nargs='+', choices=deploy.CASES, default=list(deploy.CASES)
+        ),
+        '--against': dict(
+            nargs='+',
+            default=[],
+            metavar='FILE.onnx',
+            help='networks that small exported detectors are compared with',
+        ),
+        '--int8': dict(
+            nargs=2,
+            metavar=('FP32.onnx', 'INT8.onnx'),
+            help='one detector in both precisions',
+        ),
+        '--size': dict(**_SIZE, help="of all images; default: each case's"),
+        '--batch': dict(
+            type=positive_int, default=8, help='of the training step'
+        ),
+    },
 }
 
 # Columns that the printed table has not, or not where the file has them.
@@ -194,6 +223,7 @@ PLANS = {
         shuffle --batch 1 8
         backbones
         detectors
+        deploy
     """,
     # A try of everything, on either.
     'quick': """
@@ -382,11 +412,17 @@ def run_experiment(
     if name == 'ops':
         options['layout'] = args.layout
     effort = experiment.EFFORT._replace(seconds=args.seconds)
+    effort = QUICK if args.quick else effort
+    wanted = experiment.benchmarks(settings(args), **options)
+    each = effort.seconds + effort.warmup_seconds
+    each += getattr(experiment, 'SETUP_SECONDS', 1)
+    minutes = math.ceil(len(wanted) * each / 60)
+    print(f'{len(wanted)} cases, about {minutes} minutes if all are new')
     try:
         rows = run_benchmarks(
-            experiment.benchmarks(settings(args), **options),
+            wanted,
             records,
-            QUICK if args.quick else effort,
+            effort,
             annotate=partial(annotate, name),
             remeasure=args.remeasure,
             is_try=args.quick,

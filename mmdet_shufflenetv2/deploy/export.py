@@ -260,7 +260,9 @@ def write_detector(
             found = None
             if pictures is not None:
                 runner = runtime.Detector(path, threads=2)
-                pictures = list(pictures) or synthetic(*rule[:2])
+                if not (pictures := list(pictures)):
+                    pictures = synthetic(*rule[:2])
+                    log('compared on synthetic pictures; --images takes real')
                 found = compare(graph, model, runner, pictures, precision, log)
         if found is not None:
             log(f'largest differences: {found}')

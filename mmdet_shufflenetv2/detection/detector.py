@@ -16,9 +16,6 @@ from .roi_head import LightHeadBBoxHead, PSRoIExtractor
 class LightHeadRCNN(TwoStageDetector):
     """mmdet's ``TwoStageDetector``, its parts checked to fit each other.
 
-    Args:
-        args, kwargs: Those of ``TwoStageDetector``.
-
     Raises:
         ValueError: Neck, pooling and heads do not fit.
     """

@@ -29,9 +29,6 @@ class HardExampleLoss:
             the sampler chose.
         num_hard: An older name of ``ohem_num``.
         kwargs: Those of the box head.
-
-    Raises:
-        ValueError: If ``ohem_num`` is not a positive whole number.
     """
 
     def __init__(
@@ -143,10 +140,12 @@ class LightHeadRoIHead(StandardRoIHead):
         rois = bbox2roi([result.priors for result in sampling_results])
         targets = head.get_targets(sampling_results, self.train_cfg)
         with torch.no_grad():
-            results = self._bbox_forward(x, rois)
-            hard = head.hardest(
-                results['cls_score'], results['bbox_pred'], rois, *targets
+            parts = [self._bbox_forward(x, part) for part in rois.split(2048)]
+            scores, boxes = (
+                torch.cat([part[name] for part in parts])
+                for name in ('cls_score', 'bbox_pred')
             )
+            hard = head.hardest(scores, boxes, rois, *targets)
         if hard is not None:
             rois, *targets = (tensor[hard] for tensor in (rois, *targets))
         results = self._bbox_forward(x, rois)
@@ -159,10 +158,7 @@ class LightHeadRoIHead(StandardRoIHead):
 def hardest_per_image(losses: Tensor, image: Tensor, num: int) -> Tensor:
     """Ascending indices of the ``num`` largest losses (K,) of each image.
 
-    Args:
-        losses: (K,).
-        image: (K,), the image each belongs to.
-        num: How many to choose of each image; all where it has fewer.
+    ``image`` (K,) is the one each belongs to; where it has fewer, all.
     """
     order = losses.argsort(descending=True)
     order = order[image[order].argsort(stable=True)]

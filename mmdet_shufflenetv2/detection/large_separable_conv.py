@@ -17,12 +17,8 @@ from .neck import RoIMapNeck
 class LargeSeparableConv(nn.Module):
     """A k x k convolution as the sum of (k x 1, 1 x k) and (1 x k, k x 1).
 
-    Costs ``2 * k * mid * (C_in + C_out) * h * w`` multiply-adds where the
-    plain one costs ``k * k * C_in * C_out * h * w``.
-
     Args:
-        in_channels: Channels of the input, C_in.
-        out_channels: Channels of the output, C_out.
+        in_channels, out_channels: C_in and C_out.
         mid_channels: Channels between the two convolutions of a branch: 64
             for small backbones, 256 for ResNet-101 in the paper.
         kernel_size: Length k of the one-dimensional kernels; odd.
@@ -30,12 +26,7 @@ class LargeSeparableConv(nn.Module):
             authors' TensorFlow code does; ``True`` puts a ReLU after every
             convolution, as the Caffe and MXNet ports do.
         norm_cfg: The norm after each branch's second convolution, as in
-            mmdet (``dict(type='BN')``, ``'SyncBN'``, ``'GN'`` ...). Not in
-            the paper, which has none; steadies training from scratch.
-
-    Raises:
-        ValueError: If a number of channels is not positive and whole, or
-            ``kernel_size`` is even.
+            mmdet. Not in the paper; steadies training from scratch.
     """
 
     def __init__(
@@ -101,19 +92,12 @@ class LightHeadNeck(RoIMapNeck):
     Args:
         in_channels: Channels of each backbone level that arrives.
         out_channels: Channels of the thin map, C * P * P.
-        mid_channels: See :class:`LargeSeparableConv`.
-        kernel_size: See :class:`LargeSeparableConv`.
-        act_each: See :class:`LargeSeparableConv`.
-        norm: ``True`` is short for ``norm_cfg=dict(type='BN')``.
-        thin_level: Which arriving level the thin map is computed from.
-        rpn_level: Which arriving level the RPN reads.
-        norm_cfg: See :class:`LargeSeparableConv`.
-        init_cfg: The default initialises the thin map's convolutions so
-            that activations keep their scale.
-
-    Raises:
-        ValueError: As in :class:`RoIMapNeck` and
+        mid_channels, kernel_size, act_each, norm_cfg: See
             :class:`LargeSeparableConv`.
+        norm: ``True`` is short for ``norm_cfg=dict(type='BN')``.
+        thin_level, rpn_level: Which arriving level the thin map is computed
+            from, and which one the RPN reads.
+        init_cfg: The default keeps the scale of activations.
     """
 
     def __init__(
@@ -154,5 +138,5 @@ class LightHeadNeck(RoIMapNeck):
         self.out_channels = out_channels
 
     def roi_map(self, x: Tensor) -> Tensor:
-        """Map (N, C_in, h, w) to the thin map (N, ``out_channels``, h, w)."""
+        """The thin map (N, ``out_channels``, h, w)."""
         return self.thin_conv(x)

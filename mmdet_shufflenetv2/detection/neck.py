@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from ..arguments import whole_number
+from ..arguments import whole_number, whole_numbers
 
 
 class RoIMapNeck(BaseModule):
@@ -13,18 +13,13 @@ class RoIMapNeck(BaseModule):
 
     The output is ``(roi_map, rpn_feature)``: mmdet hands one tuple to both
     heads, its RoI heads read the first map, `LightHeadRPNHead` the last. A
-    subclass computes the first in ``roi_map`` and says in ``out_channels``
-    how many channels that has.
+    subclass computes the first and says how many ``out_channels`` it has.
 
     Args:
         in_channels: Channels of each backbone level that arrives.
         levels: Names and values of the two arguments that choose a level:
             that of the RoI map's input, then that of the RPN's map.
         init_cfg: As in every mmengine module.
-
-    Raises:
-        ValueError: If ``in_channels`` is not a sequence of positive whole
-            numbers, at least one, or a level is outside of it.
     """
 
     def __init__(
@@ -34,8 +29,7 @@ class RoIMapNeck(BaseModule):
         init_cfg: dict | list | None,
     ):
         super().__init__(init_cfg)
-        listed = isinstance(in_channels, Sequence)
-        channels = tuple(map(whole_number, in_channels)) if listed else ()
+        channels = whole_numbers(in_channels)
         if not channels or any(c is None or c < 1 for c in channels):
             raise ValueError(
                 'in_channels must list the channels of each backbone level, '
@@ -57,14 +51,7 @@ class RoIMapNeck(BaseModule):
         raise NotImplementedError
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Compute the RoI map of one level and pass the RPN's level on.
-
-        Args:
-            inputs: The backbone's maps, each (N, C_i, h_i, w_i).
-
-        Returns:
-            The RoI map (N, C * P * P, h, w) and the RPN's map.
-        """
+        """The RoI map (N, C * P * P, h, w) and the RPN's, of all levels."""
         if len(inputs) != len(self.in_channels):
             raise ValueError(
                 f'the neck expects {len(self.in_channels)} backbone levels '

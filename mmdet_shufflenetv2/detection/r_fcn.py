@@ -32,13 +32,9 @@ class RFCNNeck(RoIMapNeck):
         bins: P, bins per side of a RoI.
         reg_class_agnostic: One box per RoI, as in the paper, or one per
             class; must be what the box head has.
-        map_level: Which arriving level the maps are computed from.
-        rpn_level: Which arriving level the RPN reads.
+        map_level, rpn_level: Which arriving level the maps are computed
+            from, and which one the RPN reads.
         init_cfg: The default is the paper's: Gaussian of 0.01.
-
-    Raises:
-        ValueError: As in :class:`RoIMapNeck`, or if ``num_classes``,
-            ``mid_channels`` or ``bins`` is not a positive whole number.
     """
 
     def __init__(
@@ -116,17 +112,7 @@ class RFCNBBoxHead(HardExampleLoss, BBoxHead):
         return self.num_classes + 1 + boxes
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Average votes.
-
-        Args:
-            x: The pooled maps (K, S + B, P, P).
-
-        Returns:
-            Class scores (K, S) and box deltas (K, B).
-
-        Raises:
-            ValueError: Another number of values arrives.
-        """
+        """Scores (K, S) and deltas (K, B) of pooled maps (K, S + B, P, P)."""
         if x.shape[1] != self.values_per_bin:
             raise ValueError(
                 f'bbox_head reads {self.values_per_bin} values of a bin, got '

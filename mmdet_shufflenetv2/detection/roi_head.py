@@ -25,13 +25,8 @@ class PSRoIExtractor(BaseRoIExtractor):
             ``'PSRoIAlign'`` or ``'PSRoIPool'`` of this package; the
             remaining keys go to it.
         featmap_strides: The stride of the one map, in a list.
-        out_channels: Channels C of a pooled bin. For readers and mmdet's
-            interface only: the map's own channels decide.
-        init_cfg: As in every mmengine module.
-
-    Raises:
-        ValueError: If the layer is neither of the two, or there is not
-            exactly one stride.
+        out_channels: Channels C of a pooled bin, for readers only: the map's
+            own channels decide.
     """
 
     def __init__(
@@ -111,11 +106,7 @@ class LightHeadBBoxHead(HardExampleLoss, ConvFCBBoxHead):
         return self.in_channels
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Class scores and box deltas of pooled maps (K, C, P, P).
-
-        Raises:
-            ValueError: The maps are not what the head was built for.
-        """
+        """Class scores and box deltas of pooled maps (K, C, P, P)."""
         expected = (self.in_channels, *self.roi_feat_size)
         if x.shape[1:] != expected:
             raise ValueError(

@@ -23,16 +23,7 @@ class LightHeadRPNHead(RPNHead):
     """
 
     def forward(self, x: Sequence[Tensor]) -> tuple[list, list]:
-        """Score the anchors of the last map.
-
-        Args:
-            x: The neck's maps; only the last, (N, ``in_channels``, h, w),
-                is read.
-
-        Returns:
-            Two lists of one tensor: scores (N, A, h, w) and box deltas
-            (N, 4 * A, h, w).
-        """
+        """Scores (N, A, h, w) and deltas (N, 4 * A, h, w) of the last map."""
         return super().forward(x[-1:])
 
     def predict_by_feat(
@@ -47,20 +38,8 @@ class LightHeadRPNHead(RPNHead):
     ) -> list[InstanceData]:
         """Turn scores and deltas into ranked proposals.
 
-        Args:
-            cls_scores: One tensor (N, A, h, w).
-            bbox_preds: One tensor (N, 4 * A, h, w).
-            score_factors: Unused, as in mmdet's RPN head.
-            batch_img_metas: ``img_shape`` (and ``scale_factor`` for
-                ``rescale``) of each image.
-            cfg: ``nms_pre``, ``nms``, ``max_per_img``, ``min_bbox_size``;
-                ``test_cfg`` by default.
-            rescale: Give boxes in the original image's pixels.
-            with_nms: Must be true, as in mmdet's RPN head.
-
-        Returns:
-            For each image the ``bboxes`` (n, 4), ``scores`` (n,), best
-            first, and ``labels`` (n,), all zero.
+        Arguments and result are those of mmdet's ``RPNHead``: for each image
+        the ``bboxes`` (n, 4), ``scores`` (n,), best first, and ``labels``.
         """
         cfg = self.test_cfg if cfg is None else cfg
         stock = not self.use_sigmoid_cls or cfg.nms.type != 'nms'
@@ -114,11 +93,9 @@ class LightHeadRPNHead(RPNHead):
         nms_pre: int,
         img_shapes: list[tuple[int, int]],
     ) -> tuple[Tensor, Tensor]:
-        """Decode the best anchors of each image and clip them to it.
+        """Decode the best ``nms_pre`` anchors, or all, and clip them.
 
-        Returns:
-            Scores (N, n), descending, and boxes (N, n, 4), n being
-            ``nms_pre`` or all B anchors where that is less or negative.
+        Scores (N, n), descending, and boxes (N, n, 4).
         """
         num_images, featmap_size = len(logits), logits.shape[-2:]
         # (N, A, h, w) -> (N, h * w * A), the order of the anchors.
@@ -151,15 +128,7 @@ def first_kept(
     among the best n are the first survivors of all. On the CPU, where the
     suppression is a quadratic loop, it therefore runs on a growing prefix
     until enough survive; a GPU does all pairs at once without waiting.
-
-    Args:
-        boxes: (n, 4), best first.
-        scores: (n,), descending.
-        iou_threshold: Overlap above which the worse box goes.
-        max_num: How many survivors are wanted.
-
-    Returns:
-        Indices (at most ``max_num``,), ascending.
+    ``boxes`` (n, 4) and ``scores`` (n,) come best first.
     """
     prefix = len(boxes) if boxes.is_cuda else 2 * max_num
     while True:

@@ -36,10 +36,6 @@ class ThunderNetNeck(RoIMapNeck):
         with_attention: Spatial attention (SAM); ``False`` leaves it out.
         norm_cfg: The norm of the attention, the only one in the paper.
         init_cfg: Gaussian of 0.01 by default.
-
-    Raises:
-        ValueError: As in :class:`RoIMapNeck`, or if there are not two maps
-            or a number is not positive and whole.
     """
 
     def __init__(
@@ -93,14 +89,7 @@ class ThunderNetNeck(RoIMapNeck):
         return self.context4(c4) + large + everywhere
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Compute the map that RoIs read and the RPN's features.
-
-        Args:
-            inputs: (N, C4, h, w) and (N, C5, h / 2, w / 2).
-
-        Returns:
-            (N, ``out_channels``, h, w) and (N, ``rpn_channels``, h, w).
-        """
+        """The map that RoIs read and the RPN's features, both (N, ., h, w)."""
         if len(inputs) != 2:
             raise ValueError(
                 f'the neck expects 2 backbone levels, got {len(inputs)}'

@@ -94,6 +94,7 @@ def computed_tables(
         'table7': table7_rows(root, files),
         'bccd': bccd_rows(files),
         'ops': ops_rows(files),
+        'deploy': deploy_rows(files),
         'claims': claim_rows(files),
         'figure2': figure2_rows(files),
         'networks': network_rows(),
@@ -207,6 +208,48 @@ def ops_rows(files: Iterable[ResultFile]) -> list[Row]:
             }
         )
     return table
+
+
+def deploy_rows(files: Iterable[ResultFile]) -> list[Row]:
+    """Exported detectors beside others, on each machine."""
+
+    def case(row: Row) -> tuple[str, ...]:
+        return tuple(row[n] for n in ('case', 'what', 'against', 'input'))
+
+    table = []
+    rows = [row for row in rows_of(files, 'deploy') if is_measured(row)]
+    for of_machine in by_machine(rows):
+        for row in newest_complete(of_machine, case).values():
+            extra = []
+            if row['gmac_per_s']:
+                extra.append(
+                    f'{row["gmac_per_s"]} of {row["against_gmac_per_s"]} '
+                    'GMAC/s'
+                )
+            if row['ps_roi_share']:
+                share = float(row['ps_roi_share'])
+                extra.append(f'PSRoI align is {share:.0%}')
+            if row['peak_mb']:
+                extra.append(
+                    f'{row["peak_mb"]} against {row["against_peak_mb"]} MB'
+                )
+            table.append(
+                {
+                    'what': f'{row["what"]} {row["input"]}'.strip(),
+                    'against': row['against'] or '-',
+                    'ms': row['median_ms'],
+                    'ms of the other': row['against_ms'] or '-',
+                    # Of a matrix product the rates are compared.
+                    'times as fast': '-'
+                    if row['gmac_per_s']
+                    else row['times_faster'] or '-',
+                    'besides': ', '.join(extra) or '-',
+                    'measured on': conditions_of(row).place,
+                }
+            )
+    titles = 'what', 'against', 'ms', 'ms of the other', 'times as fast'
+    none = dict.fromkeys((*titles, 'besides', 'measured on'), '')
+    return table or [none]
 
 
 def _range(rows: Sequence[Row], passes: str) -> str:

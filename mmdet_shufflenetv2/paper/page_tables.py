@@ -96,6 +96,7 @@ PAPER_TABLES = (
 OWN_TITLES = {
     'ops': "Ops: PSRoI pooling against torchvision's",
     'shuffle': 'Shuffle: channel split and shuffle against the plain way',
+    'deploy': 'Deployment: exported detectors and others',
     'backbones': 'Other networks: no published speed',
     'detectors': 'Other detectors: no published speed',
     'trained': 'Trainings',
@@ -124,7 +125,7 @@ def page_tables(files: Sequence[ResultFile]) -> list[PageTable]:
     note = 'In %, trained on COCO by the recipe of the config.'
     accuracy = PageTable('table7-mmap', title, accuracy_rows(files), note)
     found.insert(5, accuracy)
-    for kind in ('ops', 'shuffle', 'backbones', 'detectors'):
+    for kind in ('ops', 'shuffle', 'deploy', 'backbones', 'detectors'):
         rows = own_rows(kind, files)
         if kind in RATIOS and not rows:
             continue

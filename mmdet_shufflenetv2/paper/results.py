@@ -22,6 +22,7 @@ KINDS = {
     'detectors': ('config', 'column', 'part', 'input', 'batch'),
     'shuffle': ('part', 'input', 'batch', 'passes'),
     'ops': ('op', 'map', 'rois', 'map_layout', 'passes'),
+    'deploy': ('case', 'what', 'against', 'input', 'batch'),
 }
 SCHEMA = '1'
 OK = 'ok'
@@ -195,9 +196,9 @@ def plain_rows(files: Iterable[ResultFile], name: str) -> list[Row]:
 
 def read_file(path: Path) -> ResultFile:
     """Read one CSV file, and say what is wrong with it, if anything."""
-    kind = next(
-        (k for k in KINDS if f'{path.stem}_'.startswith(f'{k}_')), None
-    )
+    kinds = [k for k in KINDS if f'{path.stem}_'.startswith(f'{k}_')]
+    # A table of its own, not of times.
+    kind = kinds[0] if kinds and path.stem != 'deploy_memory' else None
     file = ResultFile(path, kind)
     try:
         # A row is a line, so that one that was cut short spoils no other.

@@ -122,6 +122,28 @@ def test_layers_number_as_the_deep_networks_are_called():
         assert weighted(ShuffleNetV2(arch='se_v2_164')) + 2 == 164
 
 
+def test_a_frozen_norm_is_folded_in_training(randomised, assert_same_values):
+    # In double precision: random weights amplify rounding.
+    backbone = randomised(
+        ShuffleNetV2(0.5, receptive_field='enlarged', norm_eval=True)
+    ).double()
+    runs = []
+    for training in True, False:
+        kept = []
+        backbone.train(training).zero_grad()
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, kept=kept: kept.append(t) or t, lambda t: t
+        ):
+            features = backbone(IMAGES.double())
+        sum(f.square().mean() for f in features).backward()
+        gradients = [p.grad for p in backbone.parameters()]
+        maps = sum(t.numel() for t in kept if len(t) == len(IMAGES))
+        runs.append(([*features, *gradients], maps))
+    (folded, little), (plain, much) = runs
+    assert_same_values(folded, plain)
+    assert little < 0.75 * much
+
+
 def rows_seen(unit: nn.Module, channels: int, size: int = 33) -> int:
     """Rows of the input that one output pixel depends on."""
     for module in unit.modules():

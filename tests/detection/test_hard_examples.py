@@ -7,8 +7,6 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
-from mmdet_shufflenetv2.detection.hard_examples import hardest_per_image
-
 CLASS_LOSSES = {
     'softmax': dict(type='CrossEntropyLoss'),
     'sigmoid': dict(type='CrossEntropyLoss', use_sigmoid=True),
@@ -192,18 +190,7 @@ def test_loss_that_cannot_be_told_apart_by_roi_is_refused():
         head.loss(**loss_arguments(head))
 
 
-def test_older_name_means_the_same():
-    assert bbox_head(num_hard=5).ohem_num == 5
-
-
 @pytest.mark.parametrize('bad', [0, 1.5, True])
 def test_bad_number_of_hard_examples_is_refused(bad):
     with pytest.raises(ValueError, match='ohem_num must be a positive whole'):
         bbox_head(ohem_num=bad)
-
-
-def test_hardest_per_image_takes_the_largest_of_each():
-    losses = torch.tensor([1.0, 9.0, 3.0, 4.0, 2.0])
-    image = torch.tensor([0, 1, 0, 1, 0])
-    assert hardest_per_image(losses, image, 1).tolist() == [1, 2]
-    assert hardest_per_image(losses, image, 2).tolist() == [1, 2, 3, 4]

@@ -33,23 +33,6 @@ def test_maps_have_a_channel_for_each_bin_and_value(agnostic, boxes):
     assert rpn is FEATURES[0]
 
 
-def test_reduction_of_the_paper_may_be_left_out():
-    assert neck().score_conv.in_channels == 1024
-    assert neck(mid_channels=None).score_conv.in_channels == 8
-
-
-def test_a_level_that_does_not_arrive_is_refused():
-    with pytest.raises(ValueError, match='map_level must be one of the 2'):
-        neck(map_level=2)
-
-
-@pytest.mark.parametrize('bad', [0, -1, 1.5, True])
-@pytest.mark.parametrize('name', ['num_classes', 'mid_channels', 'bins'])
-def test_bad_count_is_refused(name, bad):
-    with pytest.raises(ValueError, match=f'{name} must be a positive whole'):
-        neck(**{name: bad})
-
-
 @pytest.mark.parametrize(
     'other', [dict(num_classes=5), dict(reg_class_agnostic=False)]
 )

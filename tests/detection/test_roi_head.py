@@ -29,28 +29,9 @@ def test_extractor_pools_at_the_stride_of_its_map():
     assert not torch.allclose(expected, pooled)
 
 
-def test_extractor_scales_rois_on_request():
-    thin = torch.rand(2, 490, 9, 9)
-    layer = extractor(type='PSRoIAlign', sampling_ratio=2)
-    twice = layer((thin,), ROIS, roi_scale_factor=2.0)
-    assert not torch.allclose(twice, layer((thin,), ROIS))
-
-
 def test_extractor_refuses_other_layers():
     with pytest.raises(ValueError, match=r'PSRoIAlign.*RoIAlign'):
         extractor(type='RoIAlign')
-
-
-def test_extractor_refuses_several_maps():
-    with pytest.raises(ValueError, match='one map'):
-        MODELS.build(
-            dict(
-                type='PSRoIExtractor',
-                roi_layer=dict(type='PSRoIAlign', output_size=7),
-                out_channels=10,
-                featmap_strides=[16, 32],
-            )
-        )
 
 
 def bbox_head(**kwargs):

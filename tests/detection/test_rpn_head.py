@@ -75,17 +75,6 @@ def test_proposals_equal_mmdets(heads, rescale, nms_pre, max_per_img):
         assert len(result.labels) == len(result.bboxes) > 0
 
 
-def test_proposals_drop_boxes_below_the_minimum_size(heads):
-    ours, _ = heads
-    cfg = ConfigDict(TEST_CFG, min_bbox_size=40)
-    results = ours.predict_by_feat(
-        *ours((torch.randn(2, 8, 8, 10),)), batch_img_metas=METAS, cfg=cfg
-    )
-    boxes = torch.cat([r.bboxes for r in results])
-    assert len(boxes)
-    assert (boxes[:, 2:] - boxes[:, :2]).min() > 40
-
-
 @pytest.mark.parametrize('max_num', [1, 7, 1000])
 def test_first_kept_are_the_first_of_all(max_num):
     from torchvision.ops import nms
@@ -95,8 +84,3 @@ def test_first_kept_are_the_first_of_all(max_num):
     scores = torch.rand(500).sort(descending=True).values
     expected = nms(boxes, scores, 0.5)[:max_num]
     assert torch.equal(first_kept(boxes, scores, 0.5, max_num), expected)
-
-
-def test_first_kept_of_nothing_is_nothing():
-    kept = first_kept(torch.zeros(0, 4), torch.zeros(0), 0.5, 10)
-    assert kept.shape == (0,)

@@ -58,16 +58,6 @@ def test_cost_is_near_the_published_one(build, depth):
     assert (backbone, detector) == pytest.approx(published, rel=0.11)
 
 
-def test_depthwise_convolutions_see_five_pixels(build):
-    model = build(49)
-    kernels = {
-        module.kernel_size
-        for module in model.modules()
-        if isinstance(module, torch.nn.Conv2d) and module.groups > 1
-    }
-    assert kernels == {(5, 5)}
-
-
 @torch.no_grad()
 def test_map_adds_three_contexts_and_attention_weighs_it(build):
     neck = build(49).neck
@@ -83,12 +73,6 @@ def test_map_adds_three_contexts_and_attention_weighs_it(build):
     torch.testing.assert_close(
         weighed, context * neck.attention(rpn).sigmoid()
     )
-
-
-def test_attention_may_be_left_out(build):
-    neck = build(49, **{'neck.with_attention': False}).neck
-    maps = torch.randn(1, 120, 6, 8), torch.randn(1, 512, 3, 4)
-    torch.testing.assert_close(neck(maps)[0], neck.roi_map(maps))
 
 
 def test_neck_needs_two_maps(build):
@@ -123,8 +107,3 @@ def test_every_parameter_trains(build):
     ]
     assert not idle
     assert torch.isfinite(total)
-
-
-def test_unknown_depth_is_refused():
-    with pytest.raises(ValueError, match=r'depth must be one of 49, 146, 535'):
-        MODELS.build(dict(type='SNet', depth=50))

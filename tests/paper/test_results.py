@@ -83,7 +83,8 @@ def test_kind_is_told_by_the_name_of_the_file(root):
     kinds = {
         file.path.stem: file.kind for file in read_results(root / 'results')
     }
-    assert {kinds[f'{kind}_cpu'] for kind in KINDS} == set(KINDS)
+    measured = KINDS.keys() - {'deploy'}
+    assert {kinds[f'{kind}_cpu'] for kind in measured} == measured
     assert kinds['trained'] is kinds['bccd_backbones'] is None
 
 
