@@ -94,7 +94,6 @@ train_pipeline = [
         ratio_range=(0.75, 1.25),
     ),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = _base_.test_pipeline

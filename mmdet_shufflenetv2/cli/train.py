@@ -52,6 +52,10 @@ VALUES = (
 )
 SWITCHES = (
     ('--star', 'ShuffleNet V2*, with the enlarged receptive field'),
+    (
+        '--vertical-flip',
+        'flip training images upside down too: of a microscope, from above',
+    ),
     ('--multi-scale', 'train at 5 sizes, 0.75 to 1.25 times the image size'),
     ('--amp', 'automatic mixed precision'),
     ('--ema', 'average the weights over steps'),
@@ -105,8 +109,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--augment',
         choices=['none', 'light', 'strong'],
-        help='of training images; light: flip, sizes, colours; strong: wider, '
-        'and crops; default: of the config',
+        help='of training images; light: flip and sizes; strong: wider, with '
+        'crops and colours; default: of the config',
     )
     for name, text in SWITCHES:
         group.add_argument(name, action='store_true', help=text)

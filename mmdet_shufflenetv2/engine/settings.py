@@ -21,6 +21,7 @@ from ..data.table import BoxTable
 from ..errors import UserError
 from .run_config import (
     SPLITS,
+    dicts_of,
     pretrained_of,
     resizing,
     set_image_size,
@@ -69,7 +70,14 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
         set_image_size(cfg, args.image_size)
     if args.augment:
         set_augmentation(cfg, args.augment)
+    if args.vertical_flip:
+        for step in dicts_of(cfg.train_dataloader):
+            if step.get('type') == 'RandomFlip':
+                # No flip at all is a third of it, too.
+                step.prob = [1 / 3, 1 / 3]
+                step.direction = ['horizontal', 'vertical']
     if args.multi_scale:
+        cfg.image_size_from_data = False
         for step in resizing(cfg, 'train', '--multi-scale'):
             scales = [
                 tuple(round(side * share) for side in step.scale)
@@ -260,14 +268,12 @@ def set_augmentation(cfg: Config, level: str) -> None:
     resize = dict(type='Resize', scale=step.scale, keep_ratio=True)
     ratio = (0.75, 1.25) if level == 'light' else (0.5, 1.5)
     jitter = dict(resize, type='RandomResize', ratio_range=ratio)
-    rest = [
-        dict(type='RandomFlip', prob=0.5),
-        dict(type='PhotoMetricDistortion'),
-    ]
+    flip = dict(type='RandomFlip', prob=0.5)
+    crop = dict(type='MinIoURandomCrop')
     middle = dict(
         none=[resize],
-        light=[jitter, *rest],
-        strong=[dict(type='MinIoURandomCrop'), jitter, *rest],
+        light=[jitter, flip],
+        strong=[crop, jitter, flip, dict(type='PhotoMetricDistortion')],
     )[level]
     ends = [t for t in dataset.pipeline if 'Load' in t.type]
     dataset.pipeline = [*ends, *middle, dataset.pipeline[-1]]

@@ -211,6 +211,9 @@ def test_augmentation_is_a_choice_and_light_is_the_default(configured):
     strong = pipeline('--augment', 'strong', '--image-size', '320x256')
     assert strong[2].type == 'MinIoURandomCrop'
     assert strong[3].scale == (320, 256)
+    flip = pipeline('--vertical-flip')[3]
+    assert flip.type == 'RandomFlip'
+    assert flip.direction == ['horizontal', 'vertical']
 
 
 def test_multi_scale_is_the_authors_around_their_size(configured):
@@ -281,6 +284,13 @@ def test_image_size_follows_the_data(
     printed = ''.join(said)
     assert f'Image size {size[0]}x{size[1]}' in printed
     assert ('100% of the boxes are smaller than 8' in printed) == warned
+
+
+def test_several_sizes_stay(configured):
+    cfg = configured(CUSTOM, '--multi-scale')
+    before = cfg.to_dict()
+    settings.adapt_image_size(cfg, [table((4000, 3000), 20)])
+    assert cfg.to_dict() == before
 
 
 def test_a_given_image_size_stays(configured, said):
