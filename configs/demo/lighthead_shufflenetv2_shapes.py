@@ -1,9 +1,9 @@
-"""The real detector on the embedded data set: what ``make demo`` runs.
+"""The real detector on the synthetic data set: what ``make demo`` runs.
 
     python -m mmdet_shufflenetv2 synthetic data/shapes
     python tools/train.py configs/demo/lighthead_shufflenetv2_shapes.py
     python tools/test.py configs/demo/lighthead_shufflenetv2_shapes.py \
-        work_dirs/lighthead_shufflenetv2_shapes/epoch_16.pth --eval bbox
+        work_dirs/lighthead_shufflenetv2_shapes/epoch_8.pth --eval bbox
 """
 
 _base_ = '../lighthead_shufflenetv2_custom.py'
@@ -54,4 +54,4 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=16, val_interval=4)
+train_cfg = dict(max_epochs=8, val_interval=4)

@@ -1,4 +1,4 @@
-"""Classification of drawn shapes, to start the demo's detector from.
+"""Classification of synthetic shapes, to start the demo's detector from.
 
     python -m mmdet_shufflenetv2 synthetic data/shape_crops --crops
     python tools/train.py configs/demo/pretrain_shufflenetv2_shapes.py

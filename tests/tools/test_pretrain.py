@@ -1,4 +1,4 @@
-"""The whole road in small: classify drawn shapes, then detect them."""
+"""The whole road in small: classify synthetic shapes, then detect them."""
 
 import re
 

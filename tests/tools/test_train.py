@@ -1,4 +1,4 @@
-"""``tools/train.py`` as its users run it, on a tiny drawn data set."""
+"""``tools/train.py`` as its users run it, on a tiny synthetic data set."""
 
 import json
 import re
