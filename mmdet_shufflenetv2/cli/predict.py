@@ -84,9 +84,12 @@ def run(args: argparse.Namespace) -> None:
     if 'video' in (args.save or ()) and not has_video:
         raise UserError('--save video: expected a video or camera, got none')
     detector = Detector(
-        *(args.model, config),
-        **dict(device=args.device, cfg_options=options),
-        **dict(score_thr=args.score_thr, batch=args.batch),
+        args.model,
+        config,
+        device=args.device,
+        cfg_options=options,
+        score_thr=args.score_thr,
+        batch=args.batch,
     )
     save = args.save or ['coco', 'images', 'video']
     output = Output(new_folder(args.out_dir), save, detector.classes)

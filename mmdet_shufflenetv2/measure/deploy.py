@@ -306,15 +306,14 @@ def _benchmark(
     size: tuple[int, int] | None,
     batch: int,
 ) -> Benchmark:
+    is_file = case in ('other file', 'int8')
     key = {
         'case': case,
-        'what': Path(what).name if size is None else what,
-        'against': Path(against).name if case == 'other file' else against,
+        'what': Path(what).name if case == 'int8' else what,
+        'against': Path(against).name if is_file else against,
         'input': '{}x{}'.format(*size) if size else '',
         'batch': batch,
     }
-    if case == 'int8':
-        key['against'] = Path(against).name
     measure = partial(_measure, case, what, against, size, batch, setting)
     return Benchmark(
         key, setting, measure, f'{case}: {key["what"]} {key["input"]}'
