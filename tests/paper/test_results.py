@@ -1,7 +1,7 @@
 """Reading results, and which rows may stand beside each other."""
 
 import pytest
-from report_rows import g1
+from report_rows import COMMON, CPU, g1
 
 from mmdet_shufflenetv2.cli.update_readme import generated
 from mmdet_shufflenetv2.errors import UserError
@@ -86,14 +86,16 @@ def test_kind_is_told_by_the_name_of_the_file():
 def test_bad_files_are_named_and_the_others_are_read(folder, write, results):
     write('guidelines', g1('1:12', 1.5))
     (folder / 'ops_cpu.csv').write_text('schema,op\n1,x\n')
+    write.plain('backbones_old.csv', {**COMMON, **CPU, 'network': 'x'})
     (folder / 'binary.csv').write_bytes(b'\xff\xfe\x00\x01')
     (folder / 'folder.csv').mkdir()
     (folder / 'empty.csv').touch()
     assert len(results().measured) == 1
-    binary, is_folder, ops = results().problems
+    old, binary, is_folder, ops = results().problems
+    assert "backbones_old.csv has no column 'table'" in old
     assert 'binary.csv cannot be read' in binary
     assert 'folder.csv cannot be read' in is_folder
-    assert 'ops_cpu.csv has no column map, rois' in ops
+    assert 'ops_cpu.csv has no column median_ms' in ops
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_bad_files_are_named_and_the_others_are_read(folder, write, results):
         ('time_ratio', '0'),
         ('time_ratio', 'nan'),
         ('median_ms', 'inf'),
-        ('batch', '1.5'),
+        ('batch', 'two'),
         ('schema', '99'),
     ],
 )
