@@ -43,8 +43,7 @@ from ..data.reading import (
 )
 from ..data.table import BoxTable, Source, read_text, shorten
 from ..errors import UserError
-from .checkpoint_meta import checkpoint_classes
-from .run_config import SPLITS, dicts_of
+from .run_config import SPLITS, checkpoint_classes, dicts_of
 
 Result = TypeVar('Result')
 
