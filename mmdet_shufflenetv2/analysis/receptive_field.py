@@ -145,18 +145,19 @@ def as_map(level: Tensor, image: Tensor) -> Tensor | None:
 
 
 # Each of these, in place or not, sees as much as its first argument as it is,
-_IDENTITIES = set(
-    'relu relu6 hardtanh hardswish silu gelu mish leaky_relu elu celu selu '
-    'prelu rrelu softplus softsign threshold hardshrink softshrink tanhshrink '
-    'clamp clip clamp_min clamp_max detach dropout'.split()
-)
+_IDENTITIES = {
+    *('relu', 'relu6', 'hardtanh', 'hardswish', 'silu', 'gelu', 'mish'),
+    *('leaky_relu', 'elu', 'celu', 'selu', 'prelu', 'rrelu', 'softplus'),
+    *('softsign', 'threshold', 'hardshrink', 'softshrink', 'tanhshrink'),
+    *('clamp', 'clip', 'clamp_min', 'clamp_max', 'detach', 'dropout'),
+}
 # brought to the size of 1,
-_NORMS = set(
-    'batch_norm layer_norm group_norm instance_norm rms_norm normalize '
-    'local_response_norm'.split()
-)
+_NORMS = {
+    *('batch_norm', 'layer_norm', 'group_norm', 'instance_norm', 'rms_norm'),
+    *('normalize', 'local_response_norm'),
+}
 # or as a factor of about 1, so that products neither grow nor fade.
-_GATES = set('sigmoid hardsigmoid tanh logsigmoid exp log_softmax'.split())
+_GATES = {'sigmoid', 'hardsigmoid', 'tanh', 'logsigmoid', 'exp', 'log_softmax'}
 
 
 class _Linear(TorchFunctionMode):
