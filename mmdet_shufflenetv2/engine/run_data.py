@@ -37,8 +37,7 @@ from ..data.reading import read_boxes, remember, report
 from ..data.rules import require_trainable
 from ..data.table import BoxTable, Source, read_text, shorten
 from ..errors import UserError
-from .checkpoint_meta import checkpoint_classes
-from .run_config import SPLITS, dicts_of
+from .run_config import SPLITS, checkpoint_classes, dicts_of
 
 Result = TypeVar('Result')
 

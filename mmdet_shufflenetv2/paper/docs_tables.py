@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
+from torch import nn
 
 from ..backbones.zoo import NETWORKS, build_classifier, network, network_of
 from ..errors import UserError
@@ -19,16 +20,7 @@ from ..measure.flops import macs
 from .claims import NOT_MEASURED, claim_rows
 from .figure2 import figure2_rows
 from .published import figures, speeds, values
-from .results import (
-    ResultFile,
-    Row,
-    by_machine,
-    conditions_of,
-    is_measured,
-    newest_complete,
-    plain_rows,
-    rows_of,
-)
+from .results import Measured, Results, Row, by_machine, newest_complete
 
 BLOCK = re.compile(r'(<!-- table (\w+): ([^>]*) -->\n).*?(<!-- end -->)', re.S)
 PAGES = (
@@ -39,32 +31,23 @@ PAGES = (
     'docs/versions.md',
 )
 # Image and batch that training on BCCD has, and what is measured of them.
-BCCD_INPUT, BCCD_BATCH = '480x360', '4'
+BCCD_SETTING = '480x360', '4'
 BCCD_SPEEDS = {
     'training images/s': 'training step',
     'inference images/s': 'end to end',
 }
 
 
-def filled(
-    text: str,
-    files: Sequence[ResultFile],
-    computed: Mapping[str, Sequence[Row]],
-) -> str:
+def filled(text: str, tables: Mapping[str, Sequence[Row]]) -> str:
     """Markdown with every table of it written anew.
 
-    Args:
-        text: Markdown.
-        files: of the results.
-        computed: tables that are in no file, by name.
-
     Raises:
-        UserError: a table names a source or a column that there is not.
+        UserError: the text names a table or a column that there is not.
     """
 
     def fill(match: re.Match) -> str:
         start, name, titles, end = match.groups()
-        rows = computed.get(name) or plain_rows(files, name)
+        rows = tables.get(name)
         if not rows:
             raise UserError(f'table {name}: results/{name}.csv has no rows')
         columns = [title.strip() for title in titles.split(',')]
@@ -81,183 +64,165 @@ def filled(
     return BLOCK.sub(fill, text)
 
 
-def computed_tables(
-    root: Path, files: Sequence[ResultFile]
-) -> dict[str, list[Row]]:
-    """All computed tables by name.
+def docs_tables(root: Path, results: Results) -> dict[str, list[Row]]:
+    """All tables by name: the files of results, and what is computed.
 
     Args:
         root: of a checkout.
-        files: of the results.
     """
     return {
-        'table7': table7_rows(root, files),
-        'bccd': bccd_rows(files),
-        'ops': ops_rows(files),
-        'deploy': deploy_rows(files),
-        'claims': claim_rows(files),
-        'figure2': figure2_rows(files),
+        **results.tables,
+        'table7': table7_rows(root, results),
+        'bccd': bccd_rows(results),
+        'ops': ops_rows(results),
+        'deploy': deploy_rows(results),
+        'claims': claim_rows(results),
+        'figure2': figure2_rows(results),
         'networks': network_rows(),
         'choices': choice_rows(),
     }
 
 
-def table7_rows(root: Path, files: Iterable[ResultFile]) -> list[Row]:
+def table7_rows(root: Path, results: Results) -> list[Row]:
     """Table 7 by config: published figures, and mmAP that was reached here."""
     images_per_s = {
         key.row: speed.per_s
         for key, speed in speeds().items()
         if key.table == 'Table 7'
     }
-    trained = {
-        run['config']: f'{100 * float(run["mAP"]):.1f}'
-        for run in plain_rows(files, 'trained')
-        if run['data'].startswith('COCO')
-    }
+    trained = coco_map(results)
     rows = []
-    for key, quantity, mmap, *_ in figures():
+    for key, quantity, published, *_ in figures():
         if quantity == 'mmAP':
             path = f'configs/{key.row}.py'
             model = Config.fromfile(root / path).model
-            mflops = cost(network_of(model.backbone)).mflops
+            here = trained.get(key.row)
             rows.append(
                 {
                     'complexity': key.column,
                     'config': f'[{key.row}]({path})',
-                    'backbone MFLOPs': f'{mflops:.1f}',
-                    'paper: mmAP': f'{mmap:.1f}',
-                    'here: mmAP': trained.get(key.row, ''),
+                    'backbone MFLOPs': _mflops(network_of(model.backbone)),
+                    'paper: mmAP': f'{published:.1f}',
+                    'here: mmAP': f'{here:.1f}' if here else '',
                     'paper: images/s': f'{images_per_s[key.row]:g}',
                 }
             )
     return rows
 
 
-def bccd_rows(files: Iterable[ResultFile]) -> list[Row]:
+def coco_map(results: Results) -> dict[str, float]:
+    """The mmAP in % that configs reached on COCO here."""
+    return {
+        run['config']: 100 * float(run['mAP'])
+        for run in results.table('trained')
+        if run['data'].startswith('COCO') and run['mAP']
+    }
+
+
+def bccd_rows(results: Results) -> list[Row]:
     """Backbones trained on BCCD: how good, and how fast on one machine."""
-    files = list(files)
-    runs = plain_rows(files, 'bccd_backbones')
-
-    def place(row: Row) -> tuple[str, str]:
-        return row['config'], row['part']
-
+    runs = results.table('bccd_backbones')
     chosen = newest_complete(
         [
-            row
-            for row in rows_of(files, 'detectors')
-            if is_measured(row)
-            and (row['input'], row['batch']) == (BCCD_INPUT, BCCD_BATCH)
+            each
+            for each in results.sound('detectors')
+            if (each.row['input'], each.row['batch']) == BCCD_SETTING
         ],
-        place,
+        lambda each: (each.row['config'], each.row['part']),
         {(run['config'], p) for run in runs for p in BCCD_SPEEDS.values()},
     )
     rows = []
     for run in runs:
         name = run['config']
-        found = {
-            title: chosen[name, part]
-            for title, part in BCCD_SPEEDS.items()
-            if (name, part) in chosen
+        row = {
+            'config': f'[{name}](configs/{name}.py)',
+            'mAP': run['mAP'],
+            'AP50': run['AP50'],
+            **dict.fromkeys((*BCCD_SPEEDS, 'speed measured on'), ''),
         }
-        places = [conditions_of(row).place for row in found.values()]
-        rows.append(
-            {
-                'config': f'[{name}](configs/{name}.py)',
-                'mAP': run['mAP'],
-                'AP50': run['AP50'],
-                **dict.fromkeys(BCCD_SPEEDS, ''),
-                **{title: row['images_per_s'] for title, row in found.items()},
-                'speed measured on': next(iter(places), ''),
-            }
-        )
+        for title, part in BCCD_SPEEDS.items():
+            if each := chosen.get((name, part)):
+                row[title] = each.row['images_per_s']
+                row['speed measured on'] = each.conditions.place
+        rows.append(row)
     return rows
 
 
-def ops_rows(files: Iterable[ResultFile]) -> list[Row]:
+def ops_rows(results: Results) -> list[Row]:
     """How many times as fast as torchvision an op is, on each machine.
 
     On maps of torchvision's own order, from its slowest case to its fastest.
     """
-
-    def case(row: Row) -> tuple[str, ...]:
-        return row['op'], row['passes'], row['map'], row['rois']
-
     rows = [
-        row
-        for row in rows_of(files, 'ops')
-        if is_measured(row)
-        and row['times_faster']
-        and row['map_layout'] == 'as torchvision'
+        each
+        for each in results.sound('ops')
+        if each.row['map_layout'] == 'as torchvision' and all(each.ratio)
     ]
-    found: dict[tuple[str, str], list[Row]] = {}
+    found: dict[tuple[str, str], list[Measured]] = {}
+    names = 'op', 'passes', 'map', 'rois'
     for of_machine in by_machine(rows):
-        for key, row in newest_complete(of_machine, case).items():
-            place = conditions_of(row).place
-            found.setdefault((key[0], place), []).append(row)
+        chosen = newest_complete(of_machine, lambda m: _cells(m, names))
+        for each in chosen.values():
+            place = each.row['op'], each.conditions.place
+            found.setdefault(place, []).append(each)
     table = []
-    for (name, place), rows in sorted(found.items()):
-        times = [float(row['times_faster']) for row in rows]
+    for (name, place), cases in sorted(found.items()):
+        slower = sum(float(each.ratio[0]) < 1 for each in cases)
         table.append(
             {
                 'op': f'`{name}`',
-                'forward': _range(rows, 'forward'),
-                'forward and backward': _range(rows, 'forward and backward'),
-                'slower than torchvision in': f'{sum(t < 1 for t in times)} '
-                f'of {len(times)} cases',
+                'forward': _range(cases, 'forward'),
+                'forward and backward': _range(cases, 'forward and backward'),
+                'slower than torchvision in': f'{slower} of {len(cases)} '
+                'cases',
                 'measured on': place,
             }
         )
     return table
 
 
-def deploy_rows(files: Iterable[ResultFile]) -> list[Row]:
-    """Exported detectors beside others, on each machine."""
-
-    def case(row: Row) -> tuple[str, ...]:
-        return tuple(row[n] for n in ('case', 'what', 'against', 'input'))
-
-    table = []
-    rows = [row for row in rows_of(files, 'deploy') if is_measured(row)]
-    for of_machine in by_machine(rows):
-        for row in newest_complete(of_machine, case).values():
-            extra = []
-            if row['gmac_per_s']:
-                extra.append(
-                    f'{row["gmac_per_s"]} of {row["against_gmac_per_s"]} '
-                    'GMAC/s'
-                )
-            if row['ps_roi_share']:
-                share = float(row['ps_roi_share'])
-                extra.append(f'PSRoI align is {share:.0%}')
-            if row['peak_mb']:
-                extra.append(
-                    f'{row["peak_mb"]} against {row["against_peak_mb"]} MB'
-                )
-            table.append(
-                {
-                    'what': f'{row["what"]} {row["input"]}'.strip(),
-                    'against': row['against'] or '-',
-                    'ms': row['median_ms'],
-                    'ms of the other': row['against_ms'] or '-',
-                    # Of a matrix product the rates are compared.
-                    'times as fast': '-'
-                    if row['gmac_per_s']
-                    else row['times_faster'] or '-',
-                    'besides': ', '.join(extra) or '-',
-                    'measured on': conditions_of(row).place,
-                }
-            )
-    titles = 'what', 'against', 'ms', 'ms of the other', 'times as fast'
-    none = dict.fromkeys((*titles, 'besides', 'measured on'), '')
-    return table or [none]
+def _cells(each: Measured, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(each.row[name] for name in names)
 
 
-def _range(rows: Sequence[Row], passes: str) -> str:
-    times = [float(r['times_faster']) for r in rows if r['passes'] == passes]
-    if not times:
-        return ''
-    ends = (f'{end:.2g}' for end in (min(times), max(times)))
+def _range(cases: Sequence[Measured], passes: str) -> str:
+    times = [float(m.ratio[0]) for m in cases if m.row['passes'] == passes]
+    ends = [f'{end:.2g}' for end in (min(times), max(times))] if times else ()
     return ' to '.join(dict.fromkeys(ends))
+
+
+def deploy_rows(results: Results) -> list[Row]:
+    """Exported detectors beside others, on each machine."""
+    names = 'case', 'what', 'against', 'input'
+    return [
+        _deploy_row(each)
+        for of_machine in by_machine(results.sound('deploy'))
+        for each in newest_complete(
+            of_machine, lambda m: _cells(m, names)
+        ).values()
+    ]
+
+
+def _deploy_row(each: Measured) -> Row:
+    row, extra = each.row, []
+    if row['gmac_per_s']:
+        rates = row['gmac_per_s'], row['against_gmac_per_s']
+        extra.append(f'{" of ".join(rates)} GMAC/s')
+    if row['ps_roi_share']:
+        extra.append(f'PSRoI align is {float(row["ps_roi_share"]):.0%}')
+    if row['peak_mb']:
+        extra.append(f'{row["peak_mb"]} against {row["against_peak_mb"]} MB')
+    # Of a matrix product the rates are compared.
+    times = '' if row['gmac_per_s'] else row['times_faster']
+    return {
+        'what': f'{row["what"]} {row["input"]}'.strip(),
+        'against': row['against'] or '-',
+        'ms': row['median_ms'],
+        'ms of the other': row['against_ms'] or '-',
+        'times as fast': times or '-',
+        'besides': ', '.join(extra) or '-',
+        'measured on': each.conditions.place,
+    }
 
 
 class Cost(NamedTuple):
@@ -285,8 +250,15 @@ def cost(name: str) -> Cost:
         model = build_classifier(name).eval()
         image = torch.empty(1, 3, side, side)
     params = sum(p.numel() for p in model.parameters())
-    with torch.no_grad():
-        return Cost(macs(model, image) / 1e6, params / 1e6)
+    for layer in model.modules():
+        # Costs no multiply-adds, and half of the time of counting them.
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.forward = lambda x: x
+    return Cost(macs(model, image) / 1e6, params / 1e6)
+
+
+def _mflops(name: str) -> str:
+    return f'{cost(name).mflops:.1f}'
 
 
 def network_rows(names: Iterable[str] = NETWORKS) -> list[Row]:
@@ -306,7 +278,7 @@ def network_rows(names: Iterable[str] = NETWORKS) -> list[Row]:
                 'network': name,
                 'image': str(about.input_size),
                 'MFLOPs published': _published(mflops, 0),
-                'MFLOPs here': f'{here.mflops:.1f}',
+                'MFLOPs here': _mflops(name),
                 'MFLOPs off by': _off(here.mflops, mflops),
                 'M params published': _published(params_m, 1),
                 'M params here': f'{here.params_m:.2f}',

@@ -4,15 +4,14 @@
 network is one row, with a column for each kind of the paper.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 
 from .results import (
     OK,
-    ResultFile,
+    Results,
     Row,
     conditions_of,
     newest_complete,
-    plain_rows,
     warning_of,
 )
 
@@ -21,30 +20,22 @@ KINDS = ('convolution', 'element-wise', 'shuffle', 'data movement')
 UNEXPLAINED = 'between operations'
 
 
-def figure2_rows(files: Sequence[ResultFile]) -> list[Row]:
-    """A row for each network that was recorded on one machine and setting.
-
-    Args:
-        files: of the results; ``analysis_cpu.csv`` is the one.
-    """
-    rows = [r for r in plain_rows(files, 'analysis_cpu') if r['status'] == OK]
+def figure2_rows(results: Results) -> list[Row]:
+    """A row for each network of ``analysis_cpu.csv``, of one setting."""
+    rows = [r for r in results.table('analysis_cpu') if r['status'] == OK]
     rows.sort(key=lambda row: row['date'])
 
-    def group(row: Row) -> Hashable:
+    def setting(row: Row) -> Hashable:
         return conditions_of(row), row['input'], row['batch']
 
-    chosen = newest_complete(rows, lambda row: row['network'], group=group)
+    def record(row: Row) -> Hashable:
+        return setting(row), row['network'], row['pass_ms'], row['commit']
+
+    chosen = newest_complete(rows, lambda row: row['network'], group=setting)
     return [
-        _row([row for row in rows if _is_of(row, last, group)])
+        _row([row for row in rows if record(row) == record(last)])
         for last in chosen.values()
     ]
-
-
-def _is_of(row: Row, last: Row, group: Callable[[Row], Hashable]) -> bool:
-    """Whether a row is of the record that ends with another."""
-    return group(row) == group(last) and all(
-        row[name] == last[name] for name in ('network', 'pass_ms', 'commit')
-    )
 
 
 def _row(record: Sequence[Row]) -> Row:

@@ -15,6 +15,8 @@ The columns of the file:
   ``top-1 error`` on ImageNet, ``mmAP`` on COCO minival.
 
 The first row of a column is the one that the others are compared with.
+
+`beside` is the one join of these figures with what was measured.
 """
 
 import csv
@@ -59,7 +61,8 @@ class Speed(NamedTuple):
     ratio: float
 
 
-# Kinds of measurements by the columns that hold a ratio to the reference.
+GUIDELINE_TABLES = ('Table 1', 'Table 2', 'Table 3', 'Table 4')
+# Kinds of measurements of the paper, and their column of `Speed.ratio`.
 RATIOS = {
     'guidelines': 'time_ratio',
     'backbones': 'speed_ratio',
@@ -91,21 +94,14 @@ def speeds() -> Mapping[Key, Speed]:
     found, references = {}, {}
     for key, quantity, value, *_ in figures():
         if quantity == 'speed':
-            reference = references.setdefault(_column(key), value)
-            ratio = value / reference
+            # Two of Table 8's networks have smaller images than the others.
+            size = '' if key.table == 'Table 8' else key.input
+            column = key._replace(row='', input=size)
+            ratio = value / references.setdefault(column, value)
             if key.table in GUIDELINE_TABLES:
-                ratio = reference / value
+                ratio = 1 / ratio
             found[key] = Speed(value, ratio)
     return MappingProxyType(found)
-
-
-GUIDELINE_TABLES = ('Table 1', 'Table 2', 'Table 3', 'Table 4')
-
-
-def _column(key: Key) -> Key:
-    # Two of Table 8's networks have smaller images than their column's.
-    size = '' if key.table == 'Table 8' else key.input
-    return key._replace(row='', input=size)
 
 
 @cache
@@ -128,15 +124,17 @@ def top1_error(network: str | None) -> float | None:
     return values('top-1 error').get(network)
 
 
-def key_of(kind: str, row: Mapping[str, object]) -> Key | None:
-    """What a measured row is about.
+def beside(
+    kind: str, row: Mapping[str, object]
+) -> tuple[Key | None, Speed | None]:
+    """What a measured row is about, and the speed published of the same.
 
     Args:
-        kind: of its file, one of `RATIOS`.
+        kind: of its file, as in ``tools/benchmark.py KIND``.
         row: its key columns and ``device``.
 
     Returns:
-        None if no table of the paper is about that kind of row.
+        None and None if no table of the paper is about that kind of row.
     """
     platform = 'arm' if row['device'] == 'cpu' else 'gpu'
     if kind == 'guidelines':
@@ -152,26 +150,23 @@ def key_of(kind: str, row: Mapping[str, object]) -> Key | None:
         where = 'Table 7', platform, row['column'], row['config']
         where += row['input'], row['batch']
     else:
-        return None
-    return Key(*map(str, where))
+        return None, None
+    key = Key(*map(str, where))
+    if row.get('part', PAPER_PARTS[0]) not in PAPER_PARTS:
+        return key, None
+    return key, speeds().get(key)
 
 
 def annotate(kind: str, row: Mapping[str, object]) -> dict[str, object]:
-    """The paper's columns of a measured row, empty where it has no figure.
-
-    Args:
-        kind: of the benchmark; one without a table of the paper has none.
-        row: its key columns and ``device``.
-    """
+    """The paper's columns of a row to be recorded, empty without a figure."""
     if kind not in RATIOS:
         return {}
-    found = {'paper_per_s': '', f'paper_{RATIOS[kind]}': ''}
+    _, speed = beside(kind, row)
+    found = {
+        'paper_per_s': f'{speed.per_s:g}' if speed else '',
+        f'paper_{RATIOS[kind]}': f'{speed.ratio:.4g}' if speed else '',
+    }
     if kind == 'backbones':
         mflops = values('multiply-adds').get(row['network'])
         found['paper_mflops'] = '' if mflops is None else f'{mflops:g}'
-    key = key_of(kind, row)
-    speed = speeds().get(key) if key else None
-    if speed and row.get('part', PAPER_PARTS[0]) in PAPER_PARTS:
-        found['paper_per_s'] = f'{speed.per_s:g}'
-        found[f'paper_{RATIOS[kind]}'] = f'{speed.ratio:.4g}'
     return found

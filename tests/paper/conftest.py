@@ -39,6 +39,6 @@ def write(folder):
 
 
 @pytest.fixture
-def files(folder):
+def results(folder):
     """Read the folder as it is now."""
     return lambda: read_results(folder)

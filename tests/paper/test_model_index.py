@@ -36,15 +36,19 @@ def test_a_model_inherits_from_its_collection(models):
     assert model.full_model.metadata.training_data == 'COCO'
 
 
-def test_results_are_those_measured_here(root, write, files):
-    name = 'lighthead_resnet101'
+def test_results_are_those_measured_here(tmp_path, write, results):
+    name = 'lighthead_mine'
+    (tmp_path / 'configs').mkdir()
+    (tmp_path / 'configs' / f'{name}.py').write_text(
+        'model = dict(backbone=dict(type="Mine"))\n'
+        'train_cfg = dict(max_epochs=30)\n'
+    )
     run = dict(config=name, data='COCO val2017', mAP='0.3712', epochs='')
     write.plain('trained.csv', run)
     write.plain('bccd_backbones.csv', dict(config=name, mAP='0.5', epochs='3'))
-    found = model_index(root, files())['Models']
-    (model,) = (each for each in found if each['Name'] == name)
-    results = [(r['Dataset'], r['Metrics']) for r in model['Results']]
-    assert results == [
+    (model,) = model_index(tmp_path, results())['Models']
+    found = [(r['Dataset'], r['Metrics']) for r in model['Results']]
+    assert found == [
         ('COCO val2017', {'box AP': 37.1}),
         ('BCCD blood cells, 3 epochs', {'box AP': 50.0}),
     ]
