@@ -209,16 +209,24 @@ class BoxDataset(BaseDetDataset):
         """Leave out what ``filter_cfg`` says, as ``CocoDataset`` does."""
         if self.test_mode or self.filter_cfg is None:
             return self.data_list
-        no_empty = self.filter_cfg.get('filter_empty_gt', False)
-        min_size = self.filter_cfg.get('min_size', 0)
-        return [
-            info
-            for info, labelled in zip(
-                self.data_list, self._labelled, strict=True
+        least = self.filter_cfg.get('min_size', 0)
+        large = np.array(
+            [min(d['width'], d['height']) >= least for d in self.data_list],
+            bool,
+        )
+        if not large.all():
+            told = (
+                f'{np.count_nonzero(~large)} of the {len(large)} images of '
+                f'{self.ann_file} are lower or narrower than {least} px and '
+                'left out in training; --cfg-options train_dataloader.dataset.'
+                'filter_cfg.min_size=1 keeps them'
             )
-            if (labelled or not no_empty)
-            and min(info['width'], info['height']) >= min_size
-        ]
+            if not large.any():
+                raise DatasetError(told)
+            say_once(told)
+        if self.filter_cfg.get('filter_empty_gt', False):
+            large &= self._labelled
+        return [self.data_list[i] for i in np.flatnonzero(large)]
 
 
 @METRICS.register_module()
