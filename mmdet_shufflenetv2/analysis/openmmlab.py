@@ -26,9 +26,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..backbones.base import StagedBackbone
 from ..backbones.pretrained import load_pretrained
 from ..backbones.zoo import NETWORKS, Classifier
-from ..engine.checkpoint_meta import checkpoint_classes
 from ..engine.early_log import quiet_log
-from ..engine.run_config import dicts_of, load_config, without_pretrained
+from ..engine.run_config import (
+    checkpoint_classes,
+    dicts_of,
+    load_config,
+    without_pretrained,
+)
 from ..engine.run_data import set_classes
 from ..engine.runner import load_fitting
 from ..errors import UserError

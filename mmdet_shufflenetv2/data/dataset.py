@@ -174,7 +174,7 @@ class BoxDataset(BaseDetDataset):
         corners = table.boxes.copy()
         corners[:, 2:] += corners[:, :2]
         # As CocoDataset; the rules of this package have named them.
-        learned = (table.boxes[:, 2:] >= 1).all(axis=1)
+        learned = table.learned()
         instances: list[list[dict]] = [[] for _ in table.names]
         columns = table.crowd.astype(int), corners, table.labels
         columns = [column[learned].tolist() for column in columns]

@@ -11,13 +11,15 @@ is.
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from .coco import image_names
 from .csv_boxes import looks_like_boxes
-from .listing import is_image, plain, walk
-from .reading import read_boxes, read_raw
+from .listing import Listing, is_image, plain, walk
+from .reading import read_boxes
 from .table import BoxTable, DatasetError, Source, shorten
 from .yolo import NAME_FILES, label_file, read_yaml
 
@@ -33,8 +35,6 @@ _ORDER = {
     'val': ('val', 'test'),
     'test': ('val', 'test', None),
 }
-#: Words of annotation files that hold no boxes of instances.
-_OTHER_TASKS = {'captions', 'keypoints', 'stuff', 'panoptic', 'info'}
 #: How much is set apart where there is no validation split.
 VAL_FRACTION = 0.2
 
@@ -55,14 +55,11 @@ class Splits(NamedTuple):
     notes: tuple[str, ...]
 
 
-def _words(name: str) -> set[str]:
-    return set(re.split('[^a-z]+', name.lower()))
-
-
 def role_of(path: str) -> str | None:
     """The split a relative path stands for; the last name that tells wins."""
     for part in reversed(plain(path).split('/')):
-        roles = [role for role in ROLES if _words(part) & ROLES[role]]
+        words = set(re.split('[^a-z]+', part.lower()))
+        roles = [role for role in ROLES if words & ROLES[role]]
         if roles:
             return roles[0] if len(roles) == 1 else None
     return None
@@ -71,8 +68,8 @@ def role_of(path: str) -> str | None:
 def guess_format(ann: str) -> str:
     """The format of an annotation file or folder by its name."""
     suffix = os.path.splitext(ann)[1].lower()
-    files = ''.join(f'{name}/' for _, names in walk(ann) for name in names)
-    xml = '.xml/' in files.lower()
+    files = [name.lower() for _, names in walk(ann) for name in names]
+    xml = any(name.endswith('.xml') for name in files)
     return {'.json': 'COCO', '.csv': 'CSV'}.get(
         suffix, 'VOC' if xml else 'YOLO'
     )
@@ -160,6 +157,26 @@ def classes_beyond(table: BoxTable, classes: Sequence[str]) -> list[str]:
     ]
 
 
+def _kind(path: Path) -> str:
+    """What a file is, by its name and its first bytes."""
+    suffix = path.suffix.lower()
+    if is_image(path.name):
+        return 'image'
+    if suffix == '.xml':
+        return 'VOC'
+    if suffix == '.csv' and looks_like_boxes(str(path)):
+        return 'CSV'
+    if suffix not in ('.json', '.yaml', '.yml') or not path.is_file():
+        return 'other'
+    with open(path, 'rb') as file:
+        start = file.read(1 << 20)
+    if suffix != '.json':
+        return 'YAML' if b'names' in start else 'other'
+    opens = start.removeprefix(b'\xef\xbb\xbf').lstrip()[:1] == b'{'
+    known = re.search(rb'"(images|annotations|categories)"', start)
+    return 'COCO' if opens and known else 'other'
+
+
 class _Folder:
     """What lies below a root, and the choice of splits among it."""
 
@@ -167,39 +184,14 @@ class _Folder:
         self.root, self.exif = root, exif
         self.folders = dict(walk(root))
         #: By kind: files, but for VOC the folders of XML files.
-        self.found: dict[str, list[str]] = {}
+        self.found: dict[str, list[str]] = defaultdict(list)
         for folder, names in self.folders.items():
             for name in names:
                 path = f'{folder}/{name}' if folder else name
-                kind = self._kind(path)
+                kind = _kind(root / path)
                 path = folder if kind == 'VOC' else path
-                if path not in self.found.setdefault(kind, [])[-1:]:
+                if path not in self.found[kind][-1:]:
                     self.found[kind].append(path)
-        self.images = set(map(plain, self.found.get('image', ())))
-
-    def _kind(self, path: str) -> str:
-        suffix, place = os.path.splitext(path)[1].lower(), self.root / path
-        if is_image(path):
-            return 'image'
-        if suffix == '.xml':
-            return 'VOC'
-        if suffix == '.csv' and looks_like_boxes(str(place)):
-            return 'CSV'
-        if suffix in ('.json', '.yaml', '.yml'):
-            try:
-                with open(place, 'rb') as file:
-                    start = file.read(1 << 20)
-            except OSError:
-                return 'other'
-            if suffix != '.json':
-                return 'YAML' if b'names' in start else 'other'
-            # One that cannot be read further is told later.
-            known = re.search(rb'"(images|annotations|categories)"', start)
-            opens = start.removeprefix(b'\xef\xbb\xbf').lstrip()[:1] == b'{'
-            name = path.rpartition('/')[2]
-            if known and opens and not _words(name) & _OTHER_TASKS:
-                return 'COCO'
-        return 'other'
 
     def _source(self, kind, ann, images, image_list=None) -> Source:
         images = images if isinstance(images, tuple) else (images,)
@@ -217,47 +209,43 @@ class _Folder:
         may be missing, 'test' takes what there is. A user names ann and img.
         """
         option = 'train' if role == 'train' else 'val'
-        img = img and self._path(img, f'--{option}-img', 'folder')
+        img = img and self._path(img, f'--{option}-img')
         if ann:
-            path = self._path(ann, f'--{option}-ann', 'file')
-            return self._given(path, role_of(ann), role, option, img)
-        for kind in 'COCO', 'YOLO', 'VOC', 'CSV':
-            if but is None or kind == but.format:
-                source = self._find(kind, role, option, img)
-                if source not in (None, but):
-                    return source
+            path = self._path(ann, f'--{option}-ann')
+            return self._named(path, role_of(ann) or role, role, option, img)
+        kinds = (but.format,) if but else ('COCO', 'YOLO', 'VOC', 'CSV')
+        for kind in kinds:
+            source = self._find(kind, role, option, img)
+            if source not in (None, but):
+                return source
         if role == 'val':
             return None
-        kinds = 'COCO', 'VOC', 'CSV'
-        known = [path for kind in kinds for path in self.found.get(kind, ())]
-        if role == 'test' and self.images and not (known or self._labelled()):
+        known = [p for k in ('COCO', 'VOC', 'CSV') for p in self.found[k]]
+        images = self.found['image']
+        if role == 'test' and images and not (known or self._labelled()):
             return self._source('images', '', img or self.root)
-        others = [p for p in self.found.get('other', ()) if '.json' in p]
         raise DatasetError(
-            f'no annotations for {role} in {self.root}; found '
-            f'{len(self.images)} images'
-            + (f', annotations {shorten(known)}' if known else '')
-            + (f', other files {shorten(others)}' if others else '')
-            + '. Expected is COCO (such as annotations/instances_train.json '
-            'or train/_annotations.coco.json), YOLO (data.yaml, or images/ '
-            'and labels/), Pascal VOC (XML) or CSV; name a file with '
-            f'--{option}-ann FILE'
-            + ('' if role == 'train' else ', that of training included')
+            f'no annotations for {role} in {self.root}; found {len(images)} '
+            f'images and {shorten(known) or "no annotations"}. Expected is '
+            'COCO (such as annotations/instances_train.json or '
+            'train/_annotations.coco.json), YOLO (data.yaml, or images/ and '
+            'labels/), Pascal VOC (XML) or CSV; name a file, that of training '
+            f'included, with --{option}-ann FILE'
         )
 
-    def _path(self, name: str, option: str, kind: str) -> str:
+    def _path(self, name: str, option: str) -> str:
         for path in (self.root / name, Path(name)):
             if path.exists():
                 return str(path)
         raise DatasetError(
-            f'{option} {name}: there is no such {kind} below {self.root}, nor '
-            'as given'
+            f'{option} {name}: not found below {self.root}, nor as given'
         )
 
-    def _given(self, path: str, told, role, option, img) -> Source:
+    def _named(self, path: str, told: str, role, option, img) -> Source:
+        """What a user names; ``told`` is the split by its name."""
         kind = guess_format(path)
         if kind != 'YOLO':
-            return self._annotated(kind, path, told or role, option, img)
+            return self._annotated(kind, path, told, option, img)
         if path.endswith(('.yaml', '.yml')):
             source = self._from_yaml(path, role, img)
             if source is not None:
@@ -276,7 +264,7 @@ class _Folder:
         """A split of one format, if there is one."""
         if kind == 'YOLO':
             return self._yolo(role, img)
-        paths = self.found.get(kind, [])
+        paths = self.found[kind]
         if kind == 'VOC' and paths and not any(map(role_of, paths)):
             listed = self._image_set(role)
             if role == 'val' and not listed:
@@ -284,21 +272,6 @@ class _Folder:
             place = os.path.commonpath([str(self.root / p) for p in paths])
             source = self._annotated(kind, place, None, option, img)
             return source._replace(image_list=listed)
-        path = self._choose(role, paths, option)
-        if path is None:
-            return None
-        role, place = role_of(path) or role, str(self.root / path)
-        return self._annotated(kind, place, role, option, img)
-
-    def _of_role(self, role: str, paths: Sequence[str]) -> list[str]:
-        fitting = (
-            [path for path in paths if role_of(path) == wanted]
-            for wanted in _ORDER[role]
-        )
-        return next(filter(None, fitting), [])
-
-    def _choose(self, role, paths: Sequence[str], option) -> str | None:
-        """The one of several that stands for a split."""
         fitting = self._of_role(role, paths)
         best = [p for p in fitting if Path(p).stem.startswith('instances')]
         fitting = best or fitting
@@ -307,7 +280,17 @@ class _Folder:
                 f'{self.root} has several annotation files for {role}: '
                 f'{shorten(fitting)}; say which one with --{option}-ann FILE'
             )
-        return fitting[0] if fitting else None
+        for path in fitting:
+            place, role = str(self.root / path), role_of(path) or role
+            return self._annotated(kind, place, role, option, img)
+        return None
+
+    def _of_role(self, role: str, paths: Sequence[str]) -> list[str]:
+        fitting = (
+            [path for path in paths if role_of(path) == wanted]
+            for wanted in _ORDER[role]
+        )
+        return next(filter(None, fitting), [])
 
     def _images_of(self, ann: str, role: str | None) -> str:
         """Images are beside the annotations, or anywhere of this split."""
@@ -323,14 +306,15 @@ class _Folder:
 
     def _coco_images(self, path: str, role: str, option: str) -> str:
         """The folder that the file names of a COCO file are relative to."""
-        names = read_raw(Source('COCO', path, ())).names
-        names = [plain(name) for name in names[:: max(1, len(names) // 50)]]
+        names = list(map(plain, image_names(path)))
+        names = names[:: max(1, len(names) // 50)]
         if not names:
             raise DatasetError(f'{path} lists no image that can be used')
+        images = set(map(plain, self.found['image']))
         fitting: dict[int, list[str]] = {}
         for folder in self.folders:
             prefix = f'{folder}/' if folder else ''
-            hits = sum(prefix + name in self.images for name in names)
+            hits = sum(prefix + name in images for name in names)
             if 2 * hits >= len(names):
                 # Splits may use the same file names, so folders' names count.
                 told = role_of(folder)
@@ -351,7 +335,7 @@ class _Folder:
         near = [f for f in self.folders if role_of(f) == role]
         for folder in best or [*near[:1], '']:
             place = str(self.root / folder)
-            if best or len(read_boxes(Source('COCO', path, (place,)))):
+            if best or any(map(Listing([place]).find, names)):
                 return place
         raise DatasetError(
             f'the images of {path} are in no folder of {self.root}: looked '
@@ -361,14 +345,8 @@ class _Folder:
 
     def _names(self) -> str:
         """Where YOLO's class names are, or the root where nowhere."""
-        found = [
-            f'{folder}/{name}'
-            for folder, names in self.folders.items()
-            for name in names
-            if name in NAME_FILES
-        ]
-        found = [*self.found.get('YAML', ()), *found, '']
-        return str(self.root / found[0].lstrip('/'))
+        others = [p for p in self.found['other'] if Path(p).name in NAME_FILES]
+        return str(self.root / [*self.found['YAML'], *others, ''][0])
 
     def _labelled(self) -> list[str]:
         """The folders of images that have label files."""
@@ -382,7 +360,7 @@ class _Folder:
         ]
 
     def _yolo(self, role: str, img: str | None) -> Source | None:
-        for path in self.found.get('YAML', ()):
+        for path in self.found['YAML']:
             source = self._from_yaml(str(self.root / path), role, img)
             if source is not None:
                 return source

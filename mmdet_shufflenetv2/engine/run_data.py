@@ -33,18 +33,11 @@ from ..data.dataset import (
     say_once,
 )
 from ..data.folders import Splits, classes_beyond
-from ..data.reading import (
-    count_learned,
-    look_at_images,
-    read_boxes,
-    remember,
-    report,
-    require_trainable,
-)
+from ..data.reading import read_boxes, remember, report
+from ..data.rules import require_trainable
 from ..data.table import BoxTable, Source, read_text, shorten
 from ..errors import UserError
-from .checkpoint_meta import checkpoint_classes
-from .run_config import SPLITS, dicts_of
+from .run_config import SPLITS, checkpoint_classes, dicts_of
 
 Result = TypeVar('Result')
 
@@ -73,11 +66,11 @@ def once_per_run(work: Callable[[], Result]) -> Result:
     return outcome[0]
 
 
-def _read(source: Source, look: Callable = lambda table: table) -> BoxTable:
+def _read(source: Source) -> BoxTable:
     """A source's table, which is read by the first process alone."""
-    table = once_per_run(lambda: look(read_boxes(source)))
-    remember(table)
-    return table
+    whole = source._replace(image_list=None, part=None)
+    remember(once_per_run(lambda: read_boxes(whole)))
+    return read_boxes(source)
 
 
 def datasets_of(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
@@ -318,7 +311,7 @@ def check_data(
         source = source._replace(exif=exif or source.exif)
         masks = _wants_masks(dataset)
         stop = strict or dataset.get('strict', False)
-        table = _read(source, look_at_images)
+        table = _read(source)
         for line in report(table, stop or masks, said):
             print_log(line, 'current', 30)
         classes = _agree_on_classes(cfg, name, dataset, table)
@@ -336,7 +329,8 @@ def check_data(
         )
     if train:
         # Of joined data sets one may be there for its backgrounds.
-        require_trainable(max((t for _, t in train), key=count_learned))
+        learning = [table for _, table in train]
+        require_trainable(max(learning, key=lambda t: t.learned().sum()))
         if not any([_images_left(*each) for each in train]):
             raise UserError('no image with objects is left to train on')
     for name, metric in metrics_of(cfg):

@@ -26,7 +26,7 @@ from ..errors import UserError
 from .early_log import write_kept_records
 from .hooks import DivergenceHook, InputCheckHook
 from .pictures import RunPicturesHook
-from .run_config import resizing
+from .run_config import checkpoint_classes, resizing
 
 
 class CheckpointMismatch(UserError):
@@ -46,12 +46,48 @@ class CheckedRunner(Runner):
     #: checkpoint to load.
     start_from = None
 
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set up as mmengine does; the process group may exist already."""
+        # Adam's second moments of idle weights decay into denormal numbers,
+        # on which a CPU is 100 times slower: 1.1 s of a 1.3 s step.
+        torch.set_flush_denormal(not torch.cuda.is_available())
+        join_processes(self.launcher, self.cfg)
+        super().setup_env(env_cfg)
+
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Open the log file; it begins with what was said before."""
         early = MMLogger.get_current_instance()
         logger = super().build_logger(*args, **kwargs)
         write_kept_records(early, logger)
         return logger
+
+    def register_hooks(self, *args, **kwargs) -> None:
+        """Register a config's hooks, and those that no run is without."""
+        super().register_hooks(*args, **kwargs)
+        for hook in DivergenceHook(), InputCheckHook(), RunPicturesHook():
+            self.register_hook(hook)
+
+    def wrap_model(
+        self, model_wrapper_cfg: dict | None, model: nn.Module
+    ) -> nn.Module:
+        """Wrap for several processes; on the CPU without device ids."""
+        on_cpu = self.distributed and not torch.cuda.is_available()
+        if on_cpu and model_wrapper_cfg is None:
+            unused = self.cfg.get('find_unused_parameters', False)
+            model_wrapper_cfg = dict(
+                type='MMDistributedDataParallel',
+                device_ids=None,
+                broadcast_buffers=False,
+                find_unused_parameters=unused,
+            )
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def train(self) -> nn.Module:
+        """Train; what a killed run left half written is removed first."""
+        if is_main_process():
+            for path in remove_abandoned(self.work_dir):
+                self.logger.info(f'Removed what a killed run left: {path}')
+        return super().train()
 
     def load_or_resume(self) -> None:
         """Load what the run starts from or goes on with."""
@@ -60,13 +96,6 @@ class CheckedRunner(Runner):
         elif not self._has_loaded:
             self.start_from(self._bare_model())
             self._has_loaded = True
-
-    def register_hooks(self, *args, **kwargs) -> None:
-        """Register a config's hooks, and those that no run is without."""
-        super().register_hooks(*args, **kwargs)
-        self.register_hook(DivergenceHook())
-        self.register_hook(InputCheckHook())
-        self.register_hook(RunPicturesHook())
 
     def load_checkpoint(
         self, filename: str, map_location='cpu', strict=True, **kwargs
@@ -118,7 +147,7 @@ class CheckedRunner(Runner):
             )
         planned = self._schedule()
         super().resume(filename, *args, **kwargs)
-        if self._schedule() != planned:
+        if self._schedule() != planned and self.cfg.get('param_scheduler'):
             self._follow_new_schedule()
         loop, unit = self.train_loop, 'iters'
         done, whole = loop.iter, loop.max_iters
@@ -130,15 +159,13 @@ class CheckedRunner(Runner):
                 f'train; a longer run: train_cfg.max_{unit}=N'
             )
 
-    def _schedule(self) -> list[dict]:
+    def _schedule(self) -> list[list]:
         """The settings of the schedulers, without their progress."""
-        schedulers = self.param_schedulers or []
-        if not isinstance(schedulers, list) or not self.cfg.get(
-            'param_scheduler'
-        ):
-            return []
         names = 'begin', 'end', 'T_max', 'milestones', 'total_iters', 'gamma'
-        return [{k: getattr(s, k, None) for k in names} for s in schedulers]
+        return [
+            [getattr(scheduler, name, None) for name in names]
+            for scheduler in self.param_schedulers or ()
+        ]
 
     def _follow_new_schedule(self) -> None:
         """Bring the rates to where the config's schedule has them by now.
@@ -163,13 +190,6 @@ class CheckedRunner(Runner):
             'The run has another length or schedule than before; the learning '
             f'rate goes on at {self.optim_wrapper.get_lr()["lr"][0]:.3g}'
         )
-
-    def train(self) -> nn.Module:
-        """Train; what a killed run left half written is removed first."""
-        if is_main_process():
-            for path in remove_abandoned(self.work_dir):
-                self.logger.info(f'Removed what a killed run left: {path}')
-        return super().train()
 
     def save_checkpoint(self, *args, meta: dict | None = None, **kwargs):
         """Save as mmengine does, with what the weights expect of images."""
@@ -197,29 +217,6 @@ class CheckedRunner(Runner):
 
     def _bare_model(self) -> nn.Module:
         return getattr(self.model, 'module', self.model)
-
-    def setup_env(self, env_cfg: dict) -> None:
-        """Set up as mmengine does; the process group may exist already."""
-        # Adam's second moments of idle weights decay into denormal numbers,
-        # on which a CPU is 100 times slower: 1.1 s of a 1.3 s step.
-        torch.set_flush_denormal(not torch.cuda.is_available())
-        join_processes(self.launcher, self.cfg)
-        super().setup_env(env_cfg)
-
-    def wrap_model(
-        self, model_wrapper_cfg: dict | None, model: nn.Module
-    ) -> nn.Module:
-        """Wrap for several processes; on the CPU without device ids."""
-        on_cpu = self.distributed and not torch.cuda.is_available()
-        if on_cpu and model_wrapper_cfg is None:
-            unused = self.cfg.get('find_unused_parameters', False)
-            model_wrapper_cfg = dict(
-                type='MMDistributedDataParallel',
-                device_ids=None,
-                broadcast_buffers=False,
-                find_unused_parameters=unused,
-            )
-        return super().wrap_model(model_wrapper_cfg, model)
 
 
 def join_processes(launcher: str, cfg: Config) -> None:
@@ -287,19 +284,17 @@ def read_fitting(model: nn.Module, filename: str) -> dict:
     declared = declared_style(checkpoint)
     own = getattr(getattr(model, 'backbone', None), 'style', None)
     if None not in (declared, own) and declared != own:
-        problems.insert(
-            0,
+        problems.append(
             f'it is of style {declared!r}, but the backbone of {own!r}; add '
-            f'--cfg-options model.backbone.style={declared}',
+            f'--cfg-options model.backbone.style={declared}'
         )
     if problems:
         if not state.keys() & model.state_dict().keys():
             problems.append(
-                'no entry has a name that the model knows; '
-                'tools/convert_checkpoint.py converts weights of other '
-                'projects'
+                'no entry has a name that the model knows; tools/'
+                'convert_checkpoint.py converts weights of other projects'
             )
-        classes = checkpoint['meta'].get('dataset_meta', {}).get('classes')
+        classes = checkpoint_classes(checkpoint)
         if classes:
             problems.append(
                 f'the checkpoint knows {len(classes)} classes: '

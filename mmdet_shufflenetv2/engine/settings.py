@@ -22,6 +22,7 @@ from ..errors import UserError
 from .run_config import (
     SPLITS,
     dicts_of,
+    packaged_config,
     pretrained_of,
     resizing,
     set_image_size,
@@ -31,17 +32,11 @@ from .schedule import stretch_schedule
 from .weights import outlined
 
 # Necks whose input is every level that the backbone returns.
-NECKS = {'FPN', 'LightHeadNeck', 'RFCNNeck'}
+NECKS = 'FPN', 'LightHeadNeck', 'RFCNNeck'
 #: Pixels below which a detector of stride 16 finds hardly anything.
 SMALL = 8
 # Of sides; at 800 the authors' 600, 700, 800, 900, 1000.
 MULTI_SCALE = 0.75, 0.875, 1.0, 1.125, 1.25
-GO_ON = (
-    'One of these goes on:\n'
-    '  --backbone-weights FILE   start from weights you have\n'
-    '  --from-scratch            start from random weights and train every '
-    'layer'
-)
 
 
 def apply_settings(cfg: Config, args: Namespace) -> None:
@@ -50,15 +45,30 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
     Raises:
         UserError: An option cannot be had of this config or machine.
     """
-    others = args.backbone_weights or args.from_checkpoint
-    if others or cfg.get('resume') or cfg.get('load_from'):
+    has_gpu = torch.cuda.is_available()
+    needs = (
+        ('amp', has_gpu, 'a GPU, and PyTorch sees none here'),
+        ('sync_bn', has_gpu, 'GPUs, and PyTorch sees none here'),
+        (
+            'tensorboard',
+            find_spec('tensorboard'),
+            'the package tensorboard: pip install tensorboard',
+        ),
+    )
+    for name, met, need in needs:
+        if getattr(args, name) and not met:
+            raise UserError(f'--{name.replace("_", "-")} needs {need}')
+    starts_elsewhere = (
+        args.backbone_weights
+        or args.from_checkpoint
+        or cfg.get('resume')
+        or cfg.get('load_from')
+    )
+    if starts_elsewhere:
         without_pretrained(cfg)
-        others = True
     if args.from_scratch:
         start_from_scratch(cfg)
     if args.sync_bn:
-        if not torch.cuda.is_available():
-            raise UserError('--sync-bn needs GPUs, and PyTorch sees none here')
         cfg.sync_bn = 'torch'
         train_norms(cfg)
     set_network(cfg, args)
@@ -66,6 +76,8 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
         set_epochs(cfg, args.epochs)
     if args.batch_size:
         cfg.train_dataloader.batch_size = args.batch_size
+    if args.lr:
+        cfg.optim_wrapper.optimizer.lr = args.lr
     if args.image_size:
         set_image_size(cfg, args.image_size)
     if args.augment:
@@ -91,13 +103,7 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
         if loader and args.workers is not None:
             loader.num_workers = args.workers
             loader.persistent_workers = args.workers > 0
-    if args.lr:
-        cfg.optim_wrapper.optimizer.lr = args.lr
     if args.amp:
-        if not torch.cuda.is_available():
-            raise UserError(
-                '--amp needs a GPU, and PyTorch sees none here; leave it out'
-            )
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.ema:
@@ -130,24 +136,16 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.tensorboard:
-        if find_spec('tensorboard') is None:
-            raise UserError(
-                '--tensorboard needs the package tensorboard: '
-                'pip install tensorboard'
-            )
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
-    if not others and not args.from_scratch:
+    if not starts_elsewhere and not args.from_scratch:
         have_starting_weights(cfg)
-    scale_rate(cfg, given=args.lr is not None, asked=args.auto_scale_lr)
+    scale_rate(cfg, args)
 
 
 def choose_device(name: str) -> None:
-    """Train on a device other than the one mmengine would take.
+    """Train on ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
 
     Before anything is on a GPU: PyTorch then sees one GPU, or none.
-
-    Args:
-        name: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
 
     Raises:
         UserError: There is no such device.
@@ -182,8 +180,8 @@ def set_network(cfg: Config, args: Namespace) -> None:
     if neck.get('type') not in NECKS:
         raise UserError(
             f'--width: the neck of {cfg.filename} is none of '
-            f'{", ".join(sorted(NECKS))}; set widen_factor and the channels '
-            'by --cfg-options'
+            f'{", ".join(NECKS)}; set widen_factor and the channels by '
+            '--cfg-options'
         )
     backbone.widen_factor = args.width
     try:
@@ -225,11 +223,9 @@ def adapt_image_size(cfg: Config, tables: list[BoxTable]) -> None:
     if cfg.get('image_size_from_data'):
         usual = max(resizing(cfg, 'train')[0].scale)
         sides = np.concatenate([table.image_sizes() for table in tables])
-        sides.sort(axis=1)
-        short, long = np.median(sides, axis=0)
-        tenth = np.quantile(
-            np.concatenate([table.box_sizes() for table in tables]), 0.1
-        )
+        short, long = np.median(np.sort(sides, axis=1), axis=0)
+        boxes = np.concatenate([table.box_sizes() for table in tables])
+        tenth = np.quantile(boxes, 0.1)
         wanted = long * 2 * SMALL / max(tenth, 1e-6)
         side = min(max(wanted, usual), 2 * usual, max(long, usual * 2 / 3))
         side = 32 * round(side / 32)
@@ -244,7 +240,7 @@ def adapt_image_size(cfg: Config, tables: list[BoxTable]) -> None:
         )
     try:
         (step,) = resizing(cfg, 'train')
-    except (UserError, ValueError):
+    except (UserError, ValueError):  # Several sizes.
         return
     scale = tuple(step.scale)
     boxes = np.concatenate([table.box_sizes(scale) for table in tables])
@@ -252,31 +248,26 @@ def adapt_image_size(cfg: Config, tables: list[BoxTable]) -> None:
     if share > 0.1:
         print_log(
             f'{share:.0%} of the boxes are smaller than {SMALL} pixels after '
-            f'resizing to {step.scale[0]}x{step.scale[1]}, and will hardly be '
-            'found; a larger --image-size WxH, or images cut into tiles, help',
+            f'resizing to {scale[0]}x{scale[1]}, and will hardly be found; a '
+            'larger --image-size WxH, or images cut into tiles, help',
             'current',
             level=30,
         )
 
 
 def set_augmentation(cfg: Config, level: str) -> None:
-    """Write a training pipeline that augments: none, light or strong."""
-    dataset = cfg.train_dataloader.dataset
-    (step,) = resizing(cfg, 'train', '--augment') or [None]
-    if step is None or step not in dataset.get('pipeline', ()):
+    """Vary training images as ``configs/_base_/augmentation.py`` says."""
+    pipeline = cfg.train_dataloader.dataset.get('pipeline', ())
+    steps = resizing(cfg, 'train', '--augment')
+    if len(steps) != 1 or steps[0] not in pipeline:
         raise UserError(f'--augment: {cfg.filename} has no plain pipeline')
-    resize = dict(type='Resize', scale=step.scale, keep_ratio=True)
-    ratio = (0.75, 1.25) if level == 'light' else (0.5, 1.5)
-    jitter = dict(resize, type='RandomResize', ratio_range=ratio)
-    flip = dict(type='RandomFlip', prob=0.5)
-    crop = dict(type='MinIoURandomCrop')
-    middle = dict(
-        none=[resize],
-        light=[jitter, flip],
-        strong=[crop, jitter, flip, dict(type='PhotoMetricDistortion')],
-    )[level]
-    ends = [t for t in dataset.pipeline if 'Load' in t.type]
-    dataset.pipeline = [*ends, *middle, dataset.pipeline[-1]]
+    path = f'{__package__.partition(".")[0]}::_base_/augmentation.py'
+    middle = Config.fromfile(packaged_config(path)).augmentation[level]
+    for step in middle:
+        if 'scale' in step:
+            step.scale = steps[0].scale
+    loading = [step for step in pipeline if 'Load' in step.type]
+    pipeline[:] = [*loading, *middle, pipeline[-1]]
 
 
 def use_tta(cfg: Config) -> None:
@@ -304,9 +295,8 @@ def use_tta(cfg: Config) -> None:
 
 def add_hook(cfg: Config, **hook) -> None:
     """Add a hook, in the place of one of its type."""
-    hooks = [
-        h for h in cfg.get('custom_hooks') or () if h.type != hook['type']
-    ]
+    hooks = cfg.get('custom_hooks') or ()
+    hooks = [each for each in hooks if each.type != hook['type']]
     cfg.custom_hooks = [*hooks, hook]
 
 
@@ -339,51 +329,41 @@ def start_from_scratch(cfg: Config) -> None:
 
 
 def have_starting_weights(cfg: Config) -> None:
-    """See that the config's public weights are there, before other work.
+    """Download the weights that a config starts from, before other work.
 
-    They follow the backbone's width.
+    Those of a width or V2* that options have set, in the place of the
+    config's.
 
     Raises:
-        UserError: They cannot be had, or layers that nothing has trained are
-            frozen.
+        UserError: There are none, or they cannot be had; says how to go on.
     """
     backbone = cfg.model.get('backbone') or {}
     start = pretrained_of(backbone)
-    if start is None:
-        if backbone.get('frozen_stages', -1) >= 0:
-            raise UserError(
-                f'{cfg.filename} freezes the first stages of a backbone that '
-                f'has no public weights. {GO_ON}'
-            )
-        return
-    if start.checkpoint in {*PUBLIC_WEIGHTS.values(), *RESNETS.values()}:
-        public = public_weights(backbone)
-        if public is None:
-            raise UserError(
-                f'there are no public weights for this {backbone.type}. '
-                f'{GO_ON}'
-            )
-        start.checkpoint = public
-    fetch_weights(start.checkpoint)
+    public = {*PUBLIC_WEIGHTS.values(), *RESNETS.values()}
+    if start and start.checkpoint in public:
+        start.checkpoint = public_weights(backbone)
+    has_none = start and start.checkpoint is None
+    if has_none or (not start and backbone.get('frozen_stages', -1) >= 0):
+        raise UserError(
+            f'there are no public weights for the {backbone.type} of '
+            f'{cfg.filename}. One of these goes on:\n'
+            '  --backbone-weights FILE   start from weights you have\n'
+            '  --from-scratch            start from random weights and train '
+            'every layer'
+        )
+    if start:
+        fetch_weights(start.checkpoint)
 
 
-def scale_rate(cfg: Config, given: bool, asked: bool) -> None:
-    """Scale the learning rate to the batch, where it is not the recipe's.
+def scale_rate(cfg: Config, args: Namespace) -> None:
+    """Scale the learning rate to the batch, unless ``--lr`` is given.
 
     SGD's in proportion (arXiv 1706.02677), Adam's by the square root, as the
     size of its steps grows with the noise alone (arXiv 2205.10287).
-
-    Args:
-        cfg: ``auto_scale_lr.base_batch_size`` is the recipe's batch.
-        given: Whether ``--lr`` says the rate.
-        asked: Whether ``--auto-scale-lr`` asks for it.
-
-    Raises:
-        UserError: It was asked for, and the recipe's batch is not known.
     """
     recipe = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if recipe is None:
-        if asked:
+        if args.auto_scale_lr:
             raise UserError(
                 '--auto-scale-lr needs auto_scale_lr.base_batch_size in '
                 f'{cfg.filename}'
@@ -392,7 +372,7 @@ def scale_rate(cfg: Config, given: bool, asked: bool) -> None:
     batch = cfg.train_dataloader.batch_size * get_world_size()
     # Done here, and not again by a run from the config that this one leaves.
     cfg.auto_scale_lr = dict(enable=False, base_batch_size=batch)
-    if given or batch == recipe:
+    if args.lr or batch == recipe:
         return
     optimizer = cfg.optim_wrapper.optimizer
     is_adam = 'adam' in str(optimizer.type).lower()
