@@ -17,7 +17,7 @@ an image and gives the levels by name.
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +38,8 @@ PROBE, NARROW = 2048, 64
 SAME_SHAPE = 4
 
 
-class Field(NamedTuple):
+@dataclass(frozen=True)
+class Field:
     """Pixels, (height, width), that one position of a map depends on.
 
     ``stride`` is between neighbouring positions; ``is_larger`` where a side

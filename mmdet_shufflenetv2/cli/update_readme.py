@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from ..errors import UserError
-from ..paper.docs_tables import PAGES, docs_tables, filled
+from ..paper.docs_tables import BLOCK, docs_tables, filled
 from ..paper.model_index import model_index
 from ..paper.results import read_results
 
@@ -58,8 +58,9 @@ def generated(root: Path, folder: Path) -> dict[Path, str]:
         raise UserError('\n'.join(results.problems))
     tables = docs_tables(root, results)
     texts = {
-        root / name: filled((root / name).read_text('utf-8'), tables)
-        for name in PAGES
+        page: filled(text, tables)
+        for page in (root / 'README.md', *sorted(root.glob('docs/*.md')))
+        if BLOCK.search(text := page.read_text('utf-8'))
     }
     index = yaml.safe_dump(model_index(root, results), sort_keys=False)
     texts[root / 'configs' / 'metafile.yml'] = (

@@ -1,16 +1,18 @@
 """The claims of the paper's text, each put to the test by a rule.
 
-The rule is the same for what was measured here and for the paper's own
-tables, all of which it passes. docs/measuring.md has the rules in words.
+They are in ``claims.csv``, the rules in words in docs/measuring.md. A rule is
+the same for what was measured here and for the paper's own tables, which pass.
 """
 
+import csv
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from importlib.resources import files
 from typing import NamedTuple
 
 from .published import Key, speeds
-from .results import Measured, Results, Row, by_machine, newest_complete
+from .results import Measured, Results, Row, newest_of_machines
 
 NOT_MEASURED = 'not measured'
 DITTO = '"'
@@ -22,34 +24,27 @@ QUANTITIES: dict[str, tuple[Callable[[float], float], str]] = {
     'slower': (lambda ratio: 100 * (1 - 1 / ratio), '% slower'),
     'faster': (lambda ratio: 100 * (1 / ratio - 1), '% faster'),
 }
+PICKS = {'min': min, 'median': statistics.median, 'max': max}
 # By row and column of a table: a ratio, and between what nine of ten rounds
 # were (p10, p90).
-Ratio = tuple[float, float, float]
-Ratios = Mapping[tuple[str, str], Ratio]
+Ratios = Mapping[tuple[str, str], tuple[float, float, float]]
 
 
 class Claim(NamedTuple):
-    """One sentence of the paper, and when it holds.
+    """One sentence of the paper, and when it holds."""
 
-    Attributes:
-        text: the sentence.
-        said_of: `GPU`, `CPU`, or ``'any'``.
-        table: of the paper.
-        rows, columns: patterns of what it is about in the table.
-        quantity: one of `QUANTITIES`.
-        least, most: the figure that has to be reached, or not exceeded.
-        pick: which of the ratios has to.
-    """
-
+    name: str
     text: str
-    said_of: str
+    said_of: str  # 'gpu', 'arm' or 'any'
     table: str
+    # Patterns of what it is about in the table.
     rows: str
-    columns: str = '*'
-    quantity: str = 'faster'
-    least: float | None = None
-    most: float | None = None
-    pick: Callable[[Sequence[float]], float] = statistics.median
+    columns: str
+    quantity: str  # of QUANTITIES
+    goal: str  # 'at least' or 'at most' the figure
+    # Where the text has none (g3_arm), the largest loss of the table.
+    figure: str
+    pick: str  # of PICKS: the ratio that has to reach the goal
 
     def places(self, platform: str = '') -> dict[tuple[str, str], Key]:
         """Rows and columns that it is about, of one platform or of both."""
@@ -63,86 +58,9 @@ class Claim(NamedTuple):
         }
 
 
-def _500m(family: str, network: str, least: int) -> Claim:
-    text = f'GPU, 500 MFLOPs, batch 8: ShuffleNet V2 is {least} % faster than '
-    return Claim(text + family, GPU, 'Table 8', network, '500M', least=least)
-
-
+_LINES = files(__package__).joinpath('claims.csv').read_text('utf-8')
 CLAIMS = {
-    'g1': Claim(
-        'G1: at fixed FLOPs a 1x1 convolution has the lowest memory access '
-        'cost when in_channels == out_channels',
-        'any',
-        'Table 1',
-        '1:12',
-        quantity='times',
-        least=1,
-        pick=min,
-    ),
-    'g2_gpu': Claim(
-        'G2: 8 groups are more than 2x slower than dense on GPU, at fixed '
-        'FLOPs',
-        GPU,
-        'Table 2',
-        '8 groups',
-        quantity='times',
-        least=2,
-    ),
-    'g2_arm': Claim(
-        'G2: 8 groups are up to 30 % slower than dense on ARM, at fixed FLOPs',
-        CPU,
-        'Table 2',
-        '8 groups',
-        quantity='slower',
-        most=30,
-        pick=max,
-    ),
-    'g3_gpu': Claim(
-        'G3: a 4-fragment structure is 3x slower than 1-fragment on GPU',
-        GPU,
-        'Table 3',
-        '4-*',
-        'x1',
-        quantity='times',
-        least=3,
-        pick=min,
-    ),
-    # The text has no figure; this is the largest loss of Table 3.
-    'g3_arm': Claim(
-        'G3: on ARM the loss by 4 fragments is small',
-        CPU,
-        'Table 3',
-        '4-*',
-        quantity='slower',
-        most=17,
-        pick=max,
-    ),
-    'g4': Claim(
-        'G4: about 20 % speedup after ReLU and shortcut are removed',
-        'any',
-        'Table 4',
-        'ReLU no, shortcut no',
-        least=20,
-    ),
-    'network_mobilenet_v2': _500m('MobileNet V2', 'mobilenet_v2_*', 58),
-    'network_shufflenet_v1': _500m('ShuffleNet V1', 'shufflenet_v1_*', 63),
-    'network_xception': _500m('Xception', 'xception_*', 25),
-    'detector_shufflenet_v1': Claim(
-        'detection, GPU, batch 4: ShuffleNet V2 is about 40 % faster than '
-        'ShuffleNet V1',
-        GPU,
-        'Table 7',
-        'lighthead_shufflenetv1_*',
-        least=40,
-    ),
-    'detector_mobilenet_v2': Claim(
-        'detection, GPU, batch 4: ShuffleNet V2 is 16 % faster than '
-        'MobileNet V2',
-        GPU,
-        'Table 7',
-        'lighthead_mobilenetv2_*',
-        least=16,
-    ),
+    row['name']: Claim(**row) for row in csv.DictReader(_LINES.splitlines())
 }
 REUSE = (
     'channels directly connected from block i to block i+j: r^j * c with '
@@ -219,7 +137,7 @@ def published_ratios(claim: Claim, platform: str) -> Ratios:
 
 def _answers(
     claim: Claim, results: Results
-) -> Iterator[Mapping[tuple[str, str], Measured]]:
+) -> list[Mapping[tuple[str, str], Measured]]:
     """What each machine measured of a claim, by row and column.
 
     Only fp32 counts, at the paper's batch. Of a machine's settings one does:
@@ -235,16 +153,14 @@ def _answers(
         # What is said of a CPU needs no answer from a GPU.
         and not (claim.said_of == CPU and each.conditions.on_gpu)
     ]
-    for of_machine in by_machine(rows):
-        chosen = newest_complete(
-            of_machine,
-            lambda each: (each.key.row, each.key.column),
-            claim.places(),
-            group=lambda each: (each.conditions, _size(each)),
-            prefer=lambda each: -MODES.index(each.conditions.mode),
-        )
-        if chosen.keys() & claim.places():
-            yield chosen
+    found = newest_of_machines(
+        rows,
+        lambda each: (each.key.row, each.key.column),
+        wanted=claim.places(),
+        group=lambda each: (each.conditions, _size(each)),
+        prefer=lambda each: -MODES.index(each.conditions.mode),
+    )
+    return [chosen for chosen in found if chosen.keys() & claim.places()]
 
 
 def _is_papers_setting(each: Measured) -> bool:
@@ -267,16 +183,14 @@ def _size(each: Measured) -> str:
 def finding(
     claim: Claim, ratios: Ratios, memory_access: Sequence[float] = ()
 ) -> tuple[str, str]:
-    """Put a claim to the test.
+    """Put a claim to the test: its figures in words, and the verdict.
+
+    The verdict is ``'yes'``, ``'less'`` (nine of ten rounds agree, but by
+    less than the figure) or ``'no'``.
 
     Args:
-        claim: one of `CLAIMS`.
-        ratios: at least one of those that it is about.
+        ratios: at least one of those that the claim is about.
         memory_access: of Table 1's unequal rows, over that of equal ones.
-
-    Returns:
-        the figures, and the verdict: ``'yes'``, ``'less'`` (nine of ten
-        rounds agree with the claim, but by less than its figure) or ``'no'``.
     """
     convert, unit = QUANTITIES[claim.quantity]
     amounts = [[convert(value) for value in each] for each in ratios.values()]
@@ -297,13 +211,13 @@ def finding(
 
 
 def _verdict(claim: Claim, amounts: Sequence[Sequence[float]]) -> str:
-    stated = claim.most if claim.least is None else claim.least
-    value = claim.pick([value for value, *_ in amounts])
+    stated = int(claim.figure)
+    value = PICKS[claim.pick]([value for value, *_ in amounts])
     if claim.quantity != 'times':
         # Rounded as the paper did: 20 % may be 17 %, 16 % is not.
         step = 1 if stated % 10 else 10
         value = step * round(value / step)
-    if claim.least is None:
+    if claim.goal == 'at most':
         return 'yes' if value <= stated else 'no'
     if value >= stated:
         return 'yes'

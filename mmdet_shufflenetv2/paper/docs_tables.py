@@ -5,7 +5,7 @@ A table stands between ``<!-- table NAME: column, column -->`` and ``<!-- end
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -18,24 +18,28 @@ from ..backbones.zoo import NETWORKS, build_classifier, network, network_of
 from ..errors import UserError
 from ..measure.flops import macs
 from .claims import NOT_MEASURED, claim_rows
-from .figure2 import figure2_rows
-from .published import figures, speeds, values
-from .results import Measured, Results, Row, by_machine, newest_complete
+from .published import Key, figures, speeds, values
+from .results import (
+    OK,
+    Measured,
+    Results,
+    Row,
+    conditions_of,
+    newest_complete,
+    newest_of_machines,
+    warning_of,
+)
 
 BLOCK = re.compile(r'(<!-- table (\w+): ([^>]*) -->\n).*?(<!-- end -->)', re.S)
-PAGES = (
-    'README.md',
-    'docs/measuring.md',
-    'docs/networks.md',
-    'docs/analyze.md',
-    'docs/versions.md',
-)
 # Image and batch that training on BCCD has, and what is measured of them.
 BCCD_SETTING = '480x360', '4'
 BCCD_SPEEDS = {
     'training images/s': 'training step',
     'inference images/s': 'end to end',
 }
+# Columns of Figure 2; whatever else a network does is "other".
+WORK = ('convolution', 'element-wise', 'shuffle', 'data movement')
+UNEXPLAINED = 'between operations'
 
 
 def filled(text: str, tables: Mapping[str, Sequence[Row]]) -> str:
@@ -47,14 +51,12 @@ def filled(text: str, tables: Mapping[str, Sequence[Row]]) -> str:
 
     def fill(match: re.Match) -> str:
         start, name, titles, end = match.groups()
-        rows = tables.get(name)
-        if not rows:
-            raise UserError(f'table {name}: results/{name}.csv has no rows')
+        rows = tables.get(name) or [{}]
         columns = [title.strip() for title in titles.split(',')]
         if absent := [title for title in columns if title not in rows[0]]:
             raise UserError(
                 f'table {name} has no column {", ".join(absent)}; it has '
-                f'{", ".join(rows[0])}'
+                f'{", ".join(rows[0]) or "no rows"}'
             )
         lines = [columns, ['---'] * len(columns)]
         lines += [[row[c] or NOT_MEASURED for c in columns] for row in rows]
@@ -65,11 +67,7 @@ def filled(text: str, tables: Mapping[str, Sequence[Row]]) -> str:
 
 
 def docs_tables(root: Path, results: Results) -> dict[str, list[Row]]:
-    """All tables by name: the files of results, and what is computed.
-
-    Args:
-        root: of a checkout.
-    """
+    """All tables by name: the files of results, and what is computed."""
     return {
         **results.tables,
         'table7': table7_rows(root, results),
@@ -90,33 +88,35 @@ def table7_rows(root: Path, results: Results) -> list[Row]:
         for key, speed in speeds().items()
         if key.table == 'Table 7'
     }
-    trained = coco_map(results)
     rows = []
-    for key, quantity, published, *_ in figures():
-        if quantity == 'mmAP':
-            path = f'configs/{key.row}.py'
-            model = Config.fromfile(root / path).model
-            here = trained.get(key.row)
-            rows.append(
-                {
-                    'complexity': key.column,
-                    'config': f'[{key.row}]({path})',
-                    'backbone MFLOPs': _mflops(network_of(model.backbone)),
-                    'paper: mmAP': f'{published:.1f}',
-                    'here: mmAP': f'{here:.1f}' if here else '',
-                    'paper: images/s': f'{images_per_s[key.row]:g}',
-                }
-            )
+    for key, published, here in coco_map(results):
+        path = f'configs/{key.row}.py'
+        backbone = network_of(config(root / path).model.backbone)
+        rows.append(
+            {
+                'complexity': key.column,
+                'config': f'[{key.row}]({path})',
+                'backbone MFLOPs': f'{cost(backbone).mflops:.1f}',
+                'paper: mmAP': f'{published:.1f}',
+                'here: mmAP': f'{here:.1f}' if here else '',
+                'paper: images/s': f'{images_per_s[key.row]:g}',
+            }
+        )
     return rows
 
 
-def coco_map(results: Results) -> dict[str, float]:
-    """The mmAP in % that configs reached on COCO here."""
-    return {
+def coco_map(results: Results) -> list[tuple[Key, float, float | None]]:
+    """Table 7's mmAP, in %, and what was reached by training here."""
+    here = {
         run['config']: 100 * float(run['mAP'])
         for run in results.table('trained')
         if run['data'].startswith('COCO') and run['mAP']
     }
+    return [
+        (each.key, each.value, here.get(each.key.row))
+        for each in figures()
+        if each.quantity == 'mmAP'
+    ]
 
 
 def bccd_rows(results: Results) -> list[Row]:
@@ -158,49 +158,34 @@ def ops_rows(results: Results) -> list[Row]:
         for each in results.sound('ops')
         if each.row['map_layout'] == 'as torchvision' and all(each.ratio)
     ]
-    found: dict[tuple[str, str], list[Measured]] = {}
-    names = 'op', 'passes', 'map', 'rois'
-    for of_machine in by_machine(rows):
-        chosen = newest_complete(of_machine, lambda m: _cells(m, names))
-        for each in chosen.values():
-            place = each.row['op'], each.conditions.place
-            found.setdefault(place, []).append(each)
+    found: dict[tuple[str, str], list[tuple[str, float]]] = {}
+    for each in _cases(rows, 'op', 'passes', 'map', 'rois'):
+        times = found.setdefault((each.row['op'], each.conditions.place), [])
+        times.append((each.row['passes'], float(each.ratio[0])))
     table = []
-    for (name, place), cases in sorted(found.items()):
-        slower = sum(float(each.ratio[0]) < 1 for each in cases)
-        table.append(
-            {
-                'op': f'`{name}`',
-                'forward': _range(cases, 'forward'),
-                'forward and backward': _range(cases, 'forward and backward'),
-                'slower than torchvision in': f'{slower} of {len(cases)} '
-                'cases',
-                'measured on': place,
-            }
-        )
+    for (name, place), times in sorted(found.items()):
+        row = dict.fromkeys(('op', 'forward', 'forward and backward'), '')
+        row['op'] = f'`{name}`'
+        for passes in {passes for passes, _ in times}:
+            ends = sorted(each for p, each in times if p == passes)
+            text = f'{ends[0]:.2g}', f'{ends[-1]:.2g}'
+            row[passes] = ' to '.join(dict.fromkeys(text))
+        slower = sum(each < 1 for _, each in times)
+        row['slower than torchvision in'] = f'{slower} of {len(times)} cases'
+        table.append({**row, 'measured on': place})
     return table
-
-
-def _cells(each: Measured, names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(each.row[name] for name in names)
-
-
-def _range(cases: Sequence[Measured], passes: str) -> str:
-    times = [float(m.ratio[0]) for m in cases if m.row['passes'] == passes]
-    ends = [f'{end:.2g}' for end in (min(times), max(times))] if times else ()
-    return ' to '.join(dict.fromkeys(ends))
 
 
 def deploy_rows(results: Results) -> list[Row]:
     """Exported detectors beside others, on each machine."""
     names = 'case', 'what', 'against', 'input'
-    return [
-        _deploy_row(each)
-        for of_machine in by_machine(results.sound('deploy'))
-        for each in newest_complete(
-            of_machine, lambda m: _cells(m, names)
-        ).values()
-    ]
+    return [_deploy_row(m) for m in _cases(results.sound('deploy'), *names)]
+
+
+def _cases(rows: Iterable[Measured], *names: str) -> list[Measured]:
+    """The newest of each machine; of a case, these columns are the same."""
+    chosen = newest_of_machines(rows, lambda m: tuple(m.row[n] for n in names))
+    return [each for cases in chosen for each in cases.values()]
 
 
 def _deploy_row(each: Measured) -> Row:
@@ -225,14 +210,55 @@ def _deploy_row(each: Measured) -> Row:
     }
 
 
-class Cost(NamedTuple):
-    """What a classification network costs.
+def figure2_rows(results: Results) -> list[Row]:
+    """Figure 2, where the time goes: a row for each network of one setting."""
+    rows = [r for r in results.table('analysis_cpu') if r['status'] == OK]
+    rows.sort(key=lambda row: row['date'])
 
-    Attributes:
-        mflops: multiply-adds of one image of the network's size, in
-            millions.
-        params_m: parameters in millions.
-    """
+    def setting(row: Row) -> Hashable:
+        return conditions_of(row), row['input'], row['batch']
+
+    def record(row: Row) -> Hashable:
+        return setting(row), row['network'], row['pass_ms'], row['commit']
+
+    chosen = newest_complete(rows, lambda row: row['network'], group=setting)
+    return [
+        _figure2_row([row for row in rows if record(row) == record(last)])
+        for last in chosen.values()
+    ]
+
+
+def _figure2_row(record: Sequence[Row]) -> Row:
+    shares = {row['kind']: float(row['share']) for row in record}
+    first = record[0]
+    other = sum(
+        share
+        for kind, share in shares.items()
+        if kind not in (*WORK, UNEXPLAINED)
+    )
+    # Multiply-adds a second, as a share of a matrix product's.
+    of_peak = float(first['mflops']) / float(first['pass_ms'])
+    of_peak /= float(first['peak_gflops_per_s'])
+    return {
+        'network': first['network'],
+        'ms': f'{float(first["pass_ms"]):.1f}',
+        **{kind: f'{shares.get(kind, 0):.0%}' for kind in WORK},
+        'other': f'{other:.0%}',
+        'unexplained': f'{float(first["unexplained_share"]):.0%}',
+        'of peak': f'{of_peak:.0%}',
+        'warning': warning_of(first) or 'none',
+        'measured on': conditions_of(first).place,
+    }
+
+
+@cache
+def config(path: Path) -> Config:
+    """A config, read once."""
+    return Config.fromfile(path)
+
+
+class Cost(NamedTuple):
+    """Multiply-adds of one image and parameters of a network, in millions."""
 
     mflops: float
     params_m: float
@@ -240,11 +266,7 @@ class Cost(NamedTuple):
 
 @cache
 def cost(name: str) -> Cost:
-    """The cost of a network of the zoo, with 1000 classes.
-
-    Raises:
-        ValueError: no network has that name.
-    """
+    """What a network of the zoo costs at its size, with 1000 classes."""
     side = network(name).input_size
     with torch.device('meta'):
         model = build_classifier(name).eval()
@@ -257,36 +279,39 @@ def cost(name: str) -> Cost:
     return Cost(macs(model, image) / 1e6, params / 1e6)
 
 
-def _mflops(name: str) -> str:
-    return f'{cost(name).mflops:.1f}'
-
-
 def network_rows(names: Iterable[str] = NETWORKS) -> list[Row]:
-    """What each network costs, published and computed.
-
-    Raises:
-        ValueError: no network has one of the names.
-    """
+    """What each network costs, published and computed."""
     notes = {row['what was chosen']: row['note'] for row in choice_rows()}
     rows = []
     for name in names:
-        about, here = network(name), cost(name)
+        here = cost(name)
         mflops = values('multiply-adds').get(name)
         params_m = values('parameters').get(name)
         rows.append(
             {
                 'network': name,
-                'image': str(about.input_size),
-                'MFLOPs published': _published(mflops, 0),
-                'MFLOPs here': _mflops(name),
-                'MFLOPs off by': _off(here.mflops, mflops),
-                'M params published': _published(params_m, 1),
-                'M params here': f'{here.params_m:.2f}',
-                'M params off by': _off(here.params_m, params_m),
-                'note': notes.get(about.choice, '-'),
+                'image': str(network(name).input_size),
+                **_compared('MFLOPs', mflops, here.mflops, 0),
+                **_compared('M params', params_m, here.params_m, 1),
+                'note': notes.get(network(name).choice, '-'),
             }
         )
     return rows
+
+
+def _compared(
+    unit: str, published: float | None, here: float, digits: int
+) -> Row:
+    text, off = 'not published', '-'
+    if published is not None:
+        text = f'{published:.{digits}f}'
+        # Adding zero makes a rounded -0.0 positive.
+        off = f'{round(100 * (here / published - 1), 1) + 0:+.1f} %'
+    return {
+        f'{unit} published': text,
+        f'{unit} here': f'{here:.{digits + 1}f}',
+        f'{unit} off by': off,
+    }
 
 
 def choice_rows() -> list[Row]:
@@ -303,14 +328,3 @@ def choice_rows() -> list[Row]:
         }
         for number, (choice, names) in enumerate(networks.items(), start=1)
     ]
-
-
-def _published(value: float | None, decimals: int) -> str:
-    return 'not published' if value is None else f'{value:.{decimals}f}'
-
-
-def _off(here: float, published: float | None) -> str:
-    if published is None:
-        return '-'
-    # Adding zero makes a rounded -0.0 positive.
-    return f'{round(100 * (here / published - 1), 1) + 0:+.1f} %'

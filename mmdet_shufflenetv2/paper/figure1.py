@@ -39,18 +39,11 @@ SYMBOLS = ('circle', 'square', 'diamond', 'triangle-up', 'star', 'x')
 
 
 class Chart(NamedTuple):
-    """A panel of the figure.
-
-    Attributes:
-        name: short, for links.
-        title: what stands above it.
-        figure: what plotly draws. A trace's ``meta`` says the device and
-            setting it was measured on; it is empty for what was published.
-        is_measured: whether anything of it was measured here.
-    """
+    """A panel of the figure."""
 
     name: str
     title: str
+    # A trace's ``meta`` says on what it was measured; empty if published.
     figure: go.Figure
     is_measured: bool
 
@@ -72,12 +65,11 @@ def charts(results: Results) -> list[Chart]:
         measured = _measured(results, on_gpu=platform == 'gpu')
         figure = _axes(UNITS[platform], over_flops)
         _add_lines(figure, published, over_flops)
-        for symbol, (where, per_s) in zip(
-            cycle(SYMBOLS), measured.items(), strict=False
-        ):
-            _add_lines(figure, per_s, over_flops, where, symbol)
-        title = f'({letter}) {title}'
-        found.append(Chart(f'figure1{letter}', title, figure, bool(measured)))
+        symbols = cycle(SYMBOLS)
+        for where, per_s in measured.items():
+            _add_lines(figure, per_s, over_flops, where, next(symbols))
+        name, title = f'figure1{letter}', f'({letter}) {title}'
+        found.append(Chart(name, title, figure, bool(measured)))
     return found
 
 
@@ -93,7 +85,7 @@ def _measured(
             and each.conditions.on_gpu == on_gpu
         ):
             per_s = found.setdefault(each.conditions, {})
-            per_s[each.key.row] = 1e3 / float(each.row['median_ms'])
+            per_s[each.key.row] = each.per_s
     return found
 
 
@@ -105,10 +97,8 @@ def _add_lines(
     symbol: str = 'circle-open',
 ) -> None:
     """A line for each family; of published speeds if it is not said where."""
-    source, meta = 'published', dict(device='', setting='')
-    if where:
-        meta = dict(device=where.machine, setting=where.setting)
-        source = f'{where.machine}, {where.setting}'
+    device, setting = (where.machine, where.setting) if where else ('', '')
+    source = f'{device}, {setting}' if where else 'published'
     for number, (start, (title, colour)) in enumerate(FAMILIES.items()):
         points = _points(per_s, start, over_flops)
         if not points:
@@ -126,7 +116,7 @@ def _add_lines(
             mode='lines+markers',
             line=dict(color=colour, dash='solid' if where else 'dot'),
             marker=dict(size=9, symbol=symbol),
-            meta=meta,
+            meta=dict(device=device, setting=setting),
         )
 
 
@@ -134,20 +124,18 @@ def _points(
     per_s: Mapping[str, float], start: str, over_flops: bool
 ) -> list[tuple[float, float, str]]:
     """x, y and the name of each network of a family, sorted by x."""
-    found = []
-    for key, quantity, mflops, *_ in figures():
-        name = key.row
+    mflops = {
+        key.row: value
+        for key, quantity, value, *_ in figures()
+        if (key.table, quantity) == ('Table 8', 'multiply-adds')
         # A network of smaller images would bend the line of its family.
-        if (
-            (key.table, quantity) == ('Table 8', 'multiply-adds')
-            and key.input == '224x224'
-            and name in per_s
-            and name.startswith(start)
-        ):
-            accuracy = round(100 - values('top-1 error')[name], 2)
-            x, y = per_s[name], accuracy
-            found.append((mflops, x, name) if over_flops else (x, y, name))
-    return sorted(found)
+        and key.input == '224x224'
+    }
+    names = [n for n in per_s if n in mflops and n.startswith(start)]
+    if over_flops:
+        return sorted((mflops[name], per_s[name], name) for name in names)
+    errors = values('top-1 error')
+    return sorted((per_s[n], round(100 - errors[n], 2), n) for n in names)
 
 
 def _axes(unit: str, over_flops: bool) -> go.Figure:

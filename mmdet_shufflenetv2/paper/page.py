@@ -7,7 +7,6 @@ are what the page filters by.
 import datetime
 from collections.abc import Hashable
 from pathlib import Path
-from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader
 from plotly.offline import get_plotlyjs
@@ -17,11 +16,9 @@ from .claims import NOT_MEASURED, claim_rows
 from .docs_tables import coco_map
 from .figure1 import charts
 from .published import (
+    PAPER_KINDS,
     PAPER_PARTS,
-    RATIOS,
     Key,
-    Speed,
-    figures,
     speeds,
 )
 from .results import (
@@ -37,52 +34,21 @@ from .results import (
 
 NONE = '-'
 PLATFORMS = {'gpu': 'GPU', 'arm': 'CPU'}
-TIME = 'A ratio is time, where the first row is 1.'
-SPEED = 'A ratio is speed, where ShuffleNet V2 of the column is 1.'
-# The paper's tables of speeds: short name for links, title, note.
+# The paper's tables of speeds, by a short name for links.
 PAPER_TABLES = {
-    'Table 1': ('g1', 'equal channel width', TIME),
-    'Table 2': ('g2', 'group convolution', TIME),
-    'Table 3': ('g3', 'fragments', TIME),
-    'Table 4': ('g4', 'element-wise operations', TIME),
-    'Table 7': (
-        'table7',
-        'Light-Head R-CNN, images per second',
-        f'{SPEED} The paper measured a GPU at batch 4 and 800x1200 and does '
-        'not say which part; its ratios stand beside every device.',
-    ),
-    'Table 8': (
-        'table8',
-        'whole networks, batches per second',
-        f'{SPEED} GPU at batch 8; ARM with one thread at batch 1.',
-    ),
-    'Appendix Table 1a': (
-        'appendix1a',
-        'whole networks on larger images, batches per second',
-        SPEED,
-    ),
-    'Appendix Table 1b': (
-        'appendix1b',
-        'ten units in series at equal FLOPs, batches per second',
-        SPEED,
-    ),
+    **{f'g{number}': f'Table {number}' for number in range(1, 5)},
+    'table7': 'Table 7',
+    'table7-mmap': 'Table 7',
+    'table8': 'Table 8',
+    'appendix1a': 'Appendix Table 1a',
+    'appendix1b': 'Appendix Table 1b',
 }
-# Kinds of measurements that may have no published speed.
-OWN_KINDS = {
-    'ops': "Ops: PSRoI pooling against torchvision's",
-    'shuffle': 'Shuffle: channel split and shuffle against the plain way',
-    'deploy': 'Deployment: exported detectors and others',
-    'backbones': 'Other networks: no published speed',
-    'detectors': 'Other detectors: no published speed',
-}
-FILES = {
-    'trained': 'Trainings',
-    'bccd_backbones': 'Trainings on BCCD: backbones compared',
-    'pretraining': 'Trainings with and without pretraining',
-    'versions': 'Versions: what was run',
-    'feature_reuse': 'Figure 4: reuse of features',
-    'analysis_cpu': 'Figure 2: where the time goes',
-}
+# Cells of a paper's table, beside the machine's.
+COLUMNS = (
+    *('column', 'row', 'input', 'part', 'batch', 'paper', 'here'),
+    *('here / paper', 'paper ratio', 'here ratio', 'p10 to p90'),
+    *('here ratio / paper', 'ms'),
+)
 # Columns of measurements that the table of environments has.
 BOOKKEEPING = {
     *Conditions._fields,
@@ -91,29 +57,8 @@ BOOKKEEPING = {
 }
 
 
-class PageTable(NamedTuple):
-    """What the page shows as one table; ``name`` is for links."""
-
-    name: str
-    title: str
-    rows: list[Row]
-    note: str
-
-    @property
-    def titles(self) -> list[str]:
-        """Of all columns; files of one kind may have different ones."""
-        return list(dict.fromkeys(title for row in self.rows for title in row))
-
-
 def make_page(folder: Path) -> tuple[str, list[str]]:
-    """Make the report on a folder of results.
-
-    Returns:
-        the page, and what could not be shown, a line each.
-
-    Raises:
-        UserError: there is no such folder.
-    """
+    """The report on a folder, and what of it could not be shown, by line."""
     results = read_results(folder)
     environment = Environment(
         loader=PackageLoader(__package__, 'page'),
@@ -121,9 +66,8 @@ def make_page(folder: Path) -> tuple[str, list[str]]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.tests['number_text'] = lambda text: text.replace(
-        '.', '', 1
-    ).isdecimal()
+    environment.tests['number_text'] = _is_number
+    environment.filters['titles'] = _titles
     conditions = {each.conditions for each in results.measured}
     page = environment.get_template('page.html').render(
         folder=folder,
@@ -143,30 +87,27 @@ def make_page(folder: Path) -> tuple[str, list[str]]:
     return page, results.problems
 
 
-def page_tables(results: Results) -> list[PageTable]:
-    """All tables of the page but that of the claims."""
-    found = []
-    for table, (name, title, note) in PAPER_TABLES.items():
-        rows = paper_rows(table, results)
-        found.append(PageTable(name, f'{table}: {title}', rows, note))
-        if name == 'table7':
-            title = 'Table 7, mmAP: Light-Head R-CNN on COCO'
-            note = 'In %, trained on COCO by the recipe of the config.'
-            rows = accuracy_rows(results)
-            found.append(PageTable('table7-mmap', title, rows, note))
-    for kind, title in OWN_KINDS.items():
+def _is_number(text: str) -> bool:
+    return text.replace('.', '', 1).isdecimal()
+
+
+def _titles(rows: list[Row]) -> list[str]:
+    """Of all columns; files of one kind may have different ones."""
+    return list(dict.fromkeys(title for row in rows for title in row))
+
+
+def page_tables(results: Results) -> dict[str, list[Row]]:
+    """All tables of the page but that of the claims, by name."""
+    tables = {n: paper_rows(t, results) for n, t in PAPER_TABLES.items()}
+    tables['table7-mmap'] = accuracy_rows(results)
+    for kind in ('ops', 'shuffle', 'deploy', 'backbones', 'detectors'):
         rows = own_rows(kind, results)
-        if rows or kind not in RATIOS:
-            note = '' if rows else f'Not measured: tools/benchmark.py {kind}'
-            found.append(PageTable(kind, title, rows, note))
+        if rows or kind not in PAPER_KINDS:
+            tables[kind] = rows
     for name, rows in results.tables.items():
         if not kind_of(name):
-            title = FILES.get(name, f'{name}.csv')
-            note = f'As it is in {name}.csv.'
-            found.append(PageTable(f'file-{name}', title, rows, note))
-    rows = environment_rows(results)
-    note = '' if rows else 'Nothing was measured yet.'
-    return [*found, PageTable('environment', 'Environment', rows, note)]
+            tables[f'file-{name}'] = rows
+    return {**tables, 'environment': environment_rows(results)}
 
 
 def paper_rows(table: str, results: Results) -> list[Row]:
@@ -195,12 +136,8 @@ def paper_rows(table: str, results: Results) -> list[Row]:
     )
     there = {each.key for each in measured if each.published}
     return [
-        *(_measured_row(each) for each in measured),
-        *(
-            _row(key, speeds()[key], NONE, speeds()[key].ratio)
-            for key in published
-            if key not in there
-        ),
+        *(_row(each.key, each) for each in measured),
+        *(_row(key) for key in published if key not in there),
     ]
 
 
@@ -208,45 +145,39 @@ def _weight(each: Measured) -> int:
     return 2 if each.is_sound else each.row['status'] == OK
 
 
-def _row(key: Key, speed: Speed | None, part: str, ratio: float | None) -> Row:
-    """The paper's cells, and those of what was not measured."""
-    return {
+def _row(key: Key, each: Measured | None = None) -> Row:
+    """What was published beside what was measured, if anything was."""
+    row = each.row if each else {}
+    speed = each.published if each else speeds()[key]
+    ratio = speed and speed.ratio
+    cells = {
+        **dict.fromkeys(COLUMNS, NONE),
         'column': key.column,
         'row': key.row,
         'input': key.input,
-        **({'part': part} if key.table == 'Table 7' else {}),
-        'batch': key.batch or NONE,
-        'paper': f'{speed.per_s:g}' if speed else NONE,
-        'here': NOT_MEASURED,
-        'here / paper': NONE,
-        'paper ratio': f'{ratio:.4g}' if ratio else NONE,
-        'here ratio': NONE,
-        'p10 to p90': NONE,
-        'here ratio / paper': NONE,
-        'ms': NONE,
-        'warning': '',
+        'part': row.get('part', NONE),
+        'batch': row.get('batch') or key.batch or NONE,
+        'here': row.get('status', NOT_MEASURED),
+        'warning': warning_of(row),
         'device': f'{PLATFORMS[key.platform]}: {NOT_MEASURED}',
         'setting': NONE,
+        **(_place(each) if each else {}),
     }
-
-
-def _measured_row(each: Measured) -> Row:
-    """What was measured, in the cells beside the paper's."""
-    row, key, speed = each.row, each.key, each.published
-    ratio = speed and speed.ratio
-    if key.table == 'Table 7' and row['part'] in PAPER_PARTS:
-        # The ratios of a GPU and larger images, for want of others.
-        gpu = key._replace(platform='gpu', input='1200x800', batch='4')
-        ratio = speeds()[gpu].ratio if gpu in speeds() else None
-    cells = _row(key, speed, row.get('part', NONE), ratio)
-    cells |= {'batch': row['batch'], 'here': row['status'], **_place(each)}
-    cells['warning'] = warning_of(row)
-    if row['status'] == OK:
-        images = int(row['batch']) if each.kind == 'detectors' else 1
-        per_s = images * 1e3 / float(row['median_ms'])
-        cells |= {'here': f'{per_s:.4g}', 'ms': row['median_ms']}
+    if key.table != 'Table 7':
+        del cells['part']
+    elif cells['part'] in PAPER_PARTS:
+        # The ratio of a GPU and larger images, for want of others.
+        where = {'platform': 'gpu', 'input': '1200x800', 'batch': '4'}
+        on_gpu = speeds().get(key._replace(**where))
+        ratio = on_gpu and on_gpu.ratio
+    if speed:
+        cells['paper'] = f'{speed.per_s:g}'
+    if ratio:
+        cells['paper ratio'] = f'{ratio:.4g}'
+    if row.get('status') == OK:
+        cells |= {'here': f'{each.per_s:.4g}', 'ms': row['median_ms']}
         if speed:
-            cells['here / paper'] = f'{per_s / speed.per_s:.3g}'
+            cells['here / paper'] = f'{each.per_s / speed.per_s:.3g}'
         if all(each.ratio):
             value, low, high = each.ratio
             cells |= {'here ratio': value, 'p10 to p90': f'{low} to {high}'}
@@ -262,35 +193,28 @@ def _place(each: Measured) -> Row:
 
 def accuracy_rows(results: Results) -> list[Row]:
     """Table 7's mmAP, in %, beside what was trained on COCO here."""
-    trained = coco_map(results)
-    rows = []
-    for key, quantity, paper, *_ in figures():
-        if quantity == 'mmAP':
-            here = trained.get(key.row)
-            rows.append(
-                {
-                    'column': key.column,
-                    'config': key.row,
-                    'paper': f'{paper:.1f}',
-                    'here': f'{here:.1f}' if here else NOT_MEASURED,
-                    'here / paper': f'{here / paper:.3g}' if here else NONE,
-                }
-            )
-    return rows
+    return [
+        {
+            'column': key.column,
+            'config': key.row,
+            'paper': f'{paper:.1f}',
+            'here': f'{here:.1f}' if here else NOT_MEASURED,
+            'here / paper': f'{here / paper:.3g}' if here else NONE,
+        }
+        for key, paper, here in coco_map(results)
+    ]
 
 
 def own_rows(kind: str, results: Results) -> list[Row]:
     """Measurements of a kind that the paper has nothing beside."""
     found = []
     for each in results.measured:
-        table = each.key and each.key.table
-        if each.kind == kind and table not in PAPER_TABLES:
+        if each.kind == kind and not each.key:
             row = each.row
             cells = {k: v for k, v in row.items() if k not in BOOKKEEPING}
             if row['status'] != OK:
                 cells['median_ms'] = row['status']
-            cells['warning'] = warning_of(row)
-            found.append({**cells, **_place(each)})
+            found.append({**cells, 'warning': warning_of(row), **_place(each)})
     return found
 
 

@@ -23,7 +23,6 @@ import csv
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -49,25 +48,26 @@ class Figure(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """A published speed.
+    """A published speed, and its ratio to that of its column's first row."""
 
-    Attributes:
-        per_s: batches on a GPU, images on ARM and in Table 7.
-        ratio: of a whole network its speed over the reference's; in Tables 1
-            to 4 its time over the reference's.
-    """
-
+    # Batches on a GPU, images on ARM and in Table 7.
     per_s: float
+    # Of speeds; in Tables 1 to 4 of times.
     ratio: float
 
 
 GUIDELINE_TABLES = ('Table 1', 'Table 2', 'Table 3', 'Table 4')
-# Kinds of measurements of the paper, and their column of `Speed.ratio`.
-RATIOS = {
+# What measurements are called, and their column of a ratio to a reference. Of
+# the first three kinds the paper has tables.
+KINDS = {
     'guidelines': 'time_ratio',
     'backbones': 'speed_ratio',
     'detectors': 'speed_ratio',
+    'shuffle': 'times_faster',
+    'ops': 'times_faster',
+    'deploy': 'times_faster',
 }
+PAPER_KINDS = ('guidelines', 'backbones', 'detectors')
 # What the images/s of Table 7 may mean; the paper does not say.
 PAPER_PARTS = ('network', 'detection', 'end to end')
 
@@ -101,22 +101,20 @@ def speeds() -> Mapping[Key, Speed]:
             if key.table in GUIDELINE_TABLES:
                 ratio = 1 / ratio
             found[key] = Speed(value, ratio)
-    return MappingProxyType(found)
+    return found
 
 
 @cache
 def values(quantity: str) -> Mapping[str, float]:
     """A quantity that depends on no machine, by network or config.
 
-    Args:
-        quantity: as in ``published.csv``. Of two tables that have a network
-            the first in the file counts.
+    Of two tables that have a network the first in the file counts.
     """
     found: dict[str, float] = {}
     for figure in figures():
         if figure.quantity == quantity:
             found.setdefault(figure.key.row, figure.value)
-    return MappingProxyType(found)
+    return found
 
 
 def top1_error(network: str | None) -> float | None:
@@ -129,12 +127,7 @@ def beside(
 ) -> tuple[Key | None, Speed | None]:
     """What a measured row is about, and the speed published of the same.
 
-    Args:
-        kind: of its file, as in ``tools/benchmark.py KIND``.
-        row: its key columns and ``device``.
-
-    Returns:
-        None and None if no table of the paper is about that kind of row.
+    None if no table of the paper is about that kind (of `KINDS`) of row.
     """
     platform = 'arm' if row['device'] == 'cpu' else 'gpu'
     if kind == 'guidelines':
@@ -159,12 +152,12 @@ def beside(
 
 def annotate(kind: str, row: Mapping[str, object]) -> dict[str, object]:
     """The paper's columns of a row to be recorded, empty without a figure."""
-    if kind not in RATIOS:
+    if kind not in PAPER_KINDS:
         return {}
     _, speed = beside(kind, row)
     found = {
         'paper_per_s': f'{speed.per_s:g}' if speed else '',
-        f'paper_{RATIOS[kind]}': f'{speed.ratio:.4g}' if speed else '',
+        f'paper_{KINDS[kind]}': f'{speed.ratio:.4g}' if speed else '',
     }
     if kind == 'backbones':
         mflops = values('multiply-adds').get(row['network'])

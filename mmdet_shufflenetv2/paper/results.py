@@ -1,45 +1,20 @@
-"""``results/*.csv``, each measurement beside what was published of the same.
+"""``results/*.csv``, each measurement joined with what was published of it.
 
-A folder is read once, and all tables and charts choose from its `Measured`
-rows. Rows stand beside each other only if they are of one machine and one
-setting, the `Conditions`.
+All tables and charts choose from the `Measured` rows of one `Results`. Rows
+are compared only within one machine and setting, their `Conditions`.
 """
 
 import csv
 import math
 from collections.abc import Callable, Collection, Hashable, Iterable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from ..errors import UserError
-from .published import Key, Speed, beside
+from .published import KINDS, Key, Speed, beside
 
 Row = dict[str, str]
-Item = TypeVar('Item')
-# What the files of measurements are called, up to a ``_``: the columns that
-# say what a row is about, and the ratio to its reference. All other CSV files
-# are shown as they are.
-KINDS = {
-    'guidelines': (
-        ('guideline', 'platform', 'scale', 'row', 'batch'),
-        'time_ratio',
-    ),
-    'backbones': (
-        ('table', 'column', 'network', 'input', 'batch'),
-        'speed_ratio',
-    ),
-    'detectors': (
-        ('config', 'column', 'part', 'input', 'batch'),
-        'speed_ratio',
-    ),
-    'shuffle': (('part', 'input', 'batch', 'passes'), 'times_faster'),
-    'ops': (('op', 'map', 'rois', 'map_layout', 'passes'), 'times_faster'),
-    'deploy': (('case', 'what', 'against', 'input', 'batch'), 'times_faster'),
-}
-SCHEMA = '1'
-OK = 'ok'
-# Columns that every measurement has besides its `Conditions`.
-NEEDED = ('median_ms', 'status', 'date', 'commit', 'python', 'cores')
+SCHEMA, OK = '1', 'ok'
 USUAL = ('fp32', 'eager', 'channels_last', 'contiguous')
 
 
@@ -82,48 +57,47 @@ class Conditions(NamedTuple):
         return ', '.join((self.machine, *words))
 
 
-class Measured(NamedTuple):
-    """A measured row beside what was published of the same.
+# Columns that every measurement has.
+NEEDED = (
+    *('median_ms', 'status', 'date', 'commit', 'python', 'cores'),
+    *Conditions._fields,
+)
 
-    Attributes:
-        kind: one of `KINDS`.
-        file: name of its file.
-        row: its cells by column.
-        conditions: machine and setting.
-        key, published: as `beside` has them.
-        ratio: to the reference, its p10 and p90, in the file's digits; all
-            empty where there was none.
-    """
+
+class Measured(NamedTuple):
+    """A measured row beside what was published of the same."""
 
     kind: str
     file: str
     row: Row
     conditions: Conditions
+    # As `beside` has them.
     key: Key | None
     published: Speed | None
+    # To the reference, with its p10 and p90; all empty if there was none.
     ratio: tuple[str, str, str]
 
     @property
     def is_sound(self) -> bool:
         """Whether it counts: neither a failure nor measured by --quick."""
-        row = self.row
-        return row['status'] == OK and not warning_of(row).startswith(
-            '--quick'
-        )
+        is_try = warning_of(self.row).startswith('--quick')
+        return self.row['status'] == OK and not is_try
+
+    @property
+    def per_s(self) -> float:
+        """Images of a detector, batches of all else."""
+        images = float(self.row['batch']) if self.kind == 'detectors' else 1
+        return images * 1e3 / float(self.row['median_ms'])
 
 
 class Results(NamedTuple):
-    """A folder of results.
+    """A folder of results."""
 
-    Attributes:
-        tables: the rows of each file by its name without ``.csv``.
-        measured: all measurements by date; of one day, the later ones
-            further down.
-        problems: what cannot be shown, a line each that names the file.
-    """
-
+    # The rows of each file by its name without ``.csv``.
     tables: dict[str, list[Row]]
+    # By date; of one day, the later ones further down.
     measured: list[Measured]
+    # What cannot be shown, a line each that names the file.
     problems: list[str]
 
     def table(self, name: str) -> list[Row]:
@@ -146,62 +120,58 @@ def warning_of(row: Row) -> str:
 
 
 def kind_of(name: str) -> str | None:
-    """The kind of measurements in ``NAME.csv``; None for other tables."""
+    """The kind of measurements in ``KIND_*.csv``; None for other tables."""
+    kind = name.partition('_')[0]
     # A table of its own, not of times.
-    if name == 'deploy_memory':
-        return None
-    return next((k for k in KINDS if f'{name}_'.startswith(f'{k}_')), None)
+    return kind if kind in KINDS and name != 'deploy_memory' else None
 
 
 def read_results(folder: Path) -> Results:
-    """Every CSV file of a folder, by name.
-
-    Raises:
-        UserError: there is no such folder.
-    """
+    """Every CSV file of a folder; a `UserError` if it is not there."""
     if not folder.is_dir():
         raise UserError(f'there is no folder {folder}; name it with --results')
     tables, measured, problems = {}, [], []
     for path in sorted(folder.glob('*.csv')):
         kind = kind_of(path.stem)
         rows = tables[path.stem] = _read(path, kind, problems)
-        for row in rows if kind else ():
-            ratio = tuple(row.get(name, '') for name in _ratio_columns(kind))
-            where = conditions_of(row), *beside(kind, row), ratio
-            measured.append(Measured(kind, path.name, row, *where))
+        try:
+            measured += [_join(kind, path, row) for row in rows if kind]
+        except KeyError as error:
+            problems.append(f'{path} has no column {error}')
     measured.sort(key=lambda each: each.row['date'])
     return Results(tables, measured, problems)
 
 
+def _join(kind: str, path: Path, row: Row) -> Measured:
+    ratio = tuple(row.get(name, '') for name in _ratio_columns(kind))
+    known = conditions_of(row), *beside(kind, row), ratio
+    return Measured(kind, path.name, row, *known)
+
+
 def _ratio_columns(kind: str) -> list[str]:
-    return [f'{KINDS[kind][1]}{end}' for end in ('', '_p10', '_p90')]
+    return [f'{KINDS[kind]}{end}' for end in ('', '_p10', '_p90')]
 
 
 def _read(path: Path, kind: str | None, problems: list[str]) -> list[Row]:
     try:
         # A row is a line, so that one that was cut short spoils no other.
-        lines = path.read_text('utf-8-sig').splitlines()
-        records = [next(csv.reader([line])) for line in lines if line]
+        lines = path.read_text('utf-8-sig').splitlines() or ['']
+        header, *records = (next(csv.reader([line]), []) for line in lines)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, 'strerror', None) or error
-        problems.append(f'{path} cannot be read: {reason}')
+        problems.append(f'{path} cannot be read: {error}')
         return []
-    if not records:
-        return []
-    header, *records = records
-    needed = (*KINDS[kind][0], *NEEDED, *Conditions._fields) if kind else ()
-    if absent := [name for name in needed if name not in header]:
+    absent = [name for name in NEEDED if kind and name not in header]
+    if absent:
         problems.append(f'{path} has no column {", ".join(absent)}')
         return []
     rows = []
     for number, values in enumerate(records, start=1):
-        if values == header:
-            # Two commands that began the file at once both wrote one.
+        if not values or values == header:
+            # Two commands that began the file at once both wrote a header.
             continue
         row = dict(zip(header, values, strict=False))
-        if len(values) != len(header):
-            problem = f'expected {len(header)} values, got {len(values)}'
-        else:
+        problem = f'expected {len(header)} values, got {len(values)}'
+        if len(values) == len(header):
             problem = _problem(kind, row) if kind else None
         if problem:
             problems.append(f'{path}, record {number} is left out: {problem}')
@@ -212,73 +182,62 @@ def _read(path: Path, kind: str | None, problems: list[str]) -> list[Row]:
 
 def _problem(kind: str, row: Row) -> str | None:
     """What keeps a measurement from being shown."""
-    if row.get('schema', SCHEMA) != SCHEMA:
-        return (
-            f'a newer version wrote it (schema {row["schema"]}, this one '
-            f'knows {SCHEMA})'
-        )
+    if (schema := row.get('schema', SCHEMA)) != SCHEMA:
+        return f'schema: expected {SCHEMA}, got {schema} of a newer version'
     if row['status'] != OK:
         return None
-    if not row.get('batch', '1').isdecimal():
-        return f'batch: expected a whole number, got {row["batch"]!r}'
-    ratios = [row.get(name, '') for name in _ratio_columns(kind)]
-    numbers = {'median_ms': row['median_ms']}
-    if any(ratios):
-        numbers |= dict(zip(_ratio_columns(kind), ratios, strict=True))
+    numbers = {'median_ms': row['median_ms'], 'batch': row.get('batch', '1')}
+    ratio = {name: row.get(name, '') for name in _ratio_columns(kind)}
+    if any(ratio.values()):
+        numbers |= ratio
     for name, text in numbers.items():
-        if not _is_positive(text):
+        try:
+            is_positive = 0 < float(text) < math.inf
+        except ValueError:
+            is_positive = False
+        if not is_positive:
             return f'{name}: expected a positive number, got {text!r}'
     return None
 
 
-def _is_positive(text: str) -> bool:
-    try:
-        return 0 < float(text) < math.inf
-    except ValueError:
-        return False
-
-
-def by_machine(rows: Iterable[Measured]) -> list[list[Measured]]:
-    """Rows of one machine each, in whatever setting."""
-    found: dict[str, list[Measured]] = {}
-    for each in rows:
-        found.setdefault(each.conditions.machine, []).append(each)
-    return list(found.values())
-
-
 def newest_complete(
-    rows: Iterable[Item],
-    key: Callable[[Item], Hashable],
+    rows: Iterable[Any],
+    key: Callable[[Any], Hashable],
     wanted: Collection[Hashable] = (),
-    group: Callable[[Item], Hashable] = lambda measured: measured.conditions,
-    prefer: Callable[[Item], float] = lambda row: 0,
-) -> dict[Hashable, Item]:
-    """The rows of one group: the newest that has everything wanted.
-
-    If none has everything, the one that has most.
+    group: Callable[[Any], Hashable] = lambda measured: measured.conditions,
+    prefer: Callable[[Any], float] = lambda row: 0,
+) -> dict[Hashable, Any]:
+    """The rows of one group by key: of those that have most, the newest.
 
     Args:
-        rows: by date.
-        key: what a row is about; of two in a group the later one counts.
-        wanted: keys that make a group complete; all that there are, if empty.
+        rows: by date; of two with the same key the later one counts.
+        key: what a row is about.
+        wanted: the keys that count, all if empty.
         group: what rows have to share.
-        prefer: of groups that have as much, those with the highest value go
-            before newer ones.
-
-    Returns:
-        rows by key, all of one group; empty if there are none.
+        prefer: of groups that have as much, goes before the date.
     """
-    groups: dict[Hashable, dict[Hashable, tuple[int, Item]]] = {}
+    groups: dict[Hashable, dict[Hashable, tuple[int, Any]]] = {}
     for place, row in enumerate(rows):
         groups.setdefault(group(row), {})[key(row)] = place, row
 
-    def rank(found: dict[Hashable, tuple[int, Item]]) -> tuple:
-        useful = [found[k] for k in found if not wanted or k in wanted]
-        return (
-            len(useful),
-            prefer(next(iter(found.values()))[1]),
-            max((place for place, _ in useful), default=-1),
-        )
+    def rank(found: dict[Hashable, tuple[int, Any]]) -> tuple:
+        places = [
+            place
+            for k, (place, _) in found.items()
+            if not wanted or k in wanted
+        ]
+        _, first = next(iter(found.values()))
+        return len(places), prefer(first), max(places, default=-1)
 
     best = max(groups.values(), key=rank, default={})
     return {k: row for k, (_, row) in best.items()}
+
+
+def newest_of_machines(
+    rows: Iterable[Measured], key: Callable[[Measured], Hashable], **options
+) -> list[dict[Hashable, Measured]]:
+    """What `newest_complete` chooses of each machine."""
+    machines: dict[str, list[Measured]] = {}
+    for each in rows:
+        machines.setdefault(each.conditions.machine, []).append(each)
+    return [newest_complete(m, key, **options) for m in machines.values()]
