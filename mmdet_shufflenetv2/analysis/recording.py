@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -89,6 +89,32 @@ class Laps:
         return [1e3 * (end - start) for start, end in self._laps]
 
 
+@dataclass(frozen=True)
+class Operation:
+    """One executed operation.
+
+    Attributes:
+        kind: that of ``work``, unless the names of modules and functions say
+            more.
+        owner: path of the module in whose code it was called.
+        call: which call of that module it was, from 1; shared heads have
+            several.
+        place: ``file.py:line`` of the call, outside of PyTorch and mmcv.
+        sources: indices of the operations that wrote its inputs.
+    """
+
+    name: str
+    kind: str
+    work: Work
+    owner: str
+    call: int
+    function: str
+    place: str
+    inputs: tuple[tuple[int, ...], ...]
+    outputs: tuple[tuple[int, ...], ...]
+    sources: tuple[int, ...]
+
+
 class TimedPass(TorchDispatchMode):
     """Times every operation by ``laps``, and notes its name in ``names``."""
 
@@ -106,31 +132,12 @@ class TimedPass(TorchDispatchMode):
             if result is not NotImplemented:
                 return result
         self.names.append(func._schema.name)
-        return self._run(func, args, kwargs)
+        out = self._laps(func, *args, **kwargs)
+        self.note(func, args, kwargs, out)
+        return out
 
-    def _run(self, func, args, kwargs):
-        return self._laps(func, *args, **kwargs)
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One executed operation."""
-
-    name: str
-    # Of `work`, unless the names of modules and functions say more.
-    kind: str
-    work: Work
-    # Path of the module in whose code it was called, and which call of that
-    # module it was, from 1; shared heads have several.
-    owner: str
-    call: int
-    function: str
-    # ``file.py:line`` of the call, outside of PyTorch and mmcv.
-    place: str
-    inputs: tuple[tuple[int, ...], ...]
-    outputs: tuple[tuple[int, ...], ...]
-    # Indices of the operations that wrote its inputs.
-    sources: tuple[int, ...]
+    def note(self, func, args, kwargs, out) -> None:
+        """What else to keep of an operation."""
 
 
 class _Recorder(TimedPass):
@@ -149,31 +156,32 @@ class _Recorder(TimedPass):
         if id(module) in self._names:
             self._calls[self._names[id(module)]] += 1
 
-    def _run(self, func, args, kwargs):
-        inputs = tensors_of((args, kwargs))
+    def note(self, func, args, kwargs, out) -> None:
+        inputs, outputs = tensors_of((args, kwargs)), tensors_of(out)
         sources = {self._writer.get(storage_of(t)) for t in inputs} - {None}
-        out = self._laps(func, *args, **kwargs)
-        work = work_of(func, args, kwargs, out)
-        name = func._schema.name
-        owner, function, place, said = self._caller(sys._getframe(2))
-        kind = work.kind
-        if said in (operations.POST, operations.POOLING):
-            kind = said
-        elif kind == operations.DATA and (
-            said or _is_permuted_copy(name, inputs)
-        ):
-            kind = operations.SHUFFLE
-        outputs = tensors_of(out)
         for storage in {storage_of(t) for t in outputs} - {0}:
             self._writer[storage] = len(self.operations)
+        work = work_of(func, args, kwargs, out)
+        owner, function, place, said = self._caller(sys._getframe(2))
+        kind = work.kind
+        if said in (operations.POST, operations.POOLING) or (
+            said and kind == operations.DATA
+        ):
+            kind = said
         self.operations.append(
             Operation(
-                *(name, kind, work, owner, max(self._calls[owner], 1)),
-                *(function, place, tuple(map(shape_of, inputs))),
-                *(tuple(map(shape_of, outputs)), tuple(sorted(sources))),
+                name=func._schema.name,
+                kind=kind,
+                work=work,
+                owner=owner,
+                call=max(self._calls[owner], 1),
+                function=function,
+                place=place,
+                inputs=tuple(map(shape_of, inputs)),
+                outputs=tuple(map(shape_of, outputs)),
+                sources=tuple(sorted(sources)),
             )
         )
-        return out
 
     def _caller(
         self, frame: FrameType | None
@@ -205,20 +213,6 @@ class _Recorder(TimedPass):
         return owner or '', function, place, kind
 
 
-def _is_permuted_copy(name: str, inputs: list[Tensor]) -> bool:
-    """Whether (N, groups, C, H, W) is written as (N, C, groups, H, W)."""
-    if name not in ('aten::clone', 'aten::copy_', 'aten::_to_copy'):
-        return False
-    x = inputs[-1]
-    return (
-        x.layout == torch.strided
-        and not x.is_nested
-        and x.dim() == 5
-        and min(x.shape[1:3]) > 1
-        and x.stride(1) < x.stride(2)
-    )
-
-
 def record(
     model: nn.Module, run: Callable[[], object], laps: Laps | None = None
 ) -> list[Operation]:
@@ -237,16 +231,17 @@ def record(
 
 @dataclass(frozen=True)
 class Times:
-    """Milliseconds of a network and of its operations."""
+    """Milliseconds of a network and of its operations.
 
-    # Of undisturbed passes.
+    Attributes:
+        whole: of passes left alone.
+        operations: of each operation (outer), in each timed pass.
+        repeats: whether any pass executed the operations that were recorded;
+            if not, their times are those of the pass that recorded them.
+    """
+
     whole: Timing
-    # Of each operation (outer), in each pass that was used.
     operations: list[list[float]]
-    # Timed passes not used, since other operations ran in them.
-    strays: int = 0
-    # Whether any pass executed the operations that were recorded; if not,
-    # their times are those of the one pass that recorded them.
     repeats: bool = True
 
     @property
@@ -284,10 +279,7 @@ def time_operations(
     with torch.no_grad():
         timings = interleave({'whole': run, 'timed': timed}, watch, effort)
     kept = passes[-len(timings['timed'].times_ms) :]
+    # Where values decide what is executed, other passes are left out.
     used = [laps for found, laps in kept if found == list(names)]
-    return Times(
-        timings['whole'],
-        [list(each) for each in zip(*used or [recorded_ms], strict=True)],
-        len(kept) - len(used),
-        bool(used),
-    )
+    by_operation = zip(*used or [recorded_ms], strict=True)
+    return Times(timings['whole'], [*map(list, by_operation)], bool(used))

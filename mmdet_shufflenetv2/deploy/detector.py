@@ -20,7 +20,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ..compat.host_faults import keep_thin_images
-from ..engine.detectors import load_detector
+from ..engine.weights import load_detector
 from ..errors import UserError
 from . import runtime
 from .runtime import Detections, ImageError

@@ -21,8 +21,7 @@ from tqdm import tqdm
 
 from ..data import BoxMetric
 from ..errors import UserError
-from .run_config import evaluators_of
-from .run_data import datasets_of
+from .run_data import datasets_of, metrics_of
 
 # pycocotools defines AP at these numbers of boxes per image, and papers
 # report the recall of proposals at those.
@@ -47,7 +46,11 @@ def coco_metrics(
         UserError: The config has no such metric, or its network has no
             region proposals.
     """
-    kinds = {e.type.rpartition('.')[2]: e for e in evaluators_of(cfg, 'test')}
+    kinds = {
+        metric.type.rpartition('.')[2]: metric
+        for split, metric in metrics_of(cfg)
+        if split == 'test'
+    }
     found = [kinds[kind] for kind in BOX_METRICS if kind in kinds]
     if not found:
         raise UserError(
@@ -76,8 +79,8 @@ def proposal_numbers(cfg: Config) -> tuple[int, ...]:
             f'{cfg.model.type} of {cfg.filename} has none'
         )
     most = min(rpn.get('max_per_img', 1000), 1000)
-    numbers = {n for n in (1, 10, *PROPOSALS_PER_IMAGE) if n < most}
-    return tuple(sorted(numbers | {most})[-3:])
+    fewer = [n for n in (1, 10, *PROPOSALS_PER_IMAGE) if n < most]
+    return tuple([*fewer, most][-3:])
 
 
 def fast_judge() -> AbstractContextManager:
@@ -167,34 +170,30 @@ def test_exported(cfg: Config, detector: Callable, folder: str) -> BoxMetric:
 def test_file(cfg: Config, path: str) -> BoxMetric:
     """Print the numbers of results that were written before.
 
-    Args:
-        cfg: The config.
-        path: COCO-format results, a JSON list of records with ``image_id``,
-            ``category_id``, ``bbox`` and ``score``.
-
     Raises:
-        UserError: If the file is not such a list, or has other images.
+        UserError: The file is not a list of COCO-format results, or has
+            other images.
     """
     metric = _box_metric(cfg)
-    truth = metric._coco_api
+    images, classes = set(metric.img_ids), set(metric.cat_ids)
     try:
         records = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f'cannot read results {path}: {error}') from error
-    if not isinstance(records, list) or not records:
-        raise UserError(f'{path} is not a list of at least one result')
-    for place, record in enumerate(records):
-        try:
-            valid = record['score'] >= 0 and len(record['bbox']) == 4
-            valid &= record['image_id'] in truth.imgs
-            valid &= record['category_id'] in truth.cats
-        except (KeyError, TypeError):
-            valid = False
-        if not valid:
-            raise UserError(
-                f'{path}, record {place}: expected image_id and category_id '
-                f'of {metric.ann_file}, bbox and score, got {record!r:.200}'
-            )
+        wrong = [
+            record
+            for record in records
+            if record['image_id'] not in images
+            or record['category_id'] not in classes
+            or not record['score'] >= 0
+            or len(record['bbox']) != 4
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        records, wrong = [], [error]
+    if wrong or not records:
+        raise UserError(
+            f'{path}: expected a list of results with image_id and '
+            f'category_id of {metric.ann_file}, bbox and score, got '
+            f'{(wrong or records)!r:.200}'
+        )
     metric.dataset_meta = dict(classes=metric._table.classes)
     metric.results2json = lambda *_: dict(bbox=path)
     metric.results = [(None, None)]
