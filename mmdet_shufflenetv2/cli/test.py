@@ -176,8 +176,10 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
     from ..paper.published import top1_error
 
     if args.show_dir:
-        cfg.default_hooks.visualization = task.drawing(
-            os.path.abspath(args.show_dir), args.show_score_thr
+        cfg.default_hooks.visualization = dict(
+            type='mmdet.PicturesHook',
+            out_dir=os.path.abspath(args.show_dir),
+            score_thr=args.show_score_thr,
         )
         # The hook writes the files; a backend would write them once more.
         cfg.visualizer.vis_backends = []

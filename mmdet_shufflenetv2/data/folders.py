@@ -67,12 +67,11 @@ def role_of(path: str) -> str | None:
 
 def guess_format(ann: str) -> str:
     """The format of an annotation file or folder by its name."""
-    suffix = os.path.splitext(ann)[1].lower()
+    kinds = {'.json': 'COCO', '.csv': 'CSV'}
     files = [name.lower() for _, names in walk(ann) for name in names]
-    xml = any(name.endswith('.xml') for name in files)
-    return {'.json': 'COCO', '.csv': 'CSV'}.get(
-        suffix, 'VOC' if xml else 'YOLO'
-    )
+    if any(name.endswith('.xml') for name in files):
+        return 'VOC'
+    return kinds.get(os.path.splitext(ann)[1].lower(), 'YOLO')
 
 
 def find_data(
@@ -109,17 +108,19 @@ def find_data(
         raise DatasetError(f'--data-root {data_root} is not a folder')
     found = _Folder(Path(data_root), exif)
     if 'train' not in wanted:
-        val = found.split('test', val_ann, val_img)
-        if not val.ann:
-            note = f'{data_root} has images without annotations'
-            return Splits(None, val, (), (note,))
-        table = read_boxes(val)
-        return Splits(None, val, table.classes, (_note(data_root, table),))
-    train, val = found.split('train', train_ann, train_img), None
-    if val_fraction is None or val_ann:
-        val = found.split('val', val_ann, val_img, but=train)
-    table = read_boxes(train)
-    notes = [_note(data_root, table)]
+        train, val = None, found.split('test', val_ann, val_img)
+    else:
+        train, val = found.split('train', train_ann, train_img), None
+        if val_fraction is None or val_ann:
+            val = found.split('val', val_ann, val_img, but=train)
+    if val and not val.ann:
+        note = f'{data_root} has images without annotations'
+        return Splits(None, val, (), (note,))
+    table = read_boxes(train or val)
+    notes = [
+        f'{data_root} is in {table.source.format} format: '
+        f'{len(table.classes)} classes ({shorten(table.classes)})'
+    ]
     if val is None:
         share = VAL_FRACTION if val_fraction is None else val_fraction
         train, val = (
@@ -139,13 +140,6 @@ def find_data(
             f'{shorten(table.classes)}'
         )
     return Splits(train, val, table.classes, tuple(notes))
-
-
-def _note(root: str | os.PathLike, table: BoxTable) -> str:
-    return (
-        f'{root} is in {table.source.format} format: {len(table.classes)} '
-        f'classes ({shorten(table.classes)})'
-    )
 
 
 def classes_beyond(table: BoxTable, classes: Sequence[str]) -> list[str]:
@@ -178,7 +172,11 @@ def _kind(path: Path) -> str:
 
 
 class _Folder:
-    """What lies below a root, and the choice of splits among it."""
+    """What lies below a root, and the choice of splits among it.
+
+    A role is 'train', which must be there, 'val', which may be missing, or
+    'test', which takes what there is.
+    """
 
     def __init__(self, root: Path, exif: str) -> None:
         self.root, self.exif = root, exif
@@ -193,11 +191,6 @@ class _Folder:
                 if path not in self.found[kind][-1:]:
                     self.found[kind].append(path)
 
-    def _source(self, kind, ann, images, image_list=None) -> Source:
-        images = images if isinstance(images, tuple) else (images,)
-        images = tuple(map(str, images))
-        return Source(kind, str(ann), images, image_list, self.exif)
-
     def split(
         self,
         role: str,
@@ -205,14 +198,16 @@ class _Folder:
         img: str | None,
         but: Source | None = None,
     ) -> Source | None:
-        """One split, but not that of training: 'train' must be there, 'val'
-        may be missing, 'test' takes what there is. A user names ann and img.
-        """
+        """One split, but not that of training; a user names ann and img."""
         option = 'train' if role == 'train' else 'val'
         img = img and self._path(img, f'--{option}-img')
         if ann:
             path = self._path(ann, f'--{option}-ann')
-            return self._named(path, role_of(ann) or role, role, option, img)
+            kind = guess_format(path)
+            if kind == 'YOLO':
+                return self._yolo_of(path, role, img)
+            told = role_of(ann) or role
+            return self._annotated(kind, path, told, option, img)
         kinds = (but.format,) if but else ('COCO', 'YOLO', 'VOC', 'CSV')
         for kind in kinds:
             source = self._find(kind, role, option, img)
@@ -241,30 +236,15 @@ class _Folder:
             f'{option} {name}: not found below {self.root}, nor as given'
         )
 
-    def _named(self, path: str, told: str, role, option, img) -> Source:
-        """What a user names; ``told`` is the split by its name."""
-        kind = guess_format(path)
-        if kind != 'YOLO':
-            return self._annotated(kind, path, told, option, img)
-        if path.endswith(('.yaml', '.yml')):
-            source = self._from_yaml(path, role, img)
-            if source is not None:
-                return source
-        if os.path.isdir(path):
-            img, path = img or path, self._names()
-        return self._source(kind, path, img or self.root)
-
-    def _annotated(self, kind, path: str, role, option, img) -> Source:
-        """The images of a file or folder of annotations."""
-        if kind == 'COCO':
-            img = img or self._coco_images(path, role, option)
-        return self._source(kind, path, img or self._images_of(path, role))
+    def _source(self, kind, ann, *images, listed=None) -> Source:
+        images = tuple(map(str, images))
+        return Source(kind, str(ann), images, listed, self.exif)
 
     def _find(self, kind, role, option, img) -> Source | None:
         """A split of one format, if there is one."""
+        paths = self.found[kind]
         if kind == 'YOLO':
             return self._yolo(role, img)
-        paths = self.found[kind]
         if kind == 'VOC' and paths and not any(map(role_of, paths)):
             listed = self._image_set(role)
             if role == 'val' and not listed:
@@ -286,67 +266,94 @@ class _Folder:
         return None
 
     def _of_role(self, role: str, paths: Sequence[str]) -> list[str]:
-        fitting = (
-            [path for path in paths if role_of(path) == wanted]
-            for wanted in _ORDER[role]
-        )
-        return next(filter(None, fitting), [])
+        for wanted in _ORDER[role]:
+            fitting = [path for path in paths if role_of(path) == wanted]
+            if fitting:
+                return fitting
+        return []
 
-    def _images_of(self, ann: str, role: str | None) -> str:
-        """Images are beside the annotations, or anywhere of this split."""
-        folder = ann if os.path.isdir(ann) else os.path.dirname(ann)
-        if any(map(is_image, os.listdir(folder))):
-            return folder
-        near = [
-            name
-            for name, files in self.folders.items()
-            if role and role_of(name) == role and any(map(is_image, files))
-        ]
-        return str(self.root / near[0]) if near else str(self.root)
+    def _annotated(self, kind, path: str, role, option, img) -> Source:
+        """The images of a file or folder of annotations, by the names in it
+        for COCO, else beside it or anywhere of this split.
+        """
+        if not img and kind == 'COCO':
+            img = self._coco_images(path, role, option)
+        folder = path if os.path.isdir(path) else os.path.dirname(path)
+        if not img and any(map(is_image, os.listdir(folder))):
+            img = folder
+        return self._source(kind, path, img or self._images_of(role))
+
+    def _images_of(self, role: str | None) -> Path:
+        """The first folder of images of a split, else the root."""
+        for folder, files in self.folders.items():
+            if role and role_of(folder) == role and any(map(is_image, files)):
+                return self.root / folder
+        return self.root
 
     def _coco_images(self, path: str, role: str, option: str) -> str:
         """The folder that the file names of a COCO file are relative to."""
         names = list(map(plain, image_names(path)))
         names = names[:: max(1, len(names) // 50)]
-        if not names:
-            raise DatasetError(f'{path} lists no image that can be used')
         images = set(map(plain, self.found['image']))
-        fitting: dict[int, list[str]] = {}
+        # Splits may use the same file names, so folders' names count.
+        fitting: dict[int, list[str]] = defaultdict(list)
         for folder in self.folders:
             prefix = f'{folder}/' if folder else ''
             hits = sum(prefix + name in images for name in names)
-            if 2 * hits >= len(names):
-                # Splits may use the same file names, so folders' names count.
-                told = role_of(folder)
-                beside = os.path.samefile(
-                    self.root / folder, os.path.dirname(path) or '.'
-                )
-                rank = 1 if told is None else 2
-                rank = 0 if beside or told == role else rank
-                fitting.setdefault(rank, []).append(folder)
+            if names and 2 * hits >= len(names):
+                place, told = self.root / folder, role_of(folder)
+                beside = os.path.samefile(place, os.path.dirname(path) or '.')
+                rank = 0 if beside or told == role else 1 + bool(told)
+                fitting[rank].append(str(place))
         best = fitting[min(fitting)] if fitting else []
         if len(best) > 1:
             raise DatasetError(
                 f'the images of {path} are in several folders: '
-                f'{shorten(folder or "." for folder in best)}; say which one '
-                f'with --{option}-img DIR'
+                f'{shorten(best)}; say which one with --{option}-img DIR'
             )
         # Names of another machine: of this split's images, or of all here.
-        near = [f for f in self.folders if role_of(f) == role]
-        for folder in best or [*near[:1], '']:
-            place = str(self.root / folder)
+        for place in best or map(str, (self._images_of(role), self.root)):
             if best or any(map(Listing([place]).find, names)):
                 return place
         raise DatasetError(
             f'the images of {path} are in no folder of {self.root}: looked '
-            f'for {names[0]!r} and so on; name the folder with --{option}-img '
-            'DIR'
+            f'for {shorten(names[:2]) or "none"} and so on; name the folder '
+            f'with --{option}-img DIR'
         )
 
-    def _names(self) -> str:
+    def _image_set(self, role: str) -> str | None:
+        """VOC's list of the images of a split."""
+        for wanted in _ORDER[role]:
+            for folder, names in self.folders.items():
+                inside = folder.split('/')[-2:] == ['ImageSets', 'Main']
+                if inside and f'{wanted}.txt' in names:
+                    return str(self.root / folder / f'{wanted}.txt')
+        return None
+
+    def _yolo(self, role: str, img: str | None) -> Source | None:
+        for path in self.found['YAML']:
+            source = self._from_yaml(str(self.root / path), role, img)
+            if source is not None:
+                return source
+        folders = self._of_role(role, self._labelled())
+        if not folders:
+            return None
+        images = [img] if img else [self.root / each for each in folders]
+        return self._source('YOLO', self._names(), *images)
+
+    def _yolo_of(self, path: str, role: str, img: str | None) -> Source:
+        """What a user names: a YAML file, a list of names, a folder."""
+        if os.path.isdir(path):
+            return self._source('YOLO', self._names(), img or path)
+        source = None
+        if path.endswith(('.yaml', '.yml')):
+            source = self._from_yaml(path, role, img)
+        return source or self._source('YOLO', path, img or self.root)
+
+    def _names(self) -> Path:
         """Where YOLO's class names are, or the root where nowhere."""
         others = [p for p in self.found['other'] if Path(p).name in NAME_FILES]
-        return str(self.root / [*self.found['YAML'], *others, ''][0])
+        return self.root / [*self.found['YAML'], *others, ''][0]
 
     def _labelled(self) -> list[str]:
         """The folders of images that have label files."""
@@ -359,44 +366,22 @@ class _Folder:
             )
         ]
 
-    def _yolo(self, role: str, img: str | None) -> Source | None:
-        for path in self.found['YAML']:
-            source = self._from_yaml(str(self.root / path), role, img)
-            if source is not None:
-                return source
-        folders = self._of_role(role, self._labelled())
-        if not folders:
-            return None
-        images = tuple(self.root / folder for folder in folders)
-        return self._source('YOLO', self._names(), img or images)
-
     def _from_yaml(self, path: str, role: str, img) -> Source | None:
         """A split of a YAML file; None if it has none."""
         data = read_yaml(path)
-        if 'names' not in data:
-            return None
-        if img:
-            return self._source('YOLO', path, img)
-        keys = {'train': ['train'], 'val': ['val', 'valid'], 'test': ['test']}
-        given = [
-            data[key]
-            for wanted in _ORDER[role]
-            for key in keys.get(wanted, ())
-            if data.get(key)
-        ]
+        if img or 'names' not in data:
+            return self._source('YOLO', path, img) if 'names' in data else None
+        if 'valid' in data:
+            data = {'val': data['valid'], **data}
+        given = [data[key] for key in _ORDER[role] if data.get(key)]
         for values in given:
             values = values if isinstance(values, list) else [values]
             places = [self._yaml_place(path, data, str(v)) for v in values]
-            found = [place for place in places if place]
-            lists = [place for place in found if place.endswith('.txt')]
-            if len(lists) > 1:
-                raise DatasetError(
-                    f'{path}: expected one list of images, got {values}'
-                )
-            if lists:
-                return self._source('YOLO', path, self.root, lists[0])
-            if found:
-                return self._source('YOLO', path, tuple(found))
+            places = [place for place in places if place]
+            if len(places) == 1 and places[0].endswith('.txt'):
+                return self._source('YOLO', path, self.root, listed=places[0])
+            if places:
+                return self._source('YOLO', path, *places)
         if role == 'train' and given:
             raise DatasetError(
                 f'{path}: {given[0]!r} is not below {self.root}; expected a '
@@ -420,13 +405,4 @@ class _Folder:
             real = os.path.realpath(place)
             if place.exists() and os.path.commonpath([root, real]) == root:
                 return str(place)
-        return None
-
-    def _image_set(self, role: str) -> str | None:
-        """VOC's list of the images of a split."""
-        for wanted in _ORDER[role]:
-            for folder, names in self.folders.items():
-                inside = folder.split('/')[-2:] == ['ImageSets', 'Main']
-                if inside and f'{wanted}.txt' in names:
-                    return str(self.root / folder / f'{wanted}.txt')
         return None

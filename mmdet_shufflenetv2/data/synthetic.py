@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -75,23 +74,18 @@ def _area(edge: np.ndarray, *holes: np.ndarray) -> float:
 AREAS = {name: _area(*contours) for name, contours in OUTLINES.items()}
 
 
-class Picture(NamedTuple):
-    """A picture, BGR uint8, and its K objects; a crowd is one box."""
-
-    image: np.ndarray
-    boxes: np.ndarray  # x, y, width, height, int64 (K, 4)
-    labels: np.ndarray  # indices of CLASSES
-    crowd: np.ndarray
-    area: np.ndarray  # pixels that are seen
-
-
 def draw_picture(
     key: tuple[int, ...],
     width: int = 256,
     height: int = 192,
     empty_rate: float = EMPTY_RATE,
-) -> Picture:
-    """Draw objects over clutter; each key gives its own picture."""
+) -> tuple[np.ndarray, list[dict]]:
+    """Draw objects over clutter; each key gives its own picture.
+
+    Returns:
+        The picture, BGR uint8 (H, W, 3), and its objects as in COCO files; a
+        crowd is one object.
+    """
     canvas = _Canvas(np.random.default_rng(key), width, height)
     rng = canvas.rng
     if rng.random() >= empty_rate:
@@ -114,7 +108,7 @@ def draw_crop(key: tuple[int, ...], label: int, side: int = 64) -> np.ndarray:
         middle = side * rng.uniform(0.3, 0.7, 2)
         # Refused where too much of it would be outside.
         if canvas.try_paint(owner, middle, radius, squeeze):
-            return canvas.finish().image
+            return canvas.finish()[0]
 
 
 def _near(rng, color, spread: float) -> np.ndarray:
@@ -153,7 +147,7 @@ class _Canvas:
         self.rng, self.shape, self.usual = rng, (height, width), usual
         self.owner = np.zeros(self.shape, np.int32)
         # The first is the background, which may be hidden altogether.
-        self.labels, self.crowds, self.painted = [-1], [False], [0]
+        self.labels, self.painted, self.crowds = [-1], [0], set()
         self.picture = self._layer()
         for _ in range(rng.integers(1, 3)):
             layer = self._layer()
@@ -186,9 +180,8 @@ class _Canvas:
         color = rng.uniform(0, 255, 3).astype(np.float32)
         self._blend(mask * np.float32(rng.uniform(0.4, 1.0)), color)
 
-    def new_owner(self, label: int, crowd: bool = False) -> int:
+    def new_owner(self, label: int) -> int:
         self.labels.append(label)
-        self.crowds.append(crowd)
         self.painted.append(0)
         return len(self.labels) - 1
 
@@ -260,7 +253,8 @@ class _Canvas:
     def add_crowd(self) -> None:
         """Many small shapes of one class and colour, close together."""
         rng = self.rng
-        owner = self.new_owner(int(rng.integers(len(CLASSES))), True)
+        owner = self.new_owner(int(rng.integers(len(CLASSES))))
+        self.crowds.add(owner)
         size = np.array(self.shape[::-1], float)
         reach = np.minimum(rng.uniform((24, 18), (44, 30)), size / 2)
         middle = rng.uniform(reach, size - reach)
@@ -269,19 +263,21 @@ class _Canvas:
             place = middle + rng.uniform(-reach, reach)
             self.try_paint(owner, place, rng.uniform(6, 9), 1.0, fill)
 
-    def finish(self) -> Picture:
+    def finish(self) -> tuple[np.ndarray, list[dict]]:
         grain = self.rng.random((*self.shape, 3), np.float32) - 0.5
         image = np.clip(self.picture + 12 * grain + 0.5, 0, 255)
-        owners = np.unique(self.owner[self.owner > 0])
-        masks = [(self.owner == each).astype(np.uint8) for each in owners]
-        boxes = np.array([cv2.boundingRect(m) for m in masks], np.int64)
-        return Picture(
-            image.astype(np.uint8),
-            boxes.reshape(-1, 4),
-            np.array(self.labels)[owners],
-            np.array(self.crowds)[owners],
-            np.array([mask.sum() for mask in masks], np.int64),
-        )
+        objects = []
+        for owner in np.unique(self.owner[self.owner > 0]):
+            mask = (self.owner == owner).astype(np.uint8)
+            objects.append(
+                dict(
+                    category_id=self.labels[owner] + 1,
+                    bbox=list(cv2.boundingRect(mask)),
+                    area=int(mask.sum()),
+                    iscrowd=int(owner in self.crowds),
+                )
+            )
+        return image.astype(np.uint8), objects
 
 
 @dataclass(frozen=True)
@@ -302,24 +298,15 @@ class DetectionSet:
             images, annotations = [], []
             for index in range(getattr(self, split)):
                 key = self.seed, int(split == 'val'), index
-                picture = draw_picture(key, *self.size, self.empty_rate)
+                image, objects = draw_picture(key, *self.size, self.empty_rate)
                 name, number = f'{index:06d}.png', first + index
-                yield f'{split}/{name}', _png(picture.image)
+                yield f'{split}/{name}', _png(image)
                 images.append(
                     dict(id=number, file_name=name, width=width, height=height)
                 )
-                columns = (column.tolist() for column in picture[1:])
-                for box, label, crowd, area in zip(*columns, strict=True):
-                    annotations.append(
-                        dict(
-                            id=len(annotations) + 1,
-                            image_id=number,
-                            category_id=label + 1,
-                            bbox=box,
-                            area=area,
-                            iscrowd=int(crowd),
-                        )
-                    )
+                for each in objects:
+                    ids = dict(id=len(annotations) + 1, image_id=number)
+                    annotations.append({**ids, **each})
             content = dict(
                 info=dict(description='synthetic shapes'),
                 images=images,

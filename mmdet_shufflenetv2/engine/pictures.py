@@ -5,7 +5,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, redirect_stdout
+from contextlib import redirect_stdout
 from inspect import signature
 from itertools import cycle
 from pathlib import Path
@@ -37,17 +37,14 @@ FEW = 20
 COLOURS = [to_hex(colour) for colour in matplotlib.colormaps['tab20'].colors]
 # Of newer releases of torchvision.
 FILLED = {'fill_labels'} & {*signature(draw_bounding_boxes).parameters}
+# Names of classes are drawn as they are: a $ opens no formula.
+LITERAL = {'text.parse_math': False}
 
 
 def picture_name(image: Path | str) -> str:
     """The image's name, with a suffix that says how to write it."""
     known = Path(image).suffix.lower() in SUFFIXES
     return str(image) if known else f'{image}.png'
-
-
-def literal_text() -> AbstractContextManager:
-    """Draw names of classes as they are: a ``$`` opens no formula."""
-    return matplotlib.rc_context({'text.parse_math': False})
 
 
 def draw_boxes(
@@ -100,17 +97,18 @@ def save_plots(
     names = [truth.cats[number]['name'] for number in metric.cat_ids]
     records = json.loads(Path(results).read_text())
     sure = [each for each in records if each['score'] >= score_thr]
-    with redirect_stdout(io.StringIO()), literal_text():
+    with redirect_stdout(io.StringIO()), matplotlib.rc_context(LITERAL):
         # pycocotools cannot read an empty list.
-        every = truth.loadRes(records) if records else COCO()
+        every, found = (
+            truth.loadRes(some) if some else COCO() for some in (records, sure)
+        )
         judge = coco_metric.COCOeval(truth, every, 'bbox')
         judge.params.catIds = metric.cat_ids
         judge.evaluate()
         judge.accumulate()
+        matrix, errors = compare(truth, found, metric.cat_ids)
         _write_table(folder / 'per_class.csv', judge, names)
         _plot_curves(folder / 'pr_curves.png', judge, names)
-        found = truth.loadRes(sure) if sure else COCO()
-        matrix, errors = compare(truth, found, metric.cat_ids)
         _plot_matrix(folder / 'confusion_matrix.png', matrix, names)
         path = folder / 'worst_images.jpg'
         _draw_worst(path, metric, found, errors, names)
@@ -218,13 +216,13 @@ def _draw_worst(
             image = np.zeros((*size, 3), np.uint8)
         titles = Path(file).name, '{} of {} wrong'.format(*errors[number])
         for axes, api, title in zip(pair, (truth, found), titles, strict=True):
-            anns = api.imgToAnns[number]
-            boxes = [np.add(a['bbox'], [0, 0, *a['bbox'][:2]]) for a in anns]
-            labels = [metric.cat_ids.index(a['category_id']) for a in anns]
-            scores = [
-                f' {a["score"]:.2f}' if 'score' in a else '' for a in anns
-            ]
-            texts = [names[i] + s for i, s in zip(labels, scores, strict=True)]
+            boxes, labels, texts = [], [], []
+            for each in api.imgToAnns[number]:
+                x, y, width, height = each['bbox']
+                boxes.append([x, y, x + width, y + height])
+                labels.append(metric.cat_ids.index(each['category_id']))
+                score = f' {each["score"]:.2f}' if 'score' in each else ''
+                texts.append(names[labels[-1]] + score)
             axes.imshow(draw_boxes(image, boxes, labels, texts))
             axes.set_title(title)
             axes.axis('off')
@@ -279,12 +277,11 @@ class PicturesHook(Hook):
 
     Args:
         out_dir: Where the pictures go.
-        method: The visualizer's method that draws a sample.
-        options: Its further arguments.
+        score_thr: Boxes with at least this score are drawn.
     """
 
-    def __init__(self, out_dir: str, method: str, **options) -> None:
-        self.out_dir, self.method, self.options = out_dir, method, options
+    def __init__(self, out_dir: str, score_thr: float = 0.3) -> None:
+        self.out_dir, self.score_thr = out_dir, score_thr
 
     def before_test(self, runner: Runner) -> None:
         """Find out where the names of pictures start."""
@@ -297,12 +294,16 @@ class PicturesHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=()
     ) -> None:
         """Draw the samples of a batch."""
-        draw = getattr(runner.visualizer, self.method)
+        artist = runner.visualizer
         for sample in outputs:
             path = sample.img_path
-            name = picture_name(os.path.relpath(path, self._root))
             image = decode_image(get(path), path, sample.ori_shape[:2])
-            options = dict(self.options, data_sample=sample)
-            with literal_text():
-                file = os.path.join(self.out_dir, name)
-                draw(image=image[..., ::-1], out_file=file, **options)
+            name = picture_name(os.path.relpath(path, self._root))
+            options = dict(out_file=os.path.join(self.out_dir, name))
+            given = np.ascontiguousarray(image[..., ::-1]), sample
+            with matplotlib.rc_context(LITERAL):
+                if hasattr(artist, 'visualize_cls'):
+                    artist.visualize_cls(*given, resize=224, **options)
+                else:
+                    options['pred_score_thr'] = self.score_thr
+                    artist.add_datasample('', *given, **options)

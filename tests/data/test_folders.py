@@ -192,7 +192,7 @@ def test_what_is_missing_is_told_with_the_way_out(tmp_path):
         find_data(tmp_path)
     put(tmp_path, 'train.json', 'images')
     shutil.rmtree(tmp_path / 'images')
-    message = r"no folder .*'a\.jpg'.* --train-img DIR"
+    message = r'no folder .*a\.jpg.* --train-img DIR'
     with pytest.raises(DatasetError, match=message):
         find_data(tmp_path)
     with pytest.raises(DatasetError, match=r'--train-ann no\.json: not found'):
