@@ -17,9 +17,9 @@ import pytest
 from mmdet_shufflenetv2 import __version__
 
 FILES = (
-    'setup.py pyproject.toml MANIFEST.in model-index.yml README.md '
-    'CHANGELOG.md LICENSE'
-).split()
+    *('setup.py', 'pyproject.toml', 'MANIFEST.in', 'model-index.yml'),
+    *('README.md', 'CHANGELOG.md', 'LICENSE'),
+)
 FOLDERS = 'mmdet_shufflenetv2', 'configs', 'tools'
 # In a process of its own: the package as unpacked from the wheel, seen from
 # a folder that has nothing, and without the optional libraries.

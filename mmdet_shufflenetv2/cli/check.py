@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check the folder; leave with 1 if a record is wrong."""
-    from ..data import reading
     from ..data.folders import find_data
+    from ..data.reading import read_boxes, report
+    from ..data.rules import require_trainable
 
     options = dict(vars(args))
     out_dir = options.pop('out_dir')
@@ -39,12 +40,12 @@ def run(args: argparse.Namespace) -> None:
     print(*splits.notes, sep='\n')
     wrong, said = False, set()
     for name, source in ('train', splits.train), ('val', splits.val):
-        table = reading.look_at_images(reading.read_boxes(source))
-        lines = [*summary(name, table), *reading.report(table, False, said)]
+        table = read_boxes(source)
+        lines = [*summary(name, table), *report(table, False, said)]
         print('', *lines, sep='\n')
         wrong |= bool(table.errors)
         if name == 'train':
-            reading.require_trainable(table)
+            require_trainable(table)
         if out_dir:
             folder = Path(out_dir, name)
             print(f'{draw(table, folder)} pictures in {folder}')

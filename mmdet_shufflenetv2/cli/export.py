@@ -75,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Export, compare, report."""
+    from ..deploy.detector import load_checkpoint
     from ..deploy.export import SUFFIXES, export
     from ..deploy.runtime import expand
 
@@ -82,9 +83,9 @@ def run(args: argparse.Namespace) -> None:
         raise UserError('--precision int8 and --calibration need each other')
     beside = Path(args.checkpoint).with_suffix(SUFFIXES[args.format])
     export(
-        args.checkpoint,
+        load_checkpoint(args.checkpoint, args.config),
         args.output or beside,
-        config=args.config,
+        source=Path(args.checkpoint).name,
         format=args.format,
         precision=args.precision,
         calibration=expand(args.calibration) if args.calibration else (),

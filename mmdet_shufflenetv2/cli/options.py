@@ -51,18 +51,30 @@ image_size = checked(
 key_and_value = checked('KEY=VALUE', str, lambda text: '=' in text)
 
 
-def add_cfg_options(parser: ArgumentParser) -> None:
-    """Add mmengine's way to override a config."""
-    from mmengine.config import DictAction
+class _Pairs(argparse.Action):
+    """mmengine's action, imported when there is something to read."""
 
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        from mmengine.config import DictAction
+
+        action = DictAction(self.option_strings, self.dest, nargs='+')
+        action(parser, namespace, values, option_string)
+
+
+def add_cfg_options(
+    parser: ArgumentParser,
+    option: str = '--cfg-options',
+    meaning: str = 'override config values, such as '
+    'train_dataloader.batch_size=4 model.neck.act_each=True',
+) -> None:
+    """Add mmengine's way to override a config."""
     parser.add_argument(
-        '--cfg-options',
+        option,
         nargs='+',
-        action=DictAction,
+        action=_Pairs,
         type=key_and_value,
         metavar='KEY=VALUE',
-        help='override config values, such as '
-        'train_dataloader.batch_size=4 model.neck.act_each=True',
+        help=meaning,
     )
 
 

@@ -80,9 +80,8 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.runner import CheckpointLoader
 
     from ..deploy.runtime import MODELS, Detector
-    from ..engine import checkpoint_meta, early_log, evaluation, tasks
+    from ..engine import early_log, evaluation, run_config, tasks
     from ..engine.pictures import save_plots
-    from ..engine.run_config import load_config, require_writable
     from ..engine.run_dir import TESTS
     from ..engine.runner import join_processes
 
@@ -90,7 +89,9 @@ def run(args: argparse.Namespace) -> None:
     is_exported = args.checkpoint.endswith(MODELS)
     check_outputs(args, needs_network=not is_file and not is_exported)
     early_log.keep_records()
-    cfg = load_config(args.config, args.cfg_options, network=args.network)
+    cfg = run_config.load_config(
+        args.config, args.cfg_options, network=args.network
+    )
     join_processes(args.launcher, cfg)
     if not cfg.get('test_dataloader'):
         raise UserError(f'{args.config} has no test_dataloader')
@@ -102,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
     cfg.work_dir = args.work_dir or os.path.join(base, TESTS)
     if args.data_root:
         task.use_data_root(cfg, args)
-    require_writable(cfg.work_dir)
+    run_config.require_writable(cfg.work_dir)
     if is_exported:
         detector = Detector(args.checkpoint)
         meta = dict(dataset_meta=dict(classes=detector.classes))
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
     elif not is_file:
         checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')
         task.adopt_classes(cfg, checkpoint)
-        checkpoint_meta.adopt(cfg, checkpoint, args.checkpoint)
+        run_config.adopt(cfg, checkpoint, args.checkpoint)
     task.check_data(cfg, ('test',), args)
     with contextlib.ExitStack() as stack:
         if args.fast_eval:
@@ -119,9 +120,9 @@ def run(args: argparse.Namespace) -> None:
         results = os.path.join(folder, 'results.bbox.json')
         if is_file:
             results = args.checkpoint
-            metric = evaluation.test_file(cfg, results)
+            metric = evaluation.evaluate_file(cfg, results)
         elif is_exported:
-            metric = evaluation.test_exported(cfg, detector, folder)
+            metric = evaluation.evaluate_exported(cfg, detector, folder)
         else:
             metric = test_network(cfg, args, task, folder)
         if metric and args.json:
@@ -180,8 +181,10 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
     from ..paper.published import top1_error
 
     if args.show_dir:
-        cfg.default_hooks.visualization = task.drawing(
-            os.path.abspath(args.show_dir), args.show_score_thr
+        cfg.default_hooks.visualization = dict(
+            type='mmdet.PicturesHook',
+            out_dir=os.path.abspath(args.show_dir),
+            score_thr=args.show_score_thr,
         )
         # The hook writes the files; a backend would write them once more.
         cfg.visualizer.vis_backends = []
