@@ -98,10 +98,8 @@ def test_a_killed_process_leaves_the_old_checkpoint_and_litter_to_remove(
 def test_the_note_of_the_last_checkpoint_is_atomic_too(tmp_path):
     note = tmp_path / 'last_checkpoint'
     note.write_text('epoch_1.pth')
-    with (
-        pytest.raises(KeyboardInterrupt),
-        checkpoint_hook.open(str(note), 'w') as file,
-    ):
-        file.write('epo')
-        raise KeyboardInterrupt
-    assert find_latest_checkpoint(str(tmp_path)) == 'epoch_1.pth'
+    with checkpoint_hook.open(str(note), 'w') as file:
+        file.write('epoch_2.pth')
+        file.flush()
+        assert find_latest_checkpoint(str(tmp_path)) == 'epoch_1.pth'
+    assert find_latest_checkpoint(str(tmp_path)) == 'epoch_2.pth'

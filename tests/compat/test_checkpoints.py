@@ -24,15 +24,19 @@ from mmdet_shufflenetv2.compat.checkpoints import (
 )
 
 
-def test_a_history_of_numbers_survives_the_file(tmp_path, monkeypatch):
+def test_what_mmengine_stores_survives_the_file(tmp_path, monkeypatch):
     path = str(tmp_path / 'history.pth')
-    save_checkpoint(dict(history=HistoryBuffer([1.0, 3.0], [1, 1])), path)
+    # A config file may give the data set's meta data.
+    meta = ConfigDict(classes=('a', 'b'), palette=[(1, 2, 3), (4, 5, 6)])
+    history = HistoryBuffer([1.0, 3.0], [1, 1])
+    save_checkpoint(dict(meta=meta, history=history), path)
     # As in a process that has made none yet.
     monkeypatch.setattr(HistoryBuffer, '_statistics_methods', {})
     guard_loading()
-    history = CheckpointLoader.load_checkpoint(path)['history']
-    assert history.data[0].tolist() == [1.0, 3.0]
-    assert history.statistics('max') == 3.0
+    loaded = CheckpointLoader.load_checkpoint(path)
+    assert loaded['history'].data[0].tolist() == [1.0, 3.0]
+    assert loaded['history'].statistics('max') == 3.0
+    assert loaded['meta'] == meta
 
 
 @pytest.mark.parametrize(
@@ -51,18 +55,14 @@ def test_numbers_of_both_numpys_load(tmp_path, value, core):
     data = pickle.dumps(dict(value=value), protocol=2)
     own = np.float64(0).__reduce__()[0].__module__.encode()
     data = data.replace(own, f'numpy.{core}.multiarray'.encode())
-    path = tmp_path / 'numbers.pth'
-    write_as_checkpoint(path, data)
-    loaded = CheckpointLoader.load_checkpoint(str(path))['value']
-    assert type(loaded) is type(value)
-    np.testing.assert_array_equal(loaded, value)
-
-
-def write_as_checkpoint(path, data: bytes) -> None:
-    """torch's zip format with ``data`` as its pickle."""
-    writer = torch._C.PyTorchFileWriter(str(path))
+    path = str(tmp_path / 'numbers.pth')
+    # torch's zip format with the data as its pickle.
+    writer = torch._C.PyTorchFileWriter(path)
     writer.write_record('data.pkl', data, len(data))
     writer.write_end_of_file()
+    loaded = CheckpointLoader.load_checkpoint(path)['value']
+    assert type(loaded) is type(value)
+    np.testing.assert_array_equal(loaded, value)
 
 
 class Payload:
@@ -212,12 +212,3 @@ def test_data_that_is_no_checkpoint_is_named(tmp_path, content, message):
         CheckpointError, match=rf'other\.pth is not one: .*, got {message}$'
     ):
         CheckpointLoader.load_checkpoint(path)
-
-
-def test_meta_data_of_a_data_set_from_a_config_loads(tmp_path):
-    """mmengine stores dataset_meta, which a config file may give."""
-    meta = ConfigDict(classes=('a', 'b'), palette=[(1, 2, 3), (4, 5, 6)])
-    path = str(tmp_path / 'meta.pth')
-    save_checkpoint(dict(meta=dict(dataset_meta=meta)), path)
-    loaded = CheckpointLoader.load_checkpoint(path)['meta']['dataset_meta']
-    assert loaded == meta
