@@ -221,8 +221,8 @@ class BoxTable:
             'images': _rows(
                 id=self.image_ids.tolist(),
                 file_name=self.names,
-                width=self.sizes[:, 0].tolist(),
-                height=self.sizes[:, 1].tolist(),
+                width=self.sizes[:, 0].astype(int).tolist(),
+                height=self.sizes[:, 1].astype(int).tolist(),
             ),
             'annotations': _rows(
                 id=range(1, len(self.boxes) + 1),
