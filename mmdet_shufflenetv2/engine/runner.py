@@ -9,7 +9,7 @@ from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.logging import MMLogger
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
@@ -58,7 +58,7 @@ class CheckedRunner(Runner):
         """Open the log file; it begins with what was said before."""
         early = MMLogger.get_current_instance()
         logger = super().build_logger(*args, **kwargs)
-        write_kept_records(early, logger)
+        write_kept_records(early, logger.handlers)
         return logger
 
     def register_hooks(self, *args, **kwargs) -> None:
@@ -100,13 +100,7 @@ class CheckedRunner(Runner):
     def load_checkpoint(
         self, filename: str, map_location='cpu', strict=True, **kwargs
     ) -> dict:
-        """Check the file against the model, then load it.
-
-        Takes mmengine's arguments; loading is always strict.
-
-        Raises:
-            CheckpointMismatch: It does not fit; says which entries.
-        """
+        """Check the file against the model, then load it strictly."""
         model = self._bare_model()
         checkpoint = read_fitting(model, filename)
         # mmengine runs this entry as Python code when it resumes.
@@ -124,9 +118,6 @@ class CheckedRunner(Runner):
 
         mmengine goes on from less, with a new optimizer and the learning
         rate of a first epoch, and says nothing.
-
-        Raises:
-            CheckpointMismatch: It lacks a part of the state.
         """
         if self._load_from is None:
             # Of the last checkpoint mmengine notes the absolute path, but a
@@ -149,14 +140,10 @@ class CheckedRunner(Runner):
         super().resume(filename, *args, **kwargs)
         if self._schedule() != planned and self.cfg.get('param_scheduler'):
             self._follow_new_schedule()
-        loop, unit = self.train_loop, 'iters'
-        done, whole = loop.iter, loop.max_iters
-        if isinstance(loop, EpochBasedTrainLoop):
-            done, whole, unit = loop.epoch, loop.max_epochs, 'epochs'
-        if done >= whole:
+        if self.iter >= self.max_iters:
             self.logger.warning(
-                f'{filename} has {done} {unit} of {whole}: nothing is left to '
-                f'train; a longer run: train_cfg.max_{unit}=N'
+                f'{filename} has all {self.max_iters} iterations: nothing is '
+                'left to train; --epochs N makes a longer run'
             )
 
     def _schedule(self) -> list[list]:
@@ -204,11 +191,7 @@ class CheckedRunner(Runner):
         super().save_checkpoint(*args, meta={**own, **(meta or {})}, **kwargs)
 
     def _init_model_weights(self) -> None:
-        """Initialise; pretrained weights have to get the images they expect.
-
-        Raises:
-            CheckpointError: ``data_preprocessor`` gives them others.
-        """
+        """Initialise; the backbone has to get images as it expects."""
         super()._init_model_weights()
         model = self._bare_model()
         backbone = getattr(model, 'backbone', None)
@@ -220,12 +203,7 @@ class CheckedRunner(Runner):
 
 
 def join_processes(launcher: str, cfg: Config) -> None:
-    """Join the other processes of a run, through gloo where there is no GPU.
-
-    Args:
-        launcher: What started them; ``'none'`` for a run of one process.
-        cfg: ``env_cfg.dist_cfg`` is as mmengine takes it.
-    """
+    """Join the processes of a run, through gloo where there is no GPU."""
     if launcher == 'none' or is_distributed():
         return
     options = dict((cfg.get('env_cfg') or {}).get('dist_cfg') or {})
@@ -239,10 +217,7 @@ def join_processes(launcher: str, cfg: Config) -> None:
 
 
 def load_fitting(model: nn.Module, filename: str) -> dict:
-    """Load a checkpoint that holds exactly the model's entries.
-
-    Returns, Raises: As :func:`read_fitting`.
-    """
+    """Load a checkpoint as :func:`read_fitting` gives it."""
     checkpoint = read_fitting(model, filename)
     model.load_state_dict(checkpoint['state_dict'])
     return checkpoint
@@ -309,11 +284,7 @@ def read_fitting(model: nn.Module, filename: str) -> dict:
 
 
 def mismatches(wanted: Mapping, state: Mapping, most: int = 5) -> list[str]:
-    """Describe where a state dict differs from the wanted one.
-
-    Returns:
-        A sentence for each kind of difference, with a few of the entries.
-    """
+    """Where a state dict differs from the wanted one: a phrase a kind."""
     kinds = {
         'missing in the checkpoint': [k for k in wanted if k not in state],
         'unknown to the model': [k for k in state if k not in wanted],

@@ -73,11 +73,8 @@ class OfRun:
 
 
 def stretch_schedule(cfg: Config, planned: int) -> None:
-    """Let schedules in numbers of epochs follow a new length of the run.
-
-    Args:
-        cfg: Changed in place; ``train_cfg.max_epochs`` is the new length.
-        planned: Epochs that the schedules were written for.
+    """Let schedules that were written for ``planned`` epochs follow the
+    config's ``train_cfg.max_epochs``.
     """
     epochs = cfg.train_cfg.max_epochs
     schedulers = cfg.get('param_scheduler')
@@ -115,11 +112,7 @@ class EndlessSampler(Sampler):
     """Goes through the data without end, in another order every time.
 
     All processes together take the images of each pass once. The order is
-    computed, so that any place of it can be started at.
-
-    Args:
-        dataset: What to go through.
-        seed: The order depends on it; None means a random one.
+    computed from the seed, so that any place of it can be started at.
     """
 
     def __init__(self, dataset: Dataset, seed: int | None = None):
@@ -144,7 +137,6 @@ class EndlessSampler(Sampler):
             place += len(mine) * self.world_size
 
     def __len__(self) -> int:
-        """Images of one pass."""
         return self.size
 
 

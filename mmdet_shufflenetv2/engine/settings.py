@@ -40,44 +40,35 @@ MULTI_SCALE = 0.75, 0.875, 1.0, 1.125, 1.25
 
 
 def apply_settings(cfg: Config, args: Namespace) -> None:
-    """Write what ``train``'s options ask for into the config.
-
-    Raises:
-        UserError: An option cannot be had of this config or machine.
-    """
-    has_gpu = torch.cuda.is_available()
-    needs = (
-        ('amp', has_gpu, 'a GPU, and PyTorch sees none here'),
-        ('sync_bn', has_gpu, 'GPUs, and PyTorch sees none here'),
-        (
-            'tensorboard',
-            find_spec('tensorboard'),
-            'the package tensorboard: pip install tensorboard',
-        ),
-    )
-    for name, met, need in needs:
-        if getattr(args, name) and not met:
-            raise UserError(f'--{name.replace("_", "-")} needs {need}')
+    """Write what ``train``'s options ask for into the config."""
+    if (args.amp or args.sync_bn) and not torch.cuda.is_available():
+        raise UserError(
+            '--amp and --sync-bn need a GPU, and PyTorch sees none here'
+        )
+    if args.tensorboard and not find_spec('tensorboard'):
+        raise UserError(
+            '--tensorboard needs the package tensorboard: '
+            'pip install tensorboard'
+        )
     starts_elsewhere = (
         args.backbone_weights
         or args.from_checkpoint
         or cfg.get('resume')
         or cfg.get('load_from')
     )
-    if starts_elsewhere:
+    if args.from_scratch or starts_elsewhere:
         without_pretrained(cfg)
     if args.from_scratch:
-        start_from_scratch(cfg)
-    if args.sync_bn:
-        cfg.sync_bn = 'torch'
-        train_norms(cfg)
+        cfg.model.backbone.pop('frozen_stages', None)
+        print_log(
+            'The backbone starts from random weights; all of it trains',
+            'current',
+        )
+    if args.from_scratch or args.sync_bn:
+        train_norms(cfg.model.backbone)
     set_network(cfg, args)
     if args.epochs:
         set_epochs(cfg, args.epochs)
-    if args.batch_size:
-        cfg.train_dataloader.batch_size = args.batch_size
-    if args.lr:
-        cfg.optim_wrapper.optimizer.lr = args.lr
     if args.image_size:
         set_image_size(cfg, args.image_size)
     if args.augment:
@@ -91,21 +82,12 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
     if args.multi_scale:
         cfg.image_size_from_data = False
         for step in resizing(cfg, 'train', '--multi-scale'):
-            scales = [
-                tuple(round(side * share) for side in step.scale)
-                for share in MULTI_SCALE
-            ]
+            size = np.array(step.scale)
+            scales = [tuple((size * f).round().tolist()) for f in MULTI_SCALE]
             step.clear()
             step.update(
                 type='RandomChoiceResize', scales=scales, keep_ratio=True
             )
-    for loader in (cfg.get(f'{split}_dataloader') for split in SPLITS):
-        if loader and args.workers is not None:
-            loader.num_workers = args.workers
-            loader.persistent_workers = args.workers > 0
-    if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.ema:
         # A window of 1000 steps that opens within the first few hundred:
         # small data sets have few steps.
@@ -120,23 +102,29 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
         )
     if args.patience:
         checkpoint = cfg.default_hooks.checkpoint
-        if checkpoint.get('save_best', 'auto') == 'auto':
-            raise UserError(
-                '--patience needs a score to watch; --cfg-options '
-                'default_hooks.checkpoint.save_best=coco/bbox_mAP'
-            )
+        best = checkpoint.get('save_best', 'auto')
         add_hook(
             cfg,
             type='EarlyStoppingHook',
-            monitor=checkpoint.save_best,
+            monitor='coco/bbox_mAP' if best == 'auto' else best,
             rule=checkpoint.get('rule', 'greater'),
             patience=args.patience,
             min_delta=0.0,
         )
-    if args.seed is not None:
-        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.tensorboard:
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+    keys = {
+        'train_dataloader.batch_size': args.batch_size,
+        'optim_wrapper.optimizer.lr': args.lr,
+        'optim_wrapper.type': 'AmpOptimWrapper' if args.amp else None,
+        'randomness.seed': args.seed,
+        'sync_bn': 'torch' if args.sync_bn else None,
+    }
+    for split in SPLITS:
+        if args.workers is not None and cfg.get(f'{split}_dataloader'):
+            keys[f'{split}_dataloader.num_workers'] = args.workers
+            keys[f'{split}_dataloader.persistent_workers'] = args.workers > 0
+    cfg.merge_from_dict({k: v for k, v in keys.items() if v is not None})
     if not starts_elsewhere and not args.from_scratch:
         have_starting_weights(cfg)
     scale_rate(cfg, args)
@@ -146,51 +134,44 @@ def choose_device(name: str) -> None:
     """Train on ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
 
     Before anything is on a GPU: PyTorch then sees one GPU, or none.
-
-    Raises:
-        UserError: There is no such device.
     """
     kind, _, number = name.partition(':')
-    if kind not in ('cpu', 'cuda') or (number and not number.isdecimal()):
-        raise UserError(f'--device: expected cpu, cuda or cuda:N, got {name}')
-    if kind == 'cpu':
+    number, count = number or '0', torch.cuda.device_count()
+    if name == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
         mmengine.device.utils.DEVICE = 'cpu'
-        return
-    if int(number or 0) >= torch.cuda.device_count():
+    elif kind == 'cuda' and number.isdecimal() and int(number) < count:
+        torch.cuda.set_device(int(number))
+    else:
         raise UserError(
-            f'--device {name}: PyTorch sees {torch.cuda.device_count()} GPUs'
+            f'--device: expected cpu, cuda or cuda:N of the {count} GPUs that '
+            f'PyTorch sees, got {name}'
         )
-    torch.cuda.set_device(int(number or 0))
 
 
 def set_network(cfg: Config, args: Namespace) -> None:
     """Set ``--star`` and ``--width``; neck and RPN get the channels."""
-    backbone = cfg.model.get('backbone') or {}
-    if args.star:
-        if backbone.get('type', '').rpartition('.')[2] != 'ShuffleNetV2':
-            raise UserError(
-                f'--star is for ShuffleNetV2, and the backbone of '
-                f'{cfg.filename} is {backbone.get("type")}'
-            )
-        backbone.receptive_field = 'enlarged'
-    if not args.width:
+    if not args.star and not args.width:
         return
-    neck = cfg.model.get('neck') or {}
-    if neck.get('type') not in NECKS:
-        raise UserError(
-            f'--width: the neck of {cfg.filename} is none of '
-            f'{", ".join(NECKS)}; set widen_factor and the channels by '
-            '--cfg-options'
-        )
-    backbone.widen_factor = args.width
+    backbone, neck = cfg.model.backbone, cfg.model.get('neck') or {}
+    if args.star:
+        backbone.receptive_field = 'enlarged'
+    if args.width:
+        backbone.widen_factor = args.width
     try:
         channels = tuple(outlined(backbone).out_channels)
-    except (TypeError, ValueError) as error:
-        raise UserError(f'--width: {error}') from error
-    neck.in_channels = channels
-    if neck.type != 'FPN':
-        cfg.model.rpn_head.in_channels = channels[neck.get('rpn_level', 0)]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f'--star, --width: {error}') from error
+    if neck.get('type') in NECKS:
+        neck.in_channels = channels
+        if neck.type != 'FPN':
+            cfg.model.rpn_head.in_channels = channels[neck.get('rpn_level', 0)]
+    elif args.width:
+        raise UserError(
+            f'--width: expected a neck of {", ".join(NECKS)}, got '
+            f'{neck.get("type")} of {cfg.filename}; set widen_factor and the '
+            'channels by --cfg-options'
+        )
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
@@ -213,10 +194,6 @@ def adapt_image_size(cfg: Config, tables: list[BoxTable]) -> None:
     The config's size, unless a tenth of the boxes would have less than twice
     `SMALL` pixels: then a larger one, up to twice as large and to the images'
     own. Only where the config has ``image_size_from_data``.
-
-    Args:
-        cfg: Changed in place.
-        tables: The boxes to train on; none for a classifier.
     """
     if not any(len(table.boxes) for table in tables):
         return
@@ -276,7 +253,10 @@ def use_tta(cfg: Config) -> None:
     Right before the runner is made, as the model becomes a part of another.
     """
     rcnn = (cfg.model.get('test_cfg') or {}).get('rcnn') or {}
-    nms = rcnn.get('nms', dict(type='nms', iou_threshold=0.5))
+    tta_cfg = dict(
+        nms=rcnn.get('nms', dict(type='nms', iou_threshold=0.5)),
+        max_per_img=rcnn.get('max_per_img', 100),
+    )
     dataset = cfg.test_dataloader.dataset
     load, resize, *rest, pack = dataset.pipeline
     keys = dict(pack).get('meta_keys') or ('img_id', 'img_path', 'ori_shape')
@@ -285,11 +265,8 @@ def use_tta(cfg: Config) -> None:
     flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
     branches = [[resize], flips, *([each] for each in rest), [pack]]
     dataset.pipeline = [load, dict(type='TestTimeAug', transforms=branches)]
-    most = rcnn.get('max_per_img', 100)
     cfg.model = ConfigDict(
-        type='DetTTAModel',
-        tta_cfg=dict(nms=nms, max_per_img=most),
-        module=cfg.model,
+        type='DetTTAModel', tta_cfg=tta_cfg, module=cfg.model
     )
 
 
@@ -300,42 +277,21 @@ def add_hook(cfg: Config, **hook) -> None:
     cfg.custom_hooks = [*hooks, hook]
 
 
-def train_norms(cfg: Config) -> bool:
-    """Let the backbone's batch norms train; gives whether they did not."""
-    backbone = cfg.model.backbone
-    frozen = not (backbone.get('norm_cfg') or {}).get('requires_grad', True)
-    if frozen:
+def train_norms(backbone: dict) -> None:
+    """Let a backbone's batch norms train."""
+    if 'requires_grad' in (backbone.get('norm_cfg') or {}):
         backbone.norm_cfg.requires_grad = True
-    fixed = backbone.pop('norm_eval', False)
+    backbone.pop('norm_eval', None)
     # mmdet's ResNet has another default.
     if backbone.type.rpartition('.')[2] == 'ResNet':
         backbone.norm_eval = False
-    return fixed or frozen
-
-
-def start_from_scratch(cfg: Config) -> None:
-    """Start from random weights; what is frozen otherwise trains then."""
-    without_pretrained(cfg)
-    trained = []
-    if cfg.model.backbone.pop('frozen_stages', -1) != -1:
-        trained.append('its first stages')
-    if train_norms(cfg):
-        trained.append('its batch norms')
-    print_log(
-        'The backbone starts from random weights'
-        + (f'; {" and ".join(trained)} train too' if trained else ''),
-        'current',
-    )
 
 
 def have_starting_weights(cfg: Config) -> None:
     """Download the weights that a config starts from, before other work.
 
     Those of a width or V2* that options have set, in the place of the
-    config's.
-
-    Raises:
-        UserError: There are none, or they cannot be had; says how to go on.
+    config's. Raises `UserError` where there are none, or none to be had.
     """
     backbone = cfg.model.get('backbone') or {}
     start = pretrained_of(backbone)
@@ -372,16 +328,14 @@ def scale_rate(cfg: Config, args: Namespace) -> None:
     batch = cfg.train_dataloader.batch_size * get_world_size()
     # Done here, and not again by a run from the config that this one leaves.
     cfg.auto_scale_lr = dict(enable=False, base_batch_size=batch)
+    optimizer = cfg.optim_wrapper.optimizer
     if args.lr or batch == recipe:
         return
-    optimizer = cfg.optim_wrapper.optimizer
     is_adam = 'adam' in str(optimizer.type).lower()
     rate = optimizer.lr * (batch / recipe) ** (0.5 if is_adam else 1.0)
     print_log(
         f'Learning rate {rate:.3g} instead of {optimizer.lr:.3g}: a step has '
-        f'{batch} images, and the recipe {recipe}'
-        + (' (by the square root, for Adam)' if is_adam else '')
-        + '; --lr sets another',
+        f'{batch} images, and the recipe {recipe}; --lr sets another',
         'current',
     )
     optimizer.lr = rate

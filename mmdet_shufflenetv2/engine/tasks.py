@@ -6,12 +6,7 @@ from collections.abc import Sequence
 
 from mmengine.config import Config, ConfigDict
 
-from ..backbones.zoo import network, network_of
-from ..data.class_folders import (
-    SPLITS,
-    check_class_folders,
-    imagenet_synsets,
-)
+from ..data.class_folders import SPLITS, check_class_folders, imagenet_synsets
 from ..data.table import BoxTable
 from ..errors import UserError
 from . import run_data
@@ -52,17 +47,6 @@ class Detection:
         """See :func:`.evaluation.coco_metrics`."""
         return coco_metrics(cfg, words, prefix)
 
-    @staticmethod
-    def drawing(folder: str, score_thr: float) -> dict:
-        """The hook that draws what was found, for ``--show-dir``."""
-        return dict(
-            type='PicturesHook',
-            out_dir=folder,
-            method='add_datasample',
-            name='',
-            pred_score_thr=score_thr,
-        )
-
 
 class Classification:
     """One class for each image, by mmpretrain."""
@@ -83,12 +67,8 @@ class Classification:
         """Point every data set of a config to a folder of ImageNet's layout.
 
         Classes become those of ``train/`` unless the config is ImageNet's
-        and the folder has its 1000 synsets.
-
-        Raises:
-            DatasetError: A folder or class is missing or empty.
-            UserError: The config is ImageNet's and most of the folders are
-                synsets of it, but not all, as where a copy has stopped.
+        and the folder has its 1000 synsets; most of them are taken for a copy
+        that has stopped.
         """
         root = args.data_root
         folders = [os.path.join(root, split) for split in SPLITS]
@@ -96,16 +76,16 @@ class Classification:
             lambda: check_class_folders(folders, decode=False)
         )
         synsets = imagenet_synsets()
-        known = set(synsets).intersection(classes)
+        known = len({*synsets} & {*classes})
         for name, dataset in run_data.datasets_of(cfg):
             if _is_imagenet(dataset) and classes != synsets:
-                if name == 'train' and 2 * len(known) > len(classes):
+                if name == 'train' and 2 * known > len(classes):
                     raise UserError(
-                        f"{root} has {len(known)} of ImageNet's 1000 synsets "
-                        f'and {len(classes) - len(known)} other folders. '
-                        'Complete the copy; or, to train on these classes, '
-                        'add\n  --cfg-options '
-                        'train_dataloader.dataset.type=CustomDataset'
+                        f"{root} has {known} of ImageNet's 1000 synsets and "
+                        f'{len(classes) - known} other folders. Complete the '
+                        'copy; or, to train on these classes, add\n  '
+                        '--cfg-options train_dataloader.dataset.type='
+                        'CustomDataset'
                     )
                 dataset.type = 'CustomDataset'
             dataset.data_root = root
@@ -125,13 +105,7 @@ class Classification:
     def check_data(
         cfg: Config, splits: tuple[str, ...], args: Namespace
     ) -> dict:
-        """Check the folders that a run reads before it starts.
-
-        Raises:
-            UserError: A folder is missing, or the model has another number
-                of classes.
-            DatasetError: A class or an image is not as it should be.
-        """
+        """Check the folders that a run reads before it starts."""
         used = [d for name, d in run_data.datasets_of(cfg) if name in splits]
         folders = [
             os.path.join(d.get('data_root') or '', d.get('data_prefix', ''))
@@ -171,46 +145,24 @@ class Classification:
     ) -> list[ConfigDict]:
         """The metric of ``--eval error``.
 
-        Args:
-            cfg: The config.
-            words, prefix: Not used.
-            published: Top-1 error in % that is published for the network.
-                It is told on ImageNet, unless the backbone's arguments make
-                it another network than its name says.
+        ``published`` is the network's top-1 error in %, told on ImageNet
+        unless the config makes it another network.
         """
         metric = ConfigDict(dict(run_data.metrics_of(cfg))['test'])
-        row = network(cfg.model.network).config
-        backbone = {**row, **(cfg.model.get('backbone') or {})}
-        if 'style' not in row:
-            # Whose reading of the paper it is, and so whose weights fit.
-            backbone.pop('style', None)
-        if (
-            published is not None
-            and _is_imagenet(cfg.test_dataloader.dataset)
-            and network_of(backbone) == cfg.model.network
-        ):
+        # These leave the network as it is.
+        options = {'init_cfg', 'norm_eval', 'frozen_stages', 'style'}
+        same = {*(cfg.model.get('backbone') or {})} <= options
+        if published and same and _is_imagenet(cfg.test_dataloader.dataset):
             metric.published = {1: published}
         return [metric]
-
-    @staticmethod
-    def drawing(folder: str, score_thr: float) -> dict:
-        """The hook that draws what was found, for ``--show-dir``."""
-        return dict(
-            type='mmdet.PicturesHook',
-            out_dir=folder,
-            method='visualize_cls',
-            resize=224,
-        )
 
 
 def _is_imagenet(dataset: ConfigDict) -> bool:
     return dataset.type.rpartition('.')[2] == 'ImageNet'
 
 
-def task_of(
-    cfg: Config, args: Namespace
-) -> type[Detection] | type[Classification]:
-    """The task of a config; ``args.eval`` gets its default.
+def task_of(cfg: Config, args: Namespace) -> type:
+    """The task of a config, a class as above; ``args.eval`` gets its default.
 
     Raises:
         UserError: An argument is for the other task.
@@ -222,13 +174,12 @@ def task_of(
         for name in task.NOT_FOR_IT
         if getattr(args, name, None) not in (None, False)
     ]
-    checkpoint = getattr(args, 'checkpoint', '')
-    if is_classifier and checkpoint.endswith('.json'):
-        wrong.append(checkpoint)
+    if is_classifier and getattr(args, 'checkpoint', '').endswith('.json'):
+        wrong.append(args.checkpoint)
     if hasattr(args, 'eval'):
         args.eval = args.eval or [task.EVAL_WORDS[0]]
-        words = set(args.eval) - set(task.EVAL_WORDS)
-        wrong += [f'--eval {word}' for word in sorted(words)]
+        words = sorted({*args.eval} - {*task.EVAL_WORDS})
+        wrong += [f'--eval {word}' for word in words]
     if wrong:
         raise UserError(
             f'{args.config} is a {task.MODEL}, which {", ".join(wrong)} is '

@@ -106,9 +106,10 @@ def _file(export: Callable, *args: object) -> str:
 def _export(
     config: str, size: tuple[int, int], rois: int | None, path: str
 ) -> None:
-    from ..deploy.export import export_config
+    from ..deploy.export import export, seeded_detector
 
-    export_config(_path(config), path, image_size=size, proposals=rois)
+    options = dict(image_size=size, proposals=rois, pictures=None)
+    export(seeded_detector(_path(config)), path, **options)
 
 
 def _export_backbone(who: str, size: tuple[int, int], path: str) -> None:
