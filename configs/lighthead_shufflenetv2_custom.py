@@ -14,6 +14,7 @@ from ImageNet weights; ``--from-scratch`` from random ones.
 _base_ = [
     '_base_/models/lighthead_shufflenetv2.py',
     '_base_/datasets/coco_detection.py',
+    '_base_/augmentation.py',
     '_base_/schedules/adamw_30e.py',
     '_base_/default_runtime.py',
 ]
@@ -82,18 +83,11 @@ model = dict(
 
 # Larger where the boxes are small, see docs/training.md; --image-size sets it.
 image_size_from_data = True
-scale = (480, 360)
+scale = _base_.scale
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    # What --augment light means; none and strong are other choices.
-    dict(
-        type='RandomResize',
-        scale=scale,
-        keep_ratio=True,
-        ratio_range=(0.75, 1.25),
-    ),
-    dict(type='RandomFlip', prob=0.5),
+    *_base_.augmentation.light,
     dict(type='PackDetInputs'),
 ]
 test_pipeline = _base_.test_pipeline

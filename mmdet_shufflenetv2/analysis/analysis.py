@@ -1,4 +1,4 @@
-"""How everything is found out about a network, and in which order.
+"""What is found out about a network, how, and in which order.
 
 Recording and timing come first. Each later step costs only its own figures
 where it fails, and the result says why.
@@ -8,8 +8,9 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,20 +18,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 from torch.profiler import profile, record_function
-from torch.utils._pytree import tree_map_only
 
 from ..measure.memory import peak_mb, weights_mb
 from ..measure.setting import PRECISIONS, Setting, describe
-from ..measure.timing import CLOCKS, Effort
-from . import receptive_field, roofline, twins
-from .advice import advise
-from .findings import Findings
-from .layers import layers_of
-from .operations import tensors_of
-from .receptive_field import Features
-from .recording import Laps, record, time_operations
+from ..measure.timing import CLOCKS, WIDE, Effort
+from . import roofline, twins
+from .gains import DEFAULT_WAYS, Alternative, advise, measure_ways
+from .layers import Layer, layers_of
+from .operations import BETWEEN, KINDS, tensors_of
+from .receptive_field import (
+    Features,
+    Field,
+    gradient_maps,
+    maps_of,
+    theoretical_fields,
+)
+from .recording import Laps, Times, record, time_operations
 from .report import layer_rows, report, write_csv, write_json
-from .ways import DEFAULT_WAYS, measure_ways
+from .roofline import Peaks
+from .twins import Breach
 
 QUICK = Effort(min_runs=4, max_runs=5, seconds=0.02, warmup_seconds=1e-3)
 # Images for gradients need no more; a deep network's field is this wide.
@@ -39,8 +45,44 @@ GRADIENT_SIDE = 512
 TWIN_SECONDS = 120
 
 
-class Analysis(Findings):
-    """What was found, and how it is shown."""
+@dataclass
+class Analysis:
+    """Figures of a network, why some are missing, and how they are shown.
+
+    Attributes:
+        inputs: shapes of what it was given.
+        environment: what it was measured on, with the load before it.
+        is_quick: whether every measurement got little time.
+        is_trained: effective receptive fields of random weights say less.
+        not_counted: how often each operation ran whose work is not
+            multiply-adds.
+        notes: what else there is to know.
+        problems: what could not be found out, and why.
+        peak_mb: the most that a pass takes besides the weights.
+        fields, gradients: of each level its receptive field, and where its
+            gradient comes from.
+        trace: a pass as `torch.profiler` saw it, in Chrome's format.
+    """
+
+    name: str
+    inputs: list[tuple[int, ...]]
+    environment: dict[str, object]
+    is_quick: bool
+    is_trained: bool
+    times: Times
+    layers: list[Layer]
+    peaks: Peaks
+    params: int
+    weights_mb: float
+    not_counted: dict[str, int]
+    notes: list[str]
+    problems: list[str] = field(default_factory=list)
+    peak_mb: float | None = None
+    breaches: list[Breach] = field(default_factory=list)
+    alternatives: list[Alternative] = field(default_factory=list)
+    fields: dict[str, Field] = field(default_factory=dict)
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    trace: str = '{"traceEvents": []}\n'
 
     advice = property(advise)
     rows = layer_rows
@@ -62,6 +104,75 @@ class Analysis(Findings):
         """Write a pass as a time line for ui.perfetto.dev."""
         Path(path).write_text(self.trace)
 
+    @property
+    def flops(self) -> int:
+        """Multiply-adds of a pass."""
+        return sum(layer.flops for layer in self.layers)
+
+    @property
+    def bytes(self) -> int:
+        """To be read and written in a pass."""
+        return sum(layer.bytes for layer in self.layers)
+
+    @property
+    def ms(self) -> float:
+        """Median of a pass left alone."""
+        return self.times.whole_ms.median
+
+    @property
+    def batch(self) -> int:
+        """Images, or whatever else the first input holds, of a pass."""
+        first = next(iter(self.inputs), ())
+        return first[0] if len(first) != 3 and first else 1
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) of the images; None if there are none."""
+        return next((s[-2:] for s in self.inputs if len(s) in (3, 4)), None)
+
+    def floor_ms(self, *layers: Layer) -> float:
+        """The least time of layers by the roofline."""
+        return sum(self.peaks.floor_ms(e.flops, e.bytes) for e in layers)
+
+    @property
+    def kinds_ms(self) -> dict[str, float]:
+        """Time of each kind of work; last, what is left of a pass."""
+        times = Counter()
+        for layer in self.layers:
+            times[layer.kind] += layer.ms
+        result = {kind: times[kind] for kind in KINDS if kind in times}
+        return result | {BETWEEN: self.ms - times.total()}
+
+    @property
+    def parts_ms(self) -> dict[str, dict[str, float]]:
+        """Time of each part of the network by kind."""
+        result: dict[str, Counter] = {}
+        for layer in self.layers:
+            part = result.setdefault(layer.part or '(network)', Counter())
+            part[layer.kind] += layer.ms
+        return result
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why the times should not be trusted."""
+        where, found = self.environment, []
+        # A quick look has too little time to settle, and says so.
+        if not (self.is_quick or self.times.whole.settled):
+            found.append('warm-up did not settle')
+        if self.times.whole_ms.width > WIDE:
+            found.append(f'spread {self.times.whole_ms.width:.0%}')
+        # Evenly slowed passes have no spread. Processor time leaves others
+        # out.
+        load = where['load'] or 0
+        if where['clock'] == 'wall' and load > where['cores']:
+            found.append('other work for all cores before it began')
+        if not self.times.repeats:
+            found.append(
+                'every pass executes other operations, so that the times of '
+                'layers are those of one pass'
+            )
+        return found
+
 
 def analyze(
     model: nn.Module,
@@ -77,7 +188,6 @@ def analyze(
     setting: Setting | None = None,
     is_trained: bool = True,
     notes: Sequence[str] = (),
-    facts: Mapping[str, object] | None = None,
     progress: Callable[[str], object] = lambda stage: None,
 ) -> Analysis:
     """Find out what a network costs, where its time goes and what would help.
@@ -88,6 +198,8 @@ def analyze(
     Args:
         model: any network.
         inputs: what to call it with: a tensor, or a tuple of arguments.
+            Receptive fields are those in the first one, if it is a batch of
+            images.
         name: for the report; the class of the model by default.
         run: one pass of a model, if that is more than calling it.
         features: gives the maps of a model whose receptive fields are
@@ -95,11 +207,11 @@ def analyze(
         quick: a first look: a few runs of everything, which say less.
         seconds: for timing the network.
         samples: images for the effective receptive field, 0 for none.
-        ways: other ways to run the network, of `ways.WAYS`.
+        ways: other ways to run the network, of `gains.WAYS`.
         setting: what the process was set to; by default what the model is
             in, and elapsed time.
         is_trained: whether the weights are.
-        notes, facts: what else to say in the report, and in JSON.
+        notes: what else to say in the report.
         progress: is told what comes next.
     """
     # PyTorch's profiler reports on stderr.
@@ -115,9 +227,7 @@ def analyze(
             torch.get_num_threads(),
             names.get(dtype, 'fp32'),
         )
-    full = Effort(5, 100, seconds, seconds / 3)
-    efforts = full, roofline.EFFORT, twins.EFFORT
-    effort, for_peaks, for_twins = [QUICK] * 3 if quick else efforts
+    effort = QUICK if quick else Effort(5, 100, seconds, seconds / 3)
     watch = setting.stopwatch()
     place = torch.device(setting.device), dtype
     once = torch.no_grad()(partial(run, model, inputs))
@@ -131,7 +241,9 @@ def analyze(
         laps = make_laps()
         recorded = record(model, once, laps)
         progress('measuring the machine')
-        peaks = roofline.measure_peaks(*place, watch, for_peaks)
+        peaks = roofline.measure_peaks(
+            *place, watch, QUICK if quick else roofline.EFFORT
+        )
         progress('timing')
         names = [op.name for op in recorded]
         times = time_operations(
@@ -151,45 +263,53 @@ def analyze(
             weights_mb=weights_mb(model),
             not_counted=dict(Counter(uncounted)),
             notes=list(notes),
-            facts=dict(facts or {}),
         )
 
-        def attempt(name: str, stage: str, step: Callable, *args) -> None:
-            """Put what a step finds out into the result, or why it cannot."""
+        @contextmanager
+        def attempt(stage: str) -> Iterator[None]:
             progress(stage)
             try:
-                setattr(result, name, step(*args))
+                yield
             except Exception as error:
-                reason = twins.reason_of(error)
-                result.problems.append(f'{stage}: {reason}')
+                result.problems.append(f'{stage}: {twins.reason_of(error)}')
 
-        attempt('peak_mb', 'memory', peak_mb, once, setting.device)
-        attempt('trace', 'trace', trace_of, model, once)
-        compare = twins.comparison(*place, watch, for_twins)
-        end = time.monotonic() + TWIN_SECONDS / (20 if quick else 1)
-        attempt(
-            *('breaches', 'guidelines', twins.breaches_of),
-            *(result.layers, compare, lambda: time.monotonic() > end),
-        )
-        attempt(
-            *('alternatives', 'other ways to run it', measure_ways),
-            *(model, inputs, run, features, watch, ways),
-            effort._replace(seconds=effort.seconds / 2),
-        )
-        image = image_of(inputs)
-        if image is not None:
-            maps = features or partial(_maps, run, inputs)
-            attempt(
-                *('fields', 'theoretical receptive fields'),
-                *(receptive_field.theoretical_fields, model, image, maps),
+        with attempt('memory'):
+            result.peak_mb = peak_mb(once, setting.device)
+        with attempt('trace'):
+            result.trace = trace_of(model, once)
+        with attempt('guidelines'):
+            how_long = QUICK if quick else twins.EFFORT
+            compare = twins.comparison(*place, watch, how_long)
+            end = time.monotonic() + TWIN_SECONDS / (20 if quick else 1)
+            result.breaches = twins.breaches_of(
+                result.layers, compare, lambda: time.monotonic() > end
             )
-            small = image[..., :GRADIENT_SIDE, :GRADIENT_SIDE]
+        with attempt('other ways to run it'):
+            half = effort._replace(seconds=effort.seconds / 2)
+            result.alternatives = measure_ways(
+                model, inputs, run, features, watch, ways, half
+            )
+        if not is_image_batch(*inputs[:1]):
+            return result
+
+        def own_maps(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
+            once = partial(run, model, (image, *inputs[1:]))
+            return maps_of(model, once, image)
+
+        image, maps = inputs[0][:1], features or own_maps
+        with attempt('theoretical receptive fields'):
+            result.fields = theoretical_fields(model, image, maps)
+        with attempt('effective receptive fields'):
+            image = image[..., :GRADIENT_SIDE, :GRADIENT_SIDE]
             samples = min(samples, 1) if quick else samples
-            attempt(
-                *('gradients', 'effective receptive fields'),
-                *(receptive_field.gradient_maps, model, small, maps, samples),
-            )
+            result.gradients = gradient_maps(model, image, maps, samples)
     return result
+
+
+def is_image_batch(x: object = None) -> bool:
+    """Whether it can be taken for images (N, C, H, W)."""
+    is_map = isinstance(x, Tensor) and x.dim() == 4 and min(x.shape[2:]) > 1
+    return is_map and x.is_floating_point()
 
 
 @contextmanager
@@ -205,30 +325,6 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             each.training = True
 
 
-def image_of(inputs: tuple) -> Tensor | None:
-    """One image among the inputs, (1, C, H, W) or (C, H, W)."""
-    for each in tensors_of(inputs):
-        is_image = each.dim() == 4 or (each.dim() == 3 and len(each) in (1, 3))
-        if is_image and each.is_floating_point() and min(each.shape[-2:]) > 1:
-            return each[:1] if each.dim() == 4 else each
-    return None
-
-
-def _maps(
-    run: Callable, inputs: tuple, model: nn.Module, image: Tensor
-) -> dict[str, Tensor]:
-    """The maps of a model's modules, with another image for the first."""
-    first = [image]
-
-    def change(each: Tensor) -> Tensor:
-        if first and image_of((each,)) is not None:
-            return first.pop()
-        return each.to(image) if each.is_floating_point() else each
-
-    changed = tree_map_only(Tensor, change, inputs)
-    return receptive_field.maps_of(model, lambda: run(model, changed), image)
-
-
 def trace_of(model: nn.Module, run: Callable[[], object]) -> str:
     """A pass by `torch.profiler`, with the paths of modules in it."""
     names = {id(m): name or '(root)' for name, m in model.named_modules()}
@@ -236,22 +332,19 @@ def trace_of(model: nn.Module, run: Callable[[], object]) -> str:
 
     def begin(module: nn.Module, _) -> None:
         name = names.get(id(module), type(module).__name__)
-        opened.append(record_function(name))
-        opened[-1].__enter__()
+        opened.append(record_function(name).__enter__())
 
     def end(*_) -> None:
         opened.pop().__exit__(None, None, None)
 
-    handles = [
-        hooks.register_module_forward_pre_hook(begin),
-        hooks.register_module_forward_hook(end, always_call=True),
-    ]
+    before = hooks.register_module_forward_pre_hook(begin)
+    after = hooks.register_module_forward_hook(end, always_call=True)
     try:
         with profile(record_shapes=True) as profiler:
             run()
     finally:
-        for handle in handles:
-            handle.remove()
+        before.remove()
+        after.remove()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'trace.json')
         profiler.export_chrome_trace(str(path))

@@ -18,9 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from torch import Tensor, nn
 
 from ..compat.atomic_files import whole_file
@@ -57,18 +55,20 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
     Raises:
         ValueError: nothing passes in any stage.
     """
-    outputs: dict[nn.Module, Tensor] = {}
+    widths: dict[nn.Module, int] = {}
     # Blocks have layers of their own; a last convolution is of layers.
     stages = {
         name: [
-            u for u in getattr(backbone, name).children() if any(u.children())
+            b for b in getattr(backbone, name).children() if any(b.children())
         ]
         for name in getattr(backbone, 'stage_names', ())
     }
     handles = [
-        unit.register_forward_hook(lambda u, _, out: outputs.update({u: out}))
-        for units in stages.values()
-        for unit in units
+        block.register_forward_hook(
+            lambda block, _, out: widths.update({block: out.shape[1]})
+        )
+        for blocks in stages.values()
+        for block in blocks
     ]
     backbone.eval()
     found = []
@@ -76,38 +76,31 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
         backbone(torch.zeros(1, 3, 64, 64))
         for handle in handles:
             handle.remove()
-        for name, units in stages.items():
-            found += _passed_in(name, units, [outputs.get(u) for u in units])
+        for name, blocks in stages.items():
+            for source, block in enumerate(blocks):
+                channels = widths[block]
+                values = torch.arange(1.0, channels + 1)
+                # Blocks may overwrite the map that they are given.
+                x = values.view(1, -1, 1, 1).repeat(1, 1, 2, 2)
+                for target in range(source + 1, len(blocks)):
+                    if widths[blocks[target]] != channels:
+                        break
+                    x = blocks[target](x)
+                    known = (x[0] == x[0, :, :1, :1]).flatten(1).all(1)
+                    count = int(torch.isin(x[0, known, 0, 0], values).sum())
+                    expected = channels * 0.5 ** (target - source)
+                    found.append(
+                        Reuse(
+                            *(name, source, target, count),
+                            *(count / channels, expected),
+                        )
+                    )
     if not any(reuse.value for reuse in found):
         raise ValueError(
             'backbone must have stages of several ShuffleNet V2 units, got '
             f'{type(backbone).__name__}, where no channel passes a block '
             'untouched'
         )
-    return found
-
-
-def _passed_in(
-    name: str, units: Sequence[nn.Module], outputs: Sequence[Tensor]
-) -> list[Reuse]:
-    found = []
-    if not all(isinstance(o, Tensor) and o.dim() == 4 for o in outputs):
-        return found
-    widths = [out.shape[1] for out in outputs]
-    for source, channels in enumerate(widths):
-        values = torch.arange(1.0, channels + 1)
-        # Units may overwrite the map that they are given.
-        x = values.view(1, -1, 1, 1).repeat(1, 1, 2, 2)
-        for target in range(source + 1, len(units)):
-            if widths[target] != channels:
-                break
-            x = units[target](x)
-            known = (x[0] == x[0, :, :1, :1]).flatten(1).all(1)
-            count = int(torch.isin(x[0, known, 0, 0], values).sum())
-            expected = channels * 0.5 ** (target - source)
-            found.append(
-                Reuse(name, source, target, count, count / channels, expected)
-            )
     return found
 
 
@@ -124,28 +117,22 @@ def dense_weights(state: Mapping[str, Tensor]) -> list[Reuse]:
     The names are those of torchvision's or of this package's DenseNet.
 
     Raises:
-        ValueError: no such layer is found, or the channels of a block do
-            not grow by the same number from layer to layer.
+        ValueError: no such layer is found.
     """
-    layers = []
+    blocks: dict[int, dict[int, Tensor]] = {}
     for name, weight in state.items():
         if match := _DENSE_LAYER.search(name):
             block, layer = (int(each) for each in match.groups() if each)
-            layers.append((block, layer, weight))
-    layers.sort(key=lambda each: each[:2])
+            blocks.setdefault(block, {})[layer] = weight
     found = []
-    for block, members in groupby(layers, lambda each: each[0]):
-        weights = [weight for *_, weight in members]
-        widths = [weight.shape[1] for weight in weights]
-        growth = {after - before for before, after in pairwise(widths)}
-        if len(growth) > 1 or min(growth, default=1) <= 0:
-            raise ValueError(
-                f'state: the layers of block {block} must read equally many '
-                f'channels more from one to the next, got {widths}'
-            )
+    for block, layers in sorted(blocks.items()):
+        weights = [layers[layer] for layer in sorted(layers)]
+        # What each layer reads more than the one before it is that one's.
+        widths = [0, *(weight.shape[1] for weight in weights)]
+        sizes = [after - before for before, after in pairwise(widths)]
         for target, weight in enumerate(weights, start=1):
-            sizes = [widths[0], *[*growth] * (target - 1)]
-            means = [p.abs().mean().item() for p in weight.split(sizes, 1)]
+            parts = weight.split(sizes[:target], 1)
+            means = [part.abs().mean().item() for part in parts]
             for source, mean in enumerate(means):
                 pair = (f'block {block}', source, target)
                 found.append(Reuse(*pair, mean, mean / max(means)))
@@ -178,25 +165,20 @@ def draw(networks: Networks) -> Figure:
         for axis in axes[len(parts) :]:
             axis.axis('off')
         for axis, (part, reuses) in zip(axes, parts.items(), strict=False):
-            picture = _draw_part(axis, reuses)
-            axis.set_title(part)
+            targets = [reuse.target for reuse in reuses]
+            first, last = min(targets), max(targets)
+            # Nothing where nothing can be.
+            grid = np.full((last, last - first + 1), np.nan)
+            for reuse in reuses:
+                grid[reuse.source, reuse.target - first] = reuse.share
+            extent = (first - 0.5, last + 0.5, last - 0.5, -0.5)
+            picture = axis.imshow(grid, vmin=0, vmax=1, extent=extent)
+            axis.set(title=part, xlabel='to block', ylabel='from block')
         label = 'share of channels untouched'
         if reuses[0].expected is None:
             label = 'mean |weight| / the largest'
         line.colorbar(picture, ax=axes, shrink=0.8, label=label)
     return figure
-
-
-def _draw_part(axis: Axes, reuses: Sequence[Reuse]) -> AxesImage:
-    """Shares, source by target; nothing where nothing can be."""
-    targets = [reuse.target for reuse in reuses]
-    first, last = min(targets), max(targets)
-    grid = np.full((last, last - first + 1), np.nan)
-    for reuse in reuses:
-        grid[reuse.source, reuse.target - first] = reuse.share
-    axis.set(xlabel='to block', ylabel='from block')
-    extent = (first - 0.5, last + 0.5, last - 0.5, -0.5)
-    return axis.imshow(grid, vmin=0, vmax=1, extent=extent)
 
 
 def write_csv(path: Path, networks: Networks) -> None:
@@ -221,15 +203,13 @@ def describe(networks: Networks) -> str:
                 shares: dict[int, list[float]] = {}
                 for e in entries:
                     shares.setdefault(e.target - e.source, []).append(e.share)
-                means = [np.mean(each) for _, each in sorted(shares.items())]
-                said = 'mean |weight| over the largest, of the layer 1, 2, ...'
-                said += ' before: ' + ', '.join(f'{m:.2f}' for m in means)
+                title = 'mean |weight| over the largest, of the layer 1, 2, '
+                title += '... before'
+                numbers = [f'{np.mean(shares[j]):.2f}' for j in sorted(shares)]
             else:
-                said = 'channels that reach the 1st, 2nd, ... block after it, '
-                said += 'counted (r^j c): ' + ', '.join(
-                    f'{e.value:g} ({e.expected:g})'
-                    for e in entries
-                    if e.source == 0
-                )
-            lines.append(f'  {part}: {said}')
+                title = 'channels that reach the 1st, 2nd, ... block after '
+                title += 'it, counted (r^j c)'
+                first = [e for e in entries if e.source == 0]
+                numbers = [f'{e.value:g} ({e.expected:g})' for e in first]
+            lines.append(f'  {part}: {title}: {", ".join(numbers)}')
     return '\n'.join(lines)

@@ -22,6 +22,7 @@ class Layer:
     Attributes:
         name: path of the module; ``path:function`` between its children;
             `` #2`` marks a second call.
+        place: ``file.py:line`` of the call.
         operations: indices into the recorded operations.
         in_shape, out_shape: of the first input of the main operation and
             the first output of the last one.
@@ -58,6 +59,79 @@ class Layer:
         return '.'.join(path[:2] if path[0] == 'backbone' else path[:1])
 
 
+def layers_of(
+    model: nn.Module,
+    recorded: Sequence[Operation],
+    ms_of: Callable[[Sequence[int]], float] = lambda indices: 0.0,
+) -> list[Layer]:
+    """Put recorded operations together; ``ms_of`` some is their time."""
+    modules = dict(model.named_modules())
+    leaves = {n for n, m in modules.items() if not any(m.children())}
+    branches = parallel_branches(recorded)
+    counted: set[str] = set()
+    layers = []
+    for span in _spans(recorded, leaves):
+        ops = [recorded[index] for index in span]
+        # What it is there for: most multiply-adds, then most bytes.
+        main = max(ops, key=lambda op: (op.work.flops or 0, op.work.bytes))
+        module = modules[main.owner]
+        name, type_name = main.owner or '(root)', type(module).__name__
+        if main.owner not in leaves:
+            name += f':{main.function}'
+            working = [op for op in ops if op.kind != operations.VIEW] or ops
+            names = [*dict.fromkeys(o.name.split('::')[1] for o in working)]
+            type_name = ' '.join(names[:3] + ['...'] * (len(names) > 3))
+        own = module.parameters(recurse=False)
+        params = 0 if main.owner in counted else sum(p.numel() for p in own)
+        counted.add(main.owner)
+        # A linear layer's first argument is its bias.
+        is_matrix = main.kind == operations.MATRIX
+        shapes = main.inputs[-2:] if is_matrix else main.inputs
+        is_view = main.kind == operations.VIEW
+        layers.append(
+            Layer(
+                name=name if main.call == 1 else f'{name} #{main.call}',
+                module=main.owner,
+                type=type_name,
+                kind=operations.DATA if is_view else main.kind,
+                place=main.place,
+                operations=tuple(span),
+                in_shape=next(iter(shapes), ()),
+                out_shape=next(iter(ops[-1].outputs), ()),
+                ms=ms_of(span),
+                flops=sum(op.work.flops or 0 for op in ops),
+                params=params,
+                bytes=sum(op.work.bytes for op in ops),
+                convolution=main.work.convolution,
+                branches=max(branches.get(index, 1) for index in span),
+            )
+        )
+    return layers
+
+
+def _spans(recorded: Sequence[Operation], leaves: set[str]) -> list[list[int]]:
+    """Indices of the operations of each layer, in order of first use."""
+    spans: dict[tuple, list[int]] = {}
+    last = kind = None
+    for index, op in enumerate(recorded):
+        if op.kind == operations.POST:
+            spans.setdefault((op.owner, op.function), []).append(index)
+            last = None
+            continue
+        is_leaf = op.owner in leaves
+        asked = op.owner, op.call, '' if is_leaf else op.function
+        is_other = not is_leaf and op.kind not in (kind, operations.VIEW)
+        # A function is split where the kind of its work changes; views go
+        # with the work around them.
+        if asked != last or (kind and is_other):
+            last, key = asked, (*asked, index)
+            kind = None
+        spans.setdefault(key, []).append(index)
+        if op.kind != operations.VIEW:
+            kind = op.kind
+    return [*spans.values()]
+
+
 def parallel_branches(recorded: Sequence[Operation]) -> dict[int, int]:
     """How many branches run beside each convolution, itself included.
 
@@ -79,96 +153,14 @@ def parallel_branches(recorded: Sequence[Operation]) -> dict[int, int]:
     if 'backbone' not in parts.values():
         parts = dict.fromkeys(parts, '')
     result = {}
-    for one in parts:
+    for one, part in parts.items():
         beside = [
             other
             for other in parts
             if other != one
-            and parts[other] == parts[one]
+            and parts[other] == part
             and not (before[one] >> other | before[other] >> one) & 1
         ]
         mask = sum(1 << other for other in beside)
         result[one] = 1 + sum(not before[other] & mask for other in beside)
     return result
-
-
-def _spans(recorded: Sequence[Operation], leaves: set[str]) -> list[list[int]]:
-    """Indices of the operations of each layer, in order of first use."""
-    spans: list[list[int]] = []
-    post: dict[tuple[str, str], list[int]] = {}
-    last = kind = None
-    for index, op in enumerate(recorded):
-        if op.kind == operations.POST:
-            owner = (op.owner, op.function)
-            if owner not in post:
-                post[owner] = []
-                spans.append(post[owner])
-            post[owner].append(index)
-            last = None
-            continue
-        is_leaf = op.owner in leaves
-        key = (op.owner, op.call, '' if is_leaf else op.function)
-        if key != last:
-            last, kind = key, None
-            spans.append([])
-        # A function is split where the kind of its work changes; views go
-        # with the work around them.
-        elif not is_leaf and kind and op.kind not in (kind, operations.VIEW):
-            spans.append([])
-        spans[-1].append(index)
-        if op.kind != operations.VIEW:
-            kind = op.kind
-    return spans
-
-
-def layers_of(
-    model: nn.Module,
-    recorded: Sequence[Operation],
-    ms_of: Callable[[Sequence[int]], float] = lambda indices: 0.0,
-) -> list[Layer]:
-    """Put recorded operations together; ``ms_of`` some is their time."""
-    modules = dict(model.named_modules())
-    leaves = {n for n, m in modules.items() if not any(m.children())}
-    branches = parallel_branches(recorded)
-    counted: set[str] = set()
-    layers = []
-    for span in _spans(recorded, leaves):
-        ops = [recorded[index] for index in span]
-        # What it is there for: most multiply-adds, then most bytes.
-        main = max(ops, key=lambda op: (op.work.flops or 0, op.work.bytes))
-        module = modules[main.owner]
-        name = main.owner or '(root)'
-        if main.owner in leaves:
-            kind_of_layer = type(module).__name__
-        else:
-            name += f':{main.function}'
-            working = [op for op in ops if op.kind != operations.VIEW] or ops
-            names = [*dict.fromkeys(o.name.split('::')[1] for o in working)]
-            kind_of_layer = ' '.join(names[:3] + ['...'] * (len(names) > 3))
-        params = 0
-        if main.owner not in counted:
-            counted.add(main.owner)
-            params = sum(p.numel() for p in module.parameters(recurse=False))
-        # A linear layer's first argument is its bias.
-        is_matrix = main.kind == operations.MATRIX
-        shapes = main.inputs[-2:] if is_matrix else main.inputs
-        is_view = main.kind == operations.VIEW
-        layers.append(
-            Layer(
-                name=name if main.call == 1 else f'{name} #{main.call}',
-                module=main.owner,
-                type=kind_of_layer,
-                kind=operations.DATA if is_view else main.kind,
-                place=main.place,
-                operations=tuple(span),
-                in_shape=next(iter(shapes), ()),
-                out_shape=next(iter(ops[-1].outputs), ()),
-                ms=ms_of(span),
-                flops=sum(op.work.flops or 0 for op in ops),
-                params=params,
-                bytes=sum(op.work.bytes for op in ops),
-                convolution=main.work.convolution,
-                branches=max(branches.get(index, 1) for index in span),
-            )
-        )
-    return layers

@@ -1,7 +1,10 @@
 """The analysis as one picture."""
 
+from __future__ import annotations
+
 import os
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 
@@ -16,26 +19,22 @@ except ImportError as error:
         'pip install matplotlib'
     ) from error
 
-from .advice import advise
-from .findings import Findings
 from .operations import BETWEEN, KINDS
 from .receptive_field import effective_size
 
-COLOURS = dict(
-    zip(
-        (*KINDS, BETWEEN),
-        (
-            *('#4477aa', '#66ccee', '#ee6677', '#aa3377', '#ccbb44'),
-            *('#228833', '#ee8866', '#bbbbbb', '#777777'),
-        ),
-        strict=True,
-    )
+if TYPE_CHECKING:
+    from .analysis import Analysis
+
+_TABLEAU = (
+    *('#4477aa', '#66ccee', '#ee6677', '#aa3377', '#ccbb44'),
+    *('#228833', '#ee8866', '#bbbbbb', '#777777'),
 )
+COLOURS = dict(zip((*KINDS, BETWEEN), _TABLEAU, strict=True))
 # More would be too small to see.
 _MOST_LEVELS, _MOST_PARTS, _MOST_ADVICE = 6, 14, 8
 
 
-def draw(found: Findings, path: str | os.PathLike) -> None:
+def draw(found: Analysis, path: str | os.PathLike) -> None:
     """Draw where time goes, the roofline, advice and receptive fields."""
     figure = Figure(figsize=(15, 12), layout='constrained')
     where = found.environment
@@ -53,17 +52,16 @@ def draw(found: Findings, path: str | os.PathLike) -> None:
     figure.savefig(path, dpi=100)
 
 
-def _kinds(axes: Axes, found: Findings) -> None:
+def _kinds(axes: Axes, found: Analysis) -> None:
     axes.set_title("Where the time goes (the paper's Figure 2)")
-    kinds = list(found.kinds_ms)[::-1]
-    values = [found.kinds_ms[kind] for kind in kinds]
+    kinds, values = zip(*reversed(found.kinds_ms.items()), strict=True)
     bars = axes.barh(kinds, values, color=[COLOURS[kind] for kind in kinds])
     axes.bar_label(bars, [f'{v / found.ms:.0%}' for v in values], padding=3)
     axes.set_xlabel('ms a pass')
     axes.margins(x=0.1)
 
 
-def _parts(axes: Axes, found: Findings) -> None:
+def _parts(axes: Axes, found: Analysis) -> None:
     axes.set_title('By part of the network')
     times = {part: sum(ms.values()) for part, ms in found.parts_ms.items()}
     longest = sorted(times, key=times.get)[-_MOST_PARTS:]
@@ -78,20 +76,18 @@ def _parts(axes: Axes, found: Findings) -> None:
     axes.set_xlabel('ms a pass')
 
 
-def _roofline(axes: Axes, found: Findings) -> None:
+def _roofline(axes: Axes, found: Analysis) -> None:
     axes.set_title('Roofline: a circle is a layer, its area its time')
     peaks = found.peaks
     layers = [each for each in found.layers if each.flops and each.bytes]
-    for kind in dict.fromkeys(layer.kind for layer in layers):
-        chosen = [layer for layer in layers if layer.kind == kind]
-        axes.scatter(
-            [layer.flops / layer.bytes for layer in chosen],
-            [layer.per_ms(layer.flops) / 1e6 for layer in chosen],
-            [10 + 3000 * layer.ms / found.ms for layer in chosen],
-            color=COLOURS[kind],
-            alpha=0.5,
-            linewidths=0,
-        )
+    axes.scatter(
+        [layer.flops / layer.bytes for layer in layers],
+        [layer.per_ms(layer.flops) / 1e6 for layer in layers],
+        [10 + 3000 * layer.ms / found.ms for layer in layers],
+        color=[COLOURS[layer.kind] for layer in layers],
+        alpha=0.5,
+        linewidths=0,
+    )
     cache = max(rate for _, rate in peaks.copies)
     for rate, style, name in (
         (peaks.memory_gb_per_s, 'k-', 'memory'),
@@ -102,35 +98,30 @@ def _roofline(axes: Axes, found: Findings) -> None:
         roof = [min(rate * each, peaks.gmacs_per_s) for each in intensity]
         label = f'{name}, {rate:.0f} GB/s'
         axes.plot(intensity, roof, style, linewidth=1, label=label)
-    axes.set(
-        xscale='log',
-        yscale='log',
-        xlabel='multiply-adds per byte moved',
-        ylabel='GMAC/s (multiply-adds)',
-    )
+    names = dict(xlabel='multiply-adds per byte moved', ylabel='GMAC/s')
+    axes.set(xscale='log', yscale='log', **names)
     axes.legend(fontsize='small')
 
 
-def _advice(axes: Axes, found: Findings) -> None:
+def _advice(axes: Axes, found: Analysis) -> None:
     axes.set_title('What would help (gains overlap)')
-    advice = advise(found)[:_MOST_ADVICE][::-1]
+    advice = found.advice[:_MOST_ADVICE][::-1]
     places = range(len(advice))
     axes.barh(places, [each.ms for each in advice], color='#ccddee')
     for place, each in zip(places, advice, strict=True):
-        lines = wrap(each.text, 90, max_lines=2, placeholder=' ...')
+        lines = wrap(each.text, 84, max_lines=2, placeholder=' ...')
         axes.text(0, place, '\n'.join(lines), va='center', fontsize='small')
     axes.set_yticks([])
     axes.set_xlabel('ms a pass')
 
 
-def _field(axes: Axes, found: Findings, level: str) -> None:
+def _field(axes: Axes, found: Analysis, level: str) -> None:
     gradients = found.gradients[level].numpy()
     # Square roots show the weak surroundings, too.
     axes.imshow(np.sqrt(gradients), cmap='magma', vmin=0, vmax=1)
     height, width = gradients.shape
     title = f'{level} sees {effective_size(found.gradients[level]):.0f} px'
-    field = found.fields.get(level)
-    if field is not None:
+    if field := found.fields.get(level):
         high, wide = field.size
         over = 'over ' * field.is_larger
         title += f'\nof {over}{high:.4g} px (theoretical, box)'

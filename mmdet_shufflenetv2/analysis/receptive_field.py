@@ -7,8 +7,8 @@ paths can cancel, so the box around the gradient is the field. The image of
 that pass is long and narrow, once in each direction; what reaches its end is
 larger than the probe.
 
-The effective one is what matters in fact: by far the most of a position's
-gradient comes from a small part in the middle (Luo et al., arXiv 1701.04128).
+The effective one is where most of a position's gradient comes from in fact
+(Luo et al., arXiv 1701.04128).
 
 A level is a map (N, C, H, W) of some module. ``features`` takes the model and
 an image and gives the levels by name.
@@ -16,13 +16,14 @@ an image and gives the levels by name.
 
 import copy
 import math
-from collections.abc import Callable, Container, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
 Features = Callable[[nn.Module, Tensor], Mapping[str, Tensor]]
@@ -30,15 +31,15 @@ Features = Callable[[nn.Module, Tensor], Mapping[str, Tensor]]
 # A pixel counts where its gradient is at least this share of the largest:
 # one minus what lies within two standard deviations, as in the paper.
 THRESHOLD = 1 - 0.9545
-# The probe's long sides that are tried, and its narrow side, in pixels.
-PROBES = (512, 2048)
-NARROW = 64
-# How far the shape of a map may be from that of its image (a logarithm):
-# strides may differ on both sides, and odd sizes are rounded.
-SAME_SHAPE, ROUNDED = math.log(4), math.log(1.25)
+# The long and the narrow side of the probe, in pixels.
+PROBE, NARROW = 2048, 64
+# How many times wider or higher than its image a map may be: strides may
+# differ on both sides, and odd sizes are rounded.
+SAME_SHAPE = 4
 
 
-class Field(NamedTuple):
+@dataclass(frozen=True)
+class Field:
     """Pixels, (height, width), that one position of a map depends on.
 
     ``stride`` is between neighbouring positions; ``is_larger`` where a side
@@ -58,6 +59,8 @@ def theoretical_fields(
     Neither the model changes, nor do the image's values matter.
     """
     model = copy.deepcopy(model).double().requires_grad_(False)
+    # Some of MMDetection's backbones return None here.
+    model.eval()
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         if parameter.is_floating_point():
@@ -65,38 +68,19 @@ def theoretical_fields(
             # Maps keep their size: what is summed is averaged.
             summed = parameter[0].numel() if parameter.dim() > 1 else 1
             parameter.copy_(values / max(summed, 1))
-    # Some of MMDetection's backbones return None here.
-    model.eval()
-    rows, columns = (_along(model, image, a, features) for a in (-2, -1))
+    sides = []
+    for axis, size in ((-2, (PROBE, NARROW)), (-1, (NARROW, PROBE))):
+        try:
+            side = _probe(model, image, size, axis, features)
+        except Exception:
+            # Some networks take images of one size only.
+            side = _probe(model, image, image.shape[-2:], axis, features)
+        sides.append(side)
     fields = {}
-    for name in [each for each in rows if each in columns]:
-        size, stride, is_larger = zip(rows[name], columns[name], strict=True)
+    for name in filter(sides[1].__contains__, sides[0]):
+        size, stride, is_larger = zip(*(s[name] for s in sides), strict=True)
         fields[name] = Field(size, stride, any(is_larger))
     return fields
-
-
-# Size, stride, and whether it is larger, on one side.
-_Side = tuple[float, float, bool]
-
-
-def _along(
-    model: nn.Module, image: Tensor, axis: int, features: Features
-) -> dict[str, _Side]:
-    """The fields of all levels on one side: height (-2) or width (-1)."""
-    found: dict[str, _Side] = {}
-    for long in PROBES:
-        size = [NARROW, NARROW]
-        size[axis] = long
-        known = {name for name, side in found.items() if not side[2]}
-        try:
-            found |= _probe(model, image, size, axis, features, known)
-        except Exception:
-            # Too large, or not of the size that the network takes.
-            break
-        if found and not any(is_larger for *_, is_larger in found.values()):
-            break
-    # Some networks take images of one size only, or resize them.
-    return found or _probe(model, image, image.shape[-2:], axis, features)
 
 
 def _probe(
@@ -105,9 +89,8 @@ def _probe(
     size: Sequence[int],
     axis: int,
     features: Features,
-    known: Container[str] = (),
-) -> dict[str, _Side]:
-    """The fields on one side by an image of this size."""
+) -> dict[str, tuple[float, float, bool]]:
+    """Size, stride and ``is_larger`` along height (-2) or width (-1)."""
     x = image.new_ones((*image.shape[:-2], *size), dtype=torch.float64)
     x.requires_grad_()
     with torch.enable_grad(), _Linear():
@@ -115,66 +98,59 @@ def _probe(
     found = {}
     for name, level in levels.items():
         level = as_map(level, x)
-        if name in known or level is None or not level.requires_grad:
+        if level is None or not level.requires_grad:
             continue
         count = level.shape[axis]
-        box = _box(level, x, axis, count // 2)
-        if box is None:
-            # The field of this level stays unknown.
+        first, last = _seen(level, x, axis, count // 2)
+        if last < 0:
             continue
-        is_larger = box[0] == 0 or box[1] == size[axis] - 1
+        is_larger = first == 0 or last == size[axis] - 1
         stride = size[axis] / count
-        if size[axis] % count and not is_larger:
+        steps = min(8, count - 1 - count // 2)
+        if size[axis] % count and steps and not is_larger:
             # Without padding a map has fewer positions than that.
-            steps = min(8, count - 1 - count // 2)
-            later = _box(level, x, axis, count // 2 + steps)
-            stride = (later[0] - box[0]) / steps if steps else stride
-        found[name] = box[1] - box[0] + 1, stride, is_larger
+            later, _ = _seen(level, x, axis, count // 2 + steps)
+            stride = (later - first) / steps
+        found[name] = last - first + 1, stride, is_larger
     return found
 
 
-def as_map(level: Tensor, image: Tensor) -> Tensor | None:
-    """A level as (N, C, H, W); None if it is not a map of the image.
-
-    Some transformers have their channels last.
-    """
-    if level.dim() != 4 or not level.numel():
-        return None
-    shape = image.shape[-2] / image.shape[-1]
-
-    def off(map_: Tensor) -> float:
-        return abs(math.log(map_.shape[-2] / map_.shape[-1] / shape))
-
-    last = level.movedim(-1, 1)
-    # Without a name for its dimensions a map with its channels last is only
-    # taken for one where it fits the image well.
-    if off(last) < min(off(level), ROUNDED):
-        return last
-    return level if off(level) <= SAME_SHAPE else None
-
-
-def _box(
-    level: Tensor, x: Tensor, axis: int, place: int
-) -> tuple[int, int] | None:
-    """First and last pixel that a position of a map depends on, if any."""
+def _seen(level: Tensor, x: Tensor, axis: int, place: int) -> tuple[int, int]:
+    """First and last pixel that a position depends on; (0, -1) for none."""
     line = level[0].movedim(axis, 1)[:, place]
     (gradient,) = torch.autograd.grad(
         line[:, line.shape[1] // 2].sum(), x, retain_graph=True
     )
     lines = gradient.movedim(axis, 0).flatten(1)
-    (seen,) = (lines != 0).any(1).nonzero(as_tuple=True)
-    if not len(seen) or not lines.isfinite().all():
-        return None
+    if not lines.any() or not lines.isfinite().all():
+        return 0, -1
+    (seen,) = lines.any(1).nonzero(as_tuple=True)
     return int(seen[0]), int(seen[-1])
 
 
-# Each of these sees as much as its first argument: as it is,
+def as_map(level: Tensor, image: Tensor) -> Tensor | None:
+    """A level as (N, C, H, W), or None if it is not a map of the image.
+
+    Some transformers have their channels last: the sides that fit the
+    image's better are taken for height and width.
+    """
+    if level.dim() != 4 or not level.numel():
+        return None
+
+    def off(map_: Tensor) -> float:
+        (high, wide), (rows, columns) = map_.shape[-2:], image.shape[-2:]
+        return abs(math.log(high * columns / wide / rows))
+
+    best = min(level, level.movedim(-1, 1), key=off)
+    return best if off(best) <= math.log(SAME_SHAPE) else None
+
+
+# Each of these, in place or not, sees as much as its first argument as it is,
 _IDENTITIES = {
-    *('relu', 'relu_', 'relu6', 'hardtanh', 'hardtanh_', 'hardswish'),
-    *('silu', 'gelu', 'mish', 'leaky_relu', 'leaky_relu_', 'elu', 'elu_'),
-    *('celu', 'selu', 'prelu', 'rrelu', 'softplus', 'softsign', 'threshold'),
-    *('hardshrink', 'softshrink', 'tanhshrink', 'clamp', 'clamp_', 'clip'),
-    *('clamp_min', 'clamp_min_', 'clamp_max', 'detach', 'dropout'),
+    *('relu', 'relu6', 'hardtanh', 'hardswish', 'silu', 'gelu', 'mish'),
+    *('leaky_relu', 'elu', 'celu', 'selu', 'prelu', 'rrelu', 'softplus'),
+    *('softsign', 'threshold', 'hardshrink', 'softshrink', 'tanhshrink'),
+    *('clamp', 'clip', 'clamp_min', 'clamp_max', 'detach', 'dropout'),
 }
 # brought to the size of 1,
 _NORMS = {
@@ -182,18 +158,14 @@ _NORMS = {
     *('normalize', 'local_response_norm'),
 }
 # or as a factor of about 1, so that products neither grow nor fade.
-_GATES = {
-    *('sigmoid', 'sigmoid_', 'hardsigmoid', 'hardsigmoid_', 'tanh', 'tanh_'),
-    *('logsigmoid', 'exp', 'log_softmax'),
-}
+_GATES = {'sigmoid', 'hardsigmoid', 'tanh', 'logsigmoid', 'exp', 'log_softmax'}
 
 
 class _Linear(TorchFunctionMode):
     """Replaces what is not linear by something that sees as much."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        name = getattr(func, '__name__', '')
+        name = getattr(func, '__name__', '').rstrip('_')
         x = args[0] if args else None
         if isinstance(x, Tensor) and x.is_floating_point():
             if name in _IDENTITIES:
@@ -203,62 +175,28 @@ class _Linear(TorchFunctionMode):
             if name in _GATES:
                 return 1 + x - x.detach()
             if 'deform_conv2d' in str(func):
-                name = 'deform_conv2d'
+                # Where it looks before it learns to look elsewhere.
+                args = (*args[:2], 0 * args[2], *args[3:])
             func = _INSTEAD.get(name, func)
-        out = func(*args, **kwargs)
+        out = func(*args, **(kwargs or {}))
         # What a network makes in float32, or casts to it, has to fit.
         is_number = isinstance(out, Tensor) and out.is_floating_point()
         return out.double() if is_number else out
 
 
-def _softmax(x, dim=None, *_, **__):
-    """Its values, with a gradient that is positive everywhere."""
-    values = x.detach().softmax(-1 if dim is None else dim)
-    # Of what a mask takes out there is none.
-    seen = values > 1e-20
-    x = torch.where(seen, x, 0)
-    return torch.where(seen, values, 0) * (1 + x - x.detach())
+def _softmax(x, dim=-1, *_, **__):
+    """Its values, with a gradient that is positive but where a mask is."""
+    values = x.detach().softmax(dim)
+    return torch.where(values > 1e-20, values * (1 + x - x.detach()), 0)
 
 
 def _average_pool(
     x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False, *_, **__
 ):
-    """Average pooling that goes over a map as maximum pooling does."""
-    kernel, stride, padding, dilation = (
-        tuple(each) if isinstance(each, tuple | list) else (each, each)
-        for each in (kernel, stride or kernel, padding, dilation)
-    )
-    # The last window of `ceil_mode` may reach over the edge.
-    more = [s - 1 if ceil_mode else 0 for s in stride]
-    (top, left), (below, right) = padding, map(sum, zip(padding, more))  # noqa: B905
-    weight = x.new_full((x.shape[-3], 1, *kernel), 1 / math.prod(kernel))
-    return F.conv2d(
-        F.pad(x, (left, right, top, below)),
-        weight,
-        stride=stride,
-        dilation=dilation,
-        groups=x.shape[-3],
-    )
-
-
-def _undeformed(x, weight, offset, mask, bias, *numbers):
-    """A deformable convolution before it is deformed."""
-    stride, padding, dilation = numbers[0:2], numbers[2:4], numbers[4:6]
-    groups = x.shape[1] // weight.shape[1]
-    out = F.conv2d(x, weight, None, stride, padding, dilation, groups)
-    return out + 1e-6 * offset.mean(1, True)
-
-
-def _mean_of(x, *others, **kwargs):
-    """Of two maps, or over a dimension, as `torch.max` does either."""
-    other = others[0] if others else kwargs.get('other', kwargs.get('dim'))
-    if isinstance(other, Tensor):
-        return (x + other) / 2
-    if other is None:
-        return x.mean()
-    values, indices = torch.max(x.detach(), *others, **kwargs)
-    keep = values.dim() == x.dim()
-    return type(torch.max(x, 0))((x.mean(other, keep), indices))
+    """Average pooling that sees as much as maximum pooling does."""
+    sides = zip(_pair(kernel), _pair(dilation), strict=True)
+    reach = [(side - 1) * step + 1 for side, step in sides]
+    return F.avg_pool2d(x, reach, stride or kernel, padding, ceil_mode)
 
 
 _INSTEAD: dict[str, Callable] = {
@@ -267,9 +205,8 @@ _INSTEAD: dict[str, Callable] = {
     'adaptive_max_pool2d': lambda x, size, *_, **__: F.adaptive_avg_pool2d(
         x, size
     ),
-    'deform_conv2d': _undeformed,
-    **dict.fromkeys(('amax', 'amin'), torch.mean),
-    **dict.fromkeys(('max', 'min', 'maximum', 'minimum'), _mean_of),
+    'amax': torch.mean,
+    'maximum': lambda x, other: (x + other) / 2,
 }
 
 
@@ -299,11 +236,7 @@ def gradient_maps(
             )
             strength = gradient.abs().flatten(0, -3).sum(0)
             sums[name] = sums.get(name, 0) + strength.float().cpu()
-    return {
-        name: total / total.max()
-        for name, total in sums.items()
-        if total.max() > 0
-    }
+    return {n: each / each.max() for n, each in sums.items() if each.any()}
 
 
 def effective_size(gradients: Tensor) -> float:

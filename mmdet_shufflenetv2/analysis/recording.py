@@ -19,18 +19,12 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..measure.timing import (
-    Effort,
-    Spread,
-    Stopwatch,
-    Timing,
-    interleave,
-    spread,
-)
+from ..measure import timing
+from ..measure.timing import Effort, Spread, Stopwatch, Timing
 from . import operations
 from .operations import Work, shape_of, storage_of, tensors_of, work_of
 
@@ -63,8 +57,8 @@ class Laps:
     def __init__(
         self, clock: Callable[[], float] = time.perf_counter, on_gpu=False
     ):
-        self._clock, self._on_gpu = clock, on_gpu
-        self._laps: list[tuple] = []
+        self._on_gpu, self._laps = on_gpu, []
+        self._now = _event if on_gpu else clock
 
     def __call__(self, function: Callable, *args, **kwargs):
         if self._on_gpu:
@@ -74,19 +68,44 @@ class Laps:
         self._laps.append((start, self._now()))
         return result
 
-    def _now(self) -> float | torch.cuda.Event:
-        if not self._on_gpu:
-            return self._clock()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
     def read_ms(self) -> list[float]:
         """Milliseconds of each call; waits for the device."""
         if self._on_gpu:
             torch.cuda.synchronize()
             return [start.elapsed_time(end) for start, end in self._laps]
         return [1e3 * (end - start) for start, end in self._laps]
+
+
+def _event() -> torch.cuda.Event:
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One executed operation.
+
+    Attributes:
+        kind: that of ``work``, unless the names of modules and functions say
+            more.
+        owner: path of the module in whose code it was called.
+        call: which call of that module it was, from 1; shared heads have
+            several.
+        place: ``file.py:line`` of the call, outside of PyTorch and mmcv.
+        sources: indices of the operations that wrote its inputs.
+    """
+
+    name: str
+    kind: str
+    work: Work
+    owner: str
+    call: int
+    function: str
+    place: str
+    inputs: tuple[tuple[int, ...], ...]
+    outputs: tuple[tuple[int, ...], ...]
+    sources: tuple[int, ...]
 
 
 class TimedPass(TorchDispatchMode):
@@ -99,38 +118,13 @@ class TimedPass(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if torch.is_inference_mode_enabled():
-            # There PyTorch hands over composed operations as a whole.
-            with self:
-                result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
         self.names.append(func._schema.name)
-        return self._run(func, args, kwargs)
+        out = self._laps(func, *args, **kwargs)
+        self.note(func, args, kwargs, out)
+        return out
 
-    def _run(self, func, args, kwargs):
-        return self._laps(func, *args, **kwargs)
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One executed operation."""
-
-    name: str
-    # Of `work`, unless the names of modules and functions say more.
-    kind: str
-    work: Work
-    # Path of the module in whose code it was called, and which call of that
-    # module it was, from 1; shared heads have several.
-    owner: str
-    call: int
-    function: str
-    # ``file.py:line`` of the call, outside of PyTorch and mmcv.
-    place: str
-    inputs: tuple[tuple[int, ...], ...]
-    outputs: tuple[tuple[int, ...], ...]
-    # Indices of the operations that wrote its inputs.
-    sources: tuple[int, ...]
+    def note(self, func, args, kwargs, out) -> None:
+        """What else to keep of an operation."""
 
 
 class _Recorder(TimedPass):
@@ -149,31 +143,29 @@ class _Recorder(TimedPass):
         if id(module) in self._names:
             self._calls[self._names[id(module)]] += 1
 
-    def _run(self, func, args, kwargs):
-        inputs = tensors_of((args, kwargs))
+    def note(self, func, args, kwargs, out) -> None:
+        inputs, outputs = tensors_of((args, kwargs)), tensors_of(out)
         sources = {self._writer.get(storage_of(t)) for t in inputs} - {None}
-        out = self._laps(func, *args, **kwargs)
-        work = work_of(func, args, kwargs, out)
-        name = func._schema.name
-        owner, function, place, said = self._caller(sys._getframe(2))
-        kind = work.kind
-        if said in (operations.POST, operations.POOLING):
-            kind = said
-        elif kind == operations.DATA and (
-            said or _is_permuted_copy(name, inputs)
-        ):
-            kind = operations.SHUFFLE
-        outputs = tensors_of(out)
         for storage in {storage_of(t) for t in outputs} - {0}:
             self._writer[storage] = len(self.operations)
+        work = work_of(func, args, kwargs, out)
+        owner, function, place, kind = self._caller(sys._getframe(2))
+        if kind == operations.SHUFFLE and work.kind != operations.DATA:
+            kind = None
         self.operations.append(
             Operation(
-                *(name, kind, work, owner, max(self._calls[owner], 1)),
-                *(function, place, tuple(map(shape_of, inputs))),
-                *(tuple(map(shape_of, outputs)), tuple(sorted(sources))),
+                name=func._schema.name,
+                kind=kind or work.kind,
+                work=work,
+                owner=owner,
+                call=max(self._calls[owner], 1),
+                function=function,
+                place=place,
+                inputs=tuple(map(shape_of, inputs)),
+                outputs=tuple(map(shape_of, outputs)),
+                sources=tuple(sorted(sources)),
             )
         )
-        return out
 
     def _caller(
         self, frame: FrameType | None
@@ -205,20 +197,6 @@ class _Recorder(TimedPass):
         return owner or '', function, place, kind
 
 
-def _is_permuted_copy(name: str, inputs: list[Tensor]) -> bool:
-    """Whether (N, groups, C, H, W) is written as (N, C, groups, H, W)."""
-    if name not in ('aten::clone', 'aten::copy_', 'aten::_to_copy'):
-        return False
-    x = inputs[-1]
-    return (
-        x.layout == torch.strided
-        and not x.is_nested
-        and x.dim() == 5
-        and min(x.shape[1:3]) > 1
-        and x.stride(1) < x.stride(2)
-    )
-
-
 def record(
     model: nn.Module, run: Callable[[], object], laps: Laps | None = None
 ) -> list[Operation]:
@@ -237,22 +215,23 @@ def record(
 
 @dataclass(frozen=True)
 class Times:
-    """Milliseconds of a network and of its operations."""
+    """Milliseconds of a network and of its operations.
 
-    # Of undisturbed passes.
+    Attributes:
+        whole: of passes left alone.
+        operations: of each operation (outer), in each timed pass.
+        repeats: whether any pass executed the operations that were recorded;
+            if not, their times are those of the pass that recorded them.
+    """
+
     whole: Timing
-    # Of each operation (outer), in each pass that was used.
     operations: list[list[float]]
-    # Timed passes not used, since other operations ran in them.
-    strays: int = 0
-    # Whether any pass executed the operations that were recorded; if not,
-    # their times are those of the one pass that recorded them.
     repeats: bool = True
 
     @property
     def whole_ms(self) -> Spread:
         """The whole network's median and spread."""
-        return spread(self.whole.times_ms)
+        return timing.spread(self.whole.times_ms)
 
     def sum_ms(self, indices: Sequence[int]) -> float:
         """The median, over passes, of some operations' time together."""
@@ -282,12 +261,11 @@ def time_operations(
         passes.append((timed_pass.names, laps.read_ms()))
 
     with torch.no_grad():
-        timings = interleave({'whole': run, 'timed': timed}, watch, effort)
+        timings = timing.interleave(
+            {'whole': run, 'timed': timed}, watch, effort
+        )
     kept = passes[-len(timings['timed'].times_ms) :]
+    # Where values decide what is executed, other passes are left out.
     used = [laps for found, laps in kept if found == list(names)]
-    return Times(
-        timings['whole'],
-        [list(each) for each in zip(*used or [recorded_ms], strict=True)],
-        len(kept) - len(used),
-        bool(used),
-    )
+    by_operation = zip(*used or [recorded_ms], strict=True)
+    return Times(timings['whole'], [*map(list, by_operation)], bool(used))

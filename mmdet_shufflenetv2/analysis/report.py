@@ -4,156 +4,139 @@ The text says what to do first, then where the time goes. Tables have a row
 for each layer, and, to be kept in ``results/``, one for each kind of work.
 """
 
+from __future__ import annotations
+
 import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 from ..measure.timing import WIDE, significant
-from .advice import advise, no_gain, warnings_of
-from .findings import Findings
+from .gains import no_gain
 from .operations import BETWEEN, ELEMENTWISE
 from .receptive_field import effective_size
 
+if TYPE_CHECKING:
+    from .analysis import Analysis
+
 # Raised when a key of the JSON file changes its meaning or goes.
-FORMAT = 3
+FORMAT = 4
 # Share of a pass that may be unexplained without a word.
 UNEXPLAINED = 0.1
 
 
-def report(found: Findings, most: int | None = None) -> str:
+def report(found: Analysis, most: int | None = None) -> str:
     """The whole report as text; ``most`` lines of advice and of layers."""
     sections = (
-        _head(found),
-        _advice(found, most),
-        _kinds(found),
-        _parts(found),
-        _fields(found),
-        _layers(found, most),
+        *(_head(found), _advice(found, most), _kinds(found), _parts(found)),
+        *(_fields(found), _layers(found, most)),
     )
-    texts = ('\n'.join(section) for section in sections)
-    return '\n\n'.join(text for text in texts if text) + '\n'
+    return '\n\n'.join('\n'.join(each) for each in sections if each) + '\n'
 
 
-def _head(found: Findings) -> Iterator[str]:
+def _head(found: Analysis) -> list[str]:
     where, peaks, time = found.environment, found.peaks, found.times.whole_ms
-    floor = sum(map(found.floor_ms, found.layers))
     shapes = ', '.join(_x(shape, ' x ') for shape in found.inputs)
-    yield (
+    floor = found.floor_ms(*found.layers)
+    lines = [
         f'{found.name}: {shapes} on {where["device"]} ({where["cpu"]}, '
         f'threads {where["threads"]}), {where["precision"]}, '
-        f'{where["clock"]} clock, torch {where["torch"]}'
-    )
-    yield (
+        f'{where["clock"]} clock, torch {where["torch"]}',
         f'{time.median:.4g} ms a pass ({time.p10:.4g} to {time.p90:.4g}), '
-        f'{1e3 * found.batch / time.median:.3g} images/s'
-    )
-    if found.is_quick:
-        yield (
-            f'a first look (--quick): {len(found.times.whole.times_ms)} '
-            'passes; take the figures below for their order of magnitude'
-        )
-    if warnings := warnings_of(found):
-        way = ', or count processor time (--threads 1 --clock cpu)'
-        yield (
-            f'WARNING: {", ".join(warnings)}, at a load of {where["load"]} on '
-            f'{where["cores"]} cores. Measure again when this machine does '
-            f'nothing else{way * (where["clock"] == "wall")}'
-        )
-    yield (
+        f'{1e3 * found.batch / time.median:.3g} images/s',
         f'{_si(found.flops)}FLOPs (multiply-adds), '
-        f'{_si(found.params)} parameters, {_si(found.bytes)}B moved'
-    )
-    yield (
+        f'{_si(found.params)} parameters, {_si(found.bytes)}B moved',
         f'this machine: {peaks.gmacs_per_s:.3g} GMAC/s in a matrix product,'
         f' {peaks.memory_gb_per_s:.3g} GB/s in a copy (more in caches); its '
         f'roofline for what is counted is {floor:.3g} ms, '
-        f'{floor / time.median:.0%} of the time taken'
-    )
+        f'{floor / time.median:.0%} of the time taken',
+    ]
     if found.peak_mb is not None:
-        yield (
+        lines.append(
             f'memory: weights {found.weights_mb:.3g} MB, maps and what '
             f'operations need {found.peak_mb:.3g} MB at most'
         )
-    yield from found.notes
+    lines += found.notes
+    if found.warnings:
+        way = ', or count processor time (--threads 1 --clock cpu)'
+        way = way if where['clock'] == 'wall' else ''
+        warning = (
+            f'WARNING: {", ".join(found.warnings)}, at a load of '
+            f'{where["load"]} on {where["cores"]} cores. Measure again when '
+            f'this machine does nothing else{way}'
+        )
+        lines.insert(2, warning)
+    if found.is_quick:
+        passes = len(found.times.whole.times_ms)
+        lines[1] += (
+            f'\na first look (--quick): {passes} passes; take the figures '
+            'below for their order of magnitude'
+        )
     if found.not_counted:
-        names = ', '.join(
-            f'{name.replace("::", ".")} ({count})'
-            for name, count in found.not_counted.items()
+        counts = found.not_counted.items()
+        names = [f'{n.replace("::", ".")} ({count})' for n, count in counts]
+        lines.append(f'not counted in FLOPs: {", ".join(names)}')
+    return lines + [f'not found out: {each}' for each in found.problems]
+
+
+def _advice(found: Analysis, most: int | None) -> list[str]:
+    lines = ['What would help, and how much of a pass (gains overlap)']
+    for number, each in enumerate(found.advice[:most], start=1):
+        start = f'{number:2}. {each.ms:8.3g} ms {each.ms / found.ms:5.0%}  '
+        text = f'{each.text} [{each.how}]'
+        lines += wrap(
+            text, 100, initial_indent=start, subsequent_indent=' ' * len(start)
         )
-        yield f'not counted in FLOPs: {names}'
-    for problem in found.problems:
-        yield f'not found out: {problem}'
+    if not found.advice:
+        lines.append('    nothing that was tried or measured')
+    return lines + [f'    no gain: {line}' for line in no_gain(found)]
 
 
-def _advice(found: Findings, most: int | None) -> Iterator[str]:
-    yield 'What would help, and how much of a pass (gains overlap)'
-    advice = advise(found)
-    for number, each in enumerate(advice[:most], start=1):
-        yield from wrap(
-            f'{each.text} [{each.how}]',
-            100,
-            initial_indent=f'{number:2}. {each.ms:8.3g} ms '
-            f'{each.ms / found.ms:5.0%}  ',
-            subsequent_indent=' ' * 22,
-        )
-    if not advice:
-        yield '    nothing that was tried or measured'
-    for line in no_gain(found):
-        yield f'    no gain: {line}'
-
-
-def _kinds(found: Findings) -> Iterator[str]:
-    yield (
+def _kinds(found: Analysis) -> list[str]:
+    lines = [
         'Where the time goes (Figure 2 of the paper), and what the roofline '
         'allows'
-    )
+    ]
     for kind, ms in found.kinds_ms.items():
         share = ms / found.ms
-        layers = [layer for layer in found.layers if layer.kind == kind]
-        floor = sum(map(found.floor_ms, layers))
+        floor = found.floor_ms(*(e for e in found.layers if e.kind == kind))
         bar = '#' * round(24 * max(share, 0))
-        yield f'    {kind:20} {ms:9.3g} ms {share:5.0%} {floor:9.3g} ms  {bar}'
-    share = found.kinds_ms[BETWEEN] / found.ms
+        lines.append(
+            f'    {kind:20} {ms:9.3g} ms {share:5.0%} {floor:9.3g} ms  {bar}'
+        )
+    # The last one is what lies between operations.
     if abs(share) > UNEXPLAINED:
         rest = 'Python, starting operations, and on a GPU waiting for both'
         if share < 0:
             rest = 'noise: they took longer when they were timed'
         elif found.times.whole_ms.width > WIDE:
             rest += ', or other work of this machine, which is not quiet'
-        yield (
+        lines.append(
             f'    The layers explain {1 - share:.0%} of a pass. '
             f'The rest is {rest}.'
         )
-    if found.times.repeats and found.times.strays:
-        yield (
-            f'    {found.times.strays} passes executed other operations and '
-            'were left out.'
-        )
+    return lines
 
 
-def _parts(found: Findings) -> Iterator[str]:
-    yield 'By part: ms, and the share of element-wise work'
+def _parts(found: Analysis) -> list[str]:
+    lines = ['By part: ms, and the share of element-wise work']
     for part, kinds in found.parts_ms.items():
         total = sum(kinds.values())
         share = kinds.get(ELEMENTWISE, 0) / total if total else 0
-        yield (
+        lines.append(
             f'    {part:24} {total:9.3g} ms {total / found.ms:5.0%}   '
             f'element-wise {share:4.0%}   most {max(kinds, key=kinds.get)}'
         )
+    return lines
 
 
-def _fields(found: Findings) -> Iterator[str]:
+def _fields(found: Analysis) -> list[str]:
     """One line for each level whose field is known, either way."""
     names = dict.fromkeys([*found.fields, *found.gradients])
-    if names:
-        yield (
-            'Receptive fields in pixels; effective: the side of the area '
-            'whose gradient matters'
-        )
+    lines = []
     for name in names:
         stride = size = 'unknown'
         effective = 'not measured'
@@ -166,41 +149,40 @@ def _fields(found: Findings) -> Iterator[str]:
             is_over = side > 0.8 * min(found.gradients[name].shape)
             effective = f'{"over " * is_over}{side:.0f}'
             effective += '' if found.is_trained else ' (random weights)'
-        yield (
+        lines.append(
             f'    {name:12} stride {stride:8} theoretical {size:10} '
             f'effective {effective}'
         )
+    title = 'Receptive fields in pixels; effective: the side of the area '
+    return names and [f'{title}whose gradient matters', *lines]
 
 
 def _side(pair: Sequence[float]) -> str:
     return ' x '.join(dict.fromkeys(f'{side:.4g}' for side in pair))
 
 
-def _layers(found: Findings, most: int | None) -> Iterator[str]:
-    yield (
+def _layers(found: Analysis, most: int | None) -> list[str]:
+    lines = [
         f'Slowest of {len(found.layers)} layers (of peak: its GMAC/s of '
-        'those of a matrix product; x floor: its time over the roofline)'
-    )
-    yield (
+        'those of a matrix product; x floor: its time over the roofline)',
         f'    {"ms":>8} {"share":>5} {"of peak":>7} {"x floor":>8}  layer '
-        '(type, output) and what it breaks'
-    )
-    peak = 1e6 * found.peaks.gmacs_per_s
-    order = sorted(enumerate(found.layers), key=lambda pair: -pair[1].ms)
-    for index, layer in order[:most]:
-        floor = found.floor_ms(layer)
-        times = f'{layer.ms / floor:.1f}' if floor else ''
-        rules = ' '.join(b.rule for b in found.breaches if b.layer == index)
-        yield (
-            f'    {layer.ms:8.3g} {layer.ms / found.ms:5.1%} '
-            f'{layer.per_ms(layer.flops) / peak:7.0%} {times:>8}  '
-            f'{layer.name} ({layer.type}, {_x(layer.out_shape)}) {rules}'
-        ).rstrip()
-    if any(each.flops > 1.05 * each.ms * peak for each in found.layers):
-        yield (
+        '(type, output) and what it breaks',
+    ]
+    rows = sorted(layer_rows(found), key=lambda row: -row['ms'])
+    for row in rows[:most]:
+        floor = row['floor_ms']
+        times = f'{row["ms"] / floor:.1f}' if floor else ''
+        line = (
+            f'    {row["ms"]:8.3g} {row["share"]:5.1%} {row["of_peak"]:7.0%} '
+            f'{times:>8}  {row["layer"]} ({row["type"]}, {row["output"]}) '
+        )
+        lines.append((line + row['breaks']).rstrip())
+    if any(row['of_peak'] > 1.05 for row in rows):
+        lines.append(
             '    Above 100 %: fast algorithms for 3x3 kernels do fewer '
             'multiplications than are counted.'
         )
+    return lines
 
 
 def _x(shape: Sequence[int], sign: str = 'x') -> str:
@@ -214,7 +196,7 @@ def _si(number: float) -> str:
     return f'{number:.4g} '
 
 
-def layer_rows(found: Findings) -> list[dict[str, object]]:
+def layer_rows(found: Analysis) -> list[dict[str, object]]:
     """One row for each layer, in the order they run.
 
     ``memory_access`` counts elements as the paper does, ``bytes`` all that
@@ -228,6 +210,7 @@ def layer_rows(found: Findings) -> list[dict[str, object]]:
         gmacs = layer.per_ms(layer.flops) / 1e6
         gb = layer.per_ms(layer.bytes) / 1e6
         broken = [b for b in found.breaches if b.layer == index]
+        costs = ['?' if b.ms is None else significant(b.ms) for b in broken]
         row = {
             'layer': layer.name,
             'part': layer.part,
@@ -256,10 +239,7 @@ def layer_rows(found: Findings) -> list[dict[str, object]]:
             'gb_per_s': significant(gb),
             'of_copy': significant(gb / found.peaks.gb_per_s(layer.bytes)),
             'breaks': ' '.join(each.rule for each in broken),
-            'costs_ms': ' '.join(
-                '?' if each.ms is None else str(significant(each.ms))
-                for each in broken
-            ),
+            'costs_ms': ' '.join(map(str, costs)),
             'why': '; '.join(each.reason for each in broken),
             'how_measured': '; '.join(each.how for each in broken),
         }
@@ -267,7 +247,7 @@ def layer_rows(found: Findings) -> list[dict[str, object]]:
     return rows
 
 
-def write_csv(found: Findings, path: str | os.PathLike) -> None:
+def write_csv(found: Analysis, path: str | os.PathLike) -> None:
     """Write one row for each layer as CSV."""
     rows = layer_rows(found)
     with open(path, 'w', newline='') as file:
@@ -276,44 +256,32 @@ def write_csv(found: Findings, path: str | os.PathLike) -> None:
         writer.writerows(rows)
 
 
-def write_json(found: Findings, path: str | os.PathLike) -> None:
+def write_json(found: Analysis, path: str | os.PathLike) -> None:
     """Write everything, as plain values."""
-    as_they_are = (
-        *('inputs', 'batch', 'size', 'environment', 'problems', 'flops'),
-        *('params', 'bytes', 'weights_mb', 'peak_mb', 'not_counted'),
-        *('kinds_ms', 'parts_ms'),
+    names = (
+        *('inputs', 'batch', 'size', 'environment', 'notes', 'problems'),
+        *('warnings', 'flops', 'params', 'bytes', 'weights_mb', 'peak_mb'),
+        *('not_counted', 'kinds_ms', 'parts_ms', 'peaks', 'advice'),
+        'alternatives',
     )
-    fields: dict[str, dict] = {}
-    for name, field in found.fields.items():
-        fields[name] = field._asdict()
+    fields = {name: vars(field) for name, field in found.fields.items()}
     for name, gradients in found.gradients.items():
         size = effective_size(gradients)
-        fields.setdefault(name, {})['effective_size'] = size
+        fields[name] = fields.get(name, {}) | {'effective_size': size}
     record = {
         'format': FORMAT,
         'network': found.name,
-        **{name: getattr(found, name) for name in as_they_are},
         'trained_weights': found.is_trained,
         'ms': found.times.whole_ms._asdict(),
         'passes': len(found.times.whole.times_ms),
         'settled': found.times.whole.settled,
-        'passes_left_out': found.times.strays,
-        'warnings': warnings_of(found),
-        **found.facts,
-        'peaks': asdict(found.peaks),
-        'advice': [advice._asdict() for advice in advise(found)],
+        **{name: getattr(found, name) for name in names},
         'no_gain': no_gain(found),
-        'alternatives': [
-            {
-                **each._asdict(),
-                'speedup': each.speedup and each.speedup._asdict(),
-            }
-            for each in found.alternatives
-        ],
         'receptive_fields': fields,
         'layers': layer_rows(found),
     }
-    Path(path).write_text(json.dumps(record, indent=1) + '\n')
+    text = json.dumps(record, indent=1, default=vars)
+    Path(path).write_text(f'{text}\n')
 
 
 # Columns of `kind_rows` before those of the environment.
@@ -325,7 +293,7 @@ RECORDED = (
 )
 
 
-def kind_rows(found: Findings) -> list[dict[str, object]]:
+def kind_rows(found: Analysis) -> list[dict[str, object]]:
     """Figure 2 as rows; what they share is repeated in each.
 
     ``share`` is of the whole pass; ``unexplained_share`` that of what no
@@ -333,30 +301,30 @@ def kind_rows(found: Findings) -> list[dict[str, object]]:
     """
     time, peaks = found.times.whole_ms, found.peaks
     height, width = found.size
-    whole = {
-        'unexplained_share': found.kinds_ms[BETWEEN] / found.ms,
-        'pass_ms': time.median,
-        'pass_p10_ms': time.p10,
-        'pass_p90_ms': time.p90,
-        'mflops': found.flops / 1e6,
-        'moved_mb': found.bytes / 1e6,
-        'peak_gflops_per_s': peaks.gmacs_per_s,
-        'copy_gb_per_s': peaks.memory_gb_per_s,
-        'cache_gb_per_s': max(rate for _, rate in peaks.copies),
-    }
-    return [
-        {
+    rows = []
+    for kind, ms in found.kinds_ms.items():
+        numbers = {
+            'ms': ms,
+            'share': ms / found.ms,
+            'unexplained_share': found.kinds_ms[BETWEEN] / found.ms,
+            'pass_ms': time.median,
+            'pass_p10_ms': time.p10,
+            'pass_p90_ms': time.p90,
+            'mflops': found.flops / 1e6,
+            'moved_mb': found.bytes / 1e6,
+            'peak_gflops_per_s': peaks.gmacs_per_s,
+            'copy_gb_per_s': peaks.memory_gb_per_s,
+            'cache_gb_per_s': max(rate for _, rate in peaks.copies),
+        }
+        row = {
             'network': found.name,
             'input': f'{width}x{height}',
             'batch': found.batch,
             'kind': kind,
-            'ms': significant(ms),
-            'share': significant(ms / found.ms),
-            **{name: significant(value) for name, value in whole.items()},
             'passes': len(found.times.whole.times_ms),
-            'warning': ', '.join(warnings_of(found)),
+            'warning': ', '.join(found.warnings),
             'status': 'ok',
-            **found.environment,
         }
-        for kind, ms in found.kinds_ms.items()
-    ]
+        row |= {name: significant(each) for name, each in numbers.items()}
+        rows.append(row | found.environment)
+    return rows

@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from statistics import median
 from textwrap import shorten
 
 import torch
@@ -22,13 +23,7 @@ import torch.nn.functional as F
 
 from ..measure.convolution import Convolution
 from ..measure.memory import is_out_of_memory
-from ..measure.timing import (
-    Effort,
-    Stopwatch,
-    Timing,
-    interleave,
-    spread,
-)
+from ..measure.timing import Effort, Stopwatch, interleave
 from . import operations
 from .layers import Layer
 
@@ -54,19 +49,23 @@ RULES = {
 
 @dataclass(frozen=True)
 class Breach:
-    """A layer that breaks a guideline, and what that costs."""
+    """A layer that breaks a guideline, and what that costs.
 
-    # Index of the layer.
+    Attributes:
+        layer: its index.
+        reason, instead: what breaks it, and what would keep it.
+        twin: the layer that keeps it; None where it is to leave out.
+        ms: the cost, of the layer's time in the network; None if not
+            measured.
+        how: how it was measured, or why it was not.
+    """
+
     layer: int
     rule: str
-    # What breaks it, and what would keep it.
     reason: str
     instead: str
-    # The layer that keeps it; None where it is to leave out.
     twin: Convolution | None = None
-    # The cost, of the layer's time in the network; None if not measured.
     ms: float | None = None
-    # How it was measured, or why it was not.
     how: str = 'not measured: no time was left'
 
 
@@ -78,31 +77,56 @@ def reason_of(error: BaseException) -> str:
     return f'{type(error).__name__}: {shorten(first, 120)}'
 
 
-def find_breaches(layers: Sequence[Layer]) -> list[Breach]:
-    """Every guideline that every layer breaks, in their order."""
-    found = []
-    for index, layer in enumerate(layers):
-        conv = layer.convolution
-        if layer.kind == operations.ELEMENTWISE:
-            shape = 'x'.join(map(str, layer.out_shape))
-            reason = f'{layer.type} on {shape}'
-            found.append(Breach(index, 'G4', reason, 'nothing'))
-        elif conv is not None and conv.in_strides is not None:
-            for breach in _twins_of(conv, layer.branches):
-                found.append(Breach(index, *breach))
+# (own, twin) -> milliseconds of each.
+Compare = Callable[[Convolution, Convolution], tuple[float, float]]
+
+
+def breaches_of(
+    layers: Sequence[Layer],
+    compare: Compare | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> list[Breach]:
+    """Every guideline that a layer breaks, and what it costs.
+
+    Those of the slowest layers come first; nothing is measured once
+    ``is_over``, or without ``compare``.
+    """
+    order = sorted(range(len(layers)), key=lambda i: -layers[i].ms)
+    found = [breach for i in order for breach in _broken(i, layers[i])]
+    for place, breach in enumerate(found):
+        conv, ms = layers[breach.layer].convolution, breach.ms
+        if breach.twin is None or compare is None or is_over():
+            continue
+        try:
+            own, twin = compare(conv, breach.twin)
+        except (RuntimeError, MemoryError) as error:
+            how = f'not measured: {reason_of(error)}'
+        else:
+            # Channels are whole, so the multiply-adds differ a little.
+            twin *= conv.flops / breach.twin.flops
+            # Alone, a layer finds its input in a cache, in the network it
+            # may not, so only the ratio of the two times is used.
+            ms = layers[breach.layer].ms * (1 - twin / own)
+            how = f'{own:.3g} ms alone, {twin:.3g} ms with {breach.instead}'
+        found[place] = replace(breach, ms=ms, how=how)
     return found
 
 
-def _twins_of(
-    conv: Convolution, branches: int
-) -> Iterator[tuple[str, str, str, Convolution]]:
-    """Rule, what breaks it, what would keep it, and that as a layer."""
+def _broken(index: int, layer: Layer) -> Iterator[Breach]:
+    """The guidelines that one layer breaks."""
+    conv = layer.convolution
+    if layer.kind == operations.ELEMENTWISE:
+        reason = f'{layer.type} on {"x".join(map(str, layer.out_shape))}'
+        how = 'its time in the network'
+        yield Breach(index, 'G4', reason, 'nothing', ms=layer.ms, how=how)
+    if conv is None or conv.in_strides is None:
+        return
     before, after = conv.in_channels, conv.out_channels
     bound = conv.memory_access_bound
     if conv.groups == 1 and bound and conv.memory_access >= EXCESS * bound:
         width = _near(conv, math.sqrt(before * after))
-        yield (
-            'G1',
+        yield Breach(
+            *(index, 'G1'),
             f'{before} -> {after} channels, {conv.memory_access / bound:.2f} '
             'times the least memory access',
             f'{width} -> {width} channels',
@@ -111,35 +135,31 @@ def _twins_of(
     if conv.groups > 1 and not conv.is_depthwise:
         less = math.sqrt(conv.groups)
         narrow = [_near(conv, width / less) for width in (before, after)]
-        yield (
-            'G2',
+        yield Breach(
+            *(index, 'G2'),
             f'{conv.groups} groups of {before} -> {after} channels',
             f'{narrow[0]} -> {narrow[1]} channels, dense',
             _with(conv, *narrow, 1),
         )
-    if branches > 1:
-        times = min(branches, MOST_BRANCHES)
-        groups, wide = conv.groups, [before * times, after * times]
+    if layer.branches > 1:
+        times = min(layer.branches, MOST_BRANCHES)
+        groups, more = conv.groups, math.sqrt(times)
+        wide = [_near(conv, width * more) for width in (before, after)]
         if conv.is_depthwise:
-            groups *= times
-        else:
-            more = math.sqrt(times)
+            groups, wide = groups * times, [before * times, after * times]
+        elif groups > 1:
             wide = [
-                _near(conv, width * more)
-                if groups == 1
-                else max(1, round(width * more / groups)) * groups
+                max(1, round(width * more / groups)) * groups
                 for width in (before, after)
             ]
-        yield (
-            'G3',
-            f'{branches} parallel branches',
+        yield Breach(
+            *(index, 'G3', f'{layer.branches} parallel branches'),
             f'one layer of {wide[0]} -> {wide[1]} channels for {times}',
             _with(conv, *wide, groups),
         )
     if conv.has_gaps:
-        yield (
-            'layout',
-            f'reads {before} channels out of a wider map',
+        yield Breach(
+            *(index, 'layout', f'reads {before} channels out of a wider map'),
             'a map of its own',
             _with(conv, before, after, conv.groups),
         )
@@ -176,40 +196,6 @@ def _near(conv: Convolution, channels: float) -> int:
     return max(1, round(channels))
 
 
-# (own, twin) -> milliseconds of each.
-Compare = Callable[[Convolution, Convolution], tuple[float, float]]
-
-
-def breaches_of(
-    layers: Sequence[Layer],
-    compare: Compare,
-    is_over: Callable[[], bool] = lambda: False,
-) -> list[Breach]:
-    """Every breach and its cost, those of the slowest layers first."""
-    found = sorted(find_breaches(layers), key=lambda b: -layers[b.layer].ms)
-    for place, breach in enumerate(found):
-        layer, ms = layers[breach.layer], None
-        if breach.twin is None:
-            ms, how = layer.ms, 'its time in the network'
-        elif is_over():
-            continue
-        else:
-            try:
-                own, twin = compare(layer.convolution, breach.twin)
-            except (RuntimeError, MemoryError) as error:
-                how = f'not measured: {reason_of(error)}'
-            else:
-                # Channels are whole, so the multiply-adds differ a little.
-                twin *= layer.convolution.flops / breach.twin.flops
-                # Alone, a layer finds its input in a cache, in the network it
-                # may not, so only the ratio of the two times is used.
-                ms = layer.ms * (1 - twin / own)
-                how = f'{own:.3g} ms alone, {twin:.3g} ms with '
-                how += breach.instead
-        found[place] = replace(breach, ms=ms, how=how)
-    return found
-
-
 def comparison(
     device: torch.device,
     dtype: torch.dtype,
@@ -220,17 +206,11 @@ def comparison(
     # Of one call on an idle GPU most is the host's launching it.
     turns = 20 if device.type == 'cuda' else 1
 
-    def median_ms(timing: Timing) -> float:
-        return spread(timing.times_ms).median / turns
-
     @cache
     def compare(own: Convolution, twin: Convolution) -> tuple[float, float]:
-        runs = {
-            name: prepared(conv, device, dtype, turns)
-            for name, conv in (('own', own), ('twin', twin))
-        }
-        times = interleave(runs, watch, effort)
-        return median_ms(times['own']), median_ms(times['twin'])
+        runs = {c: prepared(c, device, dtype, turns) for c in (own, twin)}
+        times = interleave(runs, watch, effort).values()
+        return tuple(median(each.times_ms) / turns for each in times)
 
     return compare
 

@@ -20,8 +20,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ..analysis import Analysis, analyze
+from ..analysis.gains import DEFAULT_WAYS
 from ..analysis.report import RECORDED, kind_rows
-from ..analysis.ways import DEFAULT_WAYS
 from ..errors import UserError
 from ..measure.memory import is_out_of_memory, refused_rather_than_killed
 from ..measure.records import Records
@@ -38,7 +38,7 @@ from .options import (
 
 # Lines of advice and layers on the terminal; report.txt has all.
 SHOWN = 8
-# file: (what is in it, how it is written)
+# file: (what is in it, how it is written). The last one needs matplotlib.
 OUTPUTS = {
     'report.txt': (
         'all advice, all layers',
@@ -46,74 +46,58 @@ OUTPUTS = {
     ),
     'layers.csv': ('one row for each layer', Analysis.to_csv),
     'analysis.json': ('everything, for programs', Analysis.to_json),
-    'analysis.png': ('time, roofline, receptive fields', Analysis.plot),
     'trace.json': ('time line for ui.perfetto.dev', Analysis.to_trace),
-}
-# option: (type or choices, default, help)
-OPTIONS = {
-    '--size': (
-        image_size,
-        None,
-        "WIDTHxHEIGHT; default: the config's test images, else 224x224",
-    ),
-    '--batch': (positive_int, 1, 'images'),
-    '--device': (str, 'cpu', 'cpu, cuda or cuda:N'),
-    '--threads': (positive_int, os.cpu_count(), 'CPU threads'),
-    '--precision': (list(PRECISIONS), 'fp32', 'fp32 has TF32 off'),
-    '--clock': (
-        list(CLOCKS),
-        'wall',
-        'cpu: time of all threads, for a busy machine with --threads 1',
-    ),
-    '--seconds': (positive_number, 10.0, 'for timing the network'),
-    '--samples': (
-        whole_number,
-        4,
-        'images for the effective receptive field, 0 for none',
-    ),
-    '--out-dir': (str, None, 'default: work_dirs/analysis/<network>'),
-    '--record': (
-        Path,
-        None,
-        'CSV file to add the time of each kind of work to, such as '
-        'results/analysis_cpu.csv',
-    ),
+    'analysis.png': ('time, roofline, receptive fields', Analysis.plot),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
+    def add(*names: str, text: str, default=None, **how) -> None:
+        if default is not None:
+            text += '; default: %(default)s'
+        parser.add_argument(*names, default=default, help=text, **how)
+
+    parser.add_argument(
         'network',
         metavar='CONFIG_OR_BACKBONE',
         help='a config file, PACKAGE::CONFIG of an installed package, a '
         'published name such as shufflenet_v2_x1_0, or a registered '
         'backbone such as ShuffleNetV2',
     )
-    add('--checkpoint', help='trained weights; default: random ones')
+    add('--checkpoint', text='trained weights; default: random ones')
     add(
         '--backbone-options',
         nargs='+',
         action=ConfigAction,
         metavar='KEY=VALUE',
-        help='arguments of a backbone, such as widen_factor=0.5',
+        text='arguments of a backbone, such as widen_factor=0.5',
     )
     add_cfg_options(parser)
-    for name, (kind, default, text) in OPTIONS.items():
-        how = dict(choices=kind) if isinstance(kind, list) else dict(type=kind)
-        if default is not None:
-            text += '; default: %(default)s'
-        add(name, default=default, help=text, **how)
+    size = "WIDTHxHEIGHT; default: the config's test images, else 224x224"
+    add('--size', type=image_size, text=size)
+    add('--batch', type=positive_int, default=1, text='images')
+    add('--device', default='cpu', text='cpu, cuda or cuda:N')
+    threads = os.cpu_count()
+    add('--threads', type=positive_int, default=threads, text='CPU threads')
+    precision = dict(choices=list(PRECISIONS), default='fp32')
+    add('--precision', **precision, text='fp32 has TF32 off')
+    clock = 'cpu: time of all threads, for a busy machine with --threads 1'
+    add('--clock', choices=list(CLOCKS), default='wall', text=clock)
+    seconds = dict(type=positive_number, default=10.0)
+    add('--seconds', **seconds, text='for timing the network')
+    samples = 'images for the effective receptive field, 0 for none'
+    add('--samples', type=whole_number, default=4, text=samples)
+    add('--out-dir', text='default: work_dirs/analysis/<network>')
     add(
-        '--quick',
-        action='store_true',
-        help='a first look: a few runs of everything, which say less',
+        '--record',
+        type=Path,
+        text='CSV file to add the time of each kind of work to, such as '
+        'results/analysis_cpu.csv',
     )
-    add(
-        '--compile',
-        action='store_true',
-        help='also measure torch.compile, which takes minutes',
-    )
+    quick = 'a first look: a few runs of everything, which say less'
+    parser.add_argument('--quick', action='store_true', help=quick)
+    compiling = 'also measure torch.compile, which takes minutes'
+    parser.add_argument('--compile', action='store_true', help=compiling)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -141,38 +125,38 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(str(error)) from error
     if args.record and args.quick:
         raise UserError('--record: a --quick look is not worth recording')
-    subject = openmmlab.load_subject(
+    model, size = openmmlab.load(
         args.network, args.backbone_options, args.cfg_options, args.checkpoint
     )
+    height, width = args.size[::-1] if args.size else size
     name = re.sub(r'[^\w.-]+', '_', Path(args.network).stem)
     folder = Path(args.out_dir or Path('work_dirs', 'analysis', name))
     require_writable(str(folder), 'output folder', '--out-dir')
     if args.record:
         records = Records(args.record, (*RECORDED, *describe(setting)))
         records.check_writable()
-    height, width = args.size[::-1] if args.size else subject.size
-    is_trained = args.checkpoint is not None
     setting.apply()
+    is_trained = args.checkpoint is not None
     try:
         with nullcontext() if setting.on_gpu else refused_rather_than_killed():
-            subject.model.to(setting.device, setting.dtype)
+            model.to(setting.device, setting.dtype)
             image = openmmlab.random_image(args.batch, (height, width))
             image = image.to(setting.device, setting.dtype)
-            notes, facts = openmmlab.prepared(subject, image, is_trained)
             result = analyze(
-                subject.model,
+                model,
                 image,
-                name=subject.name,
-                run=subject.run,
-                features=subject.features,
+                name=args.network,
+                run=openmmlab.run,
+                features=openmmlab.features,
                 quick=args.quick,
                 seconds=args.seconds,
                 samples=args.samples,
                 ways=(*DEFAULT_WAYS, *(['compiled'] if args.compile else [])),
                 setting=setting,
                 is_trained=is_trained,
-                notes=notes,
-                facts=facts,
+                notes=openmmlab.prepare(
+                    model, image, args.network, is_trained
+                ),
                 progress=_show,
             )
     except (RuntimeError, MemoryError) as error:
@@ -186,29 +170,13 @@ def run(args: argparse.Namespace) -> None:
     print(result.table(SHOWN))
     if args.record:
         records.append(kind_rows(result))
-    write_all(result, folder)
+    for file, (what, write) in OUTPUTS.items():
+        path = folder / file
+        write(result, path)
+        print(f'{path!s:{len(str(folder)) + 15}}  {what}')
 
 
 def _show(stage: str) -> None:
     """What is being done, on a line that the next one overwrites."""
     if sys.stderr.isatty():
         print(f'\r{stage:60}\r', end='', file=sys.stderr, flush=True)
-
-
-def write_all(result: Analysis, folder: Path) -> None:
-    """Write every file; one that fails does not keep the others from it.
-
-    Raises:
-        UserError: some could not be written; says why.
-    """
-    failed = []
-    for file, (what, write) in OUTPUTS.items():
-        path = folder / file
-        try:
-            write(result, path)
-        except Exception as error:
-            failed.append(f'{path} is not written: {error}')
-        else:
-            print(f'{path!s:{len(str(folder)) + 15}}  {what}')
-    if failed:
-        raise UserError('; '.join(failed))

@@ -44,12 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Check the folder; leave with 1 if a record is wrong."""
     from ..data.folders import find_data
-    from ..data.reading import (
-        look_at_images,
-        read_boxes,
-        report,
-        require_trainable,
-    )
+    from ..data.reading import read_boxes, report
+    from ..data.rules import require_trainable
 
     options = dict(vars(args))
     out_dir = options.pop('out_dir')
@@ -58,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
         print(note)
     wrong, said = False, set()
     for name, source in ('train', splits.train), ('val', splits.val):
-        table = look_at_images(read_boxes(source))
+        table = read_boxes(source)
         print(
             '\n'.join(['', *summary(name, table), *report(table, False, said)])
         )

@@ -90,19 +90,22 @@ def run(args: argparse.Namespace) -> None:
     import mmdet_shufflenetv2  # noqa: F401  (before mmdet)
 
     from ..deploy import runtime
+    from ..deploy.detector import load_checkpoint
     from ..deploy.export import SUFFIXES, export
     from ..errors import UserError
 
     if (args.precision == 'int8') != bool(args.calibration):
         raise UserError('--precision int8 and --calibration need each other')
-    options, checkpoint = vars(args), args.checkpoint
+    options, checkpoint = vars(args), Path(args.checkpoint)
     del options['checkpoint']
-    suffix = SUFFIXES[args.format]
-    output = options.pop('output') or Path(checkpoint).with_suffix(suffix)
+    output = options.pop('output') or checkpoint.with_suffix(
+        SUFFIXES[args.format]
+    )
     calibration, images = options.pop('calibration'), options.pop('images')
     export(
-        checkpoint,
+        load_checkpoint(checkpoint, options.pop('config')),
         output,
+        source=checkpoint.name,
         pictures=[p for each in images for p in runtime.expand(each)],
         calibration=runtime.expand(calibration) if calibration else (),
         **options,

@@ -18,7 +18,6 @@ Exit code: 1 if a file could not be used (each is named), 2 if none was tried,
 import argparse
 import csv
 import glob
-import itertools
 import json
 import os
 import sys
@@ -75,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
 
     from ..deploy.detector import Detector, is_video
     from ..engine.run_config import load_config
+    from ..engine.run_dir import new_folder
 
     config, options = None, args.cfg_options
     if args.sources[-1].endswith('.py') and len(args.sources) > 1:
@@ -184,15 +184,6 @@ def find_files(sources: list[str], out_dir: str) -> dict[str, Path | int]:
         files |= {os.path.abspath(path): Path(path) for path in paths}
     root = os.path.commonpath([os.path.dirname(path) for path in files] or '/')
     return {os.path.relpath(k, root): v for k, v in files.items()} | cameras
-
-
-def new_folder(base: str) -> Path:
-    """The first of ``base``, ``base-2`` and so on that is new or empty."""
-    for number in itertools.count(1):
-        folder = Path(base if number == 1 else f'{base}-{number}')
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.listdir(folder):
-            return folder
 
 
 class Output:

@@ -80,9 +80,13 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.runner import CheckpointLoader
 
     from ..deploy.runtime import MODELS, Detector
-    from ..engine import checkpoint_meta, run_config, tasks
+    from ..engine import run_config, tasks
     from ..engine.early_log import keep_records
-    from ..engine.evaluation import fast_judge, test_exported, test_file
+    from ..engine.evaluation import (
+        evaluate_exported,
+        evaluate_file,
+        fast_judge,
+    )
     from ..engine.pictures import save_plots
     from ..engine.run_dir import TESTS
     from ..engine.runner import join_processes
@@ -110,16 +114,16 @@ def run(args: argparse.Namespace) -> None:
     elif not args.checkpoint.endswith('.json'):
         checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')
         task.adopt_classes(cfg, checkpoint)
-        checkpoint_meta.adopt(cfg, checkpoint, args.checkpoint)
+        run_config.adopt(cfg, checkpoint, args.checkpoint)
     task.check_data(cfg, ('test',), args)
     judge = fast_judge() if args.fast_eval else contextlib.nullcontext()
     with judge, tempfile.TemporaryDirectory() as folder:
         results = os.path.join(folder, 'results.bbox.json')
         if args.checkpoint.endswith('.json'):
             results = args.checkpoint
-            metric = test_file(cfg, results)
+            metric = evaluate_file(cfg, results)
         elif detector:
-            metric = test_exported(cfg, detector, folder)
+            metric = evaluate_exported(cfg, detector, folder)
         else:
             metric = test_network(cfg, args, task, folder)
         if metric is None:
@@ -176,8 +180,10 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
     from ..paper.published import top1_error
 
     if args.show_dir:
-        cfg.default_hooks.visualization = task.drawing(
-            os.path.abspath(args.show_dir), args.show_score_thr
+        cfg.default_hooks.visualization = dict(
+            type='mmdet.PicturesHook',
+            out_dir=os.path.abspath(args.show_dir),
+            score_thr=args.show_score_thr,
         )
         # The hook writes the files; a backend would write them once more.
         cfg.visualizer.vis_backends = []

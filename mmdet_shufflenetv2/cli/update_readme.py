@@ -14,9 +14,10 @@ from pathlib import Path
 
 import yaml
 
-from ..paper.docs_tables import PAGES, computed_tables, filled
+from ..errors import UserError
+from ..paper.docs_tables import BLOCK, docs_tables, filled
 from ..paper.model_index import model_index
-from ..paper.results import whole_results
+from ..paper.results import read_results
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,20 +43,26 @@ def run(args: argparse.Namespace) -> None:
         print(f'written: {path.relative_to(ROOT)}')
 
 
-def generated(root: Path, results: Path) -> dict[Path, str]:
+def generated(root: Path, folder: Path) -> dict[Path, str]:
     """Every file with a generated part, and what has to be in it.
 
     Args:
         root: of a checkout.
-        results: folder of the CSV files.
+        folder: of the results.
+
+    Raises:
+        UserError: a file of the results has a problem.
     """
-    files = whole_results(results)
-    tables = computed_tables(root, files)
+    results = read_results(folder)
+    if results.problems:
+        raise UserError('\n'.join(results.problems))
+    tables = docs_tables(root, results)
     texts = {
-        root / name: filled((root / name).read_text('utf-8'), files, tables)
-        for name in PAGES
+        page: filled(text, tables)
+        for page in (root / 'README.md', *sorted(root.glob('docs/*.md')))
+        if BLOCK.search(text := page.read_text('utf-8'))
     }
-    index = yaml.safe_dump(model_index(root, files), sort_keys=False)
+    index = yaml.safe_dump(model_index(root, results), sort_keys=False)
     texts[root / 'configs' / 'metafile.yml'] = (
         f'# Written by tools/update_readme.py.\n{index}'
     )

@@ -3,7 +3,7 @@
 from ..compat import needs_mmdet  # noqa: F401
 from .dataset import BoxDataset, BoxMetric, LoadImageStrict, use_strict_loader
 from .folders import Splits, find_data
-from .reading import look_at_images, read_boxes, report
+from .reading import read_boxes, report
 from .table import BoxTable, DatasetError, Source
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     'Source',
     'Splits',
     'find_data',
-    'look_at_images',
     'read_boxes',
     'report',
     'use_strict_loader',

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from .images import broken
@@ -44,17 +43,17 @@ def check_class_folders(
     Returns:
         The classes in the order of their labels.
     """
-    problems, paths = Problems(), []
-    names = set(classes or ())
-    for folder in map(Path, folders):
+    problems, paths, names = Problems(), set(), set(classes or ())
+    for folder in folders:
         found: dict[str, list[str]] = {}
         for below, files_there in walk(folder):
-            if below:
-                found.setdefault(below.partition('/')[0], []).extend(
-                    os.path.join(folder, below, name)
-                    for name in files_there
-                    if name.lower().endswith(SUFFIXES)
-                )
+            images = found.setdefault(below.partition('/')[0], [])
+            images += [
+                os.path.join(folder, below, name)
+                for name in files_there
+                if name.lower().endswith(SUFFIXES)
+            ]
+        found.pop('', None)
         if not found:
             raise DatasetError(
                 f'{folder} has no class folder; expected <split>/<class>/'
@@ -66,18 +65,16 @@ def check_class_folders(
         problems.add(f'unexpected {where}', *sorted(set(found) - names))
         problems.add(
             f'class without an image ({", ".join(SUFFIXES)})',
-            *(folder / name for name, images in found.items() if not images),
+            *(f'{folder}/{name}' for name in found if not found[name]),
         )
-        paths += [path for images in found.values() for path in images]
-    sizes = list(map(os.path.getsize, paths))
-    empty = [p for p, size in zip(paths, sizes, strict=True) if not size]
-    problems.add('image of 0 bytes', *empty)
-    paths = sorted(set(paths) - set(empty))
+        paths.update(*found.values())
+    empty = {path for path in paths if not os.path.getsize(path)}
+    problems.add('image of 0 bytes', *sorted(empty))
     if decode is None:
-        decode = sum(sizes) <= DECODED_BYTES
+        decode = sum(map(os.path.getsize, paths)) <= DECODED_BYTES
     if decode:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for wrong in pool.map(broken, paths):
+            for wrong in pool.map(broken, sorted(paths - empty)):
                 problems.add('broken image', *filter(None, [wrong]))
                 progress(1)
     if problems:

@@ -6,40 +6,41 @@ for the group of all classes, a byte-order mark.
 """
 
 import json
-from collections.abc import Sequence
+import os
 
 import numpy as np
 
-from .table import BoxTable, DatasetError, Problems, Source, read_text, shorten
+from .listing import Collector
+from .table import BoxTable, DatasetError, Source, read_text, shorten
 
 SECTIONS = ('images', 'annotations', 'categories')
+#: Files that were asked for their images' names and are not read yet.
+_loaded: dict[tuple, dict] = {}
+
+
+def _key(path: str) -> tuple:
+    stat = os.stat(path)
+    return path, stat.st_mtime_ns, stat.st_size
+
+
+def image_names(path: str) -> list[str]:
+    """The images that a file lists, before it is known where they are."""
+    data = _loaded.get(_key(path)) or load_coco(path)
+    _loaded.clear()
+    _loaded[_key(path)] = data
+    return [n for each in data['images'] if _is_name(n := _name(each))]
 
 
 def read_coco(source: Source) -> BoxTable:
-    """Read a COCO file; its images are not looked for."""
-    data = load_coco(source.ann)
-    errors, warnings = Problems(), Problems()
-    images, image_ids, lost = _images(data['images'], errors)
-    numbers, classes = _categories(source.ann, data)
-    sizes = [
-        [_number(i.get('width')), _number(i.get('height'))] for i in images
-    ]
-    table = BoxTable(
-        source=source,
-        classes=classes,
-        category_ids=np.array(numbers, np.int64),
-        names=[image['file_name'] for image in images],
-        files=[''] * len(images),
-        image_ids=image_ids,
-        sizes=np.array(sizes, np.float64).reshape(-1, 2),
-        records=[source.ann] * len(images),
-        errors=errors,
-        warnings=warnings,
-        **_annotations(
-            data['annotations'], image_ids, lost, numbers, errors, warnings
-        ),
-    )
-    return _without_group(table, data['categories'])
+    """Read a COCO file; without folders its images are not looked for."""
+    path = source.ann
+    data = _loaded.pop(_key(path), None) if os.path.exists(path) else None
+    data = data or load_coco(path)
+    numbers, classes = _categories(path, data)
+    found = Collector(source)
+    place = _add_images(found, data['images'])
+    _add_annotations(found, data['annotations'], place, numbers)
+    return _without_group(found.table(classes, numbers), data['categories'])
 
 
 def load_coco(path: str, masks: bool = False) -> dict:
@@ -53,22 +54,19 @@ def load_coco(path: str, masks: bool = False) -> dict:
         raise DatasetError(
             f'{path} cannot be read as JSON: {error}'
         ) from error
-    if not isinstance(data, dict) or 'images' not in data:
-        found = list(data) if isinstance(data, dict) else type(data).__name__
+    rows = {} if not isinstance(data, dict) else data
+    rows = {name: rows.get(name) or [] for name in SECTIONS}
+    is_coco = isinstance(data, dict) and 'images' in data
+    for section in rows.values():
+        is_coco &= isinstance(section, list)
+        is_coco = is_coco and all(isinstance(row, dict) for row in section)
+    if not is_coco:
         raise DatasetError(
-            f'{path} is not a COCO annotation file: expected an object with '
-            f"'images', 'annotations' and 'categories', got {found}"
+            f"{path} is not a COCO annotation file: expected 'images', "
+            "'annotations' and 'categories', each a list of objects, got "
+            f'{data!r:.200}'
         )
-    for name in SECTIONS:
-        data[name] = data.get(name) or []
-        rows = data[name] if isinstance(data[name], list) else [None]
-        wrong = next((r for r in rows if not isinstance(r, dict)), data)
-        if wrong is not data:
-            raise DatasetError(
-                f'{path}: expected {name!r} to be a list of objects, got '
-                f'{data[name]!r:.60}'
-            )
-    return data
+    return {**data, **rows}
 
 
 def _one_entry_each(pairs: list[tuple]) -> dict:
@@ -90,14 +88,6 @@ def _without_masks(pairs: list[tuple]) -> dict:
     return record
 
 
-def _number(value: object) -> float:
-    """A number, given as such or as text; NaN for anything else."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return np.nan
-
-
 def whole_number(value: object) -> int | None:
     """A whole number, given as such, as text or as a float; else None."""
     if isinstance(value, str) and value.strip().lstrip('+-').isdecimal():
@@ -108,42 +98,69 @@ def whole_number(value: object) -> int | None:
     return value if fits else None
 
 
-def _whole_column(
-    records: Sequence[dict], name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """An int64 column, and which of its records have no whole number."""
-    numbers = [whole_number(record.get(name)) for record in records]
-    wrong = np.array([number is None for number in numbers], bool)
-    return np.array([n or 0 for n in numbers], np.int64), wrong
+def _positive(value: object) -> float:
+    """A number above 0, given as such or as text; NaN for anything else."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return np.nan
+    return number if number > 0 else np.nan
 
 
-def _images(records: list[dict], errors: Problems) -> tuple:
-    """Usable records, their ids, and the ids of the others."""
-    ids, no_id = _whole_column(records, 'id')
-    names = [record.get('file_name') for record in records]
-    no_name = np.array([not n or not isinstance(n, str) for n in names], bool)
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _name(image: dict) -> object:
+    return image.get('file_name')
+
+
+def _add_images(
+    found: Collector, records: list[dict]
+) -> dict[int | None, int | None]:
+    """The index of each image id; None for an image that is left out."""
+    source, errors = found.source, found.errors
+    by_id: dict[int | None, dict[str, dict]] = {}
+    for index, record in enumerate(records):
+        number, name = whole_number(record.get('id')), _name(record)
+        usable = number is not None and _is_name(name)
+        by_id.setdefault(number, {})[name if usable else None] = record
+        if not usable:
+            errors.add(
+                "image without a whole number as 'id' or a 'file_name'",
+                f'images[{index}]: id {record.get("id")!r}, {name!r}',
+            )
     # The same record once more is harmless; two pictures of one id are not.
-    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-    first = first[inverse] if len(ids) else first
-    again = (np.arange(len(ids)) != first) & ~no_id
-    clash = [i for i in np.flatnonzero(again) if names[i] != names[first[i]]]
-    left = np.ones(len(records), bool)
-    for kind, which in (
-        ("image whose 'id' is not a whole number", no_id),
-        ("image without a 'file_name'", no_name),
-        ('image whose id another image has too', np.isin(ids, ids[clash])),
-    ):
-        errors.add(
-            kind,
-            *np.flatnonzero(which & left),
-            describe=lambda i: (
-                f'images[{i}] (id {records[i].get("id")!r}, {names[i]!r})'
-            ),
-        )
-        left &= ~which
-    lost = ids[~left & ~no_id]
-    left &= ~again
-    return [records[i] for i in np.flatnonzero(left)], ids[left], lost
+    names = [n for named in by_id.values() for n in named if n is not None]
+    paths = dict.fromkeys(names, '')
+    if source.images:
+        paths = found.listing.find_all(names, errors)
+    place: dict[int | None, int | None] = dict.fromkeys(by_id)
+    taken = set()
+    for number, named in by_id.items():
+        if None in named:
+            continue
+        if len(named) > 1:
+            kind = 'id of several images, which are left out'
+            errors.add(kind, f'id {number}: {shorten(named)}')
+            continue
+        [(name, record)] = named.items()
+        told = f'image {name!r} (id {number})'
+        path = paths[name]
+        size = [_positive(record.get(each)) for each in ('width', 'height')]
+        size = size if min(size) >= 1 else None
+        if path is None:
+            errors.add(f'image not found in {", ".join(source.images)}', told)
+        elif not (path or size):
+            errors.add('image without a width and height', told)
+        else:
+            place[number] = found.add_image(
+                name, path, source.ann, size, number
+            )
+            if path and path in taken:
+                found.warnings.add('image that is listed twice', path)
+            taken.add(path)
+    return place
 
 
 def _categories(path: str, data: dict) -> tuple[list[int], tuple[str, ...]]:
@@ -154,118 +171,83 @@ def _categories(path: str, data: dict) -> tuple[list[int], tuple[str, ...]]:
     for index, record in enumerate(data['categories']):
         number, name = whole_number(record.get('id')), record.get('name')
         name = str(name) if type(name) is int else name
-        usable = number is not None and isinstance(name, str) and name
+        usable = number is not None and _is_name(name)
         if not usable or number in found or name in found.values():
-            wrong = 'duplicate' if usable else 'expected a whole number and a'
             raise DatasetError(
-                f'{path}: categories[{index}]: {wrong} id or name, got id '
+                f'{path}: categories[{index}]: expected a whole number as id '
+                'and a name, each of them once, got id '
                 f'{record.get("id")!r}, name {name!r}'
             )
         found[number] = name
     return list(found), tuple(found.values())
 
 
-def _annotations(
+def _add_annotations(
+    found: Collector,
     records: list[dict],
-    image_ids: np.ndarray,
-    lost: np.ndarray,
+    place: dict[int | None, int | None],
     numbers: list[int],
-    errors: Problems,
-    warnings: Problems,
-) -> dict[str, np.ndarray]:
-    """The columns of the boxes; see :class:`BoxTable`."""
-    owners, no_owner = _whole_column(records, 'image_id')
-    categories, no_category = _whole_column(records, 'category_id')
-    # Nothing is looked up by an annotation's id; see BoxTable.to_coco.
-    ids, no_id = _whole_column(records, 'id')
-    ids[no_id] = -1
-    boxes, no_box = _boxes(records)
-    area = np.array([_number(r.get('area')) for r in records], np.float64)
-    given = [r.get('iscrowd', 0) for r in records]
-    odd = np.array([value not in (0, 1) for value in given], bool)
-    crowd = np.array([c == 1 for c in given], bool)
-    crowd |= np.array([bool(r.get('ignore')) for r in records], bool)
-    with np.errstate(invalid='ignore', over='ignore'):
-        of_box = boxes[:, 2] * boxes[:, 3]
+) -> None:
+    """Add each box; None in ``place`` is an image that was named before."""
+    labels = {number: label for label, number in enumerate(numbers)}
+    errors, warnings = found.errors, found.warnings
 
-    def tell(problems: Problems, kind: str, name: str, which) -> None:
-        problems.add(
-            kind,
-            *np.flatnonzero(which),
-            describe=lambda i: (
-                f'annotations[{i}] (id {records[i].get("id")!r}): {name} '
-                f'{records[i].get(name)!r:.60}'
-            ),
-        )
+    def tell(name: str) -> str:
+        number, value = record.get('id'), record.get(name)
+        return f'annotations[{line}] (id {number!r}): {name} {value!r:.60}'
 
-    # What goes with its image was named there.
-    left = ~np.isin(owners, lost) | no_owner
-    not_whole = 'annotation whose {!r} is not a whole number'
-    for kind, name, which in (
-        (not_whole.format('image_id'), 'image_id', no_owner),
-        (
-            'annotation of an image that is not listed',
-            'image_id',
-            ~np.isin(owners, image_ids),
-        ),
-        (not_whole.format('category_id'), 'category_id', no_category),
-        (
-            'annotation of a category that is not listed (listed: '
-            f'{shorten(sorted(numbers))})',
-            'category_id',
-            ~np.isin(categories, numbers),
-        ),
-        ("annotation whose 'bbox' is not 4 numbers", 'bbox', no_box),
-    ):
-        tell(errors, kind, name, which & left)
-        left &= ~which
-    # Without a positive area MMDetection leaves an object out.
-    kind = 'annotation without a positive area; that of its box is taken'
-    tell(warnings, kind, 'area', left & ~(area > 0) & (of_box > 0))
-    kind = 'annotation whose iscrowd is not 0 or 1; taken as 0'
-    tell(warnings, kind, 'iscrowd', left & odd)
-    place = {number: at for at, number in enumerate(image_ids.tolist())}
-    label = {number: at for at, number in enumerate(numbers)}
-    return dict(
-        boxes=boxes[left],
-        labels=np.array([label[c] for c in categories[left].tolist()], int),
-        image=np.array([place[o] for o in owners[left].tolist()], int),
-        crowd=crowd[left],
-        area=np.where(area > 0, area, of_box)[left],
-        lines=np.flatnonzero(left),
-        ids=ids[left],
-    )
-
-
-def _boxes(records: list[dict]) -> tuple[np.ndarray, np.ndarray]:
-    """float64 (K, 4), and which of the records have no 4 numbers."""
-    boxes = np.zeros((len(records), 4))
-    wrong = np.zeros(len(records), bool)
-    for index, record in enumerate(records):
-        value = record.get('bbox')
+    for line, record in enumerate(records):
+        owner = whole_number(record.get('image_id'))
+        category = whole_number(record.get('category_id'))
+        if owner is None or owner not in place:
+            kind = 'annotation of an image that is not listed'
+            errors.add(kind, tell('image_id'))
+            continue
+        if place[owner] is None:
+            continue
+        if category not in labels:
+            known = shorten(sorted(numbers))
+            kind = 'annotation of a category that is not listed (listed: '
+            errors.add(f'{kind}{known})', tell('category_id'))
+            continue
         try:
-            # NumPy reads None as NaN, and repeats a single number.
-            wrong[index] = len(value) != 4 or None in value
-            boxes[index] = 0 if wrong[index] else value
+            box = record.get('bbox')
+            box = box if isinstance(box, list) else []
+            x, y, width, height = map(float, box)
         except (TypeError, ValueError):
-            wrong[index] = True
-    return boxes, wrong
+            kind = "annotation whose 'bbox' is not 4 numbers"
+            errors.add(kind, tell('bbox'))
+            continue
+        crowd, area = record.get('iscrowd', 0), _positive(record.get('area'))
+        if crowd not in (0, 1):
+            kind = 'annotation whose iscrowd is not 0 or 1; taken as 0'
+            warnings.add(kind, tell('iscrowd'))
+        if np.isnan(area) and width * height > 0:
+            # Without a positive area MMDetection leaves an object out.
+            kind = 'annotation without a positive area; that of its box taken'
+            warnings.add(kind, tell('area'))
+        number = whole_number(record.get('id'))
+        found.add_box(
+            place[owner],
+            line,
+            labels[category],
+            (x, y, width, height),
+            crowd == 1 or bool(record.get('ignore')),
+            area,
+            -1 if number is None else number,
+        )
 
 
 def _without_group(table: BoxTable, categories: list[dict]) -> BoxTable:
     """Leave out what Roboflow lists first: the group of all classes."""
-    parents = {
-        record.get('supercategory')
-        for record in categories
-        if record.get('supercategory') != record.get('name')
-    }
+    groups = [record.get('supercategory') for record in categories]
+    names_and_groups = list(zip(table.classes, groups, strict=True))
+    parents = {group for name, group in names_and_groups if group != name}
     kept = [
         name
-        for name, count, record in zip(
-            table.classes, table.counts(), categories, strict=True
+        for (name, group), count in zip(
+            names_and_groups, table.counts(), strict=True
         )
-        if count
-        or name not in parents
-        or record.get('supercategory') not in (None, '', 'none')
+        if count or name not in parents or group not in (None, '', 'none')
     ]
     return table.with_classes(kept)

@@ -40,35 +40,33 @@ LAYOUTS = {
     '2017': (_split('train2017', 'train2017'), _split('val2017', 'val2017')),
     '2014': (_split('trainvalminusminival2014'), _split('minival2014')),
 }
-_SOURCES_2014 = _split('train2014', 'train2014'), _split('val2014', 'val2014')
+#: What there must be.
+_SOURCES = {
+    '2017': LAYOUTS['2017'],
+    '2014': (_split('train2014', 'train2014'), _split('val2014', 'val2014')),
+}
 _MINIVAL_SOURCE = _split('val2017').ann_file
 
 
 def _choose_layout(root: Path, layout: str, minival_ids) -> str:
     """The layout, '2014' or '2017', that is complete."""
-    if not root.is_dir():
-        raise DatasetError(f'--data-root {root} is not a folder')
-    missing = {}
+    lacks = ''
     for name in LAYOUTS if layout == 'auto' else [layout]:
-        splits = LAYOUTS['2017'] if name == '2017' else _SOURCES_2014
-        parts = [split.ann_file for split in splits]
+        parts = [split.ann_file for split in _SOURCES[name]]
         if name == '2014' and not minival_ids:
             parts.append(_MINIVAL_SOURCE)
-        parts += [f'{split.img_prefix}/' for split in splits]
-        missing[name] = [part for part in parts if not (root / part).exists()]
-        if not missing[name]:
-            if minival_ids and name != '2014':
-                raise DatasetError(
-                    f'--minival-ids is for the 2014 layout, but {root} has '
-                    f'the {name} layout; leave it out, or add --layout 2014'
-                )
+        parts += [f'{split.img_prefix}/' for split in _SOURCES[name]]
+        missing = [part for part in parts if not (root / part).exists()]
+        if minival_ids and name == '2017' and not missing:
+            raise DatasetError(
+                f'--minival-ids is for the 2014 layout, but {root} has the '
+                '2017 layout; leave it out, or add --layout 2014'
+            )
+        if not missing:
             return name
-    lacks = '\n'.join(
-        f'  {name} layout lacks {", ".join(parts)}'
-        for name, parts in missing.items()
-    )
+        lacks += f'  {name} layout lacks {", ".join(missing)}\n'
     raise DatasetError(
-        f'{root} holds no complete COCO data set:\n{lacks}\nGet the zip files '
+        f'{root} holds no complete COCO data set:\n{lacks}Get the zip files '
         'from https://cocodataset.org/#download and unpack them there. '
         f'Instead of {_MINIVAL_SOURCE} the 2014 layout takes a list of the '
         'ids of minival: --minival-ids FILE.'
@@ -82,15 +80,12 @@ def read_minival_ids(path: str | os.PathLike) -> set[int]:
         entries = [image.get('id') for image in load_coco(str(path))['images']]
     else:
         entries = [e for e in re.split(r'[\s,\[\]]+', text) if e]
-    ids: set[int] = set()
-    for position, entry in enumerate(entries, 1):
-        number = whole_number(entry)
-        if number is None or number in ids:
-            wrong = 'not an image id' if number is None else 'a duplicate'
-            raise DatasetError(f'{path}: entry {position}, {entry!r}: {wrong}')
-        ids.add(number)
-    if not ids:
-        raise DatasetError(f'{path} holds no image id')
+    ids = set(map(whole_number, entries))
+    if not ids or None in ids or len(ids) < len(entries):
+        raise DatasetError(
+            f'{path}: expected image ids, each of them once, got '
+            f'{shorten(entries)}'
+        )
     return ids
 
 
@@ -128,15 +123,12 @@ def prepare(
     with tempfile.TemporaryDirectory(
         prefix='.splits.', dir=root / 'annotations'
     ) as folder:
-        paths = [
-            Path(folder, Path(split.ann_file).name)
-            for split in LAYOUTS['2014']
-        ]
-        for path, content in zip(paths, contents, strict=True):
-            path.write_text(json.dumps(content), 'utf-8')
+        names = [Path(split.ann_file).name for split in LAYOUTS['2014']]
+        for name, content in zip(names, contents, strict=True):
+            Path(folder, name).write_text(json.dumps(content), 'utf-8')
         _check(root, layout, Path(folder), counts, say)
-        for path in paths:
-            path.replace(root / 'annotations' / path.name)
+        for name in names:
+            Path(folder, name).replace(root / 'annotations' / name)
     return layout
 
 
@@ -150,12 +142,11 @@ def _check(root: Path, layout: str, folder: Path, counts, say) -> None:
         table = read_boxes(Source('COCO', path, (images,)))
         if table.errors:
             problems.append(f'{name}:{table.errors}')
-        elif count is not None and len(table) != count:
+        elif len(table) != (count or len(table)) or not len(table.boxes):
             problems.append(
-                f'{name} must have {count} images, but has {len(table)}'
+                f'{name}: expected {count or "some"} images, got {len(table)} '
+                f'with {len(table.boxes)} boxes'
             )
-        elif not len(table.boxes):
-            problems.append(f'{name} has no annotations')
         ids.append(table.image_ids)
     both = np.intersect1d(*ids).tolist()
     if both:
@@ -170,18 +161,14 @@ def _split_2014(root: Path, minival: set[int], say) -> list[dict]:
     """Training and validation data; images are named with their folder."""
     contents: list[dict] = []
     absent = set(minival)
-    for source in _SOURCES_2014:
+    for source in _SOURCES['2014']:
         say(source.ann_file)
         data = load_coco(str(root / source.ann_file), masks=True)
-        if not contents:
-            contents = [
-                {**data, 'images': [], 'annotations': []} for _ in range(2)
-            ]
-        elif data['categories'] != contents[0]['categories']:
-            raise DatasetError(
-                f'{_SOURCES_2014[0].ann_file} and {source.ann_file} have '
-                'different categories'
-            )
+        contents = contents or [
+            {**data, 'images': [], 'annotations': []} for _ in range(2)
+        ]
+        if data['categories'] != contents[0]['categories']:
+            raise DatasetError('the two 2014 files have different categories')
         for image in data['images']:
             image['file_name'] = f'{source.img_prefix}/{image["file_name"]}'
             absent.discard(whole_number(image.get('id')))

@@ -29,6 +29,7 @@ _COLUMNS = {
     'width': 'width image_width img_width',
     'height': 'height image_height img_height',
 }
+_ROLES = {word: role for role in _COLUMNS for word in _COLUMNS[role].split()}
 _CORNERS, _SIZED = ('x1', 'y1', 'x2', 'y2'), ('x', 'y', 'w', 'h')
 _HEADERLESS = (
     ('file', *_CORNERS, 'label'),
@@ -41,10 +42,7 @@ def columns_of(first: list[str]) -> tuple[list[str], bool] | None:
     if it is not that of boxes.
     """
     words = [word.strip().lower() for word in first]
-    roles = [
-        next((r for r, known in _COLUMNS.items() if word in known.split()), '')
-        for word in words
-    ]
+    roles = [_ROLES.get(word, '') for word in words]
     if 'w' not in roles and {'x', 'y', 'width', 'height'} <= set(roles):
         # With a corner, and without another size, they are the box's.
         roles = [dict(width='w', height='h').get(r, r) for r in roles]
@@ -62,6 +60,16 @@ def columns_of(first: list[str]) -> tuple[list[str], bool] | None:
     return None
 
 
+def looks_like_boxes(path: str) -> bool:
+    """Whether a CSV file's first line is that of boxes."""
+    try:
+        with open(path, encoding='utf-8-sig', newline='') as file:
+            first = next(csv.reader([file.readline()]), [])
+            return columns_of(first) is not None
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def read_csv(source: Source) -> BoxTable:
     """Read a CSV file of boxes; an image without any has one empty line."""
     lines = list(csv.reader(io.StringIO(read_text(source.ann))))
@@ -72,18 +80,21 @@ def read_csv(source: Source) -> BoxTable:
             f'ymin, xmax, ymax, got {", ".join(lines[0]) if lines else ""}'
         )
     roles, has_header = columns
+    rows = [
+        (line, dict(zip(roles, map(str.strip, values), strict=False)))
+        for line, values in enumerate(lines, 1)
+        if values and not (has_header and line == 1)
+    ]
     found = Collector(source)
+    names = dict.fromkeys(row.get('file', '') for _, row in rows)
+    paths = found.listing.find_all(names, found.errors)
     place: dict[str, int | None] = {}
     classes: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        if not line or (has_header and number == 1):
-            continue
-        values = dict(zip(roles, (v.strip() for v in line), strict=False))
-        where = f'{source.ann}, line {number}'
-        name = values.get('file', '')
-        path = found.listing.find(name) or found.listing.find_stem(name)
+    for line, row in rows:
+        name, where = row.get('file', ''), f'{source.ann}, line {line}'
+        path = paths[name]
         if path is None:
-            found.errors.add('image that is not there', f'{where}: {name!r}')
+            found.errors.add('image not found', f'{where}: {name!r}')
             continue
         if path not in place:
             place[path] = found.add_image(name, path, source.ann)
@@ -91,31 +102,27 @@ def read_csv(source: Source) -> BoxTable:
         if image is None:
             continue
         try:
-            box = _box(values, found.images[image][2:4])
+            box = _box(row, found.images[image][4:])
         except (TypeError, ValueError) as error:
             found.errors.add('line that is not a box', f'{where}: {error}')
             continue
         if box is not None:
-            label = values.get('label') or 'object'
+            label = row.get('label') or 'object'
             label = classes.setdefault(label, len(classes))
-            found.rows.append((image, number, label, *box, False))
+            found.add_box(image, line, label, box)
     return found.table(list(classes))
 
 
-def _box(values: dict[str, str], size) -> list[float] | None:
-    if 'box' in values:
-        text = values['box'].replace('(', '[').replace(')', ']')
-        box = json.loads(text) if text else None
-        if text and (not isinstance(box, list) or len(box) != 4):
-            raise ValueError(f'expected 4 numbers, got {text!r}')
-        return box and [float(value) for value in box]
-    corners = 'x1' in values
-    texts = [
-        values.get(name, '') for name in (_CORNERS if corners else _SIZED)
-    ]
-    if not any(texts):
+def _box(row: dict[str, str], size: tuple) -> list[float] | None:
+    """A line's box in pixels; None for an image without objects."""
+    corners = 'x1' in row and 'box' not in row
+    values = [row.get(name, '') for name in (_CORNERS if corners else _SIZED)]
+    if 'box' in row:
+        text = row['box'].replace('(', '[').replace(')', ']')
+        values = json.loads(text) if text else []
+    if all(value == '' for value in values):
         return None
-    x, y, right, bottom = map(float, texts)
+    x, y, right, bottom = map(float, values)
     if not corners:
         return [x, y, right, bottom]
     if max(right, bottom) <= 1 and min(size) > 2:
@@ -123,13 +130,3 @@ def _box(values: dict[str, str], size) -> list[float] | None:
         x, right = x * size[0], right * size[0]
         y, bottom = y * size[1], bottom * size[1]
     return [x, y, right - x, bottom - y]
-
-
-def looks_like_boxes(path: str) -> bool:
-    """Whether a CSV file's first line is that of boxes."""
-    try:
-        with open(path, encoding='utf-8-sig', newline='') as file:
-            first = next(csv.reader([file.readline()]), [])
-            return columns_of(first) is not None
-    except (OSError, UnicodeDecodeError):
-        return False

@@ -27,11 +27,11 @@ from .table import BoxTable, DatasetError, Source
 said: set = set()
 
 
-def say_once(text: str, level: int = 30) -> None:
-    """Log a message that this process has not logged before."""
+def say_once(text: str) -> None:
+    """Warn of what this process has not warned of before."""
     if text not in said:
         said.add(text)
-        print_log(text, 'current', level)
+        print_log(text, 'current', 30)
 
 
 def make_source(
@@ -39,24 +39,24 @@ def make_source(
     images: str | Sequence[str] = (),
     annotation_format: str | None = None,
     image_list: str | None = None,
-    exif: str = 'apply',
+    exif: str | None = None,
     part: Sequence | None = None,
 ) -> Source:
     """A source as configs write it; by default without images."""
-    kind = annotation_format or guess_format(ann_file)
-    kind = {name.lower(): name for name in READERS}.get(kind.lower())
-    if kind is None:
+    kind = (annotation_format or guess_format(ann_file)).lower()
+    kinds = {name.lower(): name for name in READERS}
+    if kind not in kinds:
         raise DatasetError(
             f'expected annotation_format to be one of {", ".join(READERS)}, '
             f'got {annotation_format!r}'
         )
     folders = [images] if isinstance(images, str) else images
     return Source(
-        kind,
+        kinds[kind],
         os.path.normpath(ann_file) if ann_file else '',
         tuple(os.path.normpath(folder) for folder in folders if folder),
         image_list,
-        exif,
+        exif or 'apply',
         tuple(part) if part else None,
     )
 
@@ -69,19 +69,18 @@ def dataset_source(dataset: dict) -> Source:
     ann_file = dataset.get('ann_file') or ''
     ann_file = ann_file and os.path.join(root, ann_file)
     img = (dataset.get('data_prefix') or {}).get('img', '')
-    several = [img] if isinstance(img, str) else img
-    folders = [f for f in (os.path.join(root, each) for each in several) if f]
+    folders = [img] if isinstance(img, str) else img
+    folders = [f for f in (os.path.join(root, each) for each in folders) if f]
     if ann_file and not folders:
         is_folder = os.path.isdir(ann_file)
         folders = [ann_file if is_folder else os.path.dirname(ann_file) or '.']
-    return make_source(ann_file, folders, **_source_options(dict(dataset)))
+    return make_source(ann_file, folders, **_pop_options(dict(dataset)))
 
 
-def _source_options(kwargs: dict) -> dict:
+def _pop_options(kwargs: dict) -> dict:
     """Take out what :func:`make_source` takes."""
     names = 'annotation_format', 'image_list', 'exif', 'part'
-    given = {name: kwargs.pop(name, None) for name in names}
-    return {name: value for name, value in given.items() if value}
+    return {name: kwargs.pop(name, None) for name in names}
 
 
 def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
@@ -124,6 +123,7 @@ class BoxDataset(BaseDetDataset):
             file, YOLO's YAML or names file, the folder of VOC's XML files or
             a CSV file; ``data_prefix.img`` the folder of the images, or
             several. Classes that ``metainfo`` does not name are the file's.
+            Images are loaded by :class:`LoadImageStrict`.
         annotation_format: 'COCO', 'YOLO', 'VOC' or 'CSV'; None tells it by
             ``ann_file``.
         image_list: Text file of the images to take, one per line.
@@ -135,18 +135,14 @@ class BoxDataset(BaseDetDataset):
     """
 
     def __init__(self, *args, strict: bool = False, **kwargs) -> None:
-        self.source_options, self.strict = _source_options(kwargs), strict
-        exif = self.source_options.get('exif', 'apply')
+        self.source_options, self.strict = _pop_options(kwargs), strict
         kwargs.setdefault('data_prefix', dict(img=''))
-        if exif == 'ignore':
-            # For those who load images with mmcv's own transform.
-            kwargs['pipeline'] = [
-                dict(step, color_type='color_ignore_orientation')
-                if _loads_images(step)
-                else step
-                for step in kwargs.get('pipeline') or ()
-            ]
-        super().__init__(*args, **kwargs)
+        pipeline = [*kwargs.get('pipeline', ())]
+        for index, step in enumerate(pipeline):
+            kind = step.get('type') if isinstance(step, dict) else None
+            if kind in ('LoadImageFromFile', 'mmdet.LoadImageFromFile'):
+                pipeline[index] = dict(step, type=LoadImageStrict)
+        super().__init__(*args, **dict(kwargs, pipeline=pipeline))
 
     @classmethod
     def _load_metainfo(cls, metainfo=None) -> dict:
@@ -161,9 +157,8 @@ class BoxDataset(BaseDetDataset):
         """For each image what mmdet's ``CocoDataset`` gives; classes that
         ``metainfo`` lacks are filled in.
         """
-        table = read_boxes(
-            dataset_source({**vars(self), **self.source_options})
-        )
+        options = {**vars(self), **self.source_options}
+        table = read_boxes(dataset_source(options))
         for line in report(table, self.strict, said):
             print_log(line, 'current', 30)
         classes = self._metainfo.setdefault('classes', table.classes)
@@ -171,60 +166,67 @@ class BoxDataset(BaseDetDataset):
         table = table.with_classes(classes)
         self.cat_ids = table.category_ids.tolist()
         self._labelled = np.isin(np.arange(len(table)), table.image)
-        corners = table.boxes.copy()
-        corners[:, 2:] += corners[:, :2]
-        # As CocoDataset; the rules of this package have named them.
-        learned = (table.boxes[:, 2:] >= 1).all(axis=1)
-        instances: list[list[dict]] = [[] for _ in table.names]
-        columns = table.crowd.astype(int), corners, table.labels
-        columns = [column[learned].tolist() for column in columns]
-        keys = 'ignore_flag', 'bbox', 'bbox_label'
-        for image, *values in zip(table.image[learned], *columns, strict=True):
-            instances[image].append(dict(zip(keys, values, strict=True)))
+        broken = 'blank' if self.test_mode else 'skip'
         same = dict(
-            seg_map_path=None,
             exif=table.source.exif,
-            broken='blank' if self.test_mode else 'skip',
+            broken='error' if self.strict else broken,
         )
-        if self.strict:
-            same['broken'] = 'error'
         if self.return_classes:
             same |= dict(
-                text=self.metainfo['classes'],
+                text=classes,
                 caption_prompt=self.caption_prompt,
                 custom_entities=True,
             )
-        sizes = table.sizes.astype(int).tolist()
-        return [
+        infos = [
             dict(
-                img_path=table.files[i],
-                img_id=int(table.image_ids[i]),
-                width=sizes[i][0],
-                height=sizes[i][1],
-                instances=instances[i],
+                img_path=path,
+                img_id=number,
+                width=width,
+                height=height,
+                instances=[],
                 **same,
             )
-            for i in range(len(table))
+            for path, number, (width, height) in zip(
+                table.files,
+                table.image_ids.tolist(),
+                table.sizes.astype(int).tolist(),
+                strict=True,
+            )
         ]
+        # What is not learned CocoDataset leaves out too.
+        table = table.keep_boxes(table.learned())
+        corners = np.hstack(
+            [table.boxes[:, :2], table.boxes[:, :2] + table.boxes[:, 2:]]
+        )
+        columns = table.image, table.crowd.astype(int), corners, table.labels
+        columns = [column.tolist() for column in columns]
+        for image, ignore, box, label in zip(*columns, strict=True):
+            instance = dict(ignore_flag=ignore, bbox=box, bbox_label=label)
+            infos[image]['instances'].append(instance)
+        return infos
 
     def filter_data(self) -> list[dict]:
         """Leave out what ``filter_cfg`` says, as ``CocoDataset`` does."""
         if self.test_mode or self.filter_cfg is None:
             return self.data_list
-        no_empty = self.filter_cfg.get('filter_empty_gt', False)
-        min_size = self.filter_cfg.get('min_size', 0)
-        pairs = zip(self.data_list, self._labelled, strict=True)
-        return [
-            info
-            for info, labelled in pairs
-            if (labelled or not no_empty)
-            and min(info['width'], info['height']) >= min_size
-        ]
-
-
-def _loads_images(step: object) -> bool:
-    kind = str(step.get('type')) if isinstance(step, dict) else ''
-    return kind.rpartition('.')[2] in ('LoadImageFromFile', 'LoadImageStrict')
+        least = self.filter_cfg.get('min_size', 0)
+        large = np.array(
+            [min(d['width'], d['height']) >= least for d in self.data_list],
+            bool,
+        )
+        if not large.all():
+            told = (
+                f'{np.count_nonzero(~large)} of the {len(large)} images of '
+                f'{self.ann_file} are lower or narrower than {least} px and '
+                'left out in training; --cfg-options train_dataloader.dataset.'
+                'filter_cfg.min_size=1 keeps them'
+            )
+            if not large.any():
+                raise DatasetError(told)
+            say_once(told)
+        if self.filter_cfg.get('filter_empty_gt', False):
+            large &= self._labelled
+        return [self.data_list[i] for i in np.flatnonzero(large)]
 
 
 @METRICS.register_module()
@@ -238,14 +240,14 @@ class BoxMetric(CocoMetric):
         ann_file: See :class:`BoxDataset`.
         img_dir: The folder of the images, or several; '' leaves out whether
             they are there, for COCO.
-        annotation_format, image_list, exif, part: See :class:`BoxDataset`.
-        kwargs: Those of ``CocoMetric``.
+        kwargs: Those of ``CocoMetric``, and ``annotation_format``,
+            ``image_list``, ``exif`` and ``part`` of :class:`BoxDataset`.
     """
 
     def __init__(
         self, ann_file: str, img_dir: str | Sequence[str] = '', **kwargs
     ) -> None:
-        options = _source_options(kwargs)
+        options = _pop_options(kwargs)
         super().__init__(**kwargs)
         self.ann_file = ann_file
         self._table = read_boxes(make_source(ann_file, img_dir, **options))
@@ -269,8 +271,7 @@ class BoxMetric(CocoMetric):
             self._use(self._table.with_classes(classes))
         if self._coco_api.anns:
             return super().compute_metrics(results)
-        text = f'{self._table.title}: no box to compare with, so no numbers'
-        print_log(text, 'current', 30)
+        say_once(f'{self._table.title}: no box to compare with, so no numbers')
         if self.outfile_prefix:
             self.results2json([p for _, p in results], self.outfile_prefix)
         return {}
@@ -304,41 +305,33 @@ class LoadImageStrict(LoadImageFromFile):
     def transform(self, results: dict) -> dict | None:
         """Load the image; None where it is passed over."""
         broken = results.get('broken', 'error')
-        try:
-            image = self._load(results)
-        except DatasetError as error:
-            if broken == 'error':
-                raise
-            if broken == 'skip':
-                say_once(f'{error}; left out')
-                return None
-            say_once(f'{error}; counted as one on which nothing is found')
-            shape = int(results['height']), int(results['width'])
-            image = np.zeros((*shape, 3), np.uint8)
-        if image is None:
-            return None
-        results['img'] = image.astype(np.float32) if self.to_float32 else image
-        results['img_shape'] = results['ori_shape'] = image.shape[:2]
-        return results
-
-    def _load(self, results: dict) -> np.ndarray | None:
         path = name = results['img_path']
         if 'img_id' in results:
             name = f'{path} (image id {results["img_id"]})'
-        try:
-            content = fileio.get(path, backend_args=self.backend_args)
-        except OSError as error:
-            if self.ignore_empty:
-                return None
-            raise DatasetError(
-                f'image {name} cannot be read: {error.strerror or error}'
-            ) from error
         size = None
         if 'height' in results and 'width' in results:
             size = int(results['height']), int(results['width'])
         exif = results.get('exif', 'apply')
         exif = exif if self.color_type == 'color' else 'ignore'
-        return decode_image(content, name, size, exif, say_once)
+        try:
+            content = fileio.get(path, backend_args=self.backend_args)
+            image = decode_image(content, name, size, exif, say_once)
+        except (OSError, DatasetError) as error:
+            if isinstance(error, OSError) and self.ignore_empty:
+                return None
+            if isinstance(error, OSError):
+                why = error.strerror or error
+                error = DatasetError(f'image {name} cannot be read: {why}')
+            if broken == 'error':
+                raise error from None
+            blank = 'left out' if broken == 'skip' else 'taken as black'
+            say_once(f'{error}; {blank}')
+            if broken == 'skip':
+                return None
+            image = np.zeros((*size, 3), np.uint8)
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
 
 
 def use_strict_loader() -> None:

@@ -11,13 +11,15 @@ is.
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from .coco import image_names
 from .csv_boxes import looks_like_boxes
-from .listing import is_image, plain, walk
-from .reading import read_boxes, read_raw
+from .listing import Listing, is_image, plain, walk
+from .reading import read_boxes
 from .table import BoxTable, DatasetError, Source, shorten
 from .yolo import NAME_FILES, label_file, read_yaml
 
@@ -33,8 +35,6 @@ _ORDER = {
     'val': ('val', 'test'),
     'test': ('val', 'test', None),
 }
-#: Words of annotation files that hold no boxes of instances.
-_OTHER_TASKS = {'captions', 'keypoints', 'stuff', 'panoptic', 'info'}
 #: How much is set apart where there is no validation split.
 VAL_FRACTION = 0.2
 
@@ -55,14 +55,11 @@ class Splits(NamedTuple):
     notes: tuple[str, ...]
 
 
-def _words(name: str) -> set[str]:
-    return set(re.split('[^a-z]+', name.lower()))
-
-
 def role_of(path: str) -> str | None:
     """The split a relative path stands for; the last name that tells wins."""
     for part in reversed(plain(path).split('/')):
-        roles = [role for role in ROLES if _words(part) & ROLES[role]]
+        words = set(re.split('[^a-z]+', part.lower()))
+        roles = [role for role in ROLES if words & ROLES[role]]
         if roles:
             return roles[0] if len(roles) == 1 else None
     return None
@@ -70,12 +67,11 @@ def role_of(path: str) -> str | None:
 
 def guess_format(ann: str) -> str:
     """The format of an annotation file or folder by its name."""
-    suffix = os.path.splitext(ann)[1].lower()
-    files = ''.join(f'{name}/' for _, names in walk(ann) for name in names)
-    xml = '.xml/' in files.lower()
-    return {'.json': 'COCO', '.csv': 'CSV'}.get(
-        suffix, 'VOC' if xml else 'YOLO'
-    )
+    kinds = {'.json': 'COCO', '.csv': 'CSV'}
+    files = [name.lower() for _, names in walk(ann) for name in names]
+    if any(name.endswith('.xml') for name in files):
+        return 'VOC'
+    return kinds.get(os.path.splitext(ann)[1].lower(), 'YOLO')
 
 
 def find_data(
@@ -112,17 +108,19 @@ def find_data(
         raise DatasetError(f'--data-root {data_root} is not a folder')
     found = _Folder(Path(data_root), exif)
     if 'train' not in wanted:
-        val = found.split('test', val_ann, val_img)
-        if not val.ann:
-            note = f'{data_root} has images without annotations'
-            return Splits(None, val, (), (note,))
-        table = read_boxes(val)
-        return Splits(None, val, table.classes, (_note(data_root, table),))
-    train, val = found.split('train', train_ann, train_img), None
-    if val_fraction is None or val_ann:
-        val = found.split('val', val_ann, val_img, but=train)
-    table = read_boxes(train)
-    notes = [_note(data_root, table)]
+        train, val = None, found.split('test', val_ann, val_img)
+    else:
+        train, val = found.split('train', train_ann, train_img), None
+        if val_fraction is None or val_ann:
+            val = found.split('val', val_ann, val_img, but=train)
+    if val and not val.ann:
+        note = f'{data_root} has images without annotations'
+        return Splits(None, val, (), (note,))
+    table = read_boxes(train or val)
+    notes = [
+        f'{data_root} is in {table.source.format} format: '
+        f'{len(table.classes)} classes ({shorten(table.classes)})'
+    ]
     if val is None:
         share = VAL_FRACTION if val_fraction is None else val_fraction
         train, val = (
@@ -144,13 +142,6 @@ def find_data(
     return Splits(train, val, table.classes, tuple(notes))
 
 
-def _note(root: str | os.PathLike, table: BoxTable) -> str:
-    return (
-        f'{root} is in {table.source.format} format: {len(table.classes)} '
-        f'classes ({shorten(table.classes)})'
-    )
-
-
 def classes_beyond(table: BoxTable, classes: Sequence[str]) -> list[str]:
     """Classes of a table that have boxes and are not among others."""
     return [
@@ -160,51 +151,45 @@ def classes_beyond(table: BoxTable, classes: Sequence[str]) -> list[str]:
     ]
 
 
+def _kind(path: Path) -> str:
+    """What a file is, by its name and its first bytes."""
+    suffix = path.suffix.lower()
+    if is_image(path.name):
+        return 'image'
+    if suffix == '.xml':
+        return 'VOC'
+    if suffix == '.csv' and looks_like_boxes(str(path)):
+        return 'CSV'
+    if suffix not in ('.json', '.yaml', '.yml') or not path.is_file():
+        return 'other'
+    with open(path, 'rb') as file:
+        start = file.read(1 << 20)
+    if suffix != '.json':
+        return 'YAML' if b'names' in start else 'other'
+    opens = start.removeprefix(b'\xef\xbb\xbf').lstrip()[:1] == b'{'
+    known = re.search(rb'"(images|annotations|categories)"', start)
+    return 'COCO' if opens and known else 'other'
+
+
 class _Folder:
-    """What lies below a root, and the choice of splits among it."""
+    """What lies below a root, and the choice of splits among it.
+
+    A role is 'train', which must be there, 'val', which may be missing, or
+    'test', which takes what there is.
+    """
 
     def __init__(self, root: Path, exif: str) -> None:
         self.root, self.exif = root, exif
         self.folders = dict(walk(root))
         #: By kind: files, but for VOC the folders of XML files.
-        self.found: dict[str, list[str]] = {}
+        self.found: dict[str, list[str]] = defaultdict(list)
         for folder, names in self.folders.items():
             for name in names:
                 path = f'{folder}/{name}' if folder else name
-                kind = self._kind(path)
+                kind = _kind(root / path)
                 path = folder if kind == 'VOC' else path
-                if path not in self.found.setdefault(kind, [])[-1:]:
+                if path not in self.found[kind][-1:]:
                     self.found[kind].append(path)
-        self.images = set(map(plain, self.found.get('image', ())))
-
-    def _kind(self, path: str) -> str:
-        suffix, place = os.path.splitext(path)[1].lower(), self.root / path
-        if is_image(path):
-            return 'image'
-        if suffix == '.xml':
-            return 'VOC'
-        if suffix == '.csv' and looks_like_boxes(str(place)):
-            return 'CSV'
-        if suffix in ('.json', '.yaml', '.yml'):
-            try:
-                with open(place, 'rb') as file:
-                    start = file.read(1 << 20)
-            except OSError:
-                return 'other'
-            if suffix != '.json':
-                return 'YAML' if b'names' in start else 'other'
-            # One that cannot be read further is told later.
-            known = re.search(rb'"(images|annotations|categories)"', start)
-            opens = start.removeprefix(b'\xef\xbb\xbf').lstrip()[:1] == b'{'
-            name = path.rpartition('/')[2]
-            if known and opens and not _words(name) & _OTHER_TASKS:
-                return 'COCO'
-        return 'other'
-
-    def _source(self, kind, ann, images, image_list=None) -> Source:
-        images = images if isinstance(images, tuple) else (images,)
-        images = tuple(map(str, images))
-        return Source(kind, str(ann), images, image_list, self.exif)
 
     def split(
         self,
@@ -213,70 +198,53 @@ class _Folder:
         img: str | None,
         but: Source | None = None,
     ) -> Source | None:
-        """One split, but not that of training: 'train' must be there, 'val'
-        may be missing, 'test' takes what there is. A user names ann and img.
-        """
+        """One split, but not that of training; a user names ann and img."""
         option = 'train' if role == 'train' else 'val'
-        img = img and self._path(img, f'--{option}-img', 'folder')
+        img = img and self._path(img, f'--{option}-img')
         if ann:
-            path = self._path(ann, f'--{option}-ann', 'file')
-            return self._given(path, role_of(ann), role, option, img)
-        for kind in 'COCO', 'YOLO', 'VOC', 'CSV':
-            if but is None or kind == but.format:
-                source = self._find(kind, role, option, img)
-                if source not in (None, but):
-                    return source
+            path = self._path(ann, f'--{option}-ann')
+            kind = guess_format(path)
+            if kind == 'YOLO':
+                return self._yolo_of(path, role, img)
+            told = role_of(ann) or role
+            return self._annotated(kind, path, told, option, img)
+        kinds = (but.format,) if but else ('COCO', 'YOLO', 'VOC', 'CSV')
+        for kind in kinds:
+            source = self._find(kind, role, option, img)
+            if source not in (None, but):
+                return source
         if role == 'val':
             return None
-        kinds = 'COCO', 'VOC', 'CSV'
-        known = [path for kind in kinds for path in self.found.get(kind, ())]
-        if role == 'test' and self.images and not (known or self._labelled()):
+        known = [p for k in ('COCO', 'VOC', 'CSV') for p in self.found[k]]
+        images = self.found['image']
+        if role == 'test' and images and not (known or self._labelled()):
             return self._source('images', '', img or self.root)
-        others = [p for p in self.found.get('other', ()) if '.json' in p]
         raise DatasetError(
-            f'no annotations for {role} in {self.root}; found '
-            f'{len(self.images)} images'
-            + (f', annotations {shorten(known)}' if known else '')
-            + (f', other files {shorten(others)}' if others else '')
-            + '. Expected is COCO (such as annotations/instances_train.json '
-            'or train/_annotations.coco.json), YOLO (data.yaml, or images/ '
-            'and labels/), Pascal VOC (XML) or CSV; name a file with '
-            f'--{option}-ann FILE'
-            + ('' if role == 'train' else ', that of training included')
+            f'no annotations for {role} in {self.root}; found {len(images)} '
+            f'images and {shorten(known) or "no annotations"}. Expected is '
+            'COCO (such as annotations/instances_train.json or '
+            'train/_annotations.coco.json), YOLO (data.yaml, or images/ and '
+            'labels/), Pascal VOC (XML) or CSV; name a file, that of training '
+            f'included, with --{option}-ann FILE'
         )
 
-    def _path(self, name: str, option: str, kind: str) -> str:
+    def _path(self, name: str, option: str) -> str:
         for path in (self.root / name, Path(name)):
             if path.exists():
                 return str(path)
         raise DatasetError(
-            f'{option} {name}: there is no such {kind} below {self.root}, nor '
-            'as given'
+            f'{option} {name}: not found below {self.root}, nor as given'
         )
 
-    def _given(self, path: str, told, role, option, img) -> Source:
-        kind = guess_format(path)
-        if kind != 'YOLO':
-            return self._annotated(kind, path, told or role, option, img)
-        if path.endswith(('.yaml', '.yml')):
-            source = self._from_yaml(path, role, img)
-            if source is not None:
-                return source
-        if os.path.isdir(path):
-            img, path = img or path, self._names()
-        return self._source(kind, path, img or self.root)
-
-    def _annotated(self, kind, path: str, role, option, img) -> Source:
-        """The images of a file or folder of annotations."""
-        if kind == 'COCO':
-            img = img or self._coco_images(path, role, option)
-        return self._source(kind, path, img or self._images_of(path, role))
+    def _source(self, kind, ann, *images, listed=None) -> Source:
+        images = tuple(map(str, images))
+        return Source(kind, str(ann), images, listed, self.exif)
 
     def _find(self, kind, role, option, img) -> Source | None:
         """A split of one format, if there is one."""
+        paths = self.found[kind]
         if kind == 'YOLO':
             return self._yolo(role, img)
-        paths = self.found.get(kind, [])
         if kind == 'VOC' and paths and not any(map(role_of, paths)):
             listed = self._image_set(role)
             if role == 'val' and not listed:
@@ -284,21 +252,6 @@ class _Folder:
             place = os.path.commonpath([str(self.root / p) for p in paths])
             source = self._annotated(kind, place, None, option, img)
             return source._replace(image_list=listed)
-        path = self._choose(role, paths, option)
-        if path is None:
-            return None
-        role, place = role_of(path) or role, str(self.root / path)
-        return self._annotated(kind, place, role, option, img)
-
-    def _of_role(self, role: str, paths: Sequence[str]) -> list[str]:
-        fitting = (
-            [path for path in paths if role_of(path) == wanted]
-            for wanted in _ORDER[role]
-        )
-        return next(filter(None, fitting), [])
-
-    def _choose(self, role, paths: Sequence[str], option) -> str | None:
-        """The one of several that stands for a split."""
         fitting = self._of_role(role, paths)
         best = [p for p in fitting if Path(p).stem.startswith('instances')]
         fitting = best or fitting
@@ -307,68 +260,100 @@ class _Folder:
                 f'{self.root} has several annotation files for {role}: '
                 f'{shorten(fitting)}; say which one with --{option}-ann FILE'
             )
-        return fitting[0] if fitting else None
+        for path in fitting:
+            place, role = str(self.root / path), role_of(path) or role
+            return self._annotated(kind, place, role, option, img)
+        return None
 
-    def _images_of(self, ann: str, role: str | None) -> str:
-        """Images are beside the annotations, or anywhere of this split."""
-        folder = ann if os.path.isdir(ann) else os.path.dirname(ann)
-        if any(map(is_image, os.listdir(folder))):
-            return folder
-        near = [
-            name
-            for name, files in self.folders.items()
-            if role and role_of(name) == role and any(map(is_image, files))
-        ]
-        return str(self.root / near[0]) if near else str(self.root)
+    def _of_role(self, role: str, paths: Sequence[str]) -> list[str]:
+        for wanted in _ORDER[role]:
+            fitting = [path for path in paths if role_of(path) == wanted]
+            if fitting:
+                return fitting
+        return []
+
+    def _annotated(self, kind, path: str, role, option, img) -> Source:
+        """The images of a file or folder of annotations, by the names in it
+        for COCO, else beside it or anywhere of this split.
+        """
+        if not img and kind == 'COCO':
+            img = self._coco_images(path, role, option)
+        folder = path if os.path.isdir(path) else os.path.dirname(path)
+        if not img and any(map(is_image, os.listdir(folder))):
+            img = folder
+        return self._source(kind, path, img or self._images_of(role))
+
+    def _images_of(self, role: str | None) -> Path:
+        """The first folder of images of a split, else the root."""
+        for folder, files in self.folders.items():
+            if role and role_of(folder) == role and any(map(is_image, files)):
+                return self.root / folder
+        return self.root
 
     def _coco_images(self, path: str, role: str, option: str) -> str:
         """The folder that the file names of a COCO file are relative to."""
-        names = read_raw(Source('COCO', path, ())).names
-        names = [plain(name) for name in names[:: max(1, len(names) // 50)]]
-        if not names:
-            raise DatasetError(f'{path} lists no image that can be used')
-        fitting: dict[int, list[str]] = {}
+        names = list(map(plain, image_names(path)))
+        names = names[:: max(1, len(names) // 50)]
+        images = set(map(plain, self.found['image']))
+        # Splits may use the same file names, so folders' names count.
+        fitting: dict[int, list[str]] = defaultdict(list)
         for folder in self.folders:
             prefix = f'{folder}/' if folder else ''
-            hits = sum(prefix + name in self.images for name in names)
-            if 2 * hits >= len(names):
-                # Splits may use the same file names, so folders' names count.
-                told = role_of(folder)
-                beside = os.path.samefile(
-                    self.root / folder, os.path.dirname(path) or '.'
-                )
-                rank = 1 if told is None else 2
-                rank = 0 if beside or told == role else rank
-                fitting.setdefault(rank, []).append(folder)
+            hits = sum(prefix + name in images for name in names)
+            if names and 2 * hits >= len(names):
+                place, told = self.root / folder, role_of(folder)
+                beside = os.path.samefile(place, os.path.dirname(path) or '.')
+                rank = 0 if beside or told == role else 1 + bool(told)
+                fitting[rank].append(str(place))
         best = fitting[min(fitting)] if fitting else []
         if len(best) > 1:
             raise DatasetError(
                 f'the images of {path} are in several folders: '
-                f'{shorten(folder or "." for folder in best)}; say which one '
-                f'with --{option}-img DIR'
+                f'{shorten(best)}; say which one with --{option}-img DIR'
             )
         # Names of another machine: of this split's images, or of all here.
-        near = [f for f in self.folders if role_of(f) == role]
-        for folder in best or [*near[:1], '']:
-            place = str(self.root / folder)
-            if best or len(read_boxes(Source('COCO', path, (place,)))):
+        for place in best or map(str, (self._images_of(role), self.root)):
+            if best or any(map(Listing([place]).find, names)):
                 return place
         raise DatasetError(
             f'the images of {path} are in no folder of {self.root}: looked '
-            f'for {names[0]!r} and so on; name the folder with --{option}-img '
-            'DIR'
+            f'for {shorten(names[:2]) or "none"} and so on; name the folder '
+            f'with --{option}-img DIR'
         )
 
-    def _names(self) -> str:
+    def _image_set(self, role: str) -> str | None:
+        """VOC's list of the images of a split."""
+        for wanted in _ORDER[role]:
+            for folder, names in self.folders.items():
+                inside = folder.split('/')[-2:] == ['ImageSets', 'Main']
+                if inside and f'{wanted}.txt' in names:
+                    return str(self.root / folder / f'{wanted}.txt')
+        return None
+
+    def _yolo(self, role: str, img: str | None) -> Source | None:
+        for path in self.found['YAML']:
+            source = self._from_yaml(str(self.root / path), role, img)
+            if source is not None:
+                return source
+        folders = self._of_role(role, self._labelled())
+        if not folders:
+            return None
+        images = [img] if img else [self.root / each for each in folders]
+        return self._source('YOLO', self._names(), *images)
+
+    def _yolo_of(self, path: str, role: str, img: str | None) -> Source:
+        """What a user names: a YAML file, a list of names, a folder."""
+        if os.path.isdir(path):
+            return self._source('YOLO', self._names(), img or path)
+        source = None
+        if path.endswith(('.yaml', '.yml')):
+            source = self._from_yaml(path, role, img)
+        return source or self._source('YOLO', path, img or self.root)
+
+    def _names(self) -> Path:
         """Where YOLO's class names are, or the root where nowhere."""
-        found = [
-            f'{folder}/{name}'
-            for folder, names in self.folders.items()
-            for name in names
-            if name in NAME_FILES
-        ]
-        found = [*self.found.get('YAML', ()), *found, '']
-        return str(self.root / found[0].lstrip('/'))
+        others = [p for p in self.found['other'] if Path(p).name in NAME_FILES]
+        return self.root / [*self.found['YAML'], *others, ''][0]
 
     def _labelled(self) -> list[str]:
         """The folders of images that have label files."""
@@ -381,44 +366,22 @@ class _Folder:
             )
         ]
 
-    def _yolo(self, role: str, img: str | None) -> Source | None:
-        for path in self.found.get('YAML', ()):
-            source = self._from_yaml(str(self.root / path), role, img)
-            if source is not None:
-                return source
-        folders = self._of_role(role, self._labelled())
-        if not folders:
-            return None
-        images = tuple(self.root / folder for folder in folders)
-        return self._source('YOLO', self._names(), img or images)
-
     def _from_yaml(self, path: str, role: str, img) -> Source | None:
         """A split of a YAML file; None if it has none."""
         data = read_yaml(path)
-        if 'names' not in data:
-            return None
-        if img:
-            return self._source('YOLO', path, img)
-        keys = {'train': ['train'], 'val': ['val', 'valid'], 'test': ['test']}
-        given = [
-            data[key]
-            for wanted in _ORDER[role]
-            for key in keys.get(wanted, ())
-            if data.get(key)
-        ]
+        if img or 'names' not in data:
+            return self._source('YOLO', path, img) if 'names' in data else None
+        if 'valid' in data:
+            data = {'val': data['valid'], **data}
+        given = [data[key] for key in _ORDER[role] if data.get(key)]
         for values in given:
             values = values if isinstance(values, list) else [values]
             places = [self._yaml_place(path, data, str(v)) for v in values]
-            found = [place for place in places if place]
-            lists = [place for place in found if place.endswith('.txt')]
-            if len(lists) > 1:
-                raise DatasetError(
-                    f'{path}: expected one list of images, got {values}'
-                )
-            if lists:
-                return self._source('YOLO', path, self.root, lists[0])
-            if found:
-                return self._source('YOLO', path, tuple(found))
+            places = [place for place in places if place]
+            if len(places) == 1 and places[0].endswith('.txt'):
+                return self._source('YOLO', path, self.root, listed=places[0])
+            if places:
+                return self._source('YOLO', path, *places)
         if role == 'train' and given:
             raise DatasetError(
                 f'{path}: {given[0]!r} is not below {self.root}; expected a '
@@ -442,13 +405,4 @@ class _Folder:
             real = os.path.realpath(place)
             if place.exists() and os.path.commonpath([root, real]) == root:
                 return str(place)
-        return None
-
-    def _image_set(self, role: str) -> str | None:
-        """VOC's list of the images of a split."""
-        for wanted in _ORDER[role]:
-            for folder, names in self.folders.items():
-                inside = folder.split('/')[-2:] == ['ImageSets', 'Main']
-                if inside and f'{wanted}.txt' in names:
-                    return str(self.root / folder / f'{wanted}.txt')
         return None

@@ -11,7 +11,7 @@ from PIL import Image
 from .table import DatasetError
 
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
-_SOS, _EOI = 0xDA, b'\xff\xd9'
+_SOS, _EOI = b'\xff\xda', b'\xff\xd9'
 _ORIENTATION = 0x112
 #: A picture that lacks more than this share of its rows is broken.
 MAX_LOST = 0.25
@@ -47,22 +47,14 @@ def image_header(path: str | os.PathLike) -> tuple[int, int, int]:
 def is_truncated(content: bytes) -> bool:
     """Whether a JPEG or PNG ends before its end marker.
 
-    Compressed JPEG data cannot hold the end marker, but the header can (in an
-    embedded preview), so it is searched after the header. Bytes after the end
-    marker are legal.
+    A JPEG's compressed data holds no marker; that of an embedded preview
+    comes before the start of the picture's own data.
     """
     if content.startswith(_PNG):
-        return content.rfind(b'IEND') < 0
-    if not content.startswith(_JPEG):
-        return False
-    at = 2
-    while content[at : at + 1] == b'\xff' and at + 4 <= len(content):
-        if content[at + 1] == _SOS:
-            return content.rfind(_EOI, at) < 0
-        # A second 0xFF is a fill byte before the marker.
-        length = int.from_bytes(content[at + 2 : at + 4], 'big')
-        at += 1 if content[at + 1] == 0xFF else 2 + length
-    return True
+        return b'IEND' not in content
+    return content.startswith(_JPEG) and (
+        content.rfind(_EOI) <= content.rfind(_SOS)
+    )
 
 
 def decode_image(
@@ -118,9 +110,8 @@ def _complete(content: bytes, path: str, warn: Callable[[str], None]) -> bytes:
         content = content.rstrip(b'\xff') + _EOI
         picture = _opencv(content, cv2.IMREAD_IGNORE_ORIENTATION)
         if picture is not None:
-            flat = np.ptp(picture, axis=1).max(axis=1) == 0
-            lost = 1 - np.flatnonzero(~flat).max(initial=-1) / len(flat)
-            lost -= 1 / len(flat)
+            there = np.flatnonzero(np.ptp(picture, axis=1).max(axis=1))
+            lost = 1 - (there.max(initial=-1) + 1) / len(picture)
     if lost > MAX_LOST:
         raise DatasetError(
             f'image {path} is truncated: its {len(content)} bytes end before '
@@ -135,7 +126,7 @@ def _opencv(content: bytes, flags: int) -> np.ndarray | None:
     return cv2.imdecode(data, cv2.IMREAD_COLOR | flags)
 
 
-def _decode(content, path, turn: bool, warn) -> np.ndarray:
+def _decode(content: bytes, path: str, turn: bool, warn) -> np.ndarray:
     flags = 0 if turn else cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = _opencv(content, cv2.IMREAD_ANYDEPTH | flags)
@@ -144,33 +135,21 @@ def _decode(content, path, turn: bool, warn) -> np.ndarray:
             f'image {path} cannot be decoded: {error}'
         ) from error
     if image is not None and image.dtype == np.uint16:
-        image = _to_8_bits(image, content, path, warn)
+        # Cameras store 12 bits in 16; the brightest pixel tells.
+        highest = int(image.max())
+        bits = next(bits for bits in (8, 12, 14, 16) if highest < 2**bits)
+        if bits < 16:
+            warn(
+                f'image {path} has 16 bits a value, of which {bits} are used '
+                f'(its highest is {highest}); scaled by these'
+            )
+        image = (image >> (bits - 8)).astype(np.uint8)
     if image is None or image.dtype != np.uint8:
         raise DatasetError(
             f'image {path} cannot be decoded: expected JPEG, PNG, WebP, BMP '
             f'or TIFF of 8 to 16 bits; it starts with {content[:8]!r}'
         )
     return image
-
-
-def _to_8_bits(image, content: bytes, path, warn) -> np.ndarray:
-    """Scale by the bits that are used: cameras store 12 of them in 16.
-
-    A PNG may say how many there are; else the brightest pixel does.
-    """
-    at = content.find(b'sBIT', 0, 200) if content.startswith(_PNG) else -1
-    used = content[at + 4] if 0 < at < len(content) - 4 else 0
-    if 8 < used <= 16:
-        # PNG's writers scale to the full range and keep the count.
-        return (image >> 8).astype(np.uint8)
-    highest = int(image.max())
-    bits = next(bits for bits in (8, 12, 14, 16) if highest < 2**bits)
-    if bits < 16:
-        warn(
-            f'image {path} has 16 bits a value, of which {bits} are used (its '
-            f'highest is {highest}); scaled by these'
-        )
-    return (image >> (bits - 8)).astype(np.uint8)
 
 
 def broken(

@@ -1,4 +1,4 @@
-"""Which image files a folder holds, and which of them a record means.
+"""Which image files there are, which of them a record means, and the table.
 
 A record's name is never opened as a path: it is looked up among the files
 that are there, so one that leads out of the folder finds nothing.
@@ -51,17 +51,12 @@ def plain(name: str) -> str:
     return re.sub(r'^(\./)+', '', name)
 
 
-def last_part(name: str) -> str:
+def _last_part(name: str) -> str:
     """The file's name at the end of a path or URL."""
     name = re.sub(r'^[a-z]+://', '', plain(name))
     # Label Studio's local files: /data/local-files/?d=folder/a.jpg
     name = name.rpartition('?d=')[2]
     return unquote(name.partition('?')[0]).rpartition('/')[2]
-
-
-def stem_of(name: str) -> str:
-    """The last part of a name without its suffix."""
-    return os.path.splitext(name.rpartition('/')[2])[0]
 
 
 class Listing:
@@ -83,42 +78,42 @@ class Listing:
                         self.paths[plain(path)] = path
 
     @cached_property
-    def _by_last_part(self) -> dict[str, str | None]:
-        return self._index(lambda name: name.rpartition('/')[2])
-
-    @cached_property
-    def _by_stem(self) -> dict[str, str | None]:
-        return self._index(stem_of)
-
-    def _index(self, key) -> dict[str, str | None]:
-        """Path by part of the name; None where several files share it."""
+    def _by_end(self) -> dict[str, str | None]:
+        """Path by last part of the name, and by that without its suffix; None
+        where several files share it.
+        """
         found: dict[str, str | None] = {}
         for name, path in self.paths.items():
-            part = key(name)
-            found[part] = None if part in found else path
+            last = name.rpartition('/')[2]
+            for end in last, os.path.splitext(last)[0]:
+                found[end] = None if end in found else path
         return found
 
     def find(self, name: str) -> str | None:
         """The path of the image that a record means.
 
         That is the file of this name, or else the only one whose name ends
-        alike, as exports have the paths and URLs of other machines.
+        alike, as exports have the paths and URLs of other machines, and some
+        no suffixes.
         """
         exact = self.paths.get(plain(name))
-        return exact or self._by_last_part.get(last_part(name))
+        return exact or self._by_end.get(_last_part(name))
 
-    def find_stem(self, stem: str) -> str | None:
-        """The path of the only image of this name without its suffix."""
-        return self._by_stem.get(plain(stem))
-
-    def hint(self, name: str) -> str:
-        """A word on why a name was not found, or ''."""
-        part = last_part(name)
-        if part in self._by_last_part:
-            return f'; several files are named {part}'
-        stem = stem_of(part).lower()
-        alike = [n for n in self._by_last_part if stem_of(n).lower() == stem]
-        return f'; there is {alike[0]}' if alike else ''
+    def find_all(self, names: Iterable[str], errors: Problems) -> dict:
+        """Path or None of each name. Where several names end like one image,
+        which of them it is nobody knows: only the one of that very name is.
+        """
+        found = {name: self.find(name) for name in names}
+        several: dict[str, list[str]] = {}
+        for name, path in found.items():
+            several.setdefault(path or '', []).append(name)
+        for path, alike in several.items():
+            if path and len(alike) > 1:
+                kind = 'name that ends like others where there is one image'
+                wrong = [n for n in alike if plain(n) not in self.paths]
+                errors.add(kind, *(f'{name!r}: {path}' for name in wrong))
+                found.update(dict.fromkeys(wrong))
+        return found
 
 
 class Collector:
@@ -126,49 +121,73 @@ class Collector:
 
     Attributes:
         listing: The images that there are.
-        images: (name, path, width, height, record) of each image that counts.
-        rows: (image, line, label, x, y, width, height, crowd) of each box.
+        images: (id, name, path, record, width, height) of each image.
+        boxes: (image, line, id, label, crowd, area, x, y, width, height) of
+            each box.
         errors, warnings: What is wrong, and what is odd.
     """
 
     def __init__(self, source: Source) -> None:
         self.source, self.listing = source, Listing(source.images)
         self.images: list[tuple] = []
-        self.rows: list[tuple] = []
+        self.boxes: list[tuple] = []
         self.errors, self.warnings = Problems(), Problems()
 
-    def add_image(self, name, path, record, size=None) -> int | None:
-        """An image's index; None if it is broken, which is noted."""
+    def add_image(
+        self,
+        name: str,
+        path: str,
+        record: str,
+        size: Sequence[float] | None = None,
+        number: int | None = None,
+    ) -> int | None:
+        """An image's index; None if its size cannot be read from the file
+        where the annotations lack it, which is noted.
+        """
         try:
             size = size or image_size(path, self.source.exif)
         except DatasetError as error:
             self.errors.add('broken image; left out', error)
             return None
-        self.images.append((name, path, *size, record))
-        return len(self.images) - 1
+        index = len(self.images)
+        number = index if number is None else number
+        self.images.append((number, name, path, record, *size))
+        return index
 
-    def table(self, classes: Sequence[str]) -> BoxTable:
-        """The table, whose classes and images are numbered from 0."""
-        rows = np.array(self.rows, np.float64).reshape(-1, 8)
+    def add_box(
+        self, image, line, label, box, crowd=False, area=np.nan, number=-1
+    ) -> None:
+        """Add a box; without an area it is that of the box."""
+        row = image, line, number, label, crowd, area, *box
+        self.boxes.append(row)
+
+    def table(
+        self, classes: Sequence[str], category_ids: Sequence[int] | None = None
+    ) -> BoxTable:
+        """The table; by default classes are numbered from 0."""
+        images = list(zip(*self.images, strict=True)) or [()] * 6
+        rows = np.array(self.boxes, np.float64).reshape(-1, 10)
+        image, line, number, label, crowd, area = rows[:, :6].T
+        boxes = rows[:, 6:]
         with np.errstate(invalid='ignore', over='ignore'):
-            area = rows[:, 5] * rows[:, 6]
-        sizes = [image[2:4] for image in self.images]
+            area = np.where(area > 0, area, boxes[:, 2] * boxes[:, 3])
+        ids = range(len(classes)) if category_ids is None else category_ids
         return BoxTable(
             source=self.source,
             classes=tuple(classes),
-            category_ids=np.arange(len(classes)),
-            names=[image[0] for image in self.images],
-            files=[image[1] for image in self.images],
-            image_ids=np.arange(len(self.images)),
-            sizes=np.array(sizes, np.float64).reshape(-1, 2),
-            records=[image[4] for image in self.images],
-            boxes=rows[:, 3:7],
-            labels=rows[:, 2].astype(np.int64),
-            image=rows[:, 0].astype(np.int64),
-            crowd=rows[:, 7].astype(bool),
+            category_ids=np.array(ids, np.int64),
+            names=list(images[1]),
+            files=list(images[2]),
+            image_ids=np.array(images[0], np.int64),
+            sizes=np.array(images[4:], np.float64).T.reshape(-1, 2),
+            records=list(images[3]),
+            boxes=boxes,
+            labels=label.astype(np.int64),
+            image=image.astype(np.int64),
+            crowd=crowd.astype(bool),
             area=area,
-            lines=rows[:, 1].astype(np.int64),
-            ids=np.arange(len(rows)),
+            lines=line.astype(np.int64),
+            ids=number.astype(np.int64),
             errors=self.errors,
             warnings=self.warnings,
         )

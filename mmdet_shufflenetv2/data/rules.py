@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .table import BoxTable, DatasetError
+from .table import MAX_EXAMPLES, BoxTable, DatasetError, shorten
 
 #: COCO's boxes pass the image's border by rounding, other tools' boxes by a
 #: pixel or two (inclusive corners); MMDetection clips both when it resizes.
@@ -59,16 +59,12 @@ def apply_rules(table: BoxTable) -> BoxTable:
     for what, done, which in rules:
         at = np.flatnonzero(which & free)
         free &= ~which
+        kind = what if done == 'kept' else f'{what}; {done}'
         problems = table.warnings if done == 'kept' else table.errors
-        problems.add(
-            what if done == 'kept' else f'{what}; {done}',
-            *at,
-            describe=table.describe_box,
-            place=lambda i: (
-                table.files[table.image[i]],
-                table.boxes[i].tolist(),
-            ),
-        )
+        problems.add(kind, *at, describe=table.describe_box)
+        for i in at[:MAX_EXAMPLES]:
+            place = table.files[table.image[i]], table.boxes[i].tolist()
+            problems.places.setdefault(kind, []).append(place)
         if done == 'left out':
             keep[at] = False
         elif done == 'clipped':
@@ -91,3 +87,21 @@ def _refuse_corners(table: BoxTable, over: np.ndarray) -> None:
             'reach beyond their images; all would fit as x1, y1, x2, y2, but '
             f'expected are x, y, width, height: {table.describe_box(0)}'
         )
+
+
+def require_trainable(table: BoxTable) -> None:
+    """Refuse to train on nothing; names the likely cause."""
+    if (table.learned() & ~table.crowd).any():
+        return
+    cause = 'all boxes are thinner than 1 px, or crowds'
+    if not len(table.boxes):
+        names = shorten(table.classes) or '(none)'
+        cause = f'{len(table)} images, but no box of the classes {names}'
+    elif (table.boxes <= 1).all():
+        cause = (
+            'all boxes lie between 0 and 1: they are shares of the image, and '
+            f'{table.source.format} has pixels'
+        )
+    raise DatasetError(
+        f'{table.title}: nothing to train on: {cause}{table.errors}'
+    )

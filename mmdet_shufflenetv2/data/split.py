@@ -18,14 +18,11 @@ def split_off(table: BoxTable, share: float, seed: int = 0) -> np.ndarray:
         Which images are set apart, bool (N,).
     """
     count = len(table)
-    if not 0 < share < 1:
+    if not 0 < share < 1 or count < 2:
         raise DatasetError(
-            f'expected --val-fraction to lie between 0 and 1, got {share:g}'
-        )
-    if count < 2:
-        raise DatasetError(
-            f'{table.title} has {count} images, too few to set one apart for '
-            'validation; give --val-ann FILE'
+            'expected --val-fraction to lie between 0 and 1, and 2 images or '
+            f'more (or --val-ann FILE), got {share:g} of the {count} images '
+            f'of {table.title}'
         )
     # By name, so that a file that lists its images in another order, or has
     # been converted from another format, is split alike.
@@ -42,9 +39,8 @@ def split_off(table: BoxTable, share: float, seed: int = 0) -> np.ndarray:
         apart[mine[~decided[mine]][:missing]] = True
         decided[mine] = True
     # Images without objects make up the number.
-    rest = order[~decided[order]]
     missing = max(0, round(share * count) - int(apart.sum()))
-    apart[rest[:missing]] = True
+    apart[order[~decided[order]][:missing]] = True
     if not apart.any():
         apart[order[0]] = True
     return apart

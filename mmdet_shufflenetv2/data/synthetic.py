@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -40,11 +39,10 @@ SIZES, SIZE_RATES = ((13, 31), (34, 94), (100, 125)), (0.15, 0.6, 0.25)
 #: Fewest and most objects in a picture that has any.
 OBJECTS = (4, 10)
 EMPTY_RATE, CROWD_RATE = 0.05, 0.1
-#: Share of an object's area that always stays seen.
-MIN_VISIBLE = 0.7
+#: Share of an object's area, and number of pixels, that always stay seen.
+MIN_VISIBLE, MIN_PIXELS = 0.7, 40
 #: Distance of an object's colour from what was there.
 MIN_CONTRAST = 90.0
-MANIFEST = 'manifest.json'
 #: Raised whenever the same options give other pictures than before.
 VERSION = 4
 
@@ -54,39 +52,26 @@ def _ngon(sides: int, radius: float = 1.0, turn: float = 0.0) -> np.ndarray:
     return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-_STAR = np.stack([_ngon(5), _ngon(5, 0.381966, 0.1)], 1).reshape(-1, 2)
 _ARM = np.array([(1, 0.3), (0.3, 0.3), (0.3, 1)])
-#: Contours of each class within a circle of radius 1; holes by even and odd.
+_ARMS = [_ARM, _ARM[::-1] * (-1, 1), -_ARM, _ARM[::-1] * (1, -1)]
+#: Contours of each class within a circle of radius 1: its edge and its hole.
 OUTLINES = {
     'circle': [_ngon(64)],
     'square': [_ngon(4, 0.8 * math.sqrt(2), 0.125)],
     'triangle': [_ngon(3)],
-    'star': [_STAR],
+    'star': [np.stack([_ngon(5), _ngon(5, 0.381966, 0.1)], 1).reshape(-1, 2)],
     'ring': [_ngon(64), _ngon(48, 0.48)],
-    'cross': [
-        np.concatenate(
-            [_ARM, _ARM[::-1] * (-1, 1), -_ARM, _ARM[::-1] * (1, -1)]
-        )
-    ],
-}
-#: Of a shape of radius 1: its first contour less its holes.
-AREAS = {
-    name: math.fsum(
-        (1 - 2 * (at > 0)) * cv2.contourArea(part.astype(np.float32))
-        for at, part in enumerate(parts)
-    )
-    for name, parts in OUTLINES.items()
+    'cross': [np.concatenate(_ARMS)],
 }
 
 
-class Picture(NamedTuple):
-    """A picture, BGR uint8, and its K objects; a crowd is one box."""
+def _area(edge: np.ndarray, *holes: np.ndarray) -> float:
+    whole, *lost = (cv2.contourArea(np.float32(p)) for p in (edge, *holes))
+    return whole - sum(lost)
 
-    image: np.ndarray
-    boxes: np.ndarray  # x, y, width, height, int64 (K, 4)
-    labels: np.ndarray  # indices of CLASSES
-    crowd: np.ndarray
-    area: np.ndarray  # pixels that are seen
+
+#: Of a shape of radius 1.
+AREAS = {name: _area(*contours) for name, contours in OUTLINES.items()}
 
 
 def draw_picture(
@@ -94,8 +79,13 @@ def draw_picture(
     width: int = 256,
     height: int = 192,
     empty_rate: float = EMPTY_RATE,
-) -> Picture:
-    """Draw objects over clutter; each key gives its own picture."""
+) -> tuple[np.ndarray, list[dict]]:
+    """Draw objects over clutter; each key gives its own picture.
+
+    Returns:
+        The picture, BGR uint8 (H, W, 3), and its objects as in COCO files; a
+        crowd is one object.
+    """
     canvas = _Canvas(np.random.default_rng(key), width, height)
     rng = canvas.rng
     if rng.random() >= empty_rate:
@@ -118,7 +108,7 @@ def draw_crop(key: tuple[int, ...], label: int, side: int = 64) -> np.ndarray:
         middle = side * rng.uniform(0.3, 0.7, 2)
         # Refused where too much of it would be outside.
         if canvas.try_paint(owner, middle, radius, squeeze):
-            return canvas.finish().image
+            return canvas.finish()[0]
 
 
 def _near(rng, color, spread: float) -> np.ndarray:
@@ -131,19 +121,14 @@ def _smooth(rng, shape, rows: int, columns: int) -> np.ndarray:
     return cv2.resize(grid, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _stripes(rng, shape) -> np.ndarray:
-    angle, period = rng.uniform(0, 2 * np.pi), rng.uniform(5, 24)
-    y, x = np.indices(shape, np.float32)
-    phase = (x * np.cos(angle) + y * np.sin(angle)) / period
-    return np.abs(2 * (phase % 1) - 1)
-
-
 def _texture(rng, shape, first, second) -> np.ndarray:
-    """A random pattern between two colours, float32 (H, W, 3)."""
-    cells = int(rng.integers(3, 11))
-    kind = rng.integers(4)
+    """Blobs, stripes or noise between two colours, float32 (H, W, 3)."""
+    cells, kind = int(rng.integers(3, 11)), rng.integers(4)
     if kind == 1:
-        mix = _stripes(rng, shape)
+        angle, period = rng.uniform(0, 2 * np.pi), rng.uniform(5, 24)
+        y, x = np.indices(shape, np.float32)
+        phase = (x * np.cos(angle) + y * np.sin(angle)) / period
+        mix = np.abs(2 * (phase % 1) - 1)
     elif kind == 3:
         mix = rng.random(shape, np.float32)
     else:
@@ -162,16 +147,19 @@ class _Canvas:
         self.rng, self.shape, self.usual = rng, (height, width), usual
         self.owner = np.zeros(self.shape, np.int32)
         # The first is the background, which may be hidden altogether.
-        self.labels, self.crowds, self.painted = [-1], [False], [0]
-        color = rng.uniform(0, 255, 3)
-        self.picture = _texture(rng, self.shape, color, _near(rng, color, 90))
+        self.labels, self.painted, self.crowds = [-1], [0], set()
+        self.picture = self._layer()
         for _ in range(rng.integers(1, 3)):
-            color = rng.uniform(0, 255, 3)
-            layer = _texture(rng, self.shape, color, _near(rng, color, 90))
+            layer = self._layer()
             mix = _smooth(rng, self.shape, 4, 5) * rng.uniform(0.3, 1.0)
             self._blend(mix, layer)
         for _ in range(rng.integers(clutter + 1)):
             self._add_clutter()
+
+    def _layer(self) -> np.ndarray:
+        color = self.rng.uniform(0, 255, 3)
+        second = _near(self.rng, color, 90)
+        return _texture(self.rng, self.shape, color, second)
 
     def _blend(self, coverage: np.ndarray, paint: np.ndarray) -> None:
         self.picture += (paint - self.picture) * coverage[..., None]
@@ -179,24 +167,21 @@ class _Canvas:
     def _add_clutter(self) -> None:
         """A line or a blurred blob, which belong to no class."""
         rng, mask = self.rng, np.zeros(self.shape, np.float32)
-        size = self.shape[::-1]
-        here = [int(v) for v in rng.uniform(0, size)]
+        here = rng.uniform(0, self.shape[::-1]).astype(int).tolist()
         if rng.random() < 0.6:
-            there = [int(v) for v in rng.uniform(0, size)]
-            thick = int(rng.integers(1, 7))
-            cv2.line(mask, here, there, 1.0, thick)
+            there = rng.uniform(0, self.shape[::-1]).astype(int).tolist()
+            cv2.line(mask, here, there, 1.0, int(rng.integers(1, 7)))
             mask = cv2.GaussianBlur(mask, (3, 3), 0)
         else:
-            axes = [int(v) for v in rng.uniform(4, 24, 2)]
+            axes = rng.uniform(4, 24, 2).astype(int).tolist()
             turn = rng.uniform(0, 360)
             cv2.ellipse(mask, here, axes, turn, 0, 360, 1.0, -1)
             mask = cv2.GaussianBlur(mask, (0, 0), 6)
         color = rng.uniform(0, 255, 3).astype(np.float32)
         self._blend(mask * np.float32(rng.uniform(0.4, 1.0)), color)
 
-    def new_owner(self, label: int, crowd: bool = False) -> int:
+    def new_owner(self, label: int) -> int:
         self.labels.append(label)
-        self.crowds.append(crowd)
         self.painted.append(0)
         return len(self.labels) - 1
 
@@ -208,8 +193,8 @@ class _Canvas:
         angle = self.rng.uniform(0, 2 * np.pi)
         cos, sin = np.cos(angle), np.sin(angle)
         turn = np.array([[cos, sin], [-sin, cos]])
+        # Four bits after the point.
         points = [
-            # Four bits after the point.
             np.round(((part * [1, squeeze]) @ turn * radius + middle) * 16)
             for part in OUTLINES[name]
         ]
@@ -219,23 +204,24 @@ class _Canvas:
         coverage = coverage.astype(np.float32) / 255
         mask = coverage >= 0.5
         pixels, whole = int(mask.sum()), AREAS[name] * radius**2 * squeeze
-        if pixels < max(40, MIN_VISIBLE * whole):
+        if pixels < max(MIN_PIXELS, MIN_VISIBLE * whole):
             return False
-        seen = np.bincount(self.owner.ravel(), minlength=len(self.labels))
-        lost = np.bincount(self.owner[mask], minlength=len(self.labels))
-        least = np.maximum(MIN_VISIBLE * np.array(self.painted), 40)
+        count = len(self.labels)
+        seen = np.bincount(self.owner.ravel(), minlength=count)
+        lost = np.bincount(self.owner[mask], minlength=count)
+        least = np.maximum(MIN_VISIBLE * np.array(self.painted), MIN_PIXELS)
         hurt = (lost > 0) & (seen - lost < least)
         # Neither the background nor a shape's own crowd.
         hurt[[0, owner]] = False
         if hurt.any():
             return False
-        first, second = fill or self.pick_fill(owner, mask)
-        self._blend(coverage, _texture(self.rng, self.shape, first, second))
+        fill = fill or self._pick_fill(owner, mask)
+        self._blend(coverage, _texture(self.rng, self.shape, *fill))
         self.owner[mask] = owner
         self.painted[owner] += pixels
         return True
 
-    def pick_fill(self, owner: int, mask: np.ndarray) -> tuple:
+    def _pick_fill(self, owner: int, mask: np.ndarray) -> tuple:
         """Two colours, the first far enough from what is there now."""
         rng = self.rng
         own = USUAL_COLORS[CLASSES[self.labels[owner]]]
@@ -267,28 +253,31 @@ class _Canvas:
     def add_crowd(self) -> None:
         """Many small shapes of one class and colour, close together."""
         rng = self.rng
-        owner = self.new_owner(int(rng.integers(len(CLASSES))), True)
+        owner = self.new_owner(int(rng.integers(len(CLASSES))))
+        self.crowds.add(owner)
         size = np.array(self.shape[::-1], float)
         reach = np.minimum(rng.uniform((24, 18), (44, 30)), size / 2)
         middle = rng.uniform(reach, size - reach)
-        fill = self.pick_fill(owner, np.ones(self.shape, bool))
+        fill = self._pick_fill(owner, np.ones(self.shape, bool))
         for _ in range(rng.integers(10, 25)):
             place = middle + rng.uniform(-reach, reach)
             self.try_paint(owner, place, rng.uniform(6, 9), 1.0, fill)
 
-    def finish(self) -> Picture:
+    def finish(self) -> tuple[np.ndarray, list[dict]]:
         grain = self.rng.random((*self.shape, 3), np.float32) - 0.5
         image = np.clip(self.picture + 12 * grain + 0.5, 0, 255)
-        owners = np.unique(self.owner[self.owner > 0])
-        masks = [(self.owner == each).astype(np.uint8) for each in owners]
-        boxes = np.array([cv2.boundingRect(m) for m in masks], np.int64)
-        return Picture(
-            image.astype(np.uint8),
-            boxes.reshape(-1, 4),
-            np.array(self.labels)[owners],
-            np.array(self.crowds)[owners],
-            np.array([mask.sum() for mask in masks], np.int64),
-        )
+        objects = []
+        for owner in np.unique(self.owner[self.owner > 0]):
+            mask = (self.owner == owner).astype(np.uint8)
+            objects.append(
+                dict(
+                    category_id=self.labels[owner] + 1,
+                    bbox=list(cv2.boundingRect(mask)),
+                    area=int(mask.sum()),
+                    iscrowd=int(owner in self.crowds),
+                )
+            )
+        return image.astype(np.uint8), objects
 
 
 @dataclass(frozen=True)
@@ -309,23 +298,15 @@ class DetectionSet:
             images, annotations = [], []
             for index in range(getattr(self, split)):
                 key = self.seed, int(split == 'val'), index
-                picture = draw_picture(key, *self.size, self.empty_rate)
+                image, objects = draw_picture(key, *self.size, self.empty_rate)
                 name, number = f'{index:06d}.png', first + index
-                yield f'{split}/{name}', _png(picture.image)
+                yield f'{split}/{name}', _png(image)
                 images.append(
                     dict(id=number, file_name=name, width=width, height=height)
                 )
-                annotations += [
-                    dict(
-                        id=len(annotations) + 1 + at,
-                        image_id=number,
-                        category_id=int(picture.labels[at]) + 1,
-                        bbox=box,
-                        area=int(picture.area[at]),
-                        iscrowd=int(picture.crowd[at]),
-                    )
-                    for at, box in enumerate(picture.boxes.tolist())
-                ]
+                for each in objects:
+                    ids = dict(id=len(annotations) + 1, image_id=number)
+                    annotations.append({**ids, **each})
             content = dict(
                 info=dict(description='synthetic shapes'),
                 images=images,
@@ -354,8 +335,7 @@ class ClassificationSet:
         for number, split in (2, 'train'), (3, 'val'):
             for index in range(getattr(self, split) * len(CLASSES)):
                 label = index % len(CLASSES)
-                key = self.seed, number, index
-                image = draw_crop(key, label, self.size)
+                image = draw_crop((self.seed, number, index), label, self.size)
                 yield f'{split}/{CLASSES[label]}/{index:06d}.png', _png(image)
 
 
@@ -376,23 +356,19 @@ def write_set(
     Returns:
         Whether anything was written: not where the same set is there.
     """
-    side = int(np.min(content.size))
-    given = dict(vars(content), size=side)
+    given = dict(vars(content), size=int(np.min(content.size)))
     for name, least in dict(train=1, val=1, seed=0, size=64).items():
-        value = given[name]
-        if value < least:
+        if given[name] < least:
             raise DatasetError(
-                f'expected {name} to be at least {least}, got {value}'
+                f'expected {name} to be at least {least}, got {given[name]}'
             )
     folder = Path(os.path.abspath(out_dir))
-    options = json.loads(json.dumps({'synthetic': VERSION, **vars(content)}))
+    manifest = {'options': {'synthetic': VERSION, **vars(content)}}
+    manifest = json.dumps(manifest)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        try:
-            written = json.loads((folder / MANIFEST).read_text())
-        except (OSError, ValueError):
-            written = None
+        written = folder / 'manifest.json'
         # It is written with the rest of the set, or not at all.
-        if isinstance(written, dict) and written.get('options') == options:
+        if written.is_file() and written.read_text('latin-1') == manifest:
             return False
         raise DatasetError(
             f'{folder} holds something else, or another version of this set; '
@@ -408,7 +384,7 @@ def write_set(
         ):
             (whole / name).parent.mkdir(parents=True, exist_ok=True)
             (whole / name).write_bytes(data)
-        (whole / MANIFEST).write_text(json.dumps({'options': options}))
+        (whole / 'manifest.json').write_text(manifest)
         # An empty folder of that name gives way.
         whole.replace(folder)
     return True

@@ -53,44 +53,30 @@ class Problems:
         self.places: dict[str, list[tuple[str, list[float]]]] = {}
 
     def add(
-        self,
-        kind: str,
-        *records: object,
-        describe: Callable[[object], str] = str,
-        place: Callable[[object], tuple[str, list[float]]] | None = None,
+        self, kind: str, *records: object, describe: Callable = str
     ) -> None:
         """Count records; only those that are shown are described."""
-        if not records:
-            return
-        shown = self.examples.setdefault(kind, [])
-        for record in records[: MAX_EXAMPLES - len(shown)]:
-            shown.append(describe(record))
-            if place is not None:
-                self.places.setdefault(kind, []).append(place(record))
-        self.counts[kind] = self.counts.get(kind, 0) + len(records)
+        if records:
+            shown = self.examples.setdefault(kind, [])
+            first = records[: MAX_EXAMPLES - len(shown)]
+            shown += map(describe, first)
+            self.counts[kind] = self.counts.get(kind, 0) + len(records)
 
-    def text(self, said: set | None = None) -> str:
-        """Each kind with its count and examples, in lines.
-
-        Args:
-            said: What was told before, which is added to and not told again.
-        """
-        said, lines = set() if said is None else said, []
+    def texts(self) -> list[str]:
+        """Each kind with its count and examples, to be put after a title."""
+        texts = []
         for kind, shown in self.examples.items():
-            fresh = [each for each in shown if (kind, each) not in said]
-            said.update((kind, each) for each in fresh)
-            if fresh:
-                count = self.counts[kind] - (len(shown) - len(fresh))
-                lines += [f'{count} x {kind}:', *(f'    {e}' for e in fresh)]
-                if count > len(fresh):
-                    lines.append(f'    ... and {count - len(fresh)} more')
-        return ''.join(f'\n  {line}' for line in lines)
+            lines = [f'{self.counts[kind]} x {kind}:', *shown]
+            more = self.counts[kind] - len(shown)
+            lines += [f'... and {more} more'] if more else []
+            texts.append('\n  ' + '\n      '.join(lines))
+        return texts
 
     def __bool__(self) -> bool:
         return bool(self.counts)
 
     def __str__(self) -> str:
-        return self.text()
+        return ''.join(self.texts())
 
 
 @dataclass
@@ -102,12 +88,12 @@ class BoxTable:
         classes: Names in the order of the labels.
         category_ids: The number of each class in the file, int64 (C,).
         names: Each image's name in the file, N.
-        files: Each image's path, N; '' for one that was not found.
+        files: Each image's path, N; '' where images are not looked for.
         image_ids: int64 (N,).
-        sizes: Width and height, float64 (N, 2); NaN where not known.
+        sizes: Width and height, float64 (N, 2).
         records: What an image's boxes were read from, for messages, N.
         boxes: float64 (K, 4).
-        labels: int64 (K,); -1 for a class that is not among ``classes``.
+        labels: int64 (K,).
         image: Index of each box's image, int64 (K,).
         crowd: Boxes that are neither to be learned nor to be counted as
             missed, bool (K,).
@@ -116,7 +102,6 @@ class BoxTable:
         ids: Its id, where the format has one, int64 (K,).
         errors: Records that cannot be used, which are not in the table.
         warnings: Records that are odd, and what was done about it.
-        looked: Whether the image files have been looked at.
     """
 
     source: Source
@@ -136,7 +121,6 @@ class BoxTable:
     ids: np.ndarray
     errors: Problems = field(default_factory=Problems)
     warnings: Problems = field(default_factory=Problems)
-    looked: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -156,16 +140,11 @@ class BoxTable:
     def describe_box(self, index: int) -> str:
         """A box in words: its record, image and numbers."""
         image, line = self.image[index], self.lines[index]
-        told = self.describe_image(image)
+        where = f'{self.records[image]}, line or object {line}'
         if self.source.format == 'COCO':
-            where = (
-                f'annotations[{line}] (id {self.ids[index]}, image '
-                f'{self.image_ids[image]} {told})'
-            )
-        else:
-            unit = 'object' if self.source.format == 'VOC' else 'line'
-            where = f'{self.records[image]}, {unit} {line} ({told})'
-        return f'{where}: box {self.boxes[index].round(4).tolist()}'
+            where = f'annotations[{line}] (id {self.ids[index]})'
+        told, box = self.describe_image(image), self.boxes[index].round(4)
+        return f'{where}, image {told}: box {box.tolist()}'
 
     def keep_boxes(self, keep: np.ndarray) -> 'BoxTable':
         """The table with some of its boxes; ``keep`` is bool (K,)."""
@@ -173,24 +152,20 @@ class BoxTable:
         return replace(self, **{c: getattr(self, c)[keep] for c in columns})
 
     def keep_images(self, keep: np.ndarray) -> 'BoxTable':
-        """The table with some of its images and their boxes.
-
-        Args:
-            keep: bool (N,).
+        """The table with some of its images and their boxes; ``keep`` is bool
+        (N,).
         """
-        place = np.cumsum(keep) - 1
-        table = self.keep_boxes(keep[self.image])
+        table, kept = self.keep_boxes(keep[self.image]), np.flatnonzero(keep)
+        lists = {
+            column: [getattr(self, column)[i] for i in kept]
+            for column in ('names', 'files', 'records')
+        }
         return replace(
             table,
-            **{
-                column: [
-                    getattr(self, column)[i] for i in np.flatnonzero(keep)
-                ]
-                for column in ('names', 'files', 'records')
-            },
             image_ids=self.image_ids[keep],
             sizes=self.sizes[keep],
-            image=place[table.image],
+            image=(np.cumsum(keep) - 1)[table.image],
+            **lists,
         )
 
     def with_classes(self, classes: Sequence[str]) -> 'BoxTable':
@@ -203,8 +178,7 @@ class BoxTable:
         free = 1 + max(self.category_ids, default=0)
         ids = [own.get(n, free + i) for i, n in enumerate(classes)]
         new = {name: label for label, name in enumerate(classes)}
-        # -1, no class, stays what it is.
-        labels = np.array([*(new.get(n, -1) for n in self.classes), -1])
+        labels = np.array([new.get(n, -1) for n in self.classes], np.int64)
         table = replace(
             self,
             classes=tuple(classes),
@@ -215,8 +189,11 @@ class BoxTable:
 
     def counts(self) -> np.ndarray:
         """How many boxes each class has, int64 (C,)."""
-        used = self.labels[self.labels >= 0]
-        return np.bincount(used, minlength=len(self.classes))
+        return np.bincount(self.labels, minlength=len(self.classes))
+
+    def learned(self) -> np.ndarray:
+        """Boxes that MMDetection does not leave out, bool (K,)."""
+        return (self.boxes[:, 2:] >= 1).all(axis=1)
 
     def image_sizes(self) -> np.ndarray:
         """Width and height of each image in pixels, float64 (N, 2)."""
@@ -274,12 +251,9 @@ def read_text(path: str | Path) -> str:
     """
     try:
         return Path(path).read_text('utf-8-sig')
-    except OSError as error:
-        raise DatasetError(
-            f'{path} cannot be read: {error.strerror}'
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f'{path} is not UTF-8 text: {error}') from error
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, 'strerror', None) or error
+        raise DatasetError(f'{path} cannot be read: {why}') from error
 
 
 def shorten(items: Iterable) -> str:

@@ -18,8 +18,7 @@ def read_voc(source: Source) -> BoxTable:
     Classes are numbered as they first appear, files by their names, unless a
     ``labelmap.txt`` or ``classes.txt`` lists them.
     """
-    found = Collector(source)
-    classes = _listed_classes(source)
+    found, classes = Collector(source), _listed_classes(source.ann)
     owners: dict[str, str] = {}
     files = [
         os.path.join(source.ann, folder, name)
@@ -33,54 +32,39 @@ def read_voc(source: Source) -> BoxTable:
         try:
             root = _parse(file)
         except (OSError, SyntaxError, LookupError, ValueError) as error:
-            found.errors.add(
-                'XML file that cannot be read', f'{file}: {error}'
-            )
+            kind = 'XML file that cannot be read'
+            found.errors.add(kind, f'{file}: {error}')
             continue
         name = (root.findtext('filename') or '').strip()
         # Many tools leave the name of a file as it was before it was renamed.
-        path = found.listing.find_stem(Path(file).stem)
-        path = path or found.listing.find(name)
-        if path is None:
-            hint = found.listing.hint(name)
-            found.errors.add(
-                'image that is not there', f'{file}: {name!r}{hint}'
-            )
+        path = found.listing.find(Path(file).stem) or found.listing.find(name)
+        if path is None or owners.setdefault(path, file) != file:
+            told = f'{owners[path]} is of {path} too' if path else repr(name)
+            kind = 'XML file without an image of its own'
+            found.errors.add(kind, f'{file}: {told}')
             continue
-        if owners.setdefault(path, file) != file:
-            found.errors.add(
-                'image with two XML files', f'{path}: {owners[path]}, {file}'
-            )
-            continue
-        image = found.add_image(
-            os.path.basename(path), path, file, _size(root)
-        )
-        if image is None:
-            continue
-        for number, item in enumerate(root.iter('object'), 1):
+        name = os.path.basename(path)
+        image = found.add_image(name, path, file, _size(root))
+        items = root.iter('object') if image is not None else ()
+        for number, item in enumerate(items, 1):
             where = f'{file}, object {number}'
             try:
-                label, box = _object(item)
+                label, box, crowd = _object(item)
             except ValueError as error:
-                found.errors.add(
-                    'object without a name or 4 corners', f'{where}: {error}'
-                )
+                kind = 'object without a name or 4 corners'
+                found.errors.add(kind, f'{where}: {error}')
                 continue
-            label = classes.setdefault(label, len(classes))
-            hard = (item.findtext('difficult') or '0').strip()
-            crowd = hard not in ('0', 'false')
-            found.rows.append((image, number, label, *box, crowd))
             if crowd:
-                found.warnings.add(
-                    "object marked 'difficult'; neither learned nor counted",
-                    where,
-                )
+                kind = "object marked 'difficult'; neither learned nor counted"
+                found.warnings.add(kind, where)
+            label = classes.setdefault(label, len(classes))
+            found.add_box(image, number, label, box, crowd)
     return found.table(list(classes))
 
 
-def _listed_classes(source: Source) -> dict[str, int]:
+def _listed_classes(ann: str) -> dict[str, int]:
     """Classes in the order of a list, where there is one."""
-    for folder in (Path(source.ann), Path(source.ann).parent):
+    for folder in Path(ann), Path(ann).parent:
         for name in 'labelmap.txt', 'classes.txt':
             if (folder / name).is_file():
                 lines = read_text(folder / name).splitlines()
@@ -113,13 +97,13 @@ def _size(root: ElementTree.Element) -> tuple[float, float] | None:
     return (width, height) if width >= 1 and height >= 1 else None
 
 
-def _object(item: ElementTree.Element) -> tuple[str, list[float]]:
+def _object(item: ElementTree.Element) -> tuple[str, list[float], bool]:
+    """Name, box, and whether it is difficult."""
     name = (item.findtext('name') or '').strip()
-    corners = [
-        item.findtext(f'bndbox/{corner}') or ''
-        for corner in ('xmin', 'ymin', 'xmax', 'ymax')
-    ]
+    corners = 'xmin', 'ymin', 'xmax', 'ymax'
+    texts = [item.findtext(f'bndbox/{corner}') or '' for corner in corners]
     if not name:
         raise ValueError('it has no name')
-    x1, y1, x2, y2 = map(float, corners)
-    return name, [x1, y1, x2 - x1, y2 - y1]
+    x1, y1, x2, y2 = map(float, texts)
+    hard = (item.findtext('difficult') or '0').strip() not in ('0', 'false')
+    return name, [x1, y1, x2 - x1, y2 - y1], hard

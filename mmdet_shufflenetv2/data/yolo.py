@@ -45,15 +45,13 @@ def class_names(ann: str | os.PathLike) -> list[str] | None:
     else:
         names = [line.strip() for line in read_text(path).splitlines()]
         names = [name for name in names if name]
-    if not names or not isinstance(names, list) or None in names:
+    is_list = isinstance(names, list) and names and None not in names
+    if not is_list or len(set(map(str, names))) < len(names):
         raise DatasetError(
             f'{path}: expected the names of the classes, a list or numbered '
-            f'from 0, got {names!r:.200}'
+            f'from 0, each of them once, got {names!r:.200}'
         )
-    names = [str(name) for name in names]
-    if len(set(names)) < len(names):
-        raise DatasetError(f'{path}: duplicate class names: {names}')
-    return names
+    return list(map(str, names))
 
 
 def label_folders(folder: str | os.PathLike) -> list[Path]:
@@ -92,8 +90,17 @@ def read_yolo(source: Source) -> BoxTable:
             found.errors.add('label file that cannot be read', error)
             continue
         image = found.add_image(name, path, file or path)
-        if image is not None:
-            _read_lines(file, lines, image, names, found)
+        for line, text in enumerate(lines if image is not None else (), 1):
+            if not text.strip():
+                continue
+            try:
+                label, box = _read_line(text, found.images[image][4:])
+                if label < 0 or (names and label >= len(names)):
+                    raise ValueError(f'there is no class {label} of {names}')
+                found.add_box(image, line, label, box)
+            except ValueError as error:
+                where = f'{file}, line {line}: {error}'
+                found.errors.add('line that is not a box', where)
     if not labelled:
         raise DatasetError(
             f'none of the {len(found.images)} images of '
@@ -101,7 +108,7 @@ def read_yolo(source: Source) -> BoxTable:
             'beside it, or labels/ beside images/)'
         )
     if names is None:
-        highest = max((int(row[2]) for row in found.rows), default=-1)
+        highest = max((box[3] for box in found.boxes), default=-1)
         names = [f'class_{number}' for number in range(highest + 1)]
         found.warnings.add(
             'data set without names of classes; they are called by their '
@@ -111,47 +118,30 @@ def read_yolo(source: Source) -> BoxTable:
     return found.table(names)
 
 
-def _read_lines(file, lines, image, names, found: Collector) -> None:
-    for line, text in enumerate(lines, 1):
-        words = text.split()
-        if not words:
-            continue
-        try:
-            label, box = _read_line(words, found.images[image][2:4])
-            if label < 0 or (names and label >= len(names)):
-                raise ValueError(
-                    f'expected a class of 0 to {len(names or ()) - 1}, got '
-                    f'{label}'
-                )
-        except ValueError as error:
-            where = f'{file}, line {line}: {error}'
-            found.errors.add('line that is not a box', where)
-            continue
-        found.rows.append((image, line, label, *box, False))
-
-
-def _read_line(words: list[str], size) -> tuple[int, np.ndarray]:
-    label, values = float(words[0]), np.array(words[1:], np.float64)
-    if len(values) not in (4, 5) and (len(values) < 6 or len(values) % 2):
+def _read_line(text: str, size: tuple) -> tuple[int, np.ndarray]:
+    """The label and the box in pixels."""
+    words = text.split()
+    values = np.array(words, np.float64)
+    label, values = values[0], values[1:]
+    is_polygon = len(values) >= 6 and len(values) % 2 == 0
+    if (
+        not label.is_integer()
+        or not (is_polygon or len(values) in (4, 5))
+        or np.abs(values[:4]).max() > 2
+    ):
         raise ValueError(
-            'expected a class and 4 numbers, or a class and the points of a '
-            f'polygon, got {len(words)} words'
+            'expected a class number and 4 shares of the image from 0 to 1, '
+            f'or those of the points of a polygon, got {text!r:.80}'
         )
-    if not label.is_integer():
-        raise ValueError(f'expected a class number, got {words[0]!r}')
-    if np.abs(values[:4]).max() > 2:
-        raise ValueError(
-            f'expected shares of the image, 0 to 1, got {" ".join(words[1:5])}'
-        )
-    size = np.array(size, np.float64)
-    if len(values) <= 5:
-        low, high = values[:2] - values[2:4] / 2, values[:2] + values[2:4] / 2
-    else:
+    if is_polygon:
         points = values.reshape(-1, 2)
         low, high = points.min(0), points.max(0)
+    else:
+        low, high = values[:2] - values[2:4] / 2, values[:2] + values[2:4] / 2
     # Numbers printed with few digits meet whole pixels only nearly; where one
     # lies within the rounding of the text, it is what was meant.
     digits = max(len(word.partition('.')[2]) for word in words[1:5])
+    size = np.array(size, np.float64)
     slack = np.minimum(size * 10.0 ** -(digits or 12) + 1e-9, 0.01)
     edges = np.stack([low, high]) * size
     whole = np.round(edges)

@@ -20,7 +20,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ..compat.host_faults import keep_thin_images
-from ..engine.detectors import load_detector
+from ..engine.weights import load_detector
 from ..errors import UserError
 from . import runtime
 from .runtime import Detections, ImageError
@@ -71,7 +71,7 @@ class Detector(runtime.Detector):
             return
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self.model = load_checkpoint(model, config, device, cfg_options)
-        self.score_thr, self._batch = score_thr, batch
+        self.score_thr, self.batch = score_thr, batch
         self.classes = self.model.dataset_meta['classes']
         self.metadata = dict(classes=self.classes)
         keep_thin_images()
@@ -91,25 +91,27 @@ class Detector(runtime.Detector):
             images = frames(open_video(images))
         return super().stream(images, on_error)
 
-    def _prepare(self, image) -> tuple:
+    def prepare(self, image) -> tuple:
+        """What the pipeline makes of an image, its size, its path."""
         if self.model is None:
-            return super()._prepare(image)
+            return super().prepare(image)
         source, pixels = runtime.read_image(image)
         pixels = np.ascontiguousarray(pixels[..., ::-1])
         data = self._pipeline(dict(img=pixels, img_id=0))
         return data, pixels.shape[1::-1], source
 
     @torch.inference_mode()
-    def _detect(self, batch: list) -> Iterator[Detections]:
+    def detect(self, batch: list) -> Iterator[Detections]:
+        """What is found in each prepared image."""
         if self.model is None:
-            yield from super()._detect(batch)
+            yield from super().detect(batch)
             return
-        data, sizes, sources = zip(*batch, strict=True)
+        data, *rest = zip(*batch, strict=True)
         results = self.model.test_step(pseudo_collate(data))
-        for result, *rest in zip(results, sizes, sources, strict=True):
+        for result, *names in zip(results, *rest, strict=True):
             found = result.pred_instances.cpu().numpy()
             values = found.bboxes, found.scores, found.labels, self.classes
-            yield Detections(*values, *rest).above(self.score_thr)
+            yield Detections(*values, *names).above(self.score_thr)
 
 
 def is_video(source) -> bool:
@@ -120,11 +122,7 @@ def is_video(source) -> bool:
 
 
 def open_video(source: str | os.PathLike | int) -> cv2.VideoCapture:
-    """Open a video file, or the camera of a number.
-
-    Raises:
-        ImageError: It cannot be opened.
-    """
+    """Open a video file, or the camera of a number."""
     source = source if isinstance(source, int) else os.fspath(source)
     video = cv2.VideoCapture(source)
     if not video.isOpened():
@@ -182,36 +180,36 @@ def read_config(text: str | None, path: str) -> Config:
     """The config that a checkpoint's training wrote into it.
 
     It is Python, and a file from elsewhere is not run: only assignments of
-    literals and of ``dict(...)`` are read, which is all that mmengine writes.
+    literals, ``dict(...)`` and ``float('inf')`` are read, which is all that
+    mmengine writes.
 
     Raises:
         UserError: There is none, or it holds anything else.
     """
-    advice = 'name the config file that it was trained with'
-    if not isinstance(text, str):
-        raise UserError(f'checkpoint {path} has no config in it: {advice}')
     try:
-        lines = _Calls().visit(ast.parse(text)).body
-        pairs = ((each.targets[0].id, each.value) for each in lines)
-        return Config({k: ast.literal_eval(value) for k, value in pairs})
+        lines = (
+            (each.targets[0].id, each.value) for each in ast.parse(text).body
+        )
+        return Config({name: _value(node) for name, node in lines})
     except (SyntaxError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
-            f'checkpoint {path}: its config cannot be read ({error}): {advice}'
+            f'checkpoint {path}: no config in it that can be read ({error}): '
+            'name the config file that it was trained with'
         ) from error
 
 
-class _Calls(ast.NodeTransformer):
-    """Write ``dict(...)`` and ``float('inf')`` as literals."""
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        self.generic_visit(node)
-        name = getattr(node.func, 'id', None)
-        if name == 'float':
-            return ast.Constant(float(ast.literal_eval(node.args[0])))
-        if name != 'dict' or len(node.args) > 1:
-            raise ValueError(f'line {node.lineno} calls a function')
+def _value(node: ast.expr):
+    name = getattr(getattr(node, 'func', None), 'id', None)
+    if name == 'float':
+        return float(ast.literal_eval(node.args[0]))
+    if name == 'dict':
         # Keys that are no names come as dict({...}).
-        given = node.args[0] if node.args else ast.Dict([], [])
-        keys = [ast.Constant(each.arg) for each in node.keywords]
-        values = [each.value for each in node.keywords]
-        return ast.Dict(given.keys + keys, given.values + values)
+        given = [pair for each in node.args for pair in _value(each).items()]
+        return dict(given, **{k.arg: _value(k.value) for k in node.keywords})
+    if isinstance(node, ast.List | ast.Tuple):
+        kind = list if isinstance(node, ast.List) else tuple
+        return kind(map(_value, node.elts))
+    if isinstance(node, ast.Dict):
+        keys, values = map(_value, node.keys), map(_value, node.values)
+        return dict(zip(keys, values, strict=True))
+    return ast.literal_eval(node)

@@ -19,23 +19,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..backbones.shufflenet_v2 import ShuffleNetV2, ShuffleUnit
-from ..backbones.snet import SNet
 from ..detection import LightHeadNeck, RFCNNeck, ThunderNetNeck
 from ..errors import UserError
 
 BLOCK = 16
 # Fewer channels than this wait in one piece with others.
 SMALLEST_PIECE = 12
-# Multiply-adds at a place that one more channel costs the layers after a
-# stage, about: the RPN's convolution alone has 9 * 256.
-READERS = 1000
+NECKS = LightHeadNeck, ThunderNetNeck, RFCNNeck
 
 Order = list[int]
 
 
-def padded(order: Iterable[int], block: int = BLOCK) -> Order:
+def padded(order: Iterable[int]) -> Order:
     order = list(order)
-    return order + [-1] * (-len(order) % block)
+    return order + [-1] * (-len(order) % BLOCK)
 
 
 def pick(values: Tensor, order: Order, dim: int = 0) -> Tensor:
@@ -54,22 +51,22 @@ def reordered(
     weight, bias = conv.weight, conv.bias
     if bias is None:
         bias = torch.zeros(len(weight))
-    if norm is not None:
-        if not isinstance(norm, _BatchNorm):
-            raise UserError(
-                'cannot be exported: expected batch norm after the '
-                f"detector's convolutions, got {type(norm).__name__}"
-            )
+    if isinstance(norm, _BatchNorm):
         statistics = norm.running_mean, norm.running_var, norm.eps
         weight, bias = fuse_conv_bn_weights(
             weight, bias, *statistics, norm.weight, norm.bias
         )
+    elif norm is not None:
+        raise UserError(
+            'cannot be exported: expected batch norm after the '
+            f"detector's convolutions, got {type(norm).__name__}"
+        )
     weight = pick(weight, target)
-    groups = 1 if conv.groups == 1 else len(target)
-    if groups == 1:
+    inputs = groups = len(target)
+    if conv.groups == 1:
         weight = pick(weight, source, 1)
+        inputs, groups = len(source), 1
     shape = conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    inputs = len(source) if groups == 1 else groups
     folded = nn.Conv2d(inputs, len(target), *shape, groups)
     folded.weight.data, folded.bias.data = weight, pick(bias, target)
     return folded
@@ -82,21 +79,27 @@ def layers_of(*modules: nn.Module) -> list[list]:
         NotImplementedError: There is another kind of layer.
     """
     layers = []
-    for module in modules:
-        for leaf in module.modules():
-            if next(leaf.children(), None) or isinstance(leaf, nn.Identity):
-                continue
-            if isinstance(leaf, nn.Conv2d):
-                if leaf.groups not in (1, leaf.in_channels):
-                    raise NotImplementedError(leaf)
-                layers.append([leaf, None, False])
-            elif isinstance(leaf, _BatchNorm) and layers:
-                layers[-1][1] = leaf
-            elif isinstance(leaf, nn.ReLU) and layers:
-                layers[-1][2] = True
-            else:
-                raise NotImplementedError(leaf)
+    for leaf in (leaf for module in modules for leaf in module.modules()):
+        if next(leaf.children(), None) or isinstance(leaf, nn.Identity):
+            continue
+        groups = getattr(leaf, 'groups', 0)
+        if groups and groups in (1, leaf.in_channels):
+            layers.append([leaf, None, False])
+        elif isinstance(leaf, _BatchNorm) and layers:
+            layers[-1][1] = leaf
+        elif isinstance(leaf, nn.ReLU) and layers:
+            layers[-1][2] = True
+        else:
+            raise NotImplementedError(leaf)
     return layers
+
+
+def is_full(read: set, piece: list) -> bool:
+    return 5 * len(read & {*piece}) >= 4 * len(padded(piece))
+
+
+def concatenated(pieces: list[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
 
 
 class Chain(nn.Module):
@@ -126,7 +129,7 @@ class Chain(nn.Module):
 
 
 class Stage(nn.Module):
-    """A stage of shuffle units without a shuffle.
+    """A stage of shuffle units without a shuffle; ``order`` is its output's.
 
     Channels have names here: which chain emitted them, and their place in
     its output.
@@ -134,8 +137,7 @@ class Stage(nn.Module):
 
     def __init__(self, units: Sequence[ShuffleUnit], source: Order):
         super().__init__()
-        first, *others = units
-        chains = [layers_of(first.branch1)]
+        chains = [layers_of(units[0].branch1)]
         for unit in units:
             if not isinstance(unit.se, nn.Identity) or unit.with_residual:
                 raise NotImplementedError('SE or a residual')
@@ -144,87 +146,63 @@ class Stage(nn.Module):
             [(i, channel) for channel in range(layers[-1][0].out_channels)]
             for i, layers in enumerate(chains)
         ]
-        # What the unit before hands on, and when each channel is read.
-        line = self._joined(first, names[0], names[1])
-        read_at, mains = {}, []
-        for number, unit in enumerate(others):
+        # What each unit after the first transforms, and what leaves.
+        passed, reads = names[0], []
+        for unit, main in zip(units, names[1:], strict=True):
+            line = passed + main
             if unit.shuffle_first:
-                passed, main = line[::2], line[1::2]
+                passed, read = line[::2], line[1::2]
             else:
-                half = len(line) // 2
-                passed, main = line[:half], line[half:]
-            read_at |= dict.fromkeys(main, number)
-            mains.append(main)
-            line = self._joined(unit, passed, names[number + 2])
-        read_at |= dict.fromkeys(line, len(others))
+                line = [
+                    n for pair in zip(passed, main, strict=True) for n in pair
+                ]
+                passed, read = line[: len(line) // 2], line[len(line) // 2 :]
+            reads.append(read)
+        reads[-1] = line
+        reader = {name: i for i, read in enumerate(reads) for name in read}
         pieces, emitted = [], []
         for channels in names:
-            groups = []
-            for name in sorted(channels, key=read_at.get):
-                ends = groups and read_at[name] != read_at[groups[-1][-1]]
-                if not groups or (ends and len(groups[-1]) >= SMALLEST_PIECE):
-                    groups.append([])
-                groups[-1].append(name)
-            emitted.append([padded(j for _, j in group) for group in groups])
-            pieces += groups
-        self.reads, sources = [], []
-        for main in mains:
-            place = {name: i for i, name in enumerate(main)}
-            reads = [
-                i for i, piece in enumerate(pieces) if place.keys() & piece
+            first = len(pieces)
+            for name in sorted(channels, key=reader.get):
+                is_new = len(pieces) == first or (
+                    reader[name] != reader[pieces[-1][-1]]
+                    and len(pieces[-1]) >= SMALLEST_PIECE
+                )
+                if is_new:
+                    pieces.append([])
+                pieces[-1].append(name)
+            emitted.append(
+                [padded(j for _, j in piece) for piece in pieces[first:]]
+            )
+
+        def order(read: list, chosen: list[int]) -> Order:
+            place = {name: i for i, name in enumerate(read)}
+            return [
+                channel
+                for i in chosen
+                for channel in padded(place.get(n, -1) for n in pieces[i])
             ]
-            self.reads.append(reads)
-            sources.append(self._order(pieces, reads, place))
+
+        *self.reads, final = (
+            [i for i, piece in enumerate(pieces) if {*read} & {*piece}]
+            for read in reads
+        )
+        sources = map(order, reads, self.reads)
         self.chains = nn.ModuleList(
             map(Chain, chains, [source, source, *sources], emitted)
         )
-        self._collect(pieces, line)
-
-    @staticmethod
-    def _joined(unit: ShuffleUnit, passed: list, main: list) -> list:
-        if unit.shuffle_first:
-            return passed + main
-        return [
-            name for pair in zip(passed, main, strict=True) for name in pair
-        ]
-
-    @staticmethod
-    def _order(pieces: list, reads: list[int], place: dict) -> Order:
-        return [
-            channel
-            for i in reads
-            for channel in padded(place.get(name, -1) for name in pieces[i])
-        ]
-
-    def _collect(self, pieces: list, line: list) -> None:
-        """Choose which pieces are the output, and which of them to pack.
-
-        A piece of which few channels are left is packed with others by a
-        convolution of ones, where that costs less than reading zeros.
-        """
-        place = {name: i for i, name in enumerate(line)}
-        left = [len(place.keys() & piece) for piece in pieces]
-        live = sorted(filter(left.__getitem__, range(len(left))))
-        live.sort(key=left.__getitem__, reverse=True)
-
-        def cost(kept: int) -> int:
-            whole = sum(len(padded(pieces[i])) for i in live[:kept])
-            read = sum(len(padded(pieces[i])) for i in live[kept:])
-            packed = len(padded(range(sum(left[i] for i in live[kept:]))))
-            return (whole + packed) * READERS + read * packed
-
-        kept = min(range(len(live), -1, -1), key=cost)
-        self.kept, self.packed = live[:kept], live[kept:]
-        self.order = self._order(pieces, self.kept, place)
-        self.pack = None
+        # A piece of which much was read before is packed with others by a
+        # convolution of ones: cheaper than to read zeros.
+        self.kept = [i for i in final if is_full({*line}, pieces[i])]
+        self.packed = [i for i in final if i not in self.kept]
+        self.order, self.pack = order(line, self.kept), None
         if self.packed:
-            source = self._order(pieces, self.packed, place)
+            ones = nn.Conv2d(len(line), len(line), 1, bias=False)
+            ones.weight.data = torch.eye(len(line))[..., None, None]
+            source = order(line, self.packed)
             target = padded(channel for channel in source if channel >= 0)
-            self.pack = nn.Conv2d(len(source), len(target), 1, bias=False)
-            rows, source = torch.tensor(target)[:, None], torch.tensor(source)
-            same = (rows == source) & (rows >= 0)
-            self.pack.weight.data = same.float()[..., None, None]
-            self.order = self.order + target
+            self.pack = reordered(ones, source, target)
+            self.order += target
 
     def forward(self, x: Tensor) -> list[Tensor]:
         first, second, *others = self.chains
@@ -232,20 +210,16 @@ class Stage(nn.Module):
         for chain, reads in zip(others, self.reads, strict=True):
             pieces += chain(concatenated([pieces[i] for i in reads]))
         output = [pieces[i] for i in self.kept]
-        if self.pack is not None:
-            packed = [pieces[i] for i in self.packed]
-            output.append(self.pack(concatenated(packed)))
+        if self.packed:
+            packed = concatenated([pieces[i] for i in self.packed])
+            output.append(self.pack(packed))
         return output
-
-
-def concatenated(pieces: list[Tensor]) -> Tensor:
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
 
 
 class Backbone(nn.Module):
     """ShuffleNet V2 or SNet; ``orders`` are those of the maps it returns."""
 
-    def __init__(self, backbone: nn.Module):
+    def __init__(self, backbone: ShuffleNetV2):
         super().__init__()
         stem = layers_of(backbone.conv1)
         order = padded(range(stem[-1][0].out_channels))
@@ -266,8 +240,7 @@ class Backbone(nn.Module):
                 self.orders.append(order)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        (x,) = self.stem(x)
-        x = self.maxpool(x)
+        x = self.maxpool(*self.stem(x))
         maps = []
         for index, stage in enumerate(self.stages):
             x = concatenated(stage(x))
@@ -281,6 +254,7 @@ def folded_neck(
 ) -> tuple[nn.Module, Order]:
     """A copy of the neck between these orders, and that of the RPN's map."""
     neck = copy.deepcopy(neck)
+    rpn, source = orders[neck.rpn_level], orders[neck.map_level]
     if isinstance(neck, ThunderNetNeck):
         c4, c5 = orders
         rpn = padded(range(neck.rpn_channels))
@@ -292,18 +266,7 @@ def folded_neck(
         if neck.attention is not None:
             conv, norm = neck.attention
             neck.attention = reordered(conv, rpn, map_order, norm)
-        return neck, rpn
-    source = orders[neck.map_level]
-    if isinstance(neck, RFCNNeck):
-        if neck.reduce is not None:
-            middle = padded(range(neck.reduce[0].out_channels))
-            neck.reduce[0] = reordered(neck.reduce[0], source, middle)
-            source = middle
-        for name in 'score_conv', 'box_conv':
-            conv = getattr(neck, name)
-            target = list(range(conv.out_channels))
-            setattr(neck, name, reordered(conv, source, target))
-    else:
+    elif isinstance(neck, LightHeadNeck):
         thin = neck.thin_conv
         for branch in thin.vertical_first, thin.horizontal_first:
             middle = padded(range(branch.conv1.out_channels))
@@ -311,19 +274,15 @@ def folded_neck(
             branch.conv1 = reordered(branch.conv1, source, middle)
             branch.conv2 = reordered(branch.conv2, middle, map_order, norm)
             branch.norm = nn.Identity()
-    return neck, orders[neck.rpn_level]
-
-
-NECKS = LightHeadNeck, ThunderNetNeck, RFCNNeck
-
-
-def stacked(one: nn.Conv2d, other: nn.Conv2d) -> nn.Conv2d:
-    """One convolution with the outputs of both."""
-    width = one.out_channels + other.out_channels
-    conv = nn.Conv2d(one.in_channels, width, 1)
-    conv.weight.data = torch.cat([one.weight, other.weight]).detach()
-    conv.bias.data = torch.cat([one.bias, other.bias]).detach()
-    return conv
+    elif neck.reduce is not None:
+        whole = list(range(neck.reduce[0].out_channels))
+        neck.reduce[0] = reordered(neck.reduce[0], source, whole)
+    else:
+        for name in 'score_conv', 'box_conv':
+            conv = getattr(neck, name)
+            whole = list(range(conv.out_channels))
+            setattr(neck, name, reordered(conv, source, whole))
+    return neck, rpn
 
 
 class Folded(nn.Module):
@@ -336,22 +295,23 @@ class Folded(nn.Module):
 
     def __init__(self, detector: nn.Module, map_order: Order):
         super().__init__()
-        backbone, neck = detector.backbone, detector.neck
-        orders = [list(range(count)) for count in neck.in_channels]
-        self.backbone = backbone
+        self.backbone = detector.backbone
+        orders = [list(range(n)) for n in detector.neck.in_channels]
         # A variant whose units hold other layers stays as it is.
-        if isinstance(backbone, ShuffleNetV2 | SNet):
+        if isinstance(self.backbone, ShuffleNetV2):
             with suppress(NotImplementedError):
-                self.backbone = Backbone(backbone)
+                self.backbone = Backbone(self.backbone)
                 orders = self.backbone.orders
-        self.neck, rpn_order = folded_neck(neck, orders, map_order)
+        self.neck, order = folded_neck(detector.neck, orders, map_order)
         head = detector.rpn_head
-        layers = layers_of(head.rpn_conv)
-        for layer in layers:
-            layer[2] = True
-        layers.append([stacked(head.rpn_cls, head.rpn_reg), None, False])
-        outputs = list(range(layers[-1][0].out_channels))
-        self.rpn = Chain(layers, rpn_order, [outputs])
+        last = head.rpn_cls, head.rpn_reg
+        count = last[0].out_channels + last[1].out_channels
+        both = nn.Conv2d(last[0].in_channels, count, 1)
+        both.weight.data = torch.cat([each.weight for each in last]).detach()
+        both.bias.data = torch.cat([each.bias for each in last]).detach()
+        layers = [[*each[:2], True] for each in layers_of(head.rpn_conv)]
+        layers.append([both, None, False])
+        self.rpn = Chain(layers, order, [list(range(count))])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The map of RoIs, and scores and deltas of anchors (N, 5A, h, w)."""

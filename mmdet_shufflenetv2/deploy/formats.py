@@ -1,21 +1,107 @@
-"""What an exported graph becomes: precisions of ONNX, OpenVINO, ncnn."""
+"""What a detector's graph becomes: ONNX, its precisions, OpenVINO, ncnn."""
 
+import json
 import os
 import tempfile
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnxscript import opset18 as op
 
-from .runtime import RT_INFO, load_package
+from .runtime import OUTPUTS, RT_INFO, load_package
 
 # Layers whose outputs are scores and boxes, and the one that reads pixels.
 FLOAT_LAYERS = 'folded.rpn.last', 'fcs.last', 'folded.backbone.stem'
 # Fewer weights are not worth a conversion: matrices of box arithmetic.
 SMALL = 1024
+
+
+def nms_mask(boxes, scores, iou_threshold: float, most: int):
+    """The graph's own operator of this name, in ONNX's."""
+    # Padding has a score of -1.
+    limits = [
+        op.Constant(value_ints=[most]),
+        op.Constant(value_floats=[iou_threshold]),
+        op.Constant(value_floats=[-0.5]),
+    ]
+    each = op.Unsqueeze(scores, op.Constant(value_ints=[1]))
+    picked = op.NonMaxSuppression(boxes, each, *limits)
+    # (image, class, box) of each survivor.
+    place = op.Gather(picked, op.Constant(value_ints=[0, 2]), axis=1)
+    number = op.Shape(picked, start=0, end=1)
+    ones = op.Expand(op.Constant(value_floats=[1.0]), number)
+    zeros = op.Mul(scores, op.Constant(value_float=0.0))
+    return op.ScatterND(zeros, place, ones)
+
+
+def bin_align(planes, boxes, index, side: int, samples: int):
+    """The graph's own operator of this name, in ONNX's."""
+    return op.RoiAlign(
+        planes,
+        boxes,
+        index,
+        output_height=side,
+        output_width=side,
+        sampling_ratio=samples,
+        coordinate_transformation_mode='half_pixel',
+    )
+
+
+def to_onnx(
+    graph: torch.nn.Module, height: int, width: int, batch: int, opset: int
+) -> onnx.ModelProto:
+    """A ``DetectorGraph`` in ONNX, with the features as an output."""
+    image = torch.zeros(batch, height, width, 3, dtype=torch.uint8)
+    size = torch.tensor([[height, width]] * batch, dtype=torch.float32)
+    shapes = None
+    if graph.dynamic:
+        free = {
+            axis: 32 * torch.export.Dim(name, min=2, max=256)
+            for axis, name in ((1, 'rows'), (2, 'columns'))
+        }
+        shapes = {'image': free, 'size': {}}
+    ops = torch.ops.mmdet_shufflenetv2
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter('ignore')
+        program = torch.onnx.export(
+            graph,
+            (image, size),
+            dynamo=True,
+            opset_version=opset,
+            input_names=['image', 'size'],
+            output_names=[*OUTPUTS, 'features'],
+            dynamic_shapes=shapes,
+            custom_translation_table={
+                ops.nms_mask.default: nms_mask,
+                ops.bin_align.default: bin_align,
+            },
+            verbose=False,
+        )
+    model = program.model_proto
+    # Names of source files and lines of the machine that exported.
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ''
+    return model
+
+
+def write(model: onnx.ModelProto, path: Path, metadata: dict) -> None:
+    """Write the model without the output that only a comparison reads."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    del model.graph.output[len(OUTPUTS) :]
+    del model.metadata_props[:]
+    model.producer_name = 'mmdet_shufflenetv2'
+    model.producer_version = metadata['export']['version']
+    for key, value in metadata.items():
+        value = value if isinstance(value, str) else json.dumps(value)
+        model.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
 
 
 def layers(model: onnx.ModelProto) -> Iterable[tuple]:
@@ -112,29 +198,42 @@ def to_openvino(path: Path, target: Path, is_half: bool) -> None:
     openvino.save_model(model, target, compress_to_fp16=is_half)
 
 
-def to_ncnn(network: torch.nn.Module, image: torch.Tensor, target: Path):
-    """Write the network up to the RoIs' map as ``.param`` and ``.bin``.
+def to_ncnn(
+    network: torch.nn.Module,
+    image: torch.Tensor,
+    target: Path,
+    log: Callable[[str], None],
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Write the network up to the RoIs' map: ncnn has no RoI operators.
 
     Returns:
-        What the two files compute of the image: the map of RoIs, and scores
-        and deltas of anchors; ``None`` without the package ``ncnn``.
+        Each output for this image as the files and as PyTorch compute it;
+        nothing without the package ``ncnn``.
     """
     pnnx = load_package('pnnx')
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         traced = os.path.join(folder, 'network.pt')
         pnnx.export(network, traced, (image,))
         for suffix in '.param', '.bin':
             source = Path(folder, f'network.ncnn{suffix}')
             target.with_suffix(suffix).write_bytes(source.read_bytes())
+        expected = network(image)
+    log(
+        f'{target.name}: in0 {tuple(image.shape[1:])}, normalised; out0 the '
+        'map that RoIs read, bin by bin; out1 scores, then deltas of anchors. '
+        'Proposals, suppression, PSRoI pooling and the box head are not in it'
+    )
     try:
         import ncnn
     except ImportError:
-        return None
+        log('not compared: pip install ncnn')
+        return []
     with ncnn.Net() as net:
         net.load_param(str(target))
         net.load_model(str(target.with_suffix('.bin')))
         with net.create_extractor() as extractor:
             extractor.input('in0', ncnn.Mat(image[0].numpy()).clone())
             return [
-                np.array(extractor.extract(f'out{i}')[1])[None] for i in (0, 1)
+                (np.array(extractor.extract(f'out{i}')[1])[None], one.numpy())
+                for i, one in enumerate(expected)
             ]

@@ -97,7 +97,20 @@ class DetectorGraph(nn.Module):
         self.proposals = proposals or rpn.max_per_img
         self.detections = rcnn.max_per_img if rcnn.max_per_img > 0 else 300
         self.layer = detector.roi_head.bbox_roi_extractor.roi_layers[0]
-        self.map_order = map_order(detector.neck, self.layer)
+        # RoI align of bins wants a map's channels bin by bin.
+        count = detector.neck.out_channels
+        self.map_order = list(range(count))
+        self.values = count // math.prod(_pair(self.layer.output_size))
+        if isinstance(self.layer, PSRoIAlign):
+            if not self.layer.bin_major:
+                by_bin = torch.arange(count).view(self.values, -1).t()
+                self.map_order = by_bin.flatten().tolist()
+            # ONNX Runtime's blocked kernels, which read this neck's map
+            # again, want a multiple of 4.
+            while isinstance(detector.neck, ThunderNetNeck) and (
+                len(self.map_order) % 4
+            ):
+                self.map_order += [-1] * self.values
         self.folded = Folded(detector, self.map_order)
         self.fcs = folded_head(detector.roi_head.bbox_head)
         # What the network wants of an image with values of 0 to 255.
@@ -143,9 +156,15 @@ class DetectorGraph(nn.Module):
         """K proposals (N, K, 4), best first, and which are any (N, K)."""
         head, cfg = self.detector.rpn_head, self.detector.test_cfg.rpn
         num_anchors = head.num_base_priors
-        height, width = rpn.shape[2:]
+        # All anchors: of an image of fixed size they are a constant.
+        (anchors,) = head.prior_generator.grid_priors(
+            [rpn.shape[2:]], device=rpn.device
+        )
+        anchors = (
+            anchors.view(-1, num_anchors, 4).transpose(0, 1).flatten(0, 1)
+        )
         logits = rpn[:, :num_anchors].flatten(1)
-        most = num_anchors * height * width
+        most = logits.size(1)
         best = cfg.nms_pre if cfg.get('nms_pre', -1) > 0 else most
         if self.dynamic:
             # A small image may have fewer anchors than are ranked.
@@ -157,27 +176,17 @@ class DetectorGraph(nn.Module):
         index = index.clamp(max=most - 1)
         deltas = rpn[:, num_anchors:].unflatten(1, (num_anchors, 4))
         deltas = take(deltas.flatten(3).transpose(2, 3).flatten(1, 2), index)
-        # All anchors: of an image of fixed size they are a constant.
-        step = _pair(head.prior_generator.strides[0])
-        x = torch.arange(width, device=rpn.device) * step[0]
-        y = torch.arange(height, device=rpn.device) * step[1]
-        corner = torch.meshgrid(y, x, indexing='ij')[::-1]
-        corner = torch.stack(corner * 2, 2).to(rpn).view(1, -1, 4)
-        base = head.prior_generator.base_anchors[0].to(rpn)
-        anchors = (base[:, None] + corner).view(-1, 4)
-        anchors = anchors.index_select(0, index.flatten())
-        boxes = decode(
-            head.bbox_coder, anchors.view(*index.shape, 4), deltas, size
-        )
+        anchors = anchors.index_select(0, index.flatten()).view_as(deltas)
+        boxes = decode(head.bbox_coder, anchors, deltas, size)
         scores = logits.sigmoid()
+        if self.dynamic:
+            scores = torch.where(logits == -torch.inf, -1.0, scores)
         smallest = cfg.get('min_bbox_size', -1)
         if smallest >= 0:
             large = (boxes[..., 2:] - boxes[..., :2] > smallest).all(2)
             scores = torch.where(large, scores, -1.0)
-        if self.dynamic:
-            scores = torch.where(logits == -torch.inf, -1.0, scores)
-        kept, (boxes,) = survivors(
-            boxes, scores, cfg.nms.iou_threshold, self.proposals, [boxes]
+        kept, boxes = survivors(
+            boxes, scores, cfg.nms.iou_threshold, self.proposals, boxes
         )
         return boxes, kept >= 0
 
@@ -187,8 +196,7 @@ class DetectorGraph(nn.Module):
         head = self.detector.roi_head.bbox_head
         sides = _pair(self.layer.output_size)
         if isinstance(self.layer, PSRoIAlign):
-            values = self.detector.neck.out_channels // math.prod(sides)
-            pooled = ps_roi_align(roi_map, rois, self.layer, values)
+            pooled = ps_roi_align(roi_map, rois, self.layer, self.values)
         else:
             image = torch.arange(batch, device=rois.device).to(rois)
             image = image[:, None, None].expand(-1, num_rois, 1)
@@ -226,83 +234,52 @@ class DetectorGraph(nn.Module):
             # Boxes of different classes are moved to where none meet.
             offset = (size.amax(1)[:, None] + 1) * label
             apart = boxes + offset[..., None]
-        scores, (boxes, label) = survivors(
+        scores, found = survivors(
             apart,
             flat,
             cfg.rcnn.nms.iou_threshold,
             self.detections,
-            [boxes, label[..., None]],
+            torch.cat([boxes, label[..., None]], 2),
         )
-        found = scores >= 0
+        is_any = scores >= 0
         return (
-            torch.where(found[..., None], boxes, 0.0),
-            torch.where(found, scores, 0.0),
-            torch.where(found, label.squeeze(2), -1),
-            found.sum(1),
+            torch.where(is_any[..., None], found[..., :4], 0.0),
+            torch.where(is_any, scores, 0.0),
+            torch.where(is_any, found[..., 4].long(), -1),
+            is_any.sum(1),
         )
 
 
 def require_known(detector: nn.Module) -> None:
     """Refuse a detector of which :class:`DetectorGraph` would make another."""
-    if not (getattr(detector, 'with_rpn', 0) and detector.with_neck):
-        raise UserError(
-            'expected a two-stage detector with a neck, got '
-            f'{type(detector).__name__}'
-        )
-    rpn, roi_head = detector.rpn_head, detector.roi_head
-    extractor = getattr(roi_head, 'bbox_roi_extractor', None)
-    align = next(iter(getattr(extractor, 'roi_layers', ())), None)
-    test = detector.test_cfg
-    head = getattr(roi_head, 'bbox_head', None)
-    coders = [
-        type(getattr(part, 'bbox_coder', None)).__name__
-        for part in (rpn, head)
-    ]
-    kinds = {test[part].nms.get('type', 'nms') for part in ('rpn', 'rcnn')}
-    necks = ', '.join(each.__name__ for each in NECKS)
-    known = {
-        f'a neck of type {necks}': type(detector.neck) in NECKS,
-        'roi_head.bbox_roi_extractor of one PSRoIAlign or PSRoIPool': (
-            type(align).__name__ in ('PSRoIAlign', 'PSRoIPool')
-        ),
-        'roi_layer.sampling_ratio above 0': (
-            getattr(align, 'sampling_ratio', 1) > 0
-        ),
-        'rpn_head.loss_cls.use_sigmoid=True': rpn.use_sigmoid_cls,
-        'rpn_head.anchor_generator of one level': (
-            len(rpn.prior_generator.strides) == 1
-        ),
-        'bbox_coder of type DeltaXYWHBBoxCoder': (
-            coders == ['DeltaXYWHBBoxCoder'] * 2
-        ),
-        'bbox_head.loss_cls with softmax': (
-            not getattr(head, 'custom_activation', False)
-        ),
-        "test_cfg.rpn.nms and test_cfg.rcnn.nms of type 'nms'": (
-            kinds == {'nms'}
-        ),
-    }
-    for expected, is_so in known.items():
-        if not is_so:
-            raise UserError(f'cannot be exported: expected {expected}')
 
+    def require(name: str, value: object, *known: object) -> None:
+        if value not in known:
+            known = ', '.join(map(str, known))
+            raise UserError(
+                f'cannot be exported: {name}: expected {known}, got {value}'
+            )
 
-def map_order(neck: nn.Module, layer: nn.Module) -> list[int]:
-    """The order of the channels of the map that RoIs read.
+    def kind(part: object) -> str:
+        return type(part).__name__
 
-    To RoI align of bins they lie bin by bin. Bins of zeros make the number a
-    multiple of 4 where the neck's own layers read the map: ONNX Runtime's
-    blocked kernels want that.
-    """
-    order = list(range(neck.out_channels))
-    if not isinstance(layer, PSRoIAlign):
-        return order
-    bins = math.prod(_pair(layer.output_size))
-    if not layer.bin_major:
-        order = torch.tensor(order).view(-1, bins).t().flatten().tolist()
-    while isinstance(neck, ThunderNetNeck) and len(order) % 4:
-        order += [-1] * (neck.out_channels // bins)
-    return order
+    neck = kind(getattr(detector, 'neck', None))
+    require('neck.type', neck, *(each.__name__ for each in NECKS))
+    rpn, head = detector.rpn_head, detector.roi_head.bbox_head
+    layer = detector.roi_head.bbox_roi_extractor.roi_layers[0]
+    require('roi_layer.type', kind(layer), 'PSRoIAlign', 'PSRoIPool')
+    samples = getattr(layer, 'sampling_ratio', 1)
+    require('roi_layer.sampling_ratio', samples, *range(1, 17))
+    require('rpn_head.loss_cls.use_sigmoid', rpn.use_sigmoid_cls, True)
+    levels = len(rpn.prior_generator.strides)
+    require('number of rpn_head.anchor_generator.strides', levels, 1)
+    is_custom = getattr(head, 'custom_activation', False)
+    require("bbox_head's softmax replaced", is_custom, False)
+    for part, owner in ('rpn', rpn), ('rcnn', head):
+        coder = kind(owner.bbox_coder)
+        require(f'{part} bbox_coder.type', coder, 'DeltaXYWHBBoxCoder')
+        nms = detector.test_cfg[part].nms.get('type', 'nms')
+        require(f'test_cfg.{part}.nms.type', nms, 'nms')
 
 
 def folded_head(head: nn.Module) -> nn.Sequential | None:
@@ -347,8 +324,8 @@ def survivors(
     scores: Tensor,
     iou_threshold: float,
     most: int,
-    values: list[Tensor],
-) -> tuple[Tensor, list[Tensor]]:
+    values: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Scores and ``values`` of the ``most`` best boxes after suppression.
 
     Boxes (N, n, 4) come best first; a score of -1 is padding.
@@ -358,34 +335,18 @@ def survivors(
     missing = most - scores.size(1)
     if missing > 0:
         scores = F.pad(scores, (0, missing), value=-1.0)
-        values = [F.pad(value, (0, 0, 0, missing)) for value in values]
+        values = F.pad(values, (0, 0, 0, missing))
     scores, index = scores.topk(most)
-    return scores, [take(value, index) for value in values]
+    return scores, take(values, index)
 
 
 def decode(coder, anchors: Tensor, deltas: Tensor, size: Tensor) -> Tensor:
-    """What mmdet's ``DeltaXYWHBBoxCoder`` makes of deltas (N, n, 4)."""
-    means, stds = (
-        torch.tensor(each, dtype=deltas.dtype, device=deltas.device)
-        for each in (coder.means, coder.stds)
-    )
-    deltas = deltas * stds + means
-    extent = anchors[..., 2:] - anchors[..., :2]
-    centre = (anchors[..., :2] + anchors[..., 2:]) * 0.5
-    move = deltas[..., :2] * extent
-    limit = abs(math.log(16 / 1000))
-    grow = deltas[..., 2:]
-    if coder.add_ctr_clamp:
-        move = move.clamp(-coder.ctr_clamp, coder.ctr_clamp)
-        grow = grow.clamp(max=limit)
-    else:
-        grow = grow.clamp(-limit, limit)
-    centre, half = centre + move, extent * grow.exp() * 0.5
-    boxes = torch.cat([centre - half, centre + half], 2)
+    """Boxes of deltas (N, n, 4), within the images."""
+    boxes = coder.decode(anchors.flatten(0, 1), deltas.flatten(0, 1))
+    boxes = boxes.view_as(deltas)
     if not coder.clip_border:
         return boxes
-    corner = size.flip(1).repeat(1, 2)[:, None]
-    return boxes.clamp(min=0).minimum(corner)
+    return boxes.clamp(min=0).minimum(size.flip(1).repeat(1, 2)[:, None])
 
 
 def ps_roi_align(
@@ -400,22 +361,16 @@ def ps_roi_align(
     """
     batch, num_rois, _ = rois.shape
     ph, pw = _pair(layer.output_size)
-    # A bin's box is linear in its RoI's: one matrix makes all of them.
-    matrix = rois.new_zeros(2, 2, ph, pw, 2, 2)
-    for last in (0, 1):
-        x, y = (
-            (torch.arange(count, device=rois.device) + last) / count
-            for count in (pw, ph)
-        )
-        for axis, share in (0, x[None]), (1, y[:, None]):
-            matrix[0, axis, :, :, last, axis] = 1 - share
-            matrix[1, axis, :, :, last, axis] = share
-    matrix = matrix.view(4, -1) * layer.spatial_scale
+    bins = torch.arange(ph * pw, device=rois.device)
+    place = torch.stack([bins % pw, bins // pw], 1)
     # RoI align's cells have their values in the middle.
-    boxes = rois.flatten(0, 1) @ matrix + (0.0 if layer.aligned else 0.5)
+    offset = 0.0 if layer.aligned else 0.5
+    rois = rois.flatten(0, 1)[:, None] * layer.spatial_scale + offset
+    step = (rois[..., 2:] - rois[..., :2]) / rois.new_tensor([pw, ph])
+    start = rois[..., :2] + place * step
+    boxes = torch.cat([start, start + step], 2)
     planes = roi_map.unflatten(1, (-1, values))
     index = torch.arange(batch, device=rois.device)[:, None] * planes.size(1)
-    bins = torch.arange(ph * pw, device=rois.device)
     index = index + bins.repeat(num_rois)
     # The largest sample is the largest of bins with a sample each.
     side, samples = 1, layer.sampling_ratio

@@ -36,9 +36,10 @@ RT_INFO = 'mmdet_shufflenetv2'
 OUTPUTS = ('boxes', 'scores', 'labels', 'count')
 # Whose files `Detector` takes.
 MODELS = '.onnx', '.xml'
-SUFFIXES = {
-    '.jpg', '.jpeg', '.jpe', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif',
-}  # fmt: skip
+SUFFIXES = (
+    *('.jpg', '.jpeg', '.jpe', '.png', '.bmp'),
+    *('.webp', '.tif', '.tiff', '.gif'),
+)
 # 267 MB as RGB; an image beyond it is a mistake or an attack. Pillow would
 # only warn at this number, and refuse at twice as many.
 MAX_PIXELS = 89_000_000
@@ -97,6 +98,9 @@ class Detections:
         """
         ids = list(category_ids or range(1, len(self.classes) + 1))
         boxes = self.boxes - np.pad(self.boxes[:, :2], ((0, 0), (2, 0)))
+        rows = zip(
+            boxes.tolist(), self.scores.tolist(), self.labels, strict=True
+        )
         return [
             dict(
                 image_id=image_id,
@@ -104,9 +108,7 @@ class Detections:
                 bbox=[round(value, 3) for value in box],
                 score=round(score, 5),
             )
-            for box, score, label in zip(
-                boxes.tolist(), self.scores.tolist(), self.labels, strict=True
-            )
+            for box, score, label in rows
         ]
 
     def to_supervision(self):
@@ -135,25 +137,23 @@ class Resize(NamedTuple):
 
     def target(self, width: int, height: int) -> tuple[int, int]:
         """The width and height that an image of this size is resized to."""
-        if not self.keep_ratio:
-            return self.width, self.height
         limits = self.width, self.height
+        if not self.keep_ratio:
+            return limits
         if self.turn:
             limits = sorted(limits, reverse=width > height)
         factor = min(limits[0] / width, limits[1] / height)
-        return (
-            max(int(width * factor + 0.5), 1),
-            max(int(height * factor + 0.5), 1),
-        )
+        sides = (int(side * factor + 0.5) for side in (width, height))
+        return tuple(max(side, 1) for side in sides)
 
 
 class Detector:
     """An exported detector.
 
     Args:
-        model: The ``.onnx`` file that ``export`` wrote.
-        threads: How many threads a call may use; 0 leaves it to ONNX
-            Runtime, which takes a thread for each core.
+        model: The file that ``export`` wrote.
+        threads: How many threads a call may use; 0 leaves it to the runtime,
+            which takes a thread for each core.
         score_thr: Detections below are left out; what the file was exported
             with by default.
 
@@ -173,14 +173,11 @@ class Detector:
         score_thr: float = 0.0,
     ):
         self.score_thr = score_thr
-        self._session, self.metadata = open_model(model, threads)
+        self.session, self.metadata = open_model(os.fspath(model), threads)
         self.classes = tuple(self.metadata['classes'])
         self._resize = Resize(**self.metadata['resize'])
         self._is_rgb = self.metadata['input']['order'] == 'RGB'
-        # A dimension that is free has a name instead of a number.
-        batch, height, width, _ = self._session.shape
-        self._batch = self._rows = batch
-        self._canvas = (height, width) if isinstance(height, int) else None
+        self.batch, *self._canvas, _ = self.session.shape
 
     def __call__(self, images) -> Detections | list[Detections]:
         """Detect in one image, or in each of several.
@@ -193,9 +190,8 @@ class Detector:
         Raises:
             ImageError: An image cannot be used.
         """
-        if is_one(images):
-            return next(self.stream([images]))
-        return list(self.stream(images))
+        found = list(self.stream(images))
+        return found[0] if is_one(images) else found
 
     def stream(
         self,
@@ -205,75 +201,63 @@ class Detector:
         """Detect in image after image, holding a batch of them at a time.
 
         Args:
-            images: A folder, or any iterable of what a call takes: a
-                generator of video frames, say.
+            images: What a call takes, or any iterable of it: a generator of
+                video frames, say.
             on_error: Called with the error of an image that cannot be used,
                 which is then left out; without it the error is raised.
         """
         batch = []
         for image in expand(images):
             try:
-                batch.append(self._prepare(image))
+                batch.append(self.prepare(image))
             except ImageError as error:
                 if on_error is None:
                     raise
                 on_error(error)
-            if len(batch) == self._batch:
-                yield from self._detect(batch)
+            if len(batch) == self.batch:
+                yield from self.detect(batch)
                 batch = []
         if batch:
-            yield from self._detect(batch)
+            yield from self.detect(batch)
 
-    def _prepare(self, image) -> tuple[np.ndarray, tuple[int, int], str]:
+    def prepare(self, image) -> tuple[np.ndarray, tuple[int, int], str]:
         """The resized image, the original's width and height, its path."""
         source, pixels = read_image(image)
-        height, width = pixels.shape[:2]
-        resized = resize(pixels, *self._resize.target(width, height))
-        if not self._is_rgb:
-            resized = resized[..., ::-1]
-        return resized, (width, height), source
+        size = pixels.shape[1::-1]
+        pixels = resize(pixels, *self._resize.target(*size))
+        return pixels if self._is_rgb else pixels[..., ::-1], size, source
 
-    def _padded(self, batch: list) -> tuple[np.ndarray, np.ndarray]:
-        """Prepared images as one array, and their sizes."""
+    def feed(self, batch: list) -> dict[str, np.ndarray]:
+        """What the file takes, of prepared images: see `docs/deploy.md`."""
         sizes = np.array([image.shape[:2] for image, _, _ in batch])
-        rows = self._rows or len(batch)
-        if self._canvas:
-            height, width = self._canvas
-        else:
-            height, width = (-(-side // 32) * 32 for side in sizes.max(0))
-        canvas = np.zeros((rows, height, width, 3), np.uint8)
+        canvas = self._canvas
+        # A dimension that is free has a name instead of a number.
+        if not all(isinstance(side, int) for side in canvas):
+            canvas = -(-sizes.max(0) // 32) * 32
+        image = np.zeros((self.batch, *canvas, 3), np.uint8)
         # A row without an image is one of a pixel.
-        limits = np.ones((rows, 2), np.float32)
-        limits[: len(batch)] = sizes
-        for row, (image, _, _) in zip(canvas, batch, strict=False):
-            row[: image.shape[0], : image.shape[1]] = image
-        return canvas, limits
+        size = np.ones((self.batch, 2), np.float32)
+        size[: len(batch)] = sizes
+        for row, (pixels, _, _) in zip(image, batch, strict=False):
+            row[: pixels.shape[0], : pixels.shape[1]] = pixels
+        return dict(image=image, size=size)
 
-    def _detect(self, batch: list) -> Iterator[Detections]:
-        outputs = self._run(*self._padded(batch))
-        for (image, size, source), *found in zip(
+    def detect(self, batch: list) -> Iterator[Detections]:
+        """What is found in each of up to ``self.batch`` prepared images."""
+        outputs = self.session.run(OUTPUTS, self.feed(batch))
+        for (pixels, size, source), boxes, scores, labels, count in zip(
             batch, *outputs, strict=False
         ):
-            boxes, scores, labels, count = found
-            kept = np.flatnonzero(scores[:count] >= self.score_thr)
-            factor = np.divide(size, image.shape[1::-1], dtype=np.float32)
+            scores = scores[:count]
+            factor = np.divide(size, pixels.shape[1::-1], dtype=np.float32)
             yield Detections(
-                boxes[kept] * np.tile(factor, 2),
-                scores[kept],
-                labels[kept],
+                boxes[:count] * np.tile(factor, 2),
+                scores,
+                labels[:count],
                 self.classes,
                 size,
                 source,
-            )
-
-    def _run(self, image: np.ndarray, size: np.ndarray) -> list[np.ndarray]:
-        """Boxes, scores, labels and their number, of padded images.
-
-        Args:
-            image: (N, H, W, 3) uint8.
-            size: (N, 2) float32, height and width without the padding.
-        """
-        return self._session.run(OUTPUTS, dict(image=image, size=size))
+            ).above(self.score_thr)
 
 
 class OpenVINO:
@@ -304,42 +288,35 @@ class OpenVINO:
 class OnnxRuntime:
     """An ONNX Runtime session of a file, or of its content."""
 
-    def __init__(self, path: str, threads: int):
+    def __init__(self, path: str | bytes, threads: int):
         onnxruntime = load_package('onnxruntime')
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(
+        session = onnxruntime.InferenceSession(
             path, options, providers=['CPUExecutionProvider']
         )
-        self.run = self.session.run
-        self.properties = self.session.get_modelmeta().custom_metadata_map
-        self.shape = self.session.get_inputs()[0].shape
+        self.run = session.run
+        self.properties = session.get_modelmeta().custom_metadata_map
+        self.shape = session.get_inputs()[0].shape
 
 
 def load_package(name: str):
-    """Import a package that is needed for one thing alone.
-
-    Raises:
-        UserError: It is not installed.
-    """
+    """Import a package that is needed for one thing alone."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise UserError(f'this needs {name}: pip install {name}') from error
 
 
-def open_model(path: str | os.PathLike, threads: int = 0) -> tuple:
+def open_model(path: str, threads: int) -> tuple:
     """A session of the file's runtime, and the file's metadata.
 
     Raises:
         ModelError: naming the file and what is wrong with it.
     """
-    path = os.fspath(path)
-    if not os.path.isfile(path):
-        raise ModelError(f'model {path}: no such file')
-    if not os.path.getsize(path):
-        raise ModelError(f'model {path} is empty (0 bytes)')
+    if not os.path.isfile(path) or not os.path.getsize(path):
+        raise ModelError(f'model {path}: no such file, or an empty one')
     kind = OpenVINO if path.endswith('.xml') else OnnxRuntime
     try:
         session = kind(path, threads)
@@ -348,8 +325,8 @@ def open_model(path: str | os.PathLike, threads: int = 0) -> tuple:
     except Exception as error:  # The runtimes' have no common base.
         reason = ' '.join(str(error).split())[:300]
         raise ModelError(
-            f'model {path} is damaged, or none that {kind.__name__} '
-            f'reads: {reason}'
+            f'model {path}: damaged, or none that {kind.__name__} reads: '
+            f'{reason}'
         ) from error
     properties = session.properties
     if properties.get('format') != FORMAT:
@@ -360,9 +337,7 @@ def open_model(path: str | os.PathLike, threads: int = 0) -> tuple:
     try:
         metadata = {key: json.loads(properties[key]) for key in KEYS[1:]}
     except (KeyError, ValueError) as error:
-        raise ModelError(
-            f'model {path}: damaged metadata ({error}); export it again'
-        ) from error
+        raise ModelError(f'model {path}: damaged metadata: {error}') from error
     return session, metadata
 
 
@@ -397,7 +372,12 @@ def read_image(image) -> tuple[str, np.ndarray]:
             an array of another kind.
     """
     if isinstance(image, str | os.PathLike):
-        return os.fspath(image), _read_file(os.fspath(image))
+        path = os.fspath(image)
+        try:
+            return path, _read_file(path)
+        except Exception as error:  # Pillow's readers raise any kind.
+            reason = getattr(error, 'strerror', None) or error
+            raise ImageError(f'image {path}: {reason}') from error
     if hasattr(image, 'getbands'):
         return '', _pixels(image)
     array = np.asarray(image)
@@ -414,53 +394,37 @@ def read_image(image) -> tuple[str, np.ndarray]:
 def _read_file(path: str) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    try:
-        with open(path, 'rb') as file:
-            content = file.read()
-        if not content:
-            raise ImageError(f'image {path} is empty (0 bytes)')
-        with Image.open(io.BytesIO(content)) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ImageError(
-                    f'image {path} is too large: {width} x {height}, more '
-                    f'than {MAX_PIXELS / 1e6:g} million pixels'
-                )
-            kind = image.format
-            try:
-                return _pixels(ImageOps.exif_transpose(image))
-            except OSError:
-                if kind not in ('JPEG', 'MPO'):
-                    raise
-        # Every viewer shows a JPEG that lacks its end: it gets another.
-        with Image.open(io.BytesIO(content + b'\xff\xd9')) as image:
-            pixels = _pixels(ImageOps.exif_transpose(image))
-        warnings.warn(f'image {path} lacks its last bytes', stacklevel=2)
-        return pixels
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ImageError(f'image {path} is too large: {error}') from error
-    except OSError as error:
-        reason = error.strerror or ' '.join(str(error).split())
-        raise ImageError(f'image {path} cannot be read: {reason}') from error
-    except (ValueError, SyntaxError, TypeError, IndexError) as error:
-        # What Pillow's readers raise at damaged headers.
-        raise ImageError(f'image {path} is damaged: {error}') from error
+    with Image.open(path) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(
+                f'too large: {image.width} x {image.height}, more than '
+                f'{MAX_PIXELS / 1e6:g} million pixels'
+            )
+        try:
+            return _pixels(ImageOps.exif_transpose(image))
+        except OSError:
+            if image.format not in ('JPEG', 'MPO'):
+                raise
+    # Every viewer shows a JPEG that lacks its end: it gets another.
+    content = Path(path).read_bytes() + b'\xff\xd9'
+    with Image.open(io.BytesIO(content)) as image:
+        pixels = _pixels(ImageOps.exif_transpose(image))
+    warnings.warn(f'image {path} lacks its last bytes', stacklevel=2)
+    return pixels
 
 
 def _pixels(image) -> np.ndarray:
     """A ``PIL.Image`` as (H, W, 3) uint8 RGB; 16 bits become 8."""
-    if image.mode.startswith(('I', 'F')):
-        values = np.asarray(image)
-        if image.mode == 'F':
-            raise ImageError('image: expected 8 or 16 bits, got floats')
-        # Cameras store 12 bits in 16: scaled by those that are used.
-        highest = int(values.max(initial=0))
-        bits = next((n for n in (8, 12, 14, 16) if highest < 2**n), 16)
-        grey = (values >> (bits - 8)).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, 2)
-    return np.asarray(image.convert('RGB'))
+    if image.mode == 'F':
+        raise ImageError('image: expected 8 or 16 bits, got floats')
+    if not image.mode.startswith('I'):
+        return np.asarray(image.convert('RGB'))
+    values = np.asarray(image)
+    # Cameras store 12 bits in 16: scaled by those that are used.
+    highest = int(values.max(initial=0))
+    bits = next((n for n in (8, 12, 14, 16) if highest < 2**n), 16)
+    grey = (values >> (bits - 8)).clip(0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, 2)
 
 
 def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -471,11 +435,8 @@ def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
     image = Image.fromarray(np.ascontiguousarray(pixels))
     steps = image.width / width, image.height / height
+    matrix = steps[0], 0, 0, 0, steps[1], 0
+    kinds = Image.Transform.AFFINE, Image.Resampling.BILINEAR
     return np.asarray(
-        image.transform(
-            (width, height),
-            Image.Transform.AFFINE,
-            (steps[0], 0, 0, 0, steps[1], 0),
-            Image.Resampling.BILINEAR,
-        )
+        image.transform((width, height), kinds[0], matrix, kinds[1])
     )

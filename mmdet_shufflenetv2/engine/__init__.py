@@ -3,10 +3,9 @@
 from ..compat import needs_mmdet  # noqa: F401
 from .evaluation import ProposalMetric
 from .hooks import CurvesHook, ThroughputHook
-from .iterations import EndlessSampler, ResumableIterLoop
 from .pictures import PicturesHook
 from .runner import CheckedRunner
-from .schedule import OfRun
+from .schedule import EndlessSampler, OfRun, ResumableIterLoop
 
 __all__ = [
     'CheckedRunner',

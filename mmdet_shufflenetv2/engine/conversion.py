@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from mmdet.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..backbones.pretrained import COUNTER, declared_style, weights_of
 from ..backbones.zoo import NETWORKS, entries_of, outlined
@@ -20,7 +20,7 @@ from ..compat.input_format import (
     declared_format,
     meta_of,
 )
-from ..compat.weight_formats import OURS, WeightFormat, family_of
+from ..compat.weight_formats import OURS, WeightFormat, family_of, within
 from .runner import mismatches
 
 Weights = dict[str, Tensor]
@@ -59,17 +59,14 @@ def formats_of(config: dict) -> tuple[WeightFormat, ...]:
 def read(content: object, source: str) -> Classifier:
     """Recognise a loaded checkpoint: its format, its network, its parts.
 
-    Args:
-        content: As loaded.
-        source: Name of the file, for messages.
-
     Raises:
         CheckpointError: The weights are not those of one whole network, with
             a linear layer or without; says what is missing or too much. Or
             the meta data are nonsense.
     """
     weights, declared = weights_of(content, source), declared_style(content)
-    best, least = None, None
+    family = family_of(weights) or 'no known network'
+    least, best = float('inf'), None
     for name, row in NETWORKS.items():
         for found in formats_of(row.config):
             keys = (key.removeprefix(found.prefix) for key in weights)
@@ -82,34 +79,32 @@ def read(content: object, source: str) -> Classifier:
                     f'{source} looks like {found}, so its meta.style must be '
                     f'one of {(None, *styles)}, got {declared!r}'
                 )
-            style, parts = declared or found.style, _parts(weights, found)
-            shapes = {(k, tuple(v.shape)) for k, v in parts[0].items()}
+            style = declared or found.style
+            backbone, head = _parts(weights, found)
+            shapes = {(k, tuple(v.shape)) for k, v in backbone.items()}
             distance = len(shapes ^ entries_of(name, style))
-            if best is None or distance < least:
-                best, least = (name, found, style, parts), distance
-    family = family_of(weights)
+            if distance < least:
+                least, best = distance, (name, found, style, backbone, head)
     if best is None:
         raise CheckpointError(
-            f'{source} does not hold a network that can be converted; '
-            + (f'it looks like {family}; ' if family else '')
-            + f'its keys are {", ".join(list(weights)[:6])}, ...'
+            f'{source} does not hold a network that can be converted; it '
+            f'looks like {family}; its keys are '
+            f'{", ".join(list(weights)[:6])}, ...'
         )
-    name, found, style, (backbone, head, counted) = best
+    name, found, style, backbone, head = best
     model = outlined(name, style)
-    problems = mismatches(model.state_dict(), backbone)
-    channels = NETWORKS[name].channels or model.out_channels[-1]
-    shapes = {key: tuple(value.shape) for key, value in head.items()}
-    classes = next(iter(shapes.get('weight', ())), 0)
-    wanted = dict(weight=(classes, channels), bias=(classes,))
+    wanted = model.state_dict()
+    if head:
+        classes = next(iter(head.get('weight', torch.empty(0)).shape), 0)
+        channels = NETWORKS[name].channels or model.out_channels[-1]
+        linear = nn.Linear(channels, classes, device='meta').state_dict()
+        wanted |= {f'{found.classifier}.{k}': v for k, v in linear.items()}
+    given = {f'{found.classifier}.{k}': v for k, v in head.items()}
+    problems = mismatches(wanted, backbone | given)
     if head and found.only_backbone:
         problems.append(
             f'its classifier {found.only_backbone}, which no other format '
             'can hold; the backbone alone can be converted'
-        )
-    elif head and shapes != wanted:
-        problems.append(
-            f'the linear layer must have a weight of (classes, {channels}) '
-            f'and a bias of (classes,), got {shapes}'
         )
     if problems:
         raise CheckpointError(
@@ -117,6 +112,7 @@ def read(content: object, source: str) -> Classifier:
             f'can be converted; it is closest to {name}:\n  '
             + '\n  '.join(problems)
         )
+    counted = any(key.endswith(COUNTER) for key in weights)
     return Classifier(
         name,
         getattr(model, 'style', None),
@@ -128,36 +124,28 @@ def read(content: object, source: str) -> Classifier:
     )
 
 
-def _parts(
-    weights: Weights, found: WeightFormat
-) -> tuple[Weights, Weights, bool]:
-    """The backbone, the linear layer, and whether there were counters."""
-    backbone, head = {}, {}
-    counted = any(key.endswith(COUNTER) for key in weights)
+def _parts(weights: Weights, found: WeightFormat) -> tuple[Weights, Weights]:
+    """The backbone, with all counters, and the linear layer."""
+    head = within(weights, f'{found.classifier}.')
+    backbone = {}
     for key, value in weights.items():
-        if found.is_classifier(key):
-            head[key.removeprefix(f'{found.classifier}.')] = value
-            continue
-        key = found.to_ours(key.removeprefix(found.prefix)) or key
-        backbone[key] = value
-        if key.endswith('running_var') and not counted:
-            counter = key.removesuffix('running_var') + COUNTER
-            backbone[counter] = torch.tensor(0)
+        if not found.is_classifier(key):
+            key = found.to_ours(key.removeprefix(found.prefix)) or key
+            backbone[key] = value
+            if key.endswith('running_var'):
+                counter = key.removesuffix('running_var') + COUNTER
+                backbone.setdefault(counter, torch.tensor(0))
     weight = head.get('weight')
     if weight is not None and weight.shape[2:] == (1, 1):
         # A classifier may be written as a 1x1 convolution.
         head['weight'] = weight.flatten(1)
     if weight is not None and not found.classifier_bias:
-        head.setdefault('bias', torch.zeros(head['weight'].shape[:1]))
-    return backbone, head, counted
+        head.setdefault('bias', torch.zeros(len(weight)))
+    return backbone, head
 
 
 def write(classifier: Classifier, to: str) -> dict:
-    """The content of a file in another format.
-
-    Args:
-        classifier: As `read` gives it.
-        to: Name of the format.
+    """The content of a file in the format of this name.
 
     Raises:
         CheckpointError: The project has no such network, or has it in

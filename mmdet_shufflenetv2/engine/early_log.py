@@ -4,45 +4,33 @@ Checks of the data come before the runner, which opens the file.
 """
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 
 from mmengine.logging import MMLogger
-
-
-class _Kept(logging.Handler):
-    """Keeps records, and the terminal's handler shows them as always."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-
-def forget_records() -> None:
-    """Keep nothing any more, as where a command wrote no log file."""
-    logger = MMLogger.get_current_instance()
-    for kept in [h for h in logger.handlers if isinstance(h, _Kept)]:
-        logger.removeHandler(kept)
 
 
 def keep_records() -> None:
     """Keep what is logged from now on until :func:`write_kept_records`."""
     forget_records()
-    MMLogger.get_current_instance().addHandler(_Kept())
+    handler = MemoryHandler(sys.maxsize, flushLevel=logging.CRITICAL + 1)
+    MMLogger.get_current_instance().addHandler(handler)
 
 
-def write_kept_records(early: MMLogger, logger: MMLogger) -> None:
-    """Write what an early logger kept into the file of the run's logger."""
-    files = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
-    for kept in [h for h in early.handlers if isinstance(h, _Kept)]:
+def forget_records() -> None:
+    """Keep nothing any more, as where a command wrote no log file."""
+    write_kept_records(MMLogger.get_current_instance(), [])
+
+
+def write_kept_records(early: MMLogger, handlers: list) -> None:
+    """Give what an early logger kept to the file among a run's handlers."""
+    files = [h for h in handlers if isinstance(h, logging.FileHandler)]
+    for kept in [h for h in early.handlers if isinstance(h, MemoryHandler)]:
         early.removeHandler(kept)
-        for record in kept.records:
-            for file in files:
-                if record.levelno >= file.level:
-                    file.handle(record)
+        kept.setTarget(files[0] if files else None)
+        kept.close()
 
 
 @contextmanager

@@ -58,13 +58,11 @@ class CurvesHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Draw the run so far."""
         loop = runner.train_loop
-        epochs = isinstance(loop, EpochBasedTrainLoop)
-        figure = draw_curves(
-            runner.message_hub,
-            loop.val_interval,
-            'epoch' if epochs else 'iteration',
-            loop.max_epochs if epochs else loop.max_iters,
-        )
+        unit, last = 'iteration', loop.max_iters
+        if isinstance(loop, EpochBasedTrainLoop):
+            unit, last = 'epoch', loop.max_epochs
+        hub = runner.message_hub
+        figure = draw_curves(hub, loop.val_interval, unit, last)
         target = Path(runner.work_dir) / self.out_name
         temporary = target.with_suffix('.tmp.png')
         figure.savefig(temporary, dpi=120)
@@ -81,34 +79,29 @@ def draw_curves(
         hub: Where the run's history is.
         val_interval: Epochs (or iterations) between two validations.
         unit: What the interval counts.
-        last: Epochs (or iterations) of the whole run, whose end is validated
-            too, within an interval.
+        last: Of the whole run, whose end is validated too.
     """
     figure = Figure(figsize=(8, 8), layout='constrained')
     losses, scores = figure.subplots(2)
-    highest = 1
+    scores.set(xlabel=unit, ylabel='score', ylim=(0, 1))
     for name, buffer in hub.log_scalars.items():
         values = np.asarray(buffer.data[0], dtype=float)
         kind, _, label = name.partition('/')
         if kind == 'train' and 'loss' in name:
             # A running mean over 2 % of the values.
             window = max(1, len(values) // 50)
-            sums = np.cumsum(np.insert(values, 0, 0.0))
-            means = (sums[window:] - sums[:-window]) / window
-            steps = np.arange(window, len(values) + 1)
-            losses.plot(steps, means, label=label)
+            means = np.convolve(values, np.full(window, 1 / window), 'valid')
+            losses.plot(window + np.arange(len(means)), means, label=label)
         elif kind == 'val' and ('mAP' in name or 'error' in name):
-            # An mAP is a share, an error is in %.
-            highest = 100 if 'error' in name else highest
             steps = val_interval * (1 + np.arange(len(values)))
             # pycocotools says -1 where no object of that size exists.
             values = np.where(values < 0, np.nan, values)
             steps = np.minimum(steps, last)
             scores.plot(steps, values, marker='.', label=label)
+            if 'error' in name:
+                scores.set(ylabel='error (%)', ylim=(0, 100))
     losses.set(xlabel='iteration', ylabel='loss (running mean)')
     losses.set_yscale('log')
-    ylabel = 'score' if highest == 1 else 'error (%)'
-    scores.set(xlabel=unit, ylabel=ylabel, ylim=(0, highest))
     for axes in losses, scores:
         axes.grid(alpha=0.3)
         if axes.lines:
@@ -139,26 +132,31 @@ class DivergenceHook(Hook):
         # Mixed precision leaves such a step out, and goes on.
         scaled = hasattr(runner.optim_wrapper, 'loss_scaler')
         if self.bad_in_a_row > (AMP_PATIENCE if scaled else 0):
-            # Of several, one is the sum of the others.
-            parts = [k for k in bad if k != 'loss'] or bad
-            raise TrainingDiverged(
-                ', '.join(f'{k} is {losses[k]}' for k in parts)
-                + f' in iteration {runner.iter + 1}; {advice(runner)}'
-            )
+            parts = ', '.join(f'{k} is {losses[k]}' for k in bad)
+            raise diverged(runner, f'{parts} in iteration {runner.iter + 1}')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse weights that a last step has spoiled after its loss."""
-        bad = [
-            name
-            for name, value in checkpoint['state_dict'].items()
-            if torch.is_tensor(value) and not torch.isfinite(value).all()
-        ]
-        if bad:
-            raise TrainingDiverged(
-                f'{len(bad)} weights are NaN or infinite after iteration '
-                f'{runner.iter}, such as {bad[0]}, and are not saved; '
-                + advice(runner)
-            )
+        for name, value in checkpoint['state_dict'].items():
+            if torch.is_tensor(value) and not torch.isfinite(value).all():
+                raise diverged(
+                    runner,
+                    f'{name} is NaN or infinite after iteration '
+                    f'{runner.iter}, and is not saved',
+                )
+
+
+def diverged(runner: Runner, what: str) -> TrainingDiverged:
+    """The error, with what to try; resuming keeps the learning rate."""
+    rate = runner.cfg.get('optim_wrapper', {}).get('optimizer', {}).get('lr')
+    lower = 'X' if rate is None else f'{rate / 4:g} (now {rate:g})'
+    return TrainingDiverged(
+        f'{what}; {last_checkpoint(runner.work_dir)}. Start again, or from '
+        "its weights with --cfg-options load_from='...', and try a lower "
+        f'learning rate: --lr {lower}, a longer warm-up: '
+        'param_scheduler.0.end=N, or shorter steps: '
+        'optim_wrapper.clip_grad.max_norm=N'
+    )
 
 
 def last_checkpoint(work_dir: str) -> str:
@@ -167,22 +165,6 @@ def last_checkpoint(work_dir: str) -> str:
     if not note.is_file():
         return 'no checkpoint was written yet'
     return f'the last whole checkpoint is {note.read_text().strip()}'
-
-
-def advice(runner: Runner) -> str:
-    """What to try after a run diverged.
-
-    Resuming takes the learning rate from the checkpoint, so it is no help.
-    """
-    rate = runner.cfg.get('optim_wrapper', {}).get('optimizer', {}).get('lr')
-    lower = 'X' if rate is None else f'{rate / 4:g} (now {rate:g})'
-    return (
-        f'{last_checkpoint(runner.work_dir)}. Start again, or from its '
-        "weights with --cfg-options load_from='...', and try a lower "
-        f'learning rate: --lr {lower}, a longer warm-up: '
-        'param_scheduler.0.end=N, or shorter steps: '
-        'optim_wrapper.clip_grad.max_norm=N'
-    )
 
 
 class InputCheckHook(Hook):
@@ -196,8 +178,8 @@ class InputCheckHook(Hook):
         """Look at images of the training data, as its pipeline gives them."""
         model = getattr(runner.model, 'module', runner.model)
         given = delivered_format(getattr(model, 'data_preprocessor', None))
-        config = (runner.cfg.get('model') or {}).get('backbone') or {}
-        start = pretrained_of(config)
+        config = runner.cfg.get('model') or {}
+        start = pretrained_of(config.get('backbone') or {})
         if start is None or given is None or runner.iter:
             return
         dataset = runner.train_dataloader.dataset
@@ -211,11 +193,11 @@ class InputCheckHook(Hook):
             return
         text, level = f'{start.checkpoint}: {fit.message(given)}', logging.INFO
         if not fit.fits(given):
-            options = fit.best.preprocessor_options(
-                runner.cfg.model.data_preprocessor
-            )
-            level, told = logging.WARNING, ' --cfg-options'
-            for key, value in options.items():
-                told += f' model.data_preprocessor.{key}="{value}"'
-            text = f'{text}:{told}'.replace("'", '')
+            wanted = fit.best.preprocessor_options(config.data_preprocessor)
+            options = [
+                f'model.data_preprocessor.{key}="{value}"'
+                for key, value in wanted.items()
+            ]
+            text += ': --cfg-options ' + ' '.join(options).replace("'", '')
+            level = logging.WARNING
         runner.logger.log(level, text)

@@ -5,9 +5,8 @@ import io
 import json
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, redirect_stdout
+from contextlib import redirect_stdout
 from inspect import signature
-from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -37,17 +36,14 @@ FEW = 20
 COLOURS = [to_hex(colour) for colour in matplotlib.colormaps['tab20'].colors]
 # Of newer releases of torchvision.
 FILLED = {'fill_labels'} & {*signature(draw_bounding_boxes).parameters}
+# Names of classes are drawn as they are: a $ opens no formula.
+LITERAL = {'text.parse_math': False}
 
 
 def picture_name(image: Path | str) -> str:
     """The image's name, with a suffix that says how to write it."""
     known = Path(image).suffix.lower() in SUFFIXES
     return str(image) if known else f'{image}.png'
-
-
-def literal_text() -> AbstractContextManager:
-    """Draw names of classes as they are: a ``$`` opens no formula."""
-    return matplotlib.rc_context({'text.parse_math': False})
 
 
 def draw_boxes(
@@ -90,9 +86,6 @@ def save_plots(
         metric: Has evaluated; knows the images and the true boxes.
         results: The COCO results file that it evaluated.
         score_thr: What the last two count as found.
-
-    Raises:
-        UserError: There is no true box.
     """
     folder, truth = Path(folder), metric._coco_api
     if not truth.anns:
@@ -100,27 +93,30 @@ def save_plots(
     names = [truth.cats[number]['name'] for number in metric.cat_ids]
     records = json.loads(Path(results).read_text())
     sure = [each for each in records if each['score'] >= score_thr]
-    with redirect_stdout(io.StringIO()), literal_text():
+    with redirect_stdout(io.StringIO()), matplotlib.rc_context(LITERAL):
         # pycocotools cannot read an empty list.
-        every = truth.loadRes(records) if records else COCO()
+        every, found = (
+            truth.loadRes(some) if some else COCO() for some in (records, sure)
+        )
         judge = coco_metric.COCOeval(truth, every, 'bbox')
         judge.params.catIds = metric.cat_ids
         judge.evaluate()
         judge.accumulate()
-        _write_table(folder / 'per_class.csv', judge, names)
-        _plot_curves(folder / 'pr_curves.png', judge, names)
-        found = truth.loadRes(sure) if sure else COCO()
         matrix, errors = compare(truth, found, metric.cat_ids)
+        _show_classes(folder, judge, names)
         _plot_matrix(folder / 'confusion_matrix.png', matrix, names)
         path = folder / 'worst_images.jpg'
         _draw_worst(path, metric, found, errors, names)
 
 
-def _write_table(path: Path, judge: COCOeval, names: list[str]) -> None:
+def _show_classes(folder: Path, judge: COCOeval, names: list[str]) -> None:
+    """Write a row, and draw a curve, for each class."""
     # (IoU, recall, class, area, boxes per image); -1 where there is no box.
     precision = judge.eval['precision'][..., 0, -1]
     recall = judge.eval['recall'][..., 0, -1]
     rows = [['class', 'boxes', 'AP', 'AP50', 'AP75', 'AR']]
+    figure = Figure(figsize=(7, 6), layout='constrained')
+    axes = figure.subplots()
     for place, name in enumerate(names):
         number = judge.params.catIds[place]
         boxes = judge.cocoGt.getAnnIds(catIds=[number], iscrowd=False)
@@ -128,23 +124,21 @@ def _write_table(path: Path, judge: COCOeval, names: list[str]) -> None:
         values = own, own[0], own[5], recall[:, place]
         shown = [f'{v.mean():.4f}' if v.max() > -1 else '' for v in values]
         rows.append([name, len(boxes), *shown])
-    with path.open('w', encoding='utf-8', newline='') as file:
-        csv.writer(file).writerows(rows)
-
-
-def _plot_curves(path: Path, judge: COCOeval, names: list[str]) -> None:
-    figure = Figure(figsize=(7, 6), layout='constrained')
-    axes = figure.subplots()
-    curves = judge.eval['precision'][0, :, :, 0, -1].T
-    for name, curve, colour in zip(names, curves, cycle(COLOURS)):
-        if curve.max() > -1:
-            label = f'{name} {curve.mean():.3f}'
-            axes.plot(judge.params.recThrs, curve, color=colour, label=label)
+        if own[0].max() > -1:
+            axes.plot(
+                *(judge.params.recThrs, own[0]),
+                color=COLOURS[place % len(COLOURS)],
+                label=f'{name} {own[0].mean():.3f}',
+            )
+    with (folder / 'per_class.csv').open(
+        'w', newline='', encoding='utf-8'
+    ) as f:
+        csv.writer(f).writerows(rows)
     if 0 < len(axes.lines) <= FEW:
         axes.legend(title='AP50', fontsize='small')
     axes.set(xlabel='recall', ylabel='precision', xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    figure.savefig(folder / 'pr_curves.png', dpi=120)
 
 
 def compare(
@@ -208,26 +202,29 @@ def _draw_worst(
     wrong.sort(key=lambda i: (-np.divide(*errors[i]), -errors[i][0]))
     rows = min(max(len(wrong), 1), 8)
     figure = Figure(figsize=(14, 5 * rows), layout='constrained')
-    grid = figure.subplots(rows, 2, squeeze=False)
-    for number, pair in zip(wrong, grid, strict=False):
+    grid = figure.subplots(rows, squeeze=False).flat
+    for number, axes in zip(wrong, grid, strict=False):
         file, info = files[number], truth.imgs[number]
         size = int(info['height']), int(info['width'])
         try:
             image = decode_image(get(file), file, size)[..., ::-1]
         except (UserError, OSError):
             image = np.zeros((*size, 3), np.uint8)
-        titles = Path(file).name, '{} of {} wrong'.format(*errors[number])
-        for axes, api, title in zip(pair, (truth, found), titles, strict=True):
-            anns = api.imgToAnns[number]
-            boxes = [np.add(a['bbox'], [0, 0, *a['bbox'][:2]]) for a in anns]
-            labels = [metric.cat_ids.index(a['category_id']) for a in anns]
-            scores = [
-                f' {a["score"]:.2f}' if 'score' in a else '' for a in anns
-            ]
-            texts = [names[i] + s for i, s in zip(labels, scores, strict=True)]
-            axes.imshow(draw_boxes(image, boxes, labels, texts))
-            axes.set_title(title)
-            axes.axis('off')
+        pair = []
+        for api in truth, found:
+            boxes, labels, texts = [], [], []
+            for each in api.imgToAnns[number]:
+                x, y, width, height = each['bbox']
+                boxes.append([x, y, x + width, y + height])
+                labels.append(metric.cat_ids.index(each['category_id']))
+                score = f' {each["score"]:.2f}' if 'score' in each else ''
+                texts.append(names[labels[-1]] + score)
+            pair.append(draw_boxes(image, boxes, labels, texts))
+        axes.imshow(np.hstack(pair))
+        axes.set_title(
+            '{}: {} of {} wrong'.format(Path(file).name, *errors[number])
+        )
+        axes.axis('off')
     figure.savefig(path, dpi=80)
 
 
@@ -279,12 +276,11 @@ class PicturesHook(Hook):
 
     Args:
         out_dir: Where the pictures go.
-        method: The visualizer's method that draws a sample.
-        options: Its further arguments.
+        score_thr: Boxes with at least this score are drawn.
     """
 
-    def __init__(self, out_dir: str, method: str, **options) -> None:
-        self.out_dir, self.method, self.options = out_dir, method, options
+    def __init__(self, out_dir: str, score_thr: float = 0.3) -> None:
+        self.out_dir, self.score_thr = out_dir, score_thr
 
     def before_test(self, runner: Runner) -> None:
         """Find out where the names of pictures start."""
@@ -297,12 +293,16 @@ class PicturesHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=()
     ) -> None:
         """Draw the samples of a batch."""
-        draw = getattr(runner.visualizer, self.method)
+        artist = runner.visualizer
         for sample in outputs:
             path = sample.img_path
-            name = picture_name(os.path.relpath(path, self._root))
             image = decode_image(get(path), path, sample.ori_shape[:2])
-            options = dict(self.options, data_sample=sample)
-            with literal_text():
-                file = os.path.join(self.out_dir, name)
-                draw(image=image[..., ::-1], out_file=file, **options)
+            name = picture_name(os.path.relpath(path, self._root))
+            options = dict(out_file=os.path.join(self.out_dir, name))
+            given = np.ascontiguousarray(image[..., ::-1]), sample
+            with matplotlib.rc_context(LITERAL):
+                if hasattr(artist, 'visualize_cls'):
+                    artist.visualize_cls(*given, resize=224, **options)
+                else:
+                    options['pred_score_thr'] = self.score_thr
+                    artist.add_datasample('', *given, **options)

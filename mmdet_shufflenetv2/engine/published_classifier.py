@@ -28,10 +28,6 @@ class PublishedClassifier(ImageClassifier):
         backbone: Arguments of the backbone besides those of the zoo, such as
             ``init_cfg``; one of the zoo's makes it another network.
         kwargs: Those of ``ImageClassifier``.
-
-    Raises:
-        ValueError: No network has that name, or ``backbone`` returns other
-            levels than the last.
     """
 
     def __init__(
@@ -79,7 +75,7 @@ class ClassificationError(Accuracy):
     ):
         # A threshold would count a right guess of probability 0 as wrong.
         super().__init__(topk=topk, thrs=None, **kwargs)
-        self.published = published
+        self.published = published or {}
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Give ``top<k>`` in % out of what was kept of each image."""
@@ -87,12 +83,11 @@ class ClassificationError(Accuracy):
         self.topk = tuple(k for k in self.topk if k <= classes)
         metrics = super().compute_metrics(results)
         errors = {name: 100 - value for name, value in metrics.items()}
-        rows = []
-        for k in self.topk if self.published is not None else ():
-            other = self.published.get(k)
-            other = 'none' if other is None else f'{other:.2f} %'
-            error = errors[f'top{k}']
-            rows.append(f'top-{k} error {error:.2f} % (published: {other})')
-        if rows:
-            print_log(', '.join(rows), 'current')
+        for k in self.topk:
+            if k in self.published:
+                print_log(
+                    f'top-{k} error {errors[f"top{k}"]:.2f} % (published: '
+                    f'{self.published[k]:.2f} %)',
+                    'current',
+                )
         return errors

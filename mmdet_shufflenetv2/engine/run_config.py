@@ -1,9 +1,8 @@
-"""From a config file and ``--cfg-options`` to a config that can run."""
+"""A run's config: from its file, ``--cfg-options`` and checkpoint."""
 
 import inspect
 import os
 import tempfile
-import traceback
 from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -11,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
 from ..backbones.zoo import NETWORKS, network
 from ..compat import apply_tool_patches
+from ..compat.input_format import InputFormat, declared_format, meta_of
 from ..data import use_strict_loader
 from ..errors import UserError
 from .schedule import stretch_schedule
@@ -49,8 +50,15 @@ def load_config(
         UserError: There is no such file, it is not a config, an option has
             no effect, or mmpretrain is needed and not installed.
     """
+    options = options or {}
     file, network = find_config(path, network)
-    cfg = _read(file)
+    try:
+        cfg = Config.fromfile(file, import_custom_modules=False)
+    except Exception as error:  # A config is a program.
+        raise UserError(
+            f'{file} cannot be read as a config: '
+            f'{type(error).__name__}: {error}'
+        ) from error
     if cfg.get('model') is None:
         raise UserError(
             f'{path} is not the config of a network: it has no model'
@@ -64,8 +72,16 @@ def load_config(
         import_modules_from_strings('mmpretrain.datasets')
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
-    options = options or {}
-    _refuse_unknown(cfg, options)
+    # Below the top an option may set what the config leaves at a default.
+    known = {*cfg, *inspect.signature(Runner).parameters}
+    for option in options:
+        name = option.partition('.')[0]
+        if name not in known:
+            like = ', '.join(get_close_matches(name, known))
+            raise UserError(
+                f'--cfg-options {option}: {name!r} is neither in the config '
+                f'nor known to the runner; similar names: {like or "none"}'
+            )
     network = network or options.get('model.network')
     if network:
         choose_network(cfg, network)
@@ -86,37 +102,6 @@ def load_config(
     return cfg
 
 
-def _read(file: Path) -> Config:
-    try:
-        return Config.fromfile(file, import_custom_modules=False)
-    except Exception as error:
-        # A config is a program, and may fail in any way.
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [f' at line {f.lineno}' for f in frames if f[0] == str(file)]
-        raise UserError(
-            f'{file} cannot be read as a config: {type(error).__name__}'
-            f'{"".join(lines[-1:])}: {error}'.rstrip(': ')
-        ) from error
-
-
-def _refuse_unknown(cfg: Config, options: dict) -> None:
-    """Name an option that nobody would read, and what is like it.
-
-    Below the top a config may be given what it does not have, such as an
-    argument that is left at its default, so only first names are looked at.
-    """
-    known = {*cfg, *inspect.signature(Runner).parameters}
-    for option in options:
-        name = option.partition('.')[0]
-        if name not in known:
-            like = get_close_matches(name, known, n=1)
-            raise UserError(
-                f'--cfg-options {option}: {name!r} is neither in the config '
-                'nor known to the runner'
-                + (f'; did you mean {like[0]!r}?' if like else '')
-            )
-
-
 def find_config(path: str, network: str | None) -> tuple[Path, str | None]:
     """Where a config lies, and the network that it is for.
 
@@ -129,51 +114,33 @@ def find_config(path: str, network: str | None) -> tuple[Path, str | None]:
     file = packaged_config(path) if '::' in path else Path(path)
     if path.startswith('configs/pretrain/'):
         names = {name.replace('_v', 'v'): name for name in NETWORKS}
-        network, file = network or names.get(file.stem), file.parent
-        file = file.with_suffix('.py')
+        network = network or names.get(file.stem)
+        file = Path('configs/pretrain.py')
     if file.parts[:1] == ('configs',) and not file.is_file():
         own = file.relative_to('configs').as_posix()
         file = packaged_config(f'{__package__.partition(".")[0]}::{own}')
     if not file.is_file():
         raise UserError(
-            f'config not found: {path}; give one of configs/*.py, a path or '
-            'package::file'
+            f'config not found: {path}; expected one of configs/*.py, a path '
+            'or package::file of an installed package'
         )
     return file, network
 
 
 def packaged_config(path: str) -> Path:
-    """Where an installed package keeps a config, ``package::file``.
-
-    Raises:
-        UserError: There is no such package.
-    """
+    """Where an installed package keeps a config, ``package::file``."""
     package, _, file = path.partition('::')
-    try:
-        spec = find_spec(package)
-    except (ImportError, ValueError):
-        spec = None
+    spec = find_spec(package) if package.isidentifier() else None
     if spec is None or spec.origin is None:
-        raise UserError(
-            f'config not found: {path}; {package!r} is not installed'
-        )
+        return Path(path)
     folder = Path(spec.origin).parent
     # A checkout that is used in place has them beside the package.
-    places = [folder / '.mim' / 'configs' / file, folder.parent / 'configs']
+    places = folder / '.mim' / 'configs' / file, folder.parent / 'configs'
     return places[0] if places[0].is_file() else places[1] / file
 
 
 def choose_network(cfg: Config, name: str) -> None:
-    """Let a classifier's config train another network, of its image size.
-
-    Args:
-        cfg: Changed in place.
-        name: A key of `backbones.zoo.NETWORKS`.
-
-    Raises:
-        UserError: The config is not a classifier's, or no network has that
-            name.
-    """
+    """Let a classifier's config train another network, of its image size."""
     if 'network' not in cfg.model:
         raise UserError(
             f'{cfg.filename} does not take --network; configs/pretrain.py does'
@@ -236,12 +203,12 @@ def set_image_size(cfg: Config, size: tuple[int, int]) -> None:
     cfg.image_size_from_data = False
 
 
-def evaluators_of(cfg: Config, split: str) -> list[ConfigDict]:
-    """The metrics of ``'val'`` or ``'test'``; a config may list several."""
-    evaluator = cfg.get(f'{split}_evaluator')
-    if not evaluator:
-        return []
-    return evaluator if isinstance(evaluator, list | tuple) else [evaluator]
+def pretrained_of(backbone: dict) -> dict | None:
+    """The part of a backbone's ``init_cfg`` that names a checkpoint."""
+    inits = backbone.get('init_cfg') or []
+    several = inits if isinstance(inits, list) else [inits]
+    found = (init for init in several if init['type'] == 'Pretrained')
+    return next(found, None)
 
 
 def without_pretrained(cfg: Config) -> None:
@@ -258,23 +225,45 @@ def without_pretrained(cfg: Config) -> None:
             del node['init_cfg']
 
 
-def pretrained_of(backbone: dict) -> dict | None:
-    """The part of a backbone's ``init_cfg`` that names a checkpoint."""
-    inits = backbone.get('init_cfg') or []
-    several = inits if isinstance(inits, list) else [inits]
-    found = (init for init in several if init['type'] == 'Pretrained')
-    return next(found, None)
+def checkpoint_classes(checkpoint: dict) -> tuple[str, ...] | None:
+    """Give the class names that training wrote into a checkpoint."""
+    meta = meta_of(checkpoint).get('dataset_meta') or {}
+    classes = meta.get('classes')
+    return tuple(map(str, classes)) if classes else None
+
+
+def adopt(cfg: Config, checkpoint: dict, source: str) -> None:
+    """Let a config give a network the images that its checkpoint expects.
+
+    Args:
+        cfg: Changed in place: the data preprocessor and, where it says
+            ``image_size_from_data``, the size.
+        checkpoint: As loaded.
+        source: Its path, for messages.
+    """
+    adopt_input_format(cfg, declared_format(checkpoint, source), source)
+    size = meta_of(checkpoint).get('image_size')
+    if size and cfg.get('image_size_from_data'):
+        set_image_size(cfg, size)
+
+
+def adopt_input_format(
+    cfg: Config, expected: InputFormat | None, source: str
+) -> None:
+    """Let the data preprocessor deliver what weights expect, if known."""
+    preprocessor = cfg.model.get('data_preprocessor')
+    if expected is None or preprocessor is None:
+        return
+    options = expected.preprocessor_options(preprocessor)
+    if any(preprocessor.get(key) != options[key] for key in options):
+        preprocessor.update(options)
+        print_log(f'Images as {source} expects them: {expected}', 'current')
 
 
 def require_writable(
     folder: str, name: str = 'work dir', option: str = '--work-dir'
 ) -> None:
-    """Make a folder, or say that nothing can be written there.
-
-    Args:
-        folder: Its path.
-        name, option: What the message calls it, and what changes it.
-    """
+    """Make a folder, or say what it is and which option changes it."""
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -8,12 +8,12 @@ first one reads it, the others wait and get it.
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from mmdet.datasets import CocoDataset
-from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import (
@@ -33,18 +33,11 @@ from ..data.dataset import (
     say_once,
 )
 from ..data.folders import Splits, classes_beyond
-from ..data.reading import (
-    count_learned,
-    look_at_images,
-    read_boxes,
-    remember,
-    report,
-    require_trainable,
-)
+from ..data.reading import read_boxes, remember, report
+from ..data.rules import require_trainable
 from ..data.table import BoxTable, Source, read_text, shorten
 from ..errors import UserError
-from .checkpoint_meta import checkpoint_classes
-from .run_config import SPLITS, dicts_of
+from .run_config import SPLITS, checkpoint_classes, dicts_of
 
 Result = TypeVar('Result')
 
@@ -52,7 +45,6 @@ Result = TypeVar('Result')
 _LIST_OF = '# images of '
 #: Metrics that need what only CocoDataset or VOCDataset give.
 _METRICS = ('BoxMetric', 'CocoMetric', 'VOCMetric')
-_COCO_CLASSES = CocoDataset.METAINFO['classes']
 
 
 def once_per_run(work: Callable[[], Result]) -> Result:
@@ -73,11 +65,11 @@ def once_per_run(work: Callable[[], Result]) -> Result:
     return outcome[0]
 
 
-def _read(source: Source, look: Callable = lambda table: table) -> BoxTable:
+def _read(source: Source) -> BoxTable:
     """A source's table, which is read by the first process alone."""
-    table = once_per_run(lambda: look(read_boxes(source)))
-    remember(table)
-    return table
+    whole = source._replace(image_list=None, part=None)
+    remember(once_per_run(lambda: read_boxes(whole)))
+    return read_boxes(source)
 
 
 def datasets_of(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
@@ -115,33 +107,24 @@ def set_classes(cfg: Config, classes: tuple[str, ...]) -> None:
         dataset.metainfo = dict(classes=tuple(classes))
 
 
+def _coco_class(dataset: ConfigDict) -> type[CocoDataset] | None:
+    """The class of a data set that mmdet reads as COCO, by whatever name."""
+    kind = dataset.get('type')
+    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+    if isinstance(kind, type) and issubclass(kind, CocoDataset):
+        names = 'load_data_list', 'parse_data_info', 'COCOAPI'
+        if all(getattr(kind, n) is getattr(CocoDataset, n) for n in names):
+            return kind
+    return None
+
+
 def source_of(dataset: ConfigDict) -> Source | None:
     """Where a data set is read from; None if its format is not known here."""
     if str(dataset.get('type')).rpartition('.')[2] == 'BoxDataset':
         return dataset_source(dataset)
-    if _is_coco(dataset):
+    if _coco_class(dataset):
         return dataset_source(dict(dataset, annotation_format='COCO'))
     return None
-
-
-def _is_coco(dataset: ConfigDict) -> bool:
-    """Whether mmdet reads a data set as COCO, whatever its type is called."""
-    kind = dataset.get('type')
-    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
-    return (
-        isinstance(kind, type)
-        and issubclass(kind, CocoDataset)
-        and kind.load_data_list is CocoDataset.load_data_list
-        and kind.parse_data_info is CocoDataset.parse_data_info
-        and kind.COCOAPI is COCO
-    )
-
-
-def _wants_masks(dataset: ConfigDict) -> bool:
-    return any(
-        node.get('with_mask') or node.get('with_seg')
-        for node in dicts_of(dataset.get('pipeline') or [])
-    )
 
 
 def adopt_classes(cfg: Config, checkpoint: dict) -> None:
@@ -205,7 +188,6 @@ def find_data(
 
 def use_data(cfg: Config, splits: Splits, strict: bool = False) -> None:
     """Point every data set and evaluator of a config to what was found."""
-    train, val = splits.train, splits.val
     for name in SPLITS:
         loader = cfg.get(f'{name}_dataloader')
         for wrapper in dicts_of(loader.dataset if loader else []):
@@ -213,11 +195,11 @@ def use_data(cfg: Config, splits: Splits, strict: bool = False) -> None:
                 # All of them would be the same data.
                 wrapper['datasets'] = wrapper['datasets'][:1]
     for name, dataset in datasets_of(cfg):
-        is_train = name == 'train' and train
-        _point_to(dataset, train if is_train else val, strict)
+        source = (name == 'train' and splits.train) or splits.val
+        _point_to(dataset, source, strict)
     for _, metric in metrics_of(cfg):
         if metric.type in _METRICS:
-            _judge_by(metric, val)
+            _judge_by(metric, splits.val)
     if splits.classes:
         set_classes(cfg, splits.classes)
 
@@ -249,27 +231,25 @@ def _list_parts(cfg: Config) -> None:
     Lists that the run has already are kept: data may have come since, and
     must not change sides.
     """
-    for _, node in (*datasets_of(cfg), *metrics_of(cfg)):
-        if not node.get('part'):
-            continue
-        images = node.get('img_dir') or node.data_prefix.img
-        options = {key: node[key] for key in ('annotation_format', 'exif')}
-        source = make_source(node.ann_file, images, part=node.part, **options)
-        path = Path(cfg.work_dir, f'{source.part[0]}.txt')
 
-        def write(path=path, source=source) -> None:
-            if _is_list_of(path, source):
-                return
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lines = [_LIST_OF + os.path.abspath(source.ann)]
-            for file in map(Path, read_boxes(source).files):
-                folders = map(Path, source.images)
-                root = next(each for each in folders if each in file.parents)
-                lines.append(file.relative_to(root).as_posix())
-            path.write_text('\n'.join(lines) + '\n', 'utf-8')
+    def write(path: Path, source: Source) -> None:
+        if _is_list_of(path, source):
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [_LIST_OF + os.path.abspath(source.ann)]
+        for file in map(Path, read_boxes(source).files):
+            folders = map(Path, source.images)
+            root = next(each for each in folders if each in file.parents)
+            lines.append(file.relative_to(root).as_posix())
+        path.write_text('\n'.join(lines) + '\n', 'utf-8')
 
-        once_per_run(write)
-        node.update(image_list=str(path), part=None)
+    for nodes in datasets_of(cfg), metrics_of(cfg):
+        for _, node in nodes:
+            if node.get('part'):
+                path = Path(cfg.work_dir, f'{node["part"][0]}.txt')
+                if 'data_prefix' in node:
+                    once_per_run(partial(write, path, source_of(node)))
+                node.update(image_list=str(path), part=None)
 
 
 def _is_list_of(path: Path, source: Source) -> bool:
@@ -316,9 +296,12 @@ def check_data(
             continue
         require_data(name, source)
         source = source._replace(exif=exif or source.exif)
-        masks = _wants_masks(dataset)
-        stop = strict or dataset.get('strict', False)
-        table = _read(source, look_at_images)
+        table, stop = _read(source), strict or dataset.get('strict', False)
+        # What mmdet reads again, for its masks, has all records.
+        masks = any(
+            node.get('with_mask') or node.get('with_seg')
+            for node in dicts_of(dataset.get('pipeline') or [])
+        )
         for line in report(table, stop or masks, said):
             print_log(line, 'current', 30)
         classes = _agree_on_classes(cfg, name, dataset, table)
@@ -326,7 +309,7 @@ def check_data(
         if not masks:
             _point_to(dataset, source, stop)
         if name == 'train':
-            train.append((dataset, table.with_classes(classes)))
+            train.append(table.with_classes(classes))
         tables.setdefault(name, []).append(table)
     if len(lists) > 1:
         told = [f'{where}: {shorten(names)}' for names, where in lists.items()]
@@ -336,9 +319,7 @@ def check_data(
         )
     if train:
         # Of joined data sets one may be there for its backgrounds.
-        require_trainable(max((t for _, t in train), key=count_learned))
-        if not any([_images_left(*each) for each in train]):
-            raise UserError('no image with objects is left to train on')
+        require_trainable(max(train, key=lambda each: each.learned().sum()))
     for name, metric in metrics_of(cfg):
         if name in tables and metric.type in _METRICS:
             _check_metric(metric, tables[name])
@@ -352,14 +333,12 @@ def _agree_on_classes(
     of the data set are written into its config.
     """
     classes = class_list(dataset.get('metainfo'))
-    if classes is None and _is_coco(dataset):
-        kind = dataset.type
-        kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+    if classes is None and (kind := _coco_class(dataset)):
         classes = tuple(kind.METAINFO['classes'])
     classes = classes or table.classes
     require_shared_class(table, classes)
     unknown = shorten(classes_beyond(table, classes))
-    if unknown and classes == _COCO_CLASSES:
+    if unknown and classes == CocoDataset.METAINFO['classes']:
         known = tuple(each for each in table.classes if each in classes)
         raise UserError(
             f"{table.title} has classes that are not among COCO's: {unknown}. "
@@ -372,31 +351,21 @@ def _agree_on_classes(
             f'{table.title}: classes that the config does not name are left '
             f'out: {unknown}'
         )
-    counts = table.with_classes(classes).counts()
-    empty = [each for each, n in zip(classes, counts, strict=True) if not n]
-    if empty and name == 'train':
-        say_once(
-            f'{table.title}: {len(empty)} of {len(classes)} classes have no '
-            f'box: {shorten(empty)}'
+    heads = [
+        head.get('num_classes')
+        for node in dicts_of(cfg.model)
+        for key in ('bbox_head', 'mask_head')
+        for head in dicts_of(node.get(key) or [])
+    ]
+    wrong = {n for n in heads if isinstance(n, int)} - {len(classes)}
+    if wrong:
+        raise UserError(
+            f'{table.title} has {len(classes)} classes ({shorten(classes)}), '
+            f'but the model has num_classes={wrong.pop()}; --data-root DIR '
+            'sets it'
         )
-    for number in _head_classes(cfg.model):
-        if number != len(classes):
-            raise UserError(
-                f'{table.title} has {len(classes)} classes '
-                f'({shorten(classes)}), but the model has num_classes='
-                f'{number}; --data-root DIR sets it'
-            )
     dataset.metainfo = dict(dataset.get('metainfo') or {}, classes=classes)
     return classes
-
-
-def _head_classes(model: dict) -> Iterator[int]:
-    """``num_classes`` of a detector's heads for boxes and masks."""
-    for node in dicts_of(model):
-        for key in 'bbox_head', 'mask_head':
-            for head in dicts_of(node.get(key) or []):
-                if isinstance(head.get('num_classes'), int):
-                    yield head['num_classes']
 
 
 def _check_metric(metric: ConfigDict, tables: list[BoxTable]) -> None:
@@ -412,43 +381,20 @@ def _check_metric(metric: ConfigDict, tables: list[BoxTable]) -> None:
                 )
         return
     given = metric.get('ann_file')
-    if given and not os.path.exists(given):
-        raise UserError(f"the evaluator's ann_file {given} does not exist")
     for table in tables:
-        ann = table.source.ann
-        if not (given and ann) or os.path.samefile(ann, given):
+        ann, exists = table.source.ann, given and os.path.exists(given)
+        if not (given and ann) or (exists and os.path.samefile(ann, given)):
             _judge_by(metric, table.source)
             return
     source = make_source(given, annotation_format=tables[0].source.format)
-    ids = [table.image_ids for table in tables]
-    strange = set().union(*map(list, ids)) - set(_read(source).image_ids)
+    ids = np.concatenate([table.image_ids for table in tables])
+    strange = np.setdiff1d(ids, _read(source).image_ids).tolist()
     if strange:
         raise UserError(
             f'the evaluator reads {given}, which lacks {len(strange)} images '
-            f'of {tables[0].title}: id {shorten(sorted(strange))}'
+            f'of {tables[0].title}: id {shorten(strange)}'
         )
     _judge_by(metric, source)
-
-
-def _images_left(dataset: ConfigDict, table: BoxTable) -> bool:
-    """Whether the config leaves images to train on; says how many it does
-    not.
-    """
-    filters = dataset.get('filter_cfg') or {}
-    if dataset.get('test_mode'):
-        return True
-    min_size = filters.get('min_size', 0)
-    left = table.sizes.min(axis=1) >= min_size
-    if not left.all():
-        say_once(
-            f'{(~left).sum()} of the {len(left)} images of {table.title} are '
-            f'lower or narrower than {min_size} px and left out in training; '
-            '--cfg-options train_dataloader.dataset.filter_cfg.min_size=1 '
-            'keeps them'
-        )
-    if filters.get('filter_empty_gt'):
-        left &= np.isin(np.arange(len(left)), table.image)
-    return bool(left.any())
 
 
 def require_data(name: str, source: Source) -> None:

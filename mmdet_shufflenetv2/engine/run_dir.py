@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+from itertools import count
 from pathlib import Path
 
 from mmengine.config import Config
@@ -26,70 +27,44 @@ ANNOTATIONS = {'.txt', '.xml', '.csv', '.json'}
 def choose_run_dir(
     cfg: Config, work_dir: str | None, name: str | None, resume: str | None
 ) -> str:
-    """The folder of a run.
+    """The folder of a run, by the options of these names.
 
-    Args:
-        cfg: With the data that the command line names.
-        work_dir, name, resume: Of the command line; ``resume`` is ``'auto'``
-            or a checkpoint.
-
-    Raises:
-        UserError: ``--resume`` has no run to go on with, or one that was
-            trained on other data.
+    ``resume`` is ``'auto'`` or a checkpoint; 'auto' without a run on this
+    data to go on with raises `UserError`.
     """
     base = work_dir or (f'work_dirs/{name}' if name else cfg.work_dir)
     if resume == 'auto':
         runs = [Path(base)] if work_dir else find_runs(base)
-        return _run_to_resume(runs, cfg)
+        return _run_to_resume(runs, base, data_of(cfg))
     if work_dir:
         return work_dir
-    return str(Path(resume).parent) if resume else new_run_dir(base)
+    if resume:
+        return str(Path(resume).parent)
+    return once_per_run(lambda: str(new_folder(base, NOTE)))
 
 
-def new_run_dir(base: str) -> str:
-    """Make the folder of a new run; all its processes get the same path.
+def new_folder(base: str, claim: str | None = None) -> Path:
+    """Make the first of ``base``, ``base-2``, ... that has nothing in it.
 
-    Args:
-        base: Where the run goes if that is absent or empty; otherwise
-            ``base-2``, ``base-3`` and so on.
-
-    Raises:
-        UserError: It cannot be made.
+    It gets an empty file of the name ``claim``, so that of two runs that
+    begin at once one gets the next number.
     """
-
-    def make() -> str:
-        number, path = 1, Path(base)
-        while True:
-            path.mkdir(parents=True, exist_ok=True)
-            # Where a test of other weights has left its log, no run has been.
-            if {each.name for each in path.iterdir()} <= {TESTS}:
-                try:
-                    # Of two runs that begin at once, one gets the next number.
-                    Path(path, NOTE).touch(exist_ok=False)
-                    return str(path)
-                except FileExistsError:
-                    pass
-            number += 1
-            path = path.with_name(f'{Path(base).name}-{number}')
-
-    def make_or_tell() -> str:
+    for number in count(1):
+        path = Path(base if number == 1 else f'{base}-{number}')
         try:
-            return make()
+            path.mkdir(parents=True, exist_ok=True)
+            # Where a test of other weights has left its log, no run was.
+            if {each.name for each in path.iterdir()} <= {TESTS}:
+                if claim:
+                    path.joinpath(claim).touch(exist_ok=False)
+                return path
+        except FileExistsError:
+            continue
         except OSError as error:
             raise UserError(
-                f'cannot write to the work dir {base}: {error.strerror}; '
-                'choose another with --work-dir'
+                f'cannot write to the folder {path}: {error.strerror}; name '
+                'another'
             ) from error
-
-    return once_per_run(make_or_tell)
-
-
-def give_back(work_dir: str) -> None:
-    """Remove the folder of a run that did not begin, if nothing is in it."""
-    if is_main_process():
-        Path(work_dir, NOTE).unlink(missing_ok=True)
-        if not any(Path(work_dir).iterdir()):
-            Path(work_dir).rmdir()
 
 
 def find_runs(base: str) -> list[Path]:
@@ -103,27 +78,12 @@ def find_runs(base: str) -> list[Path]:
     return sorted(numbers, key=numbers.get, reverse=True)
 
 
-def _run_to_resume(folders: list[Path], cfg: Config) -> str:
-    """The first folder whose run was trained on this data."""
-    runs = [p for p in folders if (p / 'last_checkpoint').is_file()]
-    now = data_of(cfg)
-    for path in runs:
-        before = _read_note(path)
-        if before is None or _digests(before) == _digests(now):
-            return str(path)
-    if not runs:
-        raise UserError(
-            '--resume: no run has left a checkpoint in '
-            f'{folders[0] if folders else cfg.work_dir}; name one with '
-            '--work-dir DIR or --resume CKPT, or leave --resume out to start'
-        )
-    raise UserError(
-        f'--resume: these runs were not trained on {_paths(now)}, or it has '
-        'changed since:\n'
-        + '\n'.join(f'  {p}: {_paths(_read_note(p))}' for p in runs)
-        + '\nLeave --resume out (and choose another --work-dir) to start a '
-        'new run, or start from the weights of one with --from CKPT'
-    )
+def give_back(work_dir: str) -> None:
+    """Remove the folder of a run that did not begin, if nothing is in it."""
+    if is_main_process():
+        Path(work_dir, NOTE).unlink(missing_ok=True)
+        if not any(Path(work_dir).iterdir()):
+            Path(work_dir).rmdir()
 
 
 def note_data(cfg: Config) -> None:
@@ -133,13 +93,32 @@ def note_data(cfg: Config) -> None:
         Path(cfg.work_dir, NOTE).write_text(text + '\n', encoding='utf-8')
 
 
-def _read_note(work_dir: Path) -> list[dict] | None:
-    """What a run was trained on; None if it did not say."""
-    try:
-        note = json.loads(Path(work_dir, NOTE).read_text(encoding='utf-8'))
-        return [dict(path=d['path'], sha256=d['sha256']) for d in note]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _run_to_resume(folders: list[Path], base: str, now: list[dict]) -> str:
+    """The first folder whose run was trained on this data."""
+    others = []
+    for path in folders:
+        if not (path / 'last_checkpoint').is_file():
+            continue
+        try:
+            note = json.loads((path / NOTE).read_text(encoding='utf-8'))
+        except (OSError, ValueError):  # It does not say.
+            return str(path)
+        digests, known = ([d['sha256'] for d in data] for data in (note, now))
+        if digests == known:
+            return str(path)
+        others.append(f'  {path}: {_paths(note)}')
+    if not others:
+        raise UserError(
+            f'--resume: no run has left a checkpoint in {base}; name one with '
+            '--work-dir DIR or --resume CKPT, or leave --resume out to start'
+        )
+    raise UserError(
+        f'--resume: these runs were not trained on {_paths(now)}, or it has '
+        'changed since:\n'
+        + '\n'.join(others)
+        + '\nLeave --resume out (and choose another --work-dir) to start a '
+        'new run, or start from the weights of one with --from CKPT'
+    )
 
 
 def data_of(cfg: Config) -> list[dict]:
@@ -152,16 +131,14 @@ def data_of(cfg: Config) -> list[dict]:
     for split, dataset in datasets_of(cfg):
         if split != 'train':
             continue
-        digest = hashlib.sha256()
         prefix = dataset.get('data_prefix')
-        path = Path(
-            dataset.get('data_root') or '',
-            dataset.get('ann_file')
-            or (prefix if isinstance(prefix, str) else ''),
-        )
+        prefix = prefix if isinstance(prefix, str) else ''
+        root = dataset.get('data_root') or ''
+        path = Path(root, dataset.get('ann_file') or prefix)
+        digest = hashlib.sha256()
         if path.is_file():
             digest.update(path.read_bytes())
-        for file in sorted(path.rglob('*')) if path.is_dir() else ():
+        for file in sorted(path.rglob('*')):
             digest.update(os.fsencode(file.relative_to(path)))
             if file.suffix.lower() in ANNOTATIONS and file.is_file():
                 digest.update(file.read_bytes())
@@ -169,10 +146,6 @@ def data_of(cfg: Config) -> list[dict]:
             dict(path=str(path.absolute()), sha256=digest.hexdigest())
         )
     return found
-
-
-def _digests(note: list[dict]) -> list[str]:
-    return [each['sha256'] for each in note]
 
 
 def _paths(note: list[dict]) -> str:

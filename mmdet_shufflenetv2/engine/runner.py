@@ -9,7 +9,7 @@ from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.logging import MMLogger
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
@@ -26,7 +26,7 @@ from ..errors import UserError
 from .early_log import write_kept_records
 from .hooks import DivergenceHook, InputCheckHook
 from .pictures import RunPicturesHook
-from .run_config import resizing
+from .run_config import checkpoint_classes, resizing
 
 
 class CheckpointMismatch(UserError):
@@ -46,12 +46,48 @@ class CheckedRunner(Runner):
     #: checkpoint to load.
     start_from = None
 
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set up as mmengine does; the process group may exist already."""
+        # Adam's second moments of idle weights decay into denormal numbers,
+        # on which a CPU is 100 times slower: 1.1 s of a 1.3 s step.
+        torch.set_flush_denormal(not torch.cuda.is_available())
+        join_processes(self.launcher, self.cfg)
+        super().setup_env(env_cfg)
+
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Open the log file; it begins with what was said before."""
         early = MMLogger.get_current_instance()
         logger = super().build_logger(*args, **kwargs)
-        write_kept_records(early, logger)
+        write_kept_records(early, logger.handlers)
         return logger
+
+    def register_hooks(self, *args, **kwargs) -> None:
+        """Register a config's hooks, and those that no run is without."""
+        super().register_hooks(*args, **kwargs)
+        for hook in DivergenceHook(), InputCheckHook(), RunPicturesHook():
+            self.register_hook(hook)
+
+    def wrap_model(
+        self, model_wrapper_cfg: dict | None, model: nn.Module
+    ) -> nn.Module:
+        """Wrap for several processes; on the CPU without device ids."""
+        on_cpu = self.distributed and not torch.cuda.is_available()
+        if on_cpu and model_wrapper_cfg is None:
+            unused = self.cfg.get('find_unused_parameters', False)
+            model_wrapper_cfg = dict(
+                type='MMDistributedDataParallel',
+                device_ids=None,
+                broadcast_buffers=False,
+                find_unused_parameters=unused,
+            )
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def train(self) -> nn.Module:
+        """Train; what a killed run left half written is removed first."""
+        if is_main_process():
+            for path in remove_abandoned(self.work_dir):
+                self.logger.info(f'Removed what a killed run left: {path}')
+        return super().train()
 
     def load_or_resume(self) -> None:
         """Load what the run starts from or goes on with."""
@@ -61,23 +97,10 @@ class CheckedRunner(Runner):
             self.start_from(self._bare_model())
             self._has_loaded = True
 
-    def register_hooks(self, *args, **kwargs) -> None:
-        """Register a config's hooks, and those that no run is without."""
-        super().register_hooks(*args, **kwargs)
-        self.register_hook(DivergenceHook())
-        self.register_hook(InputCheckHook())
-        self.register_hook(RunPicturesHook())
-
     def load_checkpoint(
         self, filename: str, map_location='cpu', strict=True, **kwargs
     ) -> dict:
-        """Check the file against the model, then load it.
-
-        Takes mmengine's arguments; loading is always strict.
-
-        Raises:
-            CheckpointMismatch: It does not fit; says which entries.
-        """
+        """Check the file against the model, then load it strictly."""
         model = self._bare_model()
         checkpoint = read_fitting(model, filename)
         # mmengine runs this entry as Python code when it resumes.
@@ -95,9 +118,6 @@ class CheckedRunner(Runner):
 
         mmengine goes on from less, with a new optimizer and the learning
         rate of a first epoch, and says nothing.
-
-        Raises:
-            CheckpointMismatch: It lacks a part of the state.
         """
         if self._load_from is None:
             # Of the last checkpoint mmengine notes the absolute path, but a
@@ -118,27 +138,21 @@ class CheckedRunner(Runner):
             )
         planned = self._schedule()
         super().resume(filename, *args, **kwargs)
-        if self._schedule() != planned:
+        if self._schedule() != planned and self.cfg.get('param_scheduler'):
             self._follow_new_schedule()
-        loop, unit = self.train_loop, 'iters'
-        done, whole = loop.iter, loop.max_iters
-        if isinstance(loop, EpochBasedTrainLoop):
-            done, whole, unit = loop.epoch, loop.max_epochs, 'epochs'
-        if done >= whole:
+        if self.iter >= self.max_iters:
             self.logger.warning(
-                f'{filename} has {done} {unit} of {whole}: nothing is left to '
-                f'train; a longer run: train_cfg.max_{unit}=N'
+                f'{filename} has all {self.max_iters} iterations: nothing is '
+                'left to train; --epochs N makes a longer run'
             )
 
-    def _schedule(self) -> list[dict]:
+    def _schedule(self) -> list[list]:
         """The settings of the schedulers, without their progress."""
-        schedulers = self.param_schedulers or []
-        if not isinstance(schedulers, list) or not self.cfg.get(
-            'param_scheduler'
-        ):
-            return []
         names = 'begin', 'end', 'T_max', 'milestones', 'total_iters', 'gamma'
-        return [{k: getattr(s, k, None) for k in names} for s in schedulers]
+        return [
+            [getattr(scheduler, name, None) for name in names]
+            for scheduler in self.param_schedulers or ()
+        ]
 
     def _follow_new_schedule(self) -> None:
         """Bring the rates to where the config's schedule has them by now.
@@ -164,13 +178,6 @@ class CheckedRunner(Runner):
             f'rate goes on at {self.optim_wrapper.get_lr()["lr"][0]:.3g}'
         )
 
-    def train(self) -> nn.Module:
-        """Train; what a killed run left half written is removed first."""
-        if is_main_process():
-            for path in remove_abandoned(self.work_dir):
-                self.logger.info(f'Removed what a killed run left: {path}')
-        return super().train()
-
     def save_checkpoint(self, *args, meta: dict | None = None, **kwargs):
         """Save as mmengine does, with what the weights expect of images."""
         model = self._bare_model()
@@ -184,11 +191,7 @@ class CheckedRunner(Runner):
         super().save_checkpoint(*args, meta={**own, **(meta or {})}, **kwargs)
 
     def _init_model_weights(self) -> None:
-        """Initialise; pretrained weights have to get the images they expect.
-
-        Raises:
-            CheckpointError: ``data_preprocessor`` gives them others.
-        """
+        """Initialise; the backbone has to get images as it expects."""
         super()._init_model_weights()
         model = self._bare_model()
         backbone = getattr(model, 'backbone', None)
@@ -198,37 +201,9 @@ class CheckedRunner(Runner):
     def _bare_model(self) -> nn.Module:
         return getattr(self.model, 'module', self.model)
 
-    def setup_env(self, env_cfg: dict) -> None:
-        """Set up as mmengine does; the process group may exist already."""
-        # Adam's second moments of idle weights decay into denormal numbers,
-        # on which a CPU is 100 times slower: 1.1 s of a 1.3 s step.
-        torch.set_flush_denormal(not torch.cuda.is_available())
-        join_processes(self.launcher, self.cfg)
-        super().setup_env(env_cfg)
-
-    def wrap_model(
-        self, model_wrapper_cfg: dict | None, model: nn.Module
-    ) -> nn.Module:
-        """Wrap for several processes; on the CPU without device ids."""
-        on_cpu = self.distributed and not torch.cuda.is_available()
-        if on_cpu and model_wrapper_cfg is None:
-            unused = self.cfg.get('find_unused_parameters', False)
-            model_wrapper_cfg = dict(
-                type='MMDistributedDataParallel',
-                device_ids=None,
-                broadcast_buffers=False,
-                find_unused_parameters=unused,
-            )
-        return super().wrap_model(model_wrapper_cfg, model)
-
 
 def join_processes(launcher: str, cfg: Config) -> None:
-    """Join the other processes of a run, through gloo where there is no GPU.
-
-    Args:
-        launcher: What started them; ``'none'`` for a run of one process.
-        cfg: ``env_cfg.dist_cfg`` is as mmengine takes it.
-    """
+    """Join the processes of a run, through gloo where there is no GPU."""
     if launcher == 'none' or is_distributed():
         return
     options = dict((cfg.get('env_cfg') or {}).get('dist_cfg') or {})
@@ -242,10 +217,7 @@ def join_processes(launcher: str, cfg: Config) -> None:
 
 
 def load_fitting(model: nn.Module, filename: str) -> dict:
-    """Load a checkpoint that holds exactly the model's entries.
-
-    Returns, Raises: As :func:`read_fitting`.
-    """
+    """Load a checkpoint as :func:`read_fitting` gives it."""
     checkpoint = read_fitting(model, filename)
     model.load_state_dict(checkpoint['state_dict'])
     return checkpoint
@@ -287,19 +259,17 @@ def read_fitting(model: nn.Module, filename: str) -> dict:
     declared = declared_style(checkpoint)
     own = getattr(getattr(model, 'backbone', None), 'style', None)
     if None not in (declared, own) and declared != own:
-        problems.insert(
-            0,
+        problems.append(
             f'it is of style {declared!r}, but the backbone of {own!r}; add '
-            f'--cfg-options model.backbone.style={declared}',
+            f'--cfg-options model.backbone.style={declared}'
         )
     if problems:
         if not state.keys() & model.state_dict().keys():
             problems.append(
-                'no entry has a name that the model knows; '
-                'tools/convert_checkpoint.py converts weights of other '
-                'projects'
+                'no entry has a name that the model knows; tools/'
+                'convert_checkpoint.py converts weights of other projects'
             )
-        classes = checkpoint['meta'].get('dataset_meta', {}).get('classes')
+        classes = checkpoint_classes(checkpoint)
         if classes:
             problems.append(
                 f'the checkpoint knows {len(classes)} classes: '
@@ -314,11 +284,7 @@ def read_fitting(model: nn.Module, filename: str) -> dict:
 
 
 def mismatches(wanted: Mapping, state: Mapping, most: int = 5) -> list[str]:
-    """Describe where a state dict differs from the wanted one.
-
-    Returns:
-        A sentence for each kind of difference, with a few of the entries.
-    """
+    """Where a state dict differs from the wanted one: a phrase a kind."""
     kinds = {
         'missing in the checkpoint': [k for k in wanted if k not in state],
         'unknown to the model': [k for k in state if k not in wanted],

@@ -22,6 +22,7 @@ from ..errors import UserError
 from .run_config import (
     SPLITS,
     dicts_of,
+    packaged_config,
     pretrained_of,
     resizing,
     set_image_size,
@@ -31,41 +32,43 @@ from .schedule import stretch_schedule
 from .weights import outlined
 
 # Necks whose input is every level that the backbone returns.
-NECKS = {'FPN', 'LightHeadNeck', 'RFCNNeck'}
+NECKS = 'FPN', 'LightHeadNeck', 'RFCNNeck'
 #: Pixels below which a detector of stride 16 finds hardly anything.
 SMALL = 8
 # Of sides; at 800 the authors' 600, 700, 800, 900, 1000.
 MULTI_SCALE = 0.75, 0.875, 1.0, 1.125, 1.25
-GO_ON = (
-    'One of these goes on:\n'
-    '  --backbone-weights FILE   start from weights you have\n'
-    '  --from-scratch            start from random weights and train every '
-    'layer'
-)
 
 
 def apply_settings(cfg: Config, args: Namespace) -> None:
-    """Write what ``train``'s options ask for into the config.
-
-    Raises:
-        UserError: An option cannot be had of this config or machine.
-    """
-    others = args.backbone_weights or args.from_checkpoint
-    if others or cfg.get('resume') or cfg.get('load_from'):
+    """Write what ``train``'s options ask for into the config."""
+    if (args.amp or args.sync_bn) and not torch.cuda.is_available():
+        raise UserError(
+            '--amp and --sync-bn need a GPU, and PyTorch sees none here'
+        )
+    if args.tensorboard and not find_spec('tensorboard'):
+        raise UserError(
+            '--tensorboard needs the package tensorboard: '
+            'pip install tensorboard'
+        )
+    starts_elsewhere = (
+        args.backbone_weights
+        or args.from_checkpoint
+        or cfg.get('resume')
+        or cfg.get('load_from')
+    )
+    if args.from_scratch or starts_elsewhere:
         without_pretrained(cfg)
-        others = True
     if args.from_scratch:
-        start_from_scratch(cfg)
-    if args.sync_bn:
-        if not torch.cuda.is_available():
-            raise UserError('--sync-bn needs GPUs, and PyTorch sees none here')
-        cfg.sync_bn = 'torch'
-        train_norms(cfg)
+        cfg.model.backbone.pop('frozen_stages', None)
+        print_log(
+            'The backbone starts from random weights; all of it trains',
+            'current',
+        )
+    if args.from_scratch or args.sync_bn:
+        train_norms(cfg.model.backbone)
     set_network(cfg, args)
     if args.epochs:
         set_epochs(cfg, args.epochs)
-    if args.batch_size:
-        cfg.train_dataloader.batch_size = args.batch_size
     if args.image_size:
         set_image_size(cfg, args.image_size)
     if args.augment:
@@ -79,27 +82,12 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
     if args.multi_scale:
         cfg.image_size_from_data = False
         for step in resizing(cfg, 'train', '--multi-scale'):
-            scales = [
-                tuple(round(side * share) for side in step.scale)
-                for share in MULTI_SCALE
-            ]
+            size = np.array(step.scale)
+            scales = [tuple((size * f).round().tolist()) for f in MULTI_SCALE]
             step.clear()
             step.update(
                 type='RandomChoiceResize', scales=scales, keep_ratio=True
             )
-    for loader in (cfg.get(f'{split}_dataloader') for split in SPLITS):
-        if loader and args.workers is not None:
-            loader.num_workers = args.workers
-            loader.persistent_workers = args.workers > 0
-    if args.lr:
-        cfg.optim_wrapper.optimizer.lr = args.lr
-    if args.amp:
-        if not torch.cuda.is_available():
-            raise UserError(
-                '--amp needs a GPU, and PyTorch sees none here; leave it out'
-            )
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.ema:
         # A window of 1000 steps that opens within the first few hundred:
         # small data sets have few steps.
@@ -114,85 +102,76 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
         )
     if args.patience:
         checkpoint = cfg.default_hooks.checkpoint
-        if checkpoint.get('save_best', 'auto') == 'auto':
-            raise UserError(
-                '--patience needs a score to watch; --cfg-options '
-                'default_hooks.checkpoint.save_best=coco/bbox_mAP'
-            )
+        best = checkpoint.get('save_best', 'auto')
         add_hook(
             cfg,
             type='EarlyStoppingHook',
-            monitor=checkpoint.save_best,
+            monitor='coco/bbox_mAP' if best == 'auto' else best,
             rule=checkpoint.get('rule', 'greater'),
             patience=args.patience,
             min_delta=0.0,
         )
-    if args.seed is not None:
-        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.tensorboard:
-        if find_spec('tensorboard') is None:
-            raise UserError(
-                '--tensorboard needs the package tensorboard: '
-                'pip install tensorboard'
-            )
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
-    if not others and not args.from_scratch:
+    keys = {
+        'train_dataloader.batch_size': args.batch_size,
+        'optim_wrapper.optimizer.lr': args.lr,
+        'optim_wrapper.type': 'AmpOptimWrapper' if args.amp else None,
+        'randomness.seed': args.seed,
+        'sync_bn': 'torch' if args.sync_bn else None,
+    }
+    for split in SPLITS:
+        if args.workers is not None and cfg.get(f'{split}_dataloader'):
+            keys[f'{split}_dataloader.num_workers'] = args.workers
+            keys[f'{split}_dataloader.persistent_workers'] = args.workers > 0
+    cfg.merge_from_dict({k: v for k, v in keys.items() if v is not None})
+    if not starts_elsewhere and not args.from_scratch:
         have_starting_weights(cfg)
-    scale_rate(cfg, given=args.lr is not None, asked=args.auto_scale_lr)
+    scale_rate(cfg, args)
 
 
 def choose_device(name: str) -> None:
-    """Train on a device other than the one mmengine would take.
+    """Train on ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
 
     Before anything is on a GPU: PyTorch then sees one GPU, or none.
-
-    Args:
-        name: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
-
-    Raises:
-        UserError: There is no such device.
     """
     kind, _, number = name.partition(':')
-    if kind not in ('cpu', 'cuda') or (number and not number.isdecimal()):
-        raise UserError(f'--device: expected cpu, cuda or cuda:N, got {name}')
-    if kind == 'cpu':
+    number, count = number or '0', torch.cuda.device_count()
+    if name == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
         mmengine.device.utils.DEVICE = 'cpu'
-        return
-    if int(number or 0) >= torch.cuda.device_count():
+    elif kind == 'cuda' and number.isdecimal() and int(number) < count:
+        torch.cuda.set_device(int(number))
+    else:
         raise UserError(
-            f'--device {name}: PyTorch sees {torch.cuda.device_count()} GPUs'
+            f'--device: expected cpu, cuda or cuda:N of the {count} GPUs that '
+            f'PyTorch sees, got {name}'
         )
-    torch.cuda.set_device(int(number or 0))
 
 
 def set_network(cfg: Config, args: Namespace) -> None:
     """Set ``--star`` and ``--width``; neck and RPN get the channels."""
-    backbone = cfg.model.get('backbone') or {}
-    if args.star:
-        if backbone.get('type', '').rpartition('.')[2] != 'ShuffleNetV2':
-            raise UserError(
-                f'--star is for ShuffleNetV2, and the backbone of '
-                f'{cfg.filename} is {backbone.get("type")}'
-            )
-        backbone.receptive_field = 'enlarged'
-    if not args.width:
+    if not args.star and not args.width:
         return
-    neck = cfg.model.get('neck') or {}
-    if neck.get('type') not in NECKS:
-        raise UserError(
-            f'--width: the neck of {cfg.filename} is none of '
-            f'{", ".join(sorted(NECKS))}; set widen_factor and the channels '
-            'by --cfg-options'
-        )
-    backbone.widen_factor = args.width
+    backbone, neck = cfg.model.backbone, cfg.model.get('neck') or {}
+    if args.star:
+        backbone.receptive_field = 'enlarged'
+    if args.width:
+        backbone.widen_factor = args.width
     try:
         channels = tuple(outlined(backbone).out_channels)
-    except (TypeError, ValueError) as error:
-        raise UserError(f'--width: {error}') from error
-    neck.in_channels = channels
-    if neck.type != 'FPN':
-        cfg.model.rpn_head.in_channels = channels[neck.get('rpn_level', 0)]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f'--star, --width: {error}') from error
+    if neck.get('type') in NECKS:
+        neck.in_channels = channels
+        if neck.type != 'FPN':
+            cfg.model.rpn_head.in_channels = channels[neck.get('rpn_level', 0)]
+    elif args.width:
+        raise UserError(
+            f'--width: expected a neck of {", ".join(NECKS)}, got '
+            f'{neck.get("type")} of {cfg.filename}; set widen_factor and the '
+            'channels by --cfg-options'
+        )
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
@@ -215,21 +194,15 @@ def adapt_image_size(cfg: Config, tables: list[BoxTable]) -> None:
     The config's size, unless a tenth of the boxes would have less than twice
     `SMALL` pixels: then a larger one, up to twice as large and to the images'
     own. Only where the config has ``image_size_from_data``.
-
-    Args:
-        cfg: Changed in place.
-        tables: The boxes to train on; none for a classifier.
     """
     if not any(len(table.boxes) for table in tables):
         return
     if cfg.get('image_size_from_data'):
         usual = max(resizing(cfg, 'train')[0].scale)
         sides = np.concatenate([table.image_sizes() for table in tables])
-        sides.sort(axis=1)
-        short, long = np.median(sides, axis=0)
-        tenth = np.quantile(
-            np.concatenate([table.box_sizes() for table in tables]), 0.1
-        )
+        short, long = np.median(np.sort(sides, axis=1), axis=0)
+        boxes = np.concatenate([table.box_sizes() for table in tables])
+        tenth = np.quantile(boxes, 0.1)
         wanted = long * 2 * SMALL / max(tenth, 1e-6)
         side = min(max(wanted, usual), 2 * usual, max(long, usual * 2 / 3))
         side = 32 * round(side / 32)
@@ -244,7 +217,7 @@ def adapt_image_size(cfg: Config, tables: list[BoxTable]) -> None:
         )
     try:
         (step,) = resizing(cfg, 'train')
-    except (UserError, ValueError):
+    except (UserError, ValueError):  # Several sizes.
         return
     scale = tuple(step.scale)
     boxes = np.concatenate([table.box_sizes(scale) for table in tables])
@@ -252,31 +225,26 @@ def adapt_image_size(cfg: Config, tables: list[BoxTable]) -> None:
     if share > 0.1:
         print_log(
             f'{share:.0%} of the boxes are smaller than {SMALL} pixels after '
-            f'resizing to {step.scale[0]}x{step.scale[1]}, and will hardly be '
-            'found; a larger --image-size WxH, or images cut into tiles, help',
+            f'resizing to {scale[0]}x{scale[1]}, and will hardly be found; a '
+            'larger --image-size WxH, or images cut into tiles, help',
             'current',
             level=30,
         )
 
 
 def set_augmentation(cfg: Config, level: str) -> None:
-    """Write a training pipeline that augments: none, light or strong."""
-    dataset = cfg.train_dataloader.dataset
-    (step,) = resizing(cfg, 'train', '--augment') or [None]
-    if step is None or step not in dataset.get('pipeline', ()):
+    """Vary training images as ``configs/_base_/augmentation.py`` says."""
+    pipeline = cfg.train_dataloader.dataset.get('pipeline', ())
+    steps = resizing(cfg, 'train', '--augment')
+    if len(steps) != 1 or steps[0] not in pipeline:
         raise UserError(f'--augment: {cfg.filename} has no plain pipeline')
-    resize = dict(type='Resize', scale=step.scale, keep_ratio=True)
-    ratio = (0.75, 1.25) if level == 'light' else (0.5, 1.5)
-    jitter = dict(resize, type='RandomResize', ratio_range=ratio)
-    flip = dict(type='RandomFlip', prob=0.5)
-    crop = dict(type='MinIoURandomCrop')
-    middle = dict(
-        none=[resize],
-        light=[jitter, flip],
-        strong=[crop, jitter, flip, dict(type='PhotoMetricDistortion')],
-    )[level]
-    ends = [t for t in dataset.pipeline if 'Load' in t.type]
-    dataset.pipeline = [*ends, *middle, dataset.pipeline[-1]]
+    path = f'{__package__.partition(".")[0]}::_base_/augmentation.py'
+    middle = Config.fromfile(packaged_config(path)).augmentation[level]
+    for step in middle:
+        if 'scale' in step:
+            step.scale = steps[0].scale
+    loading = [step for step in pipeline if 'Load' in step.type]
+    pipeline[:] = [*loading, *middle, pipeline[-1]]
 
 
 def use_tta(cfg: Config) -> None:
@@ -285,7 +253,10 @@ def use_tta(cfg: Config) -> None:
     Right before the runner is made, as the model becomes a part of another.
     """
     rcnn = (cfg.model.get('test_cfg') or {}).get('rcnn') or {}
-    nms = rcnn.get('nms', dict(type='nms', iou_threshold=0.5))
+    tta_cfg = dict(
+        nms=rcnn.get('nms', dict(type='nms', iou_threshold=0.5)),
+        max_per_img=rcnn.get('max_per_img', 100),
+    )
     dataset = cfg.test_dataloader.dataset
     load, resize, *rest, pack = dataset.pipeline
     keys = dict(pack).get('meta_keys') or ('img_id', 'img_path', 'ori_shape')
@@ -294,96 +265,61 @@ def use_tta(cfg: Config) -> None:
     flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
     branches = [[resize], flips, *([each] for each in rest), [pack]]
     dataset.pipeline = [load, dict(type='TestTimeAug', transforms=branches)]
-    most = rcnn.get('max_per_img', 100)
     cfg.model = ConfigDict(
-        type='DetTTAModel',
-        tta_cfg=dict(nms=nms, max_per_img=most),
-        module=cfg.model,
+        type='DetTTAModel', tta_cfg=tta_cfg, module=cfg.model
     )
 
 
 def add_hook(cfg: Config, **hook) -> None:
     """Add a hook, in the place of one of its type."""
-    hooks = [
-        h for h in cfg.get('custom_hooks') or () if h.type != hook['type']
-    ]
+    hooks = cfg.get('custom_hooks') or ()
+    hooks = [each for each in hooks if each.type != hook['type']]
     cfg.custom_hooks = [*hooks, hook]
 
 
-def train_norms(cfg: Config) -> bool:
-    """Let the backbone's batch norms train; gives whether they did not."""
-    backbone = cfg.model.backbone
-    frozen = not (backbone.get('norm_cfg') or {}).get('requires_grad', True)
-    if frozen:
+def train_norms(backbone: dict) -> None:
+    """Let a backbone's batch norms train."""
+    if 'requires_grad' in (backbone.get('norm_cfg') or {}):
         backbone.norm_cfg.requires_grad = True
-    fixed = backbone.pop('norm_eval', False)
+    backbone.pop('norm_eval', None)
     # mmdet's ResNet has another default.
     if backbone.type.rpartition('.')[2] == 'ResNet':
         backbone.norm_eval = False
-    return fixed or frozen
-
-
-def start_from_scratch(cfg: Config) -> None:
-    """Start from random weights; what is frozen otherwise trains then."""
-    without_pretrained(cfg)
-    trained = []
-    if cfg.model.backbone.pop('frozen_stages', -1) != -1:
-        trained.append('its first stages')
-    if train_norms(cfg):
-        trained.append('its batch norms')
-    print_log(
-        'The backbone starts from random weights'
-        + (f'; {" and ".join(trained)} train too' if trained else ''),
-        'current',
-    )
 
 
 def have_starting_weights(cfg: Config) -> None:
-    """See that the config's public weights are there, before other work.
+    """Download the weights that a config starts from, before other work.
 
-    They follow the backbone's width.
-
-    Raises:
-        UserError: They cannot be had, or layers that nothing has trained are
-            frozen.
+    Those of a width or V2* that options have set, in the place of the
+    config's. Raises `UserError` where there are none, or none to be had.
     """
     backbone = cfg.model.get('backbone') or {}
     start = pretrained_of(backbone)
-    if start is None:
-        if backbone.get('frozen_stages', -1) >= 0:
-            raise UserError(
-                f'{cfg.filename} freezes the first stages of a backbone that '
-                f'has no public weights. {GO_ON}'
-            )
-        return
-    if start.checkpoint in {*PUBLIC_WEIGHTS.values(), *RESNETS.values()}:
-        public = public_weights(backbone)
-        if public is None:
-            raise UserError(
-                f'there are no public weights for this {backbone.type}. '
-                f'{GO_ON}'
-            )
-        start.checkpoint = public
-    fetch_weights(start.checkpoint)
+    public = {*PUBLIC_WEIGHTS.values(), *RESNETS.values()}
+    if start and start.checkpoint in public:
+        start.checkpoint = public_weights(backbone)
+    has_none = start and start.checkpoint is None
+    if has_none or (not start and backbone.get('frozen_stages', -1) >= 0):
+        raise UserError(
+            f'there are no public weights for the {backbone.type} of '
+            f'{cfg.filename}. One of these goes on:\n'
+            '  --backbone-weights FILE   start from weights you have\n'
+            '  --from-scratch            start from random weights and train '
+            'every layer'
+        )
+    if start:
+        fetch_weights(start.checkpoint)
 
 
-def scale_rate(cfg: Config, given: bool, asked: bool) -> None:
-    """Scale the learning rate to the batch, where it is not the recipe's.
+def scale_rate(cfg: Config, args: Namespace) -> None:
+    """Scale the learning rate to the batch, unless ``--lr`` is given.
 
     SGD's in proportion (arXiv 1706.02677), Adam's by the square root, as the
     size of its steps grows with the noise alone (arXiv 2205.10287).
-
-    Args:
-        cfg: ``auto_scale_lr.base_batch_size`` is the recipe's batch.
-        given: Whether ``--lr`` says the rate.
-        asked: Whether ``--auto-scale-lr`` asks for it.
-
-    Raises:
-        UserError: It was asked for, and the recipe's batch is not known.
     """
     recipe = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if recipe is None:
-        if asked:
+        if args.auto_scale_lr:
             raise UserError(
                 '--auto-scale-lr needs auto_scale_lr.base_batch_size in '
                 f'{cfg.filename}'
@@ -392,16 +328,14 @@ def scale_rate(cfg: Config, given: bool, asked: bool) -> None:
     batch = cfg.train_dataloader.batch_size * get_world_size()
     # Done here, and not again by a run from the config that this one leaves.
     cfg.auto_scale_lr = dict(enable=False, base_batch_size=batch)
-    if given or batch == recipe:
-        return
     optimizer = cfg.optim_wrapper.optimizer
+    if args.lr or batch == recipe:
+        return
     is_adam = 'adam' in str(optimizer.type).lower()
     rate = optimizer.lr * (batch / recipe) ** (0.5 if is_adam else 1.0)
     print_log(
         f'Learning rate {rate:.3g} instead of {optimizer.lr:.3g}: a step has '
-        f'{batch} images, and the recipe {recipe}'
-        + (' (by the square root, for Adam)' if is_adam else '')
-        + '; --lr sets another',
+        f'{batch} images, and the recipe {recipe}; --lr sets another',
         'current',
     )
     optimizer.lr = rate

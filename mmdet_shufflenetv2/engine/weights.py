@@ -1,4 +1,4 @@
-"""What a run starts from: weights of a backbone, or of another detector."""
+"""What a network gets its weights from: a backbone's file, a detector's."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.registry import DefaultScope
+from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
@@ -19,11 +19,39 @@ from ..backbones.pretrained import (
 )
 from ..backbones.zoo import network
 from ..compat.input_format import declared_format
-from ..compat.weight_formats import family_of, within, wrapping_of
+from ..compat.weight_formats import family_of, prefixes_of, within, wrapping_of
 from ..data.table import shorten
-from .checkpoint_meta import adopt_input_format, checkpoint_classes
-from .run_config import dicts_of, without_pretrained
-from .runner import CheckpointMismatch, mismatches
+from .run_config import (
+    adopt,
+    adopt_input_format,
+    checkpoint_classes,
+    dicts_of,
+    without_pretrained,
+)
+from .run_data import set_classes
+from .runner import CheckpointMismatch, load_fitting, mismatches
+
+
+def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
+    """Build a detector with the classes its checkpoint knows.
+
+    The number of classes and the input format are changed in ``cfg``. The
+    model is in evaluation mode, with ``cfg`` and ``dataset_meta`` as
+    ``mmdet.apis.inference_detector`` wants them.
+    """
+    content = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
+    classes = checkpoint_classes(content)
+    if classes:
+        set_classes(cfg, classes)
+    adopt(cfg, content, checkpoint)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    # The checkpoint brings the weights; pretrained ones would be read twice.
+    cfg.model.backbone.pop('init_cfg', None)
+    model = MODELS.build(cfg.model)
+    load_fitting(model, checkpoint)
+    model.cfg = cfg
+    model.dataset_meta = dict(classes=classes, palette='random')
+    return model.to(device).eval()
 
 
 def outlined(config: Mapping, scope: str = 'mmdet') -> nn.Module:
@@ -39,10 +67,6 @@ def use_backbone_weights(cfg: Config, filename: str) -> None:
     The config then has the ``style`` of the weights, where the backbone is of
     this package, and gives it the images that they expect, where that is
     known.
-
-    Args:
-        cfg: Changed in place.
-        filename: Path of the checkpoint.
 
     Raises:
         CheckpointError: It cannot be read or does not hold weights.
@@ -71,7 +95,8 @@ def use_backbone_weights(cfg: Config, filename: str) -> None:
         adopt_input_format(cfg, expected, filename)
     else:
         prefix = _prefix_of_all(backbone, content, filename)
-        if prefix:
+        # mmengine takes 'module.' away itself.
+        if prefix not in ('', 'module.'):
             init_cfg['prefix'] = prefix
     cfg.model.backbone.init_cfg = init_cfg
 
@@ -86,55 +111,41 @@ def _fitted(cfg: Config, content: object, source: str):
         return backbone, None
     # Where neither the file nor its names tell, the config decides.
     style = declared_style(content) or cfg.model.backbone.get('style')
-    return backbone, find_fit(
-        backbone, weights_of(content, source), source, style=style
-    )
+    weights = weights_of(content, source)
+    return backbone, find_fit(backbone, weights, source, style=style)
 
 
-def _prefix_of_all(
-    backbone: nn.Module, content: object, source: str
-) -> str | None:
+def _prefix_of_all(backbone: nn.Module, content: Mapping, source: str) -> str:
     """Find where in a file mmengine's loader finds a backbone's weights.
 
     mmengine passes over what does not fit. Modules that the backbone does not
     have, such as a classifier, may be in the file, but a module of both must
     be the same in both.
-
-    Raises:
-        CheckpointMismatch: It would not find all; says which.
     """
     # mmengine looks into this wrapper and into no other.
-    state = content if isinstance(content, Mapping) else {}
-    state = state.get('state_dict', state)
+    state = content.get('state_dict', content)
     wanted = backbone.state_dict()
     modules = {key.partition('.')[0] for key in wanted}
     # Files that are older than the counter are whole without it.
     counters = {k: v for k, v in wanted.items() if k.endswith(COUNTER)}
-    first = next(iter(wanted))
-    ends = (key for key in state if f'.{key}'.endswith(f'.{first}'))
-    problems = {}
-    for prefix in {key.removesuffix(first) for key in ends} or {
-        wrapping_of(state)
-    }:
+    most, problems, fitting = -1, [], []
+    for prefix in prefixes_of(state):
         inner = within(state, prefix)
-        found = {k: inner[k] for k in inner if k.partition('.')[0] in modules}
-        problems[prefix] = mismatches(wanted, counters | found)
-    fitting = [prefix for prefix in problems if not problems[prefix]]
-    if len(fitting) > 1:
-        raise CheckpointMismatch(
-            f'{source} has several backbones, under {", ".join(fitting)}; '
-            'name one by model.backbone.init_cfg.prefix in the config'
-        )
-    if not fitting:
-        family = family_of(within(state, wrapping_of(state)))
-        found = [f'it looks like {family}'] if family else []
-        raise CheckpointMismatch(
-            f'{source} does not fit the {type(backbone).__name__} of this '
-            'config:\n  '
-            + '\n  '.join(found + min(problems.values(), key=len))
-        )
-    # mmengine takes 'module.' away itself.
-    return None if fitting[0] == 'module.' else fitting[0]
+        inner = {k: inner[k] for k in inner if k.partition('.')[0] in modules}
+        found = mismatches(wanted, counters | inner)
+        if not found:
+            fitting.append(prefix)
+        if len(wanted.keys() & inner) > most:
+            most, problems = len(wanted.keys() & inner), found
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        problems = [f'it has several backbones: {", ".join(fitting)}']
+    family = family_of(within(state, wrapping_of(state))) or 'none known'
+    raise CheckpointMismatch(
+        f'{source} does not fit the {type(backbone).__name__} of this '
+        f'config; it looks like {family}:\n  ' + '\n  '.join(problems)
+    )
 
 
 def prepare_for(cfg: Config, filename: str) -> None:
@@ -154,10 +165,6 @@ def load_other_classes(
         cfg: Its config.
         filename: Path of a checkpoint of the same detector.
         classes: The model's, in the order of the labels.
-
-    Raises:
-        CheckpointMismatch: Something that does not depend on the classes
-            differs, or the checkpoint does not say what its classes are.
     """
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
     known = checkpoint_classes(checkpoint)
@@ -171,12 +178,12 @@ def load_other_classes(
     }
     target = model.state_dict()
     layers = _class_layers(cfg, len(classes), len(known))
-    theirs = {
+    # As a network of this config with the checkpoint's classes would be.
+    wanted = target | {
         key: torch.empty(shape, device='meta')
         for key, (shape, _) in layers.items()
     }
-    # As a network of this config with the checkpoint's classes would be.
-    problems = mismatches({**target, **theirs}, state)
+    problems = mismatches(wanted, state)
     if problems:
         raise CheckpointMismatch(
             f'--from {filename} is of another network than this config, with '
@@ -189,7 +196,14 @@ def load_other_classes(
         new, old = (
             _transposed(each, by_anchor) for each in (target[key], state[key])
         )
-        new = _carry_over(old, new, known, classes, rows)
+        # The rows of each class, in the order of the labels; then those of
+        # the background.
+        new, old = new.clone(), old.to(new)
+        for label, name in enumerate(classes):
+            if name in known:
+                other = known.index(name) * rows
+                new[label * rows :][:rows] = old[other:][:rows]
+        new[len(classes) * rows :] = old[len(known) * rows :]
         state[key] = _transposed(new, len(new) // by_anchor)
     model.load_state_dict({k: state[k] for k in target})
     shared = [name for name in classes if name in known]
@@ -227,20 +241,3 @@ def _class_layers(cfg: Config, ours: int, theirs: int) -> dict:
 def _transposed(layer: Tensor, blocks: int) -> Tensor:
     """Rows (blocks * n, ...) as (n * blocks, ...): the first of each first."""
     return layer.unflatten(0, (blocks, -1)).transpose(0, 1).flatten(0, 1)
-
-
-def _carry_over(
-    theirs: Tensor, ours: Tensor, known: tuple, classes: tuple, rows: int
-) -> Tensor:
-    """A new layer with its shared classes' rows, and those of none, of old.
-
-    Both have the rows of a class in a block, in the order of the labels, and
-    then those of the background.
-    """
-    result, theirs = ours.clone(), theirs.to(ours)
-    for label, name in enumerate(classes):
-        if name in known:
-            other = known.index(name) * rows
-            result[label * rows :][:rows] = theirs[other:][:rows]
-    result[len(classes) * rows :] = theirs[len(known) * rows :]
-    return result

@@ -262,9 +262,10 @@ def _image(size: Size) -> np.ndarray:
 
 
 def _export(config: str, size: Size, rois: int | None, path: str) -> None:
-    from ..deploy.export import export_config
+    from ..deploy.export import export, seeded_detector
 
-    export_config(_config(config), path, image_size=size, proposals=rois)
+    options = dict(image_size=size, proposals=rois, pictures=None)
+    export(seeded_detector(_config(config)), path, **options)
 
 
 def _export_backbone(who: str, size: Size, path: str) -> None:

@@ -4,20 +4,15 @@
 on a GPU at batch 8, (b) and (d) on one core at batch 1.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from itertools import cycle
 from typing import NamedTuple
 
 import plotly.graph_objects as go
 
 from .claims import BATCHES
 from .published import figures, speeds, values
-from .results import (
-    Conditions,
-    ResultFile,
-    conditions_of,
-    is_measured,
-    rows_of,
-)
+from .results import Conditions, Results
 
 # How the names of a family's networks begin, its title, and its colour. The
 # first four are those of the paper's figure.
@@ -44,29 +39,17 @@ SYMBOLS = ('circle', 'square', 'diamond', 'triangle-up', 'star', 'x')
 
 
 class Chart(NamedTuple):
-    """A panel of the figure.
-
-    Attributes:
-        name: short, for links.
-        title: what stands above it.
-        figure: what plotly draws. A trace's ``meta`` says the device and
-            setting it was measured on; it is empty for what was published.
-        is_measured: whether anything of it was measured here.
-    """
+    """A panel of the figure."""
 
     name: str
     title: str
+    # A trace's ``meta`` says on what it was measured; empty if published.
     figure: go.Figure
     is_measured: bool
 
 
-def charts(files: Iterable[ResultFile]) -> list[Chart]:
-    """The figure's four panels.
-
-    Args:
-        files: of the results.
-    """
-    files = list(files)
+def charts(results: Results) -> list[Chart]:
+    """The figure's four panels."""
     found = []
     for letter, title, platform, over_flops in (
         ('a', 'Accuracy and speed, GPU', 'gpu', False),
@@ -74,62 +57,48 @@ def charts(files: Iterable[ResultFile]) -> list[Chart]:
         ('c', 'Speed and complexity, GPU', 'gpu', True),
         ('d', 'Speed and complexity, CPU', 'arm', True),
     ):
-        here = _measured(files, platform)
-        figure = go.Figure()
-        _add_lines(figure, _published(platform), None, 0, over_flops)
-        for place, (conditions, per_s) in enumerate(here.items()):
-            _add_lines(figure, per_s, conditions, place, over_flops)
-        _label(figure, UNITS[platform], over_flops)
-        name = f'figure1{letter}'
-        found.append(Chart(name, f'({letter}) {title}', figure, bool(here)))
+        published = {
+            key.row: speed.per_s
+            for key, speed in speeds().items()
+            if key.table == 'Table 8' and key.platform == platform
+        }
+        measured = _measured(results, on_gpu=platform == 'gpu')
+        figure = _axes(UNITS[platform], over_flops)
+        _add_lines(figure, published, over_flops)
+        symbols = cycle(SYMBOLS)
+        for where, per_s in measured.items():
+            _add_lines(figure, per_s, over_flops, where, next(symbols))
+        name, title = f'figure1{letter}', f'({letter}) {title}'
+        found.append(Chart(name, title, figure, bool(measured)))
     return found
 
 
-def _published(platform: str) -> dict[str, float]:
-    return {
-        key.row: speed.per_s
-        for key, speed in speeds().items()
-        if key.table == 'Table 8' and key.platform == platform
-    }
-
-
 def _measured(
-    files: Iterable[ResultFile], platform: str
+    results: Results, on_gpu: bool
 ) -> dict[Conditions, dict[str, float]]:
     """Networks per second on each machine and setting, at paper's batch."""
-    on_gpu = platform == 'gpu'
     found: dict[Conditions, dict[str, float]] = {}
-    for row in rows_of(files, 'backbones'):
-        conditions = conditions_of(row)
+    for each in results.sound('backbones'):
         if (
-            is_measured(row)
-            and row['table'] == 'Table 8'
-            and row['batch'] == BATCHES['backbones'][on_gpu]
-            and conditions.on_gpu == on_gpu
+            each.row['table'] == 'Table 8'
+            and each.row['batch'] == BATCHES['backbones'][on_gpu]
+            and each.conditions.on_gpu == on_gpu
         ):
-            per_s = found.setdefault(conditions, {})
-            per_s[row['network']] = 1e3 / float(row['median_ms'])
+            per_s = found.setdefault(each.conditions, {})
+            per_s[each.key.row] = each.per_s
     return found
 
 
 def _add_lines(
     figure: go.Figure,
     per_s: Mapping[str, float],
-    conditions: Conditions | None,
-    place: int,
     over_flops: bool,
+    where: Conditions | None = None,
+    symbol: str = 'circle-open',
 ) -> None:
-    """A line for each family, of published or of measured speeds.
-
-    Args:
-        conditions: None for what was published.
-        place: of the conditions among others, for their own symbol.
-    """
-    source = 'published'
-    meta = dict(device='', setting='')
-    if conditions:
-        meta = dict(device=conditions.machine, setting=conditions.setting)
-        source = f'{conditions.machine}, {conditions.setting}'
+    """A line for each family; of published speeds if it is not said where."""
+    device, setting = (where.machine, where.setting) if where else ('', '')
+    source = f'{device}, {setting}' if where else 'published'
     for number, (start, (title, colour)) in enumerate(FAMILIES.items()):
         points = _points(per_s, start, over_flops)
         if not points:
@@ -145,58 +114,47 @@ def _add_lines(
             showlegend=title not in {line.name for line in figure.data},
             visible=True if number < OF_THE_PAPER else 'legendonly',
             mode='lines+markers',
-            line=dict(color=colour, dash='solid' if conditions else 'dot'),
-            marker=dict(
-                size=9,
-                symbol=SYMBOLS[place % len(SYMBOLS)]
-                if conditions
-                else 'circle-open',
-            ),
-            meta=meta,
+            line=dict(color=colour, dash='solid' if where else 'dot'),
+            marker=dict(size=9, symbol=symbol),
+            meta=dict(device=device, setting=setting),
         )
 
 
 def _points(
     per_s: Mapping[str, float], start: str, over_flops: bool
 ) -> list[tuple[float, float, str]]:
-    """x, y and the name of each network of a family, by complexity."""
-    found = []
-    for key, quantity, mflops, *_ in figures():
-        name = key.row
+    """x, y and the name of each network of a family, sorted by x."""
+    mflops = {
+        key.row: value
+        for key, quantity, value, *_ in figures()
+        if (key.table, quantity) == ('Table 8', 'multiply-adds')
         # A network of smaller images would bend the line of its family.
-        if (
-            (key.table, quantity) == ('Table 8', 'multiply-adds')
-            and key.input == '224x224'
-            and name in per_s
-            and name.startswith(start)
-        ):
-            accuracy = round(100 - values('top-1 error')[name], 2)
-            speed = per_s[name]
-            found.append(
-                (mflops, speed, name)
-                if over_flops
-                else (speed, accuracy, name)
-            )
-    return sorted(found)
+        and key.input == '224x224'
+    }
+    names = [n for n in per_s if n in mflops and n.startswith(start)]
+    if over_flops:
+        return sorted((mflops[name], per_s[name], name) for name in names)
+    errors = values('top-1 error')
+    return sorted((per_s[n], round(100 - errors[n], 2), n) for n in names)
 
 
-def _label(figure: go.Figure, unit: str, over_flops: bool) -> None:
+def _axes(unit: str, over_flops: bool) -> go.Figure:
     speed = dict(
         type='log',
         title=unit,
         tickvals=TICKS,
         ticktext=[f'{tick:g}' for tick in TICKS],
     )
-    if over_flops:
-        figure.update_xaxes(title='MFLOPs')
-        figure.update_yaxes(**speed)
-    else:
-        figure.update_xaxes(**speed)
-        figure.update_yaxes(title='top-1 accuracy, % (paper)')
-    figure.update_layout(
-        template='plotly_white',
-        margin=dict(l=60, r=12, t=12, b=48),
-        legend=dict(orientation='h', y=-0.2, font_size=11),
-        hoverlabel_align='left',
-        height=430,
+    flops = dict(title='MFLOPs')
+    accuracy = dict(title='top-1 accuracy, % (paper)')
+    return go.Figure(
+        layout=dict(
+            xaxis=flops if over_flops else speed,
+            yaxis=speed if over_flops else accuracy,
+            template='plotly_white',
+            margin=dict(l=60, r=12, t=12, b=48),
+            legend=dict(orientation='h', y=-0.2, font_size=11),
+            hoverlabel_align='left',
+            height=430,
+        )
     )

@@ -1,96 +1,37 @@
 """The detectors' configs in the form that OpenMMLab's ``mim`` reads."""
 
-from collections.abc import Iterable
+from importlib.resources import files
 from pathlib import Path
 
+import yaml
 from mmengine.config import Config
 
 from ..backbones.zoo import network_of
-from .docs_tables import cost
+from .docs_tables import config, cost
 from .published import values
-from .results import ResultFile, Row, plain_rows
-
-LIGHT_HEAD = 'Light-Head R-CNN: In Defense of Two-Stage Object Detector'
-R_FCN = 'R-FCN: Object Detection via Region-based Fully Convolutional Networks'
-THUNDERNET = 'ThunderNet: Towards Real-time Generic Object Detection'
-SHUFFLENET_V2 = (
-    'ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design'
-)
-# How the paths of a collection's configs begin: its name, architecture,
-# paper and the paper's arXiv number.
-COLLECTIONS = {
-    'configs/lighthead_': (
-        'Light-Head R-CNN',
-        ['Light-Head R-CNN', 'RPN', 'PSRoIAlign'],
-        LIGHT_HEAD,
-        '1711.07264',
-    ),
-    'configs/rfcn_': (
-        'R-FCN',
-        ['R-FCN', 'RPN', 'PSRoIPool'],
-        R_FCN,
-        '1605.06409',
-    ),
-    'configs/light/lighthead_': (
-        'Light-Head R-CNN on small images',
-        ['Light-Head R-CNN', 'RPN', 'PSRoIAlign'],
-        LIGHT_HEAD,
-        '1711.07264',
-    ),
-    'configs/light/thundernet_': (
-        'ThunderNet',
-        ['ThunderNet', 'RPN', 'PSRoIAlign'],
-        THUNDERNET,
-        '1903.11752',
-    ),
-    'configs/swap/': (
-        "MMDetection's detectors with ShuffleNet V2",
-        ['ShuffleNet V2'],
-        SHUFFLENET_V2,
-        '1807.11164',
-    ),
-}
+from .results import Results, Row
 
 
-def model_index(root: Path, files: Iterable[ResultFile]) -> dict:
+def model_index(root: Path, results: Results) -> dict:
     """All detectors that are not the demo's, for ``configs/metafile.yml``.
 
     What was measured here is a model's results; what others published of
     the same backbone is part of its metadata.
-
-    Args:
-        root: of a checkout.
-        files: of the results.
     """
-    files = list(files)
+    bccd = results.table('bccd_backbones')
     runs = [
-        *plain_rows(files, 'trained'),
-        *(
-            {'data': 'BCCD blood cells', **run}
-            for run in plain_rows(files, 'bccd_backbones')
-        ),
+        *results.table('trained'),
+        *({'data': 'BCCD blood cells', **run} for run in bccd),
     ]
-    collections, models = [], []
-    for start, (name, architecture, title, number) in COLLECTIONS.items():
-        collections.append(
-            {
-                'Name': name,
-                'Metadata': {
-                    'Training Data': 'COCO',
-                    'Architecture': architecture,
-                },
-                'Paper': {
-                    'Title': title,
-                    'URL': f'https://arxiv.org/abs/{number}',
-                },
-            }
-        )
+    text = files(__package__).joinpath('collections.yaml').read_text('utf-8')
+    collections, models = yaml.safe_load(text), []
+    for start, collection in collections.items():
         for path in sorted(root.glob(f'{start}*.py')):
-            metadata = _metadata(Config.fromfile(path), path.stem)
+            metadata = _metadata(config(path), path.stem)
             models.append(
                 {
                     'Name': path.stem,
-                    'In Collection': name,
+                    'In Collection': collection['Name'],
                     'Config': path.relative_to(root).as_posix(),
                     'Metadata': metadata,
                     'Results': [
@@ -100,7 +41,7 @@ def model_index(root: Path, files: Iterable[ResultFile]) -> dict:
                     ],
                 }
             )
-    return {'Collections': collections, 'Models': models}
+    return {'Collections': [*collections.values()], 'Models': models}
 
 
 def _metadata(cfg: Config, stem: str) -> dict:

@@ -1,6 +1,11 @@
-"""The report as one HTML page that needs no network and no other file."""
+"""The report as one HTML page that needs no network and no other file.
+
+A row of a table is a dict of texts by title. Its ``device`` and ``setting``
+are what the page filters by.
+"""
 
 import datetime
+from collections.abc import Hashable
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
@@ -8,26 +13,53 @@ from plotly.offline import get_plotlyjs
 
 from .. import __version__
 from .claims import NOT_MEASURED, claim_rows
+from .docs_tables import coco_map
 from .figure1 import charts
-from .page_tables import NONE, page_tables
-from .results import conditions_of, read_results
+from .published import (
+    PAPER_KINDS,
+    PAPER_PARTS,
+    Key,
+    speeds,
+)
+from .results import (
+    OK,
+    Conditions,
+    Measured,
+    Results,
+    Row,
+    kind_of,
+    read_results,
+    warning_of,
+)
+
+NONE = '-'
+PLATFORMS = {'gpu': 'GPU', 'arm': 'CPU'}
+# The paper's tables of speeds, by a short name for links.
+PAPER_TABLES = {
+    **{f'g{number}': f'Table {number}' for number in range(1, 5)},
+    'table7': 'Table 7',
+    'table7-mmap': 'Table 7',
+    'table8': 'Table 8',
+    'appendix1a': 'Appendix Table 1a',
+    'appendix1b': 'Appendix Table 1b',
+}
+# Cells of a paper's table, beside the machine's.
+COLUMNS = (
+    *('column', 'row', 'input', 'part', 'batch', 'paper', 'here'),
+    *('here / paper', 'paper ratio', 'here ratio', 'p10 to p90'),
+    *('here ratio / paper', 'ms'),
+)
+# Columns of measurements that the table of environments has.
+BOOKKEEPING = {
+    *Conditions._fields,
+    *('schema', 'status', 'cores', 'load', 'python', 'commit', 'date'),
+    *('p10_ms', 'p90_ms', 'runs', 'warmup_runs', 'doubt', 'warning'),
+}
 
 
 def make_page(folder: Path) -> tuple[str, list[str]]:
-    """Make the report on a folder of results.
-
-    Returns:
-        the page, and what could not be shown, a line each.
-
-    Raises:
-        UserError: there is no such folder.
-    """
-    files = read_results(folder)
-    problems = [problem for file in files for problem in file.problems]
-    tables = page_tables(files)
-    measured = [
-        conditions_of(row) for file in files if file.kind for row in file.rows
-    ]
+    """The report on a folder, and what of it could not be shown, by line."""
+    results = read_results(folder)
     environment = Environment(
         loader=PackageLoader(__package__, 'page'),
         autoescape=True,
@@ -35,23 +67,176 @@ def make_page(folder: Path) -> tuple[str, list[str]]:
         lstrip_blocks=True,
     )
     environment.tests['number_text'] = _is_number
+    environment.filters['titles'] = _titles
+    conditions = {each.conditions for each in results.measured}
     page = environment.get_template('page.html').render(
         folder=folder,
         made=datetime.datetime.now().strftime('%Y-%m-%d %H:%M'),
         version=__version__,
-        problems=problems,
-        claims=claim_rows(files),
-        charts=charts(files),
-        tables=tables,
+        problems=results.problems,
+        claims=claim_rows(results),
+        charts=charts(results),
+        tables=page_tables(results),
         filters={
-            'device': sorted({each.machine for each in measured}),
-            'setting': sorted({each.setting for each in measured}),
+            'device': sorted({each.machine for each in conditions}),
+            'setting': sorted({each.setting for each in conditions}),
         },
         plotlyjs=get_plotlyjs(),
         absent=(NOT_MEASURED, NONE),
     )
-    return page, problems
+    return page, results.problems
 
 
 def _is_number(text: str) -> bool:
     return text.replace('.', '', 1).isdecimal()
+
+
+def _titles(rows: list[Row]) -> list[str]:
+    """Of all columns; files of one kind may have different ones."""
+    return list(dict.fromkeys(title for row in rows for title in row))
+
+
+def page_tables(results: Results) -> dict[str, list[Row]]:
+    """All tables of the page but that of the claims, by name."""
+    tables = {n: paper_rows(t, results) for n, t in PAPER_TABLES.items()}
+    tables['table7-mmap'] = accuracy_rows(results)
+    for kind in ('ops', 'shuffle', 'deploy', 'backbones', 'detectors'):
+        rows = own_rows(kind, results)
+        if rows or kind not in PAPER_KINDS:
+            tables[kind] = rows
+    for name, rows in results.tables.items():
+        if not kind_of(name):
+            tables[f'file-{name}'] = rows
+    return {**tables, 'environment': environment_rows(results)}
+
+
+def paper_rows(table: str, results: Results) -> list[Row]:
+    """A table of the paper: what was measured, and what was published.
+
+    Each machine and setting has its own rows. What was published and not
+    measured on that kind of device stands at the end.
+    """
+    found: dict[Hashable, Measured] = {}
+    for each in results.measured:
+        if each.key and each.key.table == table:
+            row = each.row
+            place = each.conditions, each.key, row['batch'], row.get('part')
+            before = found.get(place)
+            # A measurement goes before a try, and a try before a failure.
+            if not before or _weight(each) >= _weight(before):
+                found[place] = each
+    published = [key for key in speeds() if key.table == table]
+    order = {(key.column, key.row): at for at, key in enumerate(published)}
+    measured = sorted(
+        found.values(),
+        key=lambda each: (
+            each.conditions,
+            order.get((each.key.column, each.key.row), len(order)),
+        ),
+    )
+    there = {each.key for each in measured if each.published}
+    return [
+        *(_row(each.key, each) for each in measured),
+        *(_row(key) for key in published if key not in there),
+    ]
+
+
+def _weight(each: Measured) -> int:
+    return 2 if each.is_sound else each.row['status'] == OK
+
+
+def _row(key: Key, each: Measured | None = None) -> Row:
+    """What was published beside what was measured, if anything was."""
+    row = each.row if each else {}
+    speed = each.published if each else speeds()[key]
+    ratio = speed and speed.ratio
+    cells = {
+        **dict.fromkeys(COLUMNS, NONE),
+        'column': key.column,
+        'row': key.row,
+        'input': key.input,
+        'part': row.get('part', NONE),
+        'batch': row.get('batch') or key.batch or NONE,
+        'here': row.get('status', NOT_MEASURED),
+        'warning': warning_of(row),
+        'device': f'{PLATFORMS[key.platform]}: {NOT_MEASURED}',
+        'setting': NONE,
+        **(_place(each) if each else {}),
+    }
+    if key.table != 'Table 7':
+        del cells['part']
+    elif cells['part'] in PAPER_PARTS:
+        # The ratio of a GPU and larger images, for want of others.
+        where = {'platform': 'gpu', 'input': '1200x800', 'batch': '4'}
+        on_gpu = speeds().get(key._replace(**where))
+        ratio = on_gpu and on_gpu.ratio
+    if speed:
+        cells['paper'] = f'{speed.per_s:g}'
+    if ratio:
+        cells['paper ratio'] = f'{ratio:.4g}'
+    if row.get('status') == OK:
+        cells |= {'here': f'{each.per_s:.4g}', 'ms': row['median_ms']}
+        if speed:
+            cells['here / paper'] = f'{each.per_s / speed.per_s:.3g}'
+        if all(each.ratio):
+            value, low, high = each.ratio
+            cells |= {'here ratio': value, 'p10 to p90': f'{low} to {high}'}
+            if ratio:
+                cells['here ratio / paper'] = f'{float(value) / ratio:.3g}'
+    return cells
+
+
+def _place(each: Measured) -> Row:
+    conditions = each.conditions
+    return {'device': conditions.machine, 'setting': conditions.setting}
+
+
+def accuracy_rows(results: Results) -> list[Row]:
+    """Table 7's mmAP, in %, beside what was trained on COCO here."""
+    return [
+        {
+            'column': key.column,
+            'config': key.row,
+            'paper': f'{paper:.1f}',
+            'here': f'{here:.1f}' if here else NOT_MEASURED,
+            'here / paper': f'{here / paper:.3g}' if here else NONE,
+        }
+        for key, paper, here in coco_map(results)
+    ]
+
+
+def own_rows(kind: str, results: Results) -> list[Row]:
+    """Measurements of a kind that the paper has nothing beside."""
+    found = []
+    for each in results.measured:
+        if each.kind == kind and not each.key:
+            row = each.row
+            cells = {k: v for k, v in row.items() if k not in BOOKKEEPING}
+            if row['status'] != OK:
+                cells['median_ms'] = row['status']
+            found.append({**cells, 'warning': warning_of(row), **_place(each)})
+    return found
+
+
+def environment_rows(results: Results) -> list[Row]:
+    """What measurements were made on, when, and of which commit."""
+    names = 'cpu', 'cores', 'torch', 'python'
+    groups: dict[Hashable, list[Measured]] = {}
+    for each in results.measured:
+        key = *each.conditions, *(each.row[name] for name in names)
+        groups.setdefault(key, []).append(each)
+    return [
+        {
+            **_place(group[0]),
+            **{name: group[0].row[name] for name in names},
+            'date': _listed((group[0], group[-1]), 'date', ' to '),
+            'commit': _listed(group, 'commit'),
+            'files': ', '.join(dict.fromkeys(each.file for each in group)),
+            'rows': str(len(group)),
+        }
+        for group in groups.values()
+    ]
+
+
+def _listed(group: list[Measured], name: str, between: str = ', ') -> str:
+    return between.join(dict.fromkeys(each.row[name] for each in group))

@@ -15,13 +15,14 @@ The columns of the file:
   ``top-1 error`` on ImageNet, ``mmAP`` on COCO minival.
 
 The first row of a column is the one that the others are compared with.
+
+`beside` is the one join of these figures with what was measured.
 """
 
 import csv
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -47,24 +48,26 @@ class Figure(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """A published speed.
+    """A published speed, and its ratio to that of its column's first row."""
 
-    Attributes:
-        per_s: batches on a GPU, images on ARM and in Table 7.
-        ratio: of a whole network its speed over the reference's; in Tables 1
-            to 4 its time over the reference's.
-    """
-
+    # Batches on a GPU, images on ARM and in Table 7.
     per_s: float
+    # Of speeds; in Tables 1 to 4 of times.
     ratio: float
 
 
-# Kinds of measurements by the columns that hold a ratio to the reference.
-RATIOS = {
+GUIDELINE_TABLES = ('Table 1', 'Table 2', 'Table 3', 'Table 4')
+# What measurements are called, and their column of a ratio to a reference. Of
+# the first three kinds the paper has tables.
+KINDS = {
     'guidelines': 'time_ratio',
     'backbones': 'speed_ratio',
     'detectors': 'speed_ratio',
+    'shuffle': 'times_faster',
+    'ops': 'times_faster',
+    'deploy': 'times_faster',
 }
+PAPER_KINDS = ('guidelines', 'backbones', 'detectors')
 # What the images/s of Table 7 may mean; the paper does not say.
 PAPER_PARTS = ('network', 'detection', 'end to end')
 
@@ -91,36 +94,27 @@ def speeds() -> Mapping[Key, Speed]:
     found, references = {}, {}
     for key, quantity, value, *_ in figures():
         if quantity == 'speed':
-            reference = references.setdefault(_column(key), value)
-            ratio = value / reference
+            # Two of Table 8's networks have smaller images than the others.
+            size = '' if key.table == 'Table 8' else key.input
+            column = key._replace(row='', input=size)
+            ratio = value / references.setdefault(column, value)
             if key.table in GUIDELINE_TABLES:
-                ratio = reference / value
+                ratio = 1 / ratio
             found[key] = Speed(value, ratio)
-    return MappingProxyType(found)
-
-
-GUIDELINE_TABLES = ('Table 1', 'Table 2', 'Table 3', 'Table 4')
-
-
-def _column(key: Key) -> Key:
-    # Two of Table 8's networks have smaller images than their column's.
-    size = '' if key.table == 'Table 8' else key.input
-    return key._replace(row='', input=size)
+    return found
 
 
 @cache
 def values(quantity: str) -> Mapping[str, float]:
     """A quantity that depends on no machine, by network or config.
 
-    Args:
-        quantity: as in ``published.csv``. Of two tables that have a network
-            the first in the file counts.
+    Of two tables that have a network the first in the file counts.
     """
     found: dict[str, float] = {}
     for figure in figures():
         if figure.quantity == quantity:
             found.setdefault(figure.key.row, figure.value)
-    return MappingProxyType(found)
+    return found
 
 
 def top1_error(network: str | None) -> float | None:
@@ -128,15 +122,12 @@ def top1_error(network: str | None) -> float | None:
     return values('top-1 error').get(network)
 
 
-def key_of(kind: str, row: Mapping[str, object]) -> Key | None:
-    """What a measured row is about.
+def beside(
+    kind: str, row: Mapping[str, object]
+) -> tuple[Key | None, Speed | None]:
+    """What a measured row is about, and the speed published of the same.
 
-    Args:
-        kind: of its file, one of `RATIOS`.
-        row: its key columns and ``device``.
-
-    Returns:
-        None if no table of the paper is about that kind of row.
+    None if no table of the paper is about that kind (of `KINDS`) of row.
     """
     platform = 'arm' if row['device'] == 'cpu' else 'gpu'
     if kind == 'guidelines':
@@ -152,26 +143,23 @@ def key_of(kind: str, row: Mapping[str, object]) -> Key | None:
         where = 'Table 7', platform, row['column'], row['config']
         where += row['input'], row['batch']
     else:
-        return None
-    return Key(*map(str, where))
+        return None, None
+    key = Key(*map(str, where))
+    if row.get('part', PAPER_PARTS[0]) not in PAPER_PARTS:
+        return key, None
+    return key, speeds().get(key)
 
 
 def annotate(kind: str, row: Mapping[str, object]) -> dict[str, object]:
-    """The paper's columns of a measured row, empty where it has no figure.
-
-    Args:
-        kind: of the benchmark; one without a table of the paper has none.
-        row: its key columns and ``device``.
-    """
-    if kind not in RATIOS:
+    """The paper's columns of a row to be recorded, empty without a figure."""
+    if kind not in PAPER_KINDS:
         return {}
-    found = {'paper_per_s': '', f'paper_{RATIOS[kind]}': ''}
+    _, speed = beside(kind, row)
+    found = {
+        'paper_per_s': f'{speed.per_s:g}' if speed else '',
+        f'paper_{KINDS[kind]}': f'{speed.ratio:.4g}' if speed else '',
+    }
     if kind == 'backbones':
         mflops = values('multiply-adds').get(row['network'])
         found['paper_mflops'] = '' if mflops is None else f'{mflops:g}'
-    key = key_of(kind, row)
-    speed = speeds().get(key) if key else None
-    if speed and row.get('part', PAPER_PARTS[0]) in PAPER_PARTS:
-        found['paper_per_s'] = f'{speed.per_s:g}'
-        found[f'paper_{RATIOS[kind]}'] = f'{speed.ratio:.4g}'
     return found

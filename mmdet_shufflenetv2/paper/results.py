@@ -1,39 +1,20 @@
-"""``results/*.csv``, and which of their rows may stand beside each other.
+"""``results/*.csv``, each measurement joined with what was published of it.
 
-Rows are compared only if they are of one machine and one setting: a choice
-of rows groups them by their `Conditions` first, and then takes one group.
+All tables and charts choose from the `Measured` rows of one `Results`. Rows
+are compared only within one machine and setting, their `Conditions`.
 """
 
 import csv
 import math
 from collections.abc import Callable, Collection, Hashable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import UserError
+from .published import KINDS, Key, Speed, beside
 
 Row = dict[str, str]
-# What the files of measurements are called, up to a ``_``, and the columns
-# that say what a row is about. All other CSV files are shown as they are.
-KINDS = {
-    'guidelines': ('guideline', 'platform', 'scale', 'row', 'batch'),
-    'backbones': ('table', 'column', 'network', 'input', 'batch'),
-    'detectors': ('config', 'column', 'part', 'input', 'batch'),
-    'shuffle': ('part', 'input', 'batch', 'passes'),
-    'ops': ('op', 'map', 'rois', 'map_layout', 'passes'),
-    'deploy': ('case', 'what', 'against', 'input', 'batch'),
-}
-SCHEMA = '1'
-OK = 'ok'
-# How the warning of a row begins that ``--quick`` measured.
-TRY = '--quick'
-# Columns that every measurement has besides its `Conditions`.
-NEEDED = ('median_ms', 'status', 'date', 'commit', 'python', 'cores')
-TIMES = ('median_ms', 'p10_ms', 'p90_ms')
-RATIO_NAMES = ('time_ratio', 'speed_ratio', 'times_faster')
-
-
+SCHEMA, OK = '1', 'ok'
 USUAL = ('fp32', 'eager', 'channels_last', 'contiguous')
 
 
@@ -76,193 +57,187 @@ class Conditions(NamedTuple):
         return ', '.join((self.machine, *words))
 
 
+# Columns that every measurement has.
+NEEDED = (
+    *('median_ms', 'status', 'date', 'commit', 'python', 'cores'),
+    *Conditions._fields,
+)
+
+
+class Measured(NamedTuple):
+    """A measured row beside what was published of the same."""
+
+    kind: str
+    file: str
+    row: Row
+    conditions: Conditions
+    # As `beside` has them.
+    key: Key | None
+    published: Speed | None
+    # To the reference, with its p10 and p90; all empty if there was none.
+    ratio: tuple[str, str, str]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it counts: neither a failure nor measured by --quick."""
+        is_try = warning_of(self.row).startswith('--quick')
+        return self.row['status'] == OK and not is_try
+
+    @property
+    def per_s(self) -> float:
+        """Images of a detector, batches of all else."""
+        images = float(self.row['batch']) if self.kind == 'detectors' else 1
+        return images * 1e3 / float(self.row['median_ms'])
+
+
+class Results(NamedTuple):
+    """A folder of results."""
+
+    # The rows of each file by its name without ``.csv``.
+    tables: dict[str, list[Row]]
+    # By date; of one day, the later ones further down.
+    measured: list[Measured]
+    # What cannot be shown, a line each that names the file.
+    problems: list[str]
+
+    def table(self, name: str) -> list[Row]:
+        """The rows of ``NAME.csv``; none if there is no such file."""
+        return self.tables.get(name, [])
+
+    def sound(self, kind: str) -> list[Measured]:
+        """All measurements of a kind that count."""
+        return [m for m in self.measured if m.kind == kind and m.is_sound]
+
+
 def conditions_of(row: Row) -> Conditions:
     """Machine and setting of a measured row."""
     return Conditions(*(row[name] for name in Conditions._fields))
 
 
 def warning_of(row: Row) -> str:
-    """What a row warns of; files written before call it ``doubt``."""
+    """What a row warns of; older files call the column ``doubt``."""
     return row.get('warning') or row.get('doubt') or ''
 
 
-def is_measured(row: Row) -> bool:
-    """Whether a row counts: no failure, and no try."""
-    return row['status'] == OK and not warning_of(row).startswith(TRY)
+def kind_of(name: str) -> str | None:
+    """The kind of measurements in ``KIND_*.csv``; None for other tables."""
+    kind = name.partition('_')[0]
+    # A table of its own, not of times.
+    return kind if kind in KINDS and name != 'deploy_memory' else None
+
+
+def read_results(folder: Path) -> Results:
+    """Every CSV file of a folder; a `UserError` if it is not there."""
+    if not folder.is_dir():
+        raise UserError(f'there is no folder {folder}; name it with --results')
+    tables, measured, problems = {}, [], []
+    for path in sorted(folder.glob('*.csv')):
+        kind = kind_of(path.stem)
+        rows = tables[path.stem] = _read(path, kind, problems)
+        try:
+            measured += [_join(kind, path, row) for row in rows if kind]
+        except KeyError as error:
+            problems.append(f'{path} has no column {error}')
+    measured.sort(key=lambda each: each.row['date'])
+    return Results(tables, measured, problems)
+
+
+def _join(kind: str, path: Path, row: Row) -> Measured:
+    ratio = tuple(row.get(name, '') for name in _ratio_columns(kind))
+    known = conditions_of(row), *beside(kind, row), ratio
+    return Measured(kind, path.name, row, *known)
+
+
+def _ratio_columns(kind: str) -> list[str]:
+    return [f'{KINDS[kind]}{end}' for end in ('', '_p10', '_p90')]
+
+
+def _read(path: Path, kind: str | None, problems: list[str]) -> list[Row]:
+    try:
+        # A row is a line, so that one that was cut short spoils no other.
+        lines = path.read_text('utf-8-sig').splitlines() or ['']
+        header, *records = (next(csv.reader([line]), []) for line in lines)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        problems.append(f'{path} cannot be read: {error}')
+        return []
+    absent = [name for name in NEEDED if kind and name not in header]
+    if absent:
+        problems.append(f'{path} has no column {", ".join(absent)}')
+        return []
+    rows = []
+    for number, values in enumerate(records, start=1):
+        if not values or values == header:
+            # Two commands that began the file at once both wrote a header.
+            continue
+        row = dict(zip(header, values, strict=False))
+        problem = f'expected {len(header)} values, got {len(values)}'
+        if len(values) == len(header):
+            problem = _problem(kind, row) if kind else None
+        if problem:
+            problems.append(f'{path}, record {number} is left out: {problem}')
+        else:
+            rows.append(row)
+    return rows
+
+
+def _problem(kind: str, row: Row) -> str | None:
+    """What keeps a measurement from being shown."""
+    if (schema := row.get('schema', SCHEMA)) != SCHEMA:
+        return f'schema: expected {SCHEMA}, got {schema} of a newer version'
+    if row['status'] != OK:
+        return None
+    numbers = {'median_ms': row['median_ms'], 'batch': row.get('batch', '1')}
+    ratio = {name: row.get(name, '') for name in _ratio_columns(kind)}
+    if any(ratio.values()):
+        numbers |= ratio
+    for name, text in numbers.items():
+        try:
+            is_positive = 0 < float(text) < math.inf
+        except ValueError:
+            is_positive = False
+        if not is_positive:
+            return f'{name}: expected a positive number, got {text!r}'
+    return None
 
 
 def newest_complete(
-    rows: Iterable[Row],
-    key: Callable[[Row], Hashable],
+    rows: Iterable[Any],
+    key: Callable[[Any], Hashable],
     wanted: Collection[Hashable] = (),
-    group: Callable[[Row], Hashable] = conditions_of,
-    prefer: Callable[[Row], float] = lambda row: 0,
-) -> dict[Hashable, Row]:
-    """The rows of one group: the newest that has everything wanted.
-
-    If none has everything, the one that has most.
+    group: Callable[[Any], Hashable] = lambda measured: measured.conditions,
+    prefer: Callable[[Any], float] = lambda row: 0,
+) -> dict[Hashable, Any]:
+    """The rows of one group by key: of those that have most, the newest.
 
     Args:
-        rows: by date.
-        key: what a row is about; of two in a group the later one counts.
-        wanted: keys that make a group complete; all that there are, if empty.
+        rows: by date; of two with the same key the later one counts.
+        key: what a row is about.
+        wanted: the keys that count, all if empty.
         group: what rows have to share.
-        prefer: of groups that have as much, those with the highest value go
-            before newer ones.
-
-    Returns:
-        rows by key, all of one group; empty if there are none.
+        prefer: of groups that have as much, goes before the date.
     """
-    groups: dict[Hashable, dict[Hashable, tuple[int, Row]]] = {}
+    groups: dict[Hashable, dict[Hashable, tuple[int, Any]]] = {}
     for place, row in enumerate(rows):
         groups.setdefault(group(row), {})[key(row)] = place, row
-    wanted = set(wanted) or {k for found in groups.values() for k in found}
 
-    def rank(found: dict[Hashable, tuple[int, Row]]) -> tuple:
-        useful = [found[k] for k in found if k in wanted]
-        return (
-            len(useful),
-            prefer(next(iter(found.values()))[1]),
-            max((place for place, _ in useful), default=-1),
-        )
+    def rank(found: dict[Hashable, tuple[int, Any]]) -> tuple:
+        places = [
+            place
+            for k, (place, _) in found.items()
+            if not wanted or k in wanted
+        ]
+        _, first = next(iter(found.values()))
+        return len(places), prefer(first), max(places, default=-1)
 
     best = max(groups.values(), key=rank, default={})
     return {k: row for k, (_, row) in best.items()}
 
 
-def by_machine(rows: Iterable[Row]) -> list[list[Row]]:
-    """Rows of one machine each, in whatever setting."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(conditions_of(row).machine, []).append(row)
-    return list(found.values())
-
-
-@dataclass
-class ResultFile:
-    """A CSV file of results.
-
-    Attributes:
-        path: of the file.
-        kind: one of `KINDS`; None for other tables.
-        columns: its header.
-        rows: what can be shown, in the order of the file.
-        problems: what cannot, a line each that names the file.
-    """
-
-    path: Path
-    kind: str | None
-    columns: tuple[str, ...] = ()
-    rows: list[Row] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-
-def read_results(folder: Path) -> list[ResultFile]:
-    """Every CSV file of a folder, by name.
-
-    Raises:
-        UserError: there is no such folder.
-    """
-    if not folder.is_dir():
-        raise UserError(f'there is no folder {folder}; name it with --results')
-    return [read_file(path) for path in sorted(folder.glob('*.csv'))]
-
-
-def whole_results(folder: Path) -> list[ResultFile]:
-    """Every CSV file of a folder, all of which must be readable.
-
-    Raises:
-        UserError: there is no such folder, or a file has a problem.
-    """
-    found = read_results(folder)
-    problems = [problem for file in found for problem in file.problems]
-    if problems:
-        raise UserError('\n'.join(problems))
-    return found
-
-
-def rows_of(files: Iterable[ResultFile], kind: str) -> list[Row]:
-    """All rows of a kind by date; of one day, the later one further down."""
-    rows = [row for file in files if file.kind == kind for row in file.rows]
-    return sorted(rows, key=lambda row: row['date'])
-
-
-def plain_rows(files: Iterable[ResultFile], name: str) -> list[Row]:
-    """The rows of ``NAME.csv``; none if there is no such file."""
-    return [
-        row for file in files if file.path.stem == name for row in file.rows
-    ]
-
-
-def read_file(path: Path) -> ResultFile:
-    """Read one CSV file, and say what is wrong with it, if anything."""
-    kinds = [k for k in KINDS if f'{path.stem}_'.startswith(f'{k}_')]
-    # A table of its own, not of times.
-    kind = kinds[0] if kinds and path.stem != 'deploy_memory' else None
-    file = ResultFile(path, kind)
-    try:
-        # A row is a line, so that one that was cut short spoils no other.
-        lines = path.read_text('utf-8-sig').splitlines()
-        header, *records = [
-            tuple(*csv.reader([line])) for line in lines if line
-        ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, 'strerror', None) or error
-        file.problems.append(f'{path} cannot be read: {reason}')
-        return file
-    except ValueError:
-        # An empty file.
-        return file
-    file.columns = header
-    needed = (*KINDS[kind], *NEEDED, *Conditions._fields) if kind else ()
-    if absent := [name for name in needed if name not in header]:
-        file.problems.append(f'{path} has no column {", ".join(absent)}')
-        return file
-    for number, values in enumerate(records, start=1):
-        if values == header:
-            # Two commands that began the file at once both wrote one.
-            continue
-        row = dict(zip(header, values, strict=False))
-        problem = _problem(row, len(values) == len(header), bool(kind))
-        if problem:
-            file.problems.append(
-                f'{path}, record {number} is left out: {problem}'
-            )
-        else:
-            file.rows.append(row)
-    return file
-
-
-def _problem(row: Row, is_whole: bool, is_measurement: bool) -> str | None:
-    """What keeps a row from being shown."""
-    if not is_whole:
-        return 'it has more or fewer values than the header has columns'
-    if not is_measurement:
-        return None
-    if row.get('schema', SCHEMA) != SCHEMA:
-        return (
-            f'a newer version wrote it (schema {row["schema"]}, this one '
-            f'knows {SCHEMA})'
-        )
-    if row['status'] != OK:
-        return None
-    if not row.get('batch', '1').isdecimal():
-        return f'batch: expected a whole number, got {row["batch"]!r}'
-    wanted = [name for name in TIMES if name in row]
-    for ratio in RATIO_NAMES:
-        # All empty where there was nothing to compare with.
-        names = [f'{ratio}{end}' for end in ('', '_p10', '_p90')]
-        if any(row.get(name) for name in names):
-            wanted += names
-    for name in wanted:
-        if not _is_positive(row.get(name, '')):
-            got = row.get(name, '')
-            return f'{name}: expected a positive number, got {got!r}'
-    return None
-
-
-def _is_positive(text: str) -> bool:
-    try:
-        return 0 < float(text) < math.inf
-    except ValueError:
-        return False
+def newest_of_machines(
+    rows: Iterable[Measured], key: Callable[[Measured], Hashable], **options
+) -> list[dict[Hashable, Measured]]:
+    """What `newest_complete` chooses of each machine."""
+    machines: dict[str, list[Measured]] = {}
+    for each in rows:
+        machines.setdefault(each.conditions.machine, []).append(each)
+    return [newest_complete(m, key, **options) for m in machines.values()]

@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import nn
 
+from mmdet_shufflenetv2.analysis import roofline
 from mmdet_shufflenetv2.analysis.analysis import Analysis
+from mmdet_shufflenetv2.analysis.gains import Alternative
 from mmdet_shufflenetv2.analysis.layers import layers_of
 from mmdet_shufflenetv2.analysis.receptive_field import Field
 from mmdet_shufflenetv2.analysis.recording import Times, record
 from mmdet_shufflenetv2.analysis.roofline import Peaks
 from mmdet_shufflenetv2.analysis.twins import breaches_of
-from mmdet_shufflenetv2.analysis.ways import Alternative
 from mmdet_shufflenetv2.measure.timing import Spread, Timing
 
 
@@ -33,6 +34,13 @@ class Unit(nn.Module):
 @pytest.fixture
 def unit() -> nn.Module:
     return Unit().eval()
+
+
+@pytest.fixture
+def small_machine(monkeypatch):
+    """Peaks that take no time to measure."""
+    monkeypatch.setattr(roofline, '_MATRIX_SIDES', (8,))
+    monkeypatch.setattr(roofline, '_COPIED', (2**10, 2**12))
 
 
 @pytest.fixture
@@ -77,6 +85,4 @@ def analysis(unit) -> Analysis:
         gradients={'level 0': torch.eye(4)},
         not_counted={'torchvision::nms': 2},
         notes=['a note'],
-        facts={'detections': [3]},
-        trace='{"traceEvents": []}\n',
     )

@@ -1,4 +1,3 @@
-import argparse
 import json
 import os
 import subprocess
@@ -6,28 +5,14 @@ import sys
 
 import pytest
 
-from mmdet_shufflenetv2.analysis import roofline
 from mmdet_shufflenetv2.cli import analyze as command
-from mmdet_shufflenetv2.errors import UserError
+from mmdet_shufflenetv2.cli import main
 
 NETWORK = ['shufflenet_v2_x0_5', '--size', '64x32', '--threads', '1']
 
 
-def parse(*arguments):
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return parser.parse_args(list(map(str, arguments)))
-
-
 def run(*arguments):
-    command.run(parse(*arguments))
-
-
-@pytest.fixture
-def small_machine(monkeypatch):
-    """Peaks that take no time to measure."""
-    monkeypatch.setattr(roofline, '_MATRIX_SIDES', (8,))
-    monkeypatch.setattr(roofline, '_COPIED', (2**10, 2**12))
+    main('analyze', [*map(str, arguments)])
 
 
 def test_everything_is_written_and_advice_comes_first(
@@ -49,13 +34,9 @@ def test_everything_is_written_and_advice_comes_first(
     )
     assert found['size'] == [32, 64]
     fields = found['receptive_fields']
-    assert list(fields) == ['stage2', 'stage3', 'stage4', 'conv5']
-    assert [each['stride'] for each in fields.values()] == [
-        [8, 8],
-        [16, 16],
-        [32, 32],
-        [32, 32],
-    ]
+    assert {name: each['stride'] for name, each in fields.items()} == dict(
+        stage2=[8, 8], stage3=[16, 16], stage4=[32, 32], conv5=[32, 32]
+    )
     assert all(each['effective_size'] for each in fields.values())
     assert found['problems'] == []
     assert {each['name'] for each in found['alternatives']} >= {
@@ -65,21 +46,6 @@ def test_everything_is_written_and_advice_comes_first(
     assert not any(each['problem'] for each in found['alternatives'])
     kinds = {row['kind'] for row in found['layers']}
     assert kinds >= {'convolution', 'shuffle', 'element-wise'}
-
-
-def test_a_file_that_cannot_be_written_costs_no_other(
-    analysis, tmp_path, monkeypatch, capsys
-):
-    def fail(*_):
-        raise UserError('the picture needs matplotlib')
-
-    name = 'analysis.png'
-    monkeypatch.setitem(command.OUTPUTS, name, ('', fail))
-    with pytest.raises(UserError, match=f'{name} is not written: the pict'):
-        command.write_all(analysis, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {*command.OUTPUTS} - {
-        name
-    }
 
 
 def test_a_detector_is_analysed_to_its_detections(
@@ -92,35 +58,25 @@ def test_a_detector_is_analysed_to_its_detections(
     )
     said = capsys.readouterr().out
     assert 'random weights: the score threshold was set to' in said
+    assert ' detections\n' in said
     found = json.loads((tmp_path / 'analysis.json').read_text())
     assert found['problems'] == []
-    assert len(found['detections']) == 1
     assert found['kinds_ms']['post-processing'] > 0
     assert {'stage3', 'conv5', 'neck 0'} <= set(found['receptive_fields'])
-
-
-@pytest.mark.parametrize(
-    'arguments',
-    [('--size', '800'), ('--threads', '-1'), ('--seconds', 'nan')],
-)
-def test_wrong_numbers_are_refused_by_their_option(arguments, capsys):
-    with pytest.raises(SystemExit):
-        parse('net', *arguments)
-    assert f'argument {arguments[0]}' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     'arguments, words',
     [
         (['--device', 'tpu'], "got 'tpu'"),
-        (['--device', 'meta'], "got 'meta'"),
         (['--quick', '--record', 'a.csv'], 'a --quick look is not worth'),
         (['--out-dir', '/dev/null/a'], 'cannot write to the output folder'),
     ],
 )
-def test_wrong_arguments_are_answered_in_a_sentence(arguments, words):
-    with pytest.raises(UserError, match=words):
+def test_wrong_arguments_are_answered_in_a_sentence(arguments, words, capsys):
+    with pytest.raises(SystemExit):
         run(*NETWORK, *arguments)
+    assert words in capsys.readouterr().err
 
 
 def test_an_absent_mmdet_is_one_clear_line(root):
@@ -143,12 +99,13 @@ def test_an_absent_mmdet_is_one_clear_line(root):
 
 
 def test_memory_that_runs_out_in_the_middle_is_told_as_such(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, capsys
 ):
     def analyze(*_, **__):
         raise RuntimeError('DefaultCPUAllocator: not enough memory: you tried')
 
     monkeypatch.setattr(command, 'analyze', analyze)
-    with pytest.raises(UserError, match='does not fit in memory'):
+    with pytest.raises(SystemExit):
         run(*NETWORK, '--out-dir', tmp_path)
+    assert 'does not fit in memory' in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

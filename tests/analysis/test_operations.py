@@ -77,7 +77,6 @@ def fresh() -> torch.Tensor:
         # What is taken is read and written, whatever the table holds.
         (lambda x: F.embedding(ROWS, x), INDEX + 2 * TWO),
         (lambda x: x[ROWS], INDEX + 2 * TWO),
-        (lambda x: x.index_select(0, ROWS), INDEX + 2 * TWO),
         (lambda x: x.gather(0, ROWS[:, None]), INDEX + 2 * 2 * 4),
         # Half of the elements are chosen by the mask.
         (lambda x: x[MASK], FLAGS + WHOLE),
@@ -85,7 +84,6 @@ def fresh() -> torch.Tensor:
         # A new tensor is written whole, from the old one and the mask.
         (lambda x: x.masked_fill(MASK, 0.0), FLAGS + 2 * WHOLE),
         (lambda x: x.index_put((ROWS,), X[:2]), INDEX + TWO + 2 * WHOLE),
-        (lambda x: torch.where(MASK, x, x), FLAGS + 3 * WHOLE),
         # In place only what is chosen is written.
         (lambda x: x.masked_fill_(MASK, 0.0), FLAGS + WHOLE // 2),
         (lambda x: x.index_put_((ROWS,), X[:2]), INDEX + 2 * TWO),
@@ -105,12 +103,10 @@ def fresh() -> torch.Tensor:
             INDEX + 2 * 2 * 4,
         ),
         (lambda x: x.fill_(1.0), WHOLE),
-        (lambda x: x.zero_(), WHOLE),
         (lambda x: x.copy_(X), 2 * WHOLE),
         (lambda x: x.add_(X), 3 * WHOLE),
         (lambda x: torch.add(x, X, out=fresh()), 3 * WHOLE),
         (lambda x: torch.zeros_like(x), WHOLE),
-        (lambda x: torch.empty_like(x), 0),
     ],
 )
 def test_bytes_are_what_must_be_read_and_written(function, expected):
@@ -131,22 +127,12 @@ def test_whole_numbers_that_are_written_are_no_indices():
     [
         lambda x: x.gather(1, x.argmax(1, True)),
         lambda x: x[x > 0],
-        lambda x: x.nonzero(),
-        lambda x: x.unique(),
-        lambda x: x.long().clamp(min=0).flatten().bincount(),
         lambda x: torch.sparse.mm(x.to_sparse(), x.T),
-        lambda x: x.to_sparse_csr() @ x.T,
         lambda x: torch.fft.rfft(x).abs(),
-        lambda x: torch.view_as_complex(x.view(3, 4, 2)) * 2,
         lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.quint8),
-        lambda x: x.to(torch.float8_e4m3fn).float(),
-        lambda x: x.abs().to(torch.uint16),
         lambda x: torch.nested.nested_tensor([x, x[:1]]) * 2,
         lambda x: torch.empty(0, 3) @ torch.empty(3, 2),
         lambda x: F.conv2d(torch.empty(0, 3, 4, 4), torch.ones(2, 3, 1, 1)),
-        lambda x: x.sum().item(),
-        lambda x: torch._foreach_add_([x.clone(), x.clone()], 1.0),
-        lambda x: torch.linalg.svd(x),
     ],
 )
 def test_no_operation_is_too_unusual(function):
@@ -159,16 +145,11 @@ def test_no_operation_is_too_unusual(function):
     'function, kind',
     [
         (lambda x: F.max_pool2d(x, 2), operations.POOLING),
-        (lambda x: F.adaptive_avg_pool2d(x, 1), operations.POOLING),
-        (lambda x: F.hardswish(x), operations.ELEMENTWISE),
-        (lambda x: F.softmax(x, 1), operations.ELEMENTWISE),
         (lambda x: F.group_norm(x, 2), operations.ELEMENTWISE),
         (lambda x: torch.cat((x, x), 1), operations.DATA),
         (lambda x: F.interpolate(x, scale_factor=2), operations.DATA),
-        (lambda x: F.pad(x, (1, 1)), operations.DATA),
         (lambda x: x.abs().lgamma(), operations.ELEMENTWISE),
         (lambda x: x[0, 0] @ x[0, 0], operations.MATRIX),
-        (lambda x: x[0, 0] @ x[0, 0, 0], operations.MATRIX),
         (lambda x: torch.native_channel_shuffle(x, 2), operations.SHUFFLE),
         (lambda x: x.flatten().sort(), operations.OTHER),
     ],

@@ -19,24 +19,6 @@ from mmdet_shufflenetv2.measure.timing import Effort, host_stopwatch
 IMAGE = torch.randn(1, 4, 4, 4)
 
 
-class Block(nn.Module):
-    """A function beside a module, as most networks' functions are."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-        self.module = nn.Identity()
-
-    def forward(self, x):
-        return self.function(x)
-
-
-def kinds(function, x) -> list[str]:
-    network = Block(function)
-    found = [op.kind for op in record(network, lambda: network(x))]
-    return [kind for kind in found if kind != operations.VIEW]
-
-
 def test_operations_know_their_module_line_and_sources(unit):
     recorded = record(unit, lambda: unit(IMAGE))
     owners = {op.name: op.owner for op in recorded}
@@ -77,31 +59,16 @@ def test_what_is_recorded_is_what_runs_otherwise():
     assert timed.names == names
 
 
-@pytest.mark.filterwarnings('ignore:.*nested tensors.*prototype')
-def test_a_transformer_that_leaves_out_padding_is_recorded():
-    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    network = nn.TransformerEncoder(layer, 2).eval()
-    padded = torch.tensor([[False, False, True]])
-    image = torch.randn(1, 3, 8)
-    found = record(network, lambda: network(image, None, padded))
-    uncounted = [op.name for op in found if op.work.flops is None]
-    assert uncounted == ['aten::_transformer_encoder_layer_fwd'] * 2
-    assert all(layer.bytes >= 0 for layer in layers_of(network, found))
-
-
 @pytest.mark.parametrize('layout', ['contiguous_format', 'channels_last'])
-def test_shuffles_are_told_by_what_they_do_or_are_called(layout):
-    def anonymous(x):
-        n, c, h, w = x.shape
-        return x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+def test_shuffles_are_told_by_their_names(layout):
+    class Block(nn.Module):
+        def forward(self, x):
+            return interleave(channel_shuffle(x, 2), x)
 
-    image = torch.randn(2, 8, 3, 3).to(memory_format=getattr(torch, layout))
-    for function in (
-        anonymous,
-        lambda x: channel_shuffle(x, 2),
-        lambda x: interleave(x, x),
-    ):
-        assert kinds(function, image) == [operations.SHUFFLE]
+    block = Block()
+    x = torch.randn(2, 8, 3, 3).to(memory_format=getattr(torch, layout))
+    found = {op.kind for op in record(block, lambda: block(x))}
+    assert found - {operations.VIEW} == {operations.SHUFFLE}
 
 
 def test_what_follows_a_head_is_post_processing():
@@ -191,18 +158,6 @@ def test_layers_are_modules_and_functions_between_them(unit):
     assert indices == list(range(len(recorded)))
 
 
-def test_a_network_in_inference_mode_is_seen_as_any_other(unit):
-    def run():
-        with torch.inference_mode():
-            unit(IMAGE)
-
-    recorded = record(unit, run)
-    assert [op.work.flops for op in recorded if op.work.flops] == [1024]
-    with torch.no_grad(), TimedPass(Laps()) as timed:
-        run()
-    assert timed.names == [op.name for op in recorded]
-
-
 class Clock:
     """Seconds that go by when the clock is looked at, or as told."""
 
@@ -237,7 +192,6 @@ def test_time_between_operations_is_nobodys():
     # Each lap, and each undisturbed pass, has one step of the clock in it.
     assert times.operations == [pytest.approx([1.0] * 3)] * 2
     assert times.whole_ms.median == pytest.approx(1 + 3)
-    assert times.strays == 0
 
 
 def test_a_pass_with_other_operations_is_left_out():
@@ -248,9 +202,9 @@ def test_a_pass_with_other_operations_is_left_out():
         return x.add(1) if next(turns) == 5 else x.mul(2)
 
     times = times_of(run, ['aten::mul'], Clock())
-    assert (times.strays, times.repeats) == (1, True)
+    assert times.repeats
     assert len(times.operations[0]) == 2
     # Where no pass is as it was recorded, the recorded times are all there is.
     times = times_of(lambda: x + 1, ['aten::mul'], Clock())
-    assert (times.strays, times.repeats) == (3, False)
+    assert not times.repeats
     assert times.operations == [[7.0]]

@@ -6,9 +6,9 @@ import json
 
 import pytest
 import torch
+from matplotlib.image import imread
 
-from mmdet_shufflenetv2.analysis import advice
-from mmdet_shufflenetv2.analysis.advice import no_gain
+from mmdet_shufflenetv2.analysis import gains
 from mmdet_shufflenetv2.analysis.receptive_field import Field
 from mmdet_shufflenetv2.analysis.report import RECORDED, kind_rows
 from mmdet_shufflenetv2.measure.records import Records
@@ -25,10 +25,10 @@ def timed(analysis, times_ms, repeats=True, **changes):
 
 
 def test_advice_is_sorted_and_costs_what_was_measured(analysis):
-    gains = [each.ms for each in analysis.advice]
-    assert gains == sorted(gains, reverse=True)
-    assert len(gains) >= 4
-    (folded,) = (a for a in analysis.advice if a.how == advice.MEASURED)
+    ms = [each.ms for each in analysis.advice]
+    assert ms == sorted(ms, reverse=True)
+    assert len(ms) >= 4
+    (folded,) = (a for a in analysis.advice if a.how == gains.MEASURED)
     assert 'fuse_conv_bn' in folded.text
     # In nine of ten rounds at least 1.9 times as fast as it is.
     assert folded.ms == pytest.approx(analysis.ms * (1 - 1 / 1.9))
@@ -45,19 +45,15 @@ def test_advice_is_sorted_and_costs_what_was_measured(analysis):
 
 
 def test_what_does_not_help_is_told_as_such(analysis):
-    lines = no_gain(analysis)
-    assert 'contiguous: 1.11 times as long' in lines
-    assert 'compiled: no compiler is here' in lines
-    first = analysis.alternatives[0]
-    unclear = first._replace(speedup=first.speedup._replace(p10=0.9))
-    breaches = [
+    unmeasured = [
         changed(each, ms=None) if each.rule == 'G1' else each
         for each in analysis.breaches
     ]
-    unclear = changed(analysis, alternatives=[unclear], breaches=breaches)
-    assert all(a.how != advice.MEASURED for a in unclear.advice)
-    assert 'no clear difference (0.90 to 2.10' in no_gain(unclear)[0]
-    assert '1 layer (1 of them not measured)' in no_gain(unclear)[1]
+    text = changed(analysis, breaches=unmeasured).table()
+    assert '(no compiler is here)' in text
+    assert '(0.80 to 0.95 times as fast)' in text
+    assert 'no gain: G1' in text
+    assert '(1 of them not measured)' in text
 
 
 def test_what_a_busy_machine_took_is_not_put_down_to_python(analysis):
@@ -119,9 +115,7 @@ def test_the_report_warns_of_times_that_cannot_be_trusted(analysis):
     # Evenly slowed passes have no spread.
     text = with_load(load=3.1)
     assert 'WARNING: other work for all cores before it began' in text
-    assert 'at a load of 3.1 on 2 cores' in text
     assert '--threads 1 --clock cpu' in text
-    assert 'WARNING' not in with_load(load=2.0)
     assert 'WARNING' not in with_load(load='')
     assert 'WARNING' not in with_load(load=3.1, clock='cpu')
     # A quick look is not blamed for warm-up.
@@ -139,7 +133,6 @@ def test_fields_that_are_larger_than_the_probe_or_unknown_say_so(analysis):
         gradients={'near': torch.eye(4)},
     ).table()
     lines = {line.split()[0]: line for line in text.splitlines() if line}
-    assert 'stride 4 ' in lines['far']
     assert 'theoretical over 2048 x 9' in lines['far']
     assert lines['far'].endswith('effective not measured')
     assert 'theoretical unknown' in lines['near']
@@ -174,22 +167,13 @@ def test_csv_has_a_row_for_each_layer_with_hand_computed_values(
     assert rows[1]['kernel'] == ''
 
 
-def test_layers_that_no_clock_saw_have_no_rate(analysis, tmp_path):
-    layers = [changed(each, ms=0.0) for each in analysis.layers]
-    still = changed(analysis, layers=layers)
-    assert still.rows()[0]['gmacs_per_s'] == 0
-    assert 'Slowest of 4' in still.table()
-    still.plot(tmp_path / 'a.png')
-
-
 def test_json_is_plain_and_complete(analysis, tmp_path):
     path = tmp_path / 'analysis.json'
     analysis.to_json(path)
     found = json.loads(path.read_text())
     assert found['flops'] == 1024
     assert found['ms']['median'] == analysis.ms
-    assert found['detections'] == [3]
-    assert found['size'] == [4, 4]
+    assert found['notes'] == ['a note']
     assert len(found['layers']) == len(analysis.layers)
     assert found['receptive_fields']['level 0'] == {
         'size': [3, 3],
@@ -224,13 +208,10 @@ def test_a_record_has_a_row_for_each_kind_and_what_is_between(
         assert float(row['mflops']) == 1024 / 1e6
 
 
-@pytest.mark.parametrize('field', [Field((64, 64), (2, 2), True), None])
-def test_the_picture_is_drawn(analysis, tmp_path, field):
-    from matplotlib.image import imread
-
-    fields = {} if field is None else {'level 0': field}
+def test_the_picture_is_drawn_of_layers_that_no_clock_saw(analysis, tmp_path):
     path = tmp_path / 'analysis.png'
-    changed(analysis, fields=fields).plot(path)
+    layers = [*analysis.layers, changed(analysis.layers[0], ms=0.0)]
+    changed(analysis, layers=layers).plot(path)
     picture = imread(path)
     assert picture.shape[0] > 1000
     # Something of every colour of the plots is on it.

@@ -6,15 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from mmdet_shufflenetv2.analysis import ways
+from mmdet_shufflenetv2.analysis import gains
 from mmdet_shufflenetv2.analysis.layers import layers_of
 from mmdet_shufflenetv2.analysis.recording import record
 from mmdet_shufflenetv2.analysis.roofline import Peaks
-from mmdet_shufflenetv2.analysis.twins import (
-    breaches_of,
-    find_breaches,
-    prepared,
-)
+from mmdet_shufflenetv2.analysis.twins import breaches_of, prepared
 from mmdet_shufflenetv2.measure.timing import Timing
 
 
@@ -47,38 +43,33 @@ CASES = {
 }
 
 
-def layers(network, layout=torch.contiguous_format):
-    x = torch.randn(2, 8, 16, 16).contiguous(memory_format=layout)
+def layers(network):
+    x = torch.randn(2, 8, 16, 16)
     return layers_of(network, record(network, lambda: network(x)))
 
 
 @pytest.mark.parametrize('rule', CASES)
-def test_one_rule_broken_is_found_and_no_other(rule):
+def test_one_broken_rule_is_found_and_its_twin_does_the_same_work(rule):
     network, where = CASES[rule]
-    # Of a batch a slice has gaps in either layout.
     found_layers = layers(network)
-    found = find_breaches(found_layers)
+    found = breaches_of(found_layers)
     assert {breach.rule for breach in found} == {rule}
     assert [found_layers[b.layer].name for b in found] == where
-    assert all(breach.reason and breach.instead for breach in found)
-
-
-@pytest.mark.parametrize('rule', ['G1', 'G2', 'G3', 'layout'])
-def test_twins_do_the_same_work_keep_the_guideline_and_run_alone(rule):
-    found_layers = layers(CASES[rule][0])
-    for breach in find_breaches(found_layers):
-        own, conv = found_layers[breach.layer], breach.twin
+    for breach in found:
+        own, twin = found_layers[breach.layer], breach.twin
+        if rule == 'G4':
+            assert twin is None
+            continue
         times = own.branches if rule == 'G3' else 1
-        assert conv.flops == pytest.approx(
-            times * own.convolution.flops, rel=0.15
-        )
-        assert conv.kernel_size == own.convolution.kernel_size
+        flops = times * own.convolution.flops
+        assert twin.flops == pytest.approx(flops, rel=0.15)
+        assert twin.kernel_size == own.convolution.kernel_size
         if rule in ('G1', 'G2'):
-            assert conv.groups == 1
-            assert conv.in_channels == pytest.approx(conv.out_channels, abs=1)
+            assert twin.groups == 1
+            assert twin.in_channels == pytest.approx(twin.out_channels, abs=1)
         assert own.convolution.has_gaps == (rule == 'layout')
-        assert not conv.has_gaps
-        for each in (own.convolution, conv):
+        assert not twin.has_gaps
+        for each in (own.convolution, twin):
             out = prepared(each, 'cpu', torch.float32)()
             assert out.shape == (each.batch, each.out_channels, *each.out_size)
 
@@ -95,27 +86,25 @@ def test_twins_do_the_same_work_keep_the_guideline_and_run_alone(rule):
     ],
 )
 def test_twins_fill_blocks_of_channels_as_the_layer_does(network, channels):
-    twin = find_breaches(layers(network))[0].twin
+    twin = breaches_of(layers(network))[0].twin
     assert (twin.in_channels, twin.out_channels) == channels
 
 
-def with_ms(rule, *ms):
-    found = layers(CASES[rule][0])
-    return [replace(each, ms=m) for each, m in zip(found, ms, strict=True)]
-
-
 def test_a_cost_is_the_replaced_share_of_the_time_in_the_network():
+    def with_ms(rule, ms):
+        return [replace(each, ms=ms) for each in layers(CASES[rule][0])]
+
     (cost,) = breaches_of(with_ms('G1', 10.0), lambda own, twin: (4.0, 3.0))
     # 8 x 32 channels against 16 x 16: as many multiply-adds.
     assert cost.ms == pytest.approx(10.0 * (1 - 3 / 4))
     assert '4 ms alone, 3 ms with 16 -> 16 channels' in cost.how
     # A twin of more work is scaled down.
-    found = with_ms('G3', 6.0, 6.0, 6.0)
+    found = with_ms('G3', 6.0)
     cost, _ = breaches_of(found, lambda own, twin: (4.0, 8.0))
     times = found[0].convolution.flops / cost.twin.flops
     assert cost.ms == pytest.approx(6.0 * (1 - 8.0 * times / 4.0))
     # Element-wise work costs what it takes.
-    (cost,) = breaches_of(with_ms('G4', 10.0, 0.25), None)
+    (cost,) = breaches_of(with_ms('G4', 0.25))
     assert cost.ms == 0.25
 
 
@@ -159,10 +148,6 @@ class Layout(nn.Module):
     def forward(self, x):
         return self.norm(self.conv(x))
 
-    def train(self, mode=True):
-        # Some of MMDetection's backbones return nothing here.
-        super().train(mode)
-
 
 @pytest.fixture
 def timed(monkeypatch):
@@ -178,15 +163,15 @@ def timed(monkeypatch):
             for turn, name in enumerate(functions, start=1)
         }
 
-    monkeypatch.setattr(ways, 'interleave', interleave)
+    monkeypatch.setattr(gains, 'interleave', interleave)
     return names
 
 
-def measure(model, names, features=None):
+def measure(model, names):
     model.eval()
     image = (torch.randn(1, 3, 16, 16),)
     run = lambda model, inputs: model(*inputs)  # noqa: E731
-    return ways.measure_ways(model, image, run, features, None, names)
+    return gains.measure_ways(model, image, run, None, None, names)
 
 
 def test_each_way_is_measured_beside_the_network_as_it_is(timed):
@@ -204,29 +189,17 @@ def test_each_way_is_measured_beside_the_network_as_it_is(timed):
     assert measure(nn.Conv2d(3, 3, 1), [names[0], names[2]]) == []
 
 
-@pytest.mark.parametrize(
-    'features', [None, lambda model, image: {'level': model(image)}]
-)
-def test_other_values_are_no_alternative(timed, monkeypatch, features):
-    def spoil(model, name):
-        model.weight.data += 1
-        return True
-
-    monkeypatch.setattr(ways, '_change', spoil)
-    (found,) = measure(nn.Conv2d(3, 3, 1), ['compiled'], features)
-    assert found.problem == 'gives other values'
-    assert timed == []
-
-
-def test_a_way_that_fails_says_why_and_the_others_go_on(timed, monkeypatch):
-    change = ways._change
-
-    def fail(model, name):
+def test_a_way_that_fails_or_gives_other_values_says_so(timed, monkeypatch):
+    def change(model, name):
         if name == 'compiled':
             raise KeyError('part')
-        return change(model, name)
+        model.weight.data += 1 if name == 'contiguous' else 0
+        return True
 
-    monkeypatch.setattr(ways, '_change', fail)
-    found = measure(nn.Conv2d(3, 3, 1), ['compiled', 'channels-last'])
+    monkeypatch.setattr(gains, '_change', change)
+    names = ['compiled', 'contiguous', 'channels-last']
+    found = measure(nn.Conv2d(3, 3, 1), names)
     assert found[0].problem == "KeyError: 'part'"
-    assert found[1].ms == 2.0
+    assert found[1].problem == 'gives other values'
+    assert found[2].ms == 2.0
+    assert timed == [['as is', 'channels-last']]

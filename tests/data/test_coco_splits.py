@@ -1,5 +1,7 @@
 import json
 
+import cv2
+import numpy as np
 import pytest
 
 from mmdet_shufflenetv2.data.coco_splits import prepare
@@ -7,6 +9,7 @@ from mmdet_shufflenetv2.data.table import DatasetError
 
 TRAIN, VAL, MINIVAL = range(1, 8), range(8, 14), range(9, 12)
 NAMES = {'2014': 'COCO_{}_{:012d}.jpg', '2017': '{1:012d}.jpg'}
+MADE = ('trainvalminusminival2014', 'minival2014')
 
 
 def content(ids, folder, year):
@@ -48,7 +51,8 @@ class Root:
         for folder, data in self.data.items():
             (path / folder).mkdir()
             for image in data['images']:
-                (path / folder / image['file_name']).touch()
+                picture = np.zeros((9, 9, 3), np.uint8)
+                cv2.imwrite(str(path / folder / image['file_name']), picture)
 
     def ann(self, name):
         return self.path / 'annotations' / f'instances_{name}.json'
@@ -65,9 +69,6 @@ class Root:
 @pytest.fixture
 def root(tmp_path):
     return Root(tmp_path)
-
-
-MADE = ('trainvalminusminival2014', 'minival2014')
 
 
 def test_splits_of_2014_are_those_of_2017(root):
@@ -128,9 +129,9 @@ def spoil_categories(root):
 @pytest.mark.parametrize(
     'spoil, message',
     [
-        (spoil_count, 'must have 10 images, but has 9'),
-        (spoil_file, r'not in .*\n.*val2014/COCO_val2014_000000000009.jpg'),
-        (spoil_minival, '1 minival ids are in neither 2014 file: 500'),
+        (spoil_count, 'expected 10 images, got 9'),
+        (spoil_file, r'not found .*\n.*val2014/COCO_val2014_000000000009.jpg'),
+        (spoil_minival, 'in neither 2014 file: 500'),
         (spoil_categories, 'have different categories'),
     ],
 )

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from mmcv.transforms import LoadImageFromFile
-from mmdet.registry import DATASETS, METRICS, TRANSFORMS
+from mmdet.registry import DATASETS, METRICS
 from mmengine.structures import InstanceData
 from PIL import Image
 
@@ -22,7 +21,7 @@ def build(kind, ann_file, img_dir, classes=None, **options):
             type=kind,
             ann_file=str(ann_file),
             data_prefix=dict(img=str(img_dir)),
-            pipeline=[],
+            pipeline=[dict(type='LoadImageFromFile')],
             **options,
         )
     )
@@ -109,30 +108,34 @@ def test_missing_data_prefix_and_lists_of_folders(coco, tmp_path):
     assert records(dataset)[0]['img_path'] == str(coco.img_dir / '0.png')
 
 
-def test_stored_pixels_are_loaded_by_mmcvs_transform_too(coco, monkeypatch):
-    # A command that ran in this process may have exchanged it.
-    monkeypatch.setitem(
-        TRANSFORMS.module_dict, 'LoadImageFromFile', LoadImageFromFile
-    )
+def test_stored_pixels_are_loaded_in_any_pipeline(coco):
     exif = Image.Exif()
     exif[0x112] = 6
-    for path in coco.img_dir.iterdir():
-        Image.new('RGB', (40, 30)).save(path.with_suffix('.jpg'), exif=exif)
-        path.unlink()
     for image in coco.data['images']:
         image['file_name'] = image['file_name'].replace('png', 'jpg')
+        del image['width'], image['height']
+        path = coco.img_dir / image['file_name']
+        Image.new('RGB', (40, 30)).save(path, exif=exif)
     coco.save()
     for option, shape in ('ignore', (30, 40)), ('apply', (40, 30)):
-        dataset = DATASETS.build(
-            dict(
-                type='BoxDataset',
-                ann_file=str(coco.ann_file),
-                data_prefix=dict(img=str(coco.img_dir)),
-                pipeline=[dict(type='LoadImageFromFile')],
-                exif=option,
-            )
-        )
+        dataset = build('BoxDataset', coco.ann_file, coco.img_dir, exif=option)
         assert dataset[0]['img_shape'] == shape
+
+
+def test_images_below_the_configs_size_are_not_all_left_out(coco):
+    coco.data['images'][0].update(width=20)
+    coco.write()
+    with pytest.raises(DatasetError, match='3 of the 3 images'):
+        build(
+            'BoxDataset',
+            coco.ann_file,
+            coco.img_dir,
+            filter_cfg=dict(min_size=31),
+        )
+    left = build(
+        'BoxDataset', coco.ann_file, coco.img_dir, filter_cfg=dict(min_size=30)
+    )
+    assert len(left) == 2
 
 
 def truth_as_predictions(dataset):

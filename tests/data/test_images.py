@@ -1,5 +1,4 @@
 import io
-import zlib
 
 import cv2
 import numpy as np
@@ -201,17 +200,6 @@ def test_16_bit_files_are_scaled_by_the_bits_that_are_used(bits):
     image = decode_image(content, 'x', warn=said.append)
     assert difference(image, expected) == 0
     assert len(said) == (bits < 16)
-
-
-def test_depth_that_a_png_states_is_believed():
-    deep = np.full((HEIGHT, WIDTH, 3), 4000, np.uint16)
-    content = cv2.imencode('.png', deep)[1].tobytes()
-    chunk = b'sBIT' + bytes([12] * 3)
-    chunk = (
-        (3).to_bytes(4, 'big') + chunk + zlib.crc32(chunk).to_bytes(4, 'big')
-    )
-    image = decode_image(content[:33] + chunk + content[33:], 'x')
-    assert (image == 4000 >> 8).all()
 
 
 def test_stored_pixels_are_taken_where_the_boxes_are_on_them(tmp_path):

@@ -35,7 +35,7 @@ def folder(root, tmp_path_factory):
     image = noise.repeat(8, 0).repeat(8, 1).astype(np.uint8)
     Image.fromarray(image).save(folder / 'photo.png')
     export(
-        folder / 'best.pth',
+        model,
         folder / 'model.onnx',
         image_size=(128, 96),
         batch=2,
@@ -180,10 +180,10 @@ def test_orientation_of_a_camera_is_applied(folder, detector, tmp_path):
 @pytest.mark.parametrize(
     'name, content, said',
     [
-        ('empty.jpg', b'', r'empty\.jpg is empty \(0 bytes\)'),
-        ('text.jpg', b'no image at all', r'text\.jpg cannot be read'),
-        ('absent.jpg', None, r'absent\.jpg cannot be read: No such file'),
-        ('cut.png', 0.5, r'cut\.png .*truncated'),
+        ('empty.jpg', b'', r'empty\.jpg: cannot identify'),
+        ('text.jpg', b'no image at all', r'text\.jpg: cannot identify'),
+        ('absent.jpg', None, r'absent\.jpg: No such file'),
+        ('cut.png', 0.5, r'cut\.png: .*truncated'),
         ('header.png', 40, r'header\.png'),
     ],
 )
@@ -206,6 +206,17 @@ def test_bad_image_is_an_error_that_names_it(
     assert len(errors) == 1
 
 
+def test_memory_does_not_grow(folder, detector, photo, tmp_path):
+    (tmp_path / 'text.png').write_text('no image')
+    images = [folder / 'photo.png', photo, tmp_path / 'text.png'] * 20
+    megabytes = []
+    for _ in range(6):
+        list(detector.stream(images, lambda error: None))
+        pages = Path('/proc/self/statm').read_text().split()[1]
+        megabytes.append(int(pages) * 4096 / 1e6)
+    assert megabytes[-1] - megabytes[1] < 4
+
+
 @pytest.mark.parametrize('lost', [1, 2, 20])
 def test_jpeg_without_its_last_bytes_is_read(folder, detector, tmp_path, lost):
     """Every viewer shows it."""
@@ -222,7 +233,7 @@ def test_huge_image_is_refused_before_it_is_decoded(
     detector, tmp_path, monkeypatch
 ):
     Image.new('1', (20000, 20000)).save(tmp_path / 'bomb.png')
-    with pytest.raises(runtime.ImageError, match=r'bomb\.png is too large'):
+    with pytest.raises(runtime.ImageError, match=r'bomb\.png: .* exceeds'):
         detector(tmp_path / 'bomb.png')
     monkeypatch.setattr(runtime, 'MAX_PIXELS', 100)
     Image.new('1', (20, 20)).save(tmp_path / 'large.png')
@@ -245,9 +256,9 @@ def broken_models(folder):
         if each.key == 'classes':
             each.value = '["cell"'
     return {
-        'empty': (b'', r'is empty \(0 bytes\)'),
-        'cut': (whole[: len(whole) // 2], 'is damaged'),
-        'text': (b'no model', 'is damaged'),
+        'empty': (b'', 'an empty one'),
+        'cut': (whole[: len(whole) // 2], ': damaged'),
+        'text': (b'no model', ': damaged'),
         'foreign': (foreign.SerializeToString(), 'expected the format'),
         'metadata': (damaged.SerializeToString(), 'damaged metadata'),
     }
@@ -314,7 +325,7 @@ def test_file_copied_beside_the_model_runs_in_an_environment_of_its_own(
     count, name, score = first.split(';')
     assert (int(count), name) == (len(found), found.names[0])
     assert float(score) == pytest.approx(found.scores[0], abs=1e-4)
-    assert second.startswith('image absent.png cannot be read: No such file')
+    assert second.startswith('image absent.png: No such file')
 
 
 def test_config_in_a_checkpoint_is_read_and_never_run(tmp_path):
@@ -327,7 +338,9 @@ def test_config_in_a_checkpoint_is_read_and_never_run(tmp_path):
         torch.save(
             dict(state_dict={}, meta=dict(cfg=text)), tmp_path / 'evil.pth'
         )
-        with pytest.raises(UserError, match='config cannot be read'):
+        with pytest.raises(
+            UserError, match='no config in it that can be read'
+        ):
             checkpoints.Detector(tmp_path / 'evil.pth')
     assert not marker.exists()
 
@@ -343,5 +356,5 @@ def test_every_kind_of_value_in_a_config_is_read(root):
 
 def test_checkpoint_without_a_config_asks_for_one(tmp_path):
     torch.save(dict(state_dict={}), tmp_path / 'bare.pth')
-    with pytest.raises(UserError, match='has no config in it: name the'):
+    with pytest.raises(UserError, match=r'no config in it (?s:.*) name the'):
         checkpoints.Detector(tmp_path / 'bare.pth')

@@ -16,7 +16,6 @@ from mmdet_shufflenetv2.backbones import ShuffleNetV2
 # isort: split
 from mmdet.models import DetDataPreprocessor
 
-from mmdet_shufflenetv2.cli import report_errors
 from mmdet_shufflenetv2.compat.input_format import (
     NORMALISED_RGB,
     SCALED_BGR,
@@ -53,13 +52,10 @@ def test_curves_show_every_loss_and_score(hub):
     np.testing.assert_allclose(score.get_ydata(), [0.1, 0.3, np.nan])
 
 
-def test_errors_are_drawn_in_percent_over_iterations(hub):
-    for error in 80.0, 40.0:
-        hub.update_scalar('val/error/top1', error)
+def test_errors_are_drawn_in_percent(hub):
+    hub.update_scalar('val/error/top1', 80.0)
     scores = draw_curves(hub, 200, 'iteration', 400).axes[1]
-    np.testing.assert_allclose(scores.lines[0].get_xdata(), [200, 400])
     assert scores.get_ylim() == (0, 100)
-    assert scores.get_xlabel() == 'iteration'
     assert '%' in scores.get_ylabel()
 
 
@@ -74,11 +70,7 @@ class Line(BaseModel):
 
     def forward(self, inputs, mode):
         spoiled = float('inf') if self.steps == self.bad_loss else 1.0
-        return dict(
-            loss_a=self.weight * spoiled,
-            loss_b=self.weight * 1.0,
-            acc=torch.tensor(float('nan')),
-        )
+        return dict(loss_a=self.weight * spoiled, loss_b=self.weight * 1.0)
 
     def train_step(self, data, optim_wrapper):
         self.steps += 1
@@ -106,35 +98,29 @@ def runner(tmp_path, **model):
     )
 
 
-def test_bad_loss_is_named_with_its_iteration_checkpoint_and_advice(
-    tmp_path, capsys
-):
-    run = runner(tmp_path, bad_loss=3)
-    with pytest.raises(SystemExit) as stopped:
-        report_errors(run.train)
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith('error: loss_a is inf in iteration 3; ')
+def test_bad_loss_is_named_with_its_iteration_checkpoint_and_advice(tmp_path):
+    with pytest.raises(TrainingDiverged) as stopped:
+        runner(tmp_path, bad_loss=3).train()
+    error = str(stopped.value)
+    assert 'loss_a is inf in iteration 3; ' in error
     assert 'loss_b' not in error
     assert f'the last whole checkpoint is {tmp_path}/epoch_1.pth' in error
     assert '--lr 0.0025 (now 0.01)' in error
-    saved = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
-    assert torch.isfinite(saved['state_dict']['weight']).all()
 
 
 def test_weights_spoiled_by_the_last_step_of_an_epoch_are_not_saved(tmp_path):
-    run = runner(tmp_path, bad_weight=2)
-    with pytest.raises(TrainingDiverged, match='such as weight') as error:
-        run.train()
-    assert 'no checkpoint was written yet' in str(error.value)
+    with pytest.raises(TrainingDiverged, match='no checkpoint was written'):
+        runner(tmp_path, bad_weight=2).train()
     assert not list(tmp_path.glob('*.pth'))
 
 
 def test_mixed_precision_may_leave_out_steps_but_not_for_ever(tmp_path):
-    run = runner(tmp_path)
-    run.optim_wrapper = run.build_optim_wrapper(run.optim_wrapper)
-    run.optim_wrapper.loss_scaler = 'dynamic'
-    run._train_loop = run.build_train_loop(run._train_loop)
+    run = SimpleNamespace(
+        optim_wrapper=SimpleNamespace(loss_scaler='dynamic'),
+        iter=0,
+        work_dir=str(tmp_path),
+        cfg={},
+    )
     hook = DivergenceHook()
     bad, good = ({'loss': torch.tensor(v)} for v in (float('nan'), 1.0))
     for outputs in [*[bad] * AMP_PATIENCE, good, *[bad] * AMP_PATIENCE]:
@@ -143,15 +129,12 @@ def test_mixed_precision_may_leave_out_steps_but_not_for_ever(tmp_path):
         hook.after_train_iter(run, 0, None, bad)
 
 
-class Photographs(list):
+def photographs() -> list[dict]:
     """BGR of 0 to 255, more red than blue."""
-
-    def __init__(self):
-        generator = torch.Generator().manual_seed(0)
-        for _ in range(4):
-            image = torch.rand(3, 64, 64, generator=generator) * 120
-            image += torch.tensor([10.0, 60, 130])[:, None, None]
-            self.append(dict(inputs=image.to(torch.uint8)))
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(4, 3, 64, 64, generator=generator) * 120
+    images += torch.tensor([10.0, 60, 130])[:, None, None]
+    return [dict(inputs=image) for image in images.to(torch.uint8)]
 
 
 def preprocessor(expected) -> DetDataPreprocessor:
@@ -159,17 +142,38 @@ def preprocessor(expected) -> DetDataPreprocessor:
     return DetDataPreprocessor(**options)
 
 
-def check(expected, given, caplog, init_cfg) -> str:
-    """What is said of a backbone whose norm has seen images as expected."""
+START = dict(type='Pretrained', checkpoint='a.pth')
+
+
+@pytest.mark.parametrize(
+    'expected, init_cfg, said',
+    [
+        (
+            SCALED_BGR,
+            START,
+            [
+                'WARNING',
+                'a.pth: images as RGB',
+                'model.data_preprocessor.bgr_to_rgb="False"',
+                'model.data_preprocessor.std="[255.0, 255.0, 255.0]"',
+            ],
+        ),
+        (NORMALISED_RGB, START, ['INFO', 'they fit the weights']),
+        # Random weights expect nothing.
+        (SCALED_BGR, dict(type='Kaiming', layer='x'), []),
+    ],
+)
+def test_images_are_compared_with_what_the_first_norm_has_seen(
+    expected, init_cfg, said, caplog
+):
     torch.manual_seed(0)
     model = nn.Module()
     model.backbone = ShuffleNetV2(0.5)
-    norm = model.backbone.conv1[1]
-    norm.momentum = None
-    inputs = [each['inputs'] for each in Photographs()]
+    model.backbone.conv1[1].momentum = None
+    inputs = [each['inputs'] for each in photographs()]
     batch = preprocessor(expected)(dict(inputs=inputs), training=True)
     model.backbone.train()(batch['inputs'])
-    model.data_preprocessor = preprocessor(given)
+    model.data_preprocessor = preprocessor(NORMALISED_RGB)
     config = dict(
         backbone=dict(init_cfg=init_cfg),
         data_preprocessor=dict(type='DetDataPreprocessor'),
@@ -179,30 +183,10 @@ def check(expected, given, caplog, init_cfg) -> str:
         cfg=Config(dict(model=config)),
         iter=0,
         logger=logging.getLogger('input_check'),
-        train_dataloader=SimpleNamespace(dataset=Photographs()),
+        train_dataloader=SimpleNamespace(dataset=photographs()),
     )
     with caplog.at_level(logging.INFO):
         InputCheckHook().before_train(run)
-    return caplog.text
-
-
-START = dict(type='Pretrained', checkpoint='a.pth')
-
-
-def test_another_scale_is_a_warning_that_names_what_fits(caplog):
-    text = check(SCALED_BGR, NORMALISED_RGB, caplog, START)
-    assert 'WARNING' in text
-    assert 'a.pth: images as RGB' in text
-    assert 'model.data_preprocessor.bgr_to_rgb="False"' in text
-    assert 'model.data_preprocessor.std="[255.0, 255.0, 255.0]"' in text
-
-
-def test_right_images_are_told_as_such(caplog):
-    text = check(NORMALISED_RGB, NORMALISED_RGB, caplog, START)
-    assert 'they fit the weights' in text
-    assert 'WARNING' not in text
-
-
-@pytest.mark.parametrize('init_cfg', [None, dict(type='Kaiming', layer='x')])
-def test_nothing_is_said_of_random_weights(init_cfg, caplog):
-    assert not check(SCALED_BGR, NORMALISED_RGB, caplog, init_cfg)
+    assert bool(caplog.text) == bool(said)
+    for part in said:
+        assert part in caplog.text

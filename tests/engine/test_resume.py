@@ -101,4 +101,4 @@ def test_a_finished_run_says_that_nothing_is_left(tmp_path):
     model, runner = resumed(tmp_path, 2, 'again')
     assert model.seen == []
     log = next((tmp_path).glob(f'{runner.timestamp}/*.log')).read_text()
-    assert '2 epochs of 2: nothing is left to train' in log
+    assert 'has all 8 iterations: nothing is left to train' in log

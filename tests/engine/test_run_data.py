@@ -303,19 +303,6 @@ def test_missing_data_set_says_what_is_expected_and_how_to_get_it(cfg, data):
     assert 'synthetic data/shapes' in message
 
 
-def test_images_too_small_for_the_config_are_told_and_one_must_be_left(
-    cfg, data, monkeypatch
-):
-    said = []
-    monkeypatch.setattr(run_data, 'say_once', said.append)
-    run_data.use_data(cfg, run_data.find_data(str(data)))
-    filters = cfg.train_dataloader.dataset.filter_cfg
-    filters.min_size = 41
-    with pytest.raises(UserError, match='is left to train on'):
-        run_data.check_data(cfg, ('train',))
-    assert any('10 of the 10 images' in text for text in said)
-
-
 def test_strict_run_stops_where_others_leave_out(cfg, data):
     path = data / 'train.json'
     content = json.loads(path.read_text())

@@ -2,6 +2,8 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
@@ -19,12 +21,9 @@ def data(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(dict(annotations=list(range(boxes)))))
         dataset = dict(type='BoxDataset', data_root='', ann_file=str(path))
-        return Config(
-            dict(
-                train_dataloader=dict(dataset=dataset),
-                work_dir=str(tmp_path / 'mine'),
-            )
-        )
+        loader = dict(dataset=dataset)
+        work_dir = str(tmp_path / 'mine')
+        return Config(dict(train_dataloader=loader, work_dir=work_dir))
 
     return make
 
@@ -33,15 +32,15 @@ def begin(cfg: Config) -> str:
     """A run that has left a checkpoint."""
     cfg.work_dir = run_dir.choose_run_dir(cfg, None, None, None)
     run_dir.note_data(cfg)
-    with open(f'{cfg.work_dir}/last_checkpoint', 'w') as file:
-        file.write('epoch_1.pth')
+    Path(cfg.work_dir, 'last_checkpoint').write_text('epoch_1.pth')
     return cfg.work_dir
 
 
 def test_runs_are_numbered_and_never_share_a_folder(tmp_path):
     base = str(tmp_path / 'runs' / 'mine')
+    begin_one = partial(run_dir.new_folder, claim=run_dir.NOTE)
     with ThreadPoolExecutor() as pool:
-        made = list(pool.map(run_dir.new_run_dir, [base] * 11))
+        made = map(str, pool.map(begin_one, [base] * 11))
     names = [base, *(f'{base}-{number}' for number in range(2, 12))]
     assert sorted(made) == sorted(names)
     # 11 comes after 9, and other names are not of this one.
@@ -50,13 +49,14 @@ def test_runs_are_numbered_and_never_share_a_folder(tmp_path):
 
 
 def test_an_empty_folder_is_taken_and_given_back(tmp_path):
-    base = str(tmp_path / 'mine')
-    (tmp_path / 'mine').mkdir()
-    assert run_dir.new_run_dir(base) == base
-    assert run_dir.new_run_dir(base) == f'{base}-2'
-    run_dir.give_back(base)
-    (tmp_path / 'mine' / run_dir.TESTS).mkdir(parents=True)
-    assert run_dir.new_run_dir(base) == base
+    base = tmp_path / 'mine'
+    base.mkdir()
+    assert run_dir.new_folder(str(base)) == base
+    assert run_dir.new_folder(str(base), run_dir.NOTE) == base
+    assert run_dir.new_folder(str(base)) == tmp_path / 'mine-2'
+    run_dir.give_back(str(base))
+    (base / run_dir.TESTS).mkdir(parents=True)
+    assert run_dir.new_folder(str(base)) == base
 
 
 def test_the_newest_run_on_the_same_data_goes_on(tmp_path, data):
@@ -90,5 +90,5 @@ def test_files_of_labels_count_and_pictures_do_by_name(tmp_path):
 
 
 def test_a_folder_that_cannot_be_made_is_named():
-    with pytest.raises(UserError, match='cannot write to the work dir /proc'):
-        run_dir.new_run_dir('/proc/nothing/mine')
+    with pytest.raises(UserError, match='cannot write to the folder /proc'):
+        run_dir.new_folder('/proc/nothing/mine')

@@ -1,23 +1,30 @@
 """Whatever the length of a run, its schedule is the same in shares of it."""
 
 import copy
-from pathlib import Path
+from itertools import islice
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
-from mmdet_shufflenetv2.engine import run_config
-from mmdet_shufflenetv2.engine.schedule import OfRun, stretch_schedule
-
-ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in (ROOT / 'configs').rglob('*.py')
-    if '_base_' not in path.parts
+from mmdet_shufflenetv2.engine import run_config, schedule
+from mmdet_shufflenetv2.engine.schedule import (
+    EndlessSampler,
+    OfRun,
+    stretch_schedule,
 )
+
+CONFIGS = [
+    'configs/lighthead_shufflenetv2.py',
+    'configs/lighthead_shufflenetv2_custom.py',
+    'configs/pretrain.py',
+    'configs/swap/retinanet_shufflenetv2_fpn_coco.py',
+    'configs/swap/rtmdet-tiny_shufflenetv2_coco.py',
+    'configs/swap/yolox-tiny_shufflenetv2_coco.py',
+]
 
 
 class Line(nn.Linear):
@@ -60,9 +67,9 @@ def rates(cfg: Config, epochs: int, tmp_path, epoch_length=100) -> list[float]:
 
 
 @pytest.mark.parametrize('path', CONFIGS)
-def test_max_epochs_alone_drives_the_schedule_of_every_config(path, tmp_path):
+def test_max_epochs_alone_drives_a_configs_schedule(root, path, tmp_path):
     """Without our tools too: the config says so itself."""
-    cfg = Config.fromfile(ROOT / path)
+    cfg = Config.fromfile(root / path)
     longer, shorter = (rates(cfg, epochs, tmp_path) for epochs in (60, 30))
     base = max(longer)
     assert longer[-1] < 0.2 * base
@@ -74,11 +81,10 @@ def test_max_epochs_alone_drives_the_schedule_of_every_config(path, tmp_path):
         assert one == pytest.approx(other, rel=0.25, abs=5e-3 * base), share
 
 
-@pytest.mark.parametrize('epochs', [24, 300])
-def test_schedules_in_epochs_are_stretched(epochs, tmp_path):
+def test_schedules_in_epochs_are_stretched(tmp_path):
     path = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
-    cfg = run_config.load_config(path, {'train_cfg.max_epochs': epochs})
-    found = rates(cfg, epochs, tmp_path, epoch_length=600)
+    cfg = run_config.load_config(path, {'train_cfg.max_epochs': 24})
+    found = rates(cfg, 24, tmp_path, epoch_length=600)
     base = cfg.optim_wrapper.optimizer.lr
     for share, factor in (0.5, 1), (0.8, 0.1), (0.97, 0.01):
         rate = found[int(share * len(found))]
@@ -113,3 +119,90 @@ def test_shares_of_a_run_become_iterations():
     )
     assert (scheduler.begin, scheduler.end) == (10, 40)
     assert sorted(scheduler.milestones) == [10, 20]
+
+
+def first(sampler, count: int) -> list[int]:
+    return list(islice(sampler, count))
+
+
+@pytest.fixture
+def ranks(monkeypatch):
+    """Samplers of several processes over the same 10 images."""
+
+    def make(world_size: int) -> list[EndlessSampler]:
+        samplers = []
+        for rank in range(world_size):
+            monkeypatch.setattr(
+                schedule, 'get_dist_info', lambda r=rank: (r, world_size)
+            )
+            samplers.append(EndlessSampler(range(10), seed=3))
+        return samplers
+
+    return make
+
+
+@pytest.mark.parametrize('world_size', [1, 2, 3])
+def test_processes_share_passes_and_start_anywhere(ranks, world_size):
+    alone = first(ranks(1)[0], 60)
+    passes = [alone[at : at + 10] for at in range(0, 60, 10)]
+    assert all(sorted(each) == list(range(10)) for each in passes)
+    assert len(set(map(tuple, passes))) == 6
+    shares = [first(s, 60 // world_size) for s in ranks(world_size)]
+    dealt = [index for turn in zip(*shares, strict=True) for index in turn]
+    assert dealt == alone
+    for sampler, share in zip(ranks(world_size), shares, strict=True):
+        sampler.skip(7)
+        assert first(sampler, len(share) - 7) == share[7:]
+
+
+class Numbers(list):
+    """Image i is the number i; says which were read."""
+
+    def __init__(self):
+        super().__init__(range(10))
+        self.read = []
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return torch.tensor([float(index)])
+
+
+class Model(torch.nn.Linear):
+    """Learns nothing, keeps what it was fed."""
+
+    def __init__(self):
+        super().__init__(1, 1)
+        self.seen = []
+
+    def train_step(self, data, optim_wrapper):
+        self.seen.append(data.flatten().tolist())
+        return dict(loss=torch.zeros(()))
+
+
+def run_from(iteration: int, tmp_path) -> tuple[list, list]:
+    """Batches fed and images read from an iteration to the seventh."""
+    dataset = Numbers()
+    loader = DataLoader(
+        dataset, batch_size=2, sampler=EndlessSampler(dataset, seed=5)
+    )
+    runner = Runner(
+        Model(),
+        str(tmp_path),
+        train_dataloader=loader,
+        train_cfg=dict(type='ResumableIterLoop', max_iters=7),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        default_hooks=dict(logger=None, checkpoint=None, timer=None),
+        experiment_name=f'from_{iteration}_{tmp_path.name}',
+    )
+    loop = runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    loop._iter = iteration
+    loop.run()
+    return runner.model.seen, dataset.read
+
+
+def test_resumed_run_reads_only_what_it_had_not(tmp_path):
+    whole, _ = run_from(0, tmp_path)
+    rest, read = run_from(4, tmp_path)
+    assert rest == whole[4:]
+    assert read == [int(i) for batch in rest for i in batch]

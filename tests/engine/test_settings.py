@@ -11,13 +11,14 @@ from mmdet.registry import MODELS
 from mmengine.dataset import Compose
 
 from mmdet_shufflenetv2.cli import train
-from mmdet_shufflenetv2.engine import checkpoint_meta, run_config, settings
+from mmdet_shufflenetv2.engine import run_config, settings
 from mmdet_shufflenetv2.engine.run_config import pretrained_of
 from mmdet_shufflenetv2.errors import UserError
 
 CUSTOM = 'configs/lighthead_shufflenetv2_custom.py'
 MAIN = 'configs/lighthead_shufflenetv2.py'
 CASCADE = 'configs/swap/cascade-rcnn_shufflenetv2_fpn_coco.py'
+RTMDET = 'configs/swap/rtmdet-tiny_shufflenetv2_coco.py'
 WITHOUT_PUBLIC = 'configs/lighthead_xception_x1_0.py'
 
 
@@ -51,61 +52,38 @@ def test_epochs_bring_schedule_and_validations(configured):
     cfg = configured(CUSTOM, '--epochs', '60')
     assert cfg.train_cfg.max_epochs == 60
     assert cfg.train_cfg.val_interval == 10
-    assert 'T_max' not in cfg.param_scheduler[1]
-    cfg = configured(
-        'configs/swap/rtmdet-tiny_shufflenetv2_coco.py', '--epochs', '30'
-    )
+    cfg = configured(RTMDET, '--epochs', '30')
     switch = next(h for h in cfg.custom_hooks if 'switch_epoch' in h)
     assert switch.switch_epoch == 10
 
 
 @pytest.mark.parametrize(
-    'path, batch, rate',
+    'path, arguments, rate',
     [
-        (MAIN, '2', 0.01 * 2 / 16),
-        (MAIN, '16', 0.01),
+        (MAIN, ['--batch-size', '2'], 0.01 * 2 / 16),
+        (MAIN, ['--batch-size', '16'], 0.01),
         # Adam's by the square root.
-        (CUSTOM, '16', 3e-3 * 2),
-        (CUSTOM, '4', 3e-3),
+        (CUSTOM, ['--batch-size', '16'], 3e-3 * 2),
+        (CUSTOM, ['--batch-size', '64', '--lr', '0.1'], 0.1),
     ],
 )
-def test_batch_size_brings_the_learning_rate(configured, path, batch, rate):
-    cfg = configured(path, '--batch-size', batch)
-    assert cfg.train_dataloader.batch_size == int(batch)
+def test_batch_size_brings_the_learning_rate(
+    configured, path, arguments, rate
+):
+    cfg = configured(path, *arguments)
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(rate)
     # A run from the config that this one leaves does not scale again.
-    assert not cfg.auto_scale_lr.enable
-    assert cfg.auto_scale_lr.base_batch_size == int(batch)
+    batch = cfg.train_dataloader.batch_size
+    assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=batch)
 
 
-def test_lr_is_for_the_batch_at_hand(configured):
-    cfg = configured(CUSTOM, '--batch-size', '64', '--lr', '0.1')
-    assert cfg.optim_wrapper.optimizer.lr == 0.1
-
-
-def test_image_size_is_set_for_every_split(configured):
-    cfg = configured(CUSTOM, '--image-size', '320x256')
+def test_image_size_and_workers_are_set_for_every_split(configured):
+    cfg = configured(CUSTOM, '--image-size', '320x256', '--workers', '0')
     for split in run_config.SPLITS:
-        sizes = [
-            node['scale']
-            for node in run_config.dicts_of(cfg[f'{split}_dataloader'])
-            if 'scale' in node
-        ]
-        assert sizes == [(320, 256)]
-    with pytest.raises(UserError, match='sizes of its own'):
-        configured(
-            'configs/swap/yolox-tiny_shufflenetv2_coco.py',
-            '--image-size',
-            '320x256',
-        )
-
-
-def test_workers_of_every_split(configured):
-    cfg = configured(CUSTOM, '--workers', '0')
-    for split in run_config.SPLITS:
+        (step,) = run_config.resizing(cfg, split)
+        assert step.scale == (320, 256)
         loader = cfg[f'{split}_dataloader']
-        assert loader.num_workers == 0
-        assert not loader.persistent_workers
+        assert (loader.num_workers, loader.persistent_workers) == (0, False)
 
 
 @pytest.mark.parametrize(
@@ -122,30 +100,25 @@ def test_width_brings_neck_rpn_and_weights(
     assert pretrained_of(cfg.model.backbone).checkpoint == fetched[0]
 
 
-def test_width_by_an_option_brings_its_weights_too(configured, fetched):
-    configured(CUSTOM, options={'model.backbone.widen_factor': 2.0})
-    assert fetched == ['torchvision://shufflenet_v2_x2_0.imagenet1k_v1']
-
-
 @pytest.mark.parametrize(
     'path, arguments, message',
     [
         (CUSTOM, ['--width', '0.7'], 'widen_factor'),
-        (
-            'configs/swap/ssdlite_shufflenetv2_coco.py',
-            ['--width', '0.5'],
-            'SSDNeck|none of',
-        ),
-        (WITHOUT_PUBLIC, ['--star'], '--star is for ShuffleNetV2'),
+        (RTMDET, ['--width', '0.5'], '--width: expected a neck of'),
+        (WITHOUT_PUBLIC, ['--star'], "--star.*'receptive_field'"),
+        (WITHOUT_PUBLIC, [], '--backbone-weights FILE'),
         ('configs/pretrain.py', ['--epochs', '3'], 'counts iterations'),
         (CUSTOM, ['--tensorboard'], 'pip install tensorboard'),
-        (WITHOUT_PUBLIC, [], '--backbone-weights FILE'),
+        (CUSTOM, ['--amp'], '--amp .* need a GPU'),
+        (RTMDET, ['--image-size', '320x256'], 'sizes of its own'),
+        (RTMDET, ['--augment', 'none'], 'sizes of its own'),
     ],
 )
 def test_what_cannot_be_had_is_refused(
     configured, monkeypatch, path, arguments, message
 ):
     monkeypatch.setattr(settings, 'find_spec', lambda name: None)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(UserError, match=message):
         configured(path, *arguments)
 
@@ -170,11 +143,8 @@ def test_from_scratch_trains_all_there_is(configured, fetched, path):
     for module in backbone.modules():
         if isinstance(module, torch.nn.BatchNorm2d) and path != CUSTOM:
             assert module.training
-    if path == CUSTOM:
-        assert [i.type for i in cfg.model.backbone.init_cfg] == [
-            'Kaiming',
-            'Constant',
-        ]
+    # How it is initialised without weights stays.
+    assert path != CUSTOM or len(cfg.model.backbone.init_cfg) == 2
 
 
 def test_a_run_that_goes_on_needs_no_public_weights(configured, fetched):
@@ -185,11 +155,10 @@ def test_a_run_that_goes_on_needs_no_public_weights(configured, fetched):
 
 def test_ema_and_patience_add_mmengines_hooks_once(configured):
     cfg = configured(CUSTOM, '--ema', '--patience', '3')
-    types = [h.type for h in cfg.custom_hooks]
-    assert types.count('EMAHook') == types.count('EarlyStoppingHook') == 1
+    assert 'EMAHook' in [hook.type for hook in cfg.custom_hooks]
     stopping = cfg.custom_hooks[-1]
     assert (stopping.monitor, stopping.patience) == ('coco/bbox_mAP', 3)
-    cfg = configured('configs/swap/rtmdet-tiny_shufflenetv2_coco.py', '--ema')
+    cfg = configured(RTMDET, '--ema')
     assert [h.type for h in cfg.custom_hooks].count('EMAHook') == 1
 
 
@@ -212,13 +181,11 @@ def test_augmentation_is_a_choice_and_light_is_the_default(configured):
     assert strong[2].type == 'MinIoURandomCrop'
     assert strong[3].scale == (320, 256)
     flip = pipeline('--vertical-flip')[3]
-    assert flip.type == 'RandomFlip'
     assert flip.direction == ['horizontal', 'vertical']
 
 
 def test_multi_scale_is_the_authors_around_their_size(configured):
     step = configured(MAIN, '--multi-scale').train_dataloader.dataset
-    assert step.pipeline[2].type == 'RandomChoiceResize'
     shorts = [min(scale) for scale in step.pipeline[2].scales]
     assert shorts == [600, 700, 800, 900, 1000]
 
@@ -229,19 +196,6 @@ def test_synchronised_batch_norms_train(configured, monkeypatch):
     assert cfg.sync_bn == 'torch'
     assert cfg.model.backbone.norm_cfg.requires_grad
     assert not cfg.model.backbone.get('norm_eval')
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(UserError, match='--sync-bn needs GPUs'):
-        configured(MAIN, '--sync-bn')
-
-
-@pytest.fixture
-def said(monkeypatch) -> list[str]:
-    """What is logged."""
-    found = []
-    monkeypatch.setattr(
-        settings, 'print_log', lambda text, *_, **__: found.append(text)
-    )
-    return found
 
 
 def table(images: tuple[int, int], box: float) -> SimpleNamespace:
@@ -261,29 +215,31 @@ def table(images: tuple[int, int], box: float) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize(
-    'images, box, size, warned',
+    'images, box, arguments, size, warned',
     [
         # Large boxes: the config's size, in the images' shape.
-        ((640, 480), 100, (480, 360), False),
-        ((1000, 2000), 400, (480, 240), False),
+        ((1000, 2000), 400, [], (480, 240), False),
         # Smaller ones need larger images, within limits.
-        ((1920, 1080), 40, (768, 432), False),
-        ((4000, 3000), 20, (960, 720), True),
+        ((1920, 1080), 40, [], (768, 432), False),
+        ((4000, 3000), 20, [], (960, 720), True),
         # Small images are not blown up.
-        ((200, 200), 10, (320, 320), False),
+        ((200, 200), 10, [], (320, 320), False),
+        ((4000, 3000), 20, ['--image-size', '320x256'], (320, 256), True),
     ],
 )
-def test_image_size_follows_the_data(
-    configured, said, images, box, size, warned
+def test_image_size_follows_the_data_unless_it_is_given(
+    configured, monkeypatch, images, box, arguments, size, warned
 ):
-    cfg = configured(CUSTOM)
+    said = []
+    monkeypatch.setattr(
+        settings, 'print_log', lambda text, *_, **__: said.append(text)
+    )
+    cfg = configured(CUSTOM, *arguments)
     settings.adapt_image_size(cfg, [table(images, box)])
     for split in run_config.SPLITS:
         (step,) = run_config.resizing(cfg, split)
         assert step.scale == size
-    printed = ''.join(said)
-    assert f'Image size {size[0]}x{size[1]}' in printed
-    assert ('100% of the boxes are smaller than 8' in printed) == warned
+    assert ('of the boxes are smaller than 8' in ''.join(said)) == warned
 
 
 def test_several_sizes_stay(configured):
@@ -293,40 +249,19 @@ def test_several_sizes_stay(configured):
     assert cfg.to_dict() == before
 
 
-def test_a_given_image_size_stays(configured, said):
-    cfg = configured(CUSTOM, '--image-size', '320x256')
-    settings.adapt_image_size(cfg, [table((4000, 3000), 20)])
-    (step,) = run_config.resizing(cfg, 'train')
-    assert step.scale == (320, 256)
-    assert 'boxes are smaller' in ''.join(said)
-
-
-def test_a_checkpoint_brings_the_size_it_was_trained_at(configured):
-    cfg = configured(CUSTOM)
-    checkpoint_meta.adopt(cfg, dict(meta=dict(image_size=[320, 256])), 'x')
-    (step,) = run_config.resizing(cfg, 'test')
-    assert step.scale == (320, 256)
-
-
 def test_time_augmentation_sees_an_image_and_its_mirror_image(
     configured, tmp_path
 ):
     cfg = configured(CUSTOM, '--from-scratch', '--image-size', '96x96')
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline[:] = [s for s in pipeline if s.type != 'LoadAnnotations']
     settings.use_tta(cfg)
     path = str(tmp_path / 'a.png')
     cv2.imwrite(path, np.random.randint(0, 255, (60, 90, 3), np.uint8))
-    steps = [
-        step
-        for step in cfg.test_dataloader.dataset.pipeline
-        if step.type != 'LoadAnnotations'
-    ]
-    branches = steps[1]['transforms']
-    steps[1]['transforms'] = [
-        branch for branch in branches if branch[0].type != 'LoadAnnotations'
-    ]
-    sample = Compose(steps)(dict(img_path=path, img_id=1))
-    assert len(sample['inputs']) == 2
-    assert torch.equal(sample['inputs'][0].flip(-1), sample['inputs'][1])
+    steps = Compose(cfg.test_dataloader.dataset.pipeline)
+    sample = steps(dict(img_path=path, img_id=1))
+    plain, mirrored = sample['inputs']
+    assert torch.equal(plain.flip(-1), mirrored)
     batch = {key: [[each] for each in value] for key, value in sample.items()}
     model = MODELS.build(cfg.model).eval()
     with torch.no_grad():

@@ -16,16 +16,8 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def write(folder):
-    """Write measurements of a kind, later ones under earlier ones."""
-    written = {}
-
-    def write(kind, *rows, name=None, where=CPU):
-        path = folder / f'{name or kind + "_cpu"}.csv'
-        found = written.setdefault(path, [])
-        found += [{**COMMON, **where, **row} for row in rows]
-        write_plain(path.name, *found)
-        return path
+def write_plain(folder):
+    """Write a file of any rows."""
 
     def write_plain(name, *rows):
         columns = dict.fromkeys(column for row in rows for column in row)
@@ -34,11 +26,24 @@ def write(folder):
             writer.writeheader()
             writer.writerows(rows)
 
-    write.plain = write_plain
+    return write_plain
+
+
+@pytest.fixture
+def write(write_plain):
+    """Write measurements of a kind, later ones under earlier ones."""
+    written = {}
+
+    def write(kind, *rows, where=CPU):
+        name = f'{kind}_{where["device"]}.csv'
+        found = written.setdefault(name, [])
+        found += [{**COMMON, **where, **row} for row in rows]
+        write_plain(name, *found)
+
     return write
 
 
 @pytest.fixture
-def files(folder):
+def results(folder):
     """Read the folder as it is now."""
     return lambda: read_results(folder)

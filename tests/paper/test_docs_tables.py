@@ -3,144 +3,87 @@
 import pytest
 from report_rows import GPU, detector, op
 
-from mmdet_shufflenetv2.backbones.zoo import NETWORKS, network_of
+from mmdet_shufflenetv2.backbones.zoo import network_of
 from mmdet_shufflenetv2.cli.update_readme import generated
 from mmdet_shufflenetv2.errors import UserError
-from mmdet_shufflenetv2.paper.docs_tables import (
-    BLOCK,
-    PAGES,
-    bccd_rows,
-    choice_rows,
-    cost,
-    filled,
-    network_rows,
-    ops_rows,
-    table7_rows,
-)
-from mmdet_shufflenetv2.paper.figure2 import figure2_rows
+from mmdet_shufflenetv2.paper import docs_tables
 from mmdet_shufflenetv2.paper.published import speeds
 
 TEXT = '# Title\n<!-- table runs: model, mAP -->\nold\n<!-- end -->\nrest\n'
-PARTS = 'training step', 'end to end'
-BCCD = [dict(config=name, mAP='0.5', AP50='0.8') for name in ('a', 'b')]
-WHOLE = dict(input='480x360', batch='4')
+PLACE = 'Core X, 1 thread, PyTorch 2.14.1'
 
 
-def measured(config, images_per_s, **changes):
-    """Both parts of a detector on BCCD's images."""
-    row = detector(config, 1, '', images_per_s=images_per_s, **WHOLE)
-    return [row | dict(part=part) | changes for part in PARTS]
-
-
-def test_table_is_filled_from_its_file_and_stays(write, files):
+def test_table_is_filled_and_stays():
     runs = dict(model='a', note='x', mAP='0.5'), dict(model='b', mAP='')
-    write.plain('runs.csv', *runs)
-    once = filled(TEXT, files(), {})
+    once = docs_tables.filled(TEXT, dict(runs=runs))
     assert once == (
         '# Title\n<!-- table runs: model, mAP -->\n'
         '| model | mAP |\n| --- | --- |\n| a | 0.5 |\n| b | not measured |\n'
         '<!-- end -->\nrest\n'
     )
-    assert filled(once, files(), {}) == once
-    assert '| c | 1 |' in filled(
-        TEXT, [], dict(runs=[dict(model='c', mAP='1')])
-    )
-
-
-def test_unknown_table_or_column_is_refused(write, files):
-    with pytest.raises(UserError, match=r'results/runs\.csv has no rows'):
-        filled(TEXT, files(), {})
-    write.plain('runs.csv', dict(model='a', AP='0.5'))
-    with pytest.raises(UserError, match='no column mAP; it has model, AP'):
-        filled(TEXT, files(), {})
+    assert docs_tables.filled(once, dict(runs=runs)) == once
+    with pytest.raises(UserError, match='no column mAP; it has model'):
+        docs_tables.filled(TEXT, dict(runs=[dict(model='a')]))
 
 
 def test_what_is_generated_is_up_to_date(root):
     texts = generated(root, root / 'results')
     for path, text in texts.items():
         assert path.read_text('utf-8') == text, path
-    names = {
-        name: {match[1] for match in BLOCK.findall((root / name).read_text())}
-        for name in PAGES
-    }
-    assert names['docs/measuring.md'] == {'claims', 'deploy'}
-    assert names['docs/versions.md'] == {'versions'}
-    assert names['docs/networks.md'] == {'networks', 'choices'}
-    assert names['docs/analyze.md'] == {'figure2'}
+    # The model index, README, and four pages of docs.
+    assert len(texts) == 6
 
 
-def test_table_7_has_the_papers_order_and_what_coco_gave_here(
-    root, write, files
+def test_table_7_has_what_coco_gave_here_and_table_8s_backbones(
+    root, write_plain, results
 ):
     name = 'lighthead_xception_x1_0'
     runs = ('COCO', 0.271), ('COCO', 0.2849), ('BCCD blood cells', 0.5)
-    write.plain(
-        'trained.csv',
-        *(dict(config=name, data=data, mAP=mmap) for data, mmap in runs),
-    )
-    rows = table7_rows(root, files())
-    assert [row['complexity'] for row in rows] == [
-        column for column in ('40M', '140M', '300M', '500M') for _ in range(5)
-    ]
-    for row in rows:
-        target = row['config'].partition('(')[2].rstrip(')')
-        assert (root / target).is_file()
+    rows = [dict(config=name, data=data, mAP=mmap) for data, mmap in runs]
+    write_plain('trained.csv', *rows)
+    rows = docs_tables.table7_rows(root, results())
+    assert len(rows) == 20
     (row,) = (row for row in rows if row['here: mmAP'])
-    assert f'[{name}]' in row['config']
+    assert f'[{name}](configs/{name}.py)' == row['config']
     assert (row['paper: mmAP'], row['here: mmAP']) == ('29.0', '28.5')
-
-
-def test_configs_of_table_7_have_the_backbones_of_table_8(root):
-    from mmengine.config import Config
-
     table8 = {(k.row, k.column) for k in speeds() if k.table == 'Table 8'}
     for key in speeds():
         if key.table == 'Table 7':
-            path = root / 'configs' / f'{key.row}.py'
-            name = network_of(Config.fromfile(path).model.backbone)
+            config = docs_tables.config(root / f'configs/{key.row}.py')
             # V2* is V2 with more in each unit.
-            name = name.replace('_star', '')
+            name = network_of(config.model.backbone).replace('_star', '')
             assert (name, key.column) in table8
 
 
 def test_bccd_speeds_are_of_one_machine_and_setting_and_say_which(
-    write, files
+    write_plain, write, results
 ):
-    write.plain('bccd_backbones.csv', *BCCD)
-    write('detectors', *measured('a', '1.5'), *measured('b', '2.5'))
-    for change in (
-        dict(threads='8'),
-        dict(precision='bf16'),
-        dict(torch='2.15.0'),
-        dict(warning='--quick'),
-        dict(status='failed'),
-        dict(batch='8'),
-        dict(input='600x400'),
-    ):
-        later = measured('a', '99', date='2026-02-02', **change)
-        write('detectors', *later)
-    write('detectors', *measured('a', '99'), where=GPU, name='detectors_cuda')
-    first, second = bccd_rows(files())
+    def on_bccd(name, images_per_s, **changes):
+        whole = dict(input='480x360', batch='4', part='training step')
+        whole |= dict(images_per_s=images_per_s)
+        return detector(name, 1, '', **whole | changes)
+
+    runs = [dict(config=name, mAP='0.5', AP50='0.8') for name in ('a', 'b')]
+    write_plain('bccd_backbones.csv', *runs)
+    write('detectors', on_bccd('a', '1.5'), on_bccd('b', '2.5'))
+    for change in dict(threads='8'), dict(warning='--quick'), dict(batch='8'):
+        write('detectors', on_bccd('a', '99', date='2026-02-02', **change))
+    write('detectors', on_bccd('a', '99'), where=GPU)
+    first, second = docs_tables.bccd_rows(results())
     assert first == {
         'config': '[a](configs/a.py)',
         'mAP': '0.5',
         'AP50': '0.8',
         'training images/s': '1.5',
-        'inference images/s': '1.5',
-        'speed measured on': 'Core X, 1 thread, PyTorch 2.14.1',
+        'inference images/s': '',
+        'speed measured on': PLACE,
     }
     assert second['training images/s'] == '2.5'
 
 
-def test_bccd_without_a_speed_is_not_measured(write, files):
-    write.plain('bccd_backbones.csv', *BCCD)
-    write('detectors', measured('a', '1.5')[0])
-    first, second = bccd_rows(files())
-    assert first['training images/s'] == '1.5'
-    assert first['inference images/s'] == second['speed measured on'] == ''
-
-
-def test_ops_are_told_for_every_machine_with_their_slowest_case(write, files):
+def test_ops_are_told_for_every_machine_with_their_slowest_case(
+    write, results
+):
     name, both = 'ps_roi_pool', 'forward and backward'
     write(
         'ops',
@@ -151,99 +94,50 @@ def test_ops_are_told_for_every_machine_with_their_slowest_case(write, files):
         op(name, 9.9, threads='2', date='2026-02-02'),
         op(name, 1.5, cpu='Core Z'),
     )
-    first, second = ops_rows(files())
+    first, second = docs_tables.ops_rows(results())
     assert first == {
         'op': '`ps_roi_pool`',
         'forward': '2 to 3.7',
         both: '0.85',
         'slower than torchvision in': '1 of 3 cases',
-        'measured on': 'Core X, 1 thread, PyTorch 2.14.1',
+        'measured on': PLACE,
     }
     assert (second['forward'], second[both]) == ('1.5', '')
     assert second['measured on'].startswith('Core Z')
 
 
-def record(network, pass_ms, shares, **changes):
-    """A record of the analyser: a row for each kind of work."""
-    common = dict(
-        network=network,
-        input='224x224',
-        batch='1',
-        pass_ms=str(pass_ms),
-        unexplained_share='0.05',
-        mflops='200',
-        peak_gflops_per_s='100',
-        warning='',
-    )
-    rows = [dict(kind=kind, share=str(share)) for kind, share in shares]
-    return [{**common, **row, **changes} for row in rows]
+def test_a_networks_last_record_of_one_setting_is_a_row(write, results):
+    def record(pass_ms, change=(), **shares):
+        common = dict(
+            network='a',
+            input='224x224',
+            pass_ms=pass_ms,
+            unexplained_share='0.05',
+            mflops='200',
+            peak_gflops_per_s='100',
+        )
+        rows = [dict(kind=k, share=str(v)) for k, v in shares.items()]
+        write('analysis', *({**common, **row, **dict(change)} for row in rows))
 
-
-def test_kinds_of_a_network_become_columns(write, files):
-    shares = [
-        ('convolution', 0.7),
-        ('pooling', 0.15),
-        ('matrix product', 0.1),
-        ('between operations', 0.05),
-    ]
-    write('analysis', *record('a', 10, shares))
-    (row,) = figure2_rows(files())
-    assert row == {
-        'network': 'a',
-        'ms': '10.0',
-        'convolution': '70%',
-        'element-wise': '0%',
-        'shuffle': '0%',
-        'data movement': '0%',
-        'other': '25%',
-        'unexplained': '5%',
-        # 200 M in 10 ms are 20 G a second, of 100.
-        'of peak': '20%',
-        'warning': 'none',
-        'measured on': 'Core X, 1 thread, PyTorch 2.14.1',
-    }
-
-
-def test_records_of_one_setting_stand_together_and_the_last_counts(
-    write, files
-):
-    old = [('convolution', 0.9), ('shuffle', 0.1)]
-    write('analysis', *record('a', 10, old), *record('b', 10, old))
-    write('analysis', *record('a', 20, [('convolution', 0.6)]))
-    write('analysis', *record('a', 5, old, threads='2', date='2026-02-02'))
-    a, b = figure2_rows(files())
-    assert (a['ms'], a['convolution'], a['shuffle']) == ('20.0', '60%', '0%')
-    assert (b['ms'], b['convolution']) == ('10.0', '90%')
-
-
-def test_cost_is_that_of_a_count_by_hand():
-    """ResNet-50 in Caffe's style: 3.86 billion, 25.557 million."""
-    found = cost('resnet_50')
-    assert found.mflops == pytest.approx(3858, abs=1)
-    assert found.params_m == pytest.approx(25.557, abs=0.001)
-    # At its own 192 pixels, not at 224.
-    assert cost('mobilenet_v2_x0_75').mflops == pytest.approx(140.7, abs=0.1)
+    record('20', convolution=0.5, shuffle=0.5)
+    record('10', convolution=0.7, pooling=0.15, linear=0.1)
+    record('20', dict(network='b'), convolution=1)
+    record('5', dict(threads='2', date='2026-02-02'), convolution=1)
+    row, other = docs_tables.figure2_rows(results())
+    # 200 M in 10 ms are 20 G a second, of 100.
+    shares = ['70%', '0%', '0%', '0%', '25%', '5%', '20%']
+    assert [*row.values()] == ['a', '10.0', *shares, 'none', PLACE]
+    assert other['network'] == 'b'
 
 
 def test_published_and_computed_cost_stand_side_by_side():
-    far, near, unpublished = network_rows(
-        ['shufflenet_v1_50_g3', 'mobilenet_v1_x1_0', 'shufflenet_v2_star_x0_5']
+    # ResNet-50 in Caffe's style, counted by hand.
+    found = docs_tables.cost('resnet_50')
+    assert found == pytest.approx((3858, 25.557), rel=1e-4)
+    far, unpublished = docs_tables.network_rows(
+        ['shufflenet_v1_50_g3', 'shufflenet_v2_star_x0_5']
     )
     assert far['MFLOPs published'] == '2300'
     assert far['MFLOPs off by'] == '-47.4 %'
     assert far['M params published'] == 'not published'
-    assert near['MFLOPs off by'] == '+0.0 %'
-    assert near['M params published'] == '4.2'
-    assert near['M params here'] == '4.23'
-    assert unpublished['MFLOPs published'] == 'not published'
     assert unpublished['MFLOPs off by'] == unpublished['note'] == '-'
-
-
-def test_what_was_chosen_for_several_networks_is_told_once():
-    rows = choice_rows()
-    assert len({row['what was chosen'] for row in rows}) == len(rows)
-    named = [name for row in rows for name in row['networks'].split(', ')]
-    assert sorted(named) == sorted(n for n, r in NETWORKS.items() if r.choice)
-    (row,) = network_rows(['xception_x0_5'])
-    (told,) = (each for each in rows if each['note'] == row['note'])
-    assert 'xception_x0_5' in told['networks'].split(', ')

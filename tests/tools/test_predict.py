@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mmdet_shufflenetv2 import Detector
-from mmdet_shufflenetv2.cli.predict import find_files, new_folder
+from mmdet_shufflenetv2.cli.predict import find_files
 from mmdet_shufflenetv2.data.synthetic import CLASSES
+from mmdet_shufflenetv2.engine.run_dir import new_folder
 
 
 @pytest.fixture(scope='module')

@@ -1,0 +1,168 @@
+"""A classifier's config and its data: found, checked, or refused."""
+
+import re
+from argparse import Namespace
+
+import pytest
+
+from mmdet_shufflenetv2.data.class_folders import imagenet_synsets
+from mmdet_shufflenetv2.data.synthetic import ClassificationSet, write_set
+from mmdet_shufflenetv2.data.table import DatasetError
+from mmdet_shufflenetv2.engine import run_config, run_data, tasks
+from mmdet_shufflenetv2.engine.tasks import Classification
+from mmdet_shufflenetv2.errors import UserError
+
+CLASSIFIER = 'configs/pretrain.py'
+DETECTOR = 'configs/lighthead_shufflenetv2_x0_5.py'
+CLASSES = ('circle', 'cross', 'ring', 'square', 'star', 'triangle')
+
+
+@pytest.fixture
+def crops(tmp_path):
+    folder = tmp_path / 'crops'
+    write_set(folder, ClassificationSet(train=1, val=1, size=64))
+    return folder
+
+
+@pytest.fixture
+def load(root):
+    def read(path):
+        network = 'shufflenet_v2_x0_5' if path == CLASSIFIER else None
+        return run_config.load_config(str(root / path), network=network)
+
+    return read
+
+
+@pytest.fixture
+def on_crops(load, crops):
+    """A classifier's config pointed to the small set."""
+    cfg = load(CLASSIFIER)
+    Classification.use_data_root(cfg, Namespace(data_root=str(crops)))
+    return cfg
+
+
+def check(cfg, *splits):
+    Classification.check_data(cfg, splits or ('train', 'val'), None)
+
+
+def test_data_root_sets_folders_and_classes(on_crops, crops):
+    assert on_crops.model.head.num_classes == 6
+    for name, dataset in run_data.datasets_of(on_crops):
+        assert dataset.type == 'CustomDataset'
+        assert dataset.metainfo.classes == CLASSES
+        assert dataset.data_root == str(crops)
+        assert dataset.data_prefix == ('train' if name == 'train' else 'val')
+    check(on_crops)
+    on_crops.val_dataloader = on_crops.val_cfg = on_crops.val_evaluator = None
+    check(on_crops)
+
+
+def test_what_is_expected_of_a_folder_is_said(load, tmp_path, crops):
+    cfg = load(CLASSIFIER)
+    for folder, message in (
+        (tmp_path, f'{tmp_path}/train/<class>/<image>'),
+        (crops, '1000 x missing class folder'),
+    ):
+        for _, dataset in run_data.datasets_of(cfg):
+            dataset.data_root = str(folder)
+        with pytest.raises(UserError, match=message):
+            check(cfg)
+
+
+SYNSETS = imagenet_synsets()
+
+
+@pytest.mark.parametrize(
+    'names, found',
+    [
+        (SYNSETS[:6], r"6 of ImageNet's 1000 synsets and 0 other"),
+        # A folder left over from elsewhere hides no stopped copy.
+        ((*SYNSETS[:5], 'zz_old'), '5 of .* 1 other folders'),
+        # A few synsets among other classes are one's own.
+        ((*SYNSETS[:3], 'x', 'y', 'z'), None),
+    ],
+)
+def test_a_part_of_imagenet_has_to_be_meant(load, crops, names, found):
+    for split in 'train', 'val':
+        for old, new in zip(CLASSES, names, strict=True):
+            (crops / split / old).rename(crops / split / new)
+    cfg, args = load(CLASSIFIER), Namespace(data_root=str(crops))
+    if found:
+        with pytest.raises(UserError, match=found) as error:
+            Classification.use_data_root(cfg, args)
+        option = str(error.value).partition('--cfg-options ')[2]
+        cfg.merge_from_dict(dict([option.split('=')]))
+    Classification.use_data_root(cfg, args)
+    assert cfg.model.head.num_classes == 6
+
+
+def test_what_is_wrong_with_the_images_is_named_before_training(
+    on_crops, crops
+):
+    path = next((crops / 'train' / 'star').iterdir())
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DatasetError, match=f'image {path} is truncated'):
+        check(on_crops)
+    (crops / 'val' / 'star').rename(crops / 'val' / 'moon')
+    with pytest.raises(DatasetError, match='moon'):
+        check(on_crops, 'test')
+
+
+def test_another_number_of_classes_is_refused(on_crops):
+    on_crops.model.head.num_classes = 1000
+    with pytest.raises(UserError, match=r'has 6 classes.*num_classes=1000'):
+        check(on_crops)
+
+
+def test_checkpoints_classes_reach_model_and_data(load):
+    cfg = load('configs/demo/pretrain_shufflenetv2_shapes.py')
+    meta = dict(dataset_meta=dict(classes=('cat', 'dog')))
+    Classification.adopt_classes(cfg, dict(meta=meta))
+    assert cfg.model.head.num_classes == 2
+    test = dict(run_data.datasets_of(cfg))['test']
+    assert test.metainfo.classes == ('cat', 'dog')
+
+
+@pytest.mark.parametrize(
+    'backbone, published',
+    [
+        (dict(norm_eval=True, init_cfg=dict(type='Pretrained')), {1: 39.7}),
+        (dict(style='authors'), {1: 39.7}),
+        (dict(widen_factor=1.0), None),
+        (dict(strides=(2, 2, 1)), None),
+    ],
+)
+def test_published_error_is_for_the_published_network_and_imagenet_alone(
+    load, on_crops, backbone, published
+):
+    cfg = load(CLASSIFIER)
+    cfg.model.backbone.update(backbone)
+    (metric,) = Classification.metrics(cfg, ['error'], published=39.7)
+    assert metric.get('published') == published
+    (metric,) = Classification.metrics(on_crops, ['error'], published=39.7)
+    assert 'published' not in metric
+
+
+@pytest.mark.parametrize(
+    'config, given, message',
+    [
+        (CLASSIFIER, dict(eval=['bbox']), 'bbox is not for; --eval takes err'),
+        (DETECTOR, dict(eval=['error']), 'error is not for; --eval takes bb'),
+        (CLASSIFIER, dict(train_ann='a'), 'a classifier, which --train-ann'),
+        (CLASSIFIER, dict(from_checkpoint='a'), '--from is not for'),
+        (CLASSIFIER, dict(checkpoint='a.json'), 'a.json is not for'),
+        (DETECTOR, dict(network='a'), 'a detector, which --network'),
+    ],
+)
+def test_words_of_the_other_task_are_refused(load, config, given, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        tasks.task_of(load(config), Namespace(config=config, **given))
+
+
+@pytest.mark.parametrize(
+    'config, words', [(CLASSIFIER, ['error']), (DETECTOR, ['bbox'])]
+)
+def test_eval_has_a_default_for_each_task(load, config, words):
+    args = Namespace(config=config, eval=None)
+    tasks.task_of(load(config), args)
+    assert args.eval == words
