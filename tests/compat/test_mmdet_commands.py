@@ -36,37 +36,36 @@ def test_an_unknown_tool_is_told_with_those_there_are():
         mmdet.run(parser.parse_args(['fly', '--wings', '2']))
 
 
-def test_results_are_kept_and_a_torn_line_costs_that_line(
-    tmp_path, monkeypatch
-):
+def test_results_are_kept_unless_versions_differ(tmp_path, monkeypatch):
     pool = ThreadPoolExecutor(1)
     monkeypatch.setattr(table, 'ProcessPoolExecutor', lambda *_, **__: pool)
     path = tmp_path / 'records.jsonl'
-    row = dict(what='build', config='a/b.py', result=dict(build='yes'))
-    lines = json.dumps(dict(row, versions=table.versions()))
-    old = json.dumps(dict(row, config='a/c.py', versions='torch 1.0'))
-    path.write_text(f'{lines}\n{old}\n{lines[:30]}')
-    kept = {('build', 'a/b.py'): dict(build='yes')}
-    assert table.read_records(path) == kept
-    names = ['a/b.py', 'a/d.py']
-    tried = table.try_all(
-        'build', lambda name: dict(build='no model'), names, path
-    )
-    assert list(tried) == names
-    kept['build', 'a/d.py'] = dict(build='no model')
-    assert table.read_records(path) == kept
+    kept = {table.versions(): {'a/b.py': dict(build='yes')}}
+    old = {'torch 1.0': {'a/c.py': dict(build='yes')}}
+    path.write_text(json.dumps(kept | old))
+    for _ in range(2):
+        found = table.try_all(
+            'build',
+            lambda name: dict(build=name),
+            ['a/b.py', 'a/c.py'],
+            path,
+        )
+        assert {k: v['build'] for k, v in found.items()} == {
+            'a/b.py': 'yes',
+            'a/c.py': 'a/c.py',
+        }
 
 
 def test_the_page_counts_and_names_what_fails():
-    built = {
+    records = {
         'a/large.py': dict(build='yes', params_m=9),
-        'a/small.py': dict(build='yes', params_m=3),
+        'a/small.py': dict(
+            build='yes', params_m=3, train='yes', predict='yes'
+        ),
         'b/x.py': dict(build='needs lap'),
         'b/schedule.py': dict(build='no model'),
     }
-    records = {('build', config): result for config, result in built.items()}
-    records['kind', 'a/small.py'] = dict(train='yes', predict='yes')
-    page = table.page(records, list(built))
+    page = table.write_page(records)
     assert '| a | 2 of 2 | - | small | yes | yes |' in page
     assert '| b | 0 of 1 | lap | - | not tried | not tried |' in page
     assert '- needs lap: b/x.py' in page
@@ -79,7 +78,7 @@ def as_in_its_process():
     """What `mmdet_table` sets in its own process, and takes back here."""
     threads = torch.get_num_threads()
     with warnings.catch_warnings():
-        table._start()
+        table.prepare_process()
         yield
     logging.disable(logging.NOTSET)
     torch.set_num_threads(threads)
@@ -90,11 +89,11 @@ def test_a_real_kind_builds_trains_and_predicts(tmp_path, as_in_its_process):
     args = table.argparse.Namespace(
         folders=['nope'], out=str(out), records=str(tmp_path / 'r.jsonl')
     )
-    with pytest.raises(UserError, match=r'expected folders .*ssd.*got nope'):
+    with pytest.raises(UserError, match=r'FOLDER: expected .*ssd.*got nope'):
         table.run(args)
     config = 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
     assert table.build_model(config)['build'] == 'yes'
-    assert table.try_kind(config) == dict(train='yes', predict='yes')
+    assert table.try_model(config) == dict(train='yes', predict='yes')
 
 
 @pytest.mark.parametrize(
@@ -106,4 +105,4 @@ def test_a_real_kind_builds_trains_and_predicts(tmp_path, as_in_its_process):
     ],
 )
 def test_an_error_names_the_package_or_itself(error, expected):
-    assert table._reason(error) == expected
+    assert table.reason(error) == expected
