@@ -23,10 +23,9 @@ from ..analysis import Analysis, analyze
 from ..analysis.gains import DEFAULT_WAYS
 from ..analysis.report import RECORDED, kind_rows
 from ..errors import UserError
-from ..measure.environment import describe
 from ..measure.memory import is_out_of_memory, refused_rather_than_killed
 from ..measure.records import Records
-from ..measure.setting import PRECISIONS, Setting, require_device
+from ..measure.setting import PRECISIONS, Setting, describe, require_device
 from ..measure.timing import CLOCKS
 from .options import (
     add_cfg_options,
