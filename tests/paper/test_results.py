@@ -59,11 +59,11 @@ def test_a_try_or_a_failure_is_no_measurement(
 
 
 def test_bad_files_are_named_and_the_others_are_read(
-    root, folder, write, write_plain, results
+    root, folder, write, results
 ):
     write('guidelines', g1('1:12', 1.5))
     (folder / 'ops_cpu.csv').write_text('schema,op\n1,x\n')
-    write_plain('backbones_old.csv', {**COMMON, **CPU, 'network': 'x'})
+    write('backbones_old.csv', {**COMMON, **CPU, 'network': 'x'})
     (folder / 'binary.csv').write_bytes(b'\xff\xfe\x00\x01')
     (folder / 'folder.csv').mkdir()
     (folder / 'empty.csv').touch()

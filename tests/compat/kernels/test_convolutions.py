@@ -106,29 +106,17 @@ def assert_same_gradients(outputs: list[Tensor], leaves: list[Tensor]):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize('modulated', [False, True])
 @pytest.mark.parametrize('settings', SETTINGS, ids=str)
-def test_deform_conv_equals_the_loop(settings, convolve_by_loop):
-    tensors = inputs(settings)
-    leaves = [tensors[name] for name in ('input', 'offset', 'weight')]
-    got = deform_conv2d(*leaves, *settings)
-    expected = convolve_by_loop(settings, *leaves)
-    torch.testing.assert_close(got, expected)
-    assert_same_gradients([got, expected], leaves)
-
-
-@pytest.mark.parametrize('with_bias', [False, True])
-@pytest.mark.parametrize('settings', SETTINGS, ids=str)
-def test_modulated_deform_conv_equals_the_loop(
-    settings, with_bias, convolve_by_loop
+def test_deformable_convolutions_equal_the_loop(
+    settings, modulated, convolve_by_loop
 ):
     tensors = inputs(settings)
-    if not with_bias:
-        del tensors['bias']
-    got = modulated_deform_conv2d(
-        *(tensors[name] for name in ('input', 'offset', 'mask', 'weight')),
-        tensors.get('bias'),
-        *settings,
-    )
+    if modulated:
+        got = modulated_deform_conv2d(*tensors.values(), *settings)
+    else:
+        del tensors['mask'], tensors['bias']
+        got = deform_conv2d(*tensors.values(), *settings)
     expected = convolve_by_loop(settings, **tensors)
     torch.testing.assert_close(got, expected)
     assert_same_gradients([got, expected], list(tensors.values()))
@@ -148,18 +136,13 @@ def test_an_offset_to_exactly_minus_one_gets_no_gradient(
     border[:, 1, :, 0] = True
     offset[border] = 0
     tensors['offset'] = offset.requires_grad_()
-    names = ['input', 'offset', 'weight']
     if modulated:
-        names.insert(2, 'mask')
-        conv = modulated_deform_conv2d(
-            *(tensors[name] for name in names), None, *settings
-        )
+        conv = modulated_deform_conv2d(*tensors.values(), *settings)
     else:
-        conv = deform_conv2d(*(tensors[name] for name in names), *settings)
+        del tensors['mask'], tensors['bias']
+        conv = deform_conv2d(*tensors.values(), *settings)
     (grad,) = torch.autograd.grad(conv.sum(), tensors['offset'])
-    loop = convolve_by_loop(
-        settings, **{name: tensors[name] for name in names}
-    )
+    loop = convolve_by_loop(settings, **tensors)
     (slow,) = torch.autograd.grad(loop.sum(), tensors['offset'])
     nothing = torch.zeros_like(border)
     nothing[:, :2, 0, :] = nothing[:, :2, :, 0] = True
