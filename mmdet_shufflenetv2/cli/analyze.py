@@ -23,13 +23,11 @@ from ..analysis import Analysis, analyze
 from ..analysis.gains import DEFAULT_WAYS
 from ..analysis.report import RECORDED, kind_rows
 from ..errors import UserError
-from ..measure.environment import describe
 from ..measure.memory import is_out_of_memory, refused_rather_than_killed
 from ..measure.records import Records
-from ..measure.setting import PRECISIONS, Setting, require_device
+from ..measure.setting import PRECISIONS, Setting, describe, require_device
 from ..measure.timing import CLOCKS
 from .options import (
-    ConfigAction,
     add_cfg_options,
     image_size,
     positive_int,
@@ -66,13 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'backbone such as ShuffleNetV2',
     )
     add('--checkpoint', text='trained weights; default: random ones')
-    add(
-        '--backbone-options',
-        nargs='+',
-        action=ConfigAction,
-        metavar='KEY=VALUE',
-        text='arguments of a backbone, such as widen_factor=0.5',
-    )
+    of_backbone = 'arguments of a backbone, such as widen_factor=0.5'
+    add_cfg_options(parser, '--backbone-options', of_backbone)
     add_cfg_options(parser)
     size = "WIDTHxHEIGHT; default: the config's test images, else 224x224"
     add('--size', type=image_size, text=size)

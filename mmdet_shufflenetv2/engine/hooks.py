@@ -33,7 +33,7 @@ class ThroughputHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Derive the figure from the timer hook's last iteration."""
+        """Divide by the timer hook's last iteration."""
         hub = runner.message_hub
         images = len(data_batch['inputs']) * get_world_size()
         seconds = hub.get_scalar('train/time').current()
@@ -75,11 +75,8 @@ def draw_curves(
 ) -> Figure:
     """Draw every training loss and every validation score of a run.
 
-    Args:
-        hub: Where the run's history is.
-        val_interval: Epochs (or iterations) between two validations.
-        unit: What the interval counts.
-        last: Of the whole run, whose end is validated too.
+    Validations are ``val_interval`` epochs or iterations (``unit``) apart,
+    and one is at the ``last``.
     """
     figure = Figure(figsize=(8, 8), layout='constrained')
     losses, scores = figure.subplots(2)

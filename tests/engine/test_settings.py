@@ -87,17 +87,25 @@ def test_image_size_and_workers_are_set_for_every_split(configured):
 
 
 @pytest.mark.parametrize(
-    'path, channels', [(CUSTOM, (96, 192)), (CASCADE, (48, 96, 192))]
+    'path, options, channels, weights',
+    [
+        (CUSTOM, ['--width', '0.5'], (96, 192), 'v2_x0_5'),
+        (CASCADE, ['--width', '0.5'], (48, 96, 192), 'v2_x0_5'),
+        # V2* starts from V2's.
+        (CUSTOM, ['--star'], (232, 464), 'v2_x1_0'),
+    ],
 )
-def test_width_brings_neck_rpn_and_weights(
-    configured, fetched, path, channels
+def test_width_and_star_bring_neck_rpn_and_weights(
+    configured, fetched, path, options, channels, weights
 ):
-    cfg = configured(path, '--width', '0.5')
+    cfg = configured(path, *options)
     assert cfg.model.neck.in_channels == channels
     if path == CUSTOM:
-        assert cfg.model.rpn_head.in_channels == 96
-    assert fetched == ['torchvision://shufflenet_v2_x0_5.imagenet1k_v1']
+        assert cfg.model.rpn_head.in_channels == channels[0]
+    assert fetched == [f'torchvision://shufflenet_{weights}.imagenet1k_v1']
     assert pretrained_of(cfg.model.backbone).checkpoint == fetched[0]
+    enlarged = cfg.model.backbone.get('receptive_field') == 'enlarged'
+    assert enlarged == ('--star' in options)
 
 
 @pytest.mark.parametrize(
@@ -121,12 +129,6 @@ def test_what_cannot_be_had_is_refused(
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(UserError, match=message):
         configured(path, *arguments)
-
-
-def test_star_has_v2s_weights(configured, fetched):
-    cfg = configured(CUSTOM, '--star')
-    assert cfg.model.backbone.receptive_field == 'enlarged'
-    assert fetched == ['torchvision://shufflenet_v2_x1_0.imagenet1k_v1']
 
 
 @pytest.mark.parametrize(
@@ -184,15 +186,9 @@ def test_augmentation_is_a_choice_and_light_is_the_default(configured):
     assert flip.direction == ['horizontal', 'vertical']
 
 
-def test_multi_scale_is_the_authors_around_their_size(configured):
-    step = configured(MAIN, '--multi-scale').train_dataloader.dataset
-    shorts = [min(scale) for scale in step.pipeline[2].scales]
-    assert shorts == [600, 700, 800, 900, 1000]
-
-
 def test_synchronised_batch_norms_train(configured, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    cfg = configured(MAIN, '--sync-bn')
+    cfg = configured(MAIN, '--sync-bn', '--batch-size', '16')
     assert cfg.sync_bn == 'torch'
     assert cfg.model.backbone.norm_cfg.requires_grad
     assert not cfg.model.backbone.get('norm_eval')
@@ -242,11 +238,12 @@ def test_image_size_follows_the_data_unless_it_is_given(
     assert ('of the boxes are smaller than 8' in ''.join(said)) == warned
 
 
-def test_several_sizes_stay(configured):
-    cfg = configured(CUSTOM, '--multi-scale')
-    before = cfg.to_dict()
+def test_multi_scale_is_the_authors_around_their_size(configured):
+    cfg = configured(MAIN, '--multi-scale')
     settings.adapt_image_size(cfg, [table((4000, 3000), 20)])
-    assert cfg.to_dict() == before
+    step = cfg.train_dataloader.dataset.pipeline[2]
+    shorts = [min(scale) for scale in step.scales]
+    assert shorts == [600, 700, 800, 900, 1000]
 
 
 def test_time_augmentation_sees_an_image_and_its_mirror_image(
