@@ -16,7 +16,10 @@ from onnxscript import opset18 as op
 from .runtime import OUTPUTS, RT_INFO, load_package
 
 # Layers whose outputs are scores and boxes, and the one that reads pixels.
-FLOAT_LAYERS = 'folded.rpn.last', 'fcs.last', 'folded.backbone.stem'
+FLOAT_LAYERS = (
+    *('folded.rpn_head.rpn_cls', 'folded.rpn_head.rpn_reg', 'head.fc_cls'),
+    *('head.fc_reg', 'folded.backbone.conv1'),
+)
 # Fewer weights are not worth a conversion: matrices of box arithmetic.
 SMALL = 1024
 
@@ -220,7 +223,7 @@ def to_ncnn(
         expected = network(image)
     log(
         f'{target.name}: in0 {tuple(image.shape[1:])}, normalised; out0 the '
-        'map that RoIs read, bin by bin; out1 scores, then deltas of anchors. '
+        'map that RoIs read; out1 and out2 scores and deltas of anchors. '
         'Proposals, suppression, PSRoI pooling and the box head are not in it'
     )
     try:
