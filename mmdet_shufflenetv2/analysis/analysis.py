@@ -23,11 +23,17 @@ from ..measure.environment import describe
 from ..measure.memory import peak_mb, weights_mb
 from ..measure.setting import PRECISIONS, Setting
 from ..measure.timing import CLOCKS, WIDE, Effort
-from . import receptive_field, roofline, twins
+from . import roofline, twins
 from .gains import DEFAULT_WAYS, Alternative, advise, measure_ways
 from .layers import Layer, layers_of
 from .operations import BETWEEN, KINDS, tensors_of
-from .receptive_field import Features, Field
+from .receptive_field import (
+    Features,
+    Field,
+    gradient_maps,
+    maps_of,
+    theoretical_fields,
+)
 from .recording import Laps, Times, record, time_operations
 from .report import layer_rows, report, write_csv, write_json
 from .roofline import Peaks
@@ -222,9 +228,7 @@ def analyze(
             torch.get_num_threads(),
             names.get(dtype, 'fp32'),
         )
-    full = Effort(5, 100, seconds, seconds / 3)
-    efforts = full, roofline.EFFORT, twins.EFFORT
-    effort, for_peaks, for_twins = [QUICK] * 3 if quick else efforts
+    effort = QUICK if quick else Effort(5, 100, seconds, seconds / 3)
     watch = setting.stopwatch()
     place = torch.device(setting.device), dtype
     once = torch.no_grad()(partial(run, model, inputs))
@@ -238,7 +242,9 @@ def analyze(
         laps = make_laps()
         recorded = record(model, once, laps)
         progress('measuring the machine')
-        peaks = roofline.measure_peaks(*place, watch, for_peaks)
+        peaks = roofline.measure_peaks(
+            *place, watch, QUICK if quick else roofline.EFFORT
+        )
         progress('timing')
         names = [op.name for op in recorded]
         times = time_operations(
@@ -260,45 +266,44 @@ def analyze(
             notes=list(notes),
         )
 
-        def attempt(name: str, stage: str, step: Callable, *args) -> None:
-            """Put what a step finds out into the result, or why it cannot."""
+        @contextmanager
+        def attempt(stage: str) -> Iterator[None]:
             progress(stage)
             try:
-                setattr(result, name, step(*args))
+                yield
             except Exception as error:
-                reason = twins.reason_of(error)
-                result.problems.append(f'{stage}: {reason}')
+                result.problems.append(f'{stage}: {twins.reason_of(error)}')
 
-        attempt('peak_mb', 'memory', peak_mb, once, setting.device)
-        attempt('trace', 'trace', trace_of, model, once)
-        compare = twins.comparison(*place, watch, for_twins)
-        end = time.monotonic() + TWIN_SECONDS / (20 if quick else 1)
-        attempt(
-            *('breaches', 'guidelines', twins.breaches_of),
-            *(result.layers, compare, lambda: time.monotonic() > end),
-        )
-        attempt(
-            *('alternatives', 'other ways to run it', measure_ways),
-            *(model, inputs, run, features, watch, ways),
-            effort._replace(seconds=effort.seconds / 2),
-        )
-        if is_image_batch(*inputs[:1]):
-
-            def maps_of(model: nn.Module, image: Tensor) -> dict:
-                once = partial(run, model, (image, *inputs[1:]))
-                return receptive_field.maps_of(model, once, image)
-
-            image, maps = inputs[0][:1], features or maps_of
-            attempt(
-                *('fields', 'theoretical receptive fields'),
-                *(receptive_field.theoretical_fields, model, image, maps),
+        with attempt('memory'):
+            result.peak_mb = peak_mb(once, setting.device)
+        with attempt('trace'):
+            result.trace = trace_of(model, once)
+        with attempt('guidelines'):
+            how_long = QUICK if quick else twins.EFFORT
+            compare = twins.comparison(*place, watch, how_long)
+            end = time.monotonic() + TWIN_SECONDS / (20 if quick else 1)
+            result.breaches = twins.breaches_of(
+                result.layers, compare, lambda: time.monotonic() > end
             )
-            small = image[..., :GRADIENT_SIDE, :GRADIENT_SIDE]
+        with attempt('other ways to run it'):
+            half = effort._replace(seconds=effort.seconds / 2)
+            result.alternatives = measure_ways(
+                model, inputs, run, features, watch, ways, half
+            )
+        if not is_image_batch(*inputs[:1]):
+            return result
+
+        def own_maps(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
+            once = partial(run, model, (image, *inputs[1:]))
+            return maps_of(model, once, image)
+
+        image, maps = inputs[0][:1], features or own_maps
+        with attempt('theoretical receptive fields'):
+            result.fields = theoretical_fields(model, image, maps)
+        with attempt('effective receptive fields'):
+            image = image[..., :GRADIENT_SIDE, :GRADIENT_SIDE]
             samples = min(samples, 1) if quick else samples
-            attempt(
-                *('gradients', 'effective receptive fields'),
-                *(receptive_field.gradient_maps, model, small, maps, samples),
-            )
+            result.gradients = gradient_maps(model, image, maps, samples)
     return result
 
 
@@ -328,22 +333,19 @@ def trace_of(model: nn.Module, run: Callable[[], object]) -> str:
 
     def begin(module: nn.Module, _) -> None:
         name = names.get(id(module), type(module).__name__)
-        opened.append(record_function(name))
-        opened[-1].__enter__()
+        opened.append(record_function(name).__enter__())
 
     def end(*_) -> None:
         opened.pop().__exit__(None, None, None)
 
-    handles = [
-        hooks.register_module_forward_pre_hook(begin),
-        hooks.register_module_forward_hook(end, always_call=True),
-    ]
+    before = hooks.register_module_forward_pre_hook(begin)
+    after = hooks.register_module_forward_hook(end, always_call=True)
     try:
         with profile(record_shapes=True) as profiler:
             run()
     finally:
-        for handle in handles:
-            handle.remove()
+        before.remove()
+        after.remove()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'trace.json')
         profiler.export_chrome_trace(str(path))

@@ -199,13 +199,6 @@ def _average_pool(
     return F.avg_pool2d(x, reach, stride or kernel, padding, ceil_mode)
 
 
-def _larger(x, *others, **kwargs):
-    """Of two maps their mean; another ``max`` is left as it is."""
-    if others and isinstance(others[0], Tensor):
-        return (x + others[0]) / 2
-    return torch.max(x, *others, **kwargs)
-
-
 _INSTEAD: dict[str, Callable] = {
     'softmax': _softmax,
     'max_pool2d': _average_pool,
@@ -213,8 +206,7 @@ _INSTEAD: dict[str, Callable] = {
         x, size
     ),
     'amax': torch.mean,
-    'max': _larger,
-    'maximum': _larger,
+    'maximum': lambda x, other: (x + other) / 2,
 }
 
 

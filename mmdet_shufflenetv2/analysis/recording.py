@@ -23,14 +23,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..measure.timing import (
-    Effort,
-    Spread,
-    Stopwatch,
-    Timing,
-    interleave,
-    spread,
-)
+from ..measure import timing
+from ..measure.timing import Effort, Spread, Stopwatch, Timing
 from . import operations
 from .operations import Work, shape_of, storage_of, tensors_of, work_of
 
@@ -63,8 +57,8 @@ class Laps:
     def __init__(
         self, clock: Callable[[], float] = time.perf_counter, on_gpu=False
     ):
-        self._clock, self._on_gpu = clock, on_gpu
-        self._laps: list[tuple] = []
+        self._on_gpu, self._laps = on_gpu, []
+        self._now = _event if on_gpu else clock
 
     def __call__(self, function: Callable, *args, **kwargs):
         if self._on_gpu:
@@ -74,19 +68,18 @@ class Laps:
         self._laps.append((start, self._now()))
         return result
 
-    def _now(self) -> float | torch.cuda.Event:
-        if not self._on_gpu:
-            return self._clock()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
     def read_ms(self) -> list[float]:
         """Milliseconds of each call; waits for the device."""
         if self._on_gpu:
             torch.cuda.synchronize()
             return [start.elapsed_time(end) for start, end in self._laps]
         return [1e3 * (end - start) for start, end in self._laps]
+
+
+def _event() -> torch.cuda.Event:
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
 
 
 @dataclass(frozen=True)
@@ -125,12 +118,6 @@ class TimedPass(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if torch.is_inference_mode_enabled():
-            # There PyTorch hands over composed operations as a whole.
-            with self:
-                result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
         self.names.append(func._schema.name)
         out = self._laps(func, *args, **kwargs)
         self.note(func, args, kwargs, out)
@@ -162,16 +149,13 @@ class _Recorder(TimedPass):
         for storage in {storage_of(t) for t in outputs} - {0}:
             self._writer[storage] = len(self.operations)
         work = work_of(func, args, kwargs, out)
-        owner, function, place, said = self._caller(sys._getframe(2))
-        kind = work.kind
-        if said in (operations.POST, operations.POOLING) or (
-            said and kind == operations.DATA
-        ):
-            kind = said
+        owner, function, place, kind = self._caller(sys._getframe(2))
+        if kind == operations.SHUFFLE and work.kind != operations.DATA:
+            kind = None
         self.operations.append(
             Operation(
                 name=func._schema.name,
-                kind=kind,
+                kind=kind or work.kind,
                 work=work,
                 owner=owner,
                 call=max(self._calls[owner], 1),
@@ -247,7 +231,7 @@ class Times:
     @property
     def whole_ms(self) -> Spread:
         """The whole network's median and spread."""
-        return spread(self.whole.times_ms)
+        return timing.spread(self.whole.times_ms)
 
     def sum_ms(self, indices: Sequence[int]) -> float:
         """The median, over passes, of some operations' time together."""
@@ -277,7 +261,9 @@ def time_operations(
         passes.append((timed_pass.names, laps.read_ms()))
 
     with torch.no_grad():
-        timings = interleave({'whole': run, 'timed': timed}, watch, effort)
+        timings = timing.interleave(
+            {'whole': run, 'timed': timed}, watch, effort
+        )
     kept = passes[-len(timings['timed'].times_ms) :]
     # Where values decide what is executed, other passes are left out.
     used = [laps for found, laps in kept if found == list(names)]

@@ -31,12 +31,8 @@ UNEXPLAINED = 0.1
 def report(found: Analysis, most: int | None = None) -> str:
     """The whole report as text; ``most`` lines of advice and of layers."""
     sections = (
-        _head(found),
-        _advice(found, most),
-        _kinds(found),
-        _parts(found),
-        _fields(found),
-        _layers(found, most),
+        *(_head(found), _advice(found, most), _kinds(found), _parts(found)),
+        *(_fields(found), _layers(found, most)),
     )
     return '\n\n'.join('\n'.join(each) for each in sections if each) + '\n'
 
@@ -172,19 +168,16 @@ def _layers(found: Analysis, most: int | None) -> list[str]:
         f'    {"ms":>8} {"share":>5} {"of peak":>7} {"x floor":>8}  layer '
         '(type, output) and what it breaks',
     ]
-    peak = 1e6 * found.peaks.gmacs_per_s
-    order = sorted(enumerate(found.layers), key=lambda pair: -pair[1].ms)
-    for index, layer in order[:most]:
-        floor = found.floor_ms(layer)
-        times = f'{layer.ms / floor:.1f}' if floor else ''
-        rules = ' '.join(b.rule for b in found.breaches if b.layer == index)
+    rows = sorted(layer_rows(found), key=lambda row: -row['ms'])
+    for row in rows[:most]:
+        floor = row['floor_ms']
+        times = f'{row["ms"] / floor:.1f}' if floor else ''
         line = (
-            f'    {layer.ms:8.3g} {layer.ms / found.ms:5.1%} '
-            f'{layer.per_ms(layer.flops) / peak:7.0%} {times:>8}  '
-            f'{layer.name} ({layer.type}, {_x(layer.out_shape)}) {rules}'
+            f'    {row["ms"]:8.3g} {row["share"]:5.1%} {row["of_peak"]:7.0%} '
+            f'{times:>8}  {row["layer"]} ({row["type"]}, {row["output"]}) '
         )
-        lines.append(line.rstrip())
-    if any(each.flops > 1.05 * each.ms * peak for each in found.layers):
+        lines.append((line + row['breaks']).rstrip())
+    if any(row['of_peak'] > 1.05 for row in rows):
         lines.append(
             '    Above 100 %: fast algorithms for 3x3 kernels do fewer '
             'multiplications than are counted.'

@@ -82,7 +82,11 @@ def run(args: argparse.Namespace) -> None:
     from ..deploy.runtime import MODELS, Detector
     from ..engine import run_config, tasks
     from ..engine.early_log import keep_records
-    from ..engine.evaluation import fast_judge, test_exported, test_file
+    from ..engine.evaluation import (
+        evaluate_exported,
+        evaluate_file,
+        fast_judge,
+    )
     from ..engine.pictures import save_plots
     from ..engine.run_dir import TESTS
     from ..engine.runner import join_processes
@@ -117,9 +121,9 @@ def run(args: argparse.Namespace) -> None:
         results = os.path.join(folder, 'results.bbox.json')
         if args.checkpoint.endswith('.json'):
             results = args.checkpoint
-            metric = test_file(cfg, results)
+            metric = evaluate_file(cfg, results)
         elif detector:
-            metric = test_exported(cfg, detector, folder)
+            metric = evaluate_exported(cfg, detector, folder)
         else:
             metric = test_network(cfg, args, task, folder)
         if metric is None:

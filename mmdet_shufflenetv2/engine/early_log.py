@@ -21,16 +21,15 @@ def keep_records() -> None:
 
 def forget_records() -> None:
     """Keep nothing any more, as where a command wrote no log file."""
-    write_kept_records(MMLogger.get_current_instance(), None)
+    write_kept_records(MMLogger.get_current_instance(), [])
 
 
-def write_kept_records(early: MMLogger, logger: MMLogger | None) -> None:
-    """Write what an early logger kept into the file of the run's logger."""
-    handlers = logger.handlers if logger else ()
-    files = (h for h in handlers if isinstance(h, logging.FileHandler))
+def write_kept_records(early: MMLogger, handlers: list) -> None:
+    """Give what an early logger kept to the file among a run's handlers."""
+    files = [h for h in handlers if isinstance(h, logging.FileHandler)]
     for kept in [h for h in early.handlers if isinstance(h, MemoryHandler)]:
         early.removeHandler(kept)
-        kept.setTarget(next(files, None))
+        kept.setTarget(files[0] if files else None)
         kept.close()
 
 

@@ -2,20 +2,17 @@
 
 import copy
 import json
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from itertools import tee
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
 import torch
 from mmdet.evaluation.metrics import coco_metric
 from mmdet.registry import DATASETS, METRICS
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
-from mmengine.structures import InstanceData
 from torch import nn
 from tqdm import tqdm
 
@@ -41,10 +38,6 @@ def coco_metrics(
         words: ``'bbox'`` and / or ``'proposal'`` (recall of the region
             proposals, whatever the class).
         outfile_prefix: Where ``'bbox'`` leaves ``<prefix>.bbox.json``.
-
-    Raises:
-        UserError: The config has no such metric, or its network has no
-            region proposals.
     """
     kinds = {
         metric.type.rpartition('.')[2]: metric
@@ -81,17 +74,6 @@ def proposal_numbers(cfg: Config) -> tuple[int, ...]:
     most = min(rpn.get('max_per_img', 1000), 1000)
     fewer = [n for n in (1, 10, *PROPOSALS_PER_IMAGE) if n < most]
     return tuple([*fewer, most][-3:])
-
-
-def fast_judge() -> AbstractContextManager:
-    """Let faster-coco-eval compute mmdet's numbers instead of pycocotools."""
-    try:
-        from faster_coco_eval import COCOeval_faster
-    except ImportError as error:
-        raise UserError(
-            '--fast-eval needs faster-coco-eval: pip install faster-coco-eval'
-        ) from error
-    return mock.patch.object(coco_metric, 'COCOeval', COCOeval_faster)
 
 
 def keep_proposals(detector: nn.Module) -> None:
@@ -135,7 +117,18 @@ class ProposalMetric(BoxMetric):
         return named
 
 
-def test_exported(cfg: Config, detector: Callable, folder: str) -> BoxMetric:
+def fast_judge() -> AbstractContextManager:
+    """Let faster-coco-eval compute mmdet's numbers instead of pycocotools."""
+    try:
+        from faster_coco_eval import COCOeval_faster
+    except ImportError as error:
+        raise UserError(
+            '--fast-eval needs faster-coco-eval: pip install faster-coco-eval'
+        ) from error
+    return mock.patch.object(coco_metric, 'COCOeval', COCOeval_faster)
+
+
+def evaluate_exported(cfg: Config, detector, folder: str) -> BoxMetric:
     """Print the numbers of an exported file on the test data of a config.
 
     Args:
@@ -147,60 +140,58 @@ def test_exported(cfg: Config, detector: Callable, folder: str) -> BoxMetric:
         if name == 'test':
             dataset.pipeline = dataset.pipeline[:1]
     data = DATASETS.build(cfg.test_dataloader.dataset)
-    metric = _box_metric(cfg, os.path.join(folder, 'results'))
-    metric.dataset_meta = dict(classes=detector.classes)
-    samples = deque()
-
-    def images() -> Iterator[np.ndarray]:
-        for number in tqdm(range(len(data)), unit='image', disable=None):
-            samples.append(data[number])
-            yield samples[-1]['img']
-
-    for found in detector.stream(images()):
-        boxes = InstanceData(
-            bboxes=torch.from_numpy(found.boxes),
-            scores=torch.from_numpy(found.scores),
-            labels=torch.from_numpy(found.labels),
-        )
-        metric.process({}, [dict(samples.popleft(), pred_instances=boxes)])
-    print(json.dumps(metric.evaluate(len(data)), indent=2))
-    return metric
+    ids = box_metric(cfg, detector.classes)[1]
+    numbers = tqdm(range(len(data)), unit='image', disable=None)
+    samples, images = tee(data[number] for number in numbers)
+    found = detector.stream(sample['img'] for sample in images)
+    records = []
+    for sample, boxes in zip(samples, found, strict=True):
+        records += boxes.to_coco(sample['img_id'], ids)
+    path = Path(folder, 'results.bbox.json')
+    path.write_text(json.dumps(records))
+    return evaluate_file(cfg, str(path), detector.classes)
 
 
-def test_file(cfg: Config, path: str) -> BoxMetric:
-    """Print the numbers of results that were written before.
+def evaluate_file(
+    cfg: Config, path: str, classes: Sequence[str] | None = None
+) -> BoxMetric:
+    """Print the numbers of COCO-format results that were written before.
 
-    Raises:
-        UserError: The file is not a list of COCO-format results, or has
-            other images.
+    Args:
+        cfg: The config.
+        path: A JSON list.
+        classes: Those that count; by default all of the test data's.
     """
-    metric = _box_metric(cfg)
-    images, classes = set(metric.img_ids), set(metric.cat_ids)
+    metric, ids = box_metric(cfg, classes)
     try:
-        records = json.loads(Path(path).read_text())
         wrong = [
             record
-            for record in records
-            if record['image_id'] not in images
-            or record['category_id'] not in classes
+            for record in json.loads(Path(path).read_text())
+            if record['image_id'] not in metric.img_ids
+            or record['category_id'] not in ids
             or not record['score'] >= 0
             or len(record['bbox']) != 4
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        records, wrong = [], [error]
-    if wrong or not records:
+        wrong = [error]
+    if wrong:
         raise UserError(
             f'{path}: expected a list of results with image_id and '
             f'category_id of {metric.ann_file}, bbox and score, got '
-            f'{(wrong or records)!r:.200}'
+            f'{wrong[0]!r:.200}'
         )
-    metric.dataset_meta = dict(classes=metric._table.classes)
     metric.results2json = lambda *_: dict(bbox=path)
     metric.results = [(None, None)]
     print(json.dumps(metric.evaluate(1), indent=2))
     return metric
 
 
-def _box_metric(cfg: Config, prefix: str | None = None) -> BoxMetric:
+def box_metric(
+    cfg: Config, classes: Sequence[str] | None
+) -> tuple[BoxMetric, list[int]]:
+    """The metric of ``--eval bbox``, and the category id of each class."""
     MMLogger.get_instance('test')
-    return METRICS.build(coco_metrics(cfg, ['bbox'], prefix)[0])
+    metric = METRICS.build(coco_metrics(cfg, ['bbox'])[0])
+    table = metric._table.with_classes(classes or metric._table.classes)
+    metric.dataset_meta = dict(classes=table.classes)
+    return metric, table.category_ids.tolist()

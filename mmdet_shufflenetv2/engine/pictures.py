@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from inspect import signature
-from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -87,9 +86,6 @@ def save_plots(
         metric: Has evaluated; knows the images and the true boxes.
         results: The COCO results file that it evaluated.
         score_thr: What the last two count as found.
-
-    Raises:
-        UserError: There is no true box.
     """
     folder, truth = Path(folder), metric._coco_api
     if not truth.anns:
@@ -107,18 +103,20 @@ def save_plots(
         judge.evaluate()
         judge.accumulate()
         matrix, errors = compare(truth, found, metric.cat_ids)
-        _write_table(folder / 'per_class.csv', judge, names)
-        _plot_curves(folder / 'pr_curves.png', judge, names)
+        _show_classes(folder, judge, names)
         _plot_matrix(folder / 'confusion_matrix.png', matrix, names)
         path = folder / 'worst_images.jpg'
         _draw_worst(path, metric, found, errors, names)
 
 
-def _write_table(path: Path, judge: COCOeval, names: list[str]) -> None:
+def _show_classes(folder: Path, judge: COCOeval, names: list[str]) -> None:
+    """Write a row, and draw a curve, for each class."""
     # (IoU, recall, class, area, boxes per image); -1 where there is no box.
     precision = judge.eval['precision'][..., 0, -1]
     recall = judge.eval['recall'][..., 0, -1]
     rows = [['class', 'boxes', 'AP', 'AP50', 'AP75', 'AR']]
+    figure = Figure(figsize=(7, 6), layout='constrained')
+    axes = figure.subplots()
     for place, name in enumerate(names):
         number = judge.params.catIds[place]
         boxes = judge.cocoGt.getAnnIds(catIds=[number], iscrowd=False)
@@ -126,23 +124,21 @@ def _write_table(path: Path, judge: COCOeval, names: list[str]) -> None:
         values = own, own[0], own[5], recall[:, place]
         shown = [f'{v.mean():.4f}' if v.max() > -1 else '' for v in values]
         rows.append([name, len(boxes), *shown])
-    with path.open('w', encoding='utf-8', newline='') as file:
-        csv.writer(file).writerows(rows)
-
-
-def _plot_curves(path: Path, judge: COCOeval, names: list[str]) -> None:
-    figure = Figure(figsize=(7, 6), layout='constrained')
-    axes = figure.subplots()
-    curves = judge.eval['precision'][0, :, :, 0, -1].T
-    for name, curve, colour in zip(names, curves, cycle(COLOURS)):
-        if curve.max() > -1:
-            label = f'{name} {curve.mean():.3f}'
-            axes.plot(judge.params.recThrs, curve, color=colour, label=label)
+        if own[0].max() > -1:
+            axes.plot(
+                *(judge.params.recThrs, own[0]),
+                color=COLOURS[place % len(COLOURS)],
+                label=f'{name} {own[0].mean():.3f}',
+            )
+    with (folder / 'per_class.csv').open(
+        'w', newline='', encoding='utf-8'
+    ) as f:
+        csv.writer(f).writerows(rows)
     if 0 < len(axes.lines) <= FEW:
         axes.legend(title='AP50', fontsize='small')
     axes.set(xlabel='recall', ylabel='precision', xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    figure.savefig(folder / 'pr_curves.png', dpi=120)
 
 
 def compare(
@@ -206,16 +202,16 @@ def _draw_worst(
     wrong.sort(key=lambda i: (-np.divide(*errors[i]), -errors[i][0]))
     rows = min(max(len(wrong), 1), 8)
     figure = Figure(figsize=(14, 5 * rows), layout='constrained')
-    grid = figure.subplots(rows, 2, squeeze=False)
-    for number, pair in zip(wrong, grid, strict=False):
+    grid = figure.subplots(rows, squeeze=False).flat
+    for number, axes in zip(wrong, grid, strict=False):
         file, info = files[number], truth.imgs[number]
         size = int(info['height']), int(info['width'])
         try:
             image = decode_image(get(file), file, size)[..., ::-1]
         except (UserError, OSError):
             image = np.zeros((*size, 3), np.uint8)
-        titles = Path(file).name, '{} of {} wrong'.format(*errors[number])
-        for axes, api, title in zip(pair, (truth, found), titles, strict=True):
+        pair = []
+        for api in truth, found:
             boxes, labels, texts = [], [], []
             for each in api.imgToAnns[number]:
                 x, y, width, height = each['bbox']
@@ -223,9 +219,12 @@ def _draw_worst(
                 labels.append(metric.cat_ids.index(each['category_id']))
                 score = f' {each["score"]:.2f}' if 'score' in each else ''
                 texts.append(names[labels[-1]] + score)
-            axes.imshow(draw_boxes(image, boxes, labels, texts))
-            axes.set_title(title)
-            axes.axis('off')
+            pair.append(draw_boxes(image, boxes, labels, texts))
+        axes.imshow(np.hstack(pair))
+        axes.set_title(
+            '{}: {} of {} wrong'.format(Path(file).name, *errors[number])
+        )
+        axes.axis('off')
     figure.savefig(path, dpi=80)
 
 

@@ -27,16 +27,10 @@ ANNOTATIONS = {'.txt', '.xml', '.csv', '.json'}
 def choose_run_dir(
     cfg: Config, work_dir: str | None, name: str | None, resume: str | None
 ) -> str:
-    """The folder of a run.
+    """The folder of a run, by the options of these names.
 
-    Args:
-        cfg: With the data that the command line names.
-        work_dir, name, resume: Of the command line; ``resume`` is ``'auto'``
-            or a checkpoint.
-
-    Raises:
-        UserError: ``--resume`` has no run to go on with, or one that was
-            trained on other data; or the folder cannot be made.
+    ``resume`` is ``'auto'`` or a checkpoint; 'auto' without a run on this
+    data to go on with raises `UserError`.
     """
     base = work_dir or (f'work_dirs/{name}' if name else cfg.work_dir)
     if resume == 'auto':
@@ -52,10 +46,8 @@ def choose_run_dir(
 def new_folder(base: str, claim: str | None = None) -> Path:
     """Make the first of ``base``, ``base-2``, ... that has nothing in it.
 
-    Args:
-        base: Its path.
-        claim: An empty file of this name is made in it, so that of two runs
-            that begin at once one gets the next number.
+    It gets an empty file of the name ``claim``, so that of two runs that
+    begin at once one gets the next number.
     """
     for number in count(1):
         path = Path(base if number == 1 else f'{base}-{number}')

@@ -58,7 +58,7 @@ class CheckedRunner(Runner):
         """Open the log file; it begins with what was said before."""
         early = MMLogger.get_current_instance()
         logger = super().build_logger(*args, **kwargs)
-        write_kept_records(early, logger)
+        write_kept_records(early, logger.handlers)
         return logger
 
     def register_hooks(self, *args, **kwargs) -> None:

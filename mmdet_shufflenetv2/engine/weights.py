@@ -35,18 +35,9 @@ from .runner import CheckpointMismatch, load_fitting, mismatches
 def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
     """Build a detector with the classes its checkpoint knows.
 
-    Args:
-        cfg: Its config; the number of classes and the input format are
-            changed in place to the checkpoint's.
-        checkpoint: Path of the checkpoint.
-        device: Where it goes.
-
-    Returns:
-        The model in evaluation mode, with ``cfg`` and ``dataset_meta`` as
-        ``mmdet.apis.inference_detector`` wants them.
-
-    Raises:
-        CheckpointMismatch: The checkpoint is of another architecture.
+    The number of classes and the input format are changed in ``cfg``. The
+    model is in evaluation mode, with ``cfg`` and ``dataset_meta`` as
+    ``mmdet.apis.inference_detector`` wants them.
     """
     content = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
     classes = checkpoint_classes(content)
@@ -76,10 +67,6 @@ def use_backbone_weights(cfg: Config, filename: str) -> None:
     The config then has the ``style`` of the weights, where the backbone is of
     this package, and gives it the images that they expect, where that is
     known.
-
-    Args:
-        cfg: Changed in place.
-        filename: Path of the checkpoint.
 
     Raises:
         CheckpointError: It cannot be read or does not hold weights.
@@ -141,27 +128,23 @@ def _prefix_of_all(backbone: nn.Module, content: Mapping, source: str) -> str:
     modules = {key.partition('.')[0] for key in wanted}
     # Files that are older than the counter are whole without it.
     counters = {k: v for k, v in wanted.items() if k.endswith(COUNTER)}
-    problems, found = {}, {}
+    most, problems, fitting = -1, [], []
     for prefix in prefixes_of(state):
         inner = within(state, prefix)
         inner = {k: inner[k] for k in inner if k.partition('.')[0] in modules}
-        problems[prefix] = mismatches(wanted, counters | inner)
-        found[prefix] = len(wanted.keys() & inner)
-    fitting = [prefix for prefix in problems if not problems[prefix]]
+        found = mismatches(wanted, counters | inner)
+        if not found:
+            fitting.append(prefix)
+        if len(wanted.keys() & inner) > most:
+            most, problems = len(wanted.keys() & inner), found
     if len(fitting) == 1:
         return fitting[0]
-    text = problems[max(found, key=found.get)]
     if fitting:
-        text = [
-            f'it has several backbones, under {", ".join(fitting)}; name one '
-            'by model.backbone.init_cfg.prefix in the config'
-        ]
-    family = family_of(within(state, wrapping_of(state)))
-    if family:
-        text = [f'it looks like {family}', *text]
+        problems = [f'it has several backbones: {", ".join(fitting)}']
+    family = family_of(within(state, wrapping_of(state))) or 'none known'
     raise CheckpointMismatch(
         f'{source} does not fit the {type(backbone).__name__} of this '
-        'config:\n  ' + '\n  '.join(text)
+        f'config; it looks like {family}:\n  ' + '\n  '.join(problems)
     )
 
 
@@ -182,10 +165,6 @@ def load_other_classes(
         cfg: Its config.
         filename: Path of a checkpoint of the same detector.
         classes: The model's, in the order of the labels.
-
-    Raises:
-        CheckpointMismatch: Something that does not depend on the classes
-            differs, or the checkpoint does not say what its classes are.
     """
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
     known = checkpoint_classes(checkpoint)

@@ -7,7 +7,6 @@ from torch import nn
 from mmdet_shufflenetv2.analysis.receptive_field import (
     PROBE,
     Field,
-    effective_size,
     gradient_maps,
     maps_of,
     theoretical_fields,
@@ -138,12 +137,6 @@ def test_gradients_come_from_within_the_theoretical_field():
     assert (found > 0).any(1).sum() == height
     assert (found > 0).any(0).sum() == width
     assert found.max() == 1
-
-
-def test_effective_field_leaves_out_what_hardly_counts():
-    gradients = torch.full((9, 9), 0.04)
-    gradients[4, 4], gradients[4, 5:8] = 1.0, 0.05
-    assert effective_size(gradients) == 2
 
 
 def test_one_map_of_each_size_is_looked_at_and_the_outermost():

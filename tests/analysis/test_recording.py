@@ -158,18 +158,6 @@ def test_layers_are_modules_and_functions_between_them(unit):
     assert indices == list(range(len(recorded)))
 
 
-def test_a_network_in_inference_mode_is_seen_as_any_other(unit):
-    def run():
-        with torch.inference_mode():
-            unit(IMAGE)
-
-    recorded = record(unit, run)
-    assert [op.work.flops for op in recorded if op.work.flops] == [1024]
-    with torch.no_grad(), TimedPass(Laps()) as timed:
-        run()
-    assert timed.names == [op.name for op in recorded]
-
-
 class Clock:
     """Seconds that go by when the clock is looked at, or as told."""
 
