@@ -142,13 +142,10 @@ def load_checkpoint(
     device: str = 'cpu',
     cfg_options: dict | None = None,
 ) -> nn.Module:
-    """Build a checkpoint's detector; its ``cfg`` and ``dataset_meta`` too.
+    """Build a checkpoint's detector, with its ``cfg`` and ``dataset_meta``.
 
-    Args: as of :class:`Detector`.
-
-    Raises:
-        UserError: There is no such file or device, or no config of a
-            detector, or they do not fit.
+    Arguments are those of :class:`Detector`; `UserError` where there is no
+    such file or device, no config of a detector, or they do not fit.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -177,14 +174,10 @@ def load_checkpoint(
 
 
 def read_config(text: str | None, path: str) -> Config:
-    """The config that a checkpoint's training wrote into it.
+    """The config that a checkpoint's training wrote into it, as Python.
 
-    It is Python, and a file from elsewhere is not run: only assignments of
-    literals, ``dict(...)`` and ``float('inf')`` are read, which is all that
-    mmengine writes.
-
-    Raises:
-        UserError: There is none, or it holds anything else.
+    A file from elsewhere is not run: what is read is assignments of literals,
+    ``dict(...)`` and ``float('inf')``, which is all that mmengine writes.
     """
     try:
         lines = (

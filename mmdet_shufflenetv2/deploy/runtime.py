@@ -15,6 +15,7 @@ import importlib
 import io
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -36,7 +37,7 @@ RT_INFO = 'mmdet_shufflenetv2'
 OUTPUTS = ('boxes', 'scores', 'labels', 'count')
 # Whose files `Detector` takes.
 MODELS = '.onnx', '.xml'
-IMAGES = '.jpg .jpeg .jpe .png .bmp .webp .tif .tiff .gif'.split()
+IMAGES = re.compile(r'\.(jpg|jpe|jpeg|png|bmp|webp|tif|tiff|gif)', re.I)
 # 267 MB as RGB; an image beyond it is a mistake or an attack. Pillow would
 # only warn at this number, and refuse at twice as many.
 MAX_PIXELS = 89_000_000
@@ -336,7 +337,7 @@ def expand(images) -> Iterable:
     if not isinstance(images, str | os.PathLike):
         return images
     files = filter(Path.is_file, Path(images).rglob('*'))
-    found = sorted(file for file in files if file.suffix.lower() in IMAGES)
+    found = sorted(file for file in files if IMAGES.fullmatch(file.suffix))
     if not found:
         raise ImageError(f'folder {images}: no image in it')
     return found
