@@ -231,26 +231,39 @@ class Stage(nn.Module):
         return torch.cat(output, 1)
 
 
-def folded_backbone(backbone: ShuffleNetV2) -> tuple[nn.Module, list[Order]]:
-    """A copy without shuffles, and the orders of the maps it returns.
+class Backbone(nn.Module):
+    """ShuffleNet V2 or SNet; ``orders`` are those of the maps it returns.
 
     Raises:
         NotImplementedError: Its units hold other layers than convolutions.
     """
-    folded, orders = copy.copy(backbone), []
-    folded._modules = dict(backbone._modules)
-    order = list(range(layers_of(backbone.conv1)[-1][0].out_channels))
-    for name in backbone.stage_names:
-        stage = getattr(backbone, name)
-        if name == 'conv5':
-            folded.conv5 = all_reordered(stage, {max(order) + 1: order})
-            order = list(range(stage[0].out_channels))
-        else:
-            stage = Stage(list(stage), order)
-            setattr(folded, name, stage)
-            order = stage.order
-        orders.append(order)
-    return folded, [orders[index] for index in backbone.out_indices]
+
+    def __init__(self, backbone: ShuffleNetV2):
+        super().__init__()
+        count = layers_of(backbone.conv1)[-1][0].out_channels
+        order, orders = padded(range(count)), []
+        self.stem = all_reordered(backbone.conv1, {count: order})
+        self.maxpool = backbone.maxpool
+        self.stages = nn.ModuleList()
+        for name in backbone.stage_names:
+            stage = getattr(backbone, name)
+            if name == 'conv5':
+                stage = all_reordered(stage, {max(order) + 1: order})
+                order = list(range(stage[0].out_channels))
+            else:
+                stage = Stage(list(stage), order)
+                order = stage.order
+            self.stages.append(stage)
+            orders.append(order)
+        self.out_indices = backbone.out_indices
+        self.orders = [orders[index] for index in self.out_indices]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x, maps = self.maxpool(self.stem(x)), []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return [maps[index] for index in self.out_indices]
 
 
 class Folded(nn.Module):
@@ -274,7 +287,8 @@ class Folded(nn.Module):
         # A variant whose units hold other layers stays as it is.
         if isinstance(self.backbone, ShuffleNetV2):
             with suppress(NotImplementedError):
-                self.backbone, orders = folded_backbone(self.backbone)
+                self.backbone = Backbone(self.backbone)
+                orders = self.backbone.orders
         orders = dict(zip(counts, [*orders, map_order], strict=True))
         self.neck = all_reordered(neck, orders)
         self.rpn_head = all_reordered(detector.rpn_head, orders)

@@ -18,7 +18,7 @@ from .runtime import OUTPUTS, RT_INFO, load_package
 # Layers whose outputs are scores and boxes, and the one that reads pixels.
 FLOAT_LAYERS = (
     *('folded.rpn_head.rpn_cls', 'folded.rpn_head.rpn_reg', 'head.fc_cls'),
-    *('head.fc_reg', 'folded.backbone.conv1'),
+    *('head.fc_reg', 'folded.backbone.stem'),
 )
 # Fewer weights are not worth a conversion: matrices of box arithmetic.
 SMALL = 1024

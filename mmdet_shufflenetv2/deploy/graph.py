@@ -13,7 +13,10 @@ import math
 
 import torch
 import torchvision
-from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
+from mmdet.models.task_modules.coders.delta_xywh_bbox_coder import (
+    DeltaXYWHBBoxCoder,
+    delta2bbox,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.utils import _pair
@@ -303,8 +306,14 @@ def survivors(
 
 def decode(coder, anchors: Tensor, deltas: Tensor, size: Tensor) -> Tensor:
     """Boxes of deltas (N, n, 4), within the images."""
-    boxes = coder.decode(anchors.view(-1, 4), deltas.flatten(0, 1))
-    boxes = boxes.view_as(deltas)
+    # The coder itself takes a slower way in an export.
+    boxes = delta2bbox(
+        anchors.view(-1, 4),
+        deltas.flatten(0, 1),
+        *(coder.means, coder.stds),
+        add_ctr_clamp=coder.add_ctr_clamp,
+        ctr_clamp=coder.ctr_clamp,
+    ).view_as(deltas)
     if not coder.clip_border:
         return boxes
     return boxes.clamp(min=0).minimum(size.flip(1).repeat(1, 2)[:, None])
@@ -323,13 +332,14 @@ def ps_roi_align(
     batch, num_rois, _ = rois.shape
     ph, pw = _pair(layer.output_size)
     bins = torch.arange(ph * pw, device=rois.device)
-    place = torch.stack([bins % pw, bins // pw], 1)
+    # A bin's box is linear in its RoI's: those of four unit boxes are a
+    # matrix that makes all of them.
+    corners = torch.eye(4, device=rois.device)[:, None] * layer.spatial_scale
+    step = (corners[..., 2:] - corners[..., :2]) / rois.new_tensor([pw, ph])
+    start = corners[..., :2] + torch.stack([bins % pw, bins // pw], 1) * step
+    matrix = torch.cat([start, start + step], 2).flatten(1)
     # RoI align's cells have their values in the middle.
-    offset = 0.0 if layer.aligned else 0.5
-    rois = rois.flatten(0, 1)[:, None] * layer.spatial_scale + offset
-    step = (rois[..., 2:] - rois[..., :2]) / rois.new_tensor([pw, ph])
-    start = rois[..., :2] + place * step
-    boxes = torch.cat([start, start + step], 2)
+    boxes = rois.flatten(0, 1) @ matrix + (0.0 if layer.aligned else 0.5)
     planes = roi_map.unflatten(1, (-1, values))
     index = torch.arange(batch, device=rois.device)[:, None] * planes.size(1)
     index = index + bins.repeat(num_rois)

@@ -121,10 +121,9 @@ def _export_backbone(who: str, size: tuple[int, int], path: str) -> None:
         names = 'conv1', 'maxpool', 'stage2', 'stage3', 'stage4', 'conv5'
         network = torch.nn.Sequential(*(getattr(network, n) for n in names))
     else:
-        from ..deploy.folding import folded_backbone
+        from ..deploy.folding import Backbone
 
-        network = ShuffleNetV2(1.0, out_indices=(3,)).eval()
-        network, _ = folded_backbone(network)
+        network = Backbone(ShuffleNetV2(1.0, out_indices=(3,)).eval())
     image = torch.randn(1, 3, *reversed(size))
     torch.onnx.export(
         network.eval(),
