@@ -183,13 +183,6 @@ def test_no_rois_and_no_images(pool, ps_map):
 
 
 @every_kind
-def test_list_of_boxes_equals_one_tensor(pool, ps_map, rois):
-    rois = rois[rois[:, 0].argsort(stable=True)]
-    boxes = [rois[rois[:, 0] == i, 1:] for i in (0, 1)]
-    torch.testing.assert_close(pool(ps_map, boxes), pool(ps_map, rois))
-
-
-@every_kind
 @pytest.mark.parametrize('images', [1, 2])
 @pytest.mark.parametrize('bin_major', [True, False])
 def test_memory_layout_does_not_matter(pool, ps_map, rois, images, bin_major):
@@ -236,16 +229,6 @@ def test_meta_tensors_give_shape_and_dtype(pool):
     output = pool(ps_map, torch.empty(300, 5, device='meta'), 7)
     assert output.shape == (300, 10, 7, 7)
     assert (output.device.type, output.dtype) == ('meta', torch.float16)
-
-
-def test_boxes_get_no_gradient_and_may_be_more_precise(ps_map, rois):
-    boxes = rois.clone().requires_grad_()
-    ps_roi_align(ps_map.requires_grad_(), boxes, SIZE).sum().backward()
-    assert boxes.grad is None
-    torch.testing.assert_close(
-        ps_roi_align(ps_map.float(), rois, SIZE, SCALE),
-        ps_roi_align(ps_map.float(), rois.float(), SIZE, SCALE),
-    )
 
 
 @pytest.mark.parametrize(
