@@ -4,7 +4,6 @@ See `mmdet_shufflenetv2.cli`.
 """
 
 from .cli import console as main
-from .cli import locate, resource_root  # noqa: F401
 
 if __name__ == '__main__':
     main()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import process_as_before
 from mmengine.registry import DefaultScope
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,5 +60,5 @@ def chromium() -> str:
 @pytest.fixture(autouse=True)
 def mmdet_scope():
     """Look types up in mmdet, whatever scope an earlier test's run left."""
-    with DefaultScope.overwrite_default_scope('mmdet'):
+    with DefaultScope.overwrite_default_scope('mmdet'), process_as_before():
         yield

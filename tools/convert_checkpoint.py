@@ -1,5 +1,3 @@
-"""Convert weights: the command ``convert_checkpoint``."""
-
 from mmdet_shufflenetv2.cli import main
 
 if __name__ == '__main__':

@@ -1,5 +1,3 @@
-"""``mmdet_shufflenetv2.cli.export``, called from a checkout."""
-
 from mmdet_shufflenetv2.cli import main
 
 if __name__ == '__main__':

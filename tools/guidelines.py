@@ -1,5 +1,3 @@
-"""Do the paper's four guidelines hold on this machine?"""
-
 from mmdet_shufflenetv2.cli import main
 
 if __name__ == '__main__':

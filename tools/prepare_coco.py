@@ -1,5 +1,3 @@
-"""Door of ``python -m mmdet_shufflenetv2 prepare_coco``."""
-
 from mmdet_shufflenetv2.cli import main
 
 if __name__ == '__main__':

@@ -1,5 +1,3 @@
-"""See mmdet_shufflenetv2/cli/report.py."""
-
 from mmdet_shufflenetv2.cli import main
 
 if __name__ == '__main__':

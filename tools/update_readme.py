@@ -1,5 +1,3 @@
-"""See mmdet_shufflenetv2/cli/update_readme.py."""
-
 from mmdet_shufflenetv2.cli import main
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .options import add_val_fraction
+from .options import add_data_options
 
 #: Pictures of good records that are drawn, and boxes below this side are told.
 GOOD, SMALL_PX = 8, 8
@@ -23,21 +23,8 @@ GOOD, SMALL_PX = 8, 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what it takes."""
     parser.add_argument('data_root', help='folder of images and annotations')
-    for split in 'train', 'val':
-        parser.add_argument(
-            f'--{split}-ann', metavar='FILE', help='relative to the folder'
-        )
-        parser.add_argument(
-            f'--{split}-img', metavar='DIR', help='relative to the folder'
-        )
-    add_val_fraction(parser)
-    parser.add_argument(
-        '--exif',
-        choices=['apply', 'ignore'],
-        default='apply',
-        help='boxes are on the pictures as viewers show them (default), or '
-        'on the pixels as they are stored',
-    )
+    add_data_options(parser)
+    parser.set_defaults(exif='apply')
     parser.add_argument('--out-dir', metavar='DIR', help='draw pictures here')
 
 
@@ -49,15 +36,13 @@ def run(args: argparse.Namespace) -> None:
 
     options = dict(vars(args))
     out_dir = options.pop('out_dir')
-    splits = find_data(options.pop('data_root'), **options)
-    for note in splits.notes:
-        print(note)
+    splits = find_data(**options)
+    print(*splits.notes, sep='\n')
     wrong, said = False, set()
     for name, source in ('train', splits.train), ('val', splits.val):
         table = read_boxes(source)
-        print(
-            '\n'.join(['', *summary(name, table), *report(table, False, said)])
-        )
+        lines = [*summary(name, table), *report(table, False, said)]
+        print('', *lines, sep='\n')
         wrong |= bool(table.errors)
         if name == 'train':
             require_trainable(table)
@@ -76,12 +61,9 @@ def summary(name: str, table) -> list[str]:
         f'without objects, {len(table.boxes)} boxes'
     ]
     if len(table):
-        low, middle, high = np.percentile(table.sizes, (0, 50, 100), axis=0)
-        lines.append(
-            '  sizes '
-            + ', '.join(f'{w:g} x {h:g}' for w, h in (low, middle, high))
-            + ' (lowest, median, highest)'
-        )
+        sizes = np.percentile(table.sizes, (0, 50, 100), axis=0)
+        told = ', '.join(f'{w:g} x {h:g}' for w, h in sizes)
+        lines.append(f'  sizes {told} (lowest, median, highest)')
     if len(table.boxes):
         sides = table.box_sizes()
         low, middle, high = np.percentile(sides, (0, 50, 100))
@@ -91,9 +73,8 @@ def summary(name: str, table) -> list[str]:
         )
     for label, count in enumerate(table.counts()):
         images = len(np.unique(table.image[table.labels == label]))
-        lines.append(
-            f'  {table.classes[label]}: {count} boxes in {images} images'
-        )
+        named = table.classes[label]
+        lines.append(f'  {named}: {count} boxes in {images} images')
     return lines
 
 
@@ -109,19 +90,17 @@ def draw(table, folder: Path) -> int:
     from ..data.table import DatasetError
 
     folder.mkdir(parents=True, exist_ok=True)
-    named = [
+    records = [
         (kind, file, [box], (0, 0, 255))
         for problems in (table.errors, table.warnings)
         for kind, places in problems.places.items()
         for file, box in places
     ]
-    step = max(1, len(table) // GOOD)
-    good = [
-        ('well', table.files[i], table.boxes[table.image == i], (0, 200, 0))
-        for i in range(0, len(table), step)[:GOOD]
-    ]
+    for i in range(0, len(table), max(1, len(table) // GOOD))[:GOOD]:
+        boxes = table.boxes[table.image == i]
+        records.append(('well', table.files[i], boxes, (0, 200, 0)))
     written = 0
-    for kind, file, boxes, color in named + good:
+    for kind, file, boxes, color in records:
         try:
             content = Path(file).read_bytes()
             image = decode_image(content, file, exif=table.source.exif)
@@ -131,8 +110,7 @@ def draw(table, folder: Path) -> int:
             x, y, w, h = np.clip(box, -1e6, 1e6).round().astype(int).tolist()
             cv2.rectangle(image, (x, y), (x + w, y + h), color, 2)
         words = ''.join(c if c.isalnum() else '_' for c in kind)[:40]
-        name = f'{written:03d}_{words}_{Path(file).stem[:40]}.jpg'
-        if not cv2.imwrite(str(folder / name), image):
-            raise OSError(0, 'cannot be written', str(folder / name))
+        path = folder / f'{written:03d}_{words}_{Path(file).stem[:40]}.jpg'
+        path.write_bytes(cv2.imencode('.jpg', image)[1].tobytes())
         written += 1
     return written

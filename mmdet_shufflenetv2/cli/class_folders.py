@@ -9,11 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data.class_folders import (
-    SPLITS,
-    check_class_folders,
-    imagenet_synsets,
-)
+from ..data import class_folders
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check the folder."""
-    folders = [Path(args.data_root) / split for split in SPLITS]
-    classes = None if args.any else imagenet_synsets()
+    folders = [Path(args.data_root, part) for part in class_folders.SPLITS]
+    classes = None if args.any else class_folders.imagenet_synsets()
     with tqdm(desc='decoding', unit='image') as bar:
-        found = check_class_folders(folders, classes, True, bar.update)
+        found = class_folders.check_class_folders(
+            folders, classes, True, bar.update
+        )
     print(f'{args.data_root}: {len(found)} classes, all images readable')

@@ -12,23 +12,10 @@ more than `docs/deploy.md` says is an error, and an earlier file stays.
 """
 
 import argparse
+from pathlib import Path
 
-
-def _size(text: str) -> tuple[int, int]:
-    sides = [int(n) for n in text.lower().split('x') if n.isdecimal()]
-    if len(sides) != 2 or not all(32 <= side <= 8192 for side in sides):
-        raise argparse.ArgumentTypeError(
-            f'expected WIDTHxHEIGHT of 32 to 8192 pixels, got {text!r}'
-        )
-    return tuple(sides)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f'expected a whole number above 0, got {text!r}'
-        )
-    return int(text)
+from ..errors import UserError
+from .options import image_size, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,12 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--image-size',
-        type=_size,
+        type=image_size,
         metavar='WxH',
         help="what images are made to fit into; default: the config's",
     )
     parser.add_argument(
-        '--batch', type=_count, default=1, help='images of a call; default: 1'
+        '--batch',
+        type=positive_int,
+        default=1,
+        help='images of a call; default: 1',
     )
     parser.add_argument(
         '--dynamic',
@@ -71,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--proposals',
-        type=_count,
+        type=positive_int,
         help="how many RoIs are classified; default: the config's",
     )
     parser.add_argument(
@@ -85,28 +75,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Export, compare, report."""
-    from pathlib import Path
-
-    import mmdet_shufflenetv2  # noqa: F401  (before mmdet)
-
-    from ..deploy import runtime
     from ..deploy.detector import load_checkpoint
     from ..deploy.export import SUFFIXES, export
-    from ..errors import UserError
+    from ..deploy.runtime import expand
 
     if (args.precision == 'int8') != bool(args.calibration):
         raise UserError('--precision int8 and --calibration need each other')
-    options, checkpoint = vars(args), Path(args.checkpoint)
-    del options['checkpoint']
-    output = options.pop('output') or checkpoint.with_suffix(
-        SUFFIXES[args.format]
-    )
-    calibration, images = options.pop('calibration'), options.pop('images')
+    beside = Path(args.checkpoint).with_suffix(SUFFIXES[args.format])
     export(
-        load_checkpoint(checkpoint, options.pop('config')),
-        output,
-        source=checkpoint.name,
-        pictures=[p for each in images for p in runtime.expand(each)],
-        calibration=runtime.expand(calibration) if calibration else (),
-        **options,
+        load_checkpoint(args.checkpoint, args.config),
+        args.output or beside,
+        source=Path(args.checkpoint).name,
+        format=args.format,
+        precision=args.precision,
+        calibration=expand(args.calibration) if args.calibration else (),
+        image_size=args.image_size,
+        batch=args.batch,
+        dynamic=args.dynamic,
+        proposals=args.proposals,
+        pictures=[p for each in args.images for p in expand(each)],
     )

@@ -27,18 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     import mmdet
 
-    root = Path(mmdet.__file__).parent / '.mim' / 'tools'
-    # Of two tools of one name, the one in fewer folders: the detectors'.
-    paths = sorted(root.rglob('*.py'), key=lambda p: (-len(p.parts), p))
-    tools = {path.stem: path for path in paths}
-    name = args.tool.removesuffix('.py').rpartition('/')[2]
     script = Path(args.tool)
     if not script.is_file():
-        if name not in tools:
+        root = Path(mmdet.__file__).parent / '.mim' / 'tools'
+        # Of two tools of one name, the one in fewer folders: the detectors'.
+        paths = sorted(root.rglob('*.py'), key=lambda p: (-len(p.parts), p))
+        tools = {path.stem: path for path in paths}
+        if script.stem not in tools:
             raise UserError(
                 f'TOOL: expected one of {", ".join(tools)}, got {args.tool!r}'
             )
-        script = tools[name]
+        script = tools[script.stem]
     sys.argv = [str(script), *args.arguments]
     sys.path.insert(0, str(script.parent))
     runpy.run_path(str(script), run_name='__main__')

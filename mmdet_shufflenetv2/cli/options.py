@@ -1,13 +1,10 @@
-"""Options that several commands share, and types that say what they expect.
-
-A type takes an argument's text and gives its value; for any other text it
-raises ``ArgumentTypeError``, and argparse names the argument.
-"""
+"""Options that several commands share, and types that say what they expect."""
 
 import argparse
 import math
 import os
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
 
 from ..errors import UserError
 
@@ -19,80 +16,69 @@ LAUNCHERS = {
 }
 
 
-def whole_number(text: str) -> int:
-    """0, 1, 2 and so on."""
-    if not text.isdecimal():
-        raise ArgumentTypeError(f'expected a whole number, got {text!r}')
-    return int(text)
+def checked(expected: str, read: Callable, is_valid: Callable) -> Callable:
+    """A type for argparse: what ``read`` gives, if that is valid."""
+
+    def parse(text: str):
+        try:
+            value = read(text)
+            valid = is_valid(value)
+        except ValueError:
+            valid = False
+        if not valid:
+            raise ArgumentTypeError(f'expected {expected}, got {text!r}')
+        return value
+
+    return parse
 
 
-def positive_int(text: str) -> int:
-    """1, 2, 3 and so on."""
-    if not whole_number(text):
-        raise ArgumentTypeError('expected 1 or more, got 0')
-    return int(text)
-
-
-def positive_number(text: str) -> float:
-    """A number above 0, such as 1.5."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise ArgumentTypeError(f'expected a number above 0, got {text!r}')
-    return number
-
-
-def share(text: str) -> float:
-    """A number between 0 and 1, such as 0.2."""
-    number = positive_number(text)
-    if number >= 1:
-        raise ArgumentTypeError(f'expected a number below 1, got {text!r}')
-    return number
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """Width and height in pixels, such as 640x480."""
-    width, _, height = text.partition('x')
-    if not (width.isdecimal() and height.isdecimal()) or (
-        min(int(width), int(height)) < 8
-    ):
-        raise ArgumentTypeError(
-            'expected WIDTHxHEIGHT of at least 8 pixels, such as 640x480, '
-            f'got {text!r}'
-        )
+def sides(text: str) -> tuple[int, int]:
+    width, height = text.split('x')
     return int(width), int(height)
 
 
-class ConfigAction(argparse.Action):
-    """mmengine's KEY=VALUE pairs; names what is not a pair."""
+whole_number = checked('a whole number', int, lambda n: n >= 0)
+positive_int = checked('a whole number above 0', int, lambda n: n > 0)
+positive_number = checked(
+    'a number above 0', float, lambda x: 0 < x < math.inf
+)
+share = checked('a number between 0 and 1', float, lambda x: 0 < x < 1)
+image_size = checked(
+    'WIDTHxHEIGHT of at least 8 pixels, such as 640x480',
+    sides,
+    lambda sides: min(sides) >= 8,
+)
+key_and_value = checked('KEY=VALUE', str, lambda text: '=' in text)
+
+
+class _Pairs(argparse.Action):
+    """mmengine's action, imported when there is something to read."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         from mmengine.config import DictAction
 
-        for pair in values:
-            if '=' not in pair:
-                raise argparse.ArgumentError(
-                    self, f'expected KEY=VALUE, got {pair!r}'
-                )
         action = DictAction(self.option_strings, self.dest, nargs='+')
         action(parser, namespace, values, option_string)
 
 
-def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+def add_cfg_options(
+    parser: ArgumentParser,
+    option: str = '--cfg-options',
+    meaning: str = 'override config values, such as '
+    'train_dataloader.batch_size=4 model.neck.act_each=True',
+) -> None:
     """Add mmengine's way to override a config."""
     parser.add_argument(
-        '--cfg-options',
+        option,
         nargs='+',
-        action=ConfigAction,
+        action=_Pairs,
+        type=key_and_value,
         metavar='KEY=VALUE',
-        help='override config values, such as '
-        'train_dataloader.batch_size=4 model.neck.act_each=True',
+        help=meaning,
     )
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
+def add_run_options(parser: ArgumentParser) -> None:
     """Add what train and test have in common."""
     parser.add_argument(
         '--work-dir',
@@ -114,28 +100,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         choices=['none', *LAUNCHERS],
         help='what started several processes; default: detected',
     )
-    parser.add_argument(
-        '--local_rank',
-        '--local-rank',
-        type=int,
-        default=0,
-        help=argparse.SUPPRESS,
-    )
-
-
-def add_val_fraction(parser) -> None:
-    """Add the share of the images that validation gets."""
-    parser.add_argument(
-        '--val-fraction',
-        type=share,
-        metavar='X',
-        help='share of the training images to set apart for validation; '
-        'default: 0.2, where there is no such split',
-    )
-
-
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Add what points a config to another folder of data."""
+    # torch.distributed.launch adds it.
+    parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)
     group = parser.add_argument_group('your own data set')
     group.add_argument(
         '--data-root',
@@ -144,14 +110,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         'val/<class>/<image>; for a detector one in COCO, YOLO, Pascal VOC or '
         'CSV format, whose parts are found by looking, or given by:',
     )
-    for split in 'train', 'val':
-        group.add_argument(
-            f'--{split}-ann', metavar='FILE', help='relative to --data-root'
-        )
-        group.add_argument(
-            f'--{split}-img', metavar='DIR', help='relative to --data-root'
-        )
-    add_val_fraction(group)
+    add_data_options(group)
     group.add_argument(
         '--strict',
         action='store_true',
@@ -159,15 +118,33 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         'name and count it',
     )
     group.add_argument(
+        '--on-bad-boxes',
+        choices=['error', 'drop'],
+        help='former name: error is --strict, drop the default',
+    )
+
+
+def add_data_options(group) -> None:
+    """Add what says where the parts of a data set are."""
+    for split in 'train', 'val':
+        group.add_argument(
+            f'--{split}-ann', metavar='FILE', help='relative to the data root'
+        )
+        group.add_argument(
+            f'--{split}-img', metavar='DIR', help='relative to the data root'
+        )
+    group.add_argument(
+        '--val-fraction',
+        type=share,
+        metavar='X',
+        help='share of the training images to set apart for validation; '
+        'default: 0.2, where there is no such split',
+    )
+    group.add_argument(
         '--exif',
         choices=['apply', 'ignore'],
         help='boxes are on pictures as viewers turn them (default), or as '
         'they are stored',
-    )
-    group.add_argument(
-        '--on-bad-boxes',
-        choices=['error', 'drop'],
-        help='former name: error is --strict, drop the default',
     )
 
 
@@ -181,29 +158,24 @@ def check_run_options(args: argparse.Namespace) -> None:
         args: ``launcher`` is set to the one that started this process.
 
     Raises:
-        UserError: An option lacks another one, or the launcher did not start
-            this process.
+        UserError: An option lacks another one, or another launcher, or none,
+            started this process.
     """
     for name in 'train_ann', 'train_img', 'val_ann', 'val_img':
         if getattr(args, name) is not None and args.data_root is None:
-            raise UserError(
-                f'--{name.replace("_", "-")} needs --data-root DIR'
-            )
-    started_by = 'none'
-    for name, (variable, count) in LAUNCHERS.items():
-        if os.environ.get(count, '1') != '1':
-            started_by = name
-        if args.launcher == name and variable not in os.environ:
-            raise UserError(
-                f'--launcher {name} is for processes that it started, and '
-                f'{variable} is not set; leave --launcher out, or start with '
-                'it (torchrun, srun, mpirun)'
-            )
-    args.launcher = args.launcher or started_by
-    if args.launcher == 'none' != started_by:
-        count = LAUNCHERS[started_by][1]
+            option = name.replace('_', '-')
+            raise UserError(f'--{option} needs --data-root DIR')
+    several = [
+        launcher
+        for launcher, (_, count) in LAUNCHERS.items()
+        if os.environ.get(count, '1') != '1'
+    ]
+    started_by = several[-1] if several else 'none'
+    asked = args.launcher = args.launcher or started_by
+    if (asked == 'none' and several) or (
+        asked != 'none' and LAUNCHERS[asked][0] not in os.environ
+    ):
         raise UserError(
-            f'--launcher none, but {count}={os.environ[count]}: each of these '
-            'processes would train on its own and overwrite the files of the '
-            'others; leave --launcher out'
+            f'--launcher {asked}: expected the launcher that started this '
+            f'process, which is {started_by}; leave --launcher out'
         )

@@ -30,7 +30,7 @@ import numpy as np
 from ..errors import UserError
 from .options import add_cfg_options, positive_int
 
-FORMATS = 'pictures', 'coco', 'yolo', 'csv', 'video'
+COLUMNS = 'image', 'class', 'score', 'x1', 'y1', 'x2', 'y2'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--save',
         nargs='+',
-        choices=FORMATS,
+        choices=['pictures', 'coco', 'yolo', 'csv', 'video'],
         help='default: coco, and pictures of images or videos of videos',
     )
     parser.add_argument(
@@ -76,9 +76,9 @@ def run(args: argparse.Namespace) -> None:
     from ..engine.run_config import load_config
     from ..engine.run_dir import new_folder
 
-    config, options = None, args.cfg_options
+    config = None
     if args.sources[-1].endswith('.py') and len(args.sources) > 1:
-        config = load_config(args.sources.pop(), options)
+        config = load_config(args.sources.pop(), args.cfg_options)
     files = find_files(args.sources, args.out_dir)
     has_video = any(map(is_video, files.values()))
     if 'video' in (args.save or ()) and not has_video:
@@ -87,11 +87,11 @@ def run(args: argparse.Namespace) -> None:
         args.model,
         config,
         device=args.device,
-        cfg_options=options,
+        cfg_options=args.cfg_options,
         score_thr=args.score_thr,
         batch=args.batch,
     )
-    save = args.save or ['coco', 'images', 'video']
+    save = {*(args.save or ('coco', 'images', 'video'))}
     output = Output(new_folder(args.out_dir), save, detector.classes)
     pending, bad = deque(), []
 
@@ -112,6 +112,45 @@ def run(args: argparse.Namespace) -> None:
         text = '\n  '.join([f'error: {len(bad)} left out', *bad])
         print(text, file=sys.stderr)
         sys.exit(1)
+
+
+def find_files(sources: list[str], out_dir: str) -> dict[str, Path | int]:
+    """Images, videos and cameras by names that differ.
+
+    A name is the path below the folder that all files are in. What earlier
+    calls have left in ``out_dir``, ``out_dir-2`` and so on is not taken.
+
+    Raises:
+        UserError: A source has no image or video.
+    """
+    from ..deploy.detector import VIDEOS
+    from ..engine.pictures import SUFFIXES
+    from ..engine.run_dir import find_runs
+
+    earlier = {path.resolve() for path in find_runs(out_dir)}
+    files, cameras = {}, {}
+    for source in sources:
+        paths = [source]
+        if not os.path.isfile(source):
+            if source.isdecimal() and not os.path.exists(source):
+                cameras[f'camera {source}'] = int(source)
+                continue
+            inside = os.path.join(glob.escape(source), '**')
+            pattern = inside if os.path.isdir(source) else source
+            paths = [
+                path
+                for path in sorted(glob.glob(pattern, recursive=True))
+                if Path(path).suffix.lower() in SUFFIXES | VIDEOS
+                and not earlier & {*Path(path).resolve().parents}
+            ]
+        if not paths:
+            raise UserError(
+                f'{source}: no image or video found; expected a file, a '
+                'folder or a pattern of files, or the number of a camera'
+            )
+        files |= {os.path.abspath(path): Path(path) for path in paths}
+    root = os.path.commonpath([os.path.dirname(path) for path in files] or '/')
+    return {os.path.relpath(k, root): v for k, v in files.items()} | cameras
 
 
 def read(files: dict, pending: deque, bad: list[str]) -> Iterator[np.ndarray]:
@@ -147,97 +186,60 @@ def read(files: dict, pending: deque, bad: list[str]) -> Iterator[np.ndarray]:
             bad.append(str(error))
 
 
-def find_files(sources: list[str], out_dir: str) -> dict[str, Path | int]:
-    """Images, videos and cameras by names that differ.
-
-    A name is the path below the folder that all files are in. What earlier
-    calls have left in ``out_dir``, ``out_dir-2`` and so on is not taken.
-
-    Raises:
-        UserError: A source has no image or video.
-    """
-    from ..deploy.detector import VIDEOS
-    from ..engine.pictures import SUFFIXES
-    from ..engine.run_dir import find_runs
-
-    earlier = {path.resolve() for path in find_runs(out_dir)}
-    files, cameras = {}, {}
-    for source in sources:
-        if source.isdecimal() and not os.path.exists(source):
-            cameras[f'camera {source}'] = int(source)
-            continue
-        paths = [source]
-        if not os.path.isfile(source):
-            inside = os.path.join(glob.escape(source), '**')
-            pattern = inside if os.path.isdir(source) else source
-            paths = [
-                path
-                for path in sorted(glob.glob(pattern, recursive=True))
-                if Path(path).suffix.lower() in SUFFIXES | VIDEOS
-                and not earlier & {*Path(path).resolve().parents}
-            ]
-        if not paths:
-            raise UserError(
-                f'{source}: no image or video found; expected a file, a '
-                'folder or a pattern of files, or the number of a camera'
-            )
-        files |= {os.path.abspath(path): Path(path) for path in paths}
-    root = os.path.commonpath([os.path.dirname(path) for path in files] or '/')
-    return {os.path.relpath(k, root): v for k, v in files.items()} | cameras
-
-
 class Output:
     """What is saved about detections, in COCO's terms."""
 
-    def __init__(self, folder: Path, save: list[str], classes: tuple) -> None:
+    def __init__(self, folder: Path, save: set[str], classes: tuple) -> None:
         self.folder, self.save, self.classes = folder, save, classes
-        self.images, self.boxes = [], []
-        self._labels, self._videos = {}, {}
+        self.images, self.boxes, self.rows = [], [], []
+        self._videos = {}
 
     def add(self, file, rate, number, pixels, found) -> None:
         """Add an image or a frame, with what was found there."""
         name = f'{file}/{number:06}.jpg' if rate else file
-        width, height = found.size
-        image = dict(id=len(self.images) + 1, file_name=name)
-        self.images.append(dict(image, width=width, height=height))
-        for record in found.to_coco(image['id']):
-            area = record['bbox'][2] * record['bbox'][3]
-            own = dict(id=len(self.boxes) + 1, area=area, iscrowd=0)
+        image_id, (width, height) = len(self.images) + 1, found.size
+        image = dict(id=image_id, file_name=name, width=width, height=height)
+        self.images.append(image)
+        for record in found.to_coco(image_id):
+            x, y, width, height = record['bbox']
+            own = dict(id=len(self.boxes) + 1, area=width * height, iscrowd=0)
             self.boxes.append({**own, **record})
+            label = self.classes[record['category_id'] - 1]
+            corners = x, y, round(x + width, 3), round(y + height, 3)
+            self.rows.append((name, label, record['score'], *corners))
         if 'yolo' in self.save:
             path = self._path('labels', Path(name).with_suffix('.txt'))
             # a.jpg and a.png would share a file.
-            if self._labels.setdefault(path, name) != name:
+            if path.exists():
                 path = path.with_name(f'{Path(name).name}.txt')
             low, high = np.split(found.boxes / [*found.size * 2], 2, axis=1)
             rows = found.labels[:, None], (low + high) / 2, high - low
             np.savetxt(path, np.hstack(rows), '%d' + ' %.6f' * 4)
-        wanted = {'pictures', 'video' if rate else 'images'} & {*self.save}
-        if wanted:
-            self._draw(name, file, rate, pixels, found, wanted)
+        if {'pictures', 'video' if rate else 'images'} & self.save:
+            self._draw(name, file, rate, pixels, found)
 
-    def _path(self, *parts) -> Path:
-        path = self.folder.joinpath(*parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def _draw(self, name, file, rate, pixels, found, wanted) -> None:
+    def _draw(self, name, file, rate, pixels, found) -> None:
         import cv2
 
         from ..engine.pictures import draw_boxes, picture_name
 
         scores = zip(found.names, found.scores, strict=True)
-        texts = [f'{name} {score:.2f}' for name, score in scores]
+        texts = [f'{label} {score:.2f}' for label, score in scores]
         drawn = draw_boxes(pixels, found.boxes, found.labels.tolist(), texts)
-        if wanted - {'video'}:
+        if 'pictures' in self.save or not rate:
             path = self._path(picture_name(name))
             path.write_bytes(cv2.imencode(path.suffix, drawn)[1].tobytes())
-        if 'video' in wanted:
+        if 'video' in self.save and rate:
             if file not in self._videos:
                 path = self._path(f'{file.removesuffix(".mp4")}.mp4')
                 options = cv2.VideoWriter.fourcc(*'mp4v'), rate, found.size
                 self._videos[file] = cv2.VideoWriter(str(path), *options)
             self._videos[file].write(np.ascontiguousarray(drawn))
+
+    def _path(self, *parts) -> Path:
+        path = self.folder.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def close(self) -> None:
         """Write what is one file for all images."""
@@ -253,13 +255,6 @@ class Output:
             text = ''.join(f'{name}\n' for name in self.classes)
             self._path('classes.txt').write_text(text, encoding='utf-8')
         if 'csv' in self.save:
-            rows = [['image', 'class', 'score', 'x1', 'y1', 'x2', 'y2']]
-            for box in self.boxes:
-                x, y, width, height = box['bbox']
-                image = self.images[box['image_id'] - 1]['file_name']
-                name = self.classes[box['category_id'] - 1]
-                corners = x, y, round(x + width, 3), round(y + height, 3)
-                rows.append([image, name, box['score'], *corners])
             path = self._path('detections.csv')
             with path.open('w', encoding='utf-8', newline='') as file:
-                csv.writer(file).writerows(rows)
+                csv.writer(file).writerows([COLUMNS, *self.rows])

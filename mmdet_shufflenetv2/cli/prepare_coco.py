@@ -21,13 +21,8 @@ import argparse
 import shlex
 from pathlib import Path
 
-from ..data.coco_splits import (
-    LAYOUTS,
-    NUM_TRAIN,
-    NUM_VAL,
-    config_options,
-    prepare,
-)
+from ..data import coco_splits
+from .options import whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--layout',
-        choices=['auto', *LAYOUTS],
+        choices=['auto', *coco_splits.LAYOUTS],
         default='auto',
         help='which release to use; auto takes the one that is complete, '
         '2017 first (default)',
@@ -48,40 +43,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='image ids of minival for the 2014 layout: one per line, a JSON '
         'list, or a COCO file',
     )
-    for name, number in (('train', NUM_TRAIN), ('val', NUM_VAL)):
+    for split in 'train', 'val':
         parser.add_argument(
-            f'--num-{name}',
-            type=int,
-            default=number,
+            f'--num-{split}',
+            type=whole_number,
+            default=getattr(coco_splits, f'NUM_{split.upper()}'),
             metavar='N',
-            help=f'images the {name} split must have, 0 for any number '
+            help=f'images the {split} split must have, 0 for any number '
             '(default: %(default)s)',
         )
 
 
 def run(args: argparse.Namespace) -> None:
     """Make or check the splits; print the command that trains on them."""
-    counts = (args.num_train or None, args.num_val or None)
-    layout = prepare(
+    counts = args.num_train or None, args.num_val or None
+    layout = coco_splits.prepare(
         args.data_root,
         args.layout,
         args.minival_ids,
         counts,
         lambda name: print(f'reading {name}', flush=True),
     )
-    for split, number in zip(LAYOUTS[layout], counts, strict=True):
-        number = f'{number} images' if number else 'images'
-        print(f'{Path(args.data_root, split.ann_file)}: {number}, all there')
-    print('Train with\n' + _next_command(args.data_root, layout))
-
-
-def _next_command(data_root: str, layout: str) -> str:
-    """The training command for the splits."""
-    command = 'python tools/train.py configs/lighthead_shufflenetv2.py'
-    root = data_root.rstrip('/') + '/'
-    options = config_options(layout, root)
-    if layout == '2017' and root == 'data/coco/':
-        # What the config says already.
-        return command
-    pairs = [shlex.quote(f'{key}={value}') for key, value in options.items()]
-    return ' \\\n    '.join([command, '--cfg-options', *pairs])
+    splits = coco_splits.LAYOUTS[layout]
+    for split, count in zip(splits, counts, strict=True):
+        path = Path(args.data_root, split.ann_file)
+        told = f'{count} images' if count else 'images'
+        print(f'{path}: {told}, all there')
+    command = ['python tools/train.py configs/lighthead_shufflenetv2.py']
+    root = args.data_root.rstrip('/') + '/'
+    # What the config says already needs no option.
+    if layout != '2017' or root != 'data/coco/':
+        options = coco_splits.config_options(layout, root)
+        pairs = [shlex.quote(f'{k}={v}') for k, v in options.items()]
+        command += ['--cfg-options', *pairs]
+    print('Train with\n' + ' \\\n    '.join(command))

@@ -16,6 +16,7 @@ from ..data.synthetic import (
     write_set,
 )
 from ..errors import UserError
+from .options import sides
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,18 +27,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='one shape a picture, for classification',
     )
-    for name, meaning in (
-        ('train', 'training pictures; with --crops of each class'),
-        ('val', 'validation pictures; likewise'),
-        ('seed', 'another one gives other pictures'),
-    ):
-        first, second = (
-            getattr(kind, name) for kind in (DetectionSet, ClassificationSet)
-        )
-        told = f'{first}' if first == second else f'{first}, or {second}'
-        parser.add_argument(
-            f'--{name}', type=int, help=f'{meaning} (default: {told})'
-        )
+    parser.add_argument(
+        '--train',
+        type=int,
+        help='training pictures; with --crops of each class (default: '
+        f'{DetectionSet.train}, or {ClassificationSet.train})',
+    )
+    parser.add_argument(
+        '--val',
+        type=int,
+        help='validation pictures; likewise (default: '
+        f'{DetectionSet.val}, or {ClassificationSet.val})',
+    )
+    parser.add_argument(
+        '--seed', type=int, help='another one gives other pictures'
+    )
     parser.add_argument(
         '--size',
         metavar='WIDTHxHEIGHT',
@@ -47,12 +51,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the set."""
-    names = 'train', 'val', 'seed'
-    options = {
-        n: getattr(args, n) for n in names if getattr(args, n) is not None
-    }
+    names = 'train', 'val', 'seed', 'size'
+    given = {name: getattr(args, name) for name in names}
+    options = {k: value for k, value in given.items() if value is not None}
     if args.size:
-        options['size'] = _size(args.size, args.crops)
+        try:
+            options['size'] = (int if args.crops else sides)(args.size)
+        except ValueError:
+            expected = 'a number' if args.crops else 'WIDTHxHEIGHT'
+            raise UserError(
+                f'expected --size to be {expected}, got {args.size!r}'
+            ) from None
     content = (ClassificationSet if args.crops else DetectionSet)(**options)
     made = write_set(args.out_dir, content, progress=True)
     of = f' of each of {len(CLASSES)} classes' if args.crops else ''
@@ -60,14 +69,3 @@ def run(args: argparse.Namespace) -> None:
     print(
         f'{args.out_dir}: {content.train} + {content.val} images{of}, {state}'
     )
-
-
-def _size(text: str, square: bool) -> int | tuple[int, int]:
-    words = text.split('x')
-    if len(words) != (1 if square else 2) or not all(
-        word.isdecimal() for word in words
-    ):
-        expected = 'a number' if square else 'WIDTHxHEIGHT, such as 256x192'
-        raise UserError(f'expected --size to be {expected}, got {text!r}')
-    numbers = [int(word) for word in words]
-    return numbers[0] if square else tuple(numbers)

@@ -18,16 +18,9 @@ import shutil
 import tempfile
 
 from ..errors import UserError
-from .options import add_data_options, add_run_options, check_run_options
+from .options import add_run_options, check_run_options
 
-# What the names of pickles end in.
-PICKLES = ('.pkl', '.pickle')
-SWITCHES = {
-    '--plots': 'write AP per class, precision-recall curves, the confusion '
-    'matrix and the worst images into the work dir',
-    '--fast-eval': 'compute by faster-coco-eval instead of pycocotools',
-    '--tta': 'average what is found in the image and in its mirror image',
-}
+PICKLES = '.pkl', '.pickle'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,38 +55,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.3,
         help='draw boxes with at least this score, in --plots too',
     )
-    for switch, purpose in SWITCHES.items():
-        parser.add_argument(switch, action='store_true', help=purpose)
+    parser.add_argument(
+        '--plots',
+        action='store_true',
+        help='write AP per class, precision-recall curves, the confusion '
+        'matrix and the worst images into the work dir',
+    )
+    parser.add_argument(
+        '--fast-eval',
+        action='store_true',
+        help='compute by faster-coco-eval instead of pycocotools',
+    )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='average what is found in the image and in its mirror image',
+    )
     add_run_options(parser)
-    add_data_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Test, once everything that can be checked before has been."""
     check_run_options(args)
-    if args.checkpoint.endswith(PICKLES):
-        raise UserError(
-            f'{args.checkpoint} is a pickle, which could run any code when '
-            'it is read; give the file of --json, or the checkpoint again'
-        )
-    require_outputs(args)
     from mmengine.runner import CheckpointLoader
 
     from ..deploy.runtime import MODELS, Detector
-    from ..engine import run_config, tasks
-    from ..engine.early_log import keep_records
-    from ..engine.evaluation import (
-        evaluate_exported,
-        evaluate_file,
-        fast_judge,
-    )
+    from ..engine import early_log, evaluation, run_config, tasks
     from ..engine.pictures import save_plots
     from ..engine.run_dir import TESTS
     from ..engine.runner import join_processes
 
-    keep_records()
-    load = run_config.load_config
-    cfg = load(args.config, args.cfg_options, network=args.network)
+    is_file = args.checkpoint.endswith('.json')
+    is_exported = args.checkpoint.endswith(MODELS)
+    check_outputs(args, needs_network=not is_file and not is_exported)
+    early_log.keep_records()
+    cfg = run_config.load_config(
+        args.config, args.cfg_options, network=args.network
+    )
     join_processes(args.launcher, cfg)
     if not cfg.get('test_dataloader'):
         raise UserError(f'{args.config} has no test_dataloader')
@@ -106,41 +104,44 @@ def run(args: argparse.Namespace) -> None:
     if args.data_root:
         task.use_data_root(cfg, args)
     run_config.require_writable(cfg.work_dir)
-    detector = None
-    if args.checkpoint.endswith(MODELS):
+    if is_exported:
         detector = Detector(args.checkpoint)
         meta = dict(dataset_meta=dict(classes=detector.classes))
         task.adopt_classes(cfg, dict(meta=meta))
-    elif not args.checkpoint.endswith('.json'):
+    elif not is_file:
         checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')
         task.adopt_classes(cfg, checkpoint)
         run_config.adopt(cfg, checkpoint, args.checkpoint)
     task.check_data(cfg, ('test',), args)
-    judge = fast_judge() if args.fast_eval else contextlib.nullcontext()
-    with judge, tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        if args.fast_eval:
+            stack.enter_context(evaluation.fast_judge())
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         results = os.path.join(folder, 'results.bbox.json')
-        if args.checkpoint.endswith('.json'):
+        if is_file:
             results = args.checkpoint
-            metric = evaluate_file(cfg, results)
-        elif detector:
-            metric = evaluate_exported(cfg, detector, folder)
+            metric = evaluation.evaluate_file(cfg, results)
+        elif is_exported:
+            metric = evaluation.evaluate_exported(cfg, detector, folder)
         else:
             metric = test_network(cfg, args, task, folder)
-        if metric is None:
-            return
-        if args.json:
+        if metric and args.json:
             shutil.copyfile(results, args.json)
             print(f'Results: {args.json}')
-        if args.plots:
+        if metric and args.plots:
             save_plots(cfg.work_dir, metric, results, args.show_score_thr)
             print(f'Plots: {cfg.work_dir}')
 
 
-def require_outputs(args: argparse.Namespace) -> None:
+def check_outputs(args: argparse.Namespace, needs_network: bool) -> None:
     """Refuse before the run what could not be written after it."""
-    from ..deploy.runtime import MODELS
     from ..engine.run_config import require_writable
 
+    if args.checkpoint.endswith(PICKLES):
+        raise UserError(
+            f'{args.checkpoint} is a pickle, which could run any code when '
+            'it is read; give the file of --json, or the checkpoint again'
+        )
     if args.out and not args.out.endswith(PICKLES):
         raise UserError(
             '--out writes a pickle, so its name must end in .pkl or .pickle, '
@@ -151,6 +152,13 @@ def require_outputs(args: argparse.Namespace) -> None:
             '--show-dir would draw the images of the first process only; '
             'draw with one process'
         )
+    proposal = 'proposal' in (args.eval or ())
+    of_network = proposal or args.out or args.show_dir or args.tta
+    if of_network and not needs_network:
+        raise UserError(
+            '--eval proposal, --out, --show-dir and --tta need a checkpoint, '
+            f'got {args.checkpoint}'
+        )
     for option, path in ('--out', args.out), ('--json', args.json):
         if path and os.path.isdir(path):
             raise UserError(f'{option} {path} is a folder; name a file in it')
@@ -159,14 +167,6 @@ def require_outputs(args: argparse.Namespace) -> None:
             require_writable(folder or '.', f'folder of {name},', option)
     if args.show_dir:
         require_writable(args.show_dir, 'folder', '--show-dir')
-    proposal = 'proposal' in (args.eval or ())
-    if (proposal or args.out or args.show_dir or args.tta) and (
-        args.checkpoint.endswith(('.json', *MODELS))
-    ):
-        raise UserError(
-            '--eval proposal, --out, --show-dir and --tta need a checkpoint, '
-            f'got {args.checkpoint}'
-        )
 
 
 def test_network(cfg, args: argparse.Namespace, task, folder: str):
@@ -177,6 +177,7 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
     from ..data import BoxMetric
     from ..engine import CheckedRunner
     from ..engine.evaluation import keep_proposals
+    from ..engine.settings import use_tta
     from ..paper.published import top1_error
 
     if args.show_dir:
@@ -187,21 +188,16 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
         )
         # The hook writes the files; a backend would write them once more.
         cfg.visualizer.vis_backends = []
-    words = list(args.eval)
-    if args.json or args.plots:
-        words.append('bbox')
+    words = [*args.eval, *['bbox'] * bool(args.json or args.plots)]
     known = {}
     if task.MODEL == 'classifier':
         known['published'] = top1_error(cfg.model.get('network'))
-    metrics = task.metrics(
-        cfg, words, os.path.join(folder, 'results'), **known
-    )
+    prefix = os.path.join(folder, 'results')
+    cfg.test_evaluator = task.metrics(cfg, words, prefix, **known)
     if args.out:
-        metrics.append(dict(type=task.DUMP, out_file_path=args.out))
-    cfg.test_evaluator = metrics if len(metrics) > 1 else metrics[0]
+        dump = dict(type=task.DUMP, out_file_path=args.out)
+        cfg.test_evaluator.append(dump)
     if args.tta:
-        from ..engine.settings import use_tta
-
         use_tta(cfg)
     runner = CheckedRunner.from_cfg(cfg)
     if 'proposal' in words:

@@ -17,7 +17,6 @@ import argparse
 
 from ..errors import Interrupted, UserError
 from .options import (
-    add_data_options,
     add_run_options,
     check_run_options,
     image_size,
@@ -26,54 +25,44 @@ from .options import (
     whole_number,
 )
 
-# Of the group 'everyday settings': name, type, help.
-VALUES = (
-    ('--epochs', positive_int, 'length; the schedule follows'),
-    (
-        '--batch-size',
+VALUES = {
+    '--epochs': (positive_int, 'length; the schedule follows'),
+    '--batch-size': (
         positive_int,
         'images per step and process; the learning rate follows',
     ),
-    (
-        '--image-size',
+    '--image-size': (
         image_size,
         'WxH that images are resized to fit into; default: of the config, or '
         'for your own data by its images and boxes',
     ),
-    ('--workers', whole_number, 'processes that read images'),
-    ('--lr', positive_number, 'learning rate for this batch'),
-    (
-        '--width',
+    '--workers': (whole_number, 'processes that read images'),
+    '--lr': (positive_number, 'learning rate for this batch'),
+    '--width': (
         positive_number,
         'of the backbone, such as 0.5; neck and RPN follow',
     ),
-    ('--patience', positive_int, 'stop after N validations without a gain'),
-    ('--device', str, 'cpu, cuda or cuda:N'),
-)
-SWITCHES = (
-    ('--star', 'ShuffleNet V2*, with the enlarged receptive field'),
-    (
-        '--vertical-flip',
-        'flip training images upside down too: of a microscope, from above',
-    ),
-    ('--multi-scale', 'train at 5 sizes, 0.75 to 1.25 times the image size'),
-    ('--amp', 'automatic mixed precision'),
-    ('--ema', 'average the weights over steps'),
-    ('--sync-bn', 'batch norms train, over the images of all GPUs'),
-    (
-        '--auto-scale-lr',
-        'scale the learning rate to the batch; on anyway where the config '
-        'knows the batch of its recipe',
-    ),
-    ('--tensorboard', 'also log to TensorBoard'),
-)
+    '--patience': (positive_int, 'stop after N validations without a gain'),
+    '--device': (str, 'cpu, cuda or cuda:N'),
+}
+SWITCHES = {
+    '--star': 'ShuffleNet V2*, with the enlarged receptive field',
+    '--vertical-flip': 'flip training images upside down too: of a '
+    'microscope, from above',
+    '--multi-scale': 'train at 5 sizes, 0.75 to 1.25 times the image size',
+    '--amp': 'automatic mixed precision',
+    '--ema': 'average the weights over steps',
+    '--sync-bn': 'batch norms train, over the images of all GPUs',
+    '--auto-scale-lr': 'scale the learning rate to the batch; on anyway '
+    'where the config knows the batch of its recipe',
+    '--tensorboard': 'also log to TensorBoard',
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument('config', help='config file')
     add_run_options(parser)
-    add_data_options(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -104,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'class layers, and of these what belongs to classes of the same name',
     )
     group = parser.add_argument_group('everyday settings')
-    for name, kind, text in VALUES:
+    for name, (kind, text) in VALUES.items():
         group.add_argument(name, type=kind, help=text)
     group.add_argument(
         '--augment',
@@ -112,28 +101,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='of training images; light: flip and sizes; strong: wider, with '
         'crops and colours; default: of the config',
     )
-    for name, text in SWITCHES:
+    for name, text in SWITCHES.items():
         group.add_argument(name, action='store_true', help=text)
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, once everything that can be checked before has been."""
     check_run_options(args)
-    from ..engine import CheckedRunner, run_config, run_dir, settings, tasks
-    from ..engine.early_log import keep_records
+    from ..engine import early_log, run_dir, settings, tasks, weights
     from ..engine.hooks import last_checkpoint
-    from ..engine.runner import join_processes
-    from ..engine.weights import (
-        load_other_classes,
-        prepare_for,
-        use_backbone_weights,
-    )
+    from ..engine.run_config import load_config, require_writable
+    from ..engine.runner import CheckedRunner, join_processes
 
     if args.device:
         settings.choose_device(args.device)
-    keep_records()
+    early_log.keep_records()
     options = args.cfg_options or {}
-    cfg = run_config.load_config(args.config, options, network=args.network)
+    cfg = load_config(args.config, options, network=args.network)
     join_processes(args.launcher, cfg)
     task = tasks.task_of(cfg, args)
     cfg.launcher = args.launcher
@@ -143,15 +127,15 @@ def run(args: argparse.Namespace) -> None:
         cfg.load_from = args.resume
     settings.apply_settings(cfg, args)
     if args.backbone_weights:
-        use_backbone_weights(cfg, args.backbone_weights)
+        weights.use_backbone_weights(cfg, args.backbone_weights)
     if args.from_checkpoint:
-        prepare_for(cfg, args.from_checkpoint)
+        weights.prepare_for(cfg, args.from_checkpoint)
     if args.data_root:
         task.use_data_root(cfg, args)
     cfg.work_dir = run_dir.choose_run_dir(
         cfg, args.work_dir, args.name, args.resume
     )
-    run_config.require_writable(cfg.work_dir)
+    require_writable(cfg.work_dir)
     try:
         tables = task.check_data(cfg, ('train', 'val'), args)
     except UserError:
@@ -162,7 +146,7 @@ def run(args: argparse.Namespace) -> None:
     run_dir.note_data(cfg)
     runner = CheckedRunner.from_cfg(cfg)
     if args.from_checkpoint:
-        runner.start_from = lambda model: load_other_classes(
+        runner.start_from = lambda model: weights.load_other_classes(
             model,
             cfg,
             args.from_checkpoint,

@@ -169,10 +169,8 @@ class BoxTable:
         )
 
     def with_classes(self, classes: Sequence[str]) -> 'BoxTable':
-        """The table with labels that count in other classes, by name.
-
-        Boxes of classes that are not wanted are left out; a wanted class that
-        the file lacks gets a number of its own.
+        """The table of other classes, matched by name; one that the file
+        lacks gets a number of its own.
         """
         own = dict(zip(self.classes, self.category_ids.tolist(), strict=True))
         free = 1 + max(self.category_ids, default=0)
@@ -217,14 +215,20 @@ class BoxTable:
         Annotation ids count from 1: pycocotools takes a match with id 0 for
         none.
         """
-        return {
-            'images': _rows(
+
+        def rows(**columns: Iterable) -> list[dict]:
+            values = zip(*columns.values(), strict=True)
+            return [dict(zip(columns, row, strict=True)) for row in values]
+
+        width, height = self.sizes.astype(int).T.tolist()
+        return dict(
+            images=rows(
                 id=self.image_ids.tolist(),
                 file_name=self.names,
-                width=self.sizes[:, 0].tolist(),
-                height=self.sizes[:, 1].tolist(),
+                width=width,
+                height=height,
             ),
-            'annotations': _rows(
+            annotations=rows(
                 id=range(1, len(self.boxes) + 1),
                 image_id=self.image_ids[self.image].tolist(),
                 category_id=self.category_ids[self.labels].tolist(),
@@ -232,15 +236,8 @@ class BoxTable:
                 area=self.area.tolist(),
                 iscrowd=self.crowd.astype(int).tolist(),
             ),
-            'categories': _rows(
-                id=self.category_ids.tolist(), name=self.classes
-            ),
-        }
-
-
-def _rows(**columns: Iterable) -> list[dict]:
-    rows = zip(*columns.values(), strict=True)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+            categories=rows(id=self.category_ids.tolist(), name=self.classes),
+        )
 
 
 def read_text(path: str | Path) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -15,58 +14,52 @@ from mmdet_shufflenetv2.cli import mmdet_table as table
 from mmdet_shufflenetv2.errors import UserError
 
 
-def test_a_tool_of_mmdet_runs_with_the_stand_in(root):
-    done = subprocess.run(
-        [
-            *(sys.executable, '-m', 'mmdet_shufflenetv2', 'mmdet'),
-            *('confusion_matrix', '--help'),
-        ],
-        cwd=root,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert 'confusion_matrix.py [-h]' in done.stdout
-
-
-def test_an_unknown_tool_is_told_with_those_there_are():
+def run_tool(*argv):
     parser = mmdet.argparse.ArgumentParser()
     mmdet.add_arguments(parser)
+    mmdet.run(parser.parse_args(argv))
+
+
+def test_a_tool_of_mmdet_runs_with_the_stand_in(monkeypatch, capsys):
+    for name in 'argv', 'path':
+        monkeypatch.setattr(sys, name, [*getattr(sys, name)])
+    with pytest.raises(SystemExit):
+        run_tool('confusion_matrix', '--help')
+    assert 'confusion_matrix.py [-h]' in capsys.readouterr().out
     with pytest.raises(UserError, match=r"expected .*train.*, got 'fly'"):
-        mmdet.run(parser.parse_args(['fly', '--wings', '2']))
+        run_tool('fly', '--wings', '2')
 
 
-def test_results_are_kept_and_a_torn_line_costs_that_line(
-    tmp_path, monkeypatch
-):
+def test_results_are_kept_unless_versions_differ(tmp_path, monkeypatch):
     pool = ThreadPoolExecutor(1)
     monkeypatch.setattr(table, 'ProcessPoolExecutor', lambda *_, **__: pool)
     path = tmp_path / 'records.jsonl'
-    row = dict(what='build', config='a/b.py', result=dict(build='yes'))
-    lines = json.dumps(dict(row, versions=table.versions()))
-    old = json.dumps(dict(row, config='a/c.py', versions='torch 1.0'))
-    path.write_text(f'{lines}\n{old}\n{lines[:30]}')
-    kept = {('build', 'a/b.py'): dict(build='yes')}
-    assert table.read_records(path) == kept
-    names = ['a/b.py', 'a/d.py']
-    tried = table.try_all(
-        'build', lambda name: dict(build='no model'), names, path
-    )
-    assert list(tried) == names
-    kept['build', 'a/d.py'] = dict(build='no model')
-    assert table.read_records(path) == kept
+    kept = {table.versions(): {'a/b.py': dict(build='yes')}}
+    old = {'torch 1.0': {'a/c.py': dict(build='yes')}}
+    path.write_text(json.dumps(kept | old))
+    for _ in range(2):
+        found = table.try_all(
+            'build',
+            lambda name: dict(build=name),
+            ['a/b.py', 'a/c.py'],
+            path,
+        )
+        assert {k: v['build'] for k, v in found.items()} == {
+            'a/b.py': 'yes',
+            'a/c.py': 'a/c.py',
+        }
 
 
 def test_the_page_counts_and_names_what_fails():
-    built = {
+    records = {
         'a/large.py': dict(build='yes', params_m=9),
-        'a/small.py': dict(build='yes', params_m=3),
+        'a/small.py': dict(
+            build='yes', params_m=3, train='yes', predict='yes'
+        ),
         'b/x.py': dict(build='needs lap'),
         'b/schedule.py': dict(build='no model'),
     }
-    records = {('build', config): result for config, result in built.items()}
-    records['kind', 'a/small.py'] = dict(train='yes', predict='yes')
-    page = table.page(records, list(built))
+    page = table.write_page(records)
     assert '| a | 2 of 2 | - | small | yes | yes |' in page
     assert '| b | 0 of 1 | lap | - | not tried | not tried |' in page
     assert '- needs lap: b/x.py' in page
@@ -79,7 +72,7 @@ def as_in_its_process():
     """What `mmdet_table` sets in its own process, and takes back here."""
     threads = torch.get_num_threads()
     with warnings.catch_warnings():
-        table._start()
+        table.prepare_process()
         yield
     logging.disable(logging.NOTSET)
     torch.set_num_threads(threads)
@@ -90,11 +83,11 @@ def test_a_real_kind_builds_trains_and_predicts(tmp_path, as_in_its_process):
     args = table.argparse.Namespace(
         folders=['nope'], out=str(out), records=str(tmp_path / 'r.jsonl')
     )
-    with pytest.raises(UserError, match=r'expected folders .*ssd.*got nope'):
+    with pytest.raises(UserError, match=r'FOLDER: expected .*ssd.*got nope'):
         table.run(args)
     config = 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
     assert table.build_model(config)['build'] == 'yes'
-    assert table.try_kind(config) == dict(train='yes', predict='yes')
+    assert table.try_model(config) == dict(train='yes', predict='yes')
 
 
 @pytest.mark.parametrize(
@@ -106,4 +99,4 @@ def test_a_real_kind_builds_trains_and_predicts(tmp_path, as_in_its_process):
     ],
 )
 def test_an_error_names_the_package_or_itself(error, expected):
-    assert table._reason(error) == expected
+    assert table.reason(error) == expected

@@ -4,23 +4,11 @@ import re
 
 import pytest
 import torch
-from tiny_run import CONFIG, TINY
+from commands import CONFIG, TINY, run
 
 from mmdet_shufflenetv2.data.synthetic import ClassificationSet, write_set
 
 CLASSIFIER = 'configs/demo/pretrain_shufflenetv2_shapes.py'
-TINY_CLASSIFIER = (
-    'model.network=shufflenet_v2_x0_5',
-    'train_cfg.max_iters=3',
-    'train_cfg.val_interval=3',
-    'train_dataloader.batch_size=8',
-    *(
-        f'{split}_dataloader.{option}'
-        for split in ('train', 'val', 'test')
-        for option in ('num_workers=0', 'persistent_workers=False')
-    ),
-    'default_hooks.logger.interval=1',
-)
 
 
 @pytest.fixture(scope='module')
@@ -31,20 +19,16 @@ def crops(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def pretrained(command, crops, tmp_path_factory):
+def pretrained(crops, tmp_path_factory):
     """The work dir of three iterations, and what was printed."""
     work_dir = tmp_path_factory.mktemp('pretrain')
-    finished = command(
-        'train',
-        CLASSIFIER,
-        '--data-root',
-        crops,
-        '--work-dir',
-        work_dir,
-        '--cfg-options',
-        *TINY_CLASSIFIER,
+    printed = run(
+        *('train', CLASSIFIER, '--data-root', crops, '--work-dir', work_dir),
+        *('--network', 'shufflenet_v2_x0_5', '--batch-size', 8),
+        *('--workers', 0, '--cfg-options', 'train_cfg.max_iters=3'),
+        *('train_cfg.val_interval=3', 'default_hooks.logger.interval=1'),
     )
-    return work_dir, finished.stdout + finished.stderr
+    return work_dir, printed
 
 
 def test_pretraining_leaves_weights_curves_and_error(pretrained):
@@ -58,32 +42,25 @@ def test_pretraining_leaves_weights_curves_and_error(pretrained):
     assert meta['iter'] == 3
 
 
-def test_test_gives_the_errors_of_the_run(pretrained, here, crops):
-    work_dir, printed = pretrained
+def test_test_gives_the_errors_of_the_run(pretrained, here, crops, tmp_path):
+    work_dir, trained = pretrained
     printed = here(
         'test',
-        CLASSIFIER,
-        work_dir / 'iter_3.pth',
-        '--eval',
-        'error',
-        '--data-root',
-        crops,
-        '--work-dir',
-        work_dir,
-        '--out',
-        work_dir / 'results.pkl',
-        '--show-dir',
-        work_dir / 'pictures',
-        '--cfg-options',
-        *TINY_CLASSIFIER,
+        *(
+            work_dir / 'pretrain_shufflenetv2_shapes.py',
+            work_dir / 'iter_3.pth',
+        ),
+        *('--eval', 'error', '--work-dir', tmp_path),
+        *('--out', tmp_path / 'results.pkl'),
+        *('--show-dir', tmp_path / 'pictures'),
     )
     pattern = r'error/top1: (\S+)  error/top5: (\S+)'
-    shown = re.findall(pattern, printed)
-    assert shown == re.findall(pattern, printed)
-    assert (work_dir / 'results.pkl').stat().st_size
+    (shown,) = re.findall(pattern, trained)
+    assert re.findall(pattern, printed) == [shown]
+    assert (tmp_path / 'results.pkl').stat().st_size
     drawn, shown = (
         {str(p.relative_to(folder)) for p in folder.rglob('*.*')}
-        for folder in (work_dir / 'pictures', crops / 'val')
+        for folder in (tmp_path / 'pictures', crops / 'val')
     )
     assert drawn == shown
 
@@ -91,21 +68,12 @@ def test_test_gives_the_errors_of_the_run(pretrained, here, crops):
 def test_detector_starts_from_the_classifier(
     pretrained, here, shapes, tmp_path
 ):
-    work_dir, _ = pretrained
-    path = work_dir / 'iter_3.pth'
+    path = pretrained[0] / 'iter_3.pth'
     printed = here(
-        'train',
-        CONFIG,
-        '--data-root',
-        shapes,
-        '--work-dir',
-        tmp_path,
-        '--backbone-weights',
-        path,
-        '--cfg-options',
-        *[o for o in TINY if 'max_epochs' not in o],
-        'train_cfg.max_epochs=1',
-        'optim_wrapper.optimizer.lr=0.0',
+        *('train', CONFIG, '--data-root', shapes, '--work-dir', tmp_path),
+        *TINY[1:],
+        *('--epochs', 1, '--backbone-weights', path),
+        *('--cfg-options', 'optim_wrapper.optimizer.lr=0.0'),
     )
     assert re.search(r'Loaded \d+ tensors from', printed)
     detector = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)

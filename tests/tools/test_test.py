@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from commands import CONFIG, run
 from mmdet.evaluation.metrics import coco_metric
-from tiny_run import CONFIG, TINY
 
-from mmdet_shufflenetv2 import Detector, cli
+from mmdet_shufflenetv2 import Detector
 from mmdet_shufflenetv2.data.synthetic import CLASSES
 from mmdet_shufflenetv2.engine import evaluation, run_config, run_data
 from mmdet_shufflenetv2.errors import UserError
@@ -25,27 +25,23 @@ PLOTS = {
 
 
 @pytest.fixture(scope='module')
-def tested(trained, command, shapes, tmp_path_factory):
+def tested(trained, tmp_path_factory):
     """What one test run printed, and the folder with what it wrote."""
     folder = tmp_path_factory.mktemp('test')
-    finished = command(
-        'test',
-        *(CONFIG, trained[0] / 'epoch_2.pth', '--data-root', shapes),
+    printed = run(
+        *('test', trained[0] / CONFIG.name, trained[0] / 'epoch_2.pth'),
         *('--eval', 'bbox', 'proposal', 'bbox', '--work-dir', folder),
         *('--out', folder / 'results.pkl', '--json', folder / 'results.json'),
         *('--show-dir', folder / 'pictures', '--plots'),
-        *('--cfg-options', *TINY, 'model.test_cfg.rcnn.score_thr=0.0'),
+        *('--cfg-options', 'model.test_cfg.rcnn.score_thr=0.0'),
     )
-    return finished.stdout + finished.stderr, folder
-
-
-def coco_numbers(printed):
-    return re.findall(r'Average (?:Precision|Recall).*= (-?\d\.\d+)', printed)
+    return printed, folder
 
 
 def test_prints_the_twelve_numbers_and_those_of_each_class(tested):
     bbox, *_ = tested[0].partition('Evaluating proposal')
-    assert len(coco_numbers(bbox)) == 12
+    pattern = r'Average (?:Precision|Recall).*= (-?\d\.\d+)'
+    assert len(re.findall(pattern, bbox)) == 12
     assert re.search(r'maxDets=  1 \]', bbox)
     assert all(re.search(rf'\| {name} +\|', bbox) for name in CLASSES)
 
@@ -68,17 +64,16 @@ def test_result_file_gives_the_same_numbers_offline(
         pytest.importorskip('faster_coco_eval')
     printed, folder = tested
     again = here(
-        'test',
-        *(CONFIG, folder / 'results.json', '--data-root', shapes),
+        *('test', CONFIG, folder / 'results.json', '--data-root', shapes),
         *('--work-dir', tmp_path, '--plots', *options),
     )
     numbers = dict(
         re.findall(r'coco/(bbox_\w+|\w+_precision): (\S+)', printed)
     )
     found = dict(re.findall(r'"coco/(\w+)": (\S+\d)', again))
-    assert found.keys() == numbers.keys()
-    for name, value in found.items():
-        assert float(value) == float(numbers[name]), name
+    assert {k: float(v) for k, v in found.items()} == {
+        k: float(v) for k, v in numbers.items()
+    }
     tables = [each / 'per_class.csv' for each in (folder, tmp_path)]
     assert tables[0].read_text() == tables[1].read_text()
 
@@ -90,14 +85,12 @@ def test_a_run_and_a_test_leave_pictures(trained, tested, shapes):
     assert drawn == {p.name for p in (shapes / 'val').iterdir()}
 
 
-def test_detector_finds_what_the_test_finds(
-    tested, trained, shapes, root, tmp_path
-):
+def test_detector_finds_what_the_test_finds(tested, trained, shapes, tmp_path):
     """As an exported file, which is judged on the same images."""
     options = {'model.test_cfg.rcnn.score_thr': 0.0}
     path = trained[0] / 'epoch_2.pth'
     detector = Detector(path, device='cpu', cfg_options=options)
-    cfg = run_config.load_config(str(root / CONFIG))
+    cfg = run_config.load_config(str(CONFIG))
     run_data.use_data(cfg, run_data.find_data(str(shapes)))
     meta = dict(dataset_meta=dict(classes=detector.classes))
     run_data.adopt_classes(cfg, dict(meta=meta))
@@ -149,9 +142,6 @@ def test_pickle_gives_the_same_numbers_by_mmdets_tool(tested, shapes):
     assert metrics['coco/bbox_mAP'] == pytest.approx(wanted, abs=1e-3)
 
 
-RETINANET = 'configs/swap/retinanet_shufflenetv2_fpn_coco.py'
-
-
 @pytest.mark.parametrize(
     'arguments, message',
     [
@@ -169,24 +159,22 @@ RETINANET = 'configs/swap/retinanet_shufflenetv2_fpn_coco.py'
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_one_message(
-    capsys, tmp_path, monkeypatch, arguments, message
+    here, tmp_path, monkeypatch, arguments, message
 ):
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('RANK', '0')
-    with pytest.raises(SystemExit) as stopped:
-        cli.main('test', [CONFIG, *arguments])
-    assert stopped.value.code == 2
-    assert message in capsys.readouterr().err
+    said = here('test', CONFIG, *arguments, cwd=tmp_path, code=2)
+    assert message in said
 
 
 def test_proposals_are_asked_of_what_has_some(root):
-    cfg = run_config.load_config(str(root / RETINANET))
+    path = root / 'configs/swap/retinanet_shufflenetv2_fpn_coco.py'
+    cfg = run_config.load_config(str(path))
     with pytest.raises(UserError, match=r'RetinaNet .* has none'):
         evaluation.coco_metrics(cfg, ['proposal'])
 
 
-def test_evaluators_in_a_list_are_read(root):
-    cfg = run_config.load_config(str(root / CONFIG))
+def test_evaluators_in_a_list_are_read():
+    cfg = run_config.load_config(str(CONFIG))
     dump = dict(type='DumpDetResults', out_file_path='a.pkl')
     cfg.test_evaluator = [dump, cfg.test_evaluator]
     (metric,) = evaluation.coco_metrics(cfg, ['bbox'])
@@ -204,12 +192,8 @@ def test_checkpoint_of_other_classes_is_refused(
     checkpoint = torch.load(trained[0] / 'epoch_2.pth', weights_only=True)
     checkpoint['meta']['dataset_meta']['classes'] = ('cat', 'dog')
     torch.save(checkpoint, path)
-    printed = here(
-        'test',
-        *(CONFIG, path, '--data-root', shapes, '--work-dir', tmp_path),
-        *('--cfg-options', *TINY),
-        code=2,
-    )
+    options = '--data-root', shapes, '--work-dir', tmp_path
+    printed = here('test', CONFIG, path, *options, code=2)
     assert 'of which none is expected; expected are cat, dog' in printed
 
 

@@ -1,4 +1,4 @@
-"""``tools/train.py`` as its users run it, on a tiny synthetic data set."""
+"""``train`` as its users run it, on a tiny synthetic data set."""
 
 import json
 import re
@@ -7,25 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 
 import pytest
 import torch
+from commands import CONFIG, TINY
 from mmengine.runner import CheckpointLoader
-from tiny_run import CONFIG, TINY
 
-from mmdet_shufflenetv2 import cli
-from mmdet_shufflenetv2.data.synthetic import (
-    CLASSES,
-    DetectionSet,
-    write_set,
-)
+from mmdet_shufflenetv2.data.synthetic import CLASSES, DetectionSet, write_set
 from mmdet_shufflenetv2.engine import settings
 
 
 def test_run_leaves_checkpoint_curve_and_classes(trained):
     work_dir, printed = trained
-    assert (work_dir / 'epoch_2.pth').is_file()
     assert (work_dir / 'curves.png').read_bytes().startswith(b'\x89PNG')
     checkpoint = CheckpointLoader.load_checkpoint(
         str(work_dir / 'epoch_2.pth'), 'cpu'
@@ -46,20 +39,10 @@ def test_resume_goes_on_from_the_last_checkpoint_of_a_moved_work_dir(
     # A run was killed while it saved the next one.
     litter = work_dir / '.epoch_3.pth.0123.part'
     litter.write_bytes(b'half of a checkpoint')
-    arguments = [o for o in TINY if 'max_epochs' not in o]
-    printed = here(
-        'train',
-        CONFIG,
-        '--data-root',
-        shapes,
-        '--work-dir',
-        work_dir,
-        '--resume',
-        '--cfg-options',
-        *arguments,
-        'train_cfg.max_epochs=3',
-    )
-    assert re.findall(r'Epoch\(train\) +\[(\d+)\]', printed) == ['3'] * 3
+    data = '--data-root', shapes, '--work-dir', work_dir
+    printed = here('train', CONFIG, *data, *TINY, '--epochs', 3, '--resume')
+    epochs = re.findall(r'Epoch\(train\) +\[(\d+)\]', printed)
+    assert set(epochs) == {'3'}
     assert (work_dir / 'epoch_3.pth').is_file()
     assert not litter.exists()
 
@@ -72,19 +55,8 @@ def test_best_checkpoint_cannot_be_resumed_and_says_what_it_lacks(
     # As mmengine stores it.
     del checkpoint['optimizer'], checkpoint['param_schedulers']
     torch.save(checkpoint, best)
-    printed = here(
-        'train',
-        CONFIG,
-        '--data-root',
-        shapes,
-        '--work-dir',
-        tmp_path,
-        '--resume',
-        best,
-        '--cfg-options',
-        *TINY,
-        code=2,
-    )
+    data = '--data-root', shapes, '--work-dir', tmp_path
+    printed = here('train', CONFIG, *data, *TINY, '--resume', best, code=2)
     error = printed.partition('error: ')[2]
     assert f'{best} lacks optimizer, param_schedulers' in error
     assert 'load_from' in error
@@ -94,112 +66,69 @@ def test_two_processes_are_one_run_whether_told_or_not(
     command, root, shapes, tmp_path
 ):
     command(
-        'train',
-        root / CONFIG,
-        '--data-root',
-        shapes,
-        '--epochs',
-        1,
-        '--cfg-options',
-        *TINY,
+        *('-m', 'torch.distributed.run', '--standalone'),
+        *('--nproc-per-node=2', root / 'tools/train.py', CONFIG),
+        *('--data-root', shapes, *TINY, '--epochs', 1, '--tensorboard'),
         cwd=tmp_path,
-        launcher=(
-            '-m',
-            'torch.distributed.run',
-            '--standalone',
-            '--nproc-per-node=2',
-        ),
     )
     (run,) = (tmp_path / 'work_dirs').iterdir()
     assert (run / 'epoch_1.pth').is_file()
     log = next(run.glob('*/*.log')).read_text()
-    # 6 images, 2 a process: two steps an epoch instead of three.
-    assert re.search(r'Epoch\(train\) +\[1\]\[2/2\]', log)
+    # 6 images, 3 a process: one step an epoch instead of two.
+    assert re.search(r'Epoch\(train\) +\[1\]\[1/1\]', log)
+    assert list(run.glob('*/vis_data/events.out.tfevents.*'))
 
 
 @pytest.mark.gpu
 def test_amp_reaches_the_optimizer(here, shapes, tmp_path):
-    printed = here(
-        'train',
-        CONFIG,
-        '--data-root',
-        shapes,
-        '--work-dir',
-        tmp_path,
-        '--amp',
-        '--cfg-options',
-        *TINY,
-    )
-    assert 'AmpOptimWrapper' in printed
+    data = '--data-root', shapes, '--work-dir', tmp_path
+    options = *TINY, '--epochs', 1, '--amp'
+    assert 'AmpOptimWrapper' in here('train', CONFIG, *data, *options)
 
 
 def test_every_run_has_a_folder_and_resumes_its_own_data(
-    here, root, shapes, tmp_path
+    here, trained, shapes, tmp_path
 ):
-    other = tmp_path / 'other'
-    write_set(other, DetectionSet(4, 2, (96, 96), seed=9))
-    train = 'train', root / CONFIG, '--cfg-options', *TINY, '--epochs', 1
-    runs = tmp_path / 'work_dirs'
-    name = 'lighthead_shufflenetv2_custom'
-    here(*train, '--data-root', shapes, cwd=tmp_path)
-    first = (runs / name / 'epoch_1.pth').read_bytes()
-    here(*train, '--data-root', other, cwd=tmp_path)
+    runs, name = tmp_path / 'work_dirs', CONFIG.stem
+    shutil.copytree(trained[0], runs / name)
+    other, moved = tmp_path / 'other', tmp_path / 'moved'
+    write_set(other, DetectionSet(3, 1, (96, 96), seed=9))
+    shutil.copytree(shapes, moved)
+    train = 'train', CONFIG, *TINY
+    options = '--data-root', other, '--epochs', 1
+    here(*train, *options, cwd=tmp_path)
     assert {p.name for p in runs.iterdir()} == {name, f'{name}-2'}
-    assert (runs / name / 'epoch_1.pth').read_bytes() == first
     # The last run was on the other set: the first one's goes on.
-    shutil.copytree(shapes, tmp_path / 'moved')
-    train = *train[:-1], 2, '--resume'
-    here(*train, '--data-root', tmp_path / 'moved', cwd=tmp_path)
-    assert (runs / name / 'epoch_2.pth').is_file()
-    assert not (runs / f'{name}-2' / 'epoch_2.pth').exists()
+    options = '--data-root', moved, '--epochs', 3, '--resume'
+    here(*train, *options, cwd=tmp_path)
+    assert (runs / name / 'epoch_3.pth').is_file()
+    assert not (runs / f'{name}-2' / 'epoch_3.pth').exists()
     # A third set has no run to go on with, nor another's work dir.
     third = tmp_path / 'third'
     write_set(third, DetectionSet(5, 2, (96, 96), seed=8))
-    for given in [], ['--work-dir', runs / name]:
-        printed = here(
-            *train, '--data-root', third, *given, cwd=tmp_path, code=2
-        )
+    options = '--data-root', third, '--resume'
+    for given in (), ('--work-dir', runs / name):
+        printed = here(*train, *options, *given, cwd=tmp_path, code=2)
         assert 'start from' in printed
-        assert str(tmp_path / 'moved') in printed
+        assert str(moved) in printed
 
 
-def test_tensorboard_switch_logs_or_says_what_it_needs(
-    command, shapes, tmp_path
+def test_tensorboard_switch_says_what_it_needs(
+    here, shapes, tmp_path, monkeypatch
 ):
-    arguments = (
-        'train',
-        CONFIG,
-        '--data-root',
-        shapes,
-        '--work-dir',
-        tmp_path,
-        '--tensorboard',
-        '--cfg-options',
-        *[o for o in TINY if 'max_epochs' not in o],
-        'train_cfg.max_epochs=1',
-    )
-    if find_spec('tensorboard') is None:
-        finished = command(*arguments, code=2)
-        assert 'pip install tensorboard' in finished.stderr
-    else:
-        command(*arguments)
-        assert list(tmp_path.glob('*/vis_data/events.out.tfevents.*'))
+    monkeypatch.setattr(settings, 'find_spec', lambda name: None)
+    data = '--data-root', shapes, '--work-dir', tmp_path
+    printed = here('train', CONFIG, *data, *TINY, '--tensorboard', code=2)
+    assert 'pip install tensorboard' in printed
 
 
 def test_ctrl_c_keeps_the_last_checkpoint(root, shapes, tmp_path):
+    words = (
+        *(root / 'tools/train.py', CONFIG, '--data-root', shapes),
+        *('--work-dir', tmp_path, *TINY, '--epochs', 1000),
+    )
     process = subprocess.Popen(
-        [
-            sys.executable,
-            str(root / 'tools/train.py'),
-            CONFIG,
-            '--data-root',
-            str(shapes),
-            '--work-dir',
-            str(tmp_path),
-            '--cfg-options',
-            *[o for o in TINY if 'max_epochs' not in o],
-            'train_cfg.max_epochs=1000',
-        ],
+        [sys.executable, *map(str, words)],
         cwd=root,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -235,25 +164,14 @@ def test_ctrl_c_keeps_the_last_checkpoint(root, shapes, tmp_path):
             ['configs/lighthead_shufflenetv2.py', '--work-dir', 'out'],
             'tools/prepare_coco.py',
         ),
-        pytest.param(
-            [CONFIG, '--work-dir', 'out', '--amp'],
-            '--amp needs a GPU',
-            marks=pytest.mark.skipif(
-                torch.cuda.is_available(), reason='a GPU is there'
-            ),
-        ),
         ([CONFIG, '--resume'], 'no run has left a checkpoint in work_dirs/'),
     ],
 )
 def test_wrong_arguments_are_one_message(
-    arguments, message, tmp_path, monkeypatch, capsys
+    arguments, message, here, tmp_path, monkeypatch
 ):
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(settings, 'fetch_weights', lambda name: None)
-    with pytest.raises(SystemExit) as stopped:
-        cli.main('train', arguments)
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err
+    error = here('train', *arguments, cwd=tmp_path, code=2)
     assert error.count('error: ') == 1
     assert message in error
 
@@ -265,42 +183,8 @@ def test_bad_box_names_file_and_record(here, shapes, tmp_path):
     data = json.loads(path.read_text())
     data['annotations'][1]['bbox'][2] = -5
     path.write_text(json.dumps(data))
-    printed = here(
-        'train',
-        CONFIG,
-        '--data-root',
-        folder,
-        '--work-dir',
-        tmp_path,
-        '--from-scratch',
-        '--strict',
-        code=2,
-    )
+    options = '--data-root', folder, '--work-dir', tmp_path, '--strict'
+    printed = here('train', CONFIG, *options, *TINY, code=2)
     assert 'instances_train.json' in printed
     assert f'id {data["annotations"][1]["id"]}' in printed
     assert 'Traceback' not in printed
-
-
-def test_truncated_image_in_a_worker_names_the_file(here, shapes, tmp_path):
-    folder = tmp_path / 'data'
-    shutil.copytree(shapes, folder)
-    victim = folder / 'train' / '000003.png'
-    victim.write_bytes(victim.read_bytes()[:500])
-    options = [o for o in TINY if 'train_dataloader.' not in o]
-    printed = here(
-        'train',
-        CONFIG,
-        '--data-root',
-        folder,
-        '--work-dir',
-        tmp_path,
-        '--strict',
-        '--cfg-options',
-        *options,
-        'train_dataloader.num_workers=1',
-        code=2,
-    )
-    assert printed.count('error: ') == 1
-    error = printed.partition('error: ')[2]
-    assert '000003.png' in error
-    assert 'Traceback' not in error
