@@ -36,22 +36,18 @@ VIDEOS = {
 class Detector(runtime.Detector):
     """A detector from a checkpoint, or from an exported file.
 
-    Any detector of MMDetection that a config describes; for a file that ends
-    in ``.onnx`` see :class:`.runtime.Detector`. Beside what that one takes, a
-    call takes a video file, and ``stream`` also the number of a camera.
+    Any detector of MMDetection that a config describes. Beside what
+    :class:`.runtime.Detector` takes, a call takes a video file, and ``stream``
+    also the number of a camera.
 
     Args:
         model: A checkpoint of this project's or of mmdet's training.
         config: Its config, or the file; by default what the checkpoint says.
-        device: Of a checkpoint: ``'cpu'``, ``'cuda'``, ``'cuda:1'``; a GPU
-            by default where there is one.
-        threads: Of an ``.onnx`` file: how many its runtime may use.
+        device: Of a checkpoint; a GPU by default where there is one.
+        threads: Of an exported file: how many its runtime may use.
         score_thr: Detections below are left out.
         batch: Images that a checkpoint takes at once.
         cfg_options: Overrides of the config.
-
-    Raises:
-        UserError: The file cannot be used.
     """
 
     def __init__(

@@ -285,14 +285,11 @@ def describe(
 
 def synthetic(width: int, height: int) -> np.ndarray:
     """Patches of colours, for a comparison without any picture at hand."""
-    generator = np.random.default_rng(0)
-    pictures = []
-    for side in 8, 32, 64:
-        shape = -(-height // side), -(-width // side), 3
-        patches = generator.integers(0, 256, shape, dtype=np.uint8)
-        patches = patches.repeat(side, 0).repeat(side, 1)
-        pictures.append(patches[:height, :width])
-    return np.stack(pictures)
+    noise = np.random.default_rng(0).integers(
+        0, 256, (height, width, 3), np.uint8
+    )
+    y, x = np.ogrid[:height, :width]
+    return np.stack([noise[y // side, x // side] for side in (8, 32, 64)])
 
 
 def prepared(

@@ -50,6 +50,11 @@ def reordered(
     weight, bias = conv.weight, conv.bias
     if bias is None:
         bias = weight.new_zeros(len(weight))
+    if norm is not None and not isinstance(norm, _BatchNorm):
+        raise UserError(
+            'cannot be exported: expected batch norm after the '
+            f"detector's convolutions, got {type(norm).__name__}"
+        )
     if norm is not None:
         statistics = norm.running_mean, norm.running_var, norm.eps
         weight, bias = fuse_conv_bn_weights(
@@ -67,25 +72,14 @@ def reordered(
 
 
 def all_reordered(module: nn.Module, orders: dict[int, Order]) -> nn.Module:
-    """A copy in which maps of this many channels have this order.
-
-    Raises:
-        UserError: A convolution has a norm that cannot be folded.
-    """
+    """A copy in which maps of so many channels have the order of that key."""
     module = copy.deepcopy(module)
     for parent in list(module.modules()):
         children = [*parent.named_children(), ('', None)]
         for (name, conv), (norm_name, norm) in pairwise(children):
             if not isinstance(conv, nn.Conv2d):
                 continue
-            if isinstance(
-                norm, nn.GroupNorm | nn.modules.instancenorm._InstanceNorm
-            ):
-                raise UserError(
-                    'cannot be exported: expected batch norm after the '
-                    f"detector's convolutions, got {type(norm).__name__}"
-                )
-            if isinstance(norm, _BatchNorm):
+            if 'Norm' in type(norm).__name__:
                 setattr(parent, norm_name, nn.Identity())
             else:
                 norm = None

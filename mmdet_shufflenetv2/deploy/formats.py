@@ -123,32 +123,24 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     CPUs do not compute in float16: a file of such operators would be slower
     there, and less exact.
     """
-    casts = {}
-    for node, weight in layers(model):
-        name = f'{weight.name}_float32'
-        if weight.name not in casts:
-            casts[weight.name] = helper.make_node(
-                'Cast', [weight.name], [name], to=TensorProto.FLOAT
-            )
-        node.input[1] = name
-        if weight.data_type == TensorProto.FLOAT:
-            values = numpy_helper.to_array(weight)
-            limit = np.finfo(np.float16).max
-            values = values.clip(-limit, limit).astype(np.float16)
-            weight.CopyFrom(numpy_helper.from_array(values, weight.name))
-    for number, node in enumerate(casts.values()):
-        model.graph.node.insert(number, node)
+    weights = {weight.name: weight for _, weight in layers(model)}
+    limit = np.finfo(np.float16).max
+    for name, weight in weights.items():
+        values = numpy_helper.to_array(weight).clip(-limit, limit)
+        values = values.astype(np.float16)
+        half = numpy_helper.from_array(values, f'{name}_half')
+        weight.CopyFrom(half)
+        cast = helper.make_node(
+            'Cast', [half.name], [name], to=TensorProto.FLOAT
+        )
+        model.graph.node.insert(0, cast)
     return model
 
 
-def quantized(
-    model: onnx.ModelProto, inputs: Iterable[dict]
-) -> onnx.ModelProto:
+def quantized(model: onnx.ModelProto, inputs: Iterable[dict]):
     """Static quantization to int8 by ONNX Runtime, weights by channel.
 
-    Args:
-        model: The float32 model.
-        inputs: What is fed to it, of pictures like those of later use.
+    ``inputs`` are fed to it, of pictures like those of later use.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
