@@ -67,11 +67,10 @@ def to_rois(boxes: Tensor | Sequence[Tensor]) -> Tensor:
 
 def to_pair(output_size: int | Sequence[int]) -> tuple[int, int]:
     """Return (height, width) in bins."""
-    pair = output_size
-    if isinstance(output_size, int):
-        pair = (output_size, output_size)
+    pair = (output_size,) * 2 if isinstance(output_size, int) else output_size
     require(
-        len(pair) == 2 and all(isinstance(p, int) and p > 0 for p in pair),
+        isinstance(pair, Sequence)
+        and [isinstance(n, int) and n > 0 for n in pair] == [True, True],
         'output_size',
         'a positive int or two of them (height, width)',
         output_size,
@@ -84,9 +83,7 @@ def check_map(
 ) -> int:
     """Return the output channels of a position-sensitive map ``(N, C, H, W)``.
 
-    Raises:
-        ValueError: not 4 dimensions, not floating point, empty, or ``C`` is
-            not a multiple of the number of bins; or a scale of no cells.
+    It is floating point, not empty, and C a multiple of the number of bins.
     """
     fits = 0 < spatial_scale < math.inf
     require(fits, 'spatial_scale', 'a positive finite number', spatial_scale)

@@ -83,16 +83,6 @@ def test_checkpoint_and_file_give_the_same(folder, detector, photo):
     assert_same(detector(photo), exported(photo))
 
 
-def test_boxes_are_in_pixels_of_the_image(detector, photo):
-    """A picture of twice the size is resized to the same input."""
-    small, large = detector(photo), detector(photo.repeat(2, 0).repeat(2, 1))
-    assert large.size == (256, 192)
-    kept = min(len(small), len(large), 5)
-    np.testing.assert_allclose(
-        small.boxes[:kept] * 2, large.boxes[:kept], atol=3
-    )
-
-
 def test_lists_and_folders_are_batched_in_order(detector, photo, tmp_path):
     images = [photo, photo[::-1], photo[:, ::-1], photo[:48], photo[:, :50]]
     found = detector(images)

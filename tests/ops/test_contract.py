@@ -9,7 +9,6 @@ import torch
 import torchvision
 
 from mmdet_shufflenetv2.ops import (
-    PSRoIAlign,
     ps_roi_align,
     ps_roi_pool,
 )
@@ -235,11 +234,8 @@ def test_meta_tensors_give_shape_and_dtype(pool):
     'change,message',
     [
         ({'input': torch.zeros(2, 13, 9, 11)}, 'multiple of 6 channels'),
-        ({'input': torch.zeros(12, 9, 11)}, r'\(N, C, H, W\)'),
-        ({'input': torch.zeros(2, 12, 9, 11).long()}, 'floating point'),
         ({'input': torch.zeros(2, 12, 0, 11)}, 'at least one cell'),
         ({'boxes': torch.zeros(3, 4)}, r'\(K, 5\).*got .*\(3, 4\)'),
-        ({'boxes': [torch.zeros(3, 5)]}, r'\(L, 4\).*got .*\(3, 5\)'),
         ({'boxes': []}, 'boxes: '),
         ({'boxes': torch.tensor([[2.0, 0, 0, 9, 9]])}, r'\[0, 1\].*got 2'),
         ({'output_size': (3, 2, 1)}, 'output_size: '),
@@ -261,15 +257,6 @@ def test_wrong_argument_is_named(change, message):
     for op in ops:
         with pytest.raises(ValueError, match=message):
             op(**arguments)
-
-
-def test_modules_equal_the_functions_and_tell_their_options(ps_map, rois):
-    align = PSRoIAlign(SIZE, SCALE, 2, mode='max', aligned=False)
-    torch.testing.assert_close(
-        align(ps_map, rois),
-        ps_roi_align(ps_map, rois, SIZE, SCALE, 2, mode='max', aligned=False),
-    )
-    assert "sampling_ratio=2, mode='max', aligned=False" in repr(align)
 
 
 @pytest.mark.gpu
