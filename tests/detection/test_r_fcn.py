@@ -1,3 +1,5 @@
+"""R-FCN: one tensor of two maps, and RoIs that vote on them."""
+
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -7,15 +9,9 @@ from mmdet_shufflenetv2.engine.run_data import set_classes
 from mmdet_shufflenetv2.ops import ps_roi_pool
 
 
-def neck(**options):
+def neck():
     return MODELS.build(
-        {
-            'type': 'RFCNNeck',
-            'in_channels': (6, 8),
-            'num_classes': 3,
-            'bins': 3,
-            **options,
-        }
+        dict(type='RFCNNeck', in_channels=(6, 8), num_classes=3, bins=3)
     )
 
 
@@ -43,16 +39,11 @@ def test_votes_equal_those_of_the_two_maps_pooled_apart():
     own = neck()
     rois = torch.tensor([[0, 0.0, 0, 60, 60], [1, 20, 5, 90, 120]])
     maps, _ = own(FEATURES)
-    scores, boxes = bbox_head()(ps_roi_pool(maps, rois, 3, 1 / 32))
+    votes = bbox_head()(ps_roi_pool(maps, rois, 3, 1 / 32))
     x = own.reduce(FEATURES[1])
-    for got, conv in (scores, own.score_conv), (boxes, own.box_conv):
+    for got, conv in zip(votes, (own.score_conv, own.box_conv), strict=True):
         pooled = ps_roi_pool(conv(x), rois, 3, 1 / 32)
-        for roi in range(len(rois)):
-            for value in range(got.shape[1]):
-                votes = [float(v) for v in pooled[roi, value].flatten()]
-                assert float(got[roi, value]) == pytest.approx(
-                    sum(votes) / 9, abs=1e-5
-                )
+        torch.testing.assert_close(got, pooled.sum((2, 3)) / 9)
 
 
 def test_number_of_classes_reaches_neck_and_head(root):

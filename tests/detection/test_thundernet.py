@@ -1,10 +1,9 @@
-"""ThunderNet: its cost beside the published one, its parts, that it trains."""
+"""ThunderNet: its cost beside the published one, and its neck."""
 
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch.utils.flop_counter import FlopCounterMode
 
 # depth: million multiply-adds of backbone at 224x224 and detector at 320x320
@@ -18,13 +17,9 @@ COSTS = {
 
 @pytest.fixture
 def build(root):
-    def make(depth, **options):
+    def make(depth):
         path = f'configs/light/thundernet_snet{depth}_320.py'
-        cfg = Config.fromfile(root / path)
-        cfg.merge_from_dict({f'model.{k}': v for k, v in options.items()})
-        init_default_scope('mmdet')
-        torch.manual_seed(0)
-        return MODELS.build(cfg.model).eval()
+        return MODELS.build(Config.fromfile(root / path).model).eval()
 
     return make
 
@@ -54,3 +49,18 @@ def test_cost_is_near_the_published_one(build, depth):
     detector = million_multiply_adds(detect)
     assert (backbone, detector) == pytest.approx(counted, rel=1e-3)
     assert (backbone, detector) == pytest.approx(published, rel=0.11)
+
+
+@torch.no_grad()
+def test_map_adds_three_contexts_and_attention_weighs_it(build):
+    neck = build(49).neck
+    c4, c5 = torch.randn(2, 120, 6, 8), torch.randn(2, 512, 3, 4)
+    for layer in neck.context4, neck.context5, neck.context_global:
+        layer.weight.normal_(0, 0.1)
+    large = neck.context5(c5).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    everywhere = neck.context_global(c5.mean((2, 3), keepdim=True))
+    context = neck.context4(c4) + large + everywhere
+    weighed, rpn = neck((c4, c5))
+    torch.testing.assert_close(
+        weighed, context * neck.attention(rpn).sigmoid()
+    )
