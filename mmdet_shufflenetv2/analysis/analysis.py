@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 from torch.profiler import profile, record_function
 
-from ..measure.environment import describe
 from ..measure.memory import peak_mb, weights_mb
-from ..measure.setting import PRECISIONS, Setting
+from ..measure.setting import PRECISIONS, Setting, describe
 from ..measure.timing import CLOCKS, WIDE, Effort
 from . import roofline, twins
 from .gains import DEFAULT_WAYS, Alternative, advise, measure_ways
@@ -222,7 +221,7 @@ def analyze(
     tensors = [*model.parameters(), *tensors_of(inputs), torch.empty(0)]
     dtype = next(t.dtype for t in tensors if t.is_floating_point())
     if setting is None:
-        names = {p.dtype: n for n, p in PRECISIONS.items() if not p.tf32}
+        names = {PRECISIONS[name]: name for name in ('fp32', 'fp16', 'bf16')}
         setting = Setting(
             str(tensors[0].device),
             torch.get_num_threads(),

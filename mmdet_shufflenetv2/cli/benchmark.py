@@ -17,39 +17,29 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from ..engine.early_log import quiet_log
-from ..errors import Interrupted, UserError
+from ..errors import Interrupted
 from ..measure import (
     backbones,
     deploy,
     detectors,
     guidelines,
     ops,
+    setting,
     shuffle,
 )
-from ..measure.benchmark import NO_TIME, OK, records_of
-from ..measure.benchmark import run as run_benchmarks
-from ..measure.setting import (
-    LAYOUTS,
-    MODES,
-    PRECISIONS,
-    Setting,
-    require_device,
-)
-from ..measure.timing import CLOCKS, QUICK
+from ..measure import benchmark as benchmarks
+from ..measure.benchmark import NO_TIME
+from ..measure.timing import QUICK
 from ..paper.published import annotate
 from .options import image_size, positive_int, positive_number
 
-EXPERIMENTS = {
+KINDS = {
     'backbones': backbones,
     'detectors': detectors,
     'guidelines': guidelines,
@@ -57,144 +47,6 @@ EXPERIMENTS = {
     'ops': ops,
     'deploy': deploy,
 }
-
-
-def _texts(sizes: Sequence[tuple[int, int]]) -> str:
-    return ' '.join('{}x{}'.format(*size) for size in sizes)
-
-
-def _guideline(text: str) -> str:
-    if text not in guidelines.TABLES:
-        raise argparse.ArgumentTypeError(
-            f'expected one of {", ".join(guidelines.TABLES)}, got {text!r}'
-        )
-    return text
-
-
-_SIZE = dict(type=image_size, metavar='WIDTHxHEIGHT')
-_BATCH = dict(nargs='+', type=positive_int)
-_ENERGY = dict(action=argparse.BooleanOptionalAction, default=True)
-# Each experiment's own options, by the names of its `benchmarks`' arguments.
-OPTIONS = {
-    'backbones': {
-        '--size': dict(
-            **_SIZE,
-            nargs='+',
-            default=list(backbones.SIZES),
-            help="224x224 means each network's own, as in Table 8; default: "
-            + _texts(backbones.SIZES),
-        ),
-        '--batch': dict(**_BATCH, help="default: the paper's"),
-        '--network': dict(
-            nargs='+',
-            metavar='NAME',
-            help='published names, such as shufflenet_v2_x1_0; default: '
-            'those of Table 8 and, at other sizes, of Table 1 of the appendix',
-        ),
-        '--units': dict(
-            **_SIZE,
-            nargs='*',
-            default=list(backbones.UNIT_SIZES),
-            help='maps that ten units are stacked on, as in Table 1b of the '
-            'appendix; nothing after it: none; default: '
-            + _texts(backbones.UNIT_SIZES),
-        ),
-        '--energy': dict(
-            **_ENERGY, help='a second per network on a GPU that counts it'
-        ),
-    },
-    'detectors': {
-        'configs': dict(
-            nargs='*',
-            metavar='CONFIG',
-            help='default: configs/lighthead_*.py',
-        ),
-        '--size': dict(
-            **_SIZE,
-            help="of the resized image; default: the paper's, "
-            f'{_texts([detectors.PAPER_SIZE])}, on a CPU '
-            f'{_texts([detectors.CPU_SIZE])}',
-        ),
-        '--batch': dict(
-            **_BATCH,
-            default=[detectors.PAPER_BATCH],
-            help="default: the paper's, 4",
-        ),
-        '--part': dict(
-            nargs='+',
-            choices=detectors.PARTS,
-            default=list(detectors.PARTS),
-            help='default: all',
-        ),
-        '--energy': dict(
-            **_ENERGY, help='a second per part on a GPU that counts it'
-        ),
-    },
-    'guidelines': {
-        'guidelines': dict(
-            nargs='*',
-            type=_guideline,
-            metavar='GUIDELINE',
-            help=f'{" ".join(guidelines.TABLES)}; default: all',
-        ),
-        '--batch': dict(**_BATCH, help='default: 1; on a GPU 8 and 1'),
-        '--platform': dict(
-            choices=('gpu', 'arm'),
-            help="whose channels; default: the paper's for such a device",
-        ),
-    },
-    'shuffle': {
-        '--part': dict(
-            nargs='+', choices=shuffle.PARTS, default=shuffle.PARTS
-        ),
-        '--batch': dict(**_BATCH, default=[8], help='default: 8'),
-        '--size': dict(
-            **_SIZE,
-            default=(224, 224),
-            help='of the image; default: 224x224',
-        ),
-    },
-    'ops': {
-        '--case': dict(nargs='+', choices=ops.CASES, default=list(ops.CASES)),
-        '--op': dict(nargs='+', choices=ops.OPS, default=list(ops.OPS)),
-    },
-    'deploy': {
-        '--case': dict(
-            nargs='+', choices=deploy.CASES, default=list(deploy.CASES)
-        ),
-        '--against': dict(
-            nargs='+',
-            default=[],
-            metavar='FILE.onnx',
-            help='networks that small exported detectors are compared with',
-        ),
-        '--int8': dict(
-            nargs=2,
-            metavar=('FP32.onnx', 'INT8.onnx'),
-            help='one detector in both precisions',
-        ),
-        '--size': dict(**_SIZE, help="of all images; default: each case's"),
-        '--batch': dict(
-            type=positive_int, default=8, help='of the training step'
-        ),
-    },
-}
-
-# Columns that the printed table has not, or not where the file has them.
-NOT_SHOWN = (
-    'table',
-    'warning',
-    'p10_ms',
-    'p90_ms',
-    'runs',
-    'warmup_runs',
-    'map',
-    'rois',
-    'weights_mb',
-    'flops_m',
-    'paper_mflops',
-    'torchvision',
-)
 
 # What `all` measures, the most telling first. A GPU's steps are short ones:
 # it is often had for minutes only, and seldom disturbed.
@@ -248,8 +100,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
-    for name, experiment in EXPERIMENTS.items():
-        add_options(add(name, experiment.HELP, experiment.EXAMPLE), name)
+    for name, kind in KINDS.items():
+        add_options(add(name, kind.HELP, kind.EXAMPLE), name)
     everything = add(
         'all',
         'everything, the most telling first',
@@ -266,53 +118,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add an experiment's own options and those of all."""
-    experiment = EXPERIMENTS[name]
-    for option, details in OPTIONS[name].items():
-        parser.add_argument(option, **details)
-    parser.add_argument(
-        '--device', default='cpu', help='cpu, cuda or cuda:N; default: cpu'
-    )
-    threads = experiment.THREADS or os.cpu_count()
-    parser.add_argument(
-        '--threads',
-        type=positive_int,
-        default=threads,
-        help=f'CPU threads; default: {threads}',
-    )
-    parser.add_argument(
-        '--precision',
-        nargs='+',
-        choices=PRECISIONS,
-        default=['fp32'],
-        help='default: fp32, TF32 off',
-    )
-    parser.add_argument(
-        '--layout',
-        choices=LAYOUTS,
-        help='of maps in memory; default: contiguous for 32 bits on a GPU, '
-        'channels_last otherwise; ops: both',
-    )
-    if experiment.MODE:
-        modes = '; '.join(f'{mode}: {what}' for mode, what in MODES.items())
-        parser.add_argument(
-            '--mode',
-            nargs='+',
-            choices=MODES,
-            default=[experiment.MODE],
-            help=f'{modes}; default: {experiment.MODE}',
-        )
-    parser.add_argument(
-        '--clock',
-        choices=CLOCKS,
-        default='wall',
-        help='cpu: time of all threads, for a busy machine',
-    )
+    """Add the options of one of `KINDS`, its own and those of all."""
+    kind = KINDS[name]
+    parser.register('type', 'size', image_size)
+    parser.register('type', 'count', positive_int)
+    kind.add_options(parser)
+    setting.add_options(parser, kind.THREADS, kind.MODE)
     _add_run_options(parser)
     parser.add_argument(
         '--seconds',
         type=positive_number,
-        default=experiment.EFFORT.seconds,
+        default=kind.EFFORT.seconds,
         help='of timed runs for one case; default: %(default)s',
     )
     parser.add_argument(
@@ -342,170 +158,77 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, record and show; exit code 1 if something failed."""
-    if args.command != 'all':
-        rows = run_experiment(args.command, args)
-    else:
-        rows = _run_all(args)
-    if any(row['status'].startswith('failed') for row in rows):
-        sys.exit(1)
-
-
-def _run_all(args: argparse.Namespace) -> list[dict[str, str]]:
-    """All steps of the device's plan, within one budget of time."""
-    require_device(args.device)
-    kind = torch.device(args.device).type
-    deadline = _deadline(args)
+    args.device = setting.require_device(args.device)
+    # PyTorch's profiler reports each start and end.
+    os.environ.setdefault('KINETO_LOG_LEVEL', '9')
+    deadline = None
+    if args.budget_minutes is not None:
+        deadline = time.monotonic() + 60 * args.budget_minutes
+    steps = [args]
+    if args.command == 'all':
+        kind = torch.device(args.device).type
+        steps = plan(PLANS['quick' if args.quick else kind], args.device)
+        for step in steps:
+            step.out = args.out_dir / f'{step.command}_{kind}.csv'
+            step.quick, step.remeasure = args.quick, args.remeasure
     rows = []
-    for step in plan('quick' if args.quick else kind, args.device):
-        for name in 'quick', 'remeasure':
-            setattr(step, name, getattr(args, name))
-        step.out = args.out_dir / f'{step.command}_{kind}.csv'
-        print(f'\n{EXPERIMENTS[step.command].HELP}', flush=True)
-        rows += run_experiment(step.command, step, deadline)
+    for step in steps:
+        if args.command == 'all':
+            print(f'\n{KINDS[step.command].HELP}', flush=True)
+        rows += _run(step, deadline)
     left = sum(row['status'] == NO_TIME for row in rows)
     if left:
         print(
             f'\nThe time is over with {left} measurements left; give the '
             'same command again to go on.'
         )
-    return rows
+    if any(row['status'].startswith('failed') for row in rows):
+        sys.exit(1)
 
 
-def plan(name: str, device: str) -> list[argparse.Namespace]:
-    """The steps of a plan, as if each had been given as a command."""
+def plan(lines: str, device: str) -> list[argparse.Namespace]:
+    """The steps of a plan, as if each line had been given as a command."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     return [
         parser.parse_args([*shlex.split(line), '--device', device])
-        for line in PLANS[name].strip().splitlines()
+        for line in lines.strip().splitlines()
     ]
 
 
 @quiet_log('ERROR')
-def run_experiment(
-    name: str, args: argparse.Namespace, deadline: float | None = None
+def _run(
+    args: argparse.Namespace, deadline: float | None
 ) -> list[dict[str, str]]:
-    """Measure, record, and show a table of all that was asked for.
-
-    Args:
-        name: of `EXPERIMENTS`.
-        args: the parsed arguments.
-        deadline: nothing is begun after it (`time.monotonic`).
-
-    Raises:
-        UserError: the arguments ask for what is not there, or the file
-            cannot be added to, or the device was lost.
-        Interrupted: Ctrl-C; says how to go on.
-    """
-    # PyTorch's profiler reports each start and end.
-    os.environ.setdefault('KINETO_LOG_LEVEL', '9')
-    experiment = EXPERIMENTS[name]
-    args.device = require_device(args.device)
-    kind = torch.device(args.device).type
-    out = args.out or Path('results') / f'{name}_{kind}.csv'
-    records = records_of(experiment.COLUMNS, out)
+    """Measure and record one of `KINDS`, and show all that was asked for."""
+    name, kind = args.command, KINDS[args.command]
+    device = torch.device(args.device).type
+    out = args.out or Path('results') / f'{name}_{device}.csv'
+    records = benchmarks.records_of(kind.COLUMNS, out)
     before = len(records.rows)
-    options = {
-        option.lstrip('-'): getattr(args, option.lstrip('-'))
-        for option in OPTIONS[name]
-    }
-    if name == 'ops':
-        options['layout'] = args.layout
-    effort = experiment.EFFORT._replace(seconds=args.seconds)
+    effort = kind.EFFORT._replace(seconds=args.seconds)
     effort = QUICK if args.quick else effort
-    wanted = experiment.benchmarks(settings(args), **options)
+    wanted = kind.benchmarks(setting.settings_of(args), args)
     each = effort.seconds + effort.warmup_seconds
-    each += getattr(experiment, 'SETUP_SECONDS', 1)
+    each += getattr(kind, 'SETUP_SECONDS', 1)
     minutes = math.ceil(len(wanted) * each / 60)
     print(f'{len(wanted)} cases, about {minutes} minutes if all are new')
     try:
-        rows = run_benchmarks(
+        rows = benchmarks.run(
             wanted,
             records,
             effort,
             annotate=partial(annotate, name),
             remeasure=args.remeasure,
             is_try=args.quick,
-            deadline=deadline or _deadline(args),
+            deadline=deadline,
         )
     except KeyboardInterrupt as error:
         raise Interrupted(
             f'stopped; {len(records.rows)} rows are safe in {out}, and the '
             'same command goes on from there'
         ) from error
-    _show(experiment, rows, len(records.rows) - before, out)
+    notes = kind.summary(rows) if hasattr(kind, 'summary') else []
+    new = len(records.rows) - before
+    benchmarks.show(rows, kind.COLUMNS, new, out, notes)
     return rows
-
-
-def _deadline(args: argparse.Namespace) -> float | None:
-    minutes = args.budget_minutes
-    return None if minutes is None else time.monotonic() + 60 * minutes
-
-
-def settings(args: argparse.Namespace) -> list[Setting]:
-    """The settings that the arguments ask for.
-
-    Raises:
-        UserError: a combination is impossible.
-    """
-    on_gpu = torch.device(args.device).type == 'cuda'
-    found = []
-    for precision, mode in product(
-        args.precision, getattr(args, 'mode', ['eager'])
-    ):
-        wide = PRECISIONS[precision].dtype == torch.float32
-        default = 'contiguous' if wide and on_gpu else 'channels_last'
-        try:
-            found.append(
-                Setting(
-                    args.device,
-                    args.threads,
-                    precision,
-                    args.layout or default,
-                    mode,
-                    args.clock,
-                )
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from error
-    return found
-
-
-def _show(experiment, rows: list[dict[str, str]], new: int, out: Path) -> None:
-    """Print a table of rows, what went wrong, and what is left."""
-    console = Console()
-    if not console.is_terminal:
-        # In a file or a pipe nobody gains from wrapped lines.
-        console = Console(width=1000)
-    shown = [row for row in rows if row['status'] != NO_TIME]
-    varying = [
-        name
-        for name in ('precision', 'layout', 'mode')
-        if len({row[name] for row in shown}) > 1
-    ]
-    columns = [c for c in experiment.COLUMNS if c not in NOT_SHOWN]
-    # The longest comes last.
-    columns = [*columns, *varying, 'warning']
-    table = Table(*columns, box=None, header_style='bold', pad_edge=False)
-    for row in shown:
-        table.add_row(*(row[name] for name in columns))
-    console.print(table)
-    notes = []
-    if hasattr(experiment, 'summary'):
-        notes += experiment.summary(rows)
-    keys = experiment.COLUMNS[: experiment.COLUMNS.index('median_ms')]
-    for row in shown:
-        if row['status'] != OK:
-            name = ', '.join(filter(None, (row[key] for key in keys)))
-            notes.append(f'not measured: {name}: {row["status"]}')
-    notes.append(
-        f'{new} rows measured, {len(shown) - new} recorded before '
-        f'(--remeasure measures them anew): {out}'
-    )
-    if left := len(rows) - len(shown):
-        notes.append(
-            f'no time left for {left} cases; the same command goes on with '
-            'them'
-        )
-    for note in notes:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)

@@ -13,30 +13,28 @@ import numpy as np
 from .listing import Collector
 from .table import BoxTable, DatasetError, Source, read_text, shorten
 
-SECTIONS = ('images', 'annotations', 'categories')
-#: Files that were asked for their images' names and are not read yet.
-_loaded: dict[tuple, dict] = {}
+#: The file that was last asked for its images' names and is not read yet.
+_loaded: dict[tuple | None, dict] = {}
 
 
-def _key(path: str) -> tuple:
-    stat = os.stat(path)
-    return path, stat.st_mtime_ns, stat.st_size
+def _state(path: str) -> tuple | None:
+    there = os.path.isfile(path)
+    return (path, os.stat(path).st_mtime_ns) if there else None
 
 
 def image_names(path: str) -> list[str]:
     """The images that a file lists, before it is known where they are."""
-    data = _loaded.get(_key(path)) or load_coco(path)
+    data = load_coco(path)
     _loaded.clear()
-    _loaded[_key(path)] = data
-    return [n for each in data['images'] if _is_name(n := _name(each))]
+    _loaded[_state(path)] = data
+    names = [record.get('file_name') for record in data['images']]
+    return [name for name in names if name and isinstance(name, str)]
 
 
 def read_coco(source: Source) -> BoxTable:
     """Read a COCO file; without folders its images are not looked for."""
-    path = source.ann
-    data = _loaded.pop(_key(path), None) if os.path.exists(path) else None
-    data = data or load_coco(path)
-    numbers, classes = _categories(path, data)
+    data = _loaded.pop(_state(source.ann), None) or load_coco(source.ann)
+    numbers, classes = _categories(source.ann, data)
     found = Collector(source)
     place = _add_images(found, data['images'])
     _add_annotations(found, data['annotations'], place, numbers)
@@ -54,17 +52,17 @@ def load_coco(path: str, masks: bool = False) -> dict:
         raise DatasetError(
             f'{path} cannot be read as JSON: {error}'
         ) from error
-    rows = {} if not isinstance(data, dict) else data
-    rows = {name: rows.get(name) or [] for name in SECTIONS}
+    rows = data if isinstance(data, dict) else {}
+    names = 'images', 'annotations', 'categories'
+    rows = {name: rows.get(name) or [] for name in names}
     is_coco = isinstance(data, dict) and 'images' in data
     for section in rows.values():
-        is_coco &= isinstance(section, list)
-        is_coco = is_coco and all(isinstance(row, dict) for row in section)
+        is_list = isinstance(section, list)
+        is_coco &= is_list and all(isinstance(row, dict) for row in section)
     if not is_coco:
         raise DatasetError(
-            f"{path} is not a COCO annotation file: expected 'images', "
-            "'annotations' and 'categories', each a list of objects, got "
-            f'{data!r:.200}'
+            f'{path} is not a COCO annotation file: expected {names}, each a '
+            f'list of objects, got {data!r:.200}'
         )
     return {**data, **rows}
 
@@ -107,46 +105,33 @@ def _positive(value: object) -> float:
     return number if number > 0 else np.nan
 
 
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _name(image: dict) -> object:
-    return image.get('file_name')
-
-
-def _add_images(
-    found: Collector, records: list[dict]
-) -> dict[int | None, int | None]:
+def _add_images(found: Collector, records: list[dict]) -> dict:
     """The index of each image id; None for an image that is left out."""
     source, errors = found.source, found.errors
     by_id: dict[int | None, dict[str, dict]] = {}
     for index, record in enumerate(records):
-        number, name = whole_number(record.get('id')), _name(record)
-        usable = number is not None and _is_name(name)
-        by_id.setdefault(number, {})[name if usable else None] = record
-        if not usable:
+        number, name = whole_number(record.get('id')), record.get('file_name')
+        if number is None or not name or not isinstance(name, str):
             errors.add(
                 "image without a whole number as 'id' or a 'file_name'",
                 f'images[{index}]: id {record.get("id")!r}, {name!r}',
             )
-    # The same record once more is harmless; two pictures of one id are not.
-    names = [n for named in by_id.values() for n in named if n is not None]
-    paths = dict.fromkeys(names, '')
+            by_id.setdefault(number, {})
+        else:
+            by_id.setdefault(number, {})[name] = record
+    paths = {name: '' for named in by_id.values() for name in named}
     if source.images:
-        paths = found.listing.find_all(names, errors)
+        paths = found.listing.find_all(paths, errors)
     place: dict[int | None, int | None] = dict.fromkeys(by_id)
-    taken = set()
     for number, named in by_id.items():
-        if None in named:
-            continue
+        # The same record once more is harmless; two pictures of one id not.
         if len(named) > 1:
             kind = 'id of several images, which are left out'
             errors.add(kind, f'id {number}: {shorten(named)}')
+        if len(named) != 1:
             continue
         [(name, record)] = named.items()
-        told = f'image {name!r} (id {number})'
-        path = paths[name]
+        path, told = paths[name], f'image {name!r} (id {number})'
         size = [_positive(record.get(each)) for each in ('width', 'height')]
         size = size if min(size) >= 1 else None
         if path is None:
@@ -157,9 +142,6 @@ def _add_images(
             place[number] = found.add_image(
                 name, path, source.ann, size, number
             )
-            if path and path in taken:
-                found.warnings.add('image that is listed twice', path)
-            taken.add(path)
     return place
 
 
@@ -171,7 +153,7 @@ def _categories(path: str, data: dict) -> tuple[list[int], tuple[str, ...]]:
     for index, record in enumerate(data['categories']):
         number, name = whole_number(record.get('id')), record.get('name')
         name = str(name) if type(name) is int else name
-        usable = number is not None and _is_name(name)
+        usable = number is not None and name and isinstance(name, str)
         if not usable or number in found or name in found.values():
             raise DatasetError(
                 f'{path}: categories[{index}]: expected a whole number as id '
@@ -183,14 +165,11 @@ def _categories(path: str, data: dict) -> tuple[list[int], tuple[str, ...]]:
 
 
 def _add_annotations(
-    found: Collector,
-    records: list[dict],
-    place: dict[int | None, int | None],
-    numbers: list[int],
+    found: Collector, records: list[dict], place: dict, numbers: list[int]
 ) -> None:
     """Add each box; None in ``place`` is an image that was named before."""
     labels = {number: label for label, number in enumerate(numbers)}
-    errors, warnings = found.errors, found.warnings
+    errors = found.errors
 
     def tell(name: str) -> str:
         number, value = record.get('id'), record.get(name)
@@ -218,36 +197,25 @@ def _add_annotations(
             kind = "annotation whose 'bbox' is not 4 numbers"
             errors.add(kind, tell('bbox'))
             continue
-        crowd, area = record.get('iscrowd', 0), _positive(record.get('area'))
-        if crowd not in (0, 1):
-            kind = 'annotation whose iscrowd is not 0 or 1; taken as 0'
-            warnings.add(kind, tell('iscrowd'))
-        if np.isnan(area) and width * height > 0:
-            # Without a positive area MMDetection leaves an object out.
-            kind = 'annotation without a positive area; that of its box taken'
-            warnings.add(kind, tell('area'))
-        number = whole_number(record.get('id'))
         found.add_box(
             place[owner],
             line,
             labels[category],
             (x, y, width, height),
-            crowd == 1 or bool(record.get('ignore')),
-            area,
-            -1 if number is None else number,
+            record.get('iscrowd') == 1 or bool(record.get('ignore')),
+            _positive(record.get('area')),
+            whole_number(record.get('id')),
         )
 
 
 def _without_group(table: BoxTable, categories: list[dict]) -> BoxTable:
     """Leave out what Roboflow lists first: the group of all classes."""
     groups = [record.get('supercategory') for record in categories]
-    names_and_groups = list(zip(table.classes, groups, strict=True))
-    parents = {group for name, group in names_and_groups if group != name}
+    pairs = list(zip(table.classes, groups, strict=True))
+    parents = {group for name, group in pairs if group != name}
     kept = [
         name
-        for (name, group), count in zip(
-            names_and_groups, table.counts(), strict=True
-        )
+        for (name, group), count in zip(pairs, table.counts(), strict=True)
         if count or name not in parents or group not in (None, '', 'none')
     ]
     return table.with_classes(kept)

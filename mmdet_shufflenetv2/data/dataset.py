@@ -8,10 +8,11 @@ alone; both read one table of boxes, once in a process.
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
-from mmdet.datasets import BaseDetDataset
+from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import DATASETS, METRICS, TRANSFORMS
@@ -43,38 +44,31 @@ def make_source(
     part: Sequence | None = None,
 ) -> Source:
     """A source as configs write it; by default without images."""
-    kind = (annotation_format or guess_format(ann_file)).lower()
-    kinds = {name.lower(): name for name in READERS}
-    if kind not in kinds:
+    kind = annotation_format or guess_format(ann_file)
+    if kind not in READERS:
         raise DatasetError(
             f'expected annotation_format to be one of {", ".join(READERS)}, '
             f'got {annotation_format!r}'
         )
     folders = [images] if isinstance(images, str) else images
-    return Source(
-        kinds[kind],
-        os.path.normpath(ann_file) if ann_file else '',
-        tuple(os.path.normpath(folder) for folder in folders if folder),
-        image_list,
-        exif or 'apply',
-        tuple(part) if part else None,
-    )
+    ann, *folders = (f and os.path.normpath(f) for f in (ann_file, *folders))
+    folders, part = tuple(filter(None, folders)), part and tuple(part)
+    return Source(kind, ann, folders, image_list, exif or 'apply', part)
 
 
 def dataset_source(dataset: dict) -> Source:
     """The source of a data set's config; images are next to its file where it
     names no folder of them.
     """
-    root = dataset.get('data_root') or ''
-    ann_file = dataset.get('ann_file') or ''
-    ann_file = ann_file and os.path.join(root, ann_file)
+    root, ann = dataset.get('data_root') or '', dataset.get('ann_file') or ''
+    ann = ann and os.path.join(root, ann)
     img = (dataset.get('data_prefix') or {}).get('img', '')
     folders = [img] if isinstance(img, str) else img
     folders = [f for f in (os.path.join(root, each) for each in folders) if f]
-    if ann_file and not folders:
-        is_folder = os.path.isdir(ann_file)
-        folders = [ann_file if is_folder else os.path.dirname(ann_file) or '.']
-    return make_source(ann_file, folders, **_pop_options(dict(dataset)))
+    if ann and not folders:
+        is_folder = os.path.isdir(ann)
+        folders = [ann if is_folder else os.path.dirname(ann) or '.']
+    return make_source(ann, folders, **_pop_options(dict(dataset)))
 
 
 def _pop_options(kwargs: dict) -> dict:
@@ -114,12 +108,22 @@ def require_shared_class(table: BoxTable, classes: Sequence[str]) -> None:
         )
 
 
+def coco_api(table: BoxTable) -> COCO:
+    """What mmdet reads and judges COCO files by, of a table."""
+    api = COCO()
+    api.dataset = table.to_coco()
+    api.createIndex()
+    # What mmdet's class copies before there is an index.
+    api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
+    return api
+
+
 @DATASETS.register_module()
-class BoxDataset(BaseDetDataset):
+class BoxDataset(CocoDataset):
     """Boxes of a COCO, YOLO, Pascal VOC or CSV data set.
 
     Args:
-        args, kwargs: Those of ``BaseDetDataset``. ``ann_file`` is COCO's JSON
+        args, kwargs: Those of ``CocoDataset``. ``ann_file`` is COCO's JSON
             file, YOLO's YAML or names file, the folder of VOC's XML files or
             a CSV file; ``data_prefix.img`` the folder of the images, or
             several. Classes that ``metainfo`` does not name are the file's.
@@ -163,70 +167,30 @@ class BoxDataset(BaseDetDataset):
             print_log(line, 'current', 30)
         classes = self._metainfo.setdefault('classes', table.classes)
         require_shared_class(table, classes)
-        table = table.with_classes(classes)
-        self.cat_ids = table.category_ids.tolist()
-        self._labelled = np.isin(np.arange(len(table)), table.image)
+        api = coco_api(replace(table.with_classes(classes), names=table.files))
+        self.COCOAPI, self.data_prefix = (lambda _: api), dict(img='')
+        infos = super().load_data_list()
+        del self.COCOAPI
         broken = 'blank' if self.test_mode else 'skip'
-        same = dict(
-            exif=table.source.exif,
-            broken='error' if self.strict else broken,
-        )
-        if self.return_classes:
-            same |= dict(
-                text=classes,
-                caption_prompt=self.caption_prompt,
-                custom_entities=True,
-            )
-        infos = [
-            dict(
-                img_path=path,
-                img_id=number,
-                width=width,
-                height=height,
-                instances=[],
-                **same,
-            )
-            for path, number, (width, height) in zip(
-                table.files,
-                table.image_ids.tolist(),
-                table.sizes.astype(int).tolist(),
-                strict=True,
-            )
-        ]
-        # What is not learned CocoDataset leaves out too.
-        table = table.keep_boxes(table.learned())
-        corners = np.hstack(
-            [table.boxes[:, :2], table.boxes[:, :2] + table.boxes[:, 2:]]
-        )
-        columns = table.image, table.crowd.astype(int), corners, table.labels
-        columns = [column.tolist() for column in columns]
-        for image, ignore, box, label in zip(*columns, strict=True):
-            instance = dict(ignore_flag=ignore, bbox=box, bbox_label=label)
-            infos[image]['instances'].append(instance)
+        for info in infos:
+            info['exif'] = table.source.exif
+            info['broken'] = 'error' if self.strict else broken
         return infos
 
     def filter_data(self) -> list[dict]:
-        """Leave out what ``filter_cfg`` says, as ``CocoDataset`` does."""
-        if self.test_mode or self.filter_cfg is None:
-            return self.data_list
-        least = self.filter_cfg.get('min_size', 0)
-        large = np.array(
-            [min(d['width'], d['height']) >= least for d in self.data_list],
-            bool,
-        )
-        if not large.all():
+        """Leave out what ``filter_cfg`` says, but not all of it."""
+        kept = super().filter_data()
+        if len(kept) < len(self.data_list):
             told = (
-                f'{np.count_nonzero(~large)} of the {len(large)} images of '
-                f'{self.ann_file} are lower or narrower than {least} px and '
-                'left out in training; --cfg-options train_dataloader.dataset.'
-                'filter_cfg.min_size=1 keeps them'
+                f'{len(self.data_list) - len(kept)} of the '
+                f'{len(self.data_list)} images of {self.ann_file} are left '
+                'out in training: without objects, or too small for '
+                f'filter_cfg={self.filter_cfg}'
             )
-            if not large.any():
+            if not kept:
                 raise DatasetError(told)
             say_once(told)
-        if self.filter_cfg.get('filter_empty_gt', False):
-            large &= self._labelled
-        return [self.data_list[i] for i in np.flatnonzero(large)]
+        return kept
 
 
 @METRICS.register_module()
@@ -254,12 +218,7 @@ class BoxMetric(CocoMetric):
         self._use(self._table)
 
     def _use(self, table: BoxTable) -> None:
-        api = COCO()
-        api.dataset = table.to_coco()
-        api.createIndex()
-        # What mmdet's class copies before there is an index.
-        api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
-        self._coco_api = api
+        self._coco_api = coco_api(table)
         self.cat_ids = table.category_ids.tolist()
         self.img_ids = table.image_ids.tolist()
 
@@ -281,9 +240,8 @@ class BoxMetric(CocoMetric):
 class LoadImageStrict(LoadImageFromFile):
     """``LoadImageFromFile`` that fails on what it cannot read whole.
 
-    Takes the same arguments, but decodes by OpenCV; ``color_type`` must be
-    ``'color'`` or ``'color_ignore_orientation'``, and ``ignore_empty`` only
-    excuses a file that is not there.
+    Takes the same arguments, but decodes by OpenCV to BGR; ``ignore_empty``
+    only excuses a file that is not there.
 
     Required keys: ``img_path``; of a data set also ``height`` and ``width``,
     which the image is compared with, ``exif``, and ``broken``: with 'skip' a
@@ -298,8 +256,7 @@ class LoadImageStrict(LoadImageFromFile):
         if self.color_type not in ('color', 'color_ignore_orientation'):
             raise ValueError(
                 "expected color_type to be 'color' or "
-                "'color_ignore_orientation', the 3-channel BGR image that "
-                f'detectors take, got {self.color_type!r}'
+                f"'color_ignore_orientation', got {self.color_type!r}"
             )
 
     def transform(self, results: dict) -> dict | None:

@@ -155,20 +155,21 @@ class Collector:
         return index
 
     def add_box(
-        self, image, line, label, box, crowd=False, area=np.nan, number=-1
+        self, image, line, label, box, crowd=False, area=np.nan, number=None
     ) -> None:
         """Add a box; without an area it is that of the box."""
-        row = image, line, number, label, crowd, area, *box
-        self.boxes.append(row)
+        number = -1 if number is None else number
+        self.boxes.append((image, line, number, label, crowd, area, *box))
 
     def table(
         self, classes: Sequence[str], category_ids: Sequence[int] | None = None
     ) -> BoxTable:
         """The table; by default classes are numbered from 0."""
-        images = list(zip(*self.images, strict=True)) or [()] * 6
+        columns = [list(c) for c in zip(*self.images, strict=True)] or [[]] * 6
+        numbers, names, files, records, *sizes = columns
         rows = np.array(self.boxes, np.float64).reshape(-1, 10)
-        image, line, number, label, crowd, area = rows[:, :6].T
-        boxes = rows[:, 6:]
+        whole = rows[:, :5].astype(np.int64).T
+        boxes, area = rows[:, 6:], rows[:, 5]
         with np.errstate(invalid='ignore', over='ignore'):
             area = np.where(area > 0, area, boxes[:, 2] * boxes[:, 3])
         ids = range(len(classes)) if category_ids is None else category_ids
@@ -176,18 +177,18 @@ class Collector:
             source=self.source,
             classes=tuple(classes),
             category_ids=np.array(ids, np.int64),
-            names=list(images[1]),
-            files=list(images[2]),
-            image_ids=np.array(images[0], np.int64),
-            sizes=np.array(images[4:], np.float64).T.reshape(-1, 2),
-            records=list(images[3]),
+            names=names,
+            files=files,
+            records=records,
+            image_ids=np.array(numbers, np.int64),
+            sizes=np.array(sizes, np.float64).T,
             boxes=boxes,
-            labels=label.astype(np.int64),
-            image=image.astype(np.int64),
-            crowd=crowd.astype(bool),
             area=area,
-            lines=line.astype(np.int64),
-            ids=number.astype(np.int64),
+            image=whole[0],
+            lines=whole[1],
+            ids=whole[2],
+            labels=whole[3],
+            crowd=whole[4] > 0,
             errors=self.errors,
             warnings=self.warnings,
         )

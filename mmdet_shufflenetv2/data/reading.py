@@ -108,7 +108,7 @@ def _without_broken(table: BoxTable) -> BoxTable:
     """
     if len(table) > HEADERS or not all(table.files):
         return table
-    exif = table.source.exif
+    exif, errors, warnings = table.source.exif, table.errors, table.warnings
     decode = sum(map(os.path.getsize, table.files)) <= DECODED_BYTES
 
     def look(index: int) -> tuple[str | None, list[str], int]:
@@ -127,18 +127,17 @@ def _without_broken(table: BoxTable) -> BoxTable:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         looks = list(pool.map(look, range(len(table))))
-    side = 'turned picture, as viewers show it (--exif ignore takes the stored'
-    side = f'{side} pixels)' if exif == 'apply' else 'stored pixels'
+    side = 'as viewers show it; --exif ignore takes the stored pixels'
+    side = side if exif == 'apply' else 'as it is stored'
     for index, (error, notes, orientation) in enumerate(looks):
-        if error:
-            table.errors.add('broken image; left out', error)
-        table.warnings.add('image that is not as it should be', *notes)
+        errors.add('broken image; left out', *filter(None, [error]))
+        warnings.add('image that is not as it should be', *notes)
         # A size that annotations state tells which way a picture lies.
         stated = table.source.format in ('COCO', 'VOC') and orientation >= 5
         if orientation > 1 and not (stated and np.ptp(table.sizes[index])):
-            table.warnings.add(
+            warnings.add(
                 'image with an EXIF orientation; boxes are taken to be on the '
-                + side,
+                f'picture {side}',
                 f'{table.describe_image(index)}: {orientation}',
             )
     return table.keep_images(np.array([not e for e, *_ in looks], bool))
@@ -164,8 +163,9 @@ def report(
     )
     lines = []
     for what, problems in (wrong, table.errors), ('warnings:', table.warnings):
-        texts = [text for text in problems.texts() if text not in said]
-        said.update(texts)
+        ann = table.source.ann
+        texts = [t for t in problems.texts() if (ann, t) not in said]
+        said.update((ann, text) for text in texts)
         if texts:
             lines.append(f'{table.title}: {what}{"".join(texts)}')
     return lines

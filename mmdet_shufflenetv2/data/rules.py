@@ -52,11 +52,9 @@ def box_rules(table: BoxTable) -> list[tuple[str, str, np.ndarray]]:
 
 def apply_rules(table: BoxTable) -> BoxTable:
     """Drop, clip or only name the boxes that break a rule."""
-    rules = box_rules(table)
-    _refuse_corners(table, sum(which for *_, which in rules[4:6]))
     keep, free = np.ones((2, len(table.boxes)), bool)
     boxes, area = table.boxes.copy(), table.area.copy()
-    for what, done, which in rules:
+    for what, done, which in box_rules(table):
         at = np.flatnonzero(which & free)
         free &= ~which
         kind = what if done == 'kept' else f'{what}; {done}'
@@ -74,19 +72,6 @@ def apply_rules(table: BoxTable) -> BoxTable:
             boxes[at] = np.concatenate([low, high - low], axis=1)
             area[at] = np.minimum(area[at], (high - low).prod(axis=1))
     return replace(table, boxes=boxes, area=area).keep_boxes(keep)
-
-
-def _refuse_corners(table: BoxTable, over: np.ndarray) -> None:
-    """Refuse boxes that reach beyond their images and would not as corners."""
-    corners, sizes = table.boxes, table.sizes[table.image]
-    fits = (corners[:, 2:] > corners[:, :2]).all()
-    fits &= (corners[:, 2:] <= sizes + BORDER_TOLERANCE_PX).all()
-    if 2 * np.count_nonzero(over) > len(corners) and fits:
-        raise DatasetError(
-            f'{table.title}: {np.count_nonzero(over)} of {len(corners)} boxes '
-            'reach beyond their images; all would fit as x1, y1, x2, y2, but '
-            f'expected are x, y, width, height: {table.describe_box(0)}'
-        )
 
 
 def require_trainable(table: BoxTable) -> None:

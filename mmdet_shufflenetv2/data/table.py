@@ -81,44 +81,25 @@ class Problems:
 
 @dataclass
 class BoxTable:
-    """Images and boxes as columns.
-
-    Attributes:
-        source: Where they were read from.
-        classes: Names in the order of the labels.
-        category_ids: The number of each class in the file, int64 (C,).
-        names: Each image's name in the file, N.
-        files: Each image's path, N; '' where images are not looked for.
-        image_ids: int64 (N,).
-        sizes: Width and height, float64 (N, 2).
-        records: What an image's boxes were read from, for messages, N.
-        boxes: float64 (K, 4).
-        labels: int64 (K,).
-        image: Index of each box's image, int64 (K,).
-        crowd: Boxes that are neither to be learned nor to be counted as
-            missed, bool (K,).
-        area: Of the object, not of its box, float64 (K,).
-        lines: Position of each box's record in its file, int64 (K,).
-        ids: Its id, where the format has one, int64 (K,).
-        errors: Records that cannot be used, which are not in the table.
-        warnings: Records that are odd, and what was done about it.
-    """
+    """Images and boxes as columns, and what was wrong with the others."""
 
     source: Source
+    #: Names in the order of the labels, and the number of each in the file.
     classes: tuple[str, ...]
-    category_ids: np.ndarray
-    names: list[str]
-    files: list[str]
-    image_ids: np.ndarray
-    sizes: np.ndarray
-    records: list[str]
-    boxes: np.ndarray
-    labels: np.ndarray
-    image: np.ndarray
-    crowd: np.ndarray
-    area: np.ndarray
-    lines: np.ndarray
-    ids: np.ndarray
+    category_ids: np.ndarray  # int64 (C,)
+    names: list[str]  # of each image in the annotations
+    files: list[str]  # its path; '' where images are not looked for
+    image_ids: np.ndarray  # int64 (N,)
+    sizes: np.ndarray  # width and height, float64 (N, 2)
+    records: list[str]  # the file that an image's boxes were read from
+    boxes: np.ndarray  # float64 (K, 4)
+    labels: np.ndarray  # int64 (K,)
+    image: np.ndarray  # index of each box's image, int64 (K,)
+    crowd: np.ndarray  # neither to be learned nor to be found, bool (K,)
+    area: np.ndarray  # of the object, not of its box, float64 (K,)
+    lines: np.ndarray  # position of its record in its file, int64 (K,)
+    ids: np.ndarray  # its id, -1 where it has none, int64 (K,)
+    #: Records that are not in the table, and those that are odd.
     errors: Problems = field(default_factory=Problems)
     warnings: Problems = field(default_factory=Problems)
 
@@ -169,10 +150,8 @@ class BoxTable:
         )
 
     def with_classes(self, classes: Sequence[str]) -> 'BoxTable':
-        """The table with labels that count in other classes, by name.
-
-        Boxes of classes that are not wanted are left out; a wanted class that
-        the file lacks gets a number of its own.
+        """The table of other classes, matched by name; one that the file
+        lacks gets a number of its own.
         """
         own = dict(zip(self.classes, self.category_ids.tolist(), strict=True))
         free = 1 + max(self.category_ids, default=0)
@@ -217,14 +196,20 @@ class BoxTable:
         Annotation ids count from 1: pycocotools takes a match with id 0 for
         none.
         """
-        return {
-            'images': _rows(
+
+        def rows(**columns: Iterable) -> list[dict]:
+            values = zip(*columns.values(), strict=True)
+            return [dict(zip(columns, row, strict=True)) for row in values]
+
+        width, height = self.sizes.astype(int).T.tolist()
+        return dict(
+            images=rows(
                 id=self.image_ids.tolist(),
                 file_name=self.names,
-                width=self.sizes[:, 0].tolist(),
-                height=self.sizes[:, 1].tolist(),
+                width=width,
+                height=height,
             ),
-            'annotations': _rows(
+            annotations=rows(
                 id=range(1, len(self.boxes) + 1),
                 image_id=self.image_ids[self.image].tolist(),
                 category_id=self.category_ids[self.labels].tolist(),
@@ -232,15 +217,8 @@ class BoxTable:
                 area=self.area.tolist(),
                 iscrowd=self.crowd.astype(int).tolist(),
             ),
-            'categories': _rows(
-                id=self.category_ids.tolist(), name=self.classes
-            ),
-        }
-
-
-def _rows(**columns: Iterable) -> list[dict]:
-    rows = zip(*columns.values(), strict=True)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+            categories=rows(id=self.category_ids.tolist(), name=self.classes),
+        )
 
 
 def read_text(path: str | Path) -> str:

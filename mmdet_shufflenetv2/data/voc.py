@@ -9,16 +9,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from .listing import Collector, walk
-from .table import BoxTable, DatasetError, Source, read_text
+from .table import BoxTable, DatasetError, Source
 
 
 def read_voc(source: Source) -> BoxTable:
-    """Read every XML file below a folder.
-
-    Classes are numbered as they first appear, files by their names, unless a
-    ``labelmap.txt`` or ``classes.txt`` lists them.
+    """Read every XML file below a folder; classes are numbered as they first
+    appear, files by their names.
     """
-    found, classes = Collector(source), _listed_classes(source.ann)
+    found = Collector(source)
+    classes: dict[str, int] = {}
     owners: dict[str, str] = {}
     files = [
         os.path.join(source.ann, folder, name)
@@ -62,28 +61,12 @@ def read_voc(source: Source) -> BoxTable:
     return found.table(list(classes))
 
 
-def _listed_classes(ann: str) -> dict[str, int]:
-    """Classes in the order of a list, where there is one."""
-    for folder in Path(ann), Path(ann).parent:
-        for name in 'labelmap.txt', 'classes.txt':
-            if (folder / name).is_file():
-                lines = read_text(folder / name).splitlines()
-                # CVAT's: label:color_rgb:parts:actions
-                names = [line.partition(':')[0].strip() for line in lines]
-                names = [n for n in names if n not in ('', 'background')]
-                names = [name for name in names if name[0] != '#']
-                return {name: label for label, name in enumerate(names)}
-    return {}
-
-
 def _parse(file: str) -> ElementTree.Element:
     content = Path(file).read_bytes()
-    if b'<!ENTITY' in content:
-        # What entities unfold to may fill the memory.
-        raise ValueError('XML entities are refused')
-    root = ElementTree.XML(content)
-    if root.tag != 'annotation':
-        raise ValueError(f'expected <annotation>, got <{root.tag}>')
+    # What entities unfold to may fill the memory.
+    root = None if b'<!ENTITY' in content else ElementTree.XML(content)
+    if root is None or root.tag != 'annotation':
+        raise ValueError('expected <annotation>, and no XML entities')
     return root
 
 

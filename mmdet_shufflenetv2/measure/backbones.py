@@ -7,9 +7,13 @@ ShuffleNet V2's has the channels of the table's column, the others have as
 many as come closest to its FLOPs.
 """
 
+import argparse
 from bisect import bisect
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from dataclasses import replace
+from functools import cache, lru_cache, partial
+from itertools import product
+from typing import NamedTuple
 
 import torch
 from mmdet.models.layers import InvertedResidual
@@ -21,10 +25,11 @@ from ..backbones.shufflenet_v2 import ShuffleUnit
 from ..backbones.xception import XceptionUnit
 from ..backbones.zoo import build_classifier, network
 from ..errors import UserError
-from .benchmark import Benchmark
+from .benchmark import Benchmark, Row, Time
 from .flops import macs
+from .networks import inference, prepare
 from .setting import Setting
-from .speed import SPEEDS, Network, measure_network
+from .speed import SPEEDS, speed
 from .timing import Effort
 
 HELP = (
@@ -35,17 +40,13 @@ EXAMPLE = '--device cuda --batch 1 8 --size 224x224 320x320'
 THREADS, MODE = 1, 'folded'
 EFFORT = Effort(min_runs=10, max_runs=100, seconds=6, warmup_seconds=4)
 COLUMNS = (
-    'table',
-    'column',
-    'network',
-    'input',
-    'batch',
+    *('table', 'column', 'network', 'input', 'batch'),
     *SPEEDS,
     'paper_mflops',
 )
 Size = tuple[int, int]
 
-# The first of a column is what the others are compared with.
+# Networks by column of complexity, ShuffleNet V2 first.
 _TABLE8 = {
     '40M': 'shufflenet_v2_x0_5 mobilenet_v1_x0_25 mobilenet_v2_x0_4 '
     'mobilenet_v2_x0_15 shufflenet_v1_x0_5_g3 densenet_x0_5 xception_x0_5 '
@@ -62,247 +63,203 @@ _TABLE8 = {
 }
 TABLE8 = {column: names.split() for column, names in _TABLE8.items()}
 # Large networks, of which the paper has no speed and no columns.
-TABLE6 = (
-    'shufflenet_v2_50',
-    'shufflenet_v1_50_g3',
-    'resnet_50',
-    'se_shufflenet_v2_164',
-    'senet',
-)
+TABLE6 = [
+    *('shufflenet_v2_50', 'shufflenet_v1_50_g3', 'resnet_50'),
+    *('se_shufflenet_v2_164', 'senet'),
+]
 # Table 1a of the appendix names families; these are their networks by column.
 # MobileNet V2 has two near 40 and 140 MFLOPs: those for 224x224 are meant
 # where the size of the image is given.
+_FAMILIES = {
+    'shufflenet_v2': 'x0_5 x1_0 x1_5 x2_0',
+    'shufflenet_v1': 'x0_5_g3 x1_0_g3 x1_5_g3 x2_0_g3',
+    'mobilenet_v2': 'x0_15 x0_6 x1_0 x1_4',
+    'xception': 'x0_5 x1_0 x1_5 x2_0',
+}
 FAMILIES = {
-    'shufflenet_v2': tuple(names[0] for names in TABLE8.values()),
-    'shufflenet_v1': tuple(
-        f'shufflenet_v1_{x}_g3' for x in ('x0_5', 'x1_0', 'x1_5', 'x2_0')
-    ),
-    'mobilenet_v2': tuple(
-        f'mobilenet_v2_{x}' for x in ('x0_15', 'x0_6', 'x1_0', 'x1_4')
-    ),
-    'xception': tuple(
-        f'xception_{x}' for x in ('x0_5', 'x1_0', 'x1_5', 'x2_0')
-    ),
+    family: [f'{family}_{width}' for width in widths.split()]
+    for family, widths in _FAMILIES.items()
 }
 # The size that stands for each network's own.
 OWN_SIZE = (224, 224)
-SIZES = (OWN_SIZE, (320, 320), (640, 480), (1080, 720))
-UNITS = 10
+SIZES = [OWN_SIZE, (320, 320), (640, 480), (1080, 720)]
+# How to build a family's unit, and what its channels are multiples of.
+UNITS: dict[str, tuple[Callable[[int], nn.Module], int]] = {
+    'shufflenet_v2': (lambda c: ShuffleUnit(c, c), 2),
+    'shufflenet_v1': (lambda c: ShuffleUnitV1(c, c, groups=(3, 3)), 12),
+    'mobilenet_v2': (
+        lambda c: InvertedResidual(
+            c,
+            c,
+            mid_channels=6 * c,
+            norm_cfg=NORM_CFG,
+            act_cfg=dict(type='ReLU6', inplace=True),
+        ),
+        1,
+    ),
+    'xception': (lambda c: XceptionUnit(c, c), 4),
+}
+UNIT_COUNT = 10
 UNIT_CHANNELS = (64, 128, 256)
-UNIT_SIZES = ((56, 56), (28, 28))
+UNIT_SIZES = [(56, 56), (28, 28)]
 
 
-def column_of(name: str) -> str:
-    """The column of complexity of a network, or 'Table 6'.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add which networks and units to measure, and on what."""
+    add = partial(parser.add_argument, nargs='+')
+    texts = [
+        ' '.join('{}x{}'.format(*size) for size in sizes)
+        for sizes in (SIZES, UNIT_SIZES)
+    ]
+    add(
+        '--size',
+        type='size',
+        metavar='WIDTHxHEIGHT',
+        default=SIZES,
+        help="224x224 means each network's own, as in Table 8; default: "
+        f'{texts[0]}',
+    )
+    add('--batch', type='count', help="default: the paper's")
+    add(
+        '--network',
+        metavar='NAME',
+        help='published names, such as shufflenet_v2_x1_0; default: those of '
+        'Table 8 and, at other sizes, of Table 1 of the appendix',
+    )
+    add(
+        '--units',
+        nargs='*',
+        type='size',
+        metavar='WIDTHxHEIGHT',
+        default=UNIT_SIZES,
+        help='maps that ten units are stacked on, as in Table 1b of the '
+        f'appendix; nothing after it: none; default: {texts[1]}',
+    )
+    parser.add_argument(
+        '--energy',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='a second per network on a GPU that counts it',
+    )
 
-    Empty for a network of which the paper has no table.
-    """
-    name = name.replace('_star', '')
-    columns = {**TABLE8, 'Table 6': TABLE6}
-    return next((c for c, names in columns.items() if name in names), '')
 
-
-def reference_of(name: str) -> str | None:
-    """The ShuffleNet V2 that a network is compared with, if any."""
-    columns = {**TABLE8, 'Table 6': TABLE6}
-    return columns.get(column_of(name), [None])[0]
-
-
-def table_of(name: str, size: Size) -> str:
-    """The paper's table that has a network at a size, if any."""
-    if size != OWN_SIZE:
-        in_appendix = any(name in names for names in FAMILIES.values())
-        return 'Appendix Table 1a' if in_appendix else ''
-    if name in TABLE6:
-        return 'Table 6'
-    in_table = any(name in names for names in TABLE8.values())
-    return 'Table 8' if in_table else ''
-
-
-def paper_batch(size: Size, column: str, on_gpu: bool) -> int:
-    """Images per batch of the paper's own measurement."""
-    smallest = (size, column) == ((320, 320), '40M')
-    return 8 if on_gpu and (size == OWN_SIZE or smallest) else 1
-
-
-def choose(names: Sequence[str] | None, size: Size) -> list[str]:
-    """The networks to measure at a size, a column after the other.
-
-    Args:
-        names: those asked for; None means the paper's.
-        size: width and height; `OWN_SIZE` means each network's own.
+def benchmarks(
+    settings: Sequence[Setting], args: argparse.Namespace
+) -> list[Benchmark]:
+    """Networks of each size, then stacked units, each with its reference.
 
     Raises:
         UserError: there is no such network.
     """
-    for name in names or ():
-        try:
-            network(name)
-        except ValueError as error:
-            raise UserError(str(error)) from error
-    columns = TABLE8.values()
-    if size != OWN_SIZE:
-        columns = zip(*FAMILIES.values(), strict=True)
-    return list(names or (name for names in columns for name in names))
-
-
-def benchmarks(
-    settings: Sequence[Setting],
-    size: Sequence[Size] = SIZES,
-    batch: Sequence[int] | None = None,
-    network: Sequence[str] | None = None,
-    units: Sequence[Size] = UNIT_SIZES,
-    energy: bool = True,
-) -> list[Benchmark]:
-    """Networks of each size, then stacked units, each with its reference.
-
-    Args:
-        settings: to measure each under.
-        size: width and height of images; `OWN_SIZE` means each network's own.
-        batch: images; the paper's by default.
-        network: published names; by default those of the paper's table.
-        units: sizes of the maps that units are stacked on.
-        energy: whether to measure it where there is a counter.
-    """
     found = []
     for setting in settings:
-        for each in size:
-            for name in choose(network, each):
-                own = [paper_batch(each, column_of(name), setting.on_gpu)]
-                for images in batch or own:
-                    found.append(_network(name, each, images, setting, energy))
-        for images in batch or [8 if setting.on_gpu else 1]:
-            for each in units:
-                for column in UNIT_CHANNELS:
-                    for family in UNIT:
-                        found.append(
-                            _units(
-                                family, column, each, images, setting, energy
-                            )
-                        )
+        for size in args.size:
+            for name in args.network or _paper_networks(size):
+                own = _paper_batch(size, place_of(name, size)[1], setting)
+                for batch in args.batch or [own]:
+                    found.append(
+                        _of_network(name, size, batch, setting, args.energy)
+                    )
+        batches = args.batch or [8 if setting.on_gpu else 1]
+        for row in product(batches, args.units, UNIT_CHANNELS, UNITS):
+            found.append(_of_units(*row, setting, args.energy))
     return found
 
 
-def _network(
+def _paper_networks(size: Size) -> list[str]:
+    """Those of the paper's table at a size, a column after the other."""
+    columns = TABLE8.values()
+    if size != OWN_SIZE:
+        columns = zip(*FAMILIES.values(), strict=True)
+    return [name for names in columns for name in names]
+
+
+def _paper_batch(size: Size, column: str, setting: Setting) -> int:
+    small = size == OWN_SIZE or (size, column) == ((320, 320), '40M')
+    return 8 if setting.on_gpu and small else 1
+
+
+def place_of(name: str, size: Size) -> tuple[str, str, str]:
+    """The table, the column and the reference of a network.
+
+    Empty for a network of which the paper has no table at this size, or no
+    column; such a one is compared with nothing.
+    """
+    columns = {**TABLE8, 'Table 6': TABLE6}
+    plain = name.replace('_star', '')
+    column = next((c for c, names in columns.items() if plain in names), '')
+    reference = columns[column][0] if column else ''
+    table = ''
+    if name in _paper_networks(size):
+        table = 'Table 8' if size == OWN_SIZE else 'Appendix Table 1a'
+    elif name in TABLE6 and size == OWN_SIZE:
+        table = 'Table 6'
+    return table, column, reference
+
+
+class Network(NamedTuple):
+    """How to build a network, and the (N, C, H, W) of its input."""
+
+    build: Callable[..., nn.Module]
+    args: tuple
+    shape: tuple[int, int, int, int]
+
+
+def _of_network(
     name: str, size: Size, batch: int, setting: Setting, energy: bool
 ) -> Benchmark:
-    def shown(each: str) -> Size:
-        return (network(each).input_size,) * 2 if size == OWN_SIZE else size
+    table, column, reference = place_of(name, size)
 
-    def subject(each: str) -> Network:
-        width, height = shown(each)
-        shape = (batch, 3, height, width)
-        return Network(each, partial(build_classifier, each), shape)
-
-    reference = reference_of(name)
-    return _benchmark(
-        table=table_of(name, size),
-        column=column_of(name),
-        mine=subject(name),
-        reference=subject(reference) if reference else None,
-        setting=setting,
-        energy=energy,
-    )
-
-
-def _units(
-    family: str,
-    column: int,
-    size: Size,
-    batch: int,
-    setting: Setting,
-    energy: bool,
-) -> Benchmark:
-    def subject(each: str) -> Network:
-        channels = channels_of(each, column)
-        build, _ = UNIT[each]
-        return Network(
-            f'{UNITS} units of {each}, {channels} channels',
-            lambda: nn.Sequential(*(build(channels) for _ in range(UNITS))),
-            (batch, channels, *reversed(size)),
-            (8, channels, 14, 14),
-        )
+    def built(each: str) -> Network:
+        try:
+            own = (network(each).input_size,) * 2
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        width, height = own if size == OWN_SIZE else size
+        return Network(build_classifier, (each,), (batch, 3, height, width))
 
     return _benchmark(
-        table='Appendix Table 1b',
-        column=f'c{column}',
-        mine=subject(family),
-        reference=subject('shufflenet_v2'),
-        setting=setting,
-        energy=energy,
-    )
-
-
-def _benchmark(
-    table: str,
-    column: str,
-    mine: Network,
-    reference: Network | None,
-    setting: Setting,
-    energy: bool,
-) -> Benchmark:
-    batch, _, height, width = mine.shape
-    key = {
-        'table': table,
-        'column': column,
-        'network': mine.name,
-        'input': f'{width}x{height}',
-        'batch': batch,
-    }
-    # Of the whole networks; a large one is taken for two of the last column.
-    mflops = {c: int(c[:-1]) for c in TABLE8}.get(column, 1000)
-    images = batch * width * height / 224**2 if table[-1:] != 'b' else 1
-    return Benchmark(
-        key,
+        {'table': table, 'column': column, 'network': name},
+        built(name),
+        built(reference) if reference else None,
         setting,
-        partial(
-            measure_network,
-            mine=mine,
-            reference=reference,
-            setting=setting,
-            with_energy=energy,
-        ),
-        label=f'{mine.name} {key["input"]}, batch {batch}, '
-        f'{setting.precision}, {setting.mode}',
-        cost=1 + images * mflops / 1000,
+        energy,
     )
 
 
-def _v2_unit(channels: int) -> nn.Module:
-    return ShuffleUnit(channels, channels)
+def _of_units(
+    batch: int,
+    size: Size,
+    column: int,
+    family: str,
+    setting: Setting,
+    energy: bool,
+) -> Benchmark:
+    def built(each: str) -> Network:
+        channels = channels_of(each, column)
+        shape = (batch, channels, *reversed(size))
+        return Network(_stack, (each, channels), shape)
 
-
-def _v1_unit(channels: int) -> nn.Module:
-    return ShuffleUnitV1(channels, channels, groups=(3, 3))
-
-
-def _mobilenet_v2_unit(channels: int) -> nn.Module:
-    return InvertedResidual(
-        channels,
-        channels,
-        mid_channels=6 * channels,
-        norm_cfg=NORM_CFG,
-        act_cfg=dict(type='ReLU6', inplace=True),
+    channels = channels_of(family, column)
+    key = {
+        'table': 'Appendix Table 1b',
+        'column': f'c{column}',
+        'network': f'{UNIT_COUNT} units of {family}, {channels} channels',
+    }
+    return _benchmark(
+        key, built(family), built('shufflenet_v2'), setting, energy
     )
 
 
-def _xception_unit(channels: int) -> nn.Module:
-    return XceptionUnit(channels, channels)
-
-
-# How to build a family's unit, and what its channels are multiples of.
-UNIT: dict[str, tuple[Callable[[int], nn.Module], int]] = {
-    'shufflenet_v2': (_v2_unit, 2),
-    'shufflenet_v1': (_v1_unit, 12),
-    'mobilenet_v2': (_mobilenet_v2_unit, 1),
-    'xception': (_xception_unit, 4),
-}
+def _stack(family: str, channels: int) -> nn.Module:
+    build, _ = UNITS[family]
+    return nn.Sequential(*(build(channels) for _ in range(UNIT_COUNT)))
 
 
 @cache
 def unit_macs(family: str, channels: int) -> int:
     """Multiply-adds of a unit for one place of its map."""
-    build, _ = UNIT[family]
+    build, _ = UNITS[family]
     with torch.device('meta'):
         unit, x = build(channels).eval(), torch.empty(1, channels, 8, 8)
     return macs(unit, x) // 64
@@ -313,14 +270,66 @@ def channels_of(family: str, column: int) -> int:
     """Channels with which a unit comes closest to ShuffleNet V2's FLOPs.
 
     Args:
-        family: one of `UNIT`.
+        family: one of `UNITS`.
         column: channels of ShuffleNet V2.
     """
     wanted = unit_macs('shufflenet_v2', column)
-    _, multiple = UNIT[family]
+    _, multiple = UNITS[family]
     multiples = range(multiple, 4 * column, multiple)
     above = bisect(multiples, wanted, key=partial(unit_macs, family))
     return min(
         multiples[above - 1 : above + 1],
         key=lambda each: abs(unit_macs(family, each) - wanted),
     )
+
+
+def _benchmark(
+    key: Row,
+    mine: Network,
+    reference: Network | None,
+    setting: Setting,
+    energy: bool,
+) -> Benchmark:
+    def measure(time: Time) -> list[Row]:
+        built = {
+            each: _prepared(each.build, each.args, each.shape[1], setting)
+            for each in filter(None, (reference, mine))
+        }
+        runs = {
+            each: inference(network, each.shape, setting)
+            for each, network in built.items()
+        }
+        times = time(runs)
+        eager = replace(setting, mode='eager')
+        return [
+            speed(
+                times[mine],
+                times.get(reference),
+                key['batch'],
+                built[mine],
+                runs[mine],
+                inference(built[mine], mine.shape, eager),
+                setting.device,
+                energy,
+            )
+        ]
+
+    batch, _, height, width = mine.shape
+    key = {**key, 'input': f'{width}x{height}', 'batch': batch}
+    return Benchmark(key, setting, measure)
+
+
+# A reference stays, for it is everybody's in its column.
+@lru_cache(maxsize=2)
+def _prepared(
+    build: Callable[..., nn.Module],
+    args: tuple,
+    channels: int,
+    setting: Setting,
+) -> nn.Module:
+    # The same weights for a network, whatever was built before it.
+    torch.manual_seed(0)
+    with torch.device(setting.device):
+        network = build(*args)
+    side = 64 if channels == 3 else 14
+    return prepare(network, setting, (8, channels, side, side))

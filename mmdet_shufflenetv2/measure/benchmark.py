@@ -1,13 +1,14 @@
-"""What a measurement is, and a run of many.
+"""What a benchmark is, and a run of many.
 
-A `Benchmark` has a key, competitors and a way to make rows of their times.
-`run` takes a list of them: it times the competitors of one in turn, adds its
-rows to a CSV file, and goes on with the next. What is recorded already is not
-measured again, and what fails costs itself alone.
+A `Benchmark` has a key, a setting, and a function that builds competitors,
+has them timed in turn and gives rows. `run` takes a list of them and appends
+their rows to a CSV file. What is recorded already is not measured again, and
+what fails costs itself alone.
 
-An experiment is a module beside this one. It has
+Benchmarks of one kind come from a module beside this one, which has
 
-    benchmarks(settings, ...)   what to run
+    add_options(parser)         its options; types ``'size'``, ``'count'``
+    benchmarks(settings, args)  what to run
     COLUMNS                     of its rows, without the environment's
     HELP, EXAMPLE               of its command
     THREADS, MODE, EFFORT       defaults; None for all cores, or no choice
@@ -24,13 +25,14 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from rich.table import Table
 from tqdm import tqdm
 
 from ..errors import UserError
-from .environment import CIRCUMSTANCES, describe
 from .memory import is_out_of_memory, refused_rather_than_killed
 from .records import Records
-from .setting import Setting
+from .setting import CIRCUMSTANCES, Setting, describe
 from .timing import Effort, Timing, interleave
 
 OK, NO_ROOM, NO_TIME = 'ok', 'does not fit in memory', 'no time left'
@@ -38,13 +40,14 @@ OK, NO_ROOM, NO_TIME = 'ok', 'does not fit in memory', 'no time left'
 BUSY = 1.0
 # How the warning of every row of a run that only tries begins.
 TRY = '--quick'
+# Columns that the printed table has not, or not where the file has them.
+NOT_SHOWN = {
+    *('table', 'warning', 'p10_ms', 'p90_ms', 'runs', 'warmup_runs', 'map'),
+    *('rois', 'weights_mb', 'flops_m', 'paper_mflops', 'torchvision'),
+}
 Row = dict[str, object]
 # Times competitors in turn: a function or a `Process` under each name.
-Time = Callable[[Mapping[str, Callable[[], object]]], dict[str, Timing]]
-
-
-class DeviceLost(UserError):
-    """The device stopped working in the middle of a run."""
+Time = Callable[[Mapping[object, Callable[[], object]]], dict[object, Timing]]
 
 
 @dataclass(frozen=True)
@@ -56,19 +59,21 @@ class Benchmark:
         setting: what it is measured under.
         measure: builds the competitors, has them timed by the function that
             it is given, and returns the measured columns, a dict per row.
-        label: what the progress bar calls it.
-        cost: how long it takes, in units of the quickest one.
     """
 
     key: Row
     setting: Setting
     measure: Callable[[Time], Sequence[Row]]
-    label: str
-    cost: float = 1.0
+
+    @property
+    def label(self) -> str:
+        """What the progress bar calls it."""
+        words = *self.key.values(), self.setting.precision, self.setting.mode
+        return ', '.join(filter(None, map(str, words)))
 
 
 def records_of(columns: Sequence[str], path: Path) -> Records:
-    """The file of an experiment's rows."""
+    """The file of rows with these columns and the environment's."""
     return Records(path, (*columns, 'status', *describe(Setting())))
 
 
@@ -81,7 +86,6 @@ def run(
     remeasure: bool = False,
     is_try: bool = False,
     deadline: float | None = None,
-    quiet: bool = False,
 ) -> list[dict[str, str]]:
     """Measure what is not recorded yet, and record it at once.
 
@@ -95,52 +99,41 @@ def run(
         is_try: say in ``warning`` that rows are of a try; only another try
             takes them for measured.
         deadline: nothing is begun after it (`time.monotonic`).
-        quiet: show no progress bar.
 
     Returns:
         the rows of all benchmarks, recorded before or now. Those that there
         was no time for have a row here, and none in the file.
 
     Raises:
-        DeviceLost: the GPU no longer answers.
+        UserError: the GPU no longer answers.
         RecordsError: the file cannot be written; told before anything is
             measured.
     """
     records.check_writable()
     # Each once, however often it was asked for.
-    wanted = {repr((b.key, b.setting)): b for b in benchmarks}.values()
-    known = [
-        [] if remeasure else _recorded(each, records, is_try)
-        for each in wanted
-    ]
-    pairs = list(zip(wanted, known, strict=True))
-    cost = sum(each.cost for each, rows in pairs if not rows)
-    found = []
+    wanted = {repr((each.key, each.setting)): each for each in benchmarks}
+    found = {
+        name: [] if remeasure else _recorded(each, records, is_try)
+        for name, each in wanted.items()
+    }
     with tqdm(
-        total=cost,
+        [name for name, rows in found.items() if not rows],
         bar_format='{percentage:3.0f}% |{bar:20}| {elapsed}<{remaining} '
         '{desc}',
-        disable=quiet or not cost,
+        disable=None,
     ) as bar:
-        for each, rows in pairs:
-            if not rows and deadline and time.monotonic() > deadline:
+        for name in bar:
+            each = wanted[name]
+            if deadline and time.monotonic() > deadline:
                 blank = dict.fromkeys(records.columns, '')
                 key = {name: str(value) for name, value in each.key.items()}
-                rows = [{**blank, **key, 'status': NO_TIME}]
-            elif not rows:
+                found[name] = [{**blank, **key, 'status': NO_TIME}]
+            else:
                 bar.set_description_str(each.label)
-                rows = records.append(
-                    _measure(each, records, effort, annotate, is_try)
+                found[name] = records.append(
+                    _measure(each, effort, annotate, is_try)
                 )
-                bar.update(each.cost)
-            found += rows
-        bar.set_description_str('')
-    return found
-
-
-def is_of_try(row: Mapping[str, str]) -> bool:
-    """Whether a row is of a run that only tried."""
-    return row['warning'].startswith(TRY)
+    return [row for rows in found.values() for row in rows]
 
 
 def joined(*warnings: str) -> str:
@@ -155,12 +148,15 @@ def _recorded(
     for name in CIRCUMSTANCES:
         del environment[name]
     found = records.find({**benchmark.key, **environment, 'status': OK})
-    return [row for row in found if tries_count or not is_of_try(row)]
+    return [
+        row
+        for row in found
+        if tries_count or not row['warning'].startswith(TRY)
+    ]
 
 
 def _measure(
     benchmark: Benchmark,
-    records: Records,
     effort: Effort,
     annotate: Callable[[Row], Row],
     is_try: bool,
@@ -177,56 +173,42 @@ def _measure(
                 partial(interleave, watch=watch, effort=effort)
             )
     except Exception as error:
-        status = _status_of(error, benchmark, records)
-        rows = [{}]
+        rows, status = [{}], _status_of(error, benchmark)
     if setting.on_gpu:
         torch.cuda.empty_cache()
     environment = describe(setting)
-    load = environment['load']
-    busy = ''
+    load, busy = environment['load'], ''
     if load != '' and load > setting.threads + BUSY:
         busy = f'busy machine: load {load}'
     finished = []
     for row in rows:
-        row = {
-            **dict.fromkeys(records.columns[1:], ''),
-            **benchmark.key,
-            **row,
-            'status': status,
-            **environment,
-        }
-        row['warning'] = joined(TRY * is_try, busy, str(row['warning']))
+        row = {**benchmark.key, **row, 'status': status, **environment}
+        row['warning'] = joined(TRY * is_try, busy, row.get('warning', ''))
         if status == OK:
             row.update(annotate(row))
         finished.append(row)
     return finished
 
 
-def _status_of(
-    error: Exception, benchmark: Benchmark, records: Records
-) -> str:
-    """What a row says about a benchmark that failed."""
+def _status_of(error: Exception, benchmark: Benchmark) -> str:
+    """What a row says about a benchmark that failed, and where it did."""
+    lines = str(error).strip().splitlines() or ['']
+    *_, last = traceback.extract_tb(error.__traceback__)
+    where = f'({Path(last.filename).name}, line {last.lineno})'
+    told = f'{type(error).__name__}: {lines[0][:200]} {where}'
     setting = benchmark.setting
     if setting.on_gpu and not _answers(setting.device):
-        raise DeviceLost(
+        raise UserError(
             f'{setting.device} no longer answers; it was lost while '
-            f'{benchmark.label} was measured. The {len(records.rows)} rows '
-            f'recorded before are safe in {records.path}; give the same '
-            f'command again to go on. The device said: {_line(error)}'
+            f'{benchmark.label} was measured. The rows recorded before are '
+            'safe; give the same command again to go on. The device said: '
+            f'{told}'
         ) from error
     if is_out_of_memory(error):
         return NO_ROOM
     if isinstance(error, ImportError):
         return f'not available: {error}'
-    return f'failed: {_line(error)}'
-
-
-def _line(error: Exception) -> str:
-    """What was raised, and where."""
-    lines = str(error).strip().splitlines() or ['']
-    *_, last = traceback.extract_tb(error.__traceback__)
-    where = f' ({Path(last.filename).name}, line {last.lineno})'
-    return f'{type(error).__name__}: {lines[0][:200]}{where}'
+    return f'failed: {told}'
 
 
 def _answers(device: str) -> bool:
@@ -236,3 +218,54 @@ def _answers(device: str) -> bool:
     except RuntimeError as error:
         return is_out_of_memory(error)
     return True
+
+
+def show(
+    rows: Sequence[Mapping[str, str]],
+    columns: Sequence[str],
+    new: int,
+    path: Path,
+    notes: Sequence[str],
+) -> None:
+    """Print a table of rows, and what there is to say about them.
+
+    Args:
+        rows: as `run` returns them.
+        columns: of the benchmarks' kind.
+        new: how many rows were measured now.
+        path: where they are.
+        notes: what the kind says.
+    """
+    console = Console()
+    if not console.is_terminal:
+        # In a file or a pipe nobody gains from wrapped lines.
+        console = Console(width=1000)
+    found = [row for row in rows if row['status'] != NO_TIME]
+    varying = [
+        name
+        for name in ('precision', 'layout', 'mode')
+        if len({row[name] for row in found}) > 1
+    ]
+    # The longest comes last.
+    shown = [c for c in columns if c not in NOT_SHOWN] + varying + ['warning']
+    table = Table(*shown, box=None, header_style='bold', pad_edge=False)
+    for row in found:
+        table.add_row(*(row[name] for name in shown))
+    console.print(table)
+    notes = [*notes]
+    for row in found:
+        if row['status'] != OK:
+            keys = columns[: columns.index('median_ms')]
+            name = joined(*(row[key] for key in keys))
+            notes.append(f'not measured: {name}: {row["status"]}')
+    notes.append(
+        f'{new} rows measured, {len(found) - new} recorded before '
+        f'(--remeasure measures them anew): {path}'
+    )
+    if left := len(rows) - len(found):
+        notes.append(
+            f'no time left for {left} cases; the same command goes on with '
+            'them'
+        )
+    for note in notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)

@@ -4,13 +4,9 @@ N images, C channels, H x W pixels of a map.
 
 FLOPs are multiply-adds. Memory access (the paper's MAC, arXiv 1807.11164,
 section 2, G1) is the number of elements that must move: the input map and
-the weights are read, the output map is written, each once. A bias is neither
-counted as FLOPs nor as memory access, as in the paper.
-
-The paper writes both for one image and maps of equal size, ``h w (c1 + c2) +
-c1 c2`` for a 1x1 convolution. Here ``h w`` is the positions of all images, N
-H W: the weights are read once per batch. A stride makes input and output
-maps differ, and each counts with its own size.
+the weights are read, the output map is written, each once, the weights once
+per batch. A bias counts as neither, as in the paper, whose ``h w (c1 + c2) +
+c1 c2`` for a 1x1 convolution is of one image and maps of equal size.
 """
 
 import math
@@ -33,10 +29,6 @@ class Convolution:
         stride, padding, dilation: as `torch.nn.functional` takes them.
         in_strides: the input's own, in elements; None if it is not known how
             the convolution can be run again.
-
-    Raises:
-        ValueError: a number is not positive, or ``groups`` does not divide
-            the channels.
     """
 
     in_channels: int
@@ -55,29 +47,6 @@ class Convolution:
     def __post_init__(self):
         if self.out_size is None:
             object.__setattr__(self, 'out_size', self.in_size)
-        for name in ('in_size', 'out_size', 'kernel_size'):
-            value = tuple(getattr(self, name))
-            if len(value) != 2 or min(value) < 1:
-                raise ValueError(
-                    f'{name}: expected two positive integers, got {value}'
-                )
-        for name in ('in_channels', 'out_channels', 'groups', 'batch'):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f'{name}: expected a positive integer, got '
-                    f'{getattr(self, name)}'
-                )
-        if self.in_channels % self.groups or self.out_channels % self.groups:
-            raise ValueError(
-                'groups: expected a divisor of in_channels and out_channels, '
-                f'got {self.groups} for {self.in_channels} and '
-                f'{self.out_channels}'
-            )
-
-    @property
-    def is_pointwise(self) -> bool:
-        """Whether the kernel is 1x1, with or without groups."""
-        return self.kernel_size == (1, 1)
 
     @property
     def is_depthwise(self) -> bool:
@@ -127,27 +96,13 @@ class Convolution:
 
     @property
     def memory_access_bound(self) -> float | None:
-        """The least memory access a 1x1 convolution of these FLOPs needs.
+        """The least memory access of a 1x1 convolution of these FLOPs.
 
-        See :func:`pointwise_memory_access_bound`; None for other kernels
-        and for a stride, where the bound does not hold.
+        The paper's equation (2), ``2 sqrt(h w B) + B / (h w)``. A dense one
+        reaches it with as many channels in as out (G1), groups stay above it
+        (G2). None for other kernels and a stride, where it does not hold.
         """
-        if not self.is_pointwise or self.in_size != self.out_size:
+        if self.kernel_size != (1, 1) or self.in_size != self.out_size:
             return None
-        return pointwise_memory_access_bound(self.flops, self.positions)
-
-
-def pointwise_memory_access_bound(flops: float, positions: int) -> float:
-    """The paper's equation (2): ``2 sqrt(h w B) + B / (h w)``.
-
-    A dense 1x1 convolution reaches it where ``in_channels`` and
-    ``out_channels`` are equal (G1); groups stay above it (G2).
-
-    Args:
-        flops: B, multiply-adds of the batch.
-        positions: ``h w``, of all images together.
-
-    Returns:
-        elements.
-    """
-    return 2 * math.sqrt(positions * flops) + flops / positions
+        root = math.sqrt(self.positions * self.flops)
+        return 2 * root + self.flops / self.positions

@@ -6,6 +6,7 @@ detector is timed from an image array to final boxes, a file that is given by
 ``--against`` or ``--int8`` as its network alone, on random input.
 """
 
+import argparse
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,12 +24,12 @@ from ..engine.early_log import quiet_log
 from ..engine.run_config import load_config, packaged_config
 from ..errors import UserError
 from .benchmark import Benchmark, Row, Time
-from .detector import Detector
+from .detectors import Detector
 from .flops import macs
 from .memory import peak_mb
 from .process import Process
 from .setting import Setting
-from .timing import TIMED, Effort, compared, ratio_names, significant
+from .timing import Effort, Timing, significant, timed, timed_columns
 
 HELP = 'exported detectors against eager ones, other files and the peak'
 EXAMPLE = '--against nanodet_m_416.onnx --int8 fp32.onnx int8.onnx'
@@ -37,19 +38,10 @@ EFFORT = Effort(min_runs=5, max_runs=100, seconds=20, warmup_seconds=10)
 # Of exports, and of processes that start, for each case.
 SETUP_SECONDS = 30
 COLUMNS = (
-    'case',
-    'what',
-    'against',
-    'input',
-    'batch',
-    *TIMED,
-    *ratio_names('times_faster'),
-    'against_ms',
-    'gmac_per_s',
-    'against_gmac_per_s',
-    'ps_roi_share',
-    'peak_mb',
-    'against_peak_mb',
+    *('case', 'what', 'against', 'input', 'batch'),
+    *timed_columns('times_faster'),
+    *('against_ms', 'gmac_per_s', 'against_gmac_per_s', 'ps_roi_share'),
+    *('peak_mb', 'against_peak_mb'),
 )
 CASES = (
     'eager detector',
@@ -69,18 +61,171 @@ LIGHT = {
     'light/thundernet_snet146_320': (320, 320),
 }
 SIDE, ROIS = 2048, 300
+Size = tuple[int, int]
 # A function at the top of this module, and its arguments.
 Build = tuple[Callable, ...]
 
 
-def _path(config: str) -> Path:
-    return packaged_config(f'mmdet_shufflenetv2::{config}.py')
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add which cases to measure, and beside which files."""
+    add = parser.add_argument
+    add('--case', nargs='+', choices=CASES, default=list(CASES))
+    add(
+        '--against',
+        nargs='+',
+        default=[],
+        metavar='FILE.onnx',
+        help='networks that small exported detectors are compared with',
+    )
+    add(
+        '--int8',
+        nargs=2,
+        metavar=('FP32.onnx', 'INT8.onnx'),
+        help='one detector in both precisions',
+    )
+    add(
+        '--size',
+        type='size',
+        metavar='WIDTHxHEIGHT',
+        help="of all images; default: each case's",
+    )
+    add('--batch', type='count', default=8, help='of the training step')
 
 
-def _image(size: tuple[int, int]) -> np.ndarray:
-    width, height = size
-    generator = np.random.default_rng(0)
-    return generator.integers(0, 256, (height, width, 3), np.uint8)
+def benchmarks(
+    settings: Sequence[Setting], args: argparse.Namespace
+) -> list[Benchmark]:
+    """Each case; those of files that were not given are left out.
+
+    Raises:
+        UserError: a file is absent, or the setting not the CPU's fp32.
+    """
+    for path in (*args.against, *(args.int8 or ())):
+        if not Path(path).is_file():
+            raise UserError(f'no file {path}')
+    if any(s.on_gpu or s.precision != 'fp32' for s in settings):
+        raise UserError('deploy: expected --device cpu --precision fp32')
+    size = args.size
+    full = size or (1200, 800)
+    light = [(config, size or own) for config, own in LIGHT.items()]
+    # What, against what, the size of images, and how many.
+    rows = {
+        'eager detector': [(FULL, STOCK, full, 1)],
+        'matrix product': [(FULL, f'{SIDE}x{SIDE}', full, 1)],
+        'other file': [
+            (config, path, own, 1)
+            for path in args.against
+            for config, own in light
+        ],
+        'int8': [(*args.int8[::-1], None, 1)] if args.int8 else [],
+        'PSRoI align': [(config, '', own, 1) for config, own in light[:2]],
+        'backbone': [
+            ('ShuffleNetV2', 'torchvision', own, 1)
+            for own in ([size] if size else [(224, 224), (1216, 800)])
+        ],
+        'training step': [(TRAINING, STOCK, size or (480, 360), args.batch)],
+    }
+    return [
+        _benchmark(setting, case, *row)
+        for setting in settings
+        for case in CASES
+        if case in args.case
+        for row in rows[case]
+    ]
+
+
+def _benchmark(
+    setting: Setting,
+    case: str,
+    what: str,
+    against: str,
+    size: Size | None,
+    batch: int,
+) -> Benchmark:
+    def measure(time: Time) -> list[Row]:
+        mine, *others = _competitors(case, what, against, size, batch)
+        times = time_apart(time, [mine, *others], setting)
+        row = timed(times[0], 'times_faster', times[-1], times[0])
+        if others:
+            row['against_ms'] = times[1].median_ms
+        else:
+            for name in 'times_faster', 'times_faster_p10', 'times_faster_p90':
+                del row[name]
+        if case == 'matrix product':
+            gmac = _apart(_macs, what, size, setting) / 1e9
+            for name, each, done in zip(
+                ('', 'against_'), times, (gmac, SIDE**3 / 1e9), strict=True
+            ):
+                per_s = done / each.median_ms * 1e3
+                row[f'{name}gmac_per_s'] = significant(per_s)
+        if case == 'PSRoI align':
+            share = _apart(_ps_roi_share, mine[1], setting.threads)
+            row['ps_roi_share'] = share
+        if case == 'training step':
+            row['peak_mb'] = _apart(_peak, mine, setting)
+            row['against_peak_mb'] = _apart(_peak, others[0], setting)
+        return [row]
+
+    is_file = case in ('other file', 'int8')
+    key = {
+        'case': case,
+        'what': Path(what).name if case == 'int8' else what,
+        'against': Path(against).name if is_file else against,
+        'input': '{}x{}'.format(*size) if size else '',
+        'batch': batch,
+    }
+    return Benchmark(key, setting, measure)
+
+
+def _competitors(
+    case: str, what: str, against: str, size: Size, batch: int
+) -> list[Build]:
+    """The one that is measured, and the other one if there is one."""
+    if case == 'int8':
+        return [(network_alone, what), (network_alone, against)]
+    if case == 'backbone':
+        paths = [_file(_export_backbone, w, size) for w in (what, against)]
+        return [(network_alone, path) for path in paths]
+    if case == 'training step':
+        return [(training, each, size, batch) for each in (what, against)]
+    rois = ROIS if case == 'PSRoI align' else None
+    others: dict[str, list[Build]] = {
+        'eager detector': [(stock, against, size)],
+        'matrix product': [(product,)],
+        'other file': [(network_alone, against)],
+        'PSRoI align': [],
+    }
+    return [(exported, _file(_export, what, size, rois), size), *others[case]]
+
+
+def time_apart(
+    time: Time, builds: Sequence[Build], setting: Setting
+) -> list[Timing]:
+    """Time each in a process of its own, in turn."""
+    with ExitStack() as stack:
+        processes = {
+            number: stack.enter_context(
+                Process(build, *args, setting, setting=setting)
+            )
+            for number, (build, *args) in enumerate(builds)
+        }
+        return list(time(processes).values())
+
+
+def summary(rows: Sequence[dict[str, str]]) -> list[str]:
+    """What the ratios of times do not say."""
+    lines = []
+    for row in rows:
+        if row['status'] == 'ok' and row['gmac_per_s']:
+            share = float(row['gmac_per_s']) / float(row['against_gmac_per_s'])
+            lines.append(
+                f'{row["what"]} reaches {share:.0%} of the multiply-adds per '
+                'second of a matrix product'
+            )
+        if row['status'] == 'ok' and row['ps_roi_share']:
+            share = float(row['ps_roi_share'])
+            lines.append(f'{row["what"]}: PSRoI align is {share:.0%} of all')
+    return lines
 
 
 def _apart(function: Callable, *args: object) -> object:
@@ -94,25 +239,36 @@ def _folder() -> TemporaryDirectory:
     return TemporaryDirectory()
 
 
+@cache
 def _file(export: Callable, *args: object) -> str:
     """The file that an export wrote, once for all cases of a run."""
-    words = '_'.join(str(a).replace('/', '_') for a in args)
-    path = Path(_folder().name) / f'{export.__name__}_{words}.onnx'
-    if not path.exists():
-        _apart(export, *args, str(path))
-    return str(path)
+    folder = Path(_folder().name)
+    path = str(folder / f'{len(list(folder.iterdir()))}.onnx')
+    _apart(export, *args, path)
+    return path
 
 
-def _export(
-    config: str, size: tuple[int, int], rois: int | None, path: str
-) -> None:
+# What runs in other processes.
+
+
+def _config(name: str) -> Path:
+    return packaged_config(f'mmdet_shufflenetv2::{name}.py')
+
+
+def _image(size: Size) -> np.ndarray:
+    width, height = size
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (height, width, 3), np.uint8)
+
+
+def _export(config: str, size: Size, rois: int | None, path: str) -> None:
     from ..deploy.export import export, seeded_detector
 
     options = dict(image_size=size, proposals=rois, pictures=None)
-    export(seeded_detector(_path(config)), path, **options)
+    export(seeded_detector(_config(config)), path, **options)
 
 
-def _export_backbone(who: str, size: tuple[int, int], path: str) -> None:
+def _export_backbone(who: str, size: Size, path: str) -> None:
     torch.manual_seed(0)
     if who == 'torchvision':
         from torchvision.models import shufflenet_v2_x1_0
@@ -124,10 +280,9 @@ def _export_backbone(who: str, size: tuple[int, int], path: str) -> None:
         from ..deploy.folding import Backbone
 
         network = Backbone(ShuffleNetV2(1.0, out_indices=(3,)).eval())
-    image = torch.randn(1, 3, *reversed(size))
     torch.onnx.export(
         network.eval(),
-        (image,),
+        (torch.randn(1, 3, *reversed(size)),),
         path,
         dynamo=True,
         opset_version=18,
@@ -136,7 +291,7 @@ def _export_backbone(who: str, size: tuple[int, int], path: str) -> None:
     )
 
 
-def exported(path: str, size: tuple[int, int], setting: Setting) -> Callable:
+def exported(path: str, size: Size, setting: Setting) -> Callable:
     """An exported detector, from an image array to final boxes."""
     from ..deploy.runtime import Detector as Exported
 
@@ -150,6 +305,7 @@ def network_alone(path: str, setting: Setting) -> Callable:
 
 
 def _session(path: str, threads: int, profile: str = '') -> tuple:
+    """A file's session's ``run``, and its arguments."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -169,24 +325,23 @@ def _session(path: str, threads: int, profile: str = '') -> tuple:
         values = generator.random(shape) * (255 if 'int8' in each.type else 1)
         feed[each.name] = values.astype(types.get(each.type, np.float32))
     # Height and width of the images of an exported detector.
-    if 'size' in feed and feed.keys() == {'image', 'size'}:
+    if feed.keys() == {'image', 'size'}:
         feed['size'][:] = feed['image'].shape[1:3]
     return session.run, None, feed
 
 
-def stock(config: str, size: tuple[int, int], setting: Setting) -> Callable:
+def stock(config: str, size: Size, setting: Setting) -> Callable:
     """A config's detector as mmdet runs it, on an image array."""
     from ..deploy.export import samples_of, seeded_detector
 
-    model = seeded_detector(_path(config))
+    model = seeded_detector(_config(config))
     image = torch.from_numpy(_image(size)).permute(2, 0, 1).contiguous()
 
     def run() -> object:
-        with torch.inference_mode():
-            data = samples_of([tuple(image.shape[1:])])
-            return model.test_step(dict(inputs=[image], data_samples=data))
+        data = samples_of([tuple(image.shape[1:])])
+        return model.test_step(dict(inputs=[image], data_samples=data))
 
-    return run
+    return torch.inference_mode()(run)
 
 
 def product(setting: Setting) -> Callable:
@@ -196,10 +351,10 @@ def product(setting: Setting) -> Callable:
 
 @quiet_log('ERROR')
 def training(
-    config: str, size: tuple[int, int], batch: int, setting: Setting
+    config: str, size: Size, batch: int, setting: Setting
 ) -> Callable:
     """A training step of a config's detector."""
-    cfg = load_config(str(_path(config)))
+    cfg = load_config(str(_config(config)))
     return Detector(cfg, size, batch, setting).part('training step')
 
 
@@ -211,7 +366,7 @@ def _peak(build: Build, setting: Setting) -> float:
     return significant(peak_mb(run, 'cpu'))
 
 
-def _macs(config: str, size: tuple[int, int], setting: Setting) -> int:
+def _macs(config: str, size: Size, setting: Setting) -> int:
     return macs(stock(config, size, setting))
 
 
@@ -221,182 +376,27 @@ def _ps_roi_share(path: str, threads: int) -> float:
 
     nodes = onnx.load(path).graph.node
     makers = {name: node for node in nodes for name in node.output}
-    names, stack = set(), [n for n in nodes if n.op_type == 'RoiAlign']
-    if not stack:
+    aligns = [node for node in nodes if node.op_type == 'RoiAlign']
+    if not aligns:
         raise UserError(f'{path}: expected a RoiAlign node, found none')
-    while stack:
-        node = stack.pop()
-        names.add(node.name)
-        inputs = node.input[1:2] if node.op_type == 'RoiAlign' else node.input
-        stack += [
-            makers[name]
-            for name in inputs
-            if name in makers
-            and makers[name].op_type in ('MatMul', 'Add', 'Reshape', 'Concat')
-        ]
+    names = {node.name for node in aligns}
+    # What makes the boxes, back to where they come from.
+    inputs = [node.input[1] for node in aligns]
+    while inputs:
+        node = makers.get(inputs.pop())
+        if node and node.op_type in ('MatMul', 'Add', 'Reshape', 'Concat'):
+            names.add(node.name)
+            inputs += node.input
     run, *args = _session(path, threads, str(Path(path).with_suffix('')))
     for _ in range(10):
         run(*args)
-    session = run.__self__
-    events = json.loads(Path(session.end_profiling()).read_text())
+    events = json.loads(Path(run.__self__.end_profiling()).read_text())
     whole = part = 0
     for event in events:
         if event.get('cat') == 'Node':
-            name = event['name'].removesuffix('_kernel_time')
             whole += event['dur']
+            # Rewritten nodes have names of their own.
             is_align = event['args'].get('op_name') == 'RoiAlign'
+            name = event['name'].removesuffix('_kernel_time')
             part += event['dur'] * (is_align or name in names)
     return significant(part / whole)
-
-
-def benchmarks(
-    settings: Sequence[Setting],
-    case: Sequence[str] = CASES,
-    against: Sequence[str] = (),
-    int8: Sequence[str] | None = None,
-    size: tuple[int, int] | None = None,
-    batch: int = 8,
-) -> list[Benchmark]:
-    """Each case; those of files that were not given are left out.
-
-    Args:
-        settings: to measure each under; only the CPU's fp32.
-        case: of `CASES`.
-        against: ONNX files, whose networks run on random input.
-        int8: a file in fp32 and the same in int8.
-        size: width and height of all images, for a try.
-        batch: of the training step.
-
-    Raises:
-        UserError: a file is absent, or the setting another one.
-    """
-    for path in (*against, *(int8 or ())):
-        if not Path(path).is_file():
-            raise UserError(f'no file {path}')
-    if any(s.on_gpu or s.precision != 'fp32' for s in settings):
-        raise UserError('deploy: expected --device cpu --precision fp32')
-    full = size or (1200, 800)
-    rows: list[tuple] = []
-    if 'eager detector' in case:
-        rows.append(('eager detector', FULL, STOCK, full, 1))
-    if 'matrix product' in case:
-        rows.append(('matrix product', FULL, f'{SIDE}x{SIDE}', full, 1))
-    if 'other file' in case:
-        for path in against:
-            for config, own in LIGHT.items():
-                rows.append(('other file', config, path, size or own, 1))
-    if 'int8' in case and int8:
-        rows.append(('int8', int8[1], int8[0], None, 1))
-    if 'PSRoI align' in case:
-        for config, own in list(LIGHT.items())[:2]:
-            rows.append(('PSRoI align', config, '', size or own, 1))
-    if 'backbone' in case:
-        for each in (size,) if size else ((224, 224), (1216, 800)):
-            rows.append(('backbone', 'ShuffleNetV2', 'torchvision', each, 1))
-    if 'training step' in case:
-        each = size or (480, 360)
-        rows.append(('training step', TRAINING, STOCK, each, batch))
-    return [_benchmark(s, *row) for s in settings for row in rows]
-
-
-def _benchmark(
-    setting: Setting,
-    case: str,
-    what: str,
-    against: str,
-    size: tuple[int, int] | None,
-    batch: int,
-) -> Benchmark:
-    is_file = case in ('other file', 'int8')
-    key = {
-        'case': case,
-        'what': Path(what).name if case == 'int8' else what,
-        'against': Path(against).name if is_file else against,
-        'input': '{}x{}'.format(*size) if size else '',
-        'batch': batch,
-    }
-    measure = partial(_measure, case, what, against, size, batch, setting)
-    return Benchmark(
-        key, setting, measure, f'{case}: {key["what"]} {key["input"]}'
-    )
-
-
-def _competitors(
-    case: str, what: str, against: str, size: tuple[int, int], batch: int
-) -> list[Build]:
-    """The one that is measured, and the other one if there is one."""
-    if case == 'int8':
-        return [(network_alone, what), (network_alone, against)]
-    if case == 'backbone':
-        paths = [_file(_export_backbone, w, size) for w in (what, against)]
-        return [(network_alone, path) for path in paths]
-    if case == 'training step':
-        return [(training, each, size, batch) for each in (what, against)]
-    rois = ROIS if case == 'PSRoI align' else None
-    mine = exported, _file(_export, what, size, rois), size
-    others: dict[str, list[Build]] = {
-        'eager detector': [(stock, against, size)],
-        'matrix product': [(product,)],
-        'other file': [(network_alone, against)],
-    }
-    return [mine, *others.get(case, [])]
-
-
-def _measure(
-    case: str,
-    what: str,
-    against: str,
-    size: tuple[int, int],
-    batch: int,
-    setting: Setting,
-    time: Time,
-) -> list[Row]:
-    mine, *others = _competitors(case, what, against, size, batch)
-    times = time_apart(time, [mine, *others], setting)
-    columns = times[0].columns()
-    row = {**columns, **compared('times_faster', times[-1], times[0])}
-    if others:
-        row['against_ms'] = times[1].columns()['median_ms']
-    else:
-        row = {**columns, 'warning': row['warning']}
-    if case == 'matrix product':
-        gmacs = _apart(_macs, what, size, setting) / 1e9, SIDE**3 / 1e9
-        names = '', 'against_'
-        for name, gmac, each in zip(names, gmacs, times, strict=True):
-            ms = each.columns()['median_ms']
-            row[f'{name}gmac_per_s'] = significant(gmac / ms * 1e3)
-    if case == 'PSRoI align':
-        row['ps_roi_share'] = _apart(_ps_roi_share, mine[1], setting.threads)
-    if case == 'training step':
-        row['peak_mb'] = _apart(_peak, mine, setting)
-        row['against_peak_mb'] = _apart(_peak, others[0], setting)
-    return [row]
-
-
-def time_apart(time: Time, builds: Sequence[Build], setting: Setting) -> list:
-    """Time each in a process of its own, in turn."""
-    with ExitStack() as stack:
-        processes = {
-            number: stack.enter_context(
-                Process(build, *args, setting, setting=setting)
-            )
-            for number, (build, *args) in enumerate(builds)
-        }
-        times = time(processes)
-    return [times[number] for number in processes]
-
-
-def summary(rows: Sequence[dict[str, str]]) -> list[str]:
-    """What the ratios of times do not say."""
-    lines = []
-    for row in rows:
-        if row['status'] == 'ok' and row['gmac_per_s']:
-            share = float(row['gmac_per_s']) / float(row['against_gmac_per_s'])
-            lines.append(
-                f'{row["what"]} reaches {share:.0%} of the multiply-adds per '
-                'second of a matrix product'
-            )
-        if row['status'] == 'ok' and row['ps_roi_share']:
-            share = float(row['ps_roi_share'])
-            lines.append(f'{row["what"]}: PSRoI align is {share:.0%} of all')
-    return lines

@@ -1,47 +1,83 @@
-"""Light-Head R-CNN over every backbone, part by part: Table 7.
+"""Two-stage detectors over every backbone, part by part: Table 7.
 
-Networks are compared by the part `network`. Post-processing has the same to
-do after each of them (see `detector`), so it is measured once for detectors
-that share it.
+Weights are random and seeded. What post-processing has to do depends on
+values, so it is not left to the random network: where its outputs enter
+post-processing, seeded scores and boxes of the same shapes take their place.
+They are the same for every network, and so are the proposals, the RoIs and
+the detections. Networks are compared by the part `network`; post-processing
+is measured once for detectors that share it.
 """
 
-from collections.abc import Sequence
-from functools import lru_cache, partial
+import argparse
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, lru_cache
+from itertools import cycle
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import cv2
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmdet.registry import MODELS, TRANSFORMS
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox2roi
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+from torch import Tensor
 
-from ..engine.run_config import find_config, load_config, packaged_config
+from ..engine.run_config import (
+    dicts_of,
+    find_config,
+    load_config,
+    packaged_config,
+    without_pretrained,
+)
 from ..errors import UserError
 from .backbones import FAMILIES, TABLE8
 from .benchmark import Benchmark, Row, Time, joined
-from .detector import PARTS, Detector
-from .memory import peak_mb, weights_mb
+from .networks import Inputs, place, settle_norms
 from .setting import Setting
-from .speed import SPEEDS, joules, speed
-from .timing import Effort, significant
+from .speed import SPEEDS, speed
+from .timing import Effort
 
 HELP = 'Table 7: images/s and memory of Light-Head R-CNN, part by part'
 EXAMPLE = '--size 600x400 --batch 1 --part network "end to end"'
 THREADS, MODE = None, None
 EFFORT = Effort(min_runs=5, max_runs=50, seconds=6, warmup_seconds=4)
 COLUMNS = ('config', 'column', 'part', 'input', 'batch', *SPEEDS)
-
 PAPER_SIZE, PAPER_BATCH = (1200, 800), 4
 # On a CPU, where 22 configs at the full size would take a night.
 CPU_SIZE = (600, 400)
-# Parts with work that depends on values.
-VALUES_COUNT = ('post-processing', 'detection', 'end to end')
-# Beginnings of a head's arguments that only training reads.
-TRAINING = ('loss_', 'ohem_')
-# How configs with the recipe for one's own data end.
-OWN_DATA = '_custom'
+# The telling part first.
+PARTS = (
+    'network',
+    'post-processing',
+    'detection',
+    'end to end',
+    'training step',
+)
 REFERENCES = {
     '40M': 'lighthead_shufflenetv2_x0_5',
     '140M': 'lighthead_shufflenetv2',
     '300M': 'lighthead_shufflenetv2_x1_5',
     '500M': 'lighthead_shufflenetv2_x2_0',
 }
+# How configs with the recipe for one's own data end.
+OWN_DATA = '_custom'
+
+# Files of the size most COCO pictures have.
+JPEG_SIZE, JPEGS = (640, 427), 8
+# Boxes per image that pass the score threshold, about one per proposal, as
+# after a trained network.
+CANDIDATES = 1000
+OBJECTS = 8
+# Spread of synthetic values: of a class's logit, and of a box's four deltas
+# in a proposal's units and in a RoI's.
+LOGIT_STD, PROPOSAL_STD, ROI_STD = 2.0, 0.1, 1.0
 
 
 def _table7() -> dict[str, str]:
@@ -60,22 +96,13 @@ def _table7() -> dict[str, str]:
 TABLE7 = _table7()
 
 
-def column_of(stem: str) -> str:
-    """The column of Table 7 that a config is of; empty if of none."""
-    return TABLE7.get(stem, '')
-
-
 def reference_of(stem: str) -> str:
     """The config that a config is compared with: ShuffleNet V2's.
 
     Of a config for one's own data it is such a one, too.
     """
-    reference = REFERENCES.get(column_of(stem), REFERENCES['140M'])
+    reference = REFERENCES[TABLE7.get(stem, '140M')]
     return reference + OWN_DATA * stem.endswith(OWN_DATA)
-
-
-def _own(stem: str) -> Path:
-    return packaged_config(f'mmdet_shufflenetv2::{stem}.py')
 
 
 def default_configs() -> list[Path]:
@@ -84,166 +111,452 @@ def default_configs() -> list[Path]:
     return [path for path in found if not path.stem.endswith(OWN_DATA)]
 
 
+def _own(stem: str) -> Path:
+    return packaged_config(f'mmdet_shufflenetv2::{stem}.py')
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add which detectors and parts to measure, and on what."""
+    parser.add_argument(
+        'configs',
+        nargs='*',
+        metavar='CONFIG',
+        help='default: configs/lighthead_*.py',
+    )
+    sizes = ['{}x{}'.format(*size) for size in (PAPER_SIZE, CPU_SIZE)]
+    parser.add_argument(
+        '--size',
+        type='size',
+        metavar='WIDTHxHEIGHT',
+        help=f"of the resized image; default: the paper's, {sizes[0]}, on a "
+        f'CPU {sizes[1]}',
+    )
+    parser.add_argument(
+        '--batch',
+        nargs='+',
+        type='count',
+        default=[PAPER_BATCH],
+        help=f"default: the paper's, {PAPER_BATCH}",
+    )
+    parser.add_argument(
+        '--part',
+        nargs='+',
+        choices=PARTS,
+        default=list(PARTS),
+        help='default: all',
+    )
+    parser.add_argument(
+        '--energy',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='a second per part on a GPU that counts it',
+    )
+
+
 def benchmarks(
-    settings: Sequence[Setting],
-    configs: Sequence[str] = (),
-    size: tuple[int, int] | None = None,
-    batch: Sequence[int] = (PAPER_BATCH,),
-    part: Sequence[str] = tuple(PARTS),
-    energy: bool = True,
+    settings: Sequence[Setting], args: argparse.Namespace
 ) -> list[Benchmark]:
     """Each part of each detector, the telling part first.
-
-    Args:
-        settings: to measure each under.
-        configs: files; `default_configs` by default.
-        size: width and height of the resized image; by default the paper's,
-            on a CPU `CPU_SIZE`.
-        batch: images.
-        part: of `PARTS`.
-        energy: whether to measure it where there is a counter.
 
     Raises:
         UserError: a config is absent or broken.
     """
-    paths = [find_config(text, None)[0] for text in configs]
-    paths = sorted(paths or default_configs(), key=_place)
-    if not paths:
-        raise UserError('configs: no lighthead_*.py was found')
-    firsts = {_post_processing(_config(path)): path for path in paths[::-1]}
-    return [
-        _benchmark(
-            path,
-            each,
-            size or (PAPER_SIZE if setting.on_gpu else CPU_SIZE),
-            images,
-            setting,
-            energy,
-        )
-        for setting in settings
-        for images in batch
-        for each in sorted(part, key=list(PARTS).index)
-        for path in paths
-        if each != 'post-processing' or path in firsts.values()
-    ]
+
+    def position(path: Path) -> tuple[int, bool]:
+        # Columns after each other, so that a reference is built once.
+        column = [*TABLE8, ''].index(TABLE7.get(path.stem, ''))
+        return column, path.stem not in REFERENCES.values()
+
+    paths = [find_config(text, None)[0] for text in args.configs]
+    paths = sorted(paths or default_configs(), key=position)
+    shared = {_post_processing(path): path for path in reversed(paths)}
+    found = []
+    for setting in settings:
+        size = args.size or (PAPER_SIZE if setting.on_gpu else CPU_SIZE)
+        for batch in args.batch:
+            for part in sorted(args.part, key=PARTS.index):
+                once = part == 'post-processing'
+                for path in paths:
+                    if not once or path in shared.values():
+                        where = path, size, batch, setting
+                        found.append(_benchmark(*where, part, args.energy))
+    return found
 
 
-def _config(path: Path) -> Config:
-    return load_config(str(path))
-
-
-def _place(path: Path) -> tuple[int, bool]:
-    """Columns after each other, so that a reference is built once."""
-    column = [*TABLE8, ''].index(column_of(path.stem))
-    return column, path.stem not in REFERENCES.values()
-
-
-def _post_processing(cfg: Config) -> str:
+def _post_processing(path: Path) -> str:
     """All in a config that post-processing depends on, and maybe more."""
-    model = cfg.model
-    heads = [dict(model.get('rpn_head') or {})]
+    model = load_config(str(path)).model
     roi_head = model.get('roi_head') or {}
-    if isinstance(roi_head.get('bbox_head'), dict):
-        heads.append(dict(roi_head['bbox_head']))
-    for head in heads:
+    heads = [model.get('rpn_head'), roi_head.get('bbox_head')]
+    for head in dicts_of(heads):
         for name in list(head):
-            if name.endswith('_channels') or name.startswith(TRAINING):
+            # What comes before it, and what only training reads.
+            if name.endswith('_channels') or name.startswith(
+                ('loss_', 'ohem_')
+            ):
                 del head[name]
     return repr((heads, model.get('test_cfg')))
 
 
 def _benchmark(
     path: Path,
-    part: str,
     size: tuple[int, int],
     batch: int,
     setting: Setting,
+    part: str,
     energy: bool,
 ) -> Benchmark:
-    reference = _own(reference_of(path.stem))
-    if path.resolve() == reference.resolve():
-        reference = path
-    width, height = size
-    weight = {'training step': 4, 'post-processing': 0.3}.get(part, 1)
-    return Benchmark(
-        key={
-            'config': path.stem,
-            'column': column_of(path.stem),
-            'part': part,
-            'input': f'{width}x{height}',
-            'batch': batch,
-        },
-        setting=setting,
-        measure=partial(
-            _measure,
-            path=path,
-            reference=reference,
-            part=part,
-            size=size,
-            batch=batch,
-            setting=setting,
-            energy=energy,
-        ),
-        label=f'{path.stem}, {part}, batch {batch}, {setting.precision}',
-        cost=1 + weight * batch * width * height / 1e6,
-    )
+    def measure(time: Time) -> list[Row]:
+        reference = _own(reference_of(path.stem))
+        if path.resolve() == reference.resolve():
+            reference = path
+        detectors = {
+            each: _detector(each, size, batch, setting)
+            for each in (reference, path)
+        }
+        runs = {each: d.part(part) for each, d in detectors.items()}
+        times, mine = time(runs), detectors[path]
+        columns = speed(
+            times[path],
+            times[reference],
+            batch,
+            mine.model,
+            runs[path],
+            runs[path],
+            setting.device,
+            energy,
+        )
+        if part not in ('network', 'training step'):
+            columns['warning'] = joined(mine.warning, columns['warning'])
+        return [columns]
+
+    key = {
+        'config': path.stem,
+        'column': TABLE7.get(path.stem, ''),
+        'part': part,
+        'input': '{}x{}'.format(*size),
+        'batch': batch,
+    }
+    return Benchmark(key, setting, measure)
 
 
 # A reference stays, for it is everybody's in its column.
 @lru_cache(maxsize=2)
 def _detector(
     path: Path, size: tuple[int, int], batch: int, setting: Setting
-) -> Detector:
-    return Detector(_config(path), size, batch, setting)
+) -> 'Detector':
+    return Detector(load_config(str(path)), size, batch, setting)
 
 
-def _measure(
-    time: Time,
-    path: Path,
-    reference: Path,
-    part: str,
-    size: tuple[int, int],
-    batch: int,
-    setting: Setting,
-    energy: bool,
-) -> list[Row]:
-    detectors = {
-        each: _detector(each, size, batch, setting)
-        for each in (reference, path)
-    }
-    functions = {each: d.part(part) for each, d in detectors.items()}
-    times = time(functions)
-    function = functions[path]
-    columns = speed(times[path], times[reference], batch)
-    if part in VALUES_COUNT:
-        columns['warning'] = joined(
-            detectors[path].warning, columns['warning']
-        )
-    return [
-        {
-            **columns,
-            'weights_mb': significant(weights_mb(detectors[path].model)),
-            'peak_mb': significant(peak_mb(function, setting.device)),
-            'joules': joules(function, setting, energy),
-        }
-    ]
+class Detector:
+    """A detector with random weights, and batches for it.
 
+    Args:
+        cfg: config of a two-stage detector; changed in place.
+        size: width and height that images are resized to.
+        batch: images per batch.
+        setting: 16 bits run under autocast, as in training.
 
-def summary(rows: Sequence[dict[str, str]]) -> list[str]:
-    """How well network and post-processing explain the whole detection."""
-    by_part = {}
-    for row in rows:
-        if row['status'] == 'ok':
-            key = (row['config'], row['batch'], row['precision'])
-            by_part.setdefault(key, {})[row['part']] = float(row['median_ms'])
-    lines = []
-    for (config, batch, precision), times in by_part.items():
-        if {'network', 'post-processing', 'detection'} <= times.keys():
-            parts = times['network'] + times['post-processing']
-            share = times['detection'] / parts - 1
-            lines.append(
-                f'{config}, batch {batch}, {precision}: detection takes '
-                f'{abs(share):.0%} {"more" if share > 0 else "less"} time '
-                'than network and post-processing measured apart'
+    Attributes:
+        warning: why post-processing has not `CANDIDATES` boxes per image to
+            handle, if so.
+
+    Raises:
+        UserError: the detector has no RPN or another kind of RoI head.
+    """
+
+    def __init__(
+        self, cfg: Config, size: tuple[int, int], batch: int, setting: Setting
+    ):
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        # Speed does not depend on where weights come from.
+        without_pretrained(cfg)
+        self.cfg, self.size, self.batch = cfg, size, batch
+        self.setting, wide = setting, replace(setting, precision='fp32')
+        torch.manual_seed(0)
+        model = MODELS.build(cfg.model)
+        head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
+        if not (hasattr(model, 'rpn_head') and hasattr(head, 'fc_cls')):
+            raise UserError(
+                'config: expected a detector with an RPN and a fully '
+                f'connected RoI classifier, got {cfg.model.type} '
+                f'({cfg.filename})'
             )
-    return lines
+        model.init_weights()
+        self.model = place(model, wide)
+        images = torch.randn(8, 3, 64, 64, device=setting.device)
+        settle_norms(model, images, model.extract_feat)
+        model.eval()
+        step = model.data_preprocessor.pad_size_divisor
+        width, height = (-(-side // step) * step for side in size)
+        self.inputs = Inputs((batch, 3, height, width), wide)
+        self.samples = make_samples(size, (height, width), batch)
+        self.samples = [each.to(setting.device) for each in self.samples]
+        self.warning = self._feed_synthetic_values()
+
+    def _feed_synthetic_values(self) -> str:
+        """Give post-processing the same to do after every network."""
+        rpn, box_head = self.model.rpn_head, self.model.roi_head.bbox_head
+        propose, detect = rpn.predict_by_feat, box_head.predict_by_feat
+        threshold = self.model.roi_head.test_cfg.score_thr
+
+        def propose_synthetic(cls_scores, bbox_preds, *args, **kwargs):
+            return propose(
+                [normal(scores, LOGIT_STD) for scores in cls_scores],
+                [normal(deltas, PROPOSAL_STD) for deltas in bbox_preds],
+                *args,
+                **kwargs,
+            )
+
+        def detect_synthetic(rois, cls_scores, bbox_preds, *args, **kwargs):
+            counts = [len(scores) for scores in cls_scores]
+            scores = class_scores(
+                _all(cls_scores), threshold, CANDIDATES * len(counts)
+            )
+            return detect(
+                rois,
+                scores.split(counts),
+                normal(_all(bbox_preds), ROI_STD).split(counts),
+                *args,
+                **kwargs,
+            )
+
+        rpn.predict_by_feat = propose_synthetic
+        box_head.predict_by_feat = detect_synthetic
+        _, _, outputs = self._as_used(self._forward)(self.inputs())
+        scores = class_scores(
+            outputs['cls_score'], threshold, CANDIDATES * self.batch
+        )
+        passing = scores.float().softmax(1)[:, :-1] > threshold
+        found = passing.sum().item() / self.batch
+        if abs(found / CANDIDATES - 1) < 0.05:
+            return ''
+        return (
+            f'{found:.0f} boxes per image pass score_thr={threshold}, not '
+            f'{CANDIDATES}'
+        )
+
+    def _as_used(self, function: Callable) -> Callable:
+        """Without gradients, and 16 bits under autocast."""
+        return torch.inference_mode()(self._autocast()(function))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            torch.device(self.setting.device).type,
+            self.setting.dtype,
+            enabled=self.setting.dtype != torch.float32,
+        )
+
+    def part(self, name: str) -> Callable[[], object]:
+        """What to call to run one of `PARTS` once."""
+        return {
+            'network': self._network,
+            'post-processing': self._post_processing,
+            # From a batch in memory to detections.
+            'detection': lambda: self._as_used(
+                lambda: self.model.predict(self.inputs(), self.samples, False)
+            ),
+            'end to end': self._end_to_end,
+            'training step': self._training_step,
+        }[name]()
+
+    def _forward(self, images: Tensor, rois: Tensor | None = None) -> tuple:
+        """Everything with weights: RPN outputs, RoIs, and RoI outputs."""
+        model = self.model
+        features = model.extract_feat(images)
+        rpn = model.rpn_head(features)
+        if rois is None:
+            rois = bbox2roi([p.bboxes for p in self._propose(rpn)])
+        return rpn, rois, model.roi_head._bbox_forward(features, rois)
+
+    def _propose(self, rpn: tuple) -> list[InstanceData]:
+        return self.model.rpn_head.predict_by_feat(
+            *rpn,
+            batch_img_metas=[s.metainfo for s in self.samples],
+            cfg=self.model.test_cfg.rpn,
+        )
+
+    def _network(self) -> Callable[[], object]:
+        """Everything with weights, on RoIs that stay the same."""
+        run = self._as_used(self._forward)
+        _, rois, _ = run(self.inputs())
+        return lambda: run(self.inputs(), rois)
+
+    def _post_processing(self) -> Callable[[], object]:
+        """From scores to proposals, and from scores to detections."""
+        head = self.model.roi_head
+        rpn, rois, outputs = self._as_used(self._forward)(self.inputs())
+        counts = rois[:, 0].long().bincount(minlength=self.batch).tolist()
+        metas = [s.metainfo for s in self.samples]
+        parts = [
+            tensor.split(counts)
+            for tensor in (rois, outputs['cls_score'], outputs['bbox_pred'])
+        ]
+
+        def run() -> object:
+            self._propose(rpn)
+            return head.bbox_head.predict_by_feat(*parts, metas, head.test_cfg)
+
+        return self._as_used(run)
+
+    def _end_to_end(self) -> Callable[[], object]:
+        """From JPEG files to detections in the host's memory."""
+        steps = copy.deepcopy(self.cfg.test_dataloader.dataset.pipeline)
+        for node in dicts_of(steps):
+            if 'Resize' in node.get('type', ''):
+                node['scale'] = self.size
+        load = Compose(
+            [
+                TRANSFORMS.build(step)
+                for step in steps
+                if step['type'] != 'LoadAnnotations'
+            ]
+        )
+        # It is removed with this object, which the function holds.
+        self.folder = TemporaryDirectory()
+        files = cycle(write_jpegs(Path(self.folder.name)))
+
+        def run() -> object:
+            loaded = [
+                load(dict(img_path=str(next(files)), img_id=0))
+                for _ in range(self.batch)
+            ]
+            data = {
+                key: [image[key] for image in loaded]
+                for key in ('inputs', 'data_samples')
+            }
+            return [result.cpu() for result in self.model.test_step(data)]
+
+        return self._as_used(run)
+
+    def _training_step(self) -> Callable[[], object]:
+        """Losses, gradients, and a step of SGD that moves nothing.
+
+        It is a copy that trains: batch norms follow the images they see, and
+        the other parts are those of a detector that never did.
+        """
+        model = copy.deepcopy(self.model).train()
+        optimizer = torch.optim.SGD(
+            [p for p in model.parameters() if p.requires_grad],
+            lr=0.0,
+            momentum=0.9,
+        )
+        is_half = self.setting.dtype == torch.float16
+        scaler = torch.amp.GradScaler(enabled=is_half)
+
+        def run() -> None:
+            with self._autocast():
+                losses = model.loss(self.inputs(), self.samples)
+                total, _ = model.parse_losses(losses)
+            scaler.scale(total).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            # Gradients are memory of this step, not of the next one.
+            optimizer.zero_grad()
+
+        return run
+
+
+def _all(parts: Sequence[Tensor]) -> Tensor:
+    """As many rows as the parts have, of no matter what, at no cost."""
+    rows = sum(len(part) for part in parts)
+    return parts[0].new_empty(1).expand(rows, *parts[0].shape[1:])
+
+
+def normal(like: Tensor, std: float) -> Tensor:
+    """Seeded normally distributed values of the shape of a network's own."""
+    return _normal(tuple(like.shape), std, like.dtype, like.device)
+
+
+@cache
+@torch.inference_mode(False)
+def _normal(
+    shape: tuple[int, ...],
+    std: float,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return (std * values).to(device, dtype)
+
+
+def class_scores(like: Tensor, threshold: float, candidates: int) -> Tensor:
+    """Seeded logits of which so many lie above a threshold, if any can.
+
+    Args:
+        like: the network's own logits (K, classes + 1), the background last.
+        threshold: a box passes for each class with a higher probability.
+        candidates: how many pass.
+    """
+    shape = tuple(like.shape)
+    return _class_scores(shape, threshold, candidates, like.dtype, like.device)
+
+
+@cache
+@torch.inference_mode(False)
+def _class_scores(
+    shape: tuple[int, int],
+    threshold: float,
+    candidates: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    logits = normal(torch.empty(shape), LOGIT_STD).clone()
+    background = logits[:, -1].clone()
+    # The higher the background, the fewer pass: find how high.
+    low, high = -50.0, 50.0
+    for _ in range(30 if threshold > 0 else 0):
+        middle = (low + high) / 2
+        logits[:, -1] = background + middle
+        passing = logits.softmax(1)[:, :-1] > threshold
+        if passing.sum() > candidates:
+            low = middle
+        else:
+            high = middle
+    return logits.to(device, dtype)
+
+
+def make_samples(
+    size: tuple[int, int], padded: tuple[int, int], batch: int
+) -> list[DetDataSample]:
+    """What goes with a batch of images: sizes, and `OBJECTS` boxes in each.
+
+    Args:
+        size: width and height of each image.
+        padded: height and width of the batch.
+        batch: images.
+    """
+    generator = torch.Generator().manual_seed(0)
+    samples = []
+    for _ in range(batch):
+        corner = torch.rand(OBJECTS, 2, generator=generator) * 0.6
+        side = 0.05 + torch.rand(OBJECTS, 2, generator=generator) * 0.35
+        boxes = torch.cat([corner, corner + side], 1) * torch.tensor(size * 2)
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=size[::-1],
+                ori_shape=size[::-1],
+                pad_shape=padded,
+                batch_input_shape=padded,
+                scale_factor=(1.0, 1.0),
+            )
+        )
+        sample.gt_instances = InstanceData(
+            bboxes=boxes, labels=torch.arange(OBJECTS) % 2
+        )
+        samples.append(sample)
+    return samples
+
+
+def write_jpegs(folder: Path) -> list[Path]:
+    """Write `JPEGS` pictures of smooth noise, as large as COCO's files."""
+    generator = np.random.default_rng(0)
+    width, height = JPEG_SIZE
+    paths = [folder / f'{index}.jpg' for index in range(JPEGS)]
+    for path in paths:
+        shape = (height // 5, width // 5, 3)
+        coarse = generator.integers(0, 256, shape, np.uint8)
+        image = cv2.resize(coarse, JPEG_SIZE, interpolation=cv2.INTER_CUBIC)
+        if not cv2.imwrite(str(path), image):
+            raise OSError(f'cannot write {path}')
+    return paths

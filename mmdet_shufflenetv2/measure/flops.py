@@ -1,17 +1,14 @@
 """The project's one counter of multiply-adds, on PyTorch's own.
 
 `torch.utils.flop_counter` has a formula for each operation that multiplies
-matrices, as far as it goes; the table here adds what it lacks: embedding
-bags (PSRoI pooling is one), RoI pooling, deformable convolutions, recurrent
-layers, vector products, and attention as the CPU and the fast paths of
-transformer layers run it. Element-wise work, norms and pooling count nothing,
-as in the papers. Nothing but shapes is read, so meta tensors will do.
+matrices, as far as it goes; the table here adds what it lacks. Element-wise
+work, norms and pooling count nothing, as in the papers. Nothing but shapes is
+read, so meta tensors will do.
 
 PyTorch's counter takes a multiply-add for two operations; here it is one.
 """
 
 from collections.abc import Callable
-from functools import partial
 from math import prod
 
 import torch
@@ -26,7 +23,7 @@ Shape = tuple[int, ...]
 # on values.
 
 
-def _inner(left: Shape, right: Shape, *_, out: list[Shape]) -> int:
+def _inner(left: Shape, *_, out: list[Shape]) -> int:
     """A vector with a vector, or a matrix with one."""
     return prod(left)
 
@@ -44,10 +41,7 @@ def _attention(query: Shape, key: Shape, value: Shape, *_, out, **__) -> int:
 
 
 def _self_attention(x: Shape, *args, out, **__) -> int:
-    """Attention and the products around it, in one operation.
-
-    The first argument is (N, tokens, channels); matrices are weights.
-    """
+    """Attention over (N, tokens, channels) and the products around it."""
     batch, tokens, channels = x
     weights = sum(
         prod(a) for a in args if isinstance(a, torch.Size) and len(a) == 2
@@ -65,12 +59,8 @@ def _recurrent_network(x: Shape, weights: list[Shape], *_, out, **__) -> int:
     return prod(x[:-1]) * sum(prod(w) for w in weights if len(w) == 2)
 
 
-def _embedding_bag(table: Shape, index: Shape, *_, out, **__) -> int:
-    return prod(index) * table[1]
-
-
-def _row_sum(table: Shape, index: Shape, *_, out, **__) -> int:
-    """This package's own operation: bags of rows, plane by plane."""
+def _bag(table: Shape, index: Shape, *_, out, **__) -> int:
+    """Weighted sums of rows; PSRoI pooling is some."""
     return prod(index) * table[-1]
 
 
@@ -88,20 +78,15 @@ FORMULAS: dict[str, Callable[..., int | None]] = {
     **dict.fromkeys(('aten::mv', 'aten::dot', 'aten::vdot'), _inner),
     **dict.fromkeys(('aten::addmv', 'aten::addbmm'), _added),
     'aten::linear': _linear,
-    **dict.fromkeys(
-        (
-            'aten::_scaled_dot_product_flash_attention_for_cpu',
-            'aten::_scaled_dot_product_fused_attention_overrideable',
-        ),
-        _attention,
-    ),
+    'aten::_scaled_dot_product_flash_attention_for_cpu': _attention,
+    'aten::_scaled_dot_product_fused_attention_overrideable': _attention,
     'aten::_native_multi_head_attention': _self_attention,
     'aten::_transformer_encoder_layer_fwd': _self_attention,
     'aten::mkldnn_rnn_layer': _recurrent_layer,
     'aten::_cudnn_rnn': _recurrent_network,
-    'aten::_embedding_bag': _embedding_bag,
-    'aten::_embedding_bag_forward_only': _embedding_bag,
-    'mmdet_shufflenetv2::row_sum': _row_sum,
+    'aten::_embedding_bag': _bag,
+    'aten::_embedding_bag_forward_only': _bag,
+    'mmdet_shufflenetv2::row_sum': _bag,
     'torchvision::deform_conv2d': _deformable,
     'torchvision::roi_align': _roi_align,
     'torchvision::ps_roi_align': _roi_align,
@@ -135,36 +120,16 @@ def macs_of(
         return None
     name = func._schema.name
     if name in FORMULAS:
-        return _count(FORMULAS[name], *args, **kwargs, out_val=out)
+        return _count(name, *args, **kwargs, out_val=out)
     return (
         flop_registry[func._overloadpacket](*args, **kwargs, out_val=out) // 2
     )
 
 
-def _count(formula: Callable, *args, out_val: object, **kwargs) -> int | None:
-    def shapes(values: object) -> object:
-        return tree_map_only(Tensor, lambda tensor: tensor.shape, values)
-
+def _count(name: str, *args, out_val: object, **kwargs) -> int | None:
+    args, kwargs = tree_map_only(Tensor, lambda t: t.shape, (args, kwargs))
     out = [t.shape for t in tree_leaves(out_val) if isinstance(t, Tensor)]
-    return formula(*shapes(args), **shapes(kwargs), out=out)
-
-
-def _twice(formula: Callable, *args, **kwargs) -> int:
-    """A formula as PyTorch's counter wants it."""
-    return 2 * (_count(formula, *args, **kwargs) or 0)
-
-
-def _mapping() -> dict[object, Callable]:
-    """`FORMULAS` by operation, of those that are registered by now."""
-    found = {}
-    for name, formula in FORMULAS.items():
-        space, _, bare = name.partition('::')
-        packet = getattr(getattr(torch.ops, space), bare, None)
-        if packet is not None:
-            function = partial(_twice, formula)
-            function._get_raw = True
-            found[packet] = function
-    return found
+    return FORMULAS[name](*args, **kwargs, out=out)
 
 
 def macs(function: Callable[..., object], *inputs: object) -> int:
@@ -179,7 +144,22 @@ def macs(function: Callable[..., object], *inputs: object) -> int:
     Returns:
         of the whole batch.
     """
-    counter = FlopCounterMode(display=False, custom_mapping=_mapping())
+
+    def formula(name: str) -> Callable[..., int]:
+        def twice(*args, **kwargs) -> int:
+            return 2 * (_count(name, *args, **kwargs) or 0)
+
+        # With tensors, not shapes, for arguments.
+        twice._get_raw = True
+        return twice
+
+    mapping = {}
+    for name in FORMULAS:
+        space, bare = name.split('::')
+        # Those that are registered by now.
+        if packet := getattr(getattr(torch.ops, space), bare, None):
+            mapping[packet] = formula(name)
+    counter = FlopCounterMode(display=False, custom_mapping=mapping)
     with torch.no_grad(), counter:
         function(*inputs)
     return counter.get_total_flops() // 2

@@ -15,11 +15,11 @@ in Table 8, would be up to 31 T multiply-adds/s, of which the card does 5.7.
 For ARM, Table 2 has 180 channels in 8 groups; here they are 184.
 """
 
+import argparse
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
+from itertools import groupby, product
 from typing import NamedTuple
 
 import torch
@@ -29,147 +29,139 @@ from .benchmark import Benchmark, Row, Time
 from .convolution import Convolution
 from .networks import inference, place
 from .setting import Setting
-from .timing import TIMED, Effort, compared, ratio_names, significant
+from .timing import Effort, significant, timed, timed_columns
 
 HELP = 'Tables 1 to 4: do the four guidelines hold on this machine?'
 EXAMPLE = 'G1 G3 --device cuda'
 THREADS, MODE = 1, 'eager'
 EFFORT = Effort(min_runs=10, max_runs=100, seconds=3, warmup_seconds=2)
 COLUMNS = (
-    'guideline',
-    'platform',
-    'scale',
-    'row',
-    'channels',
-    'batch',
-    *TIMED,
-    *ratio_names('time_ratio'),
-    'per_s',
-    'paper_per_s',
-    'paper_time_ratio',
-    'memory_access_ratio',
+    *('guideline', 'platform', 'scale', 'row', 'channels', 'batch'),
+    *timed_columns('time_ratio'),
+    *('per_s', 'paper_per_s', 'paper_time_ratio', 'memory_access_ratio'),
     'flops_m',
 )
-
 SIZE = (56, 56)
 BLOCKS = 10
 SCALES = (1, 2, 4)
+# guideline: (what it says, the row that shows it best, whether that is
+# expected to take longer than the first one)
 TITLES = {
-    'G1': 'equal channel width minimises memory access (Table 1)',
-    'G2': 'group convolution costs memory access (Table 2)',
-    'G3': 'fragments reduce parallelism (Table 3)',
-    'G4': 'element-wise operations are not negligible (Table 4)',
+    'G1': (
+        'equal channel width minimises memory access (Table 1)',
+        '1:12',
+        True,
+    ),
+    'G2': (
+        'group convolution costs memory access (Table 2)',
+        '8 groups',
+        True,
+    ),
+    'G3': ('fragments reduce parallelism (Table 3)', '4-parallel', True),
+    'G4': (
+        'element-wise operations are not negligible (Table 4)',
+        'ReLU no, shortcut no',
+        False,
+    ),
 }
-# The row of each table that shows its guideline best, and whether it is
-# expected to take longer than the first row, or shorter.
-TELLING = {
-    'G1': ('1:12', 'longer'),
-    'G2': ('8 groups', 'longer'),
-    'G3': ('4-parallel', 'longer'),
-    'G4': ('ReLU no, shortcut no', 'shorter'),
-}
 
 
-class Sum(nn.Module):
-    """What fragments make of one map, added up; ``None`` is the map."""
-
-    def __init__(self, *fragments: nn.Module | None):
-        super().__init__()
-        self.fragments = nn.ModuleList(
-            nn.Identity() if f is None else f for f in fragments
-        )
+class Sum(nn.Sequential):
+    """What its modules make of one map, added up."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H, W)."""
-        first, *rest = (fragment(x) for fragment in self.fragments)
+        first, *rest = (fragment(x) for fragment in self)
         for other in rest:
             first = first + other
         return first
 
 
 def _conv(
-    before: int, after: int | None = None, kernel: int = 1, groups: int = 1
+    before: int,
+    after: int | None = None,
+    kernel: int = 1,
+    groups: int = 1,
+    gain: float = 1.0,
 ) -> nn.Conv2d:
-    padding = kernel // 2
-    return nn.Conv2d(
+    """A convolution whose random weights keep the size of values."""
+    layer = nn.Conv2d(
         before,
         after or before,
         kernel,
-        padding=padding,
+        padding=kernel // 2,
         groups=groups,
         bias=False,
     )
+    nn.init.kaiming_normal_(layer.weight, nonlinearity='linear')
+    layer.weight.data *= gain
+    return layer
 
 
 def _pair(first: int, second: int) -> nn.Module:
     return nn.Sequential(_conv(first, second), _conv(second, first))
 
 
-def _fragments(channels: int, count: int, parallel: bool) -> nn.Module:
-    combine = Sum if parallel else nn.Sequential
-    return combine(*(_conv(channels) for _ in range(count)))
-
-
 def _bottleneck(channels: int, relu: bool, shortcut: bool) -> nn.Module:
+    inner, gain = channels // 4, 2**0.5 if relu else 1.0
+
     def act() -> list[nn.Module]:
-        return [nn.ReLU(inplace=True)] if relu else []
+        return [nn.ReLU(inplace=True)] * relu
 
-    inner = channels // 4
-    layers = nn.Sequential(
-        _conv(channels, inner),
+    main = nn.Sequential(
+        _conv(channels, inner, gain=gain),
         *act(),
-        _conv(inner, kernel=3),
+        _conv(inner, kernel=3, gain=gain),
         *act(),
-        _conv(inner, channels),
+        _conv(inner, channels, gain=gain / 2**0.5 if shortcut else gain),
     )
-    return nn.Sequential(Sum(layers, None) if shortcut else layers, *act())
+    return nn.Sequential(
+        Sum(main, nn.Identity()) if shortcut else main, *act()
+    )
 
 
-class Variant(NamedTuple):
-    """One row of a table.
-
-    Attributes:
-        block: makes one of ten, of its channels.
-        gpu, arm: channels at x1, by the processor the speeds are of.
-        multiple: what channels are rounded to.
-    """
-
-    block: Callable[..., nn.Module]
-    gpu: tuple[float, ...]
-    arm: tuple[float, ...]
-    multiple: int = 1
+# A row of a table: what makes a block of its channels; those at x1, on the
+# GPU and on ARM; what they are rounded to a multiple of.
+Variant = tuple[Callable[..., nn.Module], tuple, tuple, int]
 
 
-def _g3(count: int, parallel: bool = False) -> Variant:
-    block = partial(_fragments, count=count, parallel=parallel)
-    return Variant(block, (128 / count**0.5,), (64 / count**0.5,))
+def _g2(groups: int, gpu: int) -> Variant:
+    return partial(_conv, groups=groups), (gpu,), (gpu / 2,), groups
+
+
+def _g3(count: int, combine: type = nn.Sequential) -> Variant:
+    def block(channels: int) -> nn.Module:
+        gain = count**-0.5 if combine is Sum else 1.0
+        return combine(*(_conv(channels, gain=gain) for _ in range(count)))
+
+    return block, (128 / count**0.5,), (64 / count**0.5,), 1
 
 
 def _g4(relu: bool, shortcut: bool) -> Variant:
     block = partial(_bottleneck, relu=relu, shortcut=shortcut)
-    return Variant(block, (32,), (32,))
+    return block, (32,), (32,), 1
 
 
 # The first row of a table is what its others are compared with.
-TABLES = {
+TABLES: dict[str, dict[str, Variant]] = {
     'G1': {
-        '1:1': Variant(_pair, (128, 128), (32, 32)),
-        '1:2': Variant(_pair, (90, 180), (22, 44)),
-        '1:6': Variant(_pair, (52, 312), (13, 78)),
-        '1:12': Variant(_pair, (36, 432), (9, 108)),
+        '1:1': (_pair, (128, 128), (32, 32), 1),
+        '1:2': (_pair, (90, 180), (22, 44), 1),
+        '1:6': (_pair, (52, 312), (13, 78), 1),
+        '1:12': (_pair, (36, 432), (9, 108), 1),
     },
     'G2': {
-        '1 group': Variant(_conv, (128,), (64,)),
-        '2 groups': Variant(partial(_conv, groups=2), (180,), (90,), 2),
-        '4 groups': Variant(partial(_conv, groups=4), (256,), (128,), 4),
-        '8 groups': Variant(partial(_conv, groups=8), (360,), (180,), 8),
+        '1 group': _g2(1, 128),
+        '2 groups': _g2(2, 180),
+        '4 groups': _g2(4, 256),
+        '8 groups': _g2(8, 360),
     },
     'G3': {
         '1-fragment': _g3(1),
         '2-series': _g3(2),
         '4-series': _g3(4),
-        '2-parallel': _g3(2, parallel=True),
-        '4-parallel': _g3(4, parallel=True),
+        '2-parallel': _g3(2, Sum),
+        '4-parallel': _g3(4, Sum),
     },
     'G4': {
         'ReLU yes, shortcut yes': _g4(relu=True, shortcut=True),
@@ -180,8 +172,7 @@ TABLES = {
 }
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One cell of a table.
 
     Attributes:
@@ -199,51 +190,16 @@ class Cell:
     @property
     def channels(self) -> tuple[int, ...]:
         """Of the block, as the table gives them."""
-        row = TABLES[self.guideline][self.row]
+        _, gpu, arm, step = TABLES[self.guideline][self.row]
         return tuple(
-            row.multiple * math.floor(c * self.scale / row.multiple + 0.5)
-            for c in getattr(row, self.platform)
+            step * math.floor(c * self.scale / step + 0.5)
+            for c in (gpu if self.platform == 'gpu' else arm)
         )
-
-    def shape(self, batch: int) -> tuple[int, int, int, int]:
-        """(N, C, H, W) of the network's input."""
-        return (batch, self.channels[0], *SIZE)
 
     def build(self) -> nn.Sequential:
-        """Blocks in series, with weights that keep the size of values."""
-        block = TABLES[self.guideline][self.row].block
-        network = nn.Sequential(
-            *(block(*self.channels) for _ in range(BLOCKS))
-        )
-        relu = any(isinstance(m, nn.ReLU) for m in network.modules())
-        for conv in _convs(network):
-            nn.init.kaiming_normal_(
-                conv.weight, nonlinearity='relu' if relu else 'linear'
-            )
-        for module in network.modules():
-            if isinstance(module, Sum):
-                for fragment in module.fragments:
-                    for conv in _convs(fragment)[-1:]:
-                        conv.weight.data /= math.sqrt(len(module.fragments))
-        return network
-
-
-def _convs(module: nn.Module) -> list[nn.Conv2d]:
-    return [m for m in module.modules() if isinstance(m, nn.Conv2d)]
-
-
-def cells(guideline: str, platform: str) -> list[Cell]:
-    """The cells of one table, a scale after the other.
-
-    Args:
-        guideline: one of `TABLES`.
-        platform: whose channels, ``'gpu'`` or ``'arm'``.
-    """
-    return [
-        Cell(guideline, platform, row, scale)
-        for scale in SCALES
-        for row in TABLES[guideline]
-    ]
+        """Blocks in series."""
+        block, *_ = TABLES[self.guideline][self.row]
+        return nn.Sequential(*(block(*self.channels) for _ in range(BLOCKS)))
 
 
 def predict(cell: Cell, batch: int) -> tuple[int, int]:
@@ -270,89 +226,95 @@ def predict(cell: Cell, batch: int) -> tuple[int, int]:
         elif isinstance(module, nn.ReLU):
             memory_access += 2 * output.numel()
         elif isinstance(module, Sum):
-            memory_access += 3 * (len(module.fragments) - 1) * output.numel()
+            memory_access += 3 * (len(module) - 1) * output.numel()
 
     with torch.device('meta'):
         network = cell.build()
         for module in network.modules():
             module.register_forward_hook(count)
-        network(torch.empty(cell.shape(batch)))
+        network(torch.empty(batch, cell.channels[0], *SIZE))
     return flops, memory_access
 
 
-def benchmarks(
-    settings: Sequence[Setting],
-    guidelines: Sequence[str] = (),
-    batch: Sequence[int] | None = None,
-    platform: str | None = None,
-) -> list[Benchmark]:
-    """Each cell, timed in turn with the first row of its scale.
-
-    Args:
-        settings: to measure each under.
-        guidelines: ``'G1'`` to ``'G4'``; all by default.
-        batch: images; by default 1, on a GPU 8 and 1.
-        platform: whose channels; by default the paper's for such a device.
-    """
-    found = []
-    for setting in settings:
-        default = platform or ('gpu' if setting.on_gpu else 'arm')
-        for images in batch or ([8, 1] if setting.on_gpu else [1]):
-            for guideline in guidelines or TITLES:
-                first, *_ = TABLES[guideline]
-                for cell in cells(guideline, default):
-                    other = replace(cell, row=first)
-                    found.append(_benchmark(cell, other, images, setting))
-    return found
-
-
-def _benchmark(
-    cell: Cell, first: Cell, batch: int, setting: Setting
-) -> Benchmark:
-    return Benchmark(
-        key={
-            'guideline': cell.guideline,
-            'platform': cell.platform,
-            'scale': f'x{cell.scale}',
-            'row': cell.row,
-            'channels': '-'.join(map(str, cell.channels)),
-            'batch': batch,
-        },
-        setting=setting,
-        measure=partial(
-            _measure, cell=cell, first=first, batch=batch, setting=setting
-        ),
-        label=f'{cell.guideline} x{cell.scale} {cell.row}, batch {batch}, '
-        f'{setting.precision}',
-        cost=1 + cell.scale,
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add which guidelines to test, and with which channels."""
+    parser.add_argument(
+        'guidelines',
+        nargs='*',
+        type=_guideline,
+        metavar='GUIDELINE',
+        help=f'{" ".join(TABLES)}; default: all',
+    )
+    parser.add_argument(
+        '--batch',
+        nargs='+',
+        type='count',
+        help='default: 1; on a GPU 8 and 1',
+    )
+    parser.add_argument(
+        '--platform',
+        choices=('gpu', 'arm'),
+        help="whose channels; default: the paper's for such a device",
     )
 
 
-def _measure(
-    time: Time, cell: Cell, first: Cell, batch: int, setting: Setting
-) -> list[Row]:
+def _guideline(text: str) -> str:
+    # `choices` would refuse that there are none.
+    if text not in TABLES:
+        raise argparse.ArgumentTypeError(
+            f'expected one of {", ".join(TABLES)}, got {text!r}'
+        )
+    return text
+
+
+def benchmarks(
+    settings: Sequence[Setting], args: argparse.Namespace
+) -> list[Benchmark]:
+    """Each cell, timed in turn with the first row of its scale."""
+    found = []
+    for setting in settings:
+        platform, batches = ('gpu', [8, 1]) if setting.on_gpu else ('arm', [1])
+        platform = args.platform or platform
+        for batch in args.batch or batches:
+            for guideline in args.guidelines or TABLES:
+                for scale, row in product(SCALES, TABLES[guideline]):
+                    cell = Cell(guideline, platform, row, scale)
+                    found.append(_benchmark(cell, batch, setting))
+    return found
+
+
+def _benchmark(cell: Cell, batch: int, setting: Setting) -> Benchmark:
+    first = cell._replace(row=next(iter(TABLES[cell.guideline])))
+
     def step(each: Cell) -> Callable[[], object]:
         torch.manual_seed(0)
         network = each.build().eval().requires_grad_(False)
-        return inference(place(network, setting), each.shape(batch), setting)
+        shape = (batch, each.channels[0], *SIZE)
+        return inference(place(network, setting), shape, setting)
 
-    functions = {'first': step(first)}
-    if cell != first:
-        functions['cell'] = step(cell)
-    times = time(functions)
-    mine = times.get('cell', times['first'])
-    columns = mine.columns()
-    flops, memory_access = predict(cell, batch)
-    _, first_access = predict(first, batch)
-    return [
-        {
-            **columns,
-            'per_s': significant(1e3 / columns['median_ms']),
-            **compared('time_ratio', mine, times['first']),
-            'memory_access_ratio': round(memory_access / first_access, 3),
-            'flops_m': round(flops / batch / 1e6, 1),
-        }
-    ]
+    def measure(time: Time) -> list[Row]:
+        times = time({each: step(each) for each in {first: 0, cell: 0}})
+        columns = timed(times[cell], 'time_ratio', times[cell], times[first])
+        flops, memory_access = predict(cell, batch)
+        _, first_access = predict(first, batch)
+        return [
+            {
+                **columns,
+                'per_s': significant(1e3 / columns['median_ms']),
+                'memory_access_ratio': round(memory_access / first_access, 3),
+                'flops_m': round(flops / batch / 1e6, 1),
+            }
+        ]
+
+    key = {
+        'guideline': cell.guideline,
+        'platform': cell.platform,
+        'scale': f'x{cell.scale}',
+        'row': cell.row,
+        'channels': '-'.join(map(str, cell.channels)),
+        'batch': batch,
+    }
+    return Benchmark(key, setting, measure)
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[str]:
@@ -368,7 +330,7 @@ def summary(rows: Sequence[dict[str, str]]) -> list[str]:
     telling = [
         row
         for row in rows
-        if row['status'] == 'ok' and row['row'] == TELLING[row['guideline']][0]
+        if row['status'] == 'ok' and row['row'] == TITLES[row['guideline']][1]
     ]
     return [
         _verdict(list(group))
@@ -377,25 +339,28 @@ def summary(rows: Sequence[dict[str, str]]) -> list[str]:
 
 
 def _verdict(rows: Sequence[dict[str, str]]) -> str:
-    guideline = rows[0]['guideline']
-    row, expected = TELLING[guideline]
-    if expected == 'longer':
-        holds = [float(r['time_ratio_p10']) > 1 for r in rows]
-    else:
-        holds = [float(r['time_ratio_p90']) < 1 for r in rows]
-    at = [r['scale'] for r, held in zip(rows, holds, strict=True) if held]
-    answer = f'holds here at {", ".join(at)} only' if at else 'does not hold'
-    if all(holds):
-        answer = 'holds here'
+    title, name, is_longer = TITLES[rows[0]['guideline']]
+    holds = [
+        row['scale']
+        for row in rows
+        if (
+            float(row['time_ratio_p10']) > 1
+            if is_longer
+            else float(row['time_ratio_p90']) < 1
+        )
+    ]
+    answer = f'holds here at {", ".join(holds)} only'
+    if len(holds) in (0, len(rows)):
+        answer = 'holds here' if holds else 'does not hold'
 
     def span(column: str) -> str:
-        values = [float(r[column]) for r in rows if r[column]]
+        values = [float(row[column]) for row in rows if row[column]]
         if not values:
             return 'unknown'
         return f'{min(values):.2f} to {max(values):.2f}'
 
     return (
-        f'{guideline} ({TITLES[guideline]}) {answer}: {row} takes '
+        f'{rows[0]["guideline"]} ({title}) {answer}: {name} takes '
         f'{span("time_ratio")} times the time of the first row (paper: '
         f'{span("paper_time_ratio")}; memory access: '
         f'{span("memory_access_ratio")}). Batch {rows[0]["batch"]}, '

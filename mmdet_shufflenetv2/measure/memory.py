@@ -18,7 +18,7 @@ OUT_OF_MEMORY = re.compile(
     r'bad_alloc|Cannot allocate memory',
     re.IGNORECASE,
 )
-MEMORY_LEFT_FREE = 0.05
+SHARE_TO_USE = 0.95
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -41,44 +41,25 @@ def peak_mb(function: Callable[[], object], device: str) -> float:
     On a GPU and on the CPU it is what PyTorch's allocator handed out: maps,
     gradients and workspaces, not the memory of libraries.
     """
-    if torch.device(device).type != 'cuda':
-        return _peak_on_cpu(function) / 1e6
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    function()
-    torch.cuda.synchronize(device)
-    return (torch.cuda.max_memory_allocated(device) - before) / 1e6
-
-
-def _peak_on_cpu(function: Callable[[], object]) -> int:
-    """Bytes, from the allocator's own reports in the order they came."""
+    if torch.device(device).type == 'cuda':
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        function()
+        torch.cuda.synchronize(device)
+        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
     with profile(
         activities=[ProfilerActivity.CPU], profile_memory=True
     ) as recorded:
         result = function()
         del result
-    # The public event lists hold sums over operators only.
-    events = recorded.profiler.kineto_results.events()
     held = peak = 0
-    for event in events:
+    # The public event lists hold sums over operators only.
+    for event in recorded.profiler.kineto_results.events():
         if event.name() == '[memory]':
             held += event.nbytes()
             peak = max(peak, held)
-    return peak
-
-
-def available_bytes(proc: Path = Path('/proc')) -> int | None:
-    """Memory that can still be had without swapping; None if unknown."""
-    found = _field(proc / 'meminfo', 'MemAvailable')
-    cgroup = Path('/sys/fs/cgroup')
-    limit, used = cgroup / 'memory.max', cgroup / 'memory.current'
-    if limit.is_file() and used.is_file():
-        text = limit.read_text().strip()
-        if text.isdecimal():
-            room = int(text) - int(used.read_text())
-            found = room if found is None else min(found, room)
-    return found
+    return peak / 1e6
 
 
 @contextmanager
@@ -93,29 +74,42 @@ def refused_rather_than_killed(room: int | None = None) -> Iterator[None]:
         room: bytes that may be taken in addition; what is available by
             default.
     """
-    taken = _field(Path('/proc/self/status'), 'VmData')
+    taken = _bytes_of('/proc/self/status', 'VmData')
     if room is None:
-        room = available_bytes()
+        room = _available_bytes()
     if taken is None or room is None:
         yield
         return
     import resource
 
-    kind = resource.RLIMIT_DATA
-    soft, hard = resource.getrlimit(kind)
-    limit = taken + int(room * (1 - MEMORY_LEFT_FREE))
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = taken + int(room * SHARE_TO_USE)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
-    resource.setrlimit(kind, (limit, hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     try:
         yield
     finally:
-        resource.setrlimit(kind, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _field(path: Path, name: str) -> int | None:
-    """Bytes behind a name in a file of ``/proc``."""
-    if not path.is_file():
+def _available_bytes() -> int | None:
+    """What can still be had without swapping, in this control group."""
+    found = _bytes_of('/proc/meminfo', 'MemAvailable')
+    try:
+        limit, used = (
+            int(Path('/sys/fs/cgroup', f'memory.{name}').read_text())
+            for name in ('max', 'current')
+        )
+    except (OSError, ValueError):
+        # There is none, or it has no limit.
+        return found
+    return limit - used if found is None else min(found, limit - used)
+
+
+def _bytes_of(path: str, name: str) -> int | None:
+    """What stands after a name in a file of ``/proc``."""
+    if not Path(path).is_file():
         return None
-    found = re.search(rf'^{name}:\s+(\d+) kB', path.read_text(), re.M)
+    found = re.search(rf'^{name}:\s+(\d+) kB', Path(path).read_text(), re.M)
     return int(found.group(1)) * 1024 if found else None

@@ -35,25 +35,21 @@ class Inputs:
     """
 
     def __init__(self, shape: Sequence[int], setting: Setting):
-        self.shape = tuple(shape)
-        self.channels_last = setting.layout == 'channels_last'
+        n, c, h, w = shape
         self.numel = prod(shape)
         capacity = POOL_BYTES // setting.dtype.itemsize
-        self.pool = _pool(
+        pool = _pool(
             setting.device, setting.dtype, max(capacity, 2 * self.numel)
         )
-        self.count = len(self.pool) // self.numel
-        self.turn = 0
+        self.count, self.turn = len(pool) // self.numel, 0
+        self.maps = pool[: self.count * self.numel].view(self.count, *shape)
+        if setting.layout == 'channels_last':
+            self.maps = self.maps.view(-1, n, h, w, c).permute(0, 1, 4, 2, 3)
 
     def __call__(self) -> Tensor:
         """The next map."""
-        start = self.turn % self.count * self.numel
         self.turn += 1
-        part = self.pool[start : start + self.numel]
-        if self.channels_last:
-            n, c, h, w = self.shape
-            return part.view(n, h, w, c).permute(0, 3, 1, 2)
-        return part.view(self.shape)
+        return self.maps[(self.turn - 1) % self.count]
 
 
 def prepare(
@@ -102,22 +98,16 @@ def fold(network: nn.Module) -> None:
         order = getattr(module, 'order', None)
         if isinstance(order, tuple) and order[:2] != ('conv', 'norm'):
             continue
-        previous = None
+        before, conv = '', None
         for name, child in list(module.named_children()):
-            if isinstance(child, _BatchNorm) and (
-                previous and _feeds(previous[1], child)
+            if (
+                isinstance(child, _BatchNorm)
+                and isinstance(conv, nn.Conv2d)
+                and conv.out_channels == child.num_features
             ):
-                folded = fuse_conv_bn_eval(previous[1], child)
-                setattr(module, previous[0], folded)
+                setattr(module, before, fuse_conv_bn_eval(conv, child))
                 setattr(module, name, nn.Identity())
-            previous = name, child
-
-
-def _feeds(layer: nn.Module, norm: _BatchNorm) -> bool:
-    return (
-        isinstance(layer, nn.Conv2d)
-        and layer.out_channels == norm.num_features
-    )
+            before, conv = name, child
 
 
 def place(network: nn.Module, setting: Setting) -> nn.Module:
@@ -144,12 +134,11 @@ def settle_norms(
     """
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 1.0
     network.train()
     for norm in norms:
         # Also of backbones that keep theirs in evaluation mode.
         norm.train()
+        norm.momentum = 1.0
     with torch.no_grad():
         (forward or network)(images)
     for norm, momentum in zip(norms, momenta, strict=True):
@@ -166,20 +155,15 @@ def inference(
         shape: (N, C, H, W) of the input.
         setting: its mode says how the network runs.
     """
-    inputs = Inputs(shape, setting)
-    run = network
+    inputs, run = Inputs(shape, setting), network
     if setting.mode == 'compiled':
         run = torch.compile(network)
     elif setting.mode == 'graph':
         run = captured(network, inputs())
-
-    def step() -> object:
-        with torch.inference_mode():
-            return run(inputs())
-
-    return step
+    return torch.inference_mode()(lambda: run(inputs()))
 
 
+@torch.inference_mode()
 def captured(
     function: Callable[[Tensor], object], example: Tensor
 ) -> Callable[[Tensor], object]:
@@ -193,18 +177,17 @@ def captured(
         the function, whose result the next call overwrites. Copying the map
         to where the graph reads it is part of it.
     """
-    with torch.inference_mode():
-        static = example.clone(memory_format=torch.preserve_format)
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            # Libraries allocate and choose algorithms on their first calls.
-            for _ in range(3):
-                function(static)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            result = function(static)
+    static = example.clone(memory_format=torch.preserve_format)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        # Libraries allocate and choose algorithms on their first calls.
+        for _ in range(3):
+            function(static)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = function(static)
 
     def replay(x: Tensor) -> object:
         static.copy_(x)

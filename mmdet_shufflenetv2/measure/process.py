@@ -13,8 +13,6 @@ from collections.abc import Callable
 
 from .setting import Setting
 
-_CAN_STAND_STILL = hasattr(signal, 'SIGSTOP')
-
 
 class Process:
     """A function that is built and called in another process.
@@ -41,13 +39,14 @@ class Process:
         try:
             self._receive()
         except BaseException:
-            self._end()
+            self.__exit__()
             raise
-        self._signal('SIGSTOP')
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._end()
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
 
     def elapsed_ms(self) -> float:
         """Call the function once; milliseconds by the other side's clock.
@@ -57,9 +56,7 @@ class Process:
         """
         self._signal('SIGCONT')
         self._pipe.send('run')
-        elapsed = self._receive()
-        self._signal('SIGSTOP')
-        return elapsed
+        return self._receive()
 
     def _receive(self) -> float:
         try:
@@ -70,16 +67,13 @@ class Process:
             problem = f'it ended with exit code {self._process.exitcode}'
         if problem:
             raise RuntimeError(f'the process of {self.name}: {problem}')
+        self._signal('SIGSTOP')
         return elapsed
 
     def _signal(self, name: str) -> None:
-        if _CAN_STAND_STILL and self._process.is_alive():
+        # Windows has neither.
+        if hasattr(signal, name) and self._process.is_alive():
             os.kill(self._process.pid, getattr(signal, name))
-
-    def _end(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._pipe.close()
 
 
 def _serve(pipe, build: Callable, args: tuple, setting: Setting) -> None:

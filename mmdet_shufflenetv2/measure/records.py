@@ -56,62 +56,57 @@ class Records:
         existed = self.path.exists()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open('ab'):
-                pass
+            self.path.open('ab').close()
             if not existed:
                 self.path.unlink()
         except OSError as error:
-            raise RecordsError(
-                f'{self.path} cannot be written: {error.strerror}; name '
-                'another file'
-            ) from error
+            raise self._not_written(error) from error
 
     def append(
         self, rows: Sequence[Mapping[str, object]]
     ) -> list[dict[str, str]]:
         """Write rows, all of them or, if the system fails, none.
 
+        Args:
+            rows: columns that one lacks stay empty.
+
         Returns:
             the rows as they will be read.
 
         Raises:
-            ValueError: a row has other columns.
+            ValueError: a row has a column that the file has not.
             RecordsError: the system does not write.
         """
-        rows = [{'schema': SCHEMA, **row} for row in rows]
-        for row in rows:
-            if set(row) != set(self.columns):
-                raise ValueError(
-                    f'rows: expected the columns {self.columns[1:]}, got '
-                    f'{tuple(row)[1:]}'
-                )
-        rows = [
-            {name: ' '.join(str(row[name]).splitlines()) for name in row}
-            for row in rows
-        ]
-        # Somebody else may have written since this file was read.
-        _, whole = self._read()
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator='\n')
-        if not whole:
-            writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            row = {'schema': SCHEMA, **row}
+            writer.writerow(
+                {k: ' '.join(str(v).splitlines()) for k, v in row.items()}
+            )
+        # Somebody else may have written since this file was read.
+        _, whole = self._read()
+        header = '' if whole else ','.join(self.columns) + '\n'
+        data = (header + text.getvalue()).encode()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open('a+b', buffering=0) as file:
             file.truncate(whole)
             try:
-                data = text.getvalue().encode()
                 while data:
                     data = data[file.write(data) :]
                 os.fsync(file.fileno())
             except OSError as error:
                 file.truncate(whole)
-                raise RecordsError(
-                    f'{self.path} cannot be written: {error.strerror}; the '
-                    f'{len(self.rows)} rows in it are whole'
-                ) from error
-        self.rows += rows
-        return rows
+                raise self._not_written(error) from error
+        added = list(csv.DictReader(text.getvalue().split('\n'), self.columns))
+        self.rows += added
+        return added
+
+    def _not_written(self, error: OSError) -> RecordsError:
+        return RecordsError(
+            f'{self.path} cannot be written: {error.strerror}; the '
+            f'{len(self.rows)} rows in it are whole'
+        )
 
     def _read(self) -> tuple[list[dict[str, str]], int]:
         """The whole rows, and how many bytes the whole lines take."""

@@ -1,27 +1,28 @@
-"""The conditions of a measurement. Needs PyTorch alone."""
+"""What a measurement is made under. Needs PyTorch alone."""
 
+import argparse
+import datetime
+import os
+import platform
+import subprocess
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cache
+from itertools import product
+from pathlib import Path
 
 import torch
 
+from .. import __version__
 from ..arguments import check_choice
 from ..errors import UserError
 from .timing import CLOCKS, Stopwatch, cuda_stopwatch, host_stopwatch
 
-
-class Precision(NamedTuple):
-    """A type of numbers, and whether products of it may use TF32."""
-
-    dtype: torch.dtype
-    tf32: bool = False
-
-
+# Products of 32 bits may use TF32 if that is what the precision is called.
 PRECISIONS = {
-    'fp32': Precision(torch.float32),
-    'tf32': Precision(torch.float32, tf32=True),
-    'fp16': Precision(torch.float16),
-    'bf16': Precision(torch.bfloat16),
+    'fp32': torch.float32,
+    'tf32': torch.float32,
+    'fp16': torch.float16,
+    'bf16': torch.bfloat16,
 }
 LAYOUTS = {
     'contiguous': torch.contiguous_format,
@@ -34,6 +35,9 @@ MODES = {
     'graph': 'folded, and replayed as a CUDA graph',
     'compiled': 'torch.compile',
 }
+# Columns that tell when and from what, not on what: a measurement is not
+# repeated because of them.
+CIRCUMSTANCES = ('cores', 'load', 'python', 'commit', 'date')
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Setting:
         clock: one of `CLOCKS`; a GPU's work is timed by its own.
 
     Raises:
-        ValueError: an attribute is not one of the allowed values.
+        UserError: an attribute is not one of the allowed values, or not on
+            this device.
     """
 
     device: str = 'cpu'
@@ -60,26 +65,21 @@ class Setting:
     clock: str = 'wall'
 
     def __post_init__(self):
-        check_choice('precision', self.precision, tuple(PRECISIONS))
-        check_choice('layout', self.layout, tuple(LAYOUTS))
-        check_choice('mode', self.mode, tuple(MODES))
-        check_choice('clock', self.clock, tuple(CLOCKS))
-        if self.threads < 1:
-            raise ValueError(
-                f'threads: expected a positive integer, got {self.threads}'
-            )
-        if self.mode == 'graph' and not self.on_gpu:
-            raise ValueError(
-                f'mode: graph needs a CUDA device, got {self.device!r}'
-            )
-        if PRECISIONS[self.precision].tf32 and not self.on_gpu:
-            raise ValueError(
-                f'precision: tf32 needs a CUDA device, got {self.device!r}'
-            )
-        if self.clock == 'cpu' and self.on_gpu:
-            raise ValueError(
-                f'clock: cpu works on the CPU only, got {self.device!r}'
-            )
+        check_choice('precision', self.precision, PRECISIONS)
+        check_choice('layout', self.layout, LAYOUTS)
+        check_choice('mode', self.mode, MODES)
+        check_choice('clock', self.clock, CLOCKS)
+        impossible = {
+            'precision': self.precision == 'tf32' and not self.on_gpu,
+            'mode': self.mode == 'graph' and not self.on_gpu,
+            'clock': self.clock == 'cpu' and self.on_gpu,
+        }
+        for name, is_so in impossible.items():
+            if is_so:
+                raise UserError(
+                    f'{name}: {getattr(self, name)} does not work on '
+                    f'{self.device}'
+                )
 
     @property
     def on_gpu(self) -> bool:
@@ -89,7 +89,7 @@ class Setting:
     @property
     def dtype(self) -> torch.dtype:
         """The type of weights and maps."""
-        return PRECISIONS[self.precision].dtype
+        return PRECISIONS[self.precision]
 
     def apply(self) -> None:
         """Bring PyTorch into this setting."""
@@ -99,7 +99,7 @@ class Setting:
         torch.set_flush_denormal(True)
         if self.on_gpu:
             torch.cuda.set_device(torch.device(self.device).index or 0)
-            tf32 = PRECISIONS[self.precision].tf32
+            tf32 = self.precision == 'tf32'
             torch.backends.cuda.matmul.allow_tf32 = tf32
             torch.backends.cudnn.allow_tf32 = tf32
             torch.backends.cudnn.benchmark = True
@@ -109,6 +109,67 @@ class Setting:
         if self.on_gpu:
             return cuda_stopwatch(self.device)
         return host_stopwatch(CLOCKS[self.clock])
+
+
+def describe(setting: Setting) -> dict[str, object]:
+    """Return setting and machine as columns of a record.
+
+    ``load`` is the system's load average over the last minute: well above
+    the benchmark's own threads it means that the machine was busy.
+    """
+    load = getattr(os, 'getloadavg', lambda: [''])()[0]
+    device = 'cpu'
+    if setting.on_gpu:
+        device = torch.cuda.get_device_name(setting.device)
+    return {
+        'device': device,
+        'cpu': _cpu_name(),
+        'threads': setting.threads,
+        'precision': setting.precision,
+        'layout': setting.layout,
+        'mode': setting.mode,
+        'clock': 'events' if setting.on_gpu else setting.clock,
+        'torch': torch.__version__,
+        'cores': os.cpu_count(),
+        'load': load and round(load, 1),
+        'python': platform.python_version(),
+        'commit': _commit(),
+        'date': datetime.date.today().isoformat(),
+    }
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path('/proc/cpuinfo')
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors='replace').splitlines():
+            key, _, value = line.partition(':')
+            if key.strip() == 'model name' and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine() or 'unknown'
+
+
+@cache
+def _commit() -> str:
+    """The checkout's commit, ``+`` if changed; else the version."""
+
+    def git(*arguments: str) -> str:
+        folder = Path(__file__).parent
+        return subprocess.run(
+            ['git', '-C', str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        ).stdout.strip()
+
+    try:
+        # An installed copy may lie in somebody else's repository.
+        git('ls-files', '--error-unmatch', Path(__file__).name)
+        return git(
+            'describe', '--always', '--exclude=*', '--abbrev=9', '--dirty=+'
+        )
+    except (OSError, subprocess.SubprocessError):
+        return f'version {__version__}'
 
 
 def require_device(device: str) -> str:
@@ -132,3 +193,78 @@ def require_device(device: str) -> str:
             'CUDA devices here; --device cpu measures the processor'
         )
     return 'cpu' if kind.type == 'cpu' else device
+
+
+def add_options(
+    parser: argparse.ArgumentParser, threads: int | None, mode: str | None
+) -> None:
+    """Add the options that `settings_of` reads.
+
+    Args:
+        parser: has the type ``'count'``.
+        threads: of the CPU, by default; None for all cores.
+        mode: by default; None if there is no choice.
+    """
+    threads = threads or os.cpu_count()
+    parser.add_argument(
+        '--device', default='cpu', help='cpu, cuda or cuda:N; default: cpu'
+    )
+    parser.add_argument(
+        '--threads',
+        type='count',
+        default=threads,
+        help=f'CPU threads; default: {threads}',
+    )
+    parser.add_argument(
+        '--precision',
+        nargs='+',
+        choices=PRECISIONS,
+        default=['fp32'],
+        help='default: fp32, TF32 off',
+    )
+    parser.add_argument(
+        '--layout',
+        choices=LAYOUTS,
+        help='of maps in memory; default: contiguous for 32 bits on a GPU, '
+        'channels_last otherwise; ops: both',
+    )
+    if mode:
+        modes = '; '.join(f'{name}: {what}' for name, what in MODES.items())
+        parser.add_argument(
+            '--mode',
+            nargs='+',
+            choices=MODES,
+            default=[mode],
+            help=f'{modes}; default: {mode}',
+        )
+    parser.add_argument(
+        '--clock',
+        choices=CLOCKS,
+        default='wall',
+        help='cpu: time of all threads, for a busy machine',
+    )
+
+
+def settings_of(args: argparse.Namespace) -> list[Setting]:
+    """The settings that the arguments ask for.
+
+    Raises:
+        UserError: a combination is impossible.
+    """
+    found = []
+    modes = getattr(args, 'mode', ['eager'])
+    for precision, mode in product(args.precision, modes):
+        is_wide = PRECISIONS[precision] == torch.float32
+        on_gpu = args.device != 'cpu'
+        layout = 'contiguous' if is_wide and on_gpu else 'channels_last'
+        found.append(
+            Setting(
+                args.device,
+                args.threads,
+                precision,
+                args.layout or layout,
+                mode,
+                args.clock,
+            )
+        )
+    return found

@@ -4,8 +4,9 @@ The plain way is that of public implementations: chunk, concatenate, view,
 transpose, copy, view.
 """
 
+import argparse
 from collections.abc import Callable, Sequence
-from functools import partial
+from itertools import product
 
 import torch
 from mmdet.registry import MODELS
@@ -15,26 +16,99 @@ from ..backbones.shufflenet_v2 import ShuffleUnit
 from .benchmark import Benchmark, Row, Time
 from .networks import Inputs, place, settle_norms
 from .setting import Setting
-from .timing import TIMED, Effort, compared, ratio_names
+from .timing import Effort, timed, timed_columns
 
 HELP = 'channel split, concatenation and shuffle against the plain way'
 EXAMPLE = '--part network stage3 --batch 1'
 THREADS, MODE = None, None
 EFFORT = Effort(min_runs=10, max_runs=60, seconds=8, warmup_seconds=4)
 COLUMNS = (
-    'part',
-    'input',
-    'batch',
-    'passes',
-    *TIMED,
-    *ratio_names('times_faster'),
+    *('part', 'input', 'batch', 'passes'),
+    *timed_columns('times_faster'),
     'plain_ms',
 )
-
 PASSES = ('forward', 'forward and backward')
 # Channels of ShuffleNet V2 1x, and pixels of a map per pixel of the image.
 STAGES = {'stage2': (116, 8), 'stage3': (232, 16), 'stage4': (464, 32)}
 PARTS = ('network', *STAGES)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add which parts to measure, and on what."""
+    parser.add_argument('--part', nargs='+', choices=PARTS, default=PARTS)
+    parser.add_argument(
+        '--batch', nargs='+', type='count', default=[8], help='default: 8'
+    )
+    parser.add_argument(
+        '--size',
+        type='size',
+        metavar='WIDTHxHEIGHT',
+        default=(224, 224),
+        help='of the image; default: 224x224',
+    )
+
+
+def benchmarks(
+    settings: Sequence[Setting], args: argparse.Namespace
+) -> list[Benchmark]:
+    """Each part and pass, our way and the plain one."""
+    return [
+        _benchmark(setting, batch, part, passes, args.size)
+        for setting, batch, part, passes in product(
+            settings, args.batch, args.part, PASSES
+        )
+    ]
+
+
+def _benchmark(
+    setting: Setting,
+    batch: int,
+    part: str,
+    passes: str,
+    size: tuple[int, int],
+) -> Benchmark:
+    def measure(time: Time) -> list[Row]:
+        ours, shape = _build(part, size, batch, setting)
+        plain = with_plain_units(_build(part, size, batch, setting)[0])
+        times = time(
+            {
+                'plain': _pass(place(plain, setting), shape, passes, setting),
+                'ours': _pass(place(ours, setting), shape, passes, setting),
+            }
+        )
+        ours, plain = times['ours'], times['plain']
+        columns = timed(ours, 'times_faster', plain, ours)
+        return [{**columns, 'plain_ms': plain.median_ms}]
+
+    key = {
+        'part': part,
+        'input': '{}x{}'.format(*size),
+        'batch': batch,
+        'passes': passes,
+    }
+    return Benchmark(key, setting, measure)
+
+
+def build_network() -> nn.Module:
+    """The network whose units are exchanged: ShuffleNet V2 1x."""
+    return MODELS.build(dict(type='ShuffleNetV2', widen_factor=1.0))
+
+
+def _build(
+    part: str, size: tuple[int, int], batch: int, setting: Setting
+) -> tuple[nn.Module, tuple[int, int, int, int]]:
+    """A part of the network, the same each time, and its input's shape."""
+    torch.manual_seed(0)
+    network = build_network().to(setting.device)
+    settle_norms(network, torch.randn(8, 3, 64, 64, device=setting.device))
+    width, height = size
+    if part == 'network':
+        return network, (batch, 3, height, width)
+    channels, stride = STAGES[part]
+    # All units but the first, which changes size and channels.
+    units = list(getattr(network, part))[1:]
+    shape = batch, channels, height // stride, width // stride
+    return nn.Sequential(*units), shape
 
 
 class PlainShuffleUnit(ShuffleUnit):
@@ -60,26 +134,13 @@ def with_plain_units(network: nn.Module) -> nn.Module:
     return network
 
 
-def build_network() -> nn.Module:
-    """The network whose units are exchanged: ShuffleNet V2 1x."""
-    return MODELS.build(dict(type='ShuffleNetV2', widen_factor=1.0))
-
-
 def _pass(
-    module: nn.Module,
-    shape: tuple[int, ...],
-    passes: str,
-    setting: Setting,
+    module: nn.Module, shape: tuple[int, ...], passes: str, setting: Setting
 ) -> Callable[[], object]:
     inputs = Inputs(shape, setting)
     if passes == PASSES[0]:
         module.eval()
-
-        def forward() -> object:
-            with torch.inference_mode():
-                return module(inputs())
-
-        return forward
+        return torch.inference_mode()(lambda: module(inputs()))
     module.train()
 
     def run() -> Tensor:
@@ -94,86 +155,3 @@ def _pass(
         module.zero_grad()
 
     return both
-
-
-def _build(
-    part: str, size: tuple[int, int], batch: int, setting: Setting
-) -> tuple[nn.Module, tuple[int, int, int, int]]:
-    """A part of the network, the same each time, and its input's shape."""
-    torch.manual_seed(0)
-    network = build_network().to(setting.device)
-    settle_norms(network, torch.randn(8, 3, 64, 64, device=setting.device))
-    width, height = size
-    if part == 'network':
-        return network, (batch, 3, height, width)
-    channels, stride = STAGES[part]
-    # All units but the first, which changes size and channels.
-    units = list(getattr(network, part))[1:]
-    shape = batch, channels, height // stride, width // stride
-    return nn.Sequential(*units), shape
-
-
-def _measure(
-    time: Time,
-    part: str,
-    size: tuple[int, int],
-    batch: int,
-    passes: str,
-    setting: Setting,
-) -> list[Row]:
-    ours, shape = _build(part, size, batch, setting)
-    plain = with_plain_units(_build(part, size, batch, setting)[0])
-    times = time(
-        {
-            'plain': _pass(place(plain, setting), shape, passes, setting),
-            'ours': _pass(place(ours, setting), shape, passes, setting),
-        }
-    )
-    return [
-        {
-            **times['ours'].columns(),
-            **compared('times_faster', times['plain'], times['ours']),
-            'plain_ms': times['plain'].columns()['median_ms'],
-        }
-    ]
-
-
-def benchmarks(
-    settings: Sequence[Setting],
-    part: Sequence[str] = PARTS,
-    batch: Sequence[int] = (8,),
-    size: tuple[int, int] = (224, 224),
-) -> list[Benchmark]:
-    """Each part and pass, our way and the plain one.
-
-    Args:
-        settings: to measure each under.
-        part: of `PARTS`.
-        batch: images.
-        size: width and height of the image.
-    """
-    width, height = size
-    return [
-        Benchmark(
-            key={
-                'part': each,
-                'input': f'{width}x{height}',
-                'batch': images,
-                'passes': passes,
-            },
-            setting=setting,
-            measure=partial(
-                _measure,
-                part=each,
-                size=size,
-                batch=images,
-                passes=passes,
-                setting=setting,
-            ),
-            label=f'{each}, {passes}, batch {images}, {setting.precision}',
-        )
-        for setting in settings
-        for images in batch
-        for each in part
-        for passes in PASSES
-    ]

@@ -2,22 +2,17 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
 
 import torch
 from torch import nn
 
-from .benchmark import Row, Time
+from .benchmark import Row
 from .memory import peak_mb, weights_mb
-from .networks import inference, prepare
-from .setting import Setting
-from .timing import TIMED, Timing, compared, ratio_names, significant
+from .timing import Timing, significant, timed, timed_columns
 
 NOT_MEASURED = 'not measured'
 SPEEDS = (
-    *TIMED,
-    *ratio_names('speed_ratio'),
+    *timed_columns('speed_ratio'),
     'images_per_s',
     'paper_per_s',
     'paper_speed_ratio',
@@ -29,139 +24,81 @@ SPEEDS = (
 ENERGY_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class Network:
-    """A network to be measured.
-
-    Attributes:
-        name: tells it from others.
-        build: makes it, in float32.
-        shape: (N, C, H, W) of its input.
-        small_shape: of maps that it can be tried on cheaply.
-    """
-
-    name: str
-    build: Callable[[], nn.Module] = field(compare=False)
-    shape: tuple[int, int, int, int]
-    small_shape: tuple[int, int, int, int] = (8, 3, 64, 64)
-
-
-# A reference stays, for it is everybody's in its column.
-@lru_cache(maxsize=2)
-def _prepared(network: Network, setting: Setting) -> nn.Module:
-    # The same weights for a name, whatever was built before it.
-    torch.manual_seed(0)
-    with torch.device(setting.device):
-        built = network.build()
-    return prepare(built, setting, network.small_shape)
-
-
-def measure_network(
-    time: Time,
-    mine: Network,
-    reference: Network | None,
-    setting: Setting,
+def speed(
+    mine: Timing,
+    reference: Timing | None,
+    images: int,
+    network: nn.Module,
+    run: Callable[[], object],
+    plain: Callable[[], object],
+    device: str,
     with_energy: bool,
-) -> list[Row]:
-    """Measure a network, timed in turn with its reference if it has one."""
-    built = {
-        each: _prepared(each, setting)
-        for each in filter(None, (reference, mine))
-    }
-    functions = {
-        each: inference(network, each.shape, setting)
-        for each, network in built.items()
-    }
-    times = time(functions)
-    plain = functions[mine]
-    if setting.mode == 'graph':
-        # A graph's maps are not the allocator's, those of its pass are.
-        eager = replace(setting, mode='folded')
-        plain = inference(built[mine], mine.shape, eager)
-    return [
-        {
-            **speed(times[mine], times.get(reference), mine.shape[0]),
-            'weights_mb': significant(weights_mb(built[mine])),
-            'peak_mb': significant(peak_mb(plain, setting.device)),
-            'joules': joules(functions[mine], setting, with_energy),
-        }
-    ]
+) -> Row:
+    """The measured columns of `SPEEDS`.
 
-
-def speed(mine: Timing, reference: Timing | None, batch: int) -> Row:
-    """Times, their ratio to a reference's if any, and images per second."""
-    columns = mine.columns()
-    ratio = compared('speed_ratio', reference or mine, mine)
+    Args:
+        mine: times of the network.
+        reference: of what it is compared with, if it is.
+        images: of one call.
+        network: whose weights count.
+        run: one call.
+        plain: the same, not as a CUDA graph, whose maps are not those of the
+            allocator.
+        device: of the call.
+        with_energy: whether to measure it where there is a counter.
+    """
+    columns = timed(mine, 'speed_ratio', reference or mine, mine)
     if reference is None:
-        ratio = {'warning': ratio['warning']}
+        for name in 'speed_ratio', 'speed_ratio_p10', 'speed_ratio_p90':
+            del columns[name]
+    counter = energy_counter(device) if with_energy else None
     return {
         **columns,
-        **ratio,
-        'images_per_s': significant(batch * 1e3 / columns['median_ms']),
+        'images_per_s': significant(images * 1e3 / columns['median_ms']),
+        'weights_mb': significant(weights_mb(network)),
+        'peak_mb': significant(peak_mb(plain, device)),
+        'joules': joules(run, counter, device) if counter else NOT_MEASURED,
     }
 
 
-def joules(
-    function: Callable[[], object], setting: Setting, wanted: bool = True
-) -> float | str:
-    """Energy of one call, or that it was not measured."""
-    if not wanted:
-        return NOT_MEASURED
-    try:
-        counter = energy_counter(setting.device)
-    except RuntimeError:
-        return NOT_MEASURED
-    wait = partial(torch.cuda.synchronize, setting.device)
-    return significant(joules_per_run(function, counter, wait))
-
-
-def energy_counter(device: str) -> Callable[[], float]:
-    """What tells the joules that a GPU has drawn since its driver was loaded.
-
-    Raises:
-        RuntimeError: there is none; says why.
-    """
+def energy_counter(device: str) -> Callable[[], float] | None:
+    """What tells the joules that a GPU has drawn, if anything does."""
     if torch.device(device).type != 'cuda':
-        raise RuntimeError('only GPUs of NVIDIA have a counter')
+        return None
     try:
         import pynvml
-    except ImportError as error:
-        raise RuntimeError('needs pip install nvidia-ml-py') from error
+    except ImportError:
+        return None
+    # Older versions of PyTorch do not tell it.
     uuid = getattr(torch.cuda.get_device_properties(device), 'uuid', None)
-    if uuid is None:
-        raise RuntimeError('this PyTorch does not tell a GPU by its UUID')
     try:
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByUUID(f'GPU-{uuid}')
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except pynvml.NVMLError as error:
-        raise RuntimeError(f'this GPU counts none: {error}') from error
+    except pynvml.NVMLError:
+        return None
     return lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
 
 
-def joules_per_run(
-    function: Callable[[], object],
-    joules: Callable[[], float],
-    wait: Callable[[], object] = lambda: None,
+def joules(
+    run: Callable[[], object],
+    counter: Callable[[], float],
+    device: str,
     clock: Callable[[], float] = time.perf_counter,
-    seconds: float = ENERGY_SECONDS,
 ) -> float:
-    """Energy of one call, the mean over as many as fill ``seconds``.
+    """Energy of one call, the mean over as many as fill `ENERGY_SECONDS`.
 
     It is all that the device draws meanwhile, idle power included.
-
-    Args:
-        function: what to call.
-        joules: what the device has drawn so far.
-        wait: returns when the device has done its work.
-        clock: seconds.
-        seconds: how long to go on.
     """
+
+    def wait() -> None:
+        if torch.device(device).type == 'cuda':
+            torch.cuda.synchronize(device)
+
     wait()
-    start, before = clock(), joules()
-    runs = 0
-    while not runs or clock() - start < seconds:
-        function()
+    start, before, runs = clock(), counter(), 0
+    while not runs or clock() - start < ENERGY_SECONDS:
+        run()
         wait()
         runs += 1
-    return (joules() - before) / runs
+    return significant((counter() - before) / runs)

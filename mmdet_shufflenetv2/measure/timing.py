@@ -1,13 +1,13 @@
 """Timing on machines that are not quiet.
 
-Competitors run in turn (A B A B ...) in one process, so that whatever else
-the machine does hits all of them alike, and are compared by ratios of
-medians. The spread says how much to believe.
+Competitors run in turn (A B A B ...), so that whatever else the machine does
+hits all of them alike, and are compared by ratios of medians. The spread says
+how much to believe.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from statistics import median, quantiles
 from typing import NamedTuple
 
 import torch
@@ -15,13 +15,13 @@ import torch
 # What a clock counts. CPU time is of all threads together: on a busy machine,
 # and with one thread, it is what a quiet machine's wall clock would show.
 CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
-# Share of the median by which p90 may exceed p10.
+# Share of the median by which p90 may exceed p10 without a warning.
 WIDE = 0.1
 # Warm-up is over when the medians of this many rounds and of as many before
 # them differ by this share at most.
-WINDOW = 3
-SETTLED = 0.05
+WINDOW, STEADY = 3, 0.05
 
+# Milliseconds that one call takes.
 Stopwatch = Callable[[Callable[[], object]], float]
 
 
@@ -40,17 +40,10 @@ class Spread(NamedTuple):
 
 def spread(samples: Sequence[float]) -> Spread:
     """Return the median and spread of samples, interpolated linearly."""
-    if not samples:
-        raise ValueError('samples: expected at least one, got none')
-    ordered = sorted(samples)
-
-    def quantile(share: float) -> float:
-        place = share * (len(ordered) - 1)
-        low = int(place)
-        high = min(low + 1, len(ordered) - 1)
-        return ordered[low] + (place - low) * (ordered[high] - ordered[low])
-
-    return Spread(statistics.median(ordered), quantile(0.1), quantile(0.9))
+    # Twice, because `quantiles` does not take a single one.
+    samples = [*samples] * (2 if len(samples) == 1 else 1)
+    p10, *_, p90 = quantiles(samples, n=10, method='inclusive')
+    return Spread(median(samples), p10, p90)
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Spread:
@@ -63,14 +56,8 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> Spread:
     Returns:
         the ratio of the medians, with the spread of the rounds' own ratios.
     """
-    if len(slow) != len(fast):
-        raise ValueError(
-            'fast: expected as many samples as slow, got '
-            f'{len(fast)} and {len(slow)}'
-        )
     rounds = spread([s / f for s, f in zip(slow, fast, strict=True)])
-    of_medians = statistics.median(slow) / statistics.median(fast)
-    return rounds._replace(median=of_medians)
+    return rounds._replace(median=median(slow) / median(fast))
 
 
 class Effort(NamedTuple):
@@ -105,31 +92,29 @@ class Timing(NamedTuple):
     warmup_runs: int
     settled: bool
 
-    def columns(self) -> dict[str, object]:
-        """The timing as columns of a record, `TIMED`."""
-        time_ms = spread(self.times_ms)
-        return {
-            'median_ms': significant(time_ms.median),
-            'p10_ms': significant(time_ms.p10),
-            'p90_ms': significant(time_ms.p90),
-            'runs': len(self.times_ms),
-            'warmup_runs': self.warmup_runs,
-        }
+    @property
+    def median_ms(self) -> float:
+        """Of the rounds."""
+        return significant(median(self.times_ms))
 
 
-TIMED = ('median_ms', 'p10_ms', 'p90_ms', 'runs', 'warmup_runs')
+def timed_columns(name: str) -> tuple[str, ...]:
+    """The columns of `timed`."""
+    times = 'median_ms', 'p10_ms', 'p90_ms', 'runs', 'warmup_runs'
+    return (*times, name, f'{name}_p10', f'{name}_p90', 'warning')
 
 
-def ratio_names(name: str) -> tuple[str, ...]:
-    """The columns of a ratio with its spread, and of warnings."""
-    return (name, f'{name}_p10', f'{name}_p90', 'warning')
+def timed(
+    mine: Timing, name: str, slow: Timing, fast: Timing
+) -> dict[str, object]:
+    """Times and a ratio of times, as columns of a record.
 
-
-def compared(name: str, slow: Timing, fast: Timing) -> dict[str, object]:
-    """How many times longer ``slow`` takes, as columns of a record.
-
-    They are those of `ratio_names`. The warning names what varied by more
-    than `WIDE`, or was not steady when warm-up ended.
+    Args:
+        mine: whose times they are.
+        name: of the ratio.
+        slow, fast: it says how many times longer ``slow`` takes. The warning
+            names what varied by more than `WIDE` there, or was not steady
+            when warm-up ended.
     """
     factor = ratio(slow.times_ms, fast.times_ms)
     widths = {
@@ -139,13 +124,19 @@ def compared(name: str, slow: Timing, fast: Timing) -> dict[str, object]:
     warnings = [f'{k} spread {w:.0%}' for k, w in widths.items() if w > WIDE]
     if not (slow.settled and fast.settled):
         warnings.append('warm-up did not settle')
-    values = (*map(significant, factor), ', '.join(warnings))
-    return dict(zip(ratio_names(name), values, strict=True))
+    values = (
+        *map(significant, spread(mine.times_ms)),
+        len(mine.times_ms),
+        mine.warmup_runs,
+        *map(significant, factor),
+        ', '.join(warnings),
+    )
+    return dict(zip(timed_columns(name), values, strict=True))
 
 
-def significant(value: float, digits: int = 4) -> float:
-    """Round to so many significant digits."""
-    return float(f'{value:.{digits}g}')
+def significant(value: float) -> float:
+    """Round to four significant digits."""
+    return float(f'{value:.4g}')
 
 
 def host_stopwatch(clock: Callable[[], float]) -> Stopwatch:
@@ -182,22 +173,6 @@ def cuda_stopwatch(device: str) -> Stopwatch:
     return elapsed_ms
 
 
-def settled(rounds: Sequence[Sequence[float]]) -> bool:
-    """Whether the times of every competitor have become steady.
-
-    Args:
-        rounds: one sequence of times per competitor.
-    """
-    for times in rounds:
-        if len(times) < 2 * WINDOW:
-            return False
-        before = statistics.median(times[-2 * WINDOW : -WINDOW])
-        now = statistics.median(times[-WINDOW:])
-        if abs(now - before) > SETTLED * now:
-            return False
-    return True
-
-
 def interleave(
     functions: Mapping[str, Callable[[], object]],
     watch: Stopwatch,
@@ -216,15 +191,7 @@ def interleave(
 
     Returns:
         the timing of each name.
-
-    Raises:
-        ValueError: ``effort`` allows no run.
     """
-    if not 1 <= effort.min_runs <= effort.max_runs:
-        raise ValueError(
-            'effort: expected 1 <= min_runs <= max_runs, got '
-            f'{effort.min_runs} and {effort.max_runs}'
-        )
     warm_up: dict[str, list[float]] = {name: [] for name in functions}
     kept: dict[str, list[float]] = {name: [] for name in functions}
 
@@ -234,16 +201,22 @@ def interleave(
             times[name].append(own() if own else watch(function))
         return sum(series[-1] for series in times.values()) / 1e3
 
-    left = effort.warmup_seconds
-    steady = False
-    while left > 0 and not steady:
+    left, settled = effort.warmup_seconds, False
+    while left > 0 and not settled:
         left -= play_round(warm_up)
-        steady = settled(list(warm_up.values()))
+        settled = all(map(_is_steady, warm_up.values()))
     left, runs = effort.seconds, 0
     while runs < effort.min_runs or (runs < effort.max_runs and left > 0):
         left -= play_round(kept)
         runs += 1
     return {
-        name: Timing(times, len(warm_up[name]), steady)
+        name: Timing(times, len(warm_up[name]), settled)
         for name, times in kept.items()
     }
+
+
+def _is_steady(times: Sequence[float]) -> bool:
+    if len(times) < 2 * WINDOW:
+        return False
+    before, now = median(times[-2 * WINDOW : -WINDOW]), median(times[-WINDOW:])
+    return abs(now - before) <= STEADY * now

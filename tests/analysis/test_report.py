@@ -11,9 +11,8 @@ from matplotlib.image import imread
 from mmdet_shufflenetv2.analysis import gains
 from mmdet_shufflenetv2.analysis.receptive_field import Field
 from mmdet_shufflenetv2.analysis.report import RECORDED, kind_rows
-from mmdet_shufflenetv2.measure.environment import describe
 from mmdet_shufflenetv2.measure.records import Records
-from mmdet_shufflenetv2.measure.setting import Setting
+from mmdet_shufflenetv2.measure.setting import Setting, describe
 
 changed = dataclasses.replace
 

@@ -1,88 +1,92 @@
 import pytest
+import torch
+from fake_clock import FakeClock
 
-from mmdet_shufflenetv2.backbones.zoo import NETWORKS
-from mmdet_shufflenetv2.errors import UserError
 from mmdet_shufflenetv2.measure.backbones import (
     FAMILIES,
     OWN_SIZE,
-    TABLE6,
     TABLE8,
-    UNIT,
     UNIT_CHANNELS,
-    benchmarks,
+    UNITS,
     channels_of,
-    choose,
-    column_of,
-    paper_batch,
-    reference_of,
-    table_of,
+    place_of,
     unit_macs,
 )
-from mmdet_shufflenetv2.measure.setting import Setting
+from mmdet_shufflenetv2.measure.speed import NOT_MEASURED, joules
+from mmdet_shufflenetv2.measure.timing import Timing
 
-TABLE8_NAMES = {name for names in TABLE8.values() for name in names}
-
-
-def keys(**options):
-    found = benchmarks([Setting()], **{'units': (), **options})
-    return [benchmark.key for benchmark in found]
+ALONE = ('--size', '32x32', '--batch', 2, '--units', '--network')
 
 
-def test_table_8_has_all_its_networks_each_at_its_own_size():
-    by_name = {key['network']: key for key in keys(size=[OWN_SIZE])}
-    assert by_name.keys() == TABLE8_NAMES
-    assert by_name['mobilenet_v2_x0_4']['input'] == '160x160'
-    assert by_name['shufflenet_v2_x1_5']['column'] == '300M'
+def time(competitors):
+    return {each: Timing([4.0], 0, True) for each in competitors}
 
 
-def test_the_appendix_has_four_families_in_four_columns():
-    found = keys(size=[(640, 480)])
-    names = [key['network'] for key in found]
-    assert len(names) == 16
-    assert set(names) == {n for names in FAMILIES.values() for n in names}
-    assert {key['input'] for key in found} == {'640x480'}
+def test_table_8_has_its_networks_each_at_its_own_size(asked):
+    keys = {
+        each.key['network']: each.key
+        for each in asked('backbones', '--size', '224x224', '--units')
+    }
+    assert keys.keys() == {n for names in TABLE8.values() for n in names}
+    assert keys['mobilenet_v2_x0_4']['input'] == '160x160'
+    assert keys['shufflenet_v2_x1_5']['column'] == '300M'
     for names in FAMILIES.values():
-        assert [column_of(name) for name in names] == list(TABLE8)
+        columns = [place_of(name, (640, 480))[1] for name in names]
+        assert columns == list(TABLE8)
 
 
-def test_networks_of_the_papers_tables_have_a_reference():
-    assert TABLE8_NAMES | {*TABLE6} <= NETWORKS.keys()
-    assert reference_of('mobilenet_v2_x1_4') == 'shufflenet_v2_x2_0'
-    assert reference_of('shufflenet_v2_star_x0_5') == 'shufflenet_v2_x0_5'
-    assert reference_of('resnet_50') == 'shufflenet_v2_50'
-    assert table_of('resnet_50', OWN_SIZE) == 'Table 6'
+@pytest.mark.parametrize(
+    'name, place',
+    [
+        ('mobilenet_v2_x1_4', ('Table 8', '500M', 'shufflenet_v2_x2_0')),
+        ('shufflenet_v2_star_x0_5', ('', '40M', 'shufflenet_v2_x0_5')),
+        ('resnet_50', ('Table 6', 'Table 6', 'shufflenet_v2_50')),
+        ('shufflenet_v1_x1_0_g8', ('', '', '')),
+    ],
+)
+def test_a_network_has_its_table_column_and_reference(name, place):
+    assert place_of(name, OWN_SIZE) == place
 
 
-def test_a_network_of_no_table_is_measured_alone_and_labelled_so():
-    name = 'shufflenet_v1_x1_0_g8'
-    (each,) = benchmarks([Setting()], [(32, 32)], [1], [name], ())
-    assert (each.key['table'], each.key['column']) == ('', '')
-    assert table_of(name, OWN_SIZE) == ''
+def test_a_network_of_no_table_is_measured_alone(asked):
+    (each,) = asked('backbones', *ALONE, 'shufflenet_v1_x1_0_g8')
     timed = []
-
-    def time(competitors):
-        timed.extend(network.name for network in competitors)
-        raise StopIteration
-
-    with pytest.raises(StopIteration):
-        each.measure(time)
-    assert timed == [name]
+    (row,) = each.measure(lambda runs: timed.extend(runs) or time(runs))
+    assert len(timed) == 1
+    assert 'speed_ratio' not in row
+    assert row['images_per_s'] == 500
+    assert row['joules'] == NOT_MEASURED
 
 
-def test_batches_are_the_papers_by_default():
-    assert paper_batch(OWN_SIZE, '140M', True) == 8
-    assert paper_batch(OWN_SIZE, '140M', False) == 1
-    assert paper_batch((320, 320), '40M', True) == 8
-    assert paper_batch((640, 480), '40M', True) == 1
+def test_weights_are_the_same_whatever_was_built_before(asked):
+    found = []
+
+    def noting(runs):
+        found.append([run() for run in runs.values()])
+        return time(runs)
+
+    for name in 'mobilenet_v2_x0_15', 'igcv2_0_25', 'mobilenet_v2_x0_15':
+        torch.manual_seed(len(found))
+        asked('backbones', *ALONE, name)[0].measure(noting)
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[2][1])
 
 
-def test_an_unknown_network_is_refused_with_those_alike():
-    with pytest.raises(UserError, match='shufflenet_v2_x1_0'):
-        choose(['shufflenet_v2_x1'], OWN_SIZE)
+@pytest.mark.parametrize('device', ['cuda', 'cpu'])
+def test_batches_are_the_papers_by_default(asked, device):
+    found = {
+        (each.key['input'], each.key['column']): each.key['batch']
+        for each in asked('backbones', '--device', device, '--units')
+    }
+    eight = {place for place, batch in found.items() if batch == 8}
+    tables = {'224x224', '160x160', '192x192'}
+    wanted = {place for place in found if place[0] in tables}
+    wanted.add(('320x320', '40M'))
+    assert eight == (wanted if device == 'cuda' else set())
 
 
 @pytest.mark.parametrize('column', UNIT_CHANNELS)
-@pytest.mark.parametrize('family', UNIT)
+@pytest.mark.parametrize('family', UNITS)
 def test_units_are_matched_in_flops(family, column):
     wanted = unit_macs('shufflenet_v2', column)
     # By the paper: two 1x1 and a 3x3 depthwise convolution of half of them.
@@ -92,13 +96,14 @@ def test_units_are_matched_in_flops(family, column):
     found = unit_macs(family, channels)
     # Three groups and a bottleneck of 1:4 leave only multiples of 12.
     assert found == pytest.approx(wanted, rel=0.065)
-    _, step = UNIT[family]
-    for other in channels - step, channels + step:
+    for other in channels - UNITS[family][1], channels + UNITS[family][1]:
         assert abs(unit_macs(family, other) - wanted) >= abs(found - wanted)
 
 
-def test_units_stand_beside_those_of_shufflenet_v2():
-    found = keys(size=[], units=[(28, 28)])
-    assert len(found) == 12
-    assert {key['table'] for key in found} == {'Appendix Table 1b'}
-    assert found[0]['network'] == '10 units of shufflenet_v2, 64 channels'
+def test_energy_of_a_run_is_power_times_its_time():
+    for length, runs in (0.3, 4), (5.0, 1):
+        clock = FakeClock()
+        work = clock.worker('a', [length])
+        energy = joules(work, lambda c=clock: 100 * c(), 'cpu', clock)
+        assert energy == pytest.approx(100 * length)
+        assert len(clock.turns) == runs

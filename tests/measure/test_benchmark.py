@@ -4,6 +4,7 @@ import time
 import pytest
 import torch
 
+from mmdet_shufflenetv2.errors import UserError
 from mmdet_shufflenetv2.measure import benchmark
 from mmdet_shufflenetv2.measure.benchmark import (
     NO_ROOM,
@@ -11,30 +12,18 @@ from mmdet_shufflenetv2.measure.benchmark import (
     OK,
     TRY,
     Benchmark,
-    DeviceLost,
     records_of,
 )
-from mmdet_shufflenetv2.measure.environment import describe
 from mmdet_shufflenetv2.measure.records import RecordsError
-from mmdet_shufflenetv2.measure.setting import Setting
+from mmdet_shufflenetv2.measure.setting import Setting, describe
 from mmdet_shufflenetv2.measure.timing import QUICK
 
 ONE, TWO = Setting(threads=1), Setting(threads=2)
-COLUMNS = ('name', 'ms', 'warning', 'paper_ms')
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / 'r.csv'
 
 
 @pytest.fixture(autouse=True)
 def quiet_machine(monkeypatch):
     monkeypatch.setattr(os, 'getloadavg', lambda: (0.5, 0, 0))
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.set_flush_denormal(False)
 
 
 class Lab:
@@ -50,21 +39,17 @@ class Lab:
                 raise result
             return [{'ms': result}]
 
-        return Benchmark({'name': name}, setting, measure, name)
+        return Benchmark({'name': name}, setting, measure)
 
     def run(self, *benchmarks, **options):
-        options = {'quiet': True, **options}
-        records = records_of(COLUMNS, self.path)
+        columns = ('name', 'ms', 'warning', 'paper_ms')
+        records = records_of(columns, self.path)
         return benchmark.run(benchmarks, records, QUICK, **options)
-
-    @property
-    def names(self):
-        return [name for name, _ in self.seen]
 
 
 @pytest.fixture
-def lab(path):
-    return Lab(path)
+def lab(tmp_path):
+    return Lab(tmp_path / 'r.csv')
 
 
 def test_competitors_are_timed_in_turn_and_weights_seeded(lab):
@@ -76,7 +61,7 @@ def test_competitors_are_timed_in_turn_and_weights_seeded(lab):
         return [{'name': n, 'ms': len(times[n].times_ms)} for n in 'ab']
 
     for name in 'xy':
-        rows = lab.run(Benchmark({'name': name}, ONE, measure, name))
+        rows = lab.run(Benchmark({'name': name}, ONE, measure))
     assert turns[:4] == ['a', 'b', 'a', 'b']
     assert [row['name'] for row in rows] == ['a', 'b']
     assert numbers[0] == numbers[1]
@@ -87,54 +72,36 @@ def test_a_try_does_not_count_as_measured_but_for_another_try(lab):
         (row,) = lab.run(lab.of('a'), is_try=True)
     assert row['warning'] == TRY
     assert len(lab.seen) == 1
-    for _ in range(2):
-        (row,) = lab.run(lab.of('a'))
+    (row,) = lab.run(lab.of('a'))
     assert row['warning'] == ''
     assert len(lab.seen) == 2
-    assert len(lab.run(lab.of('a'), is_try=True)) == 2
 
 
-def test_a_run_goes_on_where_another_stopped(lab):
+def test_a_run_goes_on_where_another_stopped(lab, monkeypatch):
     lab.run(lab.of('a'))
-    rows = lab.run(lab.of('a'), lab.of('b'), lab.of('a'))
-    assert lab.names == ['a', 'b']
-    assert [row['name'] for row in rows] == ['a', 'b']
-
-
-def test_another_environment_is_measured_and_threads_are_set(lab):
-    for setting in ONE, TWO, ONE:
-        (row,) = lab.run(lab.of('a', setting))
-        assert row['threads'] == str(setting.threads)
-    assert lab.seen == [('a', 1), ('a', 2)]
-
-
-def test_another_commit_or_day_is_the_same_environment(lab, monkeypatch):
-    lab.run(lab.of('a'))
-    then = dict(describe(ONE), commit='abc', date='2000-01-01', load=99.0)
-    monkeypatch.setattr(benchmark, 'describe', lambda setting: then)
-    lab.run(lab.of('a'))
-    assert len(lab.seen) == 1
-
-
-def test_remeasured_it_has_another_row_and_nothing_is_edited(lab, path):
-    lab.run(lab.of('a'))
-    before = path.read_bytes()
+    # Another commit or day is the same environment, other threads are not.
+    then = dict(commit='abc', date='2000-01-01', load=99.0)
+    monkeypatch.setattr(
+        benchmark, 'describe', lambda setting: {**describe(setting), **then}
+    )
+    rows = lab.run(lab.of('a'), lab.of('b'), lab.of('a'), lab.of('a', TWO))
+    assert lab.seen == [('a', 1), ('b', 1), ('a', 2)]
+    assert [row['name'] for row in rows] == ['a', 'b', 'a']
+    before = lab.path.read_bytes()
     lab.run(lab.of('a'), remeasure=True)
-    assert len(lab.seen) == 2
-    assert path.read_bytes().startswith(before)
+    assert len(lab.seen) == 4
+    assert lab.path.read_bytes().startswith(before)
 
 
 @pytest.mark.parametrize(
     'error, status',
     [
         (RuntimeError('CUDA out of memory. Tried ...'), NO_ROOM),
-        (MemoryError(), NO_ROOM),
         (ImportError('pytorchcv, pip install it'), 'not available: pytorchcv'),
         (RuntimeError('shapes differ\nlong'), 'failed: RuntimeError: shapes'),
         (AssertionError(), 'failed: AssertionError:  (test_benchmark.py, li'),
-        (KeyError('oops'), "failed: KeyError: 'oops' (test_benchmark.py, lin"),
     ],
-    ids=['cuda', 'python', 'import', 'runtime', 'assert', 'key'],
+    ids=['cuda', 'import', 'runtime', 'assert'],
 )
 def test_what_fails_is_recorded_and_the_run_goes_on(lab, error, status):
     both = lab.of('big', result=error), lab.of('small')
@@ -144,28 +111,22 @@ def test_what_fails_is_recorded_and_the_run_goes_on(lab, error, status):
     assert small['status'] == OK
     # There may be more room, or a package more, the next time.
     lab.run(*both)
-    assert lab.names == ['big', 'small', 'big']
+    assert [name for name, _ in lab.seen] == ['big', 'small', 'big']
 
 
-def test_a_lost_gpu_ends_the_run_with_earlier_rows_intact(
-    lab, path, monkeypatch
-):
+def test_a_lost_gpu_ends_the_run_with_earlier_rows_intact(lab, monkeypatch):
     lab.run(lab.of('a'))
-    before = path.read_bytes()
+    before = lab.path.read_bytes()
     error = RuntimeError('CUDA error: unspecified launch failure')
     monkeypatch.setattr(benchmark, '_answers', lambda device: False)
     monkeypatch.setattr(Setting, 'apply', lambda self: None)
     monkeypatch.setattr(Setting, 'stopwatch', lambda self: None)
-    gpu = Setting(device='cuda')
     monkeypatch.setattr(benchmark, 'describe', lambda s: describe(ONE))
-    with pytest.raises(DeviceLost) as caught:
+    gpu = Setting(device='cuda')
+    with pytest.raises(UserError, match=r'lost while b.*launch failure'):
         lab.run(lab.of('b', gpu, error), lab.of('c', gpu))
-    message = str(caught.value)
-    assert 'while b was measured. The 1 rows' in message
-    assert 'unspecified launch failure' in message
-    assert str(path) in message
-    assert path.read_bytes() == before
-    assert lab.names == ['a', 'b']
+    assert lab.path.read_bytes() == before
+    assert len(lab.seen) == 2
 
 
 def test_an_unwritable_file_is_told_before_anything_is_measured(tmp_path):
@@ -178,14 +139,11 @@ def test_an_unwritable_file_is_told_before_anything_is_measured(tmp_path):
         assert lab.seen == []
 
 
-def test_nothing_begins_after_the_deadline(lab, path):
-    rows = lab.run(lab.of('a'), lab.of('b'), deadline=time.monotonic() - 1)
+def test_nothing_begins_after_the_deadline(lab):
+    (row,) = lab.run(lab.of('a'), deadline=time.monotonic() - 1)
     assert lab.seen == []
-    assert [(r['name'], r['status']) for r in rows] == [
-        ('a', NO_TIME),
-        ('b', NO_TIME),
-    ]
-    assert not path.exists()
+    assert (row['name'], row['status']) == ('a', NO_TIME)
+    assert not lab.path.exists()
 
 
 def test_a_busy_machine_is_told_in_the_row(lab, monkeypatch):
@@ -201,5 +159,3 @@ def test_published_figures_are_joined_by_the_key_and_the_environment(lab):
 
     (row,) = lab.run(lab.of('a'), annotate=annotate)
     assert row['paper_ms'] == 'a on cpu'
-    (row,) = lab.run(lab.of('b'))
-    assert row['paper_ms'] == ''

@@ -1,4 +1,4 @@
-"""Multiply-adds by hand, and against the papers and mmengine's counter."""
+"""Multiply-adds by hand, and against mmengine's counter."""
 
 import pytest
 import torch
@@ -12,8 +12,7 @@ from mmdet_shufflenetv2.measure.flops import macs
 from mmdet_shufflenetv2.ops import ps_roi_align
 
 # 64 tokens of 8 channels.
-_PROJECTIONS = 64 * 4 * 8 * 8
-_SCORES = 2 * 64 * 64 * 8
+_ATTENTION = 64 * 4 * 8 * 8 + 2 * 64 * 64 * 8
 
 
 @pytest.mark.parametrize(
@@ -26,7 +25,6 @@ _SCORES = 2 * 64 * 64 * 8
         (torch.matmul, [(2, 3, 5), (2, 5, 7)], 210),
         (F.linear, [(2, 3, 5), (7, 5), (7,)], 210),
         (F.scaled_dot_product_attention, [(2, 4, 3, 8)] * 3, 2 * 4 * 9 * 16),
-        (F.conv1d, [(1, 4, 8), (2, 4, 3)], 6 * 3 * 4 * 2),
         (F.conv3d, [(1, 4, 3, 3, 3), (2, 4, 2, 2, 2)], 8 * 8 * 4 * 2),
         (F.conv_transpose2d, [(1, 3, 4, 4), (3, 5, 2, 2)], 16 * 3 * 5 * 4),
         (torch.add, [(3,), (3,)], 0),
@@ -36,22 +34,15 @@ def test_products_and_convolutions_by_hand(function, shapes, expected):
     assert macs(function, *map(torch.randn, shapes)) == expected
 
 
-def test_a_grouped_convolution_reads_its_own_group_only():
-    conv = nn.Conv2d(6, 4, (3, 1), stride=2, padding=(1, 0), groups=2)
-    assert macs(conv, torch.randn(2, 6, 9, 5)) == 2 * 15 * 3 * 3 * 4
-
-
 @pytest.mark.parametrize('device', ['cpu', 'meta'])
 @pytest.mark.parametrize(
     'layer, expected',
     [
-        (nn.LSTM(8, 8), 64 * 4 * 8 * (8 + 8)),
         (
             nn.LSTM(8, 6, num_layers=2, bidirectional=True),
             64 * 2 * 4 * 6 * ((8 + 6) + (12 + 6)),
         ),
         (nn.GRU(8, 8), 64 * 3 * 8 * (8 + 8)),
-        (nn.RNN(8, 8), 64 * 8 * (8 + 8)),
     ],
 )
 def test_recurrent_layers_by_hand(layer, expected, device):
@@ -60,32 +51,21 @@ def test_recurrent_layers_by_hand(layer, expected, device):
 
 
 @pytest.mark.parametrize('fast', [True, False])
-@pytest.mark.parametrize(
-    'layer, expected',
-    [
-        (
-            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
-            _PROJECTIONS + _SCORES + 64 * 2 * 8 * 16,
-        ),
-        (nn.MultiheadAttention(8, 2, batch_first=True), None),
-        # An odd number of heads keeps PyTorch off its fast path.
-        (nn.MultiheadAttention(8, 1, batch_first=True), None),
-    ],
-)
-def test_attention_costs_the_same_on_every_path(layer, expected, fast):
+def test_attention_costs_the_same_on_every_path(fast):
     x = torch.randn(1, 64, 8)
+    encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    # An odd number of heads keeps PyTorch off its fast path.
+    layers = [nn.MultiheadAttention(8, n, batch_first=True) for n in (2, 1)]
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(fast)
     try:
-        if expected is None:
-            run = layer.eval()
-            found = macs(lambda: run(x, x, x, need_weights=False))
-            expected = _PROJECTIONS + _SCORES
-        else:
-            found = macs(layer.eval(), x)
+        assert macs(encoder, x) == _ATTENTION + 64 * 2 * 8 * 16
+        for layer in layers:
+            attend = layer.eval()
+            found = macs(lambda: attend(x, x, x, need_weights=False))  # noqa: B023
+            assert found == _ATTENTION
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-    assert found == expected
 
 
 def test_inference_mode_counts_the_same():
@@ -94,7 +74,7 @@ def test_inference_mode_counts_the_same():
         assert macs(network, x) == 49 * 27 * 4
 
 
-def test_pooling_of_regions():
+def test_pooling_of_regions_and_deformable_convolution():
     x = torch.randn(1, 2 * 9, 8, 8)
     rois = torch.tensor([[0, 0.0, 0.0, 6.0, 6.0]])
     # 2 channels of 3x3 bins; at most 4 cells for each of 2x2 samples.
@@ -102,17 +82,9 @@ def test_pooling_of_regions():
     align = torchvision.ops.roi_align
     assert macs(align, x, rois, 2, 1.0, 2) == 18 * 4 * 4 * 4
     assert macs(align, x, rois, 2, 1.0, -1) == 0
-    theirs = torchvision.ops.ps_roi_align
-    assert macs(theirs, x, rois, 3, 1.0, 2) == 2 * 9 * 4 * 4
-
-
-def test_deformable_convolution_counts_as_a_plain_one():
-    x, weight = torch.randn(1, 4, 5, 5), torch.randn(6, 4, 3, 3)
+    weight, offset = torch.randn(6, 18, 3, 3), torch.zeros(1, 18, 6, 6)
     deform = torchvision.ops.deform_conv2d
-    found = macs(
-        lambda: deform(x, torch.zeros(1, 18, 5, 5), weight, padding=1)
-    )
-    assert found == 25 * 9 * 4 * 6
+    assert macs(deform, x, offset, weight) == 36 * 9 * 18 * 6
 
 
 def smallest_of_each_family() -> list[str]:
@@ -124,10 +96,6 @@ def smallest_of_each_family() -> list[str]:
     return [name for _, name in found.values()]
 
 
-# What mmengine's counter calls convolutions and matrix products.
-PRODUCTS = {'conv', 'linear', 'matmul', 'addmm', 'bmm', 'einsum'}
-
-
 # mmengine has to trace a network that computes, which takes seconds; what
 # else a family has is more or wider layers of the same types.
 @pytest.mark.parametrize('name', smallest_of_each_family())
@@ -137,26 +105,10 @@ def test_every_family_has_as_many_as_mmengine_counts(name):
     analyzer.unsupported_ops_warnings(False)
     analyzer.uncalled_modules_warnings(False)
     # It counts norms and pooling besides.
+    products = {'conv', 'linear', 'matmul', 'addmm', 'bmm', 'einsum'}
     counted = sum(
         count
         for operator, count in analyzer.by_operator().items()
-        if operator in PRODUCTS
+        if operator in products
     )
     assert counted == pytest.approx(macs(network, image), rel=0.01)
-
-
-def test_every_published_network_costs_its_convolutions_and_products():
-    for name in NETWORKS:
-        with torch.device('meta'):
-            network = build_classifier(name).eval()
-            image = torch.empty(1, 3, 64, 64)
-        products = []
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.register_forward_hook(
-                    lambda layer, _, out, products=products: products.append(
-                        layer.weight[0].numel() * out.numel()
-                    )
-                )
-        counted = macs(network, image)
-        assert counted == sum(products), name

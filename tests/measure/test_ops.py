@@ -4,12 +4,22 @@ import pytest
 import torch
 
 from mmdet_shufflenetv2.measure import ops
-from mmdet_shufflenetv2.measure.setting import Setting
 from mmdet_shufflenetv2.measure.timing import (
     Effort,
     host_stopwatch,
     interleave,
 )
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(ops.CASES, 'tiny', ops.Case(2, 98, 5, 6, 16, 4))
+
+
+def time(competitors):
+    return interleave(
+        competitors, host_stopwatch(perf_counter), Effort(1, 1, 0, 0)
+    )
 
 
 @pytest.mark.parametrize('name', ops.CASES)
@@ -26,39 +36,15 @@ def test_rois_lie_in_their_images_and_repeat(name):
     assert counts.tolist() == [case.rois // case.images] * case.images
 
 
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch):
-    monkeypatch.setitem(ops.CASES, 'tiny', ops.Case(2, 98, 5, 6, 16, 4))
-
-
-def time(competitors):
-    return interleave(
-        competitors, host_stopwatch(perf_counter), Effort(1, 1, 0, 0)
-    )
-
-
-@pytest.mark.parametrize('op', ops.OPS)
-def test_one_record_per_layout_and_pass(op):
-    found = [
-        {**case.key, **row}
-        for case in ops.benchmarks([Setting()], ['tiny'], [op])
-        for row in case.measure(time)
-    ]
-    assert len(found) == 4
-    assert len({(row['map_layout'], row['passes']) for row in found}) == 4
-    assert all(row['median_ms'] > 0 and row['rois'] == 4 for row in found)
-    assert all(row.keys() == set(ops.COLUMNS) for row in found)
-
-
 @pytest.mark.parametrize('precision', ['fp32', 'fp16', 'bf16'])
 def test_the_recorded_precision_and_layout_are_those_that_are_timed(
-    precision, monkeypatch
+    asked, precision, monkeypatch
 ):
-    seen = set()
+    seen, layouts = set(), set()
 
     def noting(pool):
         def call(ps_map, rois, *args, **kwargs):
-            seen.add((pool.__name__, ps_map.dtype, rois.dtype))
+            seen.add((ps_map.dtype, rois.dtype))
             layouts.add(ps_map.is_contiguous())
             return pool(ps_map, rois, *args, **kwargs)
 
@@ -66,11 +52,15 @@ def test_the_recorded_precision_and_layout_are_those_that_are_timed(
 
     ours, theirs, extra = ops.OPS['ps_roi_align']
     monkeypatch.setitem(ops.OPS, 'ps_roi_align', (noting(ours), theirs, extra))
-    setting = Setting(precision=precision)
-    for case in ops.benchmarks([setting], ['tiny'], ['ps_roi_align']):
-        layouts = set()
-        case.measure(time)
+    words = '--case', 'tiny', '--op', 'ps_roi_align', '--precision', precision
+    found = asked('ops', *words)
+    assert len(found) == 2
+    for case in found:
+        layouts.clear()
+        rows = case.measure(time)
+        assert [row['passes'] for row in rows] == list(ops.PASSES)
+        assert all({*row, *case.key} == {*ops.COLUMNS} for row in rows)
         dtype = case.setting.dtype
-        assert seen == {('ps_roi_align', dtype, dtype)}
+        assert seen == {(dtype, dtype)}
         assert layouts == {case.setting.layout == 'contiguous'}
         assert (case.key['map_layout'] == 'as torchvision') in layouts

@@ -17,20 +17,16 @@ from mmdet_shufflenetv2.measure.timing import (
 
 def test_processes_take_turns_and_are_timed_by_their_own_clock(tmp_path):
     path = tmp_path / 'turns'
-    with (
-        Process(note, path, 'a', 0.01, setting=Setting()) as a,
-        Process(note, path, 'b', 0.03, setting=Setting()) as b,
-    ):
+    with Process(note, path, 'a', 0.01, setting=Setting()) as a:
         times = interleave(
-            {'a': a, 'b': b, 'here': note(path, 'c', 0)},
+            {'a': a, 'here': note(path, 'b', 0)},
             host_stopwatch(time.perf_counter),
             Effort(min_runs=3, max_runs=3, warmup_seconds=0),
         )
     turns = [line.split() for line in path.read_text().splitlines()]
-    assert [word for word, _ in turns] == ['a', 'b', 'c'] * 3
-    assert len({process for _, process in turns}) == 3
+    assert [word for word, _ in turns] == ['a', 'b'] * 3
+    assert len({process for _, process in turns}) == 2
     assert min(times['a'].times_ms) >= 10
-    assert min(times['b'].times_ms) >= 30
 
 
 @pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='Linux')

@@ -1,29 +1,13 @@
-import subprocess
-
 import pytest
 import torch
 
-from mmdet_shufflenetv2 import __version__
 from mmdet_shufflenetv2.errors import UserError
-from mmdet_shufflenetv2.measure.environment import (
-    CIRCUMSTANCES,
-    commit,
-    cpu_name,
-    describe,
-)
 from mmdet_shufflenetv2.measure.setting import (
     PRECISIONS,
     Setting,
+    describe,
     require_device,
 )
-
-
-@pytest.fixture(autouse=True)
-def as_before():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 def test_threads_are_set_and_denormal_numbers_cost_nothing():
@@ -45,13 +29,9 @@ def test_tf32_is_used_when_asked_for_only(precision):
     'options, words',
     [
         (dict(precision='int8'), 'precision must be one of'),
-        (dict(layout='nhwc'), 'layout must be one of'),
-        (dict(mode='onnx'), 'mode must be one of'),
-        (dict(clock='sun'), 'clock must be one of'),
-        (dict(threads=0), 'threads: expected a positive integer, got 0'),
-        (dict(mode='graph'), 'graph needs a CUDA device'),
-        (dict(precision='tf32'), 'tf32 needs a CUDA device'),
-        (dict(device='cuda', clock='cpu'), 'on the CPU only'),
+        (dict(mode='graph'), 'mode: graph does not work on cpu'),
+        (dict(precision='tf32'), 'precision: tf32 does not work on cpu'),
+        (dict(device='cuda', clock='cpu'), 'clock: cpu does not work on cuda'),
     ],
     ids=str,
 )
@@ -69,40 +49,9 @@ def test_a_device_that_is_not_there_is_refused():
             require_device(name)
 
 
-def test_the_setting_and_the_machine_are_recorded(tmp_path):
+def test_the_setting_and_the_machine_are_recorded():
     columns = describe(Setting(threads=3, mode='folded', clock='cpu'))
     wanted = dict(device='cpu', threads=3, mode='folded', clock='cpu')
     assert wanted.items() <= columns.items()
-    assert {'cpu', 'torch', *CIRCUMSTANCES} <= set(columns)
-    file = tmp_path / 'cpuinfo'
-    assert cpu_name(file)
-    file.write_text('processor\t: 0\nmodel name\t: Fast: CPU 9000\n')
-    assert cpu_name(file) == 'Fast: CPU 9000'
-
-
-def test_commit_is_that_of_a_tracked_file_and_tells_of_changes(tmp_path):
-    def git(*arguments):
-        identity = ('-c', 'user.name=a', '-c', 'user.email=b')
-        return subprocess.run(
-            ['git', '-C', tmp_path, *identity, *arguments],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-
-    def told():
-        commit.cache_clear()
-        return commit(file)
-
-    file = tmp_path / 'file.py'
-    assert told() == f'version {__version__}'
-    file.write_text('1')
-    git('init', '-q')
-    # In somebody's repository, but not a part of it.
-    assert told() == f'version {__version__}'
-    git('add', 'file.py')
-    git('commit', '-q', '-m', 'x')
-    head = git('rev-parse', '--short=9', 'HEAD')
-    assert told() == head
-    file.write_text('2')
-    assert told() == f'{head}+'
+    assert columns['cpu']
+    assert columns['commit']

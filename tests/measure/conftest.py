@@ -1,0 +1,30 @@
+"""Benchmarks as a command line asks for them, and a process as before."""
+
+import argparse
+
+import pytest
+import torch
+
+from mmdet_shufflenetv2.cli import benchmark
+from mmdet_shufflenetv2.measure.setting import settings_of
+
+
+@pytest.fixture
+def asked():
+    """The benchmarks of a kind that these words ask for."""
+
+    def find(kind, *words):
+        parser = argparse.ArgumentParser()
+        benchmark.add_options(parser, kind)
+        args = parser.parse_args(list(map(str, words)))
+        return benchmark.KINDS[kind].benchmarks(settings_of(args), args)
+
+    return find
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
