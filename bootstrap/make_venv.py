@@ -24,7 +24,7 @@ EXTRAS = 'openmmlab,pretrain,export,deploy,report,test'
 # A change of any of these leads to a new installation.
 SOURCES = ('setup.py', 'pyproject.toml', 'bootstrap/make_venv.py')
 OLDEST, NEWEST = (3, 10), (3, 13)
-CANDIDATES = ['python3.%d' % n for n in range(NEWEST[1], OLDEST[1] - 1, -1)]
+CANDIDATES = [f'python3.{n}' for n in range(NEWEST[1], OLDEST[1] - 1, -1)]
 CANDIDATES.append('python3')
 # PyPI's torch for Linux brings the CUDA libraries: 6.3 GB installed, and pip
 # keeps 2.7 GB of wheels beside them until it is done (torch 2.15).

@@ -3,12 +3,11 @@
 import pytest
 import torch
 from commands import ROOT
-from mmdet.registry import MODELS
+from mmdet.registry import HOOKS, MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
-from mmengine.registry import HOOKS
 
 from mmdet_shufflenetv2.engine.run_config import without_pretrained
 from mmdet_shufflenetv2.paper.published import figures
