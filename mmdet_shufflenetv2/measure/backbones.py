@@ -25,12 +25,13 @@ from ..backbones.shufflenet_v2 import ShuffleUnit
 from ..backbones.xception import XceptionUnit
 from ..backbones.zoo import build_classifier, network
 from ..errors import UserError
-from .benchmark import Benchmark, Row, Time
+from .benchmark import COUNTS, ENERGY, SIZE, Benchmark, Row, Time
 from .flops import macs
+from .memory import peak_mb
 from .networks import inference, prepare
 from .setting import Setting
 from .speed import SPEEDS, speed
-from .timing import Effort
+from .timing import Effort, significant
 
 HELP = (
     'Table 8, Figure 1 (c) and (d), and Table 1 of the appendix: speed of '
@@ -106,41 +107,26 @@ UNIT_SIZES = [(56, 56), (28, 28)]
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add which networks and units to measure, and on what."""
-    add = partial(parser.add_argument, nargs='+')
-    texts = [
+    add = parser.add_argument
+    sizes, units = (
         ' '.join('{}x{}'.format(*size) for size in sizes)
         for sizes in (SIZES, UNIT_SIZES)
-    ]
-    add(
-        '--size',
-        type='size',
-        metavar='WIDTHxHEIGHT',
-        default=SIZES,
-        help="224x224 means each network's own, as in Table 8; default: "
-        f'{texts[0]}',
     )
-    add('--batch', type='count', help="default: the paper's")
-    add(
-        '--network',
-        metavar='NAME',
-        help='published names, such as shufflenet_v2_x1_0; default: those of '
-        'Table 8 and, at other sizes, of Table 1 of the appendix',
+    text = "224x224 means each network's own, as in Table 8; default: "
+    add('--size', **SIZE, nargs='+', default=SIZES, help=text + sizes)
+    add('--batch', **COUNTS, help="default: the paper's")
+    text = (
+        'published names, such as shufflenet_v2_x1_0; default: those of '
+        'Table 8 and, at other sizes, of Table 1 of the appendix'
     )
-    add(
-        '--units',
-        nargs='*',
-        type='size',
-        metavar='WIDTHxHEIGHT',
-        default=UNIT_SIZES,
-        help='maps that ten units are stacked on, as in Table 1b of the '
-        f'appendix; nothing after it: none; default: {texts[1]}',
+    add('--network', nargs='+', metavar='NAME', help=text)
+    text = (
+        'maps that ten units are stacked on, as in Table 1b of the appendix; '
+        'nothing after it: none; default: '
     )
-    parser.add_argument(
-        '--energy',
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help='a second per network on a GPU that counts it',
-    )
+    add('--units', **SIZE, nargs='*', default=UNIT_SIZES, help=text + units)
+    text = 'a second per network on a GPU that counts it'
+    add('--energy', **ENERGY, help=text)
 
 
 def benchmarks(
@@ -299,20 +285,16 @@ def _benchmark(
             each: inference(network, each.shape, setting)
             for each, network in built.items()
         }
-        times = time(runs)
-        eager = replace(setting, mode='eager')
-        return [
-            speed(
-                times[mine],
-                times.get(reference),
-                key['batch'],
-                built[mine],
-                runs[mine],
-                inference(built[mine], mine.shape, eager),
-                setting.device,
-                energy,
+        times, network = time(runs), built[mine]
+        pair = times[mine], times.get(reference)
+        row = speed(*pair, key['batch'], network, runs[mine], setting, energy)
+        if setting.mode == 'graph':
+            # A graph's maps are not the allocator's, those of its pass are.
+            eager = inference(
+                network, mine.shape, replace(setting, mode='eager')
             )
-        ]
+            row['peak_mb'] = significant(peak_mb(eager, setting.device))
+        return [row]
 
     batch, _, height, width = mine.shape
     key = {**key, 'input': f'{width}x{height}', 'batch': batch}

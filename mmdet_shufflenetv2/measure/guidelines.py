@@ -25,7 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .benchmark import Benchmark, Row, Time
+from .benchmark import COUNTS, Benchmark, Row, Time
 from .convolution import Convolution
 from .networks import inference, place
 from .setting import Setting
@@ -238,24 +238,12 @@ def predict(cell: Cell, batch: int) -> tuple[int, int]:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add which guidelines to test, and with which channels."""
-    parser.add_argument(
-        'guidelines',
-        nargs='*',
-        type=_guideline,
-        metavar='GUIDELINE',
-        help=f'{" ".join(TABLES)}; default: all',
-    )
-    parser.add_argument(
-        '--batch',
-        nargs='+',
-        type='count',
-        help='default: 1; on a GPU 8 and 1',
-    )
-    parser.add_argument(
-        '--platform',
-        choices=('gpu', 'arm'),
-        help="whose channels; default: the paper's for such a device",
-    )
+    add = parser.add_argument
+    names = dict(nargs='*', type=_guideline, metavar='GUIDELINE')
+    add('guidelines', **names, help=f'{" ".join(TABLES)}; default: all')
+    add('--batch', **COUNTS, help='default: 1; on a GPU 8 and 1')
+    text = "whose channels; default: the paper's for such a device"
+    add('--platform', choices=('gpu', 'arm'), help=text)
 
 
 def _guideline(text: str) -> str:
