@@ -139,16 +139,16 @@ def benchmarks(
     """
     found = []
     for setting in settings:
+        rows = []
         for size in args.size:
             for name in args.network or _paper_networks(size):
-                own = _paper_batch(size, place_of(name, size)[1], setting)
-                for batch in args.batch or [own]:
-                    found.append(
-                        _of_network(name, size, batch, setting, args.energy)
-                    )
+                own = [_paper_batch(size, place_of(name, size)[1], setting)]
+                for batch in args.batch or own:
+                    rows.append(_of_network(name, size, batch))
         batches = args.batch or [8 if setting.on_gpu else 1]
         for row in product(batches, args.units, UNIT_CHANNELS, UNITS):
-            found.append(_of_units(*row, setting, args.energy))
+            rows.append(_of_units(*row))
+        found += [_benchmark(*row, setting, args.energy) for row in rows]
     return found
 
 
@@ -191,10 +191,8 @@ class Network(NamedTuple):
     shape: tuple[int, int, int, int]
 
 
-def _of_network(
-    name: str, size: Size, batch: int, setting: Setting, energy: bool
-) -> Benchmark:
-    table, column, reference = place_of(name, size)
+def _of_network(name: str, size: Size, batch: int) -> tuple:
+    """The key of a network, it and its reference."""
 
     def built(each: str) -> Network:
         try:
@@ -204,37 +202,23 @@ def _of_network(
         width, height = own if size == OWN_SIZE else size
         return Network(build_classifier, (each,), (batch, 3, height, width))
 
-    return _benchmark(
-        {'table': table, 'column': column, 'network': name},
-        built(name),
-        built(reference) if reference else None,
-        setting,
-        energy,
-    )
+    table, column, reference = place_of(name, size)
+    key = {'table': table, 'column': column, 'network': name}
+    return key, built(name), built(reference) if reference else None
 
 
-def _of_units(
-    batch: int,
-    size: Size,
-    column: int,
-    family: str,
-    setting: Setting,
-    energy: bool,
-) -> Benchmark:
+def _of_units(batch: int, size: Size, column: int, family: str) -> tuple:
+    """The key of stacked units, they and their reference."""
+
     def built(each: str) -> Network:
         channels = channels_of(each, column)
         shape = (batch, channels, *reversed(size))
         return Network(_stack, (each, channels), shape)
 
-    channels = channels_of(family, column)
-    key = {
-        'table': 'Appendix Table 1b',
-        'column': f'c{column}',
-        'network': f'{UNIT_COUNT} units of {family}, {channels} channels',
-    }
-    return _benchmark(
-        key, built(family), built('shufflenet_v2'), setting, energy
-    )
+    mine = built(family)
+    name = f'{UNIT_COUNT} units of {family}, {mine.shape[1]} channels'
+    key = {'table': 'Appendix Table 1b', 'column': f'c{column}'}
+    return {**key, 'network': name}, mine, built('shufflenet_v2')
 
 
 def _stack(family: str, channels: int) -> nn.Module:
@@ -285,15 +269,14 @@ def _benchmark(
             each: inference(network, each.shape, setting)
             for each, network in built.items()
         }
-        times, network = time(runs), built[mine]
+        times, which, run = time(runs), built[mine], runs[mine]
         pair = times[mine], times.get(reference)
-        row = speed(*pair, key['batch'], network, runs[mine], setting, energy)
+        row = speed(*pair, batch, which, run, setting, energy)
         if setting.mode == 'graph':
             # A graph's maps are not the allocator's, those of its pass are.
-            eager = inference(
-                network, mine.shape, replace(setting, mode='eager')
-            )
-            row['peak_mb'] = significant(peak_mb(eager, setting.device))
+            plain = replace(setting, mode='eager')
+            run = inference(which, mine.shape, plain)
+            row['peak_mb'] = significant(peak_mb(run, setting.device))
         return [row]
 
     batch, _, height, width = mine.shape

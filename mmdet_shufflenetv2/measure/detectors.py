@@ -150,6 +150,7 @@ def benchmarks(
     return found
 
 
+@cache
 def _post_processing(path: Path) -> str:
     """All in a config that post-processing depends on, and maybe more."""
     model = load_config(str(path)).model
