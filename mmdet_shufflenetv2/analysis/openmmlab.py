@@ -213,15 +213,9 @@ def prepare(
         settle(model, tuple(image.shape[-2:]))
     if not isinstance(model, BaseDetector):
         return []
-    notes, threshold = [], None
+    notes = []
     if not is_trained:
-        threshold = let_pass(model, once, CANDIDATES * len(image))
-    if threshold is not None:
-        notes.append(
-            f'random weights: the score threshold was set to '
-            f'{threshold:.3g}, which {CANDIDATES} boxes an image pass; '
-            '--checkpoint FILE shows what yours do'
-        )
+        notes = let_pass(model, once, CANDIDATES * len(image))
     found = sum(len(getattr(e, 'pred_instances', ())) for e in once())
     return [*notes, f'{found} detections']
 
@@ -243,26 +237,30 @@ def settle(model: nn.Module, size: tuple[int, int]) -> None:
 
 def let_pass(
     model: nn.Module, run: Callable[[], object], candidates: int
-) -> float | None:
+) -> list[str]:
     """Set a detector's score threshold so that so many scores are above it.
 
     What suppression costs depends on how many boxes pass: of random weights
     all do, or none.
 
     Returns:
-        the threshold; None if no score is compared with one.
+        a line on it, if any score is compared with a threshold.
     """
     configs = [getattr(m, 'test_cfg', None) for m in model.modules()]
     settings = [c for c in configs if isinstance(c, dict) and 'score_thr' in c]
     with _Scores({float(cfg['score_thr']) for cfg in settings}) as scores:
         run()
     if not scores.found:
-        return None
+        return []
     best = torch.cat(scores.found).sort(descending=True).values
     threshold = best[min(candidates, len(best) - 1)].item()
     for cfg in settings:
         cfg['score_thr'] = threshold
-    return threshold
+    return [
+        f'random weights: the score threshold was set to {threshold:.3g}, '
+        f'which {CANDIDATES} boxes an image pass; --checkpoint FILE shows '
+        'what yours do'
+    ]
 
 
 class _Scores(TorchDispatchMode):

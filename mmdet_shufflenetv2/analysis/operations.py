@@ -97,30 +97,24 @@ def work_of(
     func: torch._ops.OpOverload, args: tuple, kwargs: dict, out: object
 ) -> Work:
     """What a call of an operation does; never raises."""
+    kind, name, convolution = _kind_of(func), func._schema.name, None
+    # What another project's operation does is not known.
+    is_foreign = kind == OTHER and not name.startswith(('aten::', 'prim'))
+    is_work = kind in (CONVOLUTION, MATRIX) or is_foreign
     try:
-        return _work_of(func, args, kwargs, out)
+        if _is_view(func, args, kwargs, out):
+            return Work(VIEW, 0, 0)
+        flops = macs_of(func, args, kwargs, out)
+        if not is_counted(func) and (is_work or _NAMED.search(name)):
+            flops = None
+        if flops and kind == CONVOLUTION:
+            convolution = _convolution(name, args, tensors_of(out)[0])
+        moved = _bytes_of(func, args, kwargs, out)
     except Exception:
         # An unusual tensor costs its own figures, which are then listed as
         # not counted; it must not cost the analysis.
-        return Work(_kind_of(func), None, 0)
-
-
-def _work_of(func, args, kwargs, out) -> Work:
-    if _is_view(func, args, kwargs, out):
-        return Work(VIEW, 0, 0)
-    kind, name = _kind_of(func), func._schema.name
-    flops = macs_of(func, args, kwargs, out)
-    if not is_counted(func) and (
-        kind in (CONVOLUTION, MATRIX)
-        or _NAMED.search(name)
-        # What another project's operation does is not known.
-        or (kind == OTHER and not name.startswith(('aten::', 'prim')))
-    ):
-        flops = None
-    convolution = None
-    if flops and kind == CONVOLUTION:
-        convolution = _convolution(name, args, tensors_of(out)[0])
-    return Work(kind, flops, _bytes_of(func, args, kwargs, out), convolution)
+        return Work(kind, None, 0)
+    return Work(kind, flops, moved, convolution)
 
 
 def _is_view(func, args, kwargs, out) -> bool:

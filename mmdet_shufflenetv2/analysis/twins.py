@@ -225,11 +225,11 @@ def prepared(
     place = dict(device=device, dtype=dtype)
     x = torch.empty_strided(conv.in_shape, conv.in_strides, **place)
     x.normal_()
-    channels = (conv.out_channels, conv.in_channels // conv.groups)
+    channels = [conv.out_channels, conv.in_channels // conv.groups]
     function = F.conv2d
     if conv.transposed:
         function = F.conv_transpose2d
-        channels = (conv.in_channels, conv.out_channels // conv.groups)
+        channels = [conv.in_channels, conv.out_channels // conv.groups]
     weight = torch.randn(*channels, *conv.kernel_size, **place)
     names = ('stride', 'padding', 'dilation', 'groups')
     options = {name: getattr(conv, name) for name in names}

@@ -51,47 +51,40 @@ OUTPUTS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    def add(*names: str, text: str, default=None, **how) -> None:
-        if default is not None:
-            text += '; default: %(default)s'
-        parser.add_argument(*names, default=default, help=text, **how)
-
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         'network',
         metavar='CONFIG_OR_BACKBONE',
         help='a config file, PACKAGE::CONFIG of an installed package, a '
         'published name such as shufflenet_v2_x1_0, or a registered '
         'backbone such as ShuffleNetV2',
     )
-    add('--checkpoint', text='trained weights; default: random ones')
+    add('--checkpoint', help='trained weights; default: random ones')
     of_backbone = 'arguments of a backbone, such as widen_factor=0.5'
     add_cfg_options(parser, '--backbone-options', of_backbone)
     add_cfg_options(parser)
-    size = "WIDTHxHEIGHT; default: the config's test images, else 224x224"
-    add('--size', type=image_size, text=size)
-    add('--batch', type=positive_int, default=1, text='images')
-    add('--device', default='cpu', text='cpu, cuda or cuda:N')
-    threads = os.cpu_count()
-    add('--threads', type=positive_int, default=threads, text='CPU threads')
-    precision = dict(choices=list(PRECISIONS), default='fp32')
-    add('--precision', **precision, text='fp32 has TF32 off')
-    clock = 'cpu: time of all threads, for a busy machine with --threads 1'
-    add('--clock', choices=list(CLOCKS), default='wall', text=clock)
-    seconds = dict(type=positive_number, default=10.0)
-    add('--seconds', **seconds, text='for timing the network')
-    samples = 'images for the effective receptive field, 0 for none'
-    add('--samples', type=whole_number, default=4, text=samples)
-    add('--out-dir', text='default: work_dirs/analysis/<network>')
-    add(
-        '--record',
-        type=Path,
-        text='CSV file to add the time of each kind of work to, such as '
-        'results/analysis_cpu.csv',
-    )
-    quick = 'a first look: a few runs of everything, which say less'
-    parser.add_argument('--quick', action='store_true', help=quick)
-    compiling = 'also measure torch.compile, which takes minutes'
-    parser.add_argument('--compile', action='store_true', help=compiling)
+    text = "WIDTHxHEIGHT; default: the config's test images, else 224x224"
+    add('--size', type=image_size, help=text)
+    add('--batch', type=positive_int, default=1, help='images; default: 1')
+    add('--device', default='cpu', help='cpu, cuda or cuda:N; default: cpu')
+    text = 'CPU threads; default: %(default)s'
+    add('--threads', type=positive_int, default=os.cpu_count(), help=text)
+    text = 'fp32 has TF32 off; default: fp32'
+    add('--precision', choices=list(PRECISIONS), default='fp32', help=text)
+    text = 'cpu: time of all threads, for a busy machine with --threads 1'
+    add('--clock', choices=list(CLOCKS), default='wall', help=text)
+    text = 'for timing the network; default: 10'
+    add('--seconds', type=positive_number, default=10.0, help=text)
+    text = 'images for the effective receptive field, 0 for none; default: 4'
+    add('--samples', type=whole_number, default=4, help=text)
+    add('--out-dir', help='default: work_dirs/analysis/<network>')
+    text = 'CSV file to add the time of each kind of work to, such as '
+    text += 'results/analysis_cpu.csv'
+    add('--record', type=Path, help=text)
+    text = 'a first look: a few runs of everything, which say less'
+    add('--quick', action='store_true', help=text)
+    text = 'also measure torch.compile, which takes minutes'
+    add('--compile', action='store_true', help=text)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -58,52 +58,41 @@ def _places(units: tuple[int, ...], first: int) -> list[dict[str, int]]:
 
 @dataclass(frozen=True, eq=False)
 class WeightFormat:
-    """A project's way to name a family's weights.
-
-    Attributes:
-        family: of networks.
-        name: of the project, as a command line takes it.
-        theirs: templates of modules' names. A file is in this format if it
-            has some first modules of the first two.
-        signature: patterns; each one matches some key of such a file, too.
-        absent: a pattern that matches none.
-        title: what to call it in messages; None means ``name``.
-        units: units per stage, of the first stages of ours.
-        their_units: the same of theirs, where they divide them otherwise.
-        first: number of the first stage.
-        modules: instead of templates: gives our module -> theirs, of every
-            module that has weights.
-        networks: those of `mmdet_shufflenetv2.backbones.zoo` that can be
-            written; None for every one of the family's.
-        classifier: their name of the linear layer in a whole file.
-        classifier_bias: whether that layer has one.
-        only_backbone: what keeps their classifier from being a linear layer
-            over all channels, as a part of a sentence; None if it is one.
-        prefix: in front of the backbone's keys in a whole file.
-        wrapped: the file has the weights under ``'state_dict'``.
-        input_format: what the weights expect of ``data_preprocessor``; None
-            where the file's meta data say it.
-        style: the ``style`` of network that such weights fit; None for any.
-        ours: templates of our names, in the same order.
-    """
+    """A project's way to name a family's weights."""
 
     family: str
+    # Of the project, as a command line takes it.
     name: str
+    # Templates of modules' names, and ours in the same order. A file is in
+    # this format if it has some first modules of the first two of theirs,
     theirs: tuple[str, ...] = field(default=(), repr=False)
+    # keys that match each of these patterns, and none that matches `absent`.
     signature: tuple[str, ...] = ()
     absent: str | None = None
+    # What messages call it; None means `name`.
     title: str | None = None
+    # Units of our first stages, and of theirs if they divide them otherwise.
     units: tuple[int, ...] = _ANY_UNITS
     their_units: tuple[int, ...] | None = None
+    # Number of the first stage.
     first: int = 1
+    # Instead of templates: our module -> theirs, of all that have weights.
     modules: Callable[[], Mapping[str, str]] | None = None
+    # Those of `backbones.zoo` that can be written; None: all of the family.
     networks: tuple[str, ...] | None = ()
+    # The linear layer of a whole file, and whether it has a bias.
     classifier: str = 'fc'
     classifier_bias: bool = True
+    # A part of a sentence: why their classifier is no linear layer over all
+    # channels; None if it is one.
     only_backbone: str | None = None
+    # Of the backbone's keys in a whole file.
     prefix: str = ''
+    # Whether the file has the weights under 'state_dict'.
     wrapped: bool = False
+    # What they expect of data_preprocessor; None: the meta data say it.
     input_format: InputFormat | None = None
+    # The `style` of network that they fit; None for any.
     style: str | None = None
     ours: tuple[str, ...] = field(default=(), repr=False)
 

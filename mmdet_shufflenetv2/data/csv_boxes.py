@@ -95,17 +95,14 @@ def read_csv(source: Source) -> BoxTable:
         path = paths[name]
         if path is None:
             found.errors.add('image not found', f'{where}: {name!r}')
-            continue
-        if path not in place:
+        elif path not in place:
             place[path] = found.add_image(name, path, source.ann)
-        image = place[path]
-        if image is None:
-            continue
+        image, box = place.get(path), None
         try:
-            box = _box(row, found.images[image][4:])
+            if image is not None:
+                box = _box(row, found.images[image][4:])
         except (TypeError, ValueError) as error:
             found.errors.add('line that is not a box', f'{where}: {error}')
-            continue
         if box is not None:
             label = row.get('label') or 'object'
             label = classes.setdefault(label, len(classes))

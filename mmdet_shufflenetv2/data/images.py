@@ -13,6 +13,7 @@ from .table import DatasetError
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
 _SOS, _EOI = b'\xff\xda', b'\xff\xd9'
 _ORIENTATION = 0x112
+_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 #: A picture that lacks more than this share of its rows is broken.
 MAX_LOST = 0.25
 
@@ -33,15 +34,8 @@ def image_header(path: str | os.PathLike) -> tuple[int, int, int]:
             orientation = image.getexif().get(_ORIENTATION, 1)
             valid = isinstance(orientation, int) and 1 <= orientation <= 8
             return *image.size, orientation if valid else 1
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ) as error:
-        empty = os.path.isfile(path) and not os.path.getsize(path)
-        why = 'it is empty (0 bytes)' if empty else error
-        raise DatasetError(f'image {path} cannot be read: {why}') from error
+    except Exception as error:  # Of any of Pillow's decoders.
+        raise DatasetError(f'image {path} cannot be read: {error}') from error
 
 
 def is_truncated(content: bytes) -> bool:
@@ -104,14 +98,14 @@ def _complete(content: bytes, path: str, warn: Callable[[str], None]) -> bytes:
 
     Decoders fill what is missing with one colour: rows of it are lost.
     """
-    lost = 1.0
+    picture, lost = None, 1.0
     if content.startswith(_JPEG):
         # A marker's first byte at the cut would hide the end marker.
         content = content.rstrip(b'\xff') + _EOI
-        picture = _opencv(content, cv2.IMREAD_IGNORE_ORIENTATION)
-        if picture is not None:
-            there = np.flatnonzero(np.ptp(picture, axis=1).max(axis=1))
-            lost = 1 - (there.max(initial=-1) + 1) / len(picture)
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), _STORED)
+    if picture is not None:
+        there = np.flatnonzero(np.ptp(picture, axis=1).max(axis=1))
+        lost = 1 - (there.max(initial=-1) + 1) / len(picture)
     if lost > MAX_LOST:
         raise DatasetError(
             f'image {path} is truncated: its {len(content)} bytes end before '
@@ -121,19 +115,12 @@ def _complete(content: bytes, path: str, warn: Callable[[str], None]) -> bytes:
     return content
 
 
-def _opencv(content: bytes, flags: int) -> np.ndarray | None:
-    data = np.frombuffer(content, np.uint8)
-    return cv2.imdecode(data, cv2.IMREAD_COLOR | flags)
-
-
 def _decode(content: bytes, path: str, turn: bool, warn) -> np.ndarray:
-    flags = 0 if turn else cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_ANYDEPTH | (cv2.IMREAD_COLOR if turn else _STORED)
     try:
-        image = _opencv(content, cv2.IMREAD_ANYDEPTH | flags)
-    except cv2.error as error:
-        raise DatasetError(
-            f'image {path} cannot be decoded: {error}'
-        ) from error
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:
+        image = None
     if image is not None and image.dtype == np.uint16:
         # Cameras store 12 bits in 16; the brightest pixel tells.
         highest = int(image.max())

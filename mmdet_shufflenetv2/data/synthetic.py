@@ -12,7 +12,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -65,13 +65,11 @@ OUTLINES = {
 }
 
 
-def _area(edge: np.ndarray, *holes: np.ndarray) -> float:
-    whole, *lost = (cv2.contourArea(np.float32(p)) for p in (edge, *holes))
-    return whole - sum(lost)
-
-
-#: Of a shape of radius 1.
-AREAS = {name: _area(*contours) for name, contours in OUTLINES.items()}
+_FILLS = {
+    n: [cv2.contourArea(np.float32(p)) for p in OUTLINES[n]] for n in CLASSES
+}
+#: Of a shape of radius 1, without its hole.
+AREAS = {name: edge - sum(hole) for name, (edge, *hole) in _FILLS.items()}
 
 
 def draw_picture(
@@ -289,7 +287,6 @@ class DetectionSet:
     size: tuple[int, int] = (256, 192)
     seed: int = 0
     empty_rate: float = EMPTY_RATE
-    kind: str = field(default='detection', init=False)
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Names and contents."""
@@ -328,7 +325,6 @@ class ClassificationSet:
     val: int = 80
     size: int = 64
     seed: int = 0
-    kind: str = field(default='classification', init=False)
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Names and contents."""

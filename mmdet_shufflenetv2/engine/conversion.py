@@ -28,24 +28,17 @@ Weights = dict[str, Tensor]
 
 @dataclass
 class Classifier:
-    """A classification network's weights under our names.
-
-    Attributes:
-        network: Its published name.
-        style: Its ``style``, for families that have one.
-        found: The format they were in.
-        backbone: The backbone's, with all of BN's batch counters.
-        head: ``weight`` and ``bias`` of the linear layer; empty if the file
-            had a backbone only.
-        counted: Whether the batch counters were there at first.
-        expected_input: What they expect of images; None if not known.
-    """
+    """A classification network's weights under our names."""
 
     network: str
     style: str | None
+    # The format they were in.
     found: WeightFormat
+    # With all of BN's batch counters.
     backbone: Weights
+    # Weight and bias of the linear layer, if the file had one.
     head: Weights
+    # Whether the batch counters were there at first.
     counted: bool
     expected_input: InputFormat | None
 
@@ -59,10 +52,8 @@ def formats_of(config: dict) -> tuple[WeightFormat, ...]:
 def read(content: object, source: str) -> Classifier:
     """Recognise a loaded checkpoint: its format, its network, its parts.
 
-    Raises:
-        CheckpointError: The weights are not those of one whole network, with
-            a linear layer or without; says what is missing or too much. Or
-            the meta data are nonsense.
+    `CheckpointError` unless it is one whole network, with a linear layer or
+    without; says what is missing or too much.
     """
     weights, declared = weights_of(content, source), declared_style(content)
     family = family_of(weights) or 'no known network'
@@ -147,10 +138,8 @@ def _parts(weights: Weights, found: WeightFormat) -> tuple[Weights, Weights]:
 def write(classifier: Classifier, to: str) -> dict:
     """The content of a file in the format of this name.
 
-    Raises:
-        CheckpointError: The project has no such network, or has it in
-            another style, for other images, without a bias or with another
-            kind of classifier.
+    `CheckpointError` where the project has no such network, or has it in
+    another style, for other images or with another classifier.
     """
     formats = {
         each.name: each

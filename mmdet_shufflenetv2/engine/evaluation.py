@@ -33,18 +33,14 @@ def coco_metrics(
 ) -> list[ConfigDict]:
     """Make one metric config for each word of ``--eval``.
 
-    Args:
-        cfg: Its test evaluator is, or lists, a ``BoxMetric``.
-        words: ``'bbox'`` and / or ``'proposal'`` (recall of the region
-            proposals, whatever the class).
-        outfile_prefix: Where ``'bbox'`` leaves ``<prefix>.bbox.json``.
+    ``'proposal'`` is the recall of the region proposals, whatever the class;
+    ``'bbox'`` leaves ``<outfile_prefix>.bbox.json``.
     """
-    kinds = {
-        metric.type.rpartition('.')[2]: metric
+    found = [
+        metric
         for split, metric in metrics_of(cfg)
-        if split == 'test'
-    }
-    found = [kinds[kind] for kind in BOX_METRICS if kind in kinds]
+        if split == 'test' and metric.type.rpartition('.')[2] in BOX_METRICS
+    ]
     if not found:
         raise UserError(
             f'{cfg.filename}: test_evaluator has no CocoMetric, which '
@@ -129,12 +125,8 @@ def fast_judge() -> AbstractContextManager:
 
 
 def evaluate_exported(cfg: Config, detector, folder: str) -> BoxMetric:
-    """Print the numbers of an exported file on the test data of a config.
-
-    Args:
-        cfg: The config.
-        detector: :class:`..deploy.runtime.Detector`.
-        folder: Where the detections go, as ``results.bbox.json``.
+    """Print the numbers of a :class:`..deploy.runtime.Detector` on a config's
+    test data; the detections go to ``results.bbox.json`` in a folder.
     """
     for name, dataset in datasets_of(cfg):
         if name == 'test':
@@ -157,10 +149,7 @@ def evaluate_file(
 ) -> BoxMetric:
     """Print the numbers of COCO-format results that were written before.
 
-    Args:
-        cfg: The config.
-        path: A JSON list.
-        classes: Those that count; by default all of the test data's.
+    Those of ``classes``, or of all that the test data have.
     """
     metric, ids = box_metric(cfg, classes)
     try:

@@ -33,7 +33,7 @@ class ThroughputHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Derive the figure from the timer hook's last iteration."""
+        """Divide by the timer hook's last iteration."""
         hub = runner.message_hub
         images = len(data_batch['inputs']) * get_world_size()
         seconds = hub.get_scalar('train/time').current()
@@ -45,9 +45,6 @@ class CurvesHook(Hook):
     """Keep ``curves.png`` in the work dir: losses above, scores below."""
 
     priority = 'LOW'
-
-    def __init__(self, out_name: str = 'curves.png'):
-        self.out_name = out_name
 
     def after_val_epoch(self, runner: Runner, metrics=None) -> None:
         """Redraw, so that a run that stops early has its curves too."""
@@ -63,7 +60,7 @@ class CurvesHook(Hook):
             unit, last = 'epoch', loop.max_epochs
         hub = runner.message_hub
         figure = draw_curves(hub, loop.val_interval, unit, last)
-        target = Path(runner.work_dir) / self.out_name
+        target = Path(runner.work_dir, 'curves.png')
         temporary = target.with_suffix('.tmp.png')
         figure.savefig(temporary, dpi=120)
         os.replace(temporary, target)
@@ -75,11 +72,8 @@ def draw_curves(
 ) -> Figure:
     """Draw every training loss and every validation score of a run.
 
-    Args:
-        hub: Where the run's history is.
-        val_interval: Epochs (or iterations) between two validations.
-        unit: What the interval counts.
-        last: Of the whole run, whose end is validated too.
+    Validations are ``val_interval`` epochs or iterations (``unit``) apart,
+    and one is at the ``last``.
     """
     figure = Figure(figsize=(8, 8), layout='constrained')
     losses, scores = figure.subplots(2)

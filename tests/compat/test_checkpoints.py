@@ -12,7 +12,6 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
-from mmengine.model import BaseModel
 from mmengine.runner import (
     CheckpointLoader,
     load_checkpoint,
@@ -25,39 +24,28 @@ from mmdet_shufflenetv2.compat.checkpoints import (
 )
 
 
-class Linear(BaseModel):
-    """The least that a Runner trains."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(2, 1)
-
-    def forward(self, inputs, mode: str = 'tensor'):
-        output = self.layer(torch.stack(inputs))
-        return dict(loss=output.square().mean()) if mode == 'loss' else output
-
-
-def test_a_history_of_numbers_survives_the_file(tmp_path, monkeypatch):
+def test_what_mmengine_stores_survives_the_file(tmp_path, monkeypatch):
     path = str(tmp_path / 'history.pth')
-    save_checkpoint(dict(history=HistoryBuffer([1.0, 3.0], [1, 1])), path)
+    # A config file may give the data set's meta data.
+    meta = ConfigDict(classes=('a', 'b'), palette=[(1, 2, 3), (4, 5, 6)])
+    history = HistoryBuffer([1.0, 3.0], [1, 1])
+    save_checkpoint(dict(meta=meta, history=history), path)
     # As in a process that has made none yet.
     monkeypatch.setattr(HistoryBuffer, '_statistics_methods', {})
     guard_loading()
-    history = CheckpointLoader.load_checkpoint(path)['history']
-    assert history.data[0].tolist() == [1.0, 3.0]
-    assert history.statistics('max') == 3.0
+    loaded = CheckpointLoader.load_checkpoint(path)
+    assert loaded['history'].data[0].tolist() == [1.0, 3.0]
+    assert loaded['history'].statistics('max') == 3.0
+    assert loaded['meta'] == meta
 
 
 @pytest.mark.parametrize(
     'value',
     [
-        np.arange(6).reshape(2, 3),
         np.array([True, False]),
         np.asfortranarray(np.random.rand(2, 3).astype('float32')),
         np.float64(1.5),
-        np.int32(4),
         np.uint8(200),
-        np.bool_(True),
     ],
     ids=lambda value: f'{type(value).__name__}-{value.dtype}',
 )
@@ -67,18 +55,14 @@ def test_numbers_of_both_numpys_load(tmp_path, value, core):
     data = pickle.dumps(dict(value=value), protocol=2)
     own = np.float64(0).__reduce__()[0].__module__.encode()
     data = data.replace(own, f'numpy.{core}.multiarray'.encode())
-    path = tmp_path / 'numbers.pth'
-    write_as_checkpoint(path, data)
-    loaded = CheckpointLoader.load_checkpoint(str(path))['value']
-    assert type(loaded) is type(value)
-    np.testing.assert_array_equal(loaded, value)
-
-
-def write_as_checkpoint(path, data: bytes) -> None:
-    """torch's zip format with ``data`` as its pickle."""
-    writer = torch._C.PyTorchFileWriter(str(path))
+    path = str(tmp_path / 'numbers.pth')
+    # torch's zip format with the data as its pickle.
+    writer = torch._C.PyTorchFileWriter(path)
     writer.write_record('data.pkl', data, len(data))
     writer.write_end_of_file()
+    loaded = CheckpointLoader.load_checkpoint(path)['value']
+    assert type(loaded) is type(value)
+    np.testing.assert_array_equal(loaded, value)
 
 
 class Payload:
@@ -120,7 +104,7 @@ def test_a_malicious_checkpoint_is_refused_and_nothing_runs(
         _use_new_zipfile_serialization=new_format,
     )
     with pytest.raises(ValueError, match=r'evil\.pth is refused') as raised:
-        load_checkpoint(Linear(), str(path))
+        load_checkpoint(torch.nn.Linear(2, 1), str(path))
     assert not trace.exists()
     assert 'weights_only=False' not in str(raised.value)
 
@@ -149,36 +133,36 @@ def test_no_scheme_of_the_loader_escapes(tmp_path, monkeypatch):
 
 LOAD_AND_TELL = """
 import os, sys
+from pathlib import Path
 import mmdet_shufflenetv2.compat as compat
-before = dict(os.environ)
 from mmengine.runner import CheckpointLoader
-if 'tool' in sys.argv:
-    compat.apply_tool_patches()
+before = dict(os.environ)
+path, trace = sys.argv[1:]
+CheckpointLoader.load_checkpoint(path)
+Path(trace).unlink()
+compat.apply_tool_patches()
 try:
-    CheckpointLoader.load_checkpoint(sys.argv[1])
+    CheckpointLoader.load_checkpoint(path)
 except ValueError as error:
     print(error)
 assert dict(os.environ) == before
 """
 
 
-@pytest.mark.parametrize('tool', [False, True])
-def test_the_variable_is_the_users_except_in_our_commands(
-    tmp_path, root, tool
-):
+def test_the_variable_is_the_users_except_in_our_commands(tmp_path, root):
     """Whoever sets it gets what PyTorch says of it; nobody else sets it."""
     trace, path = tmp_path / 'trace', tmp_path / 'evil.pth'
     torch.save(dict(state_dict={}, x=trace_left(trace)), path)
     done = subprocess.run(
-        [sys.executable, '-c', LOAD_AND_TELL, path, *['tool'] * tool],
+        [sys.executable, '-c', LOAD_AND_TELL, path, trace],
         cwd=root,
         env={**os.environ, 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD': '1'},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert trace.exists() == (not tool)
-    assert ('is refused' in done.stdout) == tool
+    assert 'is refused' in done.stdout
+    assert not trace.exists()
 
 
 def test_a_library_that_sets_the_variable_changes_nothing(
@@ -188,35 +172,28 @@ def test_a_library_that_sets_the_variable_changes_nothing(
     trace, path = tmp_path / 'trace', tmp_path / 'evil.pth'
     torch.save(dict(state_dict=trace_left(trace)), path)
     with pytest.raises(ValueError, match='is refused'):
-        load_checkpoint(Linear(), str(path))
+        load_checkpoint(torch.nn.Linear(2, 1), str(path))
     assert not trace.exists()
-    assert os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '1'
 
 
-@pytest.mark.parametrize(
-    'damage',
-    [
-        lambda data: b'',
-        lambda data: data[:10],
-        lambda data: data[: len(data) // 2],
-        lambda data: data[:-1],
-        lambda data: data[:-30],
-        lambda data: b'<html>404 not found</html>',
-        lambda data: b'hello world\n',
-        lambda data: bytes(5000),
-        lambda data: pickle.dumps(dict(a=1), protocol=4),
-    ],
-    ids=[
-        *('empty', 'ten bytes', 'half', 'one byte short', 'thirty short'),
-        *('html', 'text', 'zeros', 'plain pickle'),
-    ],
-)
+DAMAGES = {
+    'empty': lambda data: b'',
+    'ten bytes': lambda data: data[:10],
+    'half': lambda data: data[: len(data) // 2],
+    'one byte short': lambda data: data[:-1],
+    'html': lambda data: b'<html>404 not found</html>',
+    'zeros': lambda data: bytes(5000),
+    'plain pickle': lambda data: pickle.dumps(dict(a=1), protocol=4),
+}
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
 def test_a_broken_checkpoint_is_named(tmp_path, damage):
     path = tmp_path / 'broken.pth'
     save_checkpoint(dict(state_dict=dict(a=torch.rand(1000))), str(path))
-    path.write_bytes(damage(path.read_bytes()))
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
     with pytest.raises(ValueError, match=r'broken\.pth cannot be read'):
-        load_checkpoint(Linear(), str(path))
+        load_checkpoint(torch.nn.Linear(2, 1), str(path))
 
 
 @pytest.mark.parametrize(
@@ -235,12 +212,3 @@ def test_data_that_is_no_checkpoint_is_named(tmp_path, content, message):
         CheckpointError, match=rf'other\.pth is not one: .*, got {message}$'
     ):
         CheckpointLoader.load_checkpoint(path)
-
-
-def test_meta_data_of_a_data_set_from_a_config_loads(tmp_path):
-    """mmengine stores dataset_meta, which a config file may give."""
-    meta = ConfigDict(classes=('a', 'b'), palette=[(1, 2, 3), (4, 5, 6)])
-    path = str(tmp_path / 'meta.pth')
-    save_checkpoint(dict(meta=dict(dataset_meta=meta)), path)
-    loaded = CheckpointLoader.load_checkpoint(path)['meta']['dataset_meta']
-    assert loaded == meta

@@ -34,15 +34,9 @@ def model_with(preprocessor) -> nn.Module:
 @pytest.mark.parametrize('kind', PREPROCESSORS)
 def test_options_make_a_preprocessor_deliver_the_format(kind, expected):
     options = expected.preprocessor_options(dict(type=f'mmx.{kind}'))
-    delivered = delivered_format(PREPROCESSORS[kind](**options))
-    assert delivered == expected
-    require_same_input(
-        'x.pth', expected, model_with(PREPROCESSORS[kind](**options))
-    )
-
-
-@pytest.mark.parametrize('expected', FORMATS, ids=str)
-def test_meta_data_keep_the_format(expected):
+    preprocessor = PREPROCESSORS[kind](**options)
+    assert delivered_format(preprocessor) == expected
+    require_same_input('x.pth', expected, model_with(preprocessor))
     meta = dict(input_format=expected.to_meta())
     assert declared_format(dict(meta=meta), 'x.pth') == expected
 

@@ -1,12 +1,11 @@
 """Where the data of a split is, in the layouts and exports that there are."""
 
-import json
 import os
 import shutil
 
-import cv2
 import numpy as np
 import pytest
+from coco_files import BOX, SIZE, picture, put, write_coco
 from PIL import Image
 
 from mmdet_shufflenetv2.data.folders import find_data, role_of
@@ -14,49 +13,7 @@ from mmdet_shufflenetv2.data.reading import read_boxes, report
 from mmdet_shufflenetv2.data.split import split_off
 from mmdet_shufflenetv2.data.table import DatasetError
 
-SIZE = 40, 30
-BOX = [4, 6, 20, 12]
 SIX = [f'{letter}.jpg' for letter in 'abcdef']
-
-
-def picture(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.zeros((SIZE[1], SIZE[0], 3), np.uint8))
-
-
-def put(root, ann, img, names=('a.jpg', 'b.jpg'), classes=('cat', 'dog')):
-    """Write a COCO file and the images it lists."""
-    for name in names:
-        picture(root / img / name)
-    write_coco(root / ann, names, classes)
-
-
-def write_coco(path, names, classes=('cat', 'dog'), **changes):
-    """Annotation ids from 0; the class of an image is by its position."""
-    width, height = SIZE
-    data = {
-        'images': [
-            dict(id=i, file_name=name, width=width, height=height)
-            for i, name in enumerate(names)
-        ],
-        'annotations': [
-            dict(
-                id=i,
-                image_id=i,
-                category_id=9 - i % len(classes),
-                bbox=BOX,
-                area=240,
-                iscrowd=0,
-            )
-            for i in range(len(names))
-        ],
-        'categories': [
-            dict(id=9 - i, name=name) for i, name in enumerate(classes)
-        ],
-        **changes,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data))
 
 
 def read_test(root, **options):
@@ -73,17 +30,9 @@ COCO_LAYOUTS = {
         ('valid/_annotations.coco.json', 'valid'),
     ],
     'plain': [('train.json', '.'), ('val.json', '.')],
-    'one folder': [
-        ('annotations/train.json', 'images'),
-        ('annotations/test.json', 'images'),
-    ],
     'split folders': [
         ('annotations/train.json', 'images/train'),
         ('annotations/val.json', 'images/val'),
-    ],
-    'mmdet example': [
-        ('annotations/annotation_coco_train.json', 'train/img'),
-        ('annotations/annotation_coco_val.json', 'val/img'),
     ],
     'two CVAT tasks': [
         ('train/annotations/instances_default.json', 'train/images'),
@@ -131,21 +80,11 @@ def test_other_files_and_folders_are_passed_over(tmp_path):
 
 def test_given_names_win_relative_to_the_root_or_not(tmp_path):
     put(tmp_path, 'annotations/train.json', 'images')
+    given = tmp_path / 'special/first.json', tmp_path / 'pictures'
     put(tmp_path, 'special/first.json', 'pictures')
-    put(tmp_path, 'special/second.json', 'photos')
-    splits = find_data(
-        tmp_path,
-        train_ann='special/first.json',
-        val_ann=str(tmp_path / 'special' / 'second.json'),
-        train_img='pictures',
-        val_img=str(tmp_path / 'photos'),
-    )
-    for split, ann, img in (
-        (splits.train, 'special/first.json', 'pictures'),
-        (splits.val, 'special/second.json', 'photos'),
-    ):
-        assert split.ann == str(tmp_path / ann)
-        assert split.images == (str(tmp_path / img),)
+    for ann, img in given, ('special/first.json', 'pictures'):
+        train = find_data(tmp_path, train_ann=str(ann), train_img=str(img))[0]
+        assert (train.ann, *train.images) == tuple(map(str, given))
 
 
 def test_folders_above_the_data_do_not_tell_the_split(tmp_path):
@@ -328,7 +267,7 @@ def test_yolo_of_a_yaml_file_is_read(tmp_path, train, val, yaml, names):
     (tmp_path / 'data.yaml').write_text(text)
     splits = find_data(tmp_path)
     check_two_classes(splits)
-    assert read_boxes(splits.val).files[0] == str(tmp_path / val / 'a.jpg')
+    assert splits.val.images == (str(tmp_path / val),)
 
 
 def test_split_that_a_yaml_file_lists_and_is_not_there_is_none(tmp_path):
@@ -567,68 +506,54 @@ def test_one_annotation_file_is_split_and_says_so(tmp_path):
 # The same boxes whatever the format -------------------------------------
 
 
-def as_yolo(data, images, root):
+OBJECT = """<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin>
+<xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"""
+
+
+def convert(table, root, kind):
+    """Write a table as YOLO or VOC."""
     for name in 'images', 'labels':
         (root / name).mkdir()
-    for image in data['images']:
-        path = images / image['file_name']
-        (root / 'images' / path.name).symlink_to(path)
-        lines = []
-        width, height = image['width'], image['height']
-        for ann in data['annotations']:
-            if ann['image_id'] == image['id']:
-                x, y, w, h = ann['bbox']
-                shares = (
-                    (x + w / 2) / width,
-                    (y + h / 2) / height,
-                    w / width,
-                    h / height,
-                )
-                words = ' '.join(f'{share:.6f}' for share in shares)
-                lines.append(f'{ann["category_id"] - 1} {words}')
-        label = root / 'labels' / (image['file_name'][:-4] + '.txt')
-        label.write_text('\n'.join(lines))
-    names = ', '.join(each['name'] for each in data['categories'])
-    (root / 'data.yaml').write_text(f'train: images\nnames: [{names}]\n')
-
-
-def as_voc(data, images, root):
-    names = {each['id']: each['name'] for each in data['categories']}
-    (root / 'JPEGImages').symlink_to(images)
-    (root / 'Annotations').mkdir()
-    for image in data['images']:
-        objects = ''
-        for ann in data['annotations']:
-            if ann['image_id'] == image['id']:
-                x, y, w, h = ann['bbox']
-                objects += (
-                    f'<object><name>{names[ann["category_id"]]}</name>'
-                    f'<bndbox><xmin>{x}</xmin><ymin>{y}</ymin>'
-                    f'<xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox>'
-                    '</object>'
-                )
-        name = image['file_name']
-        (root / 'Annotations' / f'{name[:-4]}.xml').write_text(
-            f'<annotation><filename>{name}</filename><size><width>'
-            f'{image["width"]}</width><height>{image["height"]}</height>'
-            f'</size>{objects}</annotation>'
+    if kind == 'YOLO':
+        names = ', '.join(table.classes)
+        (root / 'data.yaml').write_text(f'train: images\nnames: [{names}]\n')
+    for index, (name, path) in enumerate(
+        zip(table.names, table.files, strict=True)
+    ):
+        (root / 'images' / name).symlink_to(path)
+        mine, size = table.image == index, table.sizes[index]
+        labels, low = table.labels[mine], table.boxes[mine, :2]
+        extent = table.boxes[mine, 2:]
+        file = root / 'labels' / name[:-4]
+        if kind == 'YOLO':
+            shares = np.hstack([(low + extent / 2) / size, extent / size])
+            rows = np.hstack([labels[:, None], shares])
+            np.savetxt(f'{file}.txt', rows, '%d %.6f %.6f %.6f %.6f')
+            continue
+        corners = np.hstack([low, low + extent]).tolist()
+        objects = ''.join(
+            OBJECT.format(table.classes[label], *box)
+            for label, box in zip(labels, corners, strict=True)
+        )
+        width, height = size
+        file.with_suffix('.xml').write_text(
+            f'<annotation><filename>{name}</filename><size><width>{width}'
+            f'</width><height>{height}</height></size>{objects}</annotation>'
         )
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize('convert', [as_yolo, as_voc])
-def test_bccd_is_the_same_table_in_every_format(real_data, tmp_path, convert):
-    bccd = real_data / 'bccd'
-    expected = read_boxes(find_data(bccd).train)
-    data = json.loads((bccd / 'annotations' / 'train.json').read_text())
-    convert(data, bccd / 'images', tmp_path)
+@pytest.mark.parametrize('kind', ['YOLO', 'VOC'])
+def test_bccd_is_the_same_table_in_every_format(real_data, tmp_path, kind):
+    expected = read_boxes(find_data(real_data / 'bccd').train)
+    convert(expected, tmp_path, kind)
     table = read_boxes(find_data(tmp_path).train._replace(part=None))
+    assert table.source.format == kind
     assert table.classes == expected.classes
     assert table.names == expected.names
     for column in 'boxes', 'labels', 'image', 'sizes', 'crowd', 'area':
-        assert np.array_equal(
-            getattr(table, column), getattr(expected, column)
-        ), column
+        same = getattr(table, column) == getattr(expected, column)
+        assert same.all(), column
 
 
 def test_exif_is_applied_to_shares_of_the_shown_picture(tmp_path):

@@ -12,30 +12,6 @@ from mmdet_shufflenetv2.engine import run_dir
 from mmdet_shufflenetv2.errors import UserError
 
 
-@pytest.fixture
-def data(tmp_path):
-    """Make a set of annotations and a config that trains on it."""
-
-    def make(name: str, boxes: int) -> Config:
-        path = tmp_path / 'data' / name / 'train.json'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(dict(annotations=list(range(boxes)))))
-        dataset = dict(type='BoxDataset', data_root='', ann_file=str(path))
-        loader = dict(dataset=dataset)
-        work_dir = str(tmp_path / 'mine')
-        return Config(dict(train_dataloader=loader, work_dir=work_dir))
-
-    return make
-
-
-def begin(cfg: Config) -> str:
-    """A run that has left a checkpoint."""
-    cfg.work_dir = run_dir.choose_run_dir(cfg, None, None, None)
-    run_dir.note_data(cfg)
-    Path(cfg.work_dir, 'last_checkpoint').write_text('epoch_1.pth')
-    return cfg.work_dir
-
-
 def test_runs_are_numbered_and_never_share_a_folder(tmp_path):
     base = str(tmp_path / 'runs' / 'mine')
     begin_one = partial(run_dir.new_folder, claim=run_dir.NOTE)
@@ -51,22 +27,34 @@ def test_runs_are_numbered_and_never_share_a_folder(tmp_path):
 def test_an_empty_folder_is_taken_and_given_back(tmp_path):
     base = tmp_path / 'mine'
     base.mkdir()
-    assert run_dir.new_folder(str(base)) == base
     assert run_dir.new_folder(str(base), run_dir.NOTE) == base
     assert run_dir.new_folder(str(base)) == tmp_path / 'mine-2'
     run_dir.give_back(str(base))
     (base / run_dir.TESTS).mkdir(parents=True)
     assert run_dir.new_folder(str(base)) == base
+    with pytest.raises(UserError, match='cannot write to the folder /proc'):
+        run_dir.new_folder('/proc/nothing/mine')
 
 
-def test_the_newest_run_on_the_same_data_goes_on(tmp_path, data):
-    begin(data('a', 1))
-    second = begin(data('a', 1))
-    third = begin(data('b', 2))
+def test_the_newest_run_on_the_same_data_goes_on(tmp_path):
+    def data(name: str, boxes: int) -> Config:
+        path = tmp_path / 'data' / name / 'train.json'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(dict(annotations=list(range(boxes)))))
+        dataset = dict(type='BoxDataset', data_root='', ann_file=str(path))
+        loader, work_dir = dict(dataset=dataset), str(tmp_path / 'mine')
+        return Config(dict(train_dataloader=loader, work_dir=work_dir))
+
+    runs = []
+    for cfg in data('a', 1), data('a', 1), data('b', 2):
+        cfg.work_dir = run_dir.choose_run_dir(cfg, None, None, None)
+        run_dir.note_data(cfg)
+        Path(cfg.work_dir, 'last_checkpoint').write_text('epoch_1.pth')
+        runs.append(cfg.work_dir)
     for name in 'a', 'moved':
         found = run_dir.choose_run_dir(data(name, 1), None, None, 'auto')
-        assert found == second
-    for work_dir in None, third:
+        assert found == runs[1]
+    for work_dir in None, runs[2]:
         with pytest.raises(UserError) as error:
             run_dir.choose_run_dir(data('c', 3), work_dir, None, 'auto')
         for name in 'data/b/train.json', 'data/c/train.json':
@@ -76,19 +64,13 @@ def test_the_newest_run_on_the_same_data_goes_on(tmp_path, data):
 
 
 def test_files_of_labels_count_and_pictures_do_by_name(tmp_path):
-    folder = tmp_path / 'labels'
-    folder.mkdir()
-    (folder / '1.txt').write_text('0 0.5 0.5 1 1')
-    (folder / '1.jpg').write_text('a picture')
-    dataset = dict(type='BoxDataset', ann_file=str(folder))
+    label, picture = tmp_path / '1.txt', tmp_path / '1.jpg'
+    label.write_text('0 0.5 0.5 1 1')
+    picture.write_text('a picture')
+    dataset = dict(type='BoxDataset', ann_file=str(tmp_path))
     cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
     before = run_dir.data_of(cfg)
-    (folder / '1.jpg').write_text('the same, compressed')
+    picture.write_text('the same, compressed')
     assert run_dir.data_of(cfg) == before
-    (folder / '1.txt').write_text('1 0.5 0.5 1 1')
+    label.write_text('1 0.5 0.5 1 1')
     assert run_dir.data_of(cfg) != before
-
-
-def test_a_folder_that_cannot_be_made_is_named():
-    with pytest.raises(UserError, match='cannot write to the folder /proc'):
-        run_dir.new_folder('/proc/nothing/mine')

@@ -87,17 +87,25 @@ def test_image_size_and_workers_are_set_for_every_split(configured):
 
 
 @pytest.mark.parametrize(
-    'path, channels', [(CUSTOM, (96, 192)), (CASCADE, (48, 96, 192))]
+    'path, options, channels, weights',
+    [
+        (CUSTOM, ['--width', '0.5'], (96, 192), 'v2_x0_5'),
+        (CASCADE, ['--width', '0.5'], (48, 96, 192), 'v2_x0_5'),
+        # V2* starts from V2's.
+        (CUSTOM, ['--star'], (232, 464), 'v2_x1_0'),
+    ],
 )
-def test_width_brings_neck_rpn_and_weights(
-    configured, fetched, path, channels
+def test_width_and_star_bring_neck_rpn_and_weights(
+    configured, fetched, path, options, channels, weights
 ):
-    cfg = configured(path, '--width', '0.5')
+    cfg = configured(path, *options)
     assert cfg.model.neck.in_channels == channels
     if path == CUSTOM:
-        assert cfg.model.rpn_head.in_channels == 96
-    assert fetched == ['torchvision://shufflenet_v2_x0_5.imagenet1k_v1']
+        assert cfg.model.rpn_head.in_channels == channels[0]
+    assert fetched == [f'torchvision://shufflenet_{weights}.imagenet1k_v1']
     assert pretrained_of(cfg.model.backbone).checkpoint == fetched[0]
+    enlarged = cfg.model.backbone.get('receptive_field') == 'enlarged'
+    assert enlarged == ('--star' in options)
 
 
 @pytest.mark.parametrize(
@@ -123,16 +131,12 @@ def test_what_cannot_be_had_is_refused(
         configured(path, *arguments)
 
 
-def test_star_has_v2s_weights(configured, fetched):
-    cfg = configured(CUSTOM, '--star')
-    assert cfg.model.backbone.receptive_field == 'enlarged'
-    assert fetched == ['torchvision://shufflenet_v2_x1_0.imagenet1k_v1']
-
-
 @pytest.mark.parametrize(
     'path', [MAIN, WITHOUT_PUBLIC, CUSTOM, 'configs/lighthead_resnet50.py']
 )
 def test_from_scratch_trains_all_there_is(configured, fetched, path):
+    # A run that goes on needs no public weights either.
+    configured(path, options={'resume': True})
     cfg = configured(path, '--from-scratch')
     assert fetched == []
     assert pretrained_of(cfg.model.backbone) is None
@@ -147,12 +151,6 @@ def test_from_scratch_trains_all_there_is(configured, fetched, path):
     assert path != CUSTOM or len(cfg.model.backbone.init_cfg) == 2
 
 
-def test_a_run_that_goes_on_needs_no_public_weights(configured, fetched):
-    cfg = configured(MAIN, options={'resume': True})
-    assert fetched == []
-    assert pretrained_of(cfg.model.backbone) is None
-
-
 def test_ema_and_patience_add_mmengines_hooks_once(configured):
     cfg = configured(CUSTOM, '--ema', '--patience', '3')
     assert 'EMAHook' in [hook.type for hook in cfg.custom_hooks]
@@ -162,10 +160,9 @@ def test_ema_and_patience_add_mmengines_hooks_once(configured):
     assert [h.type for h in cfg.custom_hooks].count('EMAHook') == 1
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU is there')
-@pytest.mark.parametrize('name', ['cuda', 'cuda:1', 'tpu', 'cuda:x'])
+@pytest.mark.parametrize('name', ['cuda:99', 'tpu', 'cuda:x'])
 def test_device_that_is_not_there_is_named(name):
-    with pytest.raises(UserError, match=f'--device.*{name}|got {name}'):
+    with pytest.raises(UserError, match=f'--device: expected .* got {name}'):
         settings.choose_device(name)
 
 
@@ -184,15 +181,9 @@ def test_augmentation_is_a_choice_and_light_is_the_default(configured):
     assert flip.direction == ['horizontal', 'vertical']
 
 
-def test_multi_scale_is_the_authors_around_their_size(configured):
-    step = configured(MAIN, '--multi-scale').train_dataloader.dataset
-    shorts = [min(scale) for scale in step.pipeline[2].scales]
-    assert shorts == [600, 700, 800, 900, 1000]
-
-
 def test_synchronised_batch_norms_train(configured, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    cfg = configured(MAIN, '--sync-bn')
+    cfg = configured(MAIN, '--sync-bn', '--batch-size', '16')
     assert cfg.sync_bn == 'torch'
     assert cfg.model.backbone.norm_cfg.requires_grad
     assert not cfg.model.backbone.get('norm_eval')
@@ -242,11 +233,12 @@ def test_image_size_follows_the_data_unless_it_is_given(
     assert ('of the boxes are smaller than 8' in ''.join(said)) == warned
 
 
-def test_several_sizes_stay(configured):
-    cfg = configured(CUSTOM, '--multi-scale')
-    before = cfg.to_dict()
+def test_multi_scale_is_the_authors_around_their_size(configured):
+    cfg = configured(MAIN, '--multi-scale')
     settings.adapt_image_size(cfg, [table((4000, 3000), 20)])
-    assert cfg.to_dict() == before
+    step = cfg.train_dataloader.dataset.pipeline[2]
+    shorts = [min(scale) for scale in step.scales]
+    assert shorts == [600, 700, 800, 900, 1000]
 
 
 def test_time_augmentation_sees_an_image_and_its_mirror_image(

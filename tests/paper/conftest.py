@@ -16,29 +16,24 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def write_plain(folder):
-    """Write a file of any rows."""
+def write(folder):
+    """Write a file of any rows, or of measurements of a kind on a device.
 
-    def write_plain(name, *rows):
-        columns = dict.fromkeys(column for row in rows for column in row)
+    Later rows come under earlier ones.
+    """
+    written = {}
+
+    def write(name, *rows, where=CPU):
+        if not name.endswith('.csv'):
+            name = f'{name}_{where["device"]}.csv'
+            rows = [{**COMMON, **where, **row} for row in rows]
+        found = written.setdefault(name, [])
+        found += rows
+        columns = dict.fromkeys(column for row in found for column in row)
         with (folder / name).open('w', newline='') as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
-            writer.writerows(rows)
-
-    return write_plain
-
-
-@pytest.fixture
-def write(write_plain):
-    """Write measurements of a kind, later ones under earlier ones."""
-    written = {}
-
-    def write(kind, *rows, where=CPU):
-        name = f'{kind}_{where["device"]}.csv'
-        found = written.setdefault(name, [])
-        found += [{**COMMON, **where, **row} for row in rows]
-        write_plain(name, *found)
+            writer.writerows(found)
 
     return write
 

@@ -10,13 +10,7 @@ pytest.importorskip('plotly', reason='needs plotly: pip install .[report]')
 from mmdet_shufflenetv2.paper.page import make_page
 
 pytestmark = pytest.mark.browser
-OPTIONS = (
-    '--headless=new',
-    '--no-sandbox',
-    '--disable-dev-shm-usage',
-    '--disable-gpu',
-    '--window-size=1400,1000',
-)
+OPTIONS = 'headless=new no-sandbox disable-dev-shm-usage disable-gpu'
 
 
 @pytest.fixture
@@ -31,8 +25,8 @@ def page(chromium, folder, write, tmp_path):
     webdriver = pytest.importorskip('selenium.webdriver')
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for option in OPTIONS:
-        options.add_argument(option)
+    for option in (*OPTIONS.split(), 'window-size=1400,1000'):
+        options.add_argument(f'--{option}')
     options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
     # Named, so that selenium does not look for one to download.
     service = webdriver.ChromeService(shutil.which('chromedriver'))

@@ -24,15 +24,15 @@ def test_every_detector_but_the_demos_is_listed_by_its_name(root):
     assert model.full_model.paper['URL'] == 'https://arxiv.org/abs/1711.07264'
 
 
-def test_results_are_those_measured_here(tmp_path, write_plain, results):
+def test_results_are_those_measured_here(tmp_path, write, results):
     (tmp_path / 'configs').mkdir()
     (tmp_path / 'configs/lighthead_mine.py').write_text(
         'model = dict(backbone=dict(type="Mine"))\n'
         'train_cfg = dict(max_epochs=30)\n'
     )
     run = dict(config='lighthead_mine', mAP='0.3712', epochs='')
-    write_plain('trained.csv', run | dict(data='COCO val2017'))
-    write_plain('bccd_backbones.csv', run | dict(mAP='0.5', epochs='3'))
+    write('trained.csv', run | dict(data='COCO val2017'))
+    write('bccd_backbones.csv', run | dict(mAP='0.5', epochs='3'))
     (model,) = model_index(tmp_path, results())['Models']
     found = {r['Dataset']: r['Metrics'] for r in model['Results']}
     assert found == {

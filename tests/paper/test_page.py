@@ -36,23 +36,14 @@ def test_measured_row_stands_beside_the_papers(write, table):
     # 0.5 ms are 2000 batches a second; the paper has 57.6 and 1.323.
     write('guidelines', g1('1:12', 1.5, median_ms='0.5'))
     (row,) = table('g1', 'Core X')
-    assert row == {
-        'column': 'x1',
-        'row': '1:12',
-        'input': '56x56',
-        'batch': '1',
-        'paper': '57.6',
-        'here': '2000',
-        'here / paper': '34.7',
-        'paper ratio': '1.323',
-        'here ratio': '1.5',
-        'p10 to p90': '1.35 to 1.65',
-        'here ratio / paper': '1.13',
-        'ms': '0.5',
-        'warning': '',
-        'device': 'Core X',
-        'setting': 'fp32, eager, channels_last, 1 thread, PyTorch 2.14.1',
-    }
+    published = {'paper': '57.6', 'paper ratio': '1.323'}
+    here = {'here': '2000', 'here ratio': '1.5', 'p10 to p90': '1.35 to 1.65'}
+    compared = {'here / paper': '34.7', 'here ratio / paper': '1.13'}
+    assert (published | here | compared).items() <= row.items()
+    assert (row['device'], row['setting']) == (
+        'Core X',
+        'fp32, eager, channels_last, 1 thread, PyTorch 2.14.1',
+    )
     # What of the table was not measured follows.
     assert len(table('g1', '-')) == 23
 
@@ -98,13 +89,6 @@ def test_detectors_on_a_cpu_have_the_gpus_ratio_but_not_its_speed(
     assert found['paper ratio'] == f'{178 / 188:.4g}'
     # The paper has no speed of a training step.
     assert step['paper ratio'] == '-'
-
-
-def test_accuracy_is_that_of_trainings_on_coco(write_plain, table):
-    row = dict(data='COCO', config='lighthead_shufflenetv2', mAP='0.2')
-    write_plain('trained.csv', row | dict(data='BCCD', mAP='0.9'), row)
-    (found,) = table('table7-mmap', row['config'])
-    assert [*found.values()][2:] == ['29.0', '20.0', '0.69']
 
 
 def test_environment_tells_machine_dates_and_commits(write, table):

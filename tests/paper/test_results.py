@@ -15,17 +15,6 @@ def choose(results, wanted=()):
     return {scale: each.ratio[0] for scale, each in found.items()}
 
 
-def test_one_later_row_of_another_setting_replaces_nothing(write, results):
-    scales = ('x1', 'x2', 'x4')
-    write('guidelines', *(g1('1:12', 1.5, scale) for scale in scales))
-    changes = dict(threads='2', torch='2.15', cpu='Z', layout='x', clock='y')
-    for change in changes.items():
-        write(
-            'guidelines', g1('1:12', 9.9, date='2026-02-02') | dict([change])
-        )
-    assert choose(results()) == dict.fromkeys(scales, '1.5')
-
-
 def test_of_complete_settings_the_newest_counts_and_never_a_mixture(
     write, results
 ):
@@ -42,28 +31,12 @@ def test_of_complete_settings_the_newest_counts_and_never_a_mixture(
     assert choose(results(), ['x1', 'x4', 'x8']) == choose(results())
 
 
-@pytest.mark.parametrize(
-    'change, expected',
-    [
-        (dict(warning='times spread 30%'), True),
-        (dict(warning='--quick, times spread 30%'), False),
-        (dict(doubt='--quick'), False),
-        (dict(status='failed: x'), False),
-    ],
-)
-def test_a_try_or_a_failure_is_no_measurement(
-    write, results, change, expected
-):
-    write('guidelines', g1('1:12', 1.5, **change))
-    assert bool(results().sound('guidelines')) == expected
-
-
 def test_bad_files_are_named_and_the_others_are_read(
-    root, folder, write, write_plain, results
+    root, folder, write, results
 ):
     write('guidelines', g1('1:12', 1.5))
     (folder / 'ops_cpu.csv').write_text('schema,op\n1,x\n')
-    write_plain('backbones_old.csv', {**COMMON, **CPU, 'network': 'x'})
+    write('backbones_old.csv', {**COMMON, **CPU, 'network': 'x'})
     (folder / 'binary.csv').write_bytes(b'\xff\xfe\x00\x01')
     (folder / 'folder.csv').mkdir()
     (folder / 'empty.csv').touch()

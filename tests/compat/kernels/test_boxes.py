@@ -70,13 +70,6 @@ def test_nms_keeps_what_the_loop_keeps(boxes, scores, threshold, offset):
     assert torch.equal(dets, torch.cat((boxes, scores[:, None]), 1)[kept])
 
 
-def test_nms_with_offset_differs_from_nms_without():
-    pair = torch.tensor([[0.0, 0, 1, 1], [1, 1, 2, 2]])
-    scores = torch.tensor([0.9, 0.8])
-    assert len(nms(pair, scores, 0.1, offset=0)[1]) == 2
-    assert len(nms(pair, scores, 0.1, offset=1)[1]) == 1
-
-
 @pytest.mark.parametrize('operation', [nms, soft_nms])
 def test_no_boxes_give_no_boxes(operation):
     dets, kept = operation(torch.zeros(0, 4), torch.zeros(0), 0.5)

@@ -40,60 +40,57 @@ def inputs(settings: tuple) -> dict[str, Tensor]:
     )
 
 
-@pytest.fixture
-def convolve_by_loop():
-    def pixel(plane: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        """Bilinear value (C,), zeros outside; differentiable by y, x."""
-        height, width = plane.shape[1:]
-        value = plane.new_zeros(len(plane))
-        top, left = int(y.detach().floor()), int(x.detach().floor())
-        for row in (top, top + 1):
-            for column in (left, left + 1):
-                if 0 <= row < height and 0 <= column < width:
-                    weight = (1 - (y - row).abs()) * (1 - (x - column).abs())
-                    value = value + weight * plane[:, row, column]
-        return value
+def pixel(plane: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Bilinear value (C,), zeros outside; differentiable by y, x."""
+    height, width = plane.shape[1:]
+    value = plane.new_zeros(len(plane))
+    top, left = int(y.detach().floor()), int(x.detach().floor())
+    for row in (top, top + 1):
+        for column in (left, left + 1):
+            if 0 <= row < height and 0 <= column < width:
+                weight = (1 - (y - row).abs()) * (1 - (x - column).abs())
+                value = value + weight * plane[:, row, column]
+    return value
 
-    def run(settings, input, offset, weight, mask=None, bias=None):
-        (sy, sx), (py, px), (dy, dx) = (
-            pair if isinstance(pair, tuple) else (pair, pair)
-            for pair in settings[:3]
-        )
-        groups, deform_groups = settings[3:]
-        taps = weight.size(2) * weight.size(3)
-        moves = offset.unflatten(1, (deform_groups, taps, 2))
-        columns = []
-        for n in range(len(input)):
-            parts = input[n].chunk(deform_groups)
-            for oy in range(offset.size(2)):
-                for ox in range(offset.size(3)):
-                    patch = []
-                    for g, part in enumerate(parts):
-                        for tap in range(taps):
-                            i, j = divmod(tap, weight.size(3))
-                            move = moves[n, g, tap, :, oy, ox]
-                            value = pixel(
-                                part,
-                                oy * sy - py + i * dy + move[0],
-                                ox * sx - px + j * dx + move[1],
-                            )
-                            if mask is not None:
-                                value = value * mask[n, g * taps + tap, oy, ox]
-                            patch.append(value)
-                    stacked = torch.stack(patch).unflatten(
-                        0, (deform_groups, taps)
-                    )
-                    columns.append(stacked.transpose(1, 2).flatten(0, 1))
-        # (N * OH * OW, groups, C / groups, taps)
-        column = torch.stack(columns).unflatten(1, (groups, -1))
-        kernels = weight.unflatten(0, (groups, -1)).flatten(3)
-        output = torch.einsum('pgct,goct->pgo', column, kernels).flatten(1)
-        if bias is not None:
-            output = output + bias
-        shape = len(input), offset.size(2), offset.size(3), -1
-        return output.view(shape).permute(0, 3, 1, 2)
 
-    return run
+def convolve_by_loop(settings, input, offset, weight, mask=None, bias=None):
+    (sy, sx), (py, px), (dy, dx) = (
+        pair if isinstance(pair, tuple) else (pair, pair)
+        for pair in settings[:3]
+    )
+    groups, deform_groups = settings[3:]
+    taps = weight.size(2) * weight.size(3)
+    moves = offset.unflatten(1, (deform_groups, taps, 2))
+    columns = []
+    for n in range(len(input)):
+        parts = input[n].chunk(deform_groups)
+        for oy in range(offset.size(2)):
+            for ox in range(offset.size(3)):
+                patch = []
+                for g, part in enumerate(parts):
+                    for tap in range(taps):
+                        i, j = divmod(tap, weight.size(3))
+                        move = moves[n, g, tap, :, oy, ox]
+                        value = pixel(
+                            part,
+                            oy * sy - py + i * dy + move[0],
+                            ox * sx - px + j * dx + move[1],
+                        )
+                        if mask is not None:
+                            value = value * mask[n, g * taps + tap, oy, ox]
+                        patch.append(value)
+                stacked = torch.stack(patch).unflatten(
+                    0, (deform_groups, taps)
+                )
+                columns.append(stacked.transpose(1, 2).flatten(0, 1))
+    # (N * OH * OW, groups, C / groups, taps)
+    column = torch.stack(columns).unflatten(1, (groups, -1))
+    kernels = weight.unflatten(0, (groups, -1)).flatten(3)
+    output = torch.einsum('pgct,goct->pgo', column, kernels).flatten(1)
+    if bias is not None:
+        output = output + bias
+    shape = len(input), offset.size(2), offset.size(3), -1
+    return output.view(shape).permute(0, 3, 1, 2)
 
 
 def assert_same_gradients(outputs: list[Tensor], leaves: list[Tensor]):
@@ -106,38 +103,22 @@ def assert_same_gradients(outputs: list[Tensor], leaves: list[Tensor]):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize('modulated', [False, True])
 @pytest.mark.parametrize('settings', SETTINGS, ids=str)
-def test_deform_conv_equals_the_loop(settings, convolve_by_loop):
+def test_deformable_convolutions_equal_the_loop(settings, modulated):
     tensors = inputs(settings)
-    leaves = [tensors[name] for name in ('input', 'offset', 'weight')]
-    got = deform_conv2d(*leaves, *settings)
-    expected = convolve_by_loop(settings, *leaves)
-    torch.testing.assert_close(got, expected)
-    assert_same_gradients([got, expected], leaves)
-
-
-@pytest.mark.parametrize('with_bias', [False, True])
-@pytest.mark.parametrize('settings', SETTINGS, ids=str)
-def test_modulated_deform_conv_equals_the_loop(
-    settings, with_bias, convolve_by_loop
-):
-    tensors = inputs(settings)
-    if not with_bias:
-        del tensors['bias']
-    got = modulated_deform_conv2d(
-        *(tensors[name] for name in ('input', 'offset', 'mask', 'weight')),
-        tensors.get('bias'),
-        *settings,
-    )
+    if modulated:
+        got = modulated_deform_conv2d(*tensors.values(), *settings)
+    else:
+        del tensors['mask'], tensors['bias']
+        got = deform_conv2d(*tensors.values(), *settings)
     expected = convolve_by_loop(settings, **tensors)
     torch.testing.assert_close(got, expected)
     assert_same_gradients([got, expected], list(tensors.values()))
 
 
 @pytest.mark.parametrize('modulated', [False, True])
-def test_an_offset_to_exactly_minus_one_gets_no_gradient(
-    modulated, convolve_by_loop
-):
+def test_an_offset_to_exactly_minus_one_gets_no_gradient(modulated):
     settings = (1, 1, 1, 1, 1)
     tensors = inputs(settings)
     # Between two pixels, but for the first tap on the first outputs: that is
@@ -148,18 +129,13 @@ def test_an_offset_to_exactly_minus_one_gets_no_gradient(
     border[:, 1, :, 0] = True
     offset[border] = 0
     tensors['offset'] = offset.requires_grad_()
-    names = ['input', 'offset', 'weight']
     if modulated:
-        names.insert(2, 'mask')
-        conv = modulated_deform_conv2d(
-            *(tensors[name] for name in names), None, *settings
-        )
+        conv = modulated_deform_conv2d(*tensors.values(), *settings)
     else:
-        conv = deform_conv2d(*(tensors[name] for name in names), *settings)
+        del tensors['mask'], tensors['bias']
+        conv = deform_conv2d(*tensors.values(), *settings)
     (grad,) = torch.autograd.grad(conv.sum(), tensors['offset'])
-    loop = convolve_by_loop(
-        settings, **{name: tensors[name] for name in names}
-    )
+    loop = convolve_by_loop(settings, **tensors)
     (slow,) = torch.autograd.grad(loop.sum(), tensors['offset'])
     nothing = torch.zeros_like(border)
     nothing[:, :2, 0, :] = nothing[:, :2, :, 0] = True
