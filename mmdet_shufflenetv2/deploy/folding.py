@@ -271,19 +271,19 @@ class Folded(nn.Module):
     def __init__(self, detector: nn.Module, map_order: Order):
         super().__init__()
         neck, self.backbone = detector.neck, detector.backbone
-        counts = [*neck.in_channels, neck.out_channels]
-        if len({*counts}) < len(counts):
-            raise UserError(
-                'cannot be exported: neck: expected maps of different numbers '
-                f'of channels, got {counts}'
-            )
-        orders = [list(range(count)) for count in neck.in_channels]
+        maps = [list(range(count)) for count in neck.in_channels]
         # A variant whose units hold other layers stays as it is.
         if isinstance(self.backbone, ShuffleNetV2):
             with suppress(NotImplementedError):
                 self.backbone = Backbone(self.backbone)
-                orders = self.backbone.orders
-        orders = dict(zip(counts, [*orders, map_order], strict=True))
+                maps = self.backbone.orders
+        orders = {neck.out_channels: map_order}
+        for count, order in zip(neck.in_channels, maps, strict=True):
+            if orders.setdefault(count, order) != order:
+                raise UserError(
+                    'cannot be exported: expected maps of different numbers '
+                    f'of channels, got two of {count}'
+                )
         self.neck = all_reordered(neck, orders)
         self.rpn_head = all_reordered(detector.rpn_head, orders)
 
