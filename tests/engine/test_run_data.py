@@ -4,9 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
+from coco_files import put
 from mmengine.config import Config, ConfigDict
 
 from mmdet_shufflenetv2.data.reading import read_boxes
@@ -18,31 +17,9 @@ MAIN = 'configs/lighthead_shufflenetv2.py'
 MASKS = [dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
 
 
-def write(root, split, classes=('cat', 'dog'), count=10, first_id=0):
-    """A COCO file of an image with one box each, annotation ids from 0."""
-    (root / split).mkdir(parents=True, exist_ok=True)
-    for i in range(count):
-        image = np.zeros((40, 60, 3), np.uint8)
-        cv2.imwrite(str(root / split / f'{i}.png'), image)
-    data = dict(
-        images=[
-            dict(id=i, file_name=f'{i}.png', width=60, height=40)
-            for i in range(count)
-        ],
-        annotations=[
-            dict(
-                id=first_id + i,
-                image_id=i,
-                category_id=i % len(classes),
-                bbox=[5, 5, 20, 20],
-                area=400,
-                iscrowd=0,
-            )
-            for i in range(count)
-        ],
-        categories=[dict(id=i, name=n) for i, n in enumerate(classes)],
-    )
-    (root / f'{split}.json').write_text(json.dumps(data))
+def write(root, split, count=10, **options):
+    names = [f'{i}.png' for i in range(count)]
+    put(root, f'{split}.json', split, names, **options)
 
 
 @pytest.fixture
@@ -171,7 +148,7 @@ def test_masks_stay_with_mmdet_and_id_0_is_refused(cfg, data):
 def test_coco_config_on_other_categories_is_refused(cfg, data):
     """It silently trained on person alone."""
     for split in 'train', 'val':
-        write(data, split, ('person', 'helmet'))
+        write(data, split, classes=('person', 'helmet'))
     point(cfg, data)
     for _, dataset in run_data.datasets_of(cfg):
         dataset.pop('metainfo', None)
