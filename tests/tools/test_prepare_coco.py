@@ -60,6 +60,6 @@ def test_command_it_names_finds_files_and_images(data_root, here, layout):
 def test_what_is_missing_or_wrong_is_one_message(data_root, here):
     absent = data_root / 'coco'
     said = here('prepare_coco', '--data-root', absent, code=2)
-    assert f'--data-root {absent} is not a folder' in said
+    assert f'error: {absent} holds no complete COCO data set' in said
     said = here('prepare_coco', '--data-root', data_root, code=2)
-    assert 'must have 118287 images, but has 2' in said
+    assert 'expected 118287 images, got 2' in said
