@@ -70,10 +70,9 @@ def run(args: argparse.Namespace) -> None:
         told = f'{count} images' if count else 'images'
         print(f'{path}: {told}, all there')
     command = ['python tools/train.py configs/lighthead_shufflenetv2.py']
-    root = args.data_root.rstrip('/') + '/'
     # What the config says already needs no option.
-    if layout != '2017' or root != 'data/coco/':
-        options = coco_splits.config_options(layout, root)
-        pairs = [shlex.quote(f'{k}={v}') for k, v in options.items()]
-        command += ['--cfg-options', *pairs]
+    if layout != '2017' or Path(args.data_root) != Path('data/coco'):
+        command.append(f'--data-root {shlex.quote(args.data_root)}')
+        for side, split in zip(('train', 'val'), splits, strict=True):
+            command.append(f'--{side}-ann {split.ann_file}')
     print('Train with\n' + ' \\\n    '.join(command))

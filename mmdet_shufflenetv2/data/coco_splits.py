@@ -182,19 +182,3 @@ def _split_2014(root: Path, minival: set[int], say) -> list[dict]:
             f'{shorten(sorted(absent))}'
         )
     return contents
-
-
-def config_options(layout: str, data_root: str) -> dict[str, str]:
-    """``--cfg-options`` that point a COCO config at a layout's splits; the
-    folder has a slash at its end.
-    """
-    train, val = LAYOUTS[layout]
-    options = {}
-    for loader, split in (('train', train), ('val', val), ('test', val)):
-        prefix = f'{loader}_dataloader.dataset'
-        options[f'{prefix}.data_root'] = data_root
-        options[f'{prefix}.ann_file'] = split.ann_file
-        options[f'{prefix}.data_prefix.img'] = f'{split.img_prefix or "."}/'
-    for evaluator in ('val_evaluator', 'test_evaluator'):
-        options[f'{evaluator}.ann_file'] = data_root + val.ann_file
-    return options

@@ -86,26 +86,23 @@ def read_csv(source: Source) -> BoxTable:
         if values and not (has_header and line == 1)
     ]
     found = Collector(source)
-    names = dict.fromkeys(row.get('file', '') for _, row in rows)
-    paths = found.listing.find_all(names, found.errors)
+    paths = found.listing.find_all({row.get('file', '') for _, row in rows})
     place: dict[str, int | None] = {}
     classes: dict[str, int] = {}
     for line, row in rows:
         name, where = row.get('file', ''), f'{source.ann}, line {line}'
         path = paths[name]
         if path is None:
-            found.errors.add('image not found', f'{where}: {name!r}')
-            continue
-        if path not in place:
+            kind = 'image not found, or one name of several for it'
+            found.errors.add(kind, f'{where}: {name!r}')
+        elif path not in place:
             place[path] = found.add_image(name, path, source.ann)
-        image = place[path]
-        if image is None:
-            continue
+        image, box = place.get(path), None
         try:
-            box = _box(row, found.images[image][4:])
+            if image is not None:
+                box = _box(row, found.images[image][4:])
         except (TypeError, ValueError) as error:
             found.errors.add('line that is not a box', f'{where}: {error}')
-            continue
         if box is not None:
             label = row.get('label') or 'object'
             label = classes.setdefault(label, len(classes))

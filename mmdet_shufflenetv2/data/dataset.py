@@ -44,38 +44,31 @@ def make_source(
     part: Sequence | None = None,
 ) -> Source:
     """A source as configs write it; by default without images."""
-    kind = (annotation_format or guess_format(ann_file)).lower()
-    kinds = {name.lower(): name for name in READERS}
-    if kind not in kinds:
+    kind = annotation_format or guess_format(ann_file)
+    if kind not in READERS:
         raise DatasetError(
             f'expected annotation_format to be one of {", ".join(READERS)}, '
             f'got {annotation_format!r}'
         )
     folders = [images] if isinstance(images, str) else images
-    return Source(
-        kinds[kind],
-        os.path.normpath(ann_file) if ann_file else '',
-        tuple(os.path.normpath(folder) for folder in folders if folder),
-        image_list,
-        exif or 'apply',
-        tuple(part) if part else None,
-    )
+    ann, *folders = (f and os.path.normpath(f) for f in (ann_file, *folders))
+    folders, part = tuple(filter(None, folders)), part and tuple(part)
+    return Source(kind, ann, folders, image_list, exif or 'apply', part)
 
 
 def dataset_source(dataset: dict) -> Source:
     """The source of a data set's config; images are next to its file where it
     names no folder of them.
     """
-    root = dataset.get('data_root') or ''
-    ann_file = dataset.get('ann_file') or ''
-    ann_file = ann_file and os.path.join(root, ann_file)
+    root, ann = dataset.get('data_root') or '', dataset.get('ann_file') or ''
+    ann = ann and os.path.join(root, ann)
     img = (dataset.get('data_prefix') or {}).get('img', '')
     folders = [img] if isinstance(img, str) else img
     folders = [f for f in (os.path.join(root, each) for each in folders) if f]
-    if ann_file and not folders:
-        is_folder = os.path.isdir(ann_file)
-        folders = [ann_file if is_folder else os.path.dirname(ann_file) or '.']
-    return make_source(ann_file, folders, **_pop_options(dict(dataset)))
+    if ann and not folders:
+        is_folder = os.path.isdir(ann)
+        folders = [ann if is_folder else os.path.dirname(ann) or '.']
+    return make_source(ann, folders, **_pop_options(dict(dataset)))
 
 
 def _pop_options(kwargs: dict) -> dict:
@@ -263,8 +256,7 @@ class LoadImageStrict(LoadImageFromFile):
         if self.color_type not in ('color', 'color_ignore_orientation'):
             raise ValueError(
                 "expected color_type to be 'color' or "
-                "'color_ignore_orientation', the 3-channel BGR image that "
-                f'detectors take, got {self.color_type!r}'
+                f"'color_ignore_orientation', got {self.color_type!r}"
             )
 
     def transform(self, results: dict) -> dict | None:

@@ -163,8 +163,9 @@ def report(
     )
     lines = []
     for what, problems in (wrong, table.errors), ('warnings:', table.warnings):
-        texts = [text for text in problems.texts() if text not in said]
-        said.update(texts)
+        ann = table.source.ann
+        texts = [t for t in problems.texts() if (ann, t) not in said]
+        said.update((ann, text) for text in texts)
         if texts:
             lines.append(f'{table.title}: {what}{"".join(texts)}')
     return lines

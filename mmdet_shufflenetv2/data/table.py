@@ -81,44 +81,25 @@ class Problems:
 
 @dataclass
 class BoxTable:
-    """Images and boxes as columns.
-
-    Attributes:
-        source: Where they were read from.
-        classes: Names in the order of the labels.
-        category_ids: The number of each class in the file, int64 (C,).
-        names: Each image's name in the file, N.
-        files: Each image's path, N; '' where images are not looked for.
-        image_ids: int64 (N,).
-        sizes: Width and height, float64 (N, 2).
-        records: What an image's boxes were read from, for messages, N.
-        boxes: float64 (K, 4).
-        labels: int64 (K,).
-        image: Index of each box's image, int64 (K,).
-        crowd: Boxes that are neither to be learned nor to be counted as
-            missed, bool (K,).
-        area: Of the object, not of its box, float64 (K,).
-        lines: Position of each box's record in its file, int64 (K,).
-        ids: Its id, where the format has one, int64 (K,).
-        errors: Records that cannot be used, which are not in the table.
-        warnings: Records that are odd, and what was done about it.
-    """
+    """Images and boxes as columns, and what was wrong with the others."""
 
     source: Source
+    #: Names in the order of the labels, and the number of each in the file.
     classes: tuple[str, ...]
-    category_ids: np.ndarray
-    names: list[str]
-    files: list[str]
-    image_ids: np.ndarray
-    sizes: np.ndarray
-    records: list[str]
-    boxes: np.ndarray
-    labels: np.ndarray
-    image: np.ndarray
-    crowd: np.ndarray
-    area: np.ndarray
-    lines: np.ndarray
-    ids: np.ndarray
+    category_ids: np.ndarray  # int64 (C,)
+    names: list[str]  # of each image in the annotations
+    files: list[str]  # its path; '' where images are not looked for
+    image_ids: np.ndarray  # int64 (N,)
+    sizes: np.ndarray  # width and height, float64 (N, 2)
+    records: list[str]  # the file that an image's boxes were read from
+    boxes: np.ndarray  # float64 (K, 4)
+    labels: np.ndarray  # int64 (K,)
+    image: np.ndarray  # index of each box's image, int64 (K,)
+    crowd: np.ndarray  # neither to be learned nor to be found, bool (K,)
+    area: np.ndarray  # of the object, not of its box, float64 (K,)
+    lines: np.ndarray  # position of its record in its file, int64 (K,)
+    ids: np.ndarray  # its id, -1 where it has none, int64 (K,)
+    #: Records that are not in the table, and those that are odd.
     errors: Problems = field(default_factory=Problems)
     warnings: Problems = field(default_factory=Problems)
 

@@ -54,26 +54,22 @@ def class_names(ann: str | os.PathLike) -> list[str] | None:
     return list(map(str, names))
 
 
-def label_folders(folder: str | os.PathLike) -> list[Path]:
-    """Where the label files of a folder's images may be, the likeliest first.
-
-    That is with ``labels`` for the last ``images`` in the path, or with the
-    images, or in a folder ``labels`` next to theirs.
-    """
-    path = Path(folder)
-    parts = [part.lower() for part in path.parts]
-    places = [path, path.parent / 'labels']
-    if 'images' not in parts:
-        return [*places, path.parent / 'labels' / path.name]
-    at = len(parts) - 1 - parts[::-1].index('images')
-    return [Path(*path.parts[:at], 'labels', *path.parts[at + 1 :]), *places]
-
-
 def label_file(image: str) -> str | None:
-    """The label file of an image, None if it has none."""
-    name = Path(image).stem + '.txt'
-    places = (each / name for each in label_folders(Path(image).parent))
-    return next((str(place) for place in places if place.is_file()), None)
+    """The label file of an image, None if it has none.
+
+    It is looked for with ``labels`` for the last ``images`` in the path, then
+    beside the image, then in folders ``labels`` next to the image's.
+    """
+    folder, name = Path(image).parent, Path(image).stem + '.txt'
+    beside, parts = folder.parent / 'labels', folder.parts
+    places = [folder, beside, beside / folder.name]
+    lower = [part.lower() for part in parts]
+    if 'images' in lower:
+        at = len(lower) - lower[::-1].index('images')
+        likely = Path(*parts[: at - 1], 'labels', *parts[at:])
+        places = [likely, folder, beside]
+    found = (str(each / name) for each in places if (each / name).is_file())
+    return next(found, None)
 
 
 def read_yolo(source: Source) -> BoxTable:

@@ -36,22 +36,18 @@ VIDEOS = {
 class Detector(runtime.Detector):
     """A detector from a checkpoint, or from an exported file.
 
-    Any detector of MMDetection that a config describes; for a file that ends
-    in ``.onnx`` see :class:`.runtime.Detector`. Beside what that one takes, a
-    call takes a video file, and ``stream`` also the number of a camera.
+    Any detector of MMDetection that a config describes. Beside what
+    :class:`.runtime.Detector` takes, a call takes a video file, and ``stream``
+    also the number of a camera.
 
     Args:
         model: A checkpoint of this project's or of mmdet's training.
         config: Its config, or the file; by default what the checkpoint says.
-        device: Of a checkpoint: ``'cpu'``, ``'cuda'``, ``'cuda:1'``; a GPU
-            by default where there is one.
-        threads: Of an ``.onnx`` file: how many its runtime may use.
+        device: Of a checkpoint; a GPU by default where there is one.
+        threads: Of an exported file: how many its runtime may use.
         score_thr: Detections below are left out.
         batch: Images that a checkpoint takes at once.
         cfg_options: Overrides of the config.
-
-    Raises:
-        UserError: The file cannot be used.
     """
 
     def __init__(
@@ -142,13 +138,10 @@ def load_checkpoint(
     device: str = 'cpu',
     cfg_options: dict | None = None,
 ) -> nn.Module:
-    """Build a checkpoint's detector; its ``cfg`` and ``dataset_meta`` too.
+    """Build a checkpoint's detector, with its ``cfg`` and ``dataset_meta``.
 
-    Args: as of :class:`Detector`.
-
-    Raises:
-        UserError: There is no such file or device, or no config of a
-            detector, or they do not fit.
+    Arguments are those of :class:`Detector`; `UserError` where there is no
+    such file or device, no config of a detector, or they do not fit.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -177,14 +170,10 @@ def load_checkpoint(
 
 
 def read_config(text: str | None, path: str) -> Config:
-    """The config that a checkpoint's training wrote into it.
+    """The config that a checkpoint's training wrote into it, as Python.
 
-    It is Python, and a file from elsewhere is not run: only assignments of
-    literals, ``dict(...)`` and ``float('inf')`` are read, which is all that
-    mmengine writes.
-
-    Raises:
-        UserError: There is none, or it holds anything else.
+    A file from elsewhere is not run: what is read is assignments of literals,
+    ``dict(...)`` and ``float('inf')``, which is all that mmengine writes.
     """
     try:
         lines = (

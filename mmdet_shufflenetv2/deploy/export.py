@@ -39,13 +39,10 @@ SUFFIXES = dict(onnx='.onnx', openvino='.xml', ncnn='.param')
 class Tolerance(NamedTuple):
     """What a file may differ in from its original.
 
-    Attributes:
-        features: Of the map that RoIs read, relative to its largest value.
-        score, box: Of a detection; the box in pixels.
-        share: Of the detections, how many may differ more: a box on the edge
-            of a threshold falls to its other side.
-        least: Detections below this share of their picture's best score are
-            not compared.
+    Features are those of the map that RoIs read, relative to its largest
+    value, boxes in pixels. A ``share`` of the detections may differ more: a
+    box on the edge of a threshold falls to its other side. Those below
+    ``least`` of their picture's best score are not compared.
     """
 
     features: float
@@ -70,9 +67,8 @@ POOLED_SHARE = 0.05
 class Differences:
     """The largest differences between a file and its original.
 
-    ``features``, ``scores`` and ``boxes`` are as in :class:`Tolerance`, of
-    detections that both have; ``missing`` are those of the ``compared`` ones
-    of the original that the file does not have.
+    ``scores`` and ``boxes`` are of detections that both have; ``missing`` are
+    those of the original's ``compared`` ones that the file does not have.
     """
 
     allowed: Tolerance = TOLERANCES['fp32']
@@ -81,6 +77,13 @@ class Differences:
     boxes: float = 0.0
     compared: int = 0
     missing: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f'features {self.features:.1e} of their largest value, scores '
+            f'{self.scores:.1e}, boxes {self.boxes:.1e} pixels, '
+            f'{len(self.missing)} of {self.compared} detections missing'
+        )
 
     @property
     def agree(self) -> bool:
@@ -92,14 +95,18 @@ class Differences:
         off = np.abs(given - expected).max() / np.abs(expected).max()
         self.features = max(self.features, float(off))
 
-    def add_detections(self, name: str, expected, boxes, scores, labels):
+    def add_detections(
+        self, name, expected, boxes, scores, labels, *, threshold: float
+    ) -> None:
         """Pair each of the original's with the file's nearest of its class.
 
-        Only a file whose rows are all full may lack one of the last scores.
+        One may be missing whose score is at the threshold, or at the end of
+        a list that is full.
         """
         rows = np.column_stack([boxes, scores])
         limits = np.array([*[self.allowed.box] * 4, self.allowed.score])
-        last = scores[-1] + self.allowed.score if labels[-1] >= 0 else 0
+        last = scores[-1] if labels[-1] >= 0 else threshold
+        last += min(self.allowed.score, 0.01)
         least = self.allowed.least * expected.scores.max(initial=0)
         for box, score, label in zip(
             expected.bboxes, expected.scores, expected.labels, strict=True
@@ -138,12 +145,10 @@ def export(
     """Write a detector to a file.
 
     Args:
-        detector: It, with its ``cfg`` and ``dataset_meta``, as
-            :func:`.detector.load_checkpoint` gives it.
+        detector: It, with its ``cfg`` and ``dataset_meta``.
         output: The file, whose name ends as its format asks for.
         source: The name of its checkpoint.
-        format: One of ``SUFFIXES``.
-        precision: ``'fp32'``, ``'fp16'`` or ``'int8'``.
+        format, precision: ``SUFFIXES`` and ``TOLERANCES`` have their names.
         calibration: The pictures that int8 takes the ranges of values from.
         image_size: Width and height that images are made to fit into; the
             config's test size by default.
@@ -151,11 +156,8 @@ def export(
         dynamic: Leave height and width free, in multiples of 32.
         proposals: K; the config's ``test_cfg.rpn.max_per_img`` by default.
         pictures: What to compare the two on, synthetic ones if empty; with
-            ``None`` they are not compared.
+            ``None`` they are not compared, and ``None`` is returned.
         log: Called with each line of the report.
-
-    Returns:
-        The differences that were found, ``None`` if nothing was compared.
 
     Raises:
         UserError: The detector has a part that is not exported here, or the
@@ -186,10 +188,12 @@ def export(
         path = Path(scratch, output.name)
         found = None
         if format == 'ncnn':
-            found = Differences(TOLERANCES['ncnn'])
             image = torch.from_numpy(synthetic(width, height)[:1])
             image = graph.normalized(image, torch.tensor([[height, width]]))
-            for pair in formats.to_ncnn(graph.folded, image, path, log):
+            pairs = formats.to_ncnn(graph.folded, image, path, log)
+            if pairs:
+                found = Differences(TOLERANCES['ncnn'])
+            for pair in pairs:
                 found.add_features(*pair)
         else:
             metadata = describe(graph, rule, source, precision)
@@ -220,7 +224,14 @@ def export(
                 found = Differences(TOLERANCES[precision])
                 compare(found, graph, model, path, pictures, log)
         if found is not None:
-            report(found, output, source, log)
+            log(f'largest differences: {found}')
+            if not found.agree:
+                for line in found.missing[:10]:
+                    log(f'  {line}')
+                raise UserError(
+                    f'{output}: the file does not agree with {source} '
+                    f'({found.allowed}); not written'
+                )
         for each in Path(scratch).iterdir():
             os.replace(each, output.parent / each.name)
     return found
@@ -248,7 +259,6 @@ def describe(
     """What a runner must know, and where the file comes from."""
     detector = graph.detector
     cfg = detector.test_cfg
-    # mmdet's pipelines give BGR.
     is_rgb = detector.data_preprocessor._channel_conversion
     mean, std = (
         [round(value, 4) for value in each.flatten().tolist()]
@@ -259,6 +269,7 @@ def describe(
         classes=list(detector.dataset_meta['classes']),
         input=dict(
             layout='N x H x W x 3, uint8; padding on the right and below',
+            # mmdet's pipelines give BGR.
             order='RGB' if is_rgb else 'BGR',
             mean=mean,
             std=std,
@@ -271,26 +282,18 @@ def describe(
             proposals=graph.proposals,
             detections=graph.detections,
         ),
-        export=dict(
-            source=source,
-            version=__version__,
-            opset=OPSET,
-            precision=precision,
-            torch=torch.__version__,
-        ),
+        export=dict(source=source, version=__version__, opset=OPSET)
+        | dict(precision=precision, torch=torch.__version__),
     )
 
 
 def synthetic(width: int, height: int) -> np.ndarray:
     """Patches of colours, for a comparison without any picture at hand."""
-    generator = np.random.default_rng(0)
-    pictures = []
-    for side in 8, 32, 64:
-        shape = -(-height // side), -(-width // side), 3
-        patches = generator.integers(0, 256, shape, dtype=np.uint8)
-        patches = patches.repeat(side, 0).repeat(side, 1)
-        pictures.append(patches[:height, :width])
-    return np.stack(pictures)
+    noise = np.random.default_rng(0).integers(
+        0, 256, (height, width, 3), np.uint8
+    )
+    y, x = np.ogrid[:height, :width]
+    return np.stack([noise[y // side, x // side] for side in (8, 32, 64)])
 
 
 def prepared(
@@ -315,33 +318,17 @@ def compare(found, graph, model, path, pictures, log) -> None:
     if isinstance(graph.layer, PSRoIPool):
         share = max(found.allowed.share, POOLED_SHARE)
         found.allowed = found.allowed._replace(share=share)
+    threshold = graph.detector.test_cfg.rcnn.score_thr
     full = runtime.OnnxRuntime(model.SerializeToString(), threads=2)
     runner = runtime.Detector(path, threads=2)
     for feed, name in prepared(runner, pictures, log):
         features, expected = original(graph, **feed)
         found.add_features(full.run(['features'], feed)[0], features)
         outputs = runner.session.run(runtime.OUTPUTS[:3], feed)
-        found.add_detections(name, expected, *(each[0] for each in outputs))
+        rows = (each[0] for each in outputs)
+        found.add_detections(name, expected, *rows, threshold=threshold)
     if not found.compared:
         log('the original finds nothing here: no detection was compared')
-
-
-def report(found: Differences, output: Path, source: str, log) -> None:
-    """Say what differs; raise if it is more than the tolerance."""
-    log(
-        f'largest differences: features {found.features:.1e} of their '
-        f'largest value, scores {found.scores:.1e}, boxes {found.boxes:.1e} '
-        f'pixels, {len(found.missing)} of {found.compared} detections missing'
-    )
-    if found.agree:
-        return
-    for line in found.missing[:10]:
-        log(f'  {line}')
-    raise UserError(
-        f'{output}: the file does not agree with {source} (allowed: features '
-        f'{found.allowed.features:.0e}, {found.allowed.share:.0%} of the '
-        'detections); not written'
-    )
 
 
 @torch.inference_mode()
@@ -382,8 +369,7 @@ def seeded_detector(
     """A config's detector with random weights that finds as much as others.
 
     Its last layers are scaled so that scores and boxes differ from RoI to
-    RoI, and suppression has work to do. ``changes`` are of the config's
-    ``model``.
+    RoI, and suppression has work to do. ``changes`` are of the ``model``.
     """
     cfg = Config.fromfile(config)
     cfg.model.backbone.pop('init_cfg', None)
@@ -402,18 +388,14 @@ def seeded_detector(
             value.uniform_(0.5, 1.5)
     deviations = dict(rpn_cls=2, fc_cls=2, score_conv=2)
     deviations |= dict(rpn_reg=0.3, fc_reg=0.5, box_conv=0.5)
-    left = {
-        layer: deviations[name.split('.')[-1]]
-        for name, layer in model.named_modules()
-        if name.split('.')[-1] in deviations
-    }
+    names = {layer: name for name, layer in model.named_modules()}
 
     def scale(layer, inputs, output):
-        if layer not in left:
+        deviation = deviations.get(names.pop(layer, '').split('.')[-1])
+        if deviation is None:
             return output
         layer.bias.zero_()
-        deviation = layer.forward(*inputs).std().clamp(min=1e-9)
-        layer.weight *= left.pop(layer) / deviation
+        layer.weight *= deviation / layer.forward(*inputs).std()
         return layer.forward(*inputs)
 
     with register_module_forward_hook(scale):

@@ -1,4 +1,4 @@
-"""Backbone, neck and RPN as a file wants them: norms and shuffles folded.
+"""Backbone, neck and RPN as a file wants them: shuffles folded.
 
 A channel shuffle is a permutation, so nothing has to move: weights follow the
 order in which channels arrive. A unit's last convolution emits its channels
@@ -12,6 +12,7 @@ An order lists which of the original's channels each channel is; -1 is zeros.
 import copy
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +20,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..backbones.shufflenet_v2 import ShuffleNetV2, ShuffleUnit
-from ..detection import LightHeadNeck, RFCNNeck, ThunderNetNeck
 from ..errors import UserError
 
 BLOCK = 16
 # Fewer channels than this wait in one piece with others.
 SMALLEST_PIECE = 12
-NECKS = LightHeadNeck, ThunderNetNeck, RFCNNeck
 
 Order = list[int]
 
@@ -50,16 +49,16 @@ def reordered(
     """A convolution, its norm folded, between channels in these orders."""
     weight, bias = conv.weight, conv.bias
     if bias is None:
-        bias = torch.zeros(len(weight))
-    if isinstance(norm, _BatchNorm):
-        statistics = norm.running_mean, norm.running_var, norm.eps
-        weight, bias = fuse_conv_bn_weights(
-            weight, bias, *statistics, norm.weight, norm.bias
-        )
-    elif norm is not None:
+        bias = weight.new_zeros(len(weight))
+    if norm is not None and not isinstance(norm, _BatchNorm):
         raise UserError(
             'cannot be exported: expected batch norm after the '
             f"detector's convolutions, got {type(norm).__name__}"
+        )
+    if norm is not None:
+        statistics = norm.running_mean, norm.running_var, norm.eps
+        weight, bias = fuse_conv_bn_weights(
+            weight, bias, *statistics, norm.weight, norm.bias
         )
     weight = pick(weight, target)
     inputs = groups = len(target)
@@ -70,6 +69,26 @@ def reordered(
     folded = nn.Conv2d(inputs, len(target), *shape, groups)
     folded.weight.data, folded.bias.data = weight, pick(bias, target)
     return folded
+
+
+def all_reordered(module: nn.Module, orders: dict[int, Order]) -> nn.Module:
+    """A copy in which maps of so many channels have the order of that key."""
+    module = copy.deepcopy(module)
+    for parent in list(module.modules()):
+        children = [*parent.named_children(), ('', None)]
+        for (name, conv), (norm_name, norm) in pairwise(children):
+            if not isinstance(conv, nn.Conv2d):
+                continue
+            if 'Norm' in type(norm).__name__:
+                setattr(parent, norm_name, nn.Identity())
+            else:
+                norm = None
+            source, target = (
+                orders.get(count, list(range(count)))
+                for count in (conv.in_channels, conv.out_channels)
+            )
+            setattr(parent, name, reordered(conv, source, target, norm))
+    return module
 
 
 def layers_of(*modules: nn.Module) -> list[list]:
@@ -92,14 +111,6 @@ def layers_of(*modules: nn.Module) -> list[list]:
         else:
             raise NotImplementedError(leaf)
     return layers
-
-
-def is_full(read: set, piece: list) -> bool:
-    return 5 * len(read & {*piece}) >= 4 * len(padded(piece))
-
-
-def concatenated(pieces: list[Tensor]) -> Tensor:
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
 
 
 class Chain(nn.Module):
@@ -149,14 +160,14 @@ class Stage(nn.Module):
         # What each unit after the first transforms, and what leaves.
         passed, reads = names[0], []
         for unit, main in zip(units, names[1:], strict=True):
-            line = passed + main
             if unit.shuffle_first:
+                line = passed + main
                 passed, read = line[::2], line[1::2]
             else:
-                line = [
-                    n for pair in zip(passed, main, strict=True) for n in pair
-                ]
-                passed, read = line[: len(line) // 2], line[len(line) // 2 :]
+                pairs = zip(passed, main, strict=True)
+                line = [name for pair in pairs for name in pair]
+                half = len(line) // 2
+                passed, read = line[:half], line[half:]
             reads.append(read)
         reads[-1] = line
         reader = {name: i for i, read in enumerate(reads) for name in read}
@@ -164,16 +175,13 @@ class Stage(nn.Module):
         for channels in names:
             first = len(pieces)
             for name in sorted(channels, key=reader.get):
-                is_new = len(pieces) == first or (
+                if len(pieces) == first or (
                     reader[name] != reader[pieces[-1][-1]]
                     and len(pieces[-1]) >= SMALLEST_PIECE
-                )
-                if is_new:
+                ):
                     pieces.append([])
                 pieces[-1].append(name)
-            emitted.append(
-                [padded(j for _, j in piece) for piece in pieces[first:]]
-            )
+            emitted.append([padded(j for _, j in p) for p in pieces[first:]])
 
         def order(read: list, chosen: list[int]) -> Order:
             place = {name: i for i, name in enumerate(read)}
@@ -193,9 +201,10 @@ class Stage(nn.Module):
         )
         # A piece of which much was read before is packed with others by a
         # convolution of ones: cheaper than to read zeros.
-        self.kept = [i for i in final if is_full({*line}, pieces[i])]
-        self.packed = [i for i in final if i not in self.kept]
-        self.order, self.pack = order(line, self.kept), None
+        fill = [len({*line} & {*p}) / len(padded(p)) for p in pieces]
+        self.kept = [i for i in final if fill[i] >= 0.8]
+        self.packed = [i for i in final if fill[i] < 0.8]
+        self.order = order(line, self.kept)
         if self.packed:
             ones = nn.Conv2d(len(line), len(line), 1, bias=False)
             ones.weight.data = torch.eye(len(line))[..., None, None]
@@ -204,116 +213,82 @@ class Stage(nn.Module):
             self.pack = reordered(ones, source, target)
             self.order += target
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor) -> Tensor:
         first, second, *others = self.chains
         pieces = first(x) + second(x)
         for chain, reads in zip(others, self.reads, strict=True):
-            pieces += chain(concatenated([pieces[i] for i in reads]))
+            pieces += chain(torch.cat([pieces[i] for i in reads], 1))
         output = [pieces[i] for i in self.kept]
         if self.packed:
-            packed = concatenated([pieces[i] for i in self.packed])
+            packed = torch.cat([pieces[i] for i in self.packed], 1)
             output.append(self.pack(packed))
-        return output
+        return torch.cat(output, 1)
 
 
 class Backbone(nn.Module):
-    """ShuffleNet V2 or SNet; ``orders`` are those of the maps it returns."""
+    """ShuffleNet V2 or SNet; ``orders`` are those of the maps it returns.
+
+    Raises:
+        NotImplementedError: Its units hold other layers than convolutions.
+    """
 
     def __init__(self, backbone: ShuffleNetV2):
         super().__init__()
-        stem = layers_of(backbone.conv1)
-        order = padded(range(stem[-1][0].out_channels))
-        self.stem = Chain(stem, [0, 1, 2], [order])
+        count = layers_of(backbone.conv1)[-1][0].out_channels
+        order, orders = padded(range(count)), []
+        self.stem = all_reordered(backbone.conv1, {count: order})
         self.maxpool = backbone.maxpool
-        self.stages, self.orders = nn.ModuleList(), []
-        self.out_indices = backbone.out_indices
-        for index, name in enumerate(backbone.stage_names):
+        self.stages = nn.ModuleList()
+        for name in backbone.stage_names:
             stage = getattr(backbone, name)
             if name == 'conv5':
-                layers, source = layers_of(stage), order
-                order = padded(range(layers[-1][0].out_channels))
-                self.stages.append(Chain(layers, source, [order]))
+                stage = all_reordered(stage, {max(order) + 1: order})
+                order = list(range(stage[0].out_channels))
             else:
-                self.stages.append(Stage(list(stage), order))
-                order = self.stages[-1].order
-            if index in self.out_indices:
-                self.orders.append(order)
+                stage = Stage(list(stage), order)
+                order = stage.order
+            self.stages.append(stage)
+            orders.append(order)
+        self.out_indices = backbone.out_indices
+        self.orders = [orders[index] for index in self.out_indices]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.maxpool(*self.stem(x))
-        maps = []
-        for index, stage in enumerate(self.stages):
-            x = concatenated(stage(x))
-            if index in self.out_indices:
-                maps.append(x)
-        return maps
-
-
-def folded_neck(
-    neck: nn.Module, orders: list[Order], map_order: Order
-) -> tuple[nn.Module, Order]:
-    """A copy of the neck between these orders, and that of the RPN's map."""
-    neck = copy.deepcopy(neck)
-    rpn, source = orders[neck.rpn_level], orders[neck.map_level]
-    if isinstance(neck, ThunderNetNeck):
-        c4, c5 = orders
-        rpn = padded(range(neck.rpn_channels))
-        neck.context4 = reordered(neck.context4, c4, map_order)
-        neck.context5 = reordered(neck.context5, c5, map_order)
-        neck.context_global = reordered(neck.context_global, c5, map_order)
-        neck.rpn_depthwise = reordered(neck.rpn_depthwise, [], map_order)
-        neck.rpn_pointwise = reordered(neck.rpn_pointwise, map_order, rpn)
-        if neck.attention is not None:
-            conv, norm = neck.attention
-            neck.attention = reordered(conv, rpn, map_order, norm)
-    elif isinstance(neck, LightHeadNeck):
-        thin = neck.thin_conv
-        for branch in thin.vertical_first, thin.horizontal_first:
-            middle = padded(range(branch.conv1.out_channels))
-            norm = getattr(branch, 'norm', None)
-            branch.conv1 = reordered(branch.conv1, source, middle)
-            branch.conv2 = reordered(branch.conv2, middle, map_order, norm)
-            branch.norm = nn.Identity()
-    elif neck.reduce is not None:
-        whole = list(range(neck.reduce[0].out_channels))
-        neck.reduce[0] = reordered(neck.reduce[0], source, whole)
-    else:
-        for name in 'score_conv', 'box_conv':
-            conv = getattr(neck, name)
-            whole = list(range(conv.out_channels))
-            setattr(neck, name, reordered(conv, source, whole))
-    return neck, rpn
+        x, maps = self.maxpool(self.stem(x)), []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return [maps[index] for index in self.out_indices]
 
 
 class Folded(nn.Module):
     """From the image to the map that RoIs read and the RPN's outputs.
 
     Args:
-        detector: A two-stage detector with one of ``NECKS``.
+        detector: A two-stage detector whose neck is one of this project's.
         map_order: The order of channels of the map.
     """
 
     def __init__(self, detector: nn.Module, map_order: Order):
         super().__init__()
-        self.backbone = detector.backbone
-        orders = [list(range(n)) for n in detector.neck.in_channels]
+        neck, self.backbone = detector.neck, detector.backbone
+        maps = [list(range(count)) for count in neck.in_channels]
         # A variant whose units hold other layers stays as it is.
         if isinstance(self.backbone, ShuffleNetV2):
             with suppress(NotImplementedError):
                 self.backbone = Backbone(self.backbone)
-                orders = self.backbone.orders
-        self.neck, order = folded_neck(detector.neck, orders, map_order)
-        head = detector.rpn_head
-        last = head.rpn_cls, head.rpn_reg
-        count = last[0].out_channels + last[1].out_channels
-        both = nn.Conv2d(last[0].in_channels, count, 1)
-        both.weight.data = torch.cat([each.weight for each in last]).detach()
-        both.bias.data = torch.cat([each.bias for each in last]).detach()
-        layers = [[*each[:2], True] for each in layers_of(head.rpn_conv)]
-        layers.append([both, None, False])
-        self.rpn = Chain(layers, order, [list(range(count))])
+                maps = self.backbone.orders
+        orders = {neck.out_channels: map_order}
+        for count, order in zip(neck.in_channels, maps, strict=True):
+            if orders.setdefault(count, order) != order:
+                raise UserError(
+                    'cannot be exported: expected maps of different numbers '
+                    f'of channels, got two of {count}'
+                )
+        self.neck = all_reordered(neck, orders)
+        self.rpn_head = all_reordered(detector.rpn_head, orders)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The map of RoIs, and scores and deltas of anchors (N, 5A, h, w)."""
-        roi_map, rpn_map = self.neck(self.backbone(x))
-        return roi_map, *self.rpn(rpn_map)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The map of RoIs, scores (N, A, h, w) and deltas (N, 4A, h, w)."""
+        maps = self.neck(self.backbone(x))
+        (scores,), (deltas,) = self.rpn_head(maps)
+        return maps[0], scores, deltas

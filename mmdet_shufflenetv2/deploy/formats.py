@@ -16,7 +16,10 @@ from onnxscript import opset18 as op
 from .runtime import OUTPUTS, RT_INFO, load_package
 
 # Layers whose outputs are scores and boxes, and the one that reads pixels.
-FLOAT_LAYERS = 'folded.rpn.last', 'fcs.last', 'folded.backbone.stem'
+FLOAT_LAYERS = (
+    *('folded.rpn_head.rpn_cls', 'folded.rpn_head.rpn_reg', 'head.fc_cls'),
+    *('head.fc_reg', 'folded.backbone.stem'),
+)
 # Fewer weights are not worth a conversion: matrices of box arithmetic.
 SMALL = 1024
 
@@ -120,32 +123,24 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     CPUs do not compute in float16: a file of such operators would be slower
     there, and less exact.
     """
-    casts = {}
-    for node, weight in layers(model):
-        name = f'{weight.name}_float32'
-        if weight.name not in casts:
-            casts[weight.name] = helper.make_node(
-                'Cast', [weight.name], [name], to=TensorProto.FLOAT
-            )
-        node.input[1] = name
-        if weight.data_type == TensorProto.FLOAT:
-            values = numpy_helper.to_array(weight)
-            limit = np.finfo(np.float16).max
-            values = values.clip(-limit, limit).astype(np.float16)
-            weight.CopyFrom(numpy_helper.from_array(values, weight.name))
-    for number, node in enumerate(casts.values()):
-        model.graph.node.insert(number, node)
+    weights = {weight.name: weight for _, weight in layers(model)}
+    limit = np.finfo(np.float16).max
+    for name, weight in weights.items():
+        values = numpy_helper.to_array(weight).clip(-limit, limit)
+        values = values.astype(np.float16)
+        half = numpy_helper.from_array(values, f'{name}_half')
+        weight.CopyFrom(half)
+        cast = helper.make_node(
+            'Cast', [half.name], [name], to=TensorProto.FLOAT
+        )
+        model.graph.node.insert(0, cast)
     return model
 
 
-def quantized(
-    model: onnx.ModelProto, inputs: Iterable[dict]
-) -> onnx.ModelProto:
+def quantized(model: onnx.ModelProto, inputs: Iterable[dict]):
     """Static quantization to int8 by ONNX Runtime, weights by channel.
 
-    Args:
-        model: The float32 model.
-        inputs: What is fed to it, of pictures like those of later use.
+    ``inputs`` are fed to it, of pictures like those of later use.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -220,7 +215,7 @@ def to_ncnn(
         expected = network(image)
     log(
         f'{target.name}: in0 {tuple(image.shape[1:])}, normalised; out0 the '
-        'map that RoIs read, bin by bin; out1 scores, then deltas of anchors. '
+        'map that RoIs read; out1 and out2 scores and deltas of anchors. '
         'Proposals, suppression, PSRoI pooling and the box head are not in it'
     )
     try:

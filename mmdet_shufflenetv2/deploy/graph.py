@@ -13,14 +13,18 @@ import math
 
 import torch
 import torchvision
+from mmdet.models.task_modules.coders.delta_xywh_bbox_coder import (
+    DeltaXYWHBBoxCoder,
+    delta2bbox,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.utils import _pair
 
-from ..detection import LightHeadBBoxHead, ThunderNetNeck
+from ..detection import LightHeadNeck, RFCNNeck, ThunderNetNeck
 from ..errors import UserError
-from ..ops import PSRoIAlign
-from .folding import NECKS, Folded
+from ..ops import PSRoIAlign, PSRoIPool
+from .folding import Folded
 
 # Candidates of all classes that final suppression sees. Detections are 100
 # of them, so a candidate beyond these is one that 1900 better ones suppress.
@@ -112,7 +116,7 @@ class DetectorGraph(nn.Module):
             ):
                 self.map_order += [-1] * self.values
         self.folded = Folded(detector, self.map_order)
-        self.fcs = folded_head(detector.roi_head.bbox_head)
+        self.head = detector.roi_head.bbox_head
         # What the network wants of an image with values of 0 to 255.
         source = detector.data_preprocessor
         channels = torch.zeros(1, 3, 1, 1)
@@ -133,8 +137,8 @@ class DetectorGraph(nn.Module):
             many of the D rows are detections (N,), and the map that RoIs
             read. A row of padding has zeros and the label -1.
         """
-        roi_map, rpn = self.folded(self.normalized(image, size))
-        rois, found = self.propose(rpn, size)
+        roi_map, *rpn = self.folded(self.normalized(image, size))
+        rois, found = self.propose(*rpn, size)
         scores, deltas = self.classify(roi_map, rois)
         return *self.select(rois, found, scores, deltas, size), roi_map
 
@@ -152,18 +156,19 @@ class DetectorGraph(nn.Module):
         padding = getattr(self.detector.data_preprocessor, 'pad_value', 0)
         return x + padding * (1 - height * width) if padding else x
 
-    def propose(self, rpn: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    def propose(
+        self, scores: Tensor, deltas: Tensor, size: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """K proposals (N, K, 4), best first, and which are any (N, K)."""
         head, cfg = self.detector.rpn_head, self.detector.test_cfg.rpn
-        num_anchors = head.num_base_priors
         # All anchors: of an image of fixed size they are a constant.
         (anchors,) = head.prior_generator.grid_priors(
-            [rpn.shape[2:]], device=rpn.device
+            [scores.shape[2:]], device=scores.device
         )
-        anchors = (
-            anchors.view(-1, num_anchors, 4).transpose(0, 1).flatten(0, 1)
-        )
-        logits = rpn[:, :num_anchors].flatten(1)
+        # From (h, w, A) to (A, h, w), as scores and deltas lie.
+        anchors = anchors.view(-1, scores.size(1), 4).transpose(0, 1)
+        deltas = deltas.unflatten(1, (-1, 4)).flatten(3).transpose(2, 3)
+        logits = scores.flatten(1)
         most = logits.size(1)
         best = cfg.nms_pre if cfg.get('nms_pre', -1) > 0 else most
         if self.dynamic:
@@ -174,9 +179,8 @@ class DetectorGraph(nn.Module):
         # Rank first: what follows touches the best anchors alone.
         logits, index = logits.topk(best)
         index = index.clamp(max=most - 1)
-        deltas = rpn[:, num_anchors:].unflatten(1, (num_anchors, 4))
-        deltas = take(deltas.flatten(3).transpose(2, 3).flatten(1, 2), index)
-        anchors = anchors.index_select(0, index.flatten()).view_as(deltas)
+        deltas = take(deltas.flatten(1, 2), index)
+        anchors = anchors.flatten(0, 1).index_select(0, index.flatten())
         boxes = decode(head.bbox_coder, anchors, deltas, size)
         scores = logits.sigmoid()
         if self.dynamic:
@@ -193,21 +197,14 @@ class DetectorGraph(nn.Module):
     def classify(self, roi_map: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
         """Class scores (N, K, C) and deltas (N, K, 4 or 4 * C) of RoIs."""
         batch, num_rois, _ = rois.shape
-        head = self.detector.roi_head.bbox_head
-        sides = _pair(self.layer.output_size)
         if isinstance(self.layer, PSRoIAlign):
             pooled = ps_roi_align(roi_map, rois, self.layer, self.values)
         else:
             image = torch.arange(batch, device=rois.device).to(rois)
             image = image[:, None, None].expand(-1, num_rois, 1)
             rois = torch.cat([image, rois], 2).flatten(0, 1)
-            pooled = self.layer(roi_map, rois).flatten(2).transpose(1, 2)
-        if self.fcs is None:
-            logits, deltas = head(pooled.transpose(1, 2).unflatten(2, sides))
-        else:
-            logits, deltas = self.fcs(pooled.flatten(1)).tensor_split(
-                [head.fc_cls.out_features], 1
-            )
+            pooled = self.layer(roi_map, rois)
+        logits, deltas = self.head(pooled)
         scores = logits.softmax(-1)[:, :-1]
         return (
             scores.reshape(batch, num_rois, -1),
@@ -218,7 +215,7 @@ class DetectorGraph(nn.Module):
         self, rois: Tensor, found: Tensor, scores: Tensor, deltas, size
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Boxes (N, D, 4), scores (N, D), labels (N, D) and their number."""
-        head, cfg = self.detector.roi_head.bbox_head, self.detector.test_cfg
+        head, cfg = self.head, self.detector.test_cfg
         batch, num_rois, num_classes = scores.shape
         usable = found[..., None] & (scores > cfg.rcnn.score_thr)
         flat = torch.where(usable, scores, -1.0).flatten(1)
@@ -252,61 +249,28 @@ class DetectorGraph(nn.Module):
 
 def require_known(detector: nn.Module) -> None:
     """Refuse a detector of which :class:`DetectorGraph` would make another."""
-
-    def require(name: str, value: object, *known: object) -> None:
-        if value not in known:
-            known = ', '.join(map(str, known))
-            raise UserError(
-                f'cannot be exported: {name}: expected {known}, got {value}'
-            )
-
-    def kind(part: object) -> str:
-        return type(part).__name__
-
-    neck = kind(getattr(detector, 'neck', None))
-    require('neck.type', neck, *(each.__name__ for each in NECKS))
+    necks = LightHeadNeck, RFCNNeck, ThunderNetNeck
+    require('neck', getattr(detector, 'neck', None), *necks)
     rpn, head = detector.rpn_head, detector.roi_head.bbox_head
     layer = detector.roi_head.bbox_roi_extractor.roi_layers[0]
-    require('roi_layer.type', kind(layer), 'PSRoIAlign', 'PSRoIPool')
+    require('roi_layer', layer, PSRoIAlign, PSRoIPool)
     samples = getattr(layer, 'sampling_ratio', 1)
-    require('roi_layer.sampling_ratio', samples, *range(1, 17))
+    require('roi_layer.sampling_ratio', max(samples, 0), *range(1, 17))
     require('rpn_head.loss_cls.use_sigmoid', rpn.use_sigmoid_cls, True)
-    levels = len(rpn.prior_generator.strides)
-    require('number of rpn_head.anchor_generator.strides', levels, 1)
-    is_custom = getattr(head, 'custom_activation', False)
-    require("bbox_head's softmax replaced", is_custom, False)
+    require('rpn_head levels', len(rpn.prior_generator.strides), 1)
+    activation = getattr(head, 'custom_activation', False)
+    require('bbox_head.loss_cls.custom_activation', activation, False)
     for part, owner in ('rpn', rpn), ('rcnn', head):
-        coder = kind(owner.bbox_coder)
-        require(f'{part} bbox_coder.type', coder, 'DeltaXYWHBBoxCoder')
+        require(f'{part} bbox_coder', owner.bbox_coder, DeltaXYWHBBoxCoder)
         nms = detector.test_cfg[part].nms.get('type', 'nms')
         require(f'test_cfg.{part}.nms.type', nms, 'nms')
 
 
-def folded_head(head: nn.Module) -> nn.Sequential | None:
-    """The layers of a box head on pooled bins (K, P * P * C).
-
-    ``None`` where it has others than fully connected ones for both outputs.
-    """
-    parts = 'shared_convs', 'cls_convs', 'cls_fcs', 'reg_convs', 'reg_fcs'
-    if not isinstance(head, LightHeadBBoxHead) or any(
-        getattr(head, f'num_{part}') for part in parts
-    ):
-        return None
-    layers = nn.Sequential()
-    outputs = head.fc_cls, head.fc_reg
-    for fcs in (*zip(head.shared_fcs, strict=True), outputs):
-        weight = torch.cat([each.weight for each in fcs]).detach()
-        if not len(layers):
-            bins = math.prod(head.roi_feat_size)
-            weight = weight.unflatten(1, (-1, bins)).transpose(1, 2).flatten(1)
-        folded = nn.Linear(*weight.shape[::-1])
-        folded.weight.data = weight
-        folded.bias.data = torch.cat([each.bias for each in fcs]).detach()
-        if fcs is outputs:
-            layers.add_module('last', folded)
-        else:
-            layers.extend([folded, nn.ReLU()])
-    return layers
+def require(name: str, value: object, *known: object) -> None:
+    if value not in known and type(value) not in known:
+        raise UserError(
+            f'cannot be exported: {name}: expected one of {known}, got {value}'
+        )
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:
@@ -342,8 +306,14 @@ def survivors(
 
 def decode(coder, anchors: Tensor, deltas: Tensor, size: Tensor) -> Tensor:
     """Boxes of deltas (N, n, 4), within the images."""
-    boxes = coder.decode(anchors.flatten(0, 1), deltas.flatten(0, 1))
-    boxes = boxes.view_as(deltas)
+    # The coder itself takes a slower way in an export.
+    boxes = delta2bbox(
+        anchors.view(-1, 4),
+        deltas.flatten(0, 1),
+        *(coder.means, coder.stds),
+        add_ctr_clamp=coder.add_ctr_clamp,
+        ctr_clamp=coder.ctr_clamp,
+    ).view_as(deltas)
     if not coder.clip_border:
         return boxes
     return boxes.clamp(min=0).minimum(size.flip(1).repeat(1, 2)[:, None])
@@ -357,18 +327,19 @@ def ps_roi_align(
     A bin is a RoI of its own, and reads the plane of C channels that is the
     bin's; the map has them bin by bin. RoIs are within the image, so a sample
     is at most half a cell outside of the map and takes the border's value.
-    Returns (N * K, P * P, C), C being ``values``.
+    Returns (N * K, C, P, P), C being ``values``.
     """
     batch, num_rois, _ = rois.shape
     ph, pw = _pair(layer.output_size)
     bins = torch.arange(ph * pw, device=rois.device)
-    place = torch.stack([bins % pw, bins // pw], 1)
+    # A bin's box is linear in its RoI's: those of four unit boxes are a
+    # matrix that makes all of them.
+    corners = torch.eye(4, device=rois.device)[:, None] * layer.spatial_scale
+    step = (corners[..., 2:] - corners[..., :2]) / rois.new_tensor([pw, ph])
+    start = corners[..., :2] + torch.stack([bins % pw, bins // pw], 1) * step
+    matrix = torch.cat([start, start + step], 2).flatten(1)
     # RoI align's cells have their values in the middle.
-    offset = 0.0 if layer.aligned else 0.5
-    rois = rois.flatten(0, 1)[:, None] * layer.spatial_scale + offset
-    step = (rois[..., 2:] - rois[..., :2]) / rois.new_tensor([pw, ph])
-    start = rois[..., :2] + place * step
-    boxes = torch.cat([start, start + step], 2)
+    boxes = rois.flatten(0, 1) @ matrix + (0.0 if layer.aligned else 0.5)
     planes = roi_map.unflatten(1, (-1, values))
     index = torch.arange(batch, device=rois.device)[:, None] * planes.size(1)
     index = index + bins.repeat(num_rois)
@@ -380,4 +351,5 @@ def ps_roi_align(
         planes.flatten(0, 1), boxes.view(-1, 4), index.flatten(), side, samples
     )
     pooled = pooled.amax((2, 3)) if side > 1 else pooled
-    return pooled.view(-1, ph * pw, values)
+    pooled = pooled.view(-1, ph * pw, values)
+    return pooled.transpose(1, 2).unflatten(2, (ph, pw))

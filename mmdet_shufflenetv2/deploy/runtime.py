@@ -15,6 +15,7 @@ import importlib
 import io
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -36,10 +37,7 @@ RT_INFO = 'mmdet_shufflenetv2'
 OUTPUTS = ('boxes', 'scores', 'labels', 'count')
 # Whose files `Detector` takes.
 MODELS = '.onnx', '.xml'
-SUFFIXES = (
-    *('.jpg', '.jpeg', '.jpe', '.png', '.bmp'),
-    *('.webp', '.tif', '.tiff', '.gif'),
-)
+IMAGES = re.compile(r'\.(jpg|jpe|jpeg|png|bmp|webp|tif|tiff|gif)', re.I)
 # 267 MB as RGB; an image beyond it is a mistake or an attack. Pillow would
 # only warn at this number, and refuse at twice as many.
 MAX_PIXELS = 89_000_000
@@ -98,17 +96,16 @@ class Detections:
         """
         ids = list(category_ids or range(1, len(self.classes) + 1))
         boxes = self.boxes - np.pad(self.boxes[:, :2], ((0, 0), (2, 0)))
-        rows = zip(
-            boxes.tolist(), self.scores.tolist(), self.labels, strict=True
-        )
         return [
             dict(
                 image_id=image_id,
                 category_id=ids[label],
-                bbox=[round(value, 3) for value in box],
-                score=round(score, 5),
+                bbox=[round(float(value), 3) for value in box],
+                score=round(float(score), 5),
             )
-            for box, score, label in rows
+            for box, score, label in zip(
+                boxes, self.scores, self.labels, strict=True
+            )
         ]
 
     def to_supervision(self):
@@ -122,12 +119,10 @@ class Detections:
 
 
 class Resize(NamedTuple):
-    """How an image becomes a network's input.
+    """The width and height that images are made to fit into.
 
-    Attributes:
-        width, height: What the image is made to fit into, in pixels.
-        keep_ratio: ``False`` stretches it to exactly that.
-        turn: A portrait may use width and height exchanged, as in mmdet.
+    ``keep_ratio=False`` stretches them to exactly that; with ``turn`` a
+    portrait uses width and height exchanged, as in mmdet.
     """
 
     width: int
@@ -143,8 +138,7 @@ class Resize(NamedTuple):
         if self.turn:
             limits = sorted(limits, reverse=width > height)
         factor = min(limits[0] / width, limits[1] / height)
-        sides = (int(side * factor + 0.5) for side in (width, height))
-        return tuple(max(side, 1) for side in sides)
+        return tuple(max(int(n * factor + 0.5), 1) for n in (width, height))
 
 
 class Detector:
@@ -152,8 +146,7 @@ class Detector:
 
     Args:
         model: The file that ``export`` wrote.
-        threads: How many threads a call may use; 0 leaves it to the runtime,
-            which takes a thread for each core.
+        threads: How many threads a call may use; 0 is one for each core.
         score_thr: Detections below are left out; what the file was exported
             with by default.
 
@@ -176,7 +169,6 @@ class Detector:
         self.session, self.metadata = open_model(os.fspath(model), threads)
         self.classes = tuple(self.metadata['classes'])
         self._resize = Resize(**self.metadata['resize'])
-        self._is_rgb = self.metadata['input']['order'] == 'RGB'
         self.batch, *self._canvas, _ = self.session.shape
 
     def __call__(self, images) -> Detections | list[Detections]:
@@ -225,11 +217,12 @@ class Detector:
         source, pixels = read_image(image)
         size = pixels.shape[1::-1]
         pixels = resize(pixels, *self._resize.target(*size))
-        return pixels if self._is_rgb else pixels[..., ::-1], size, source
+        is_rgb = self.metadata['input']['order'] == 'RGB'
+        return pixels if is_rgb else pixels[..., ::-1], size, source
 
     def feed(self, batch: list) -> dict[str, np.ndarray]:
-        """What the file takes, of prepared images: see `docs/deploy.md`."""
-        sizes = np.array([image.shape[:2] for image, _, _ in batch])
+        """What the file takes, of prepared images: see docs/deploy.md."""
+        sizes = np.array([pixels.shape[:2] for pixels, _, _ in batch])
         canvas = self._canvas
         # A dimension that is free has a name instead of a number.
         if not all(isinstance(side, int) for side in canvas):
@@ -245,19 +238,14 @@ class Detector:
     def detect(self, batch: list) -> Iterator[Detections]:
         """What is found in each of up to ``self.batch`` prepared images."""
         outputs = self.session.run(OUTPUTS, self.feed(batch))
-        for (pixels, size, source), boxes, scores, labels, count in zip(
+        for image, boxes, scores, labels, count in zip(
             batch, *outputs, strict=False
         ):
-            scores = scores[:count]
+            pixels, size, source = image
             factor = np.divide(size, pixels.shape[1::-1], dtype=np.float32)
-            yield Detections(
-                boxes[:count] * np.tile(factor, 2),
-                scores,
-                labels[:count],
-                self.classes,
-                size,
-                source,
-            ).above(self.score_thr)
+            boxes = boxes[:count] * np.tile(factor, 2)
+            given = boxes, scores[:count], labels[:count], self.classes
+            yield Detections(*given, size, source).above(self.score_thr)
 
 
 class OpenVINO:
@@ -310,11 +298,7 @@ def load_package(name: str):
 
 
 def open_model(path: str, threads: int) -> tuple:
-    """A session of the file's runtime, and the file's metadata.
-
-    Raises:
-        ModelError: naming the file and what is wrong with it.
-    """
+    """A session of the file's runtime, and the file's metadata."""
     if not os.path.isfile(path) or not os.path.getsize(path):
         raise ModelError(f'model {path}: no such file, or an empty one')
     kind = OpenVINO if path.endswith('.xml') else OnnxRuntime
@@ -324,21 +308,19 @@ def open_model(path: str, threads: int) -> tuple:
         raise
     except Exception as error:  # The runtimes' have no common base.
         reason = ' '.join(str(error).split())[:300]
-        raise ModelError(
-            f'model {path}: damaged, or none that {kind.__name__} reads: '
-            f'{reason}'
-        ) from error
-    properties = session.properties
-    if properties.get('format') != FORMAT:
-        raise ModelError(
-            f'model {path}: expected the format {FORMAT!r} in its metadata, '
-            f'got {properties.get("format")!r}; export it with this project'
-        )
+        raise ModelError(f'model {path}: cannot be read: {reason}') from error
     try:
-        metadata = {key: json.loads(properties[key]) for key in KEYS[1:]}
+        found = session.properties
+        metadata = {key: json.loads(found[key]) for key in KEYS[1:]}
+        if found['format'] == FORMAT:
+            return session, metadata
+        reason = f'format {found["format"]!r}'
     except (KeyError, ValueError) as error:
-        raise ModelError(f'model {path}: damaged metadata: {error}') from error
-    return session, metadata
+        reason = f'{type(error).__name__}: {error}'
+    raise ModelError(
+        f'model {path}: expected the metadata of {FORMAT!r}, got {reason}; '
+        'export it with this project'
+    )
 
 
 def is_one(images) -> bool:
@@ -354,11 +336,8 @@ def expand(images) -> Iterable:
         return [images]
     if not isinstance(images, str | os.PathLike):
         return images
-    found = sorted(
-        path
-        for path in Path(images).rglob('*')
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
+    files = filter(Path.is_file, Path(images).rglob('*'))
+    found = sorted(file for file in files if IMAGES.fullmatch(file.suffix))
     if not found:
         raise ImageError(f'folder {images}: no image in it')
     return found
@@ -434,8 +413,7 @@ def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    steps = image.width / width, image.height / height
-    matrix = steps[0], 0, 0, 0, steps[1], 0
+    matrix = image.width / width, 0, 0, 0, image.height / height, 0
     kinds = Image.Transform.AFFINE, Image.Resampling.BILINEAR
     return np.asarray(
         image.transform((width, height), kinds[0], matrix, kinds[1])

@@ -36,12 +36,11 @@ def coco_metrics(
     ``'proposal'`` is the recall of the region proposals, whatever the class;
     ``'bbox'`` leaves ``<outfile_prefix>.bbox.json``.
     """
-    kinds = {
-        metric.type.rpartition('.')[2]: metric
+    found = [
+        metric
         for split, metric in metrics_of(cfg)
-        if split == 'test'
-    }
-    found = [kinds[kind] for kind in BOX_METRICS if kind in kinds]
+        if split == 'test' and metric.type.rpartition('.')[2] in BOX_METRICS
+    ]
     if not found:
         raise UserError(
             f'{cfg.filename}: test_evaluator has no CocoMetric, which '

@@ -46,9 +46,6 @@ class CurvesHook(Hook):
 
     priority = 'LOW'
 
-    def __init__(self, out_name: str = 'curves.png'):
-        self.out_name = out_name
-
     def after_val_epoch(self, runner: Runner, metrics=None) -> None:
         """Redraw, so that a run that stops early has its curves too."""
         if runner._train_loop is not None:
@@ -63,7 +60,7 @@ class CurvesHook(Hook):
             unit, last = 'epoch', loop.max_epochs
         hub = runner.message_hub
         figure = draw_curves(hub, loop.val_interval, unit, last)
-        target = Path(runner.work_dir) / self.out_name
+        target = Path(runner.work_dir, 'curves.png')
         temporary = target.with_suffix('.tmp.png')
         figure.savefig(temporary, dpi=120)
         os.replace(temporary, target)

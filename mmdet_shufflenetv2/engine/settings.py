@@ -88,29 +88,37 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
             step.update(
                 type='RandomChoiceResize', scales=scales, keep_ratio=True
             )
+    hooks = []
     if args.ema:
         # A window of 1000 steps that opens within the first few hundred:
         # small data sets have few steps.
-        add_hook(
-            cfg,
-            type='EMAHook',
-            ema_type='ExpMomentumEMA',
-            momentum=0.001,
-            gamma=200,
-            update_buffers=True,
-            priority=49,
-        )
+        hooks += [
+            dict(
+                type='EMAHook',
+                ema_type='ExpMomentumEMA',
+                momentum=0.001,
+                gamma=200,
+                update_buffers=True,
+                priority=49,
+            )
+        ]
     if args.patience:
         checkpoint = cfg.default_hooks.checkpoint
         best = checkpoint.get('save_best', 'auto')
-        add_hook(
-            cfg,
-            type='EarlyStoppingHook',
-            monitor='coco/bbox_mAP' if best == 'auto' else best,
-            rule=checkpoint.get('rule', 'greater'),
-            patience=args.patience,
-            min_delta=0.0,
-        )
+        hooks += [
+            dict(
+                type='EarlyStoppingHook',
+                monitor='coco/bbox_mAP' if best == 'auto' else best,
+                rule=checkpoint.get('rule', 'greater'),
+                patience=args.patience,
+                min_delta=0.0,
+            )
+        ]
+    for hook in hooks:
+        # In the place of one of its type.
+        others = cfg.get('custom_hooks') or ()
+        others = [each for each in others if each.type != hook['type']]
+        cfg.custom_hooks = [*others, hook]
     if args.tensorboard:
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
     keys = {
@@ -268,13 +276,6 @@ def use_tta(cfg: Config) -> None:
     cfg.model = ConfigDict(
         type='DetTTAModel', tta_cfg=tta_cfg, module=cfg.model
     )
-
-
-def add_hook(cfg: Config, **hook) -> None:
-    """Add a hook, in the place of one of its type."""
-    hooks = cfg.get('custom_hooks') or ()
-    hooks = [each for each in hooks if each.type != hook['type']]
-    cfg.custom_hooks = [*hooks, hook]
 
 
 def train_norms(backbone: dict) -> None:

@@ -26,7 +26,6 @@ from .run_config import (
     adopt_input_format,
     checkpoint_classes,
     dicts_of,
-    without_pretrained,
 )
 from .run_data import set_classes
 from .runner import CheckpointMismatch, load_fitting, mismatches
@@ -147,7 +146,6 @@ def prepare_for(cfg: Config, filename: str) -> None:
     """Give the model the images that a detector's checkpoint expects."""
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
     adopt_input_format(cfg, declared_format(checkpoint, filename), filename)
-    without_pretrained(cfg)
 
 
 def load_other_classes(

@@ -1,6 +1,5 @@
 """Position-sensitive RoI pooling, in plain PyTorch."""
 
-from . import scripting  # noqa: F401
 from .ps_roi_align import PSRoIAlign, ps_roi_align
 from .ps_roi_pool import PSRoIPool, ps_roi_pool
 

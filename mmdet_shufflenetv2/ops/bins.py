@@ -30,11 +30,9 @@ Group = tuple[Tensor | None, Taps, Taps]
 class Table(NamedTuple):
     """A map as rows of C values, one row per (bin, image, y, x).
 
-    Attributes:
-        planes: ``(P, ..., C)``: all bins in one plane, or those of a row of
-            bins (``P = ph``) in each.
-        strides: rows from one row of bins, bin, image, y and x to the next;
-            0 from one row of bins to the next if that is another plane.
+    ``planes`` (P, ..., C) hold all bins in one, or a row of bins (``P = ph``)
+    each; ``strides`` are rows from one row of bins, bin, image, y and x to
+    the next, 0 for rows of bins in planes of their own.
     """
 
     planes: Tensor
@@ -105,16 +103,10 @@ def _taps_of_bags(
 def pool_groups(
     table: Table, image: Tensor, groups: list[Group], maximum: bool = False
 ) -> Tensor:
-    """Pool every bin of every RoI.
+    """Pool every bin of every RoI: ``(K, C, ph, pw)`` in the table's dtype.
 
-    Args:
-        table: the map.
-        image: ``(K,)`` image of each RoI.
-        groups: the K RoIs in groups of as many samples and taps.
-        maximum: take the largest sample of a bin instead of their sum.
-
-    Returns:
-        ``(K, C, ph, pw)``, in the table's dtype.
+    The K RoIs, each of an ``image`` (K,), come in groups of as many samples
+    and taps. ``maximum`` takes a bin's largest sample instead of their sum.
     """
     index, weight, shapes, starts, first = [], [], [], [], 0
     planes, channels = table.planes.size(0), table.planes.size(-1)

@@ -30,7 +30,6 @@ from .bins import Group, Taps, as_table, pool_groups
 from .rois import (
     PSRoIModule,
     check_map,
-    check_scale,
     is_eager_cpu,
     read_rois,
     require,
@@ -41,12 +40,6 @@ from .rois import (
 MODES = ('avg', 'max')
 # (bins, cells of the map) along y and along x.
 Sides = tuple[tuple[int, int], tuple[int, int]]
-
-
-def _check_options(sampling_ratio: int, mode: str) -> None:
-    fits = isinstance(sampling_ratio, int)
-    require(fits, 'sampling_ratio', 'an int', sampling_ratio)
-    require(mode in MODES, 'mode', f'one of {MODES}', mode)
 
 
 def _side_taps(
@@ -203,9 +196,10 @@ def ps_roi_align(
             index that no image has (elsewhere such a RoI gives zeros).
     """
     ph, pw = to_pair(output_size)
-    check_scale(spatial_scale)
-    channels = check_map(input, (ph, pw))
-    _check_options(sampling_ratio, mode)
+    channels = check_map(input, (ph, pw), spatial_scale)
+    fits = isinstance(sampling_ratio, int)
+    require(fits, 'sampling_ratio', 'an int', sampling_ratio)
+    require(mode in MODES, 'mode', f'one of {MODES}', mode)
     if input.is_meta:
         return input.new_empty(len(to_rois(boxes)), channels, ph, pw)
     valid, image, box = read_rois(boxes, input, spatial_scale)
@@ -220,6 +214,8 @@ def ps_roi_align(
 class PSRoIAlign(PSRoIModule):
     """See :func:`ps_roi_align`."""
 
+    op = staticmethod(ps_roi_align)
+
     def __init__(
         self,
         output_size: int | Sequence[int],
@@ -230,19 +226,6 @@ class PSRoIAlign(PSRoIModule):
         aligned: bool = True,
         bin_major: bool = False,
     ) -> None:
-        _check_options(sampling_ratio, mode)
         options = dict(sampling_ratio=sampling_ratio, mode=mode)
         options.update(aligned=aligned, bin_major=bin_major)
         super().__init__(output_size, spatial_scale, **options)
-
-    def forward(self, input: Tensor, rois: Tensor | list[Tensor]) -> Tensor:
-        return ps_roi_align(
-            input,
-            rois,
-            self.output_size,
-            self.spatial_scale,
-            self.sampling_ratio,
-            mode=self.mode,
-            aligned=self.aligned,
-            bin_major=self.bin_major,
-        )

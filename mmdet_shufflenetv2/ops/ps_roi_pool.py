@@ -22,7 +22,6 @@ from .bins import Table, Taps, as_table, pool_groups, split_bins
 from .rois import (
     PSRoIModule,
     check_map,
-    check_scale,
     is_eager_cpu,
     read_rois,
     to_pair,
@@ -133,19 +132,13 @@ def ps_roi_pool(
     """Average, for each bin of each RoI, the cells of its own channels.
 
     The values are those of ``torchvision.ops.ps_roi_pool``, whose forward
-    (but not its backward) forgets the map's last row and column. A RoI
-    that is NaN, infinite, empty (``x2 <= x1`` or ``y2 <= y1``) or outside of
-    the map is pooled as zeros and sends no gradient. A box of some size that
-    rounds to no cell is one cell, as in torchvision.
-
-    The work is done in float32, in float64 for a float64 input, and on
-    integral images always in float64. No gradient goes to the boxes.
-
-    Arguments, result and errors are those of :func:`ps_roi_align`.
+    (but not its backward) forgets the map's last row and column. A box of
+    some size that rounds to no cell is one cell, as in torchvision.
+    Arguments, result, errors and what cannot be pooled are those of
+    :func:`ps_roi_align`; integral images are of float64.
     """
     ph, pw = to_pair(output_size)
-    check_scale(spatial_scale)
-    channels = check_map(input, (ph, pw))
+    channels = check_map(input, (ph, pw), spatial_scale)
     if input.is_meta:
         return input.new_empty(len(to_rois(boxes)), channels, ph, pw)
     valid, image, box = read_rois(boxes, input, spatial_scale)
@@ -160,6 +153,8 @@ def ps_roi_pool(
 class PSRoIPool(PSRoIModule):
     """See :func:`ps_roi_pool`."""
 
+    op = staticmethod(ps_roi_pool)
+
     def __init__(
         self,
         output_size: int | Sequence[int],
@@ -168,12 +163,3 @@ class PSRoIPool(PSRoIModule):
         bin_major: bool = False,
     ) -> None:
         super().__init__(output_size, spatial_scale, bin_major=bin_major)
-
-    def forward(self, input: Tensor, rois: Tensor | list[Tensor]) -> Tensor:
-        return ps_roi_pool(
-            input,
-            rois,
-            self.output_size,
-            self.spatial_scale,
-            bin_major=self.bin_major,
-        )

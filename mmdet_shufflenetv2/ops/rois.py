@@ -1,7 +1,7 @@
 """What both ops are given: RoIs, maps and options, checked and read."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,20 +13,26 @@ from .row_sum import exporting
 class PSRoIModule(nn.Module):
     """An op with its options, which are attributes of the same names."""
 
+    op: Callable
+
     def __init__(
-        self, output_size: int | Sequence[int], spatial_scale: float, **options
+        self,
+        output_size: int | Sequence[int],
+        spatial_scale: float = 1.0,
+        **options,
     ) -> None:
         super().__init__()
-        to_pair(output_size)
-        check_scale(spatial_scale)
-        self.output_size = output_size
-        self.spatial_scale = spatial_scale
-        for name, value in options.items():
-            setattr(self, name, value)
-        self._names = ('output_size', 'spatial_scale', *options)
+        self.options = dict(
+            output_size=output_size, spatial_scale=spatial_scale, **options
+        )
+        vars(self).update(self.options)
+
+    def forward(self, input: Tensor, rois: Tensor | list[Tensor]) -> Tensor:
+        options = {name: getattr(self, name) for name in self.options}
+        return type(self).op(input, rois, **options)
 
     def extra_repr(self) -> str:
-        return ', '.join(f'{n}={getattr(self, n)!r}' for n in self._names)
+        return ', '.join(f'{n}={getattr(self, n)!r}' for n in self.options)
 
 
 def require(condition: bool, name: str, expected: str, got: object) -> None:
@@ -38,27 +44,19 @@ def require(condition: bool, name: str, expected: str, got: object) -> None:
 def to_rois(boxes: Tensor | Sequence[Tensor]) -> Tensor:
     """Return boxes as one ``(K, 5)`` tensor of (batch index, x1, y1, x2, y2).
 
-    Args:
-        boxes: ``(K, 5)`` RoIs, or one ``(L, 4)`` tensor of (x1, y1, x2, y2)
-            for each image of the batch.
+    They are that already, or one ``(L, 4)`` tensor for each image.
     """
-    one = isinstance(boxes, Tensor)
-    parts, columns = ([boxes], 5) if one else (boxes, 4)
+    is_one = isinstance(boxes, Tensor)
+    parts, columns = ([boxes], 5) if is_one else (list(boxes), 4)
+    shapes = [tuple(getattr(part, 'shape', [part])) for part in parts]
     require(
-        isinstance(parts, (list, tuple)) and len(parts) > 0,
-        *('boxes', 'a tensor or a list of one per image', boxes),
+        shapes and all(s[1:] == (columns,) for s in shapes),
+        'boxes',
+        'one (K, 5) tensor of the batch index, x1, y1, x2, y2, or a list '
+        'with one (L, 4) tensor per image',
+        shapes,
     )
-    for part in parts:
-        require(
-            isinstance(part, Tensor)
-            and part.dim() == 2
-            and part.size(1) == columns,
-            'boxes',
-            'one (K, 5) tensor of the batch index, x1, y1, x2, y2, or a list '
-            'with one (L, 4) tensor per image',
-            tuple(getattr(part, 'shape', [part])),
-        )
-    if one:
+    if is_one:
         return boxes
     indexed = [
         torch.cat([torch.full_like(part[:, :1], i), part], dim=1)
@@ -69,13 +67,10 @@ def to_rois(boxes: Tensor | Sequence[Tensor]) -> Tensor:
 
 def to_pair(output_size: int | Sequence[int]) -> tuple[int, int]:
     """Return (height, width) in bins."""
-    pair = output_size
-    if isinstance(output_size, int):
-        pair = (output_size, output_size)
+    pair = (output_size,) * 2 if isinstance(output_size, int) else output_size
     require(
         isinstance(pair, Sequence)
-        and len(pair) == 2
-        and all(isinstance(p, int) and p > 0 for p in pair),
+        and [isinstance(n, int) and n > 0 for n in pair] == [True, True],
         'output_size',
         'a positive int or two of them (height, width)',
         output_size,
@@ -83,19 +78,15 @@ def to_pair(output_size: int | Sequence[int]) -> tuple[int, int]:
     return tuple(pair)
 
 
-def check_scale(spatial_scale: float) -> None:
-    """Check the cells of the map per pixel of the boxes."""
-    fits = 0 < spatial_scale < math.inf
-    require(fits, 'spatial_scale', 'a positive finite number', spatial_scale)
-
-
-def check_map(input: Tensor, output_size: tuple[int, int]) -> int:
+def check_map(
+    input: Tensor, output_size: tuple[int, int], spatial_scale: float
+) -> int:
     """Return the output channels of a position-sensitive map ``(N, C, H, W)``.
 
-    Raises:
-        ValueError: not 4 dimensions, not floating point, empty, or ``C`` is
-            not a multiple of the number of bins.
+    It is floating point, not empty, and C a multiple of the number of bins.
     """
+    fits = 0 < spatial_scale < math.inf
+    require(fits, 'spatial_scale', 'a positive finite number', spatial_scale)
     bins, shape = math.prod(output_size), tuple(input.shape)
     require(
         len(shape) == 4
@@ -130,13 +121,9 @@ def read_rois(
     It is answered by the box 0, 0, 0, 0 of image 0 and shall be given no
     weight.
 
-    Returns:
-        ``(K,)`` bool, ``(K,)`` int64, ``(K, 4)`` in the dtype of ``input``,
-        float32 at least.
-
-    Raises:
-        ValueError: on an eager CPU, a finite batch index that no image has.
-            Elsewhere the check would wait for the device.
+    Boxes are in the dtype of ``input``, float32 at least. A finite batch
+    index that no image has is a ValueError on an eager CPU; elsewhere the
+    check would wait for the device.
     """
     dtype = torch.promote_types(input.dtype, torch.float32)
     rois = to_rois(boxes).detach().to(dtype)

@@ -28,11 +28,8 @@ _BAGS = 'Tensor index, Tensor? weight, Tensor offset'
 class Bags(NamedTuple):
     """The sparse matrices, plane after plane and bag after bag.
 
-    Attributes:
-        index: ``(T,)`` the row of each tap in its plane.
-        weight: ``(T,)`` in the table's dtype, or None: all are 1.
-        offset: ``(P * B + 1,)`` first tap of each bag, and T; the dtype of
-            ``index``.
+    ``index`` (T,) is each tap's row in its plane, ``weight`` (T,) its weight
+    (None: all are 1), ``offset`` (P * B + 1,) each bag's first tap, and T.
     """
 
     index: Tensor
@@ -88,15 +85,10 @@ def _gather(rows: Tensor, bags: Bags) -> Tensor:
 def row_sum(
     table: Tensor, index: Tensor, weight: Tensor | None, offset: Tensor
 ) -> Tensor:
-    """Sum weighted rows of a table; differentiable in ``table``.
+    """Sum weighted rows of a table ``(P, ..., C)`` to ``(P, B, C)``.
 
-    Args:
-        table: ``(P, ..., C)`` floating point, R rows in each plane, in any
-            order of memory.
-        index, weight, offset: of `Bags`.
-
-    Returns:
-        ``(P, B, C)``.
+    Differentiable in the table, whose rows may lie in any order of memory;
+    the other arguments are those of `Bags`.
     """
     # Detached, for an embedding bag prepares for a backward otherwise.
     bags = _by_plane(Bags(index, weight, offset), table.size(0))
@@ -204,15 +196,4 @@ def _differentiate(ctx, grad: Tensor):
     return grad, None, None, None
 
 
-def _differentiate_backward(ctx, grad: Tensor):
-    # A^T @ g is linear in g: its gradient is A @ grad.
-    return row_sum(grad, *ctx.saved_tensors), *[None] * 5
-
-
 row_sum.register_autograd(_differentiate, setup_context=_keep)
-_row_sum_backward.register_autograd(
-    _differentiate_backward,
-    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(
-        *inputs[1:4]
-    ),
-)

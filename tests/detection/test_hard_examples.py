@@ -165,14 +165,6 @@ def test_ranking_without_a_graph_gives_the_same_losses_and_gradients(root):
     assert little < much
 
 
-@pytest.mark.parametrize('loss_cls', CLASS_LOSSES)
-def test_more_than_there_are_takes_all(loss_cls):
-    plain, mined = bbox_head(loss_cls), bbox_head(loss_cls, ohem_num=100)
-    arguments = loss_arguments(plain)
-    expected = total(plain.loss(**arguments))
-    assert total(mined.loss(**arguments)) == pytest.approx(expected)
-
-
 @pytest.mark.parametrize('loss_bbox', BOX_LOSSES)
 @pytest.mark.parametrize('num_rois', [0, 12])
 def test_no_foreground_is_finite(loss_bbox, num_rois):
@@ -188,9 +180,3 @@ def test_loss_that_cannot_be_told_apart_by_roi_is_refused():
     head.loss_cls = OneForAll()
     with pytest.raises(ValueError, match='loss_cls of 12 RoIs'):
         head.loss(**loss_arguments(head))
-
-
-@pytest.mark.parametrize('bad', [0, 1.5, True])
-def test_bad_number_of_hard_examples_is_refused(bad):
-    with pytest.raises(ValueError, match='ohem_num must be a positive whole'):
-        bbox_head(ohem_num=bad)

@@ -26,13 +26,6 @@ def bbox_head(**options):
 FEATURES = torch.rand(2, 6, 8, 8), torch.rand(2, 8, 4, 4)
 
 
-@pytest.mark.parametrize('agnostic, boxes', [(True, 4), (False, 12)])
-def test_maps_have_a_channel_for_each_bin_and_value(agnostic, boxes):
-    maps, rpn = neck(reg_class_agnostic=agnostic)(FEATURES)
-    assert maps.shape == (2, 9 * (4 + boxes), 4, 4)
-    assert rpn is FEATURES[0]
-
-
 @pytest.mark.parametrize(
     'other', [dict(num_classes=5), dict(reg_class_agnostic=False)]
 )
@@ -60,15 +53,6 @@ def test_votes_equal_those_of_the_two_maps_pooled_apart():
                 assert float(got[roi, value]) == pytest.approx(
                     sum(votes) / 9, abs=1e-5
                 )
-
-
-def test_head_has_nothing_to_train_and_takes_no_roi_too():
-    head = bbox_head()
-    head.init_weights()
-    assert list(head.parameters()) == []
-    scores, boxes = head(torch.zeros(0, 8, 7, 7))
-    assert scores.shape == (0, 4)
-    assert boxes.shape == (0, 4)
 
 
 def test_number_of_classes_reaches_neck_and_head(root):

@@ -29,11 +29,6 @@ def test_extractor_pools_at_the_stride_of_its_map():
     assert not torch.allclose(expected, pooled)
 
 
-def test_extractor_refuses_other_layers():
-    with pytest.raises(ValueError, match=r'PSRoIAlign.*RoIAlign'):
-        extractor(type='RoIAlign')
-
-
 def bbox_head(**kwargs):
     return MODELS.build(
         dict(
@@ -47,22 +42,6 @@ def bbox_head(**kwargs):
             **kwargs,
         )
     )
-
-
-def test_head_is_one_layer_of_2048_then_scores_and_boxes():
-    head = bbox_head()
-    shapes = {k: tuple(v.shape) for k, v in head.named_parameters()}
-    assert shapes['shared_fcs.0.weight'] == (2048, 490)
-    assert shapes['fc_cls.weight'] == (4, 2048)
-    assert shapes['fc_reg.weight'] == (12, 2048)
-    scores, boxes = head(torch.rand(5, 10, 7, 7))
-    assert scores.shape == (5, 4)
-    assert boxes.shape == (5, 12)
-
-
-def test_class_agnostic_head_has_four_box_outputs():
-    head = bbox_head(reg_class_agnostic=True)
-    assert head.fc_reg.out_features == 4
 
 
 @pytest.mark.parametrize('shape', [(5, 7, 7), (10, 3, 3)])

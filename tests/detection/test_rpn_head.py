@@ -49,14 +49,6 @@ METAS = [
 ]
 
 
-def test_rpn_reads_the_last_map_only(heads):
-    ours, _ = heads
-    thin, feature = torch.randn(1, 490, 4, 4), torch.randn(1, 8, 8, 10)
-    scores, deltas = ours((thin, feature))
-    assert scores[0].shape == (1, 6, 8, 10)
-    assert deltas[0].shape == (1, 24, 8, 10)
-
-
 @pytest.mark.parametrize('rescale', [False, True])
 @pytest.mark.parametrize('nms_pre', [-1, 30, 10_000])
 @pytest.mark.parametrize('max_per_img', [5, 40, 2000])

@@ -40,19 +40,6 @@ def maps(model):
     return tuple(features[0].shape), tuple(scores[0].shape)
 
 
-def test_stage4_dilated_to_stride_16(build):
-    model = build(
-        **{
-            'backbone.strides': (2, 2, 1),
-            'backbone.dilations': (1, 1, 2),
-            'roi_head.bbox_roi_extractor.featmap_strides': [16],
-        }
-    )
-    assert maps(model)[0] == (1, 490, 4, 6)
-    layer = model.roi_head.bbox_roi_extractor.roi_layers[0]
-    assert layer.spatial_scale == 1 / 16
-
-
 def test_rpn_on_stage4(build):
     model = build(
         **{
@@ -70,15 +57,6 @@ def test_rpn_on_stage4(build):
     torch.testing.assert_close(
         widths[:, 2:] - widths[:, :2], expected[:, 2:] - expected[:, :2]
     )
-
-
-def test_conv5_left_out(build):
-    model = build(
-        **{'backbone.out_indices': (1, 2), 'neck.in_channels': (96, 192)}
-    )
-    assert maps(model)[0] == (1, 490, 2, 3)
-    assert not hasattr(model.backbone, 'conv5')
-    assert model.neck.thin_conv.vertical_first.conv1.in_channels == 192
 
 
 @pytest.mark.parametrize(
@@ -106,25 +84,6 @@ def test_pooling_changes_what_the_head_sees(build, layer):
     assert not torch.allclose(other, default)
 
 
-def test_box_losses_of_the_authors(build):
-    model = build(
-        **{
-            'rpn_head.loss_bbox': dict(
-                _delete_=True, type='SmoothL1Loss', beta=1 / 9
-            ),
-            'roi_head.bbox_head.loss_bbox': dict(
-                _delete_=True, type='SmoothL1Loss', loss_weight=2.0
-            ),
-        }
-    )
-    # Sigma 3 means quadratic up to 1 / 3**2, with slope 1 beyond.
-    rpn, box = model.rpn_head.loss_bbox, model.roi_head.bbox_head.loss_bbox
-    zero, value = torch.zeros(1), torch.tensor([2.0])
-    assert float(rpn(value, zero)) == pytest.approx(2 - 0.5 / 9)
-    assert float(rpn(value / 40, zero)) == pytest.approx(0.5 * 9 * 0.05**2)
-    assert float(box(value, zero)) == pytest.approx(2 * 1.5)
-
-
 @pytest.mark.parametrize(
     'option, value, named',
     [
@@ -144,17 +103,6 @@ def test_parts_that_do_not_fit_are_refused_at_build(
 ):
     with pytest.raises(ValueError, match=named):
         build(type='LightHeadRCNN', **{option: value})
-
-
-def test_mmdets_own_box_head_is_checked_too(build):
-    head = {
-        'type': 'LightHeadRCNN',
-        'roi_head.bbox_head.type': 'ConvFCBBoxHead',
-        'roi_head.bbox_head.num_shared_fcs': 1,
-    }
-    build(**head)
-    with pytest.raises(ValueError, match=r'expected 588 .* got 490'):
-        build(**head, **{'roi_head.bbox_head.in_channels': 12})
 
 
 def test_numbers_of_classes_that_differ_are_refused_at_build(root):

@@ -3,10 +3,8 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.structures import InstanceData
 from torch.utils.flop_counter import FlopCounterMode
 
 # depth: million multiply-adds of backbone at 224x224 and detector at 320x320
@@ -56,54 +54,3 @@ def test_cost_is_near_the_published_one(build, depth):
     detector = million_multiply_adds(detect)
     assert (backbone, detector) == pytest.approx(counted, rel=1e-3)
     assert (backbone, detector) == pytest.approx(published, rel=0.11)
-
-
-@torch.no_grad()
-def test_map_adds_three_contexts_and_attention_weighs_it(build):
-    neck = build(49).neck
-    c4, c5 = torch.randn(2, 120, 6, 8), torch.randn(2, 512, 3, 4)
-    for layer in neck.context4, neck.context5, neck.context_global:
-        layer.weight.normal_(0, 0.1)
-    context = neck.roi_map((c4, c5))
-    large = neck.context5(c5).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    everywhere = neck.context_global(c5.mean((2, 3), keepdim=True))
-    torch.testing.assert_close(context, neck.context4(c4) + large + everywhere)
-    weighed, rpn = neck((c4, c5))
-    assert rpn.shape == (2, 256, 6, 8)
-    torch.testing.assert_close(
-        weighed, context * neck.attention(rpn).sigmoid()
-    )
-
-
-def test_neck_needs_two_maps(build):
-    with pytest.raises(ValueError, match='expected those of two maps'):
-        build(49, **{'neck.in_channels': (120,)})
-    with pytest.raises(ValueError, match='expects 2 backbone levels'):
-        build(49).neck((torch.randn(1, 120, 6, 8),))
-
-
-def test_every_parameter_trains(build):
-    model = build(49).train()
-    shape = 96, 96
-    sample = DetDataSample(
-        metainfo=dict(
-            img_shape=shape, pad_shape=shape, batch_input_shape=shape
-        )
-    )
-    sample.gt_instances = InstanceData(
-        bboxes=torch.tensor([[10.0, 10, 60, 70]]), labels=torch.tensor([1])
-    )
-    losses = model.loss(torch.randn(2, 3, 96, 96), [sample, sample])
-    total = sum(
-        sum(value) if isinstance(value, list) else value
-        for name, value in losses.items()
-        if 'loss' in name
-    )
-    total.backward()
-    idle = [
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.grad is None
-    ]
-    assert not idle
-    assert torch.isfinite(total)

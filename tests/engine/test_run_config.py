@@ -19,30 +19,24 @@ def load(root):
     return read
 
 
-def test_packaged_config_is_meant_where_the_folder_has_none(
+def test_configs_are_found_here_in_the_package_and_in_others(
     tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert run_config.load_config(MAIN).model.type == 'LightHeadRCNN'
+    load = run_config.load_config
+    assert load(MAIN).model.type == 'LightHeadRCNN'
     (tmp_path / 'configs').mkdir()
     (tmp_path / MAIN).write_text("model = dict(type='Mine')")
-    assert run_config.load_config(MAIN).model.type == 'Mine'
-
-
-def test_configs_of_installed_packages_are_read():
-    cfg = run_config.load_config(
-        'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
-    )
+    assert load(MAIN).model.type == 'Mine'
+    cfg = load('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py')
     assert cfg.model.type == 'RetinaNet'
     assert cfg.work_dir == 'work_dirs/retinanet_r50_fpn_1x_coco'
-
-
-@pytest.mark.parametrize(
-    'path', ['nowhere.py', 'mmdet::nowhere.py', 'mmnone::a.py']
-)
-def test_absent_configs_are_named(path):
-    with pytest.raises(UserError, match=f'config not found: {path}'):
-        run_config.load_config(path)
+    # Of a file for each network, as there was once.
+    cfg = load('configs/pretrain/shufflenetv2_star_x0_5.py')
+    assert cfg.model.network == 'shufflenet_v2_star_x0_5'
+    for path in 'nowhere.py', 'mmdet::nowhere.py', 'mmnone::a.py':
+        with pytest.raises(UserError, match=f'config not found: {path}'):
+            load(path)
 
 
 @pytest.mark.parametrize(
@@ -65,19 +59,15 @@ def test_a_file_that_is_no_config_is_told_as_such(tmp_path, name, text, words):
     assert str(path) in str(error.value)
 
 
-def test_options_and_work_dir_override_the_file(load):
+def test_options_override_the_file(load):
     # The second is of the runner, and not in the config.
     options = {'model.neck.act_each': True, 'randomness.deterministic': True}
-    cfg = load(MAIN, options | {'val_dataloader.num_workers': 0}, 'elsewhere')
+    cfg = load(MAIN, options | {'val_dataloader.num_workers': 0})
     assert cfg.model.neck.act_each is True
     assert cfg.randomness.deterministic is True
-    assert cfg.work_dir == 'elsewhere'
     # No worker means none that persists.
     assert cfg.train_dataloader.persistent_workers
     assert not cfg.val_dataloader.persistent_workers
-
-
-def test_option_that_nobody_reads_is_refused_with_what_is_like_it(load):
     with pytest.raises(UserError, match='similar names: train_dataloader'):
         load(MAIN, {'train_dataloadr.batch_size': 4})
 
@@ -88,38 +78,15 @@ def test_tools_read_images_strictly_and_configs_name_mmdets_loading(load):
     assert isinstance(TRANSFORMS.build(loading), LoadImageStrict)
 
 
-@pytest.mark.parametrize(
-    'path, network',
-    [
-        (
-            'configs/pretrain/shufflenetv2_star_x0_5.py',
-            'shufflenet_v2_star_x0_5',
-        ),
-        (PRETRAIN, 'shufflenet_v2_x1_0'),
-    ],
-)
-def test_pretraining_configs_of_before_are_still_found(
-    path, network, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    assert run_config.load_config(path).model.network == network
-
-
-@pytest.mark.parametrize('option', ['network', 'cfg_options'])
-def test_a_network_brings_the_size_of_its_images(load, option):
+def test_a_network_brings_the_size_of_its_images(load):
     name = 'mobilenet_v2_x0_75'
-    if option == 'network':
-        cfg = load(PRETRAIN, network=name)
-    else:
-        cfg = load(PRETRAIN, {'model.network': name})
-    assert cfg.model.network == name
-    assert cfg.train_dataloader.dataset.pipeline[1].scale == 192
-    for loader in cfg.val_dataloader, cfg.test_dataloader:
-        resize, crop = loader.dataset.pipeline[1:3]
-        assert (resize.scale, crop.crop_size) == (219, 192)
-
-
-def test_an_unknown_network_is_named_with_those_like_it(load):
+    for given in dict(network=name), dict(options={'model.network': name}):
+        cfg = load(PRETRAIN, **given)
+        assert cfg.model.network == name
+        assert cfg.train_dataloader.dataset.pipeline[1].scale == 192
+        for loader in cfg.val_dataloader, cfg.test_dataloader:
+            resize, crop = loader.dataset.pipeline[1:3]
+            assert (resize.scale, crop.crop_size) == (219, 192)
     with pytest.raises(UserError, match=r'such as shufflenet_v2.*shuflenet'):
         load(PRETRAIN, network='shuflenet_v2')
     with pytest.raises(UserError, match='does not take --network'):

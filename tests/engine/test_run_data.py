@@ -4,9 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
+from coco_files import put
 from mmengine.config import Config, ConfigDict
 
 from mmdet_shufflenetv2.data.reading import read_boxes
@@ -18,31 +17,9 @@ MAIN = 'configs/lighthead_shufflenetv2.py'
 MASKS = [dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
 
 
-def write(root, split, classes=('cat', 'dog'), count=10, first_id=0):
-    """A COCO file of an image with one box each, annotation ids from 0."""
-    (root / split).mkdir(parents=True, exist_ok=True)
-    for i in range(count):
-        image = np.zeros((40, 60, 3), np.uint8)
-        cv2.imwrite(str(root / split / f'{i}.png'), image)
-    data = dict(
-        images=[
-            dict(id=i, file_name=f'{i}.png', width=60, height=40)
-            for i in range(count)
-        ],
-        annotations=[
-            dict(
-                id=first_id + i,
-                image_id=i,
-                category_id=i % len(classes),
-                bbox=[5, 5, 20, 20],
-                area=400,
-                iscrowd=0,
-            )
-            for i in range(count)
-        ],
-        categories=[dict(id=i, name=n) for i, n in enumerate(classes)],
-    )
-    (root / f'{split}.json').write_text(json.dumps(data))
+def write(root, split, count=10, **options):
+    names = [f'{i}.png' for i in range(count)]
+    put(root, f'{split}.json', split, names, **options)
 
 
 @pytest.fixture
@@ -60,7 +37,8 @@ def cfg(root, tmp_path):
 
 
 def point(cfg, data, **options):
-    """As a user's config names COCO files of their own."""
+    """As a user's config names COCO files of their own, of cats and dogs."""
+    run_data.set_classes(cfg, ('cat', 'dog'))
     for name, dataset in run_data.datasets_of(cfg):
         split = 'train' if name == 'train' else 'val'
         dataset.update(
@@ -72,12 +50,15 @@ def point(cfg, data, **options):
         )
     for _, metric in run_data.metrics_of(cfg):
         metric.update(type='CocoMetric', ann_file=f'{data}/val.json')
-    return cfg
+
+
+def check(cfg, *splits, **options):
+    return run_data.check_data(cfg, splits or ('train', 'val'), **options)
 
 
 def use(cfg, data, **options):
     run_data.use_data(cfg, run_data.find_data(str(data), **options))
-    return run_data.check_data(cfg, ('train', 'val'))
+    return check(cfg)
 
 
 def test_a_folder_reaches_data_sets_metrics_and_classes(cfg, data):
@@ -104,11 +85,10 @@ def test_joined_data_sets_are_not_the_same_data_twice(cfg, data):
     assert found == ['train']
 
 
-def test_every_joined_data_set_is_checked_and_judged(cfg, data):
+def test_every_joined_data_set_is_checked(cfg, data):
     """The tables of all but the last one were lost."""
-    write(data, 'more', first_id=50)
-    point(cfg, data, metainfo=dict(classes=('cat', 'dog')))
-    run_data.set_classes(cfg, ('cat', 'dog'))
+    write(data, 'more')
+    point(cfg, data)
     first = cfg.train_dataloader.dataset
     second = dict(first, ann_file='more.json', data_prefix=dict(img='more/'))
     # One that is there for its backgrounds.
@@ -117,20 +97,19 @@ def test_every_joined_data_set_is_checked_and_judged(cfg, data):
     cfg.train_dataloader.dataset = ConfigDict(
         type='ConcatDataset', datasets=[first, second]
     )
-    tables = run_data.check_data(cfg, ('train',))['train']
+    tables = check(cfg, 'train')['train']
     assert [Path(t.source.ann).stem for t in tables] == ['train', 'more']
     assert [len(table.boxes) for table in tables] == [10, 0]
 
 
-def test_part_set_apart_is_written_down_and_kept(cfg, data, tmp_path):
+def test_part_set_apart_is_written_down_and_kept(cfg, data):
     (data / 'val.json').unlink()
     use(cfg, data)
     lists = {
         name: Path(cfg.work_dir, f'{name}.txt').read_text().splitlines()[1:]
         for name in ('train', 'val')
     }
-    assert len(lists['train']) == 8
-    assert len(lists['val']) == 2
+    assert [len(names) for names in lists.values()] == [8, 2]
     assert not set(lists['train']) & set(lists['val'])
     for name, dataset in run_data.datasets_of(cfg):
         chosen = lists['train' if name == 'train' else 'val']
@@ -148,24 +127,20 @@ def test_part_set_apart_is_written_down_and_kept(cfg, data, tmp_path):
 
 def test_coco_configs_are_judged_by_the_same_table(cfg, data):
     """Annotation ids count from 0, on the road of any COCO config."""
-    point(cfg, data, metainfo=dict(classes=('cat', 'dog')))
-    run_data.set_classes(cfg, ('cat', 'dog'))
-    tables = run_data.check_data(cfg, ('train', 'val'))
-    assert cfg.val_dataloader.dataset.type == 'BoxDataset'
+    point(cfg, data)
+    tables = check(cfg)
     assert cfg.val_evaluator.type == 'BoxMetric'
-    assert run_data.source_of(cfg.val_dataloader.dataset) == (
-        tables['val'][0].source
-    )
+    source = run_data.source_of(cfg.val_dataloader.dataset)
+    assert source == tables['val'][0].source
 
 
 def test_masks_stay_with_mmdet_and_id_0_is_refused(cfg, data):
-    point(cfg, data, metainfo=dict(classes=('cat', 'dog')), pipeline=MASKS)
-    run_data.set_classes(cfg, ('cat', 'dog'))
+    point(cfg, data, pipeline=MASKS)
     cfg.val_evaluator.metric = ['bbox', 'segm']
     with pytest.raises(UserError, match='annotation of id 0'):
-        run_data.check_data(cfg, ('train', 'val'))
+        check(cfg)
     write(data, 'val', first_id=1)
-    run_data.check_data(cfg, ('train', 'val'))
+    check(cfg)
     assert cfg.val_dataloader.dataset.type == 'CocoDataset'
     assert cfg.val_evaluator.type == 'CocoMetric'
 
@@ -173,16 +148,23 @@ def test_masks_stay_with_mmdet_and_id_0_is_refused(cfg, data):
 def test_coco_config_on_other_categories_is_refused(cfg, data):
     """It silently trained on person alone."""
     for split in 'train', 'val':
-        write(data, split, ('person', 'helmet'))
+        write(data, split, classes=('person', 'helmet'))
     point(cfg, data)
     for _, dataset in run_data.datasets_of(cfg):
         dataset.pop('metainfo', None)
     with pytest.raises(UserError, match=r'helmet \(5 boxes\)') as error:
-        run_data.check_data(cfg, ('train', 'val'))
+        check(cfg)
     assert '--data-root DIR' in str(error.value)
     # Leaving classes out on purpose is possible, and said.
     run_data.set_classes(cfg, ('person',))
-    run_data.check_data(cfg, ('train', 'val'))
+    check(cfg)
+
+
+def classes(split, **metainfo):
+    def spoil(cfg):
+        cfg[f'{split}_dataloader'].dataset.metainfo = metainfo
+
+    return spoil
 
 
 @pytest.mark.parametrize(
@@ -192,39 +174,22 @@ def test_coco_config_on_other_categories_is_refused(cfg, data):
             lambda cfg: cfg.model.roi_head.bbox_head.update(num_classes=3),
             'has 2 classes .*num_classes=3',
         ),
-        (
-            lambda cfg: cfg.val_dataloader.dataset.update(
-                metainfo=dict(classes=('dog', 'cat'))
-            ),
-            'differ in classes',
-        ),
-        (
-            lambda cfg: cfg.train_dataloader.dataset.update(
-                metainfo=dict(CLASSES=('cat', 'dog'))
-            ),
-            "'CLASSES', which MMDetection 3 ignores",
-        ),
-        (
-            lambda cfg: cfg.train_dataloader.dataset.update(
-                metainfo=dict(classes=('cow', 'sheep'))
-            ),
-            'cat, dog, of which none is expected',
-        ),
+        (classes('val', classes=('dog', 'cat')), 'differ in classes'),
+        (classes('train', CLASSES=('cat', 'dog')), 'MMDetection 3 ignores'),
+        (classes('train', classes=('cow',)), 'cat, dog, of which none is'),
     ],
 )
 def test_class_lists_that_differ_are_named(cfg, data, spoil, message):
     point(cfg, data)
-    run_data.set_classes(cfg, ('cat', 'dog'))
     spoil(cfg)
     with pytest.raises(UserError, match=message):
-        run_data.check_data(cfg, ('train', 'val'))
+        check(cfg)
 
 
 def test_checkpoint_classes_are_matched_by_name(cfg, data, monkeypatch):
     said = []
     monkeypatch.setattr(run_data, 'say_once', said.append)
     point(cfg, data)
-    dataset = dict(run_data.datasets_of(cfg))['test']
 
     def adopt(*classes):
         meta = dict(dataset_meta=dict(classes=classes))
@@ -232,9 +197,10 @@ def test_checkpoint_classes_are_matched_by_name(cfg, data, monkeypatch):
 
     adopt('dog', 'cow', 'cat')
     assert cfg.model.roi_head.bbox_head.num_classes == 3
-    assert dataset.metainfo.classes == ('dog', 'cow', 'cat')
+    metainfo = dict(run_data.datasets_of(cfg))['test'].metainfo
+    assert metainfo.classes == ('dog', 'cow', 'cat')
     assert said == []
-    run_data.check_data(cfg, ('test',))
+    check(cfg, 'test')
     adopt('dog')
     assert 'cat (5 boxes)' in said[0]
     # As many others by other names are not taken to be the same.
@@ -242,62 +208,48 @@ def test_checkpoint_classes_are_matched_by_name(cfg, data, monkeypatch):
         adopt('Katze', 'Hund')
 
 
-def test_evaluators_as_lists_no_workers_and_no_prefix(cfg, data):
-    run_data.set_classes(cfg, ('cat', 'dog'))
-    point(cfg, data, metainfo=dict(classes=('cat', 'dog')))
-    for split in 'val', 'test':
-        cfg[f'{split}_evaluator'] = [
-            cfg[f'{split}_evaluator'],
-            dict(type='DumpDetResults', out_file_path='x.pkl'),
-        ]
-        loader = cfg[f'{split}_dataloader']
-        loader.update(num_workers=0)
-        del loader.dataset['data_prefix']
-        # Without a folder of images they are next to the file.
-        loader.dataset.data_root = ''
-        loader.dataset.ann_file = str(data / 'val' / 'boxes.json')
+def test_evaluators_as_lists_and_no_prefix(cfg, data):
+    point(cfg, data)
+    other = dict(type='DumpDetResults', out_file_path='x.pkl')
+    cfg.val_evaluator = [cfg.val_evaluator, other]
+    dataset = cfg.val_dataloader.dataset
+    # Without a folder of images they are next to the file.
+    del dataset['data_prefix']
+    dataset.update(data_root='', ann_file=str(data / 'val' / 'boxes.json'))
     shutil.copy(data / 'val.json', data / 'val' / 'boxes.json')
-    tables = run_data.check_data(cfg, ('train', 'val'))
+    tables = check(cfg)
     assert tables['val'][0].files[3] == str(data / 'val' / '3.png')
-    assert cfg.val_evaluator[0].type == 'BoxMetric'
-    assert cfg.val_evaluator[1].type == 'DumpDetResults'
+    types = [metric.type for metric in cfg.val_evaluator]
+    assert types == ['BoxMetric', 'DumpDetResults']
 
 
-def test_other_formats_are_not_read_as_coco(cfg, data, tmp_path):
+@pytest.mark.parametrize('kind', ['BaseDetDataset', 'XMLDataset'])
+def test_other_formats_are_not_read_as_coco(cfg, data, kind):
     """Any data set with an ann_file was."""
-    other = tmp_path / 'pickled.pkl'
-    other.write_bytes(b'not JSON')
-    point(cfg, data, metainfo=dict(classes=('cat', 'dog')))
-    run_data.set_classes(cfg, ('cat', 'dog'))
-    for kind in 'BaseDetDataset', 'XMLDataset', 'LVISV1Dataset':
-        cfg.train_dataloader.dataset.update(
-            type=kind, data_root='', ann_file=str(other)
-        )
-        tables = run_data.check_data(cfg, ('train', 'val'))
-        assert tables.keys() == {'val'}
-        assert cfg.train_dataloader.dataset.type == kind
+    point(cfg, data)
+    cfg.train_dataloader.dataset.type = kind
+    assert check(cfg).keys() == {'val'}
+    assert cfg.train_dataloader.dataset.type == kind
 
 
 def test_evaluator_of_another_file_is_named(cfg, data):
     write(data, 'other', count=3)
-    point(cfg, data, metainfo=dict(classes=('cat', 'dog')))
-    run_data.set_classes(cfg, ('cat', 'dog'))
+    point(cfg, data)
     cfg.val_evaluator.ann_file = str(data / 'other.json')
     with pytest.raises(UserError, match='lacks 7 images'):
-        run_data.check_data(cfg, ('train', 'val'))
+        check(cfg)
     # The same file by another name is the same file.
     cfg.val_evaluator.ann_file = f'{data}/train/../val.json'
-    run_data.check_data(cfg, ('train', 'val'))
+    check(cfg)
 
 
 def test_missing_data_set_says_what_is_expected_and_how_to_get_it(cfg, data):
-    point(cfg, data, metainfo=dict(classes=('cat', 'dog')))
+    point(cfg, data)
     (data / 'train.json').unlink()
     with pytest.raises(UserError) as error:
-        run_data.check_data(cfg, ('train',))
+        check(cfg, 'train')
     message = str(error.value)
     assert str(data / 'train.json') in message
-    assert f'images       {data}' not in message  # They are there.
     assert 'tools/prepare_coco.py --data-root data/coco' in message
     assert '--data-root DIR' in message
     assert 'synthetic data/shapes' in message
@@ -310,7 +262,7 @@ def test_strict_run_stops_where_others_leave_out(cfg, data):
     path.write_text(json.dumps(content))
     assert len(use(cfg, data)['train'][0].boxes) == 9
     with pytest.raises(DatasetError, match='zero width or height'):
-        run_data.check_data(cfg, ('train',), strict=True)
+        check(cfg, 'train', strict=True)
 
 
 def test_first_process_reads_and_the_others_get_it(monkeypatch):
@@ -322,10 +274,9 @@ def test_first_process_reads_and_the_others_get_it(monkeypatch):
         run_data, 'broadcast_object_list', lambda data: sent.append(list(data))
     )
     assert run_data.once_per_run(lambda: 'table') == 'table'
-    error = DatasetError('x.json cannot be read')
 
     def fail():
-        raise error
+        raise DatasetError('x.json cannot be read')
 
     with pytest.raises(DatasetError):
         run_data.once_per_run(fail)

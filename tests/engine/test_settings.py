@@ -135,6 +135,8 @@ def test_what_cannot_be_had_is_refused(
     'path', [MAIN, WITHOUT_PUBLIC, CUSTOM, 'configs/lighthead_resnet50.py']
 )
 def test_from_scratch_trains_all_there_is(configured, fetched, path):
+    # A run that goes on needs no public weights either.
+    configured(path, options={'resume': True})
     cfg = configured(path, '--from-scratch')
     assert fetched == []
     assert pretrained_of(cfg.model.backbone) is None
@@ -149,12 +151,6 @@ def test_from_scratch_trains_all_there_is(configured, fetched, path):
     assert path != CUSTOM or len(cfg.model.backbone.init_cfg) == 2
 
 
-def test_a_run_that_goes_on_needs_no_public_weights(configured, fetched):
-    cfg = configured(MAIN, options={'resume': True})
-    assert fetched == []
-    assert pretrained_of(cfg.model.backbone) is None
-
-
 def test_ema_and_patience_add_mmengines_hooks_once(configured):
     cfg = configured(CUSTOM, '--ema', '--patience', '3')
     assert 'EMAHook' in [hook.type for hook in cfg.custom_hooks]
@@ -164,10 +160,9 @@ def test_ema_and_patience_add_mmengines_hooks_once(configured):
     assert [h.type for h in cfg.custom_hooks].count('EMAHook') == 1
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU is there')
-@pytest.mark.parametrize('name', ['cuda', 'cuda:1', 'tpu', 'cuda:x'])
+@pytest.mark.parametrize('name', ['cuda:99', 'tpu', 'cuda:x'])
 def test_device_that_is_not_there_is_named(name):
-    with pytest.raises(UserError, match=f'--device.*{name}|got {name}'):
+    with pytest.raises(UserError, match=f'--device: expected .* got {name}'):
         settings.choose_device(name)
 
 

@@ -1,0 +1,47 @@
+"""COCO files and their pictures, of one box an image."""
+
+import json
+
+import cv2
+import numpy as np
+
+SIZE, BOX = (40, 30), [4, 6, 20, 12]
+
+
+def picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.zeros((SIZE[1], SIZE[0], 3), np.uint8))
+
+
+def write_coco(path, names, classes=('cat', 'dog'), first_id=0, **changes):
+    """Write a file; annotation ids are from 0, numbers of classes fall."""
+    data = {
+        'images': [
+            dict(id=i, file_name=name, width=SIZE[0], height=SIZE[1])
+            for i, name in enumerate(names)
+        ],
+        'annotations': [
+            dict(
+                id=first_id + i,
+                image_id=i,
+                category_id=9 - i % len(classes),
+                bbox=BOX,
+                area=240,
+                iscrowd=0,
+            )
+            for i in range(len(names))
+        ],
+        'categories': [
+            dict(id=9 - i, name=name) for i, name in enumerate(classes)
+        ],
+        **changes,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data))
+
+
+def put(root, ann, img, names=('a.jpg', 'b.jpg'), **options):
+    """Write a COCO file and the images it lists."""
+    for name in names:
+        picture(root / img / name)
+    write_coco(root / ann, names, **options)
