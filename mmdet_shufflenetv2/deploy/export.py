@@ -219,7 +219,7 @@ def export(
             )
             if pictures is not None:
                 if not (pictures := list(pictures)):
-                    pictures = synthetic(rule.width, rule.height)
+                    pictures = [*synthetic(rule.width, rule.height)]
                     log('compared on synthetic pictures; --images takes real')
                 found = Differences(TOLERANCES[precision])
                 compare(found, graph, model, path, pictures, log)
