@@ -237,14 +237,7 @@ def settings_of(args: argparse.Namespace) -> list[Setting]:
         is_wide = PRECISIONS[precision] == torch.float32
         on_gpu = args.device != 'cpu'
         layout = 'contiguous' if is_wide and on_gpu else 'channels_last'
-        found.append(
-            Setting(
-                args.device,
-                args.threads,
-                precision,
-                args.layout or layout,
-                mode,
-                args.clock,
-            )
-        )
+        layout = args.layout or layout
+        rest = precision, layout, mode, args.clock
+        found.append(Setting(args.device, args.threads, *rest))
     return found
