@@ -24,13 +24,8 @@ EXTRAS = 'openmmlab,pretrain,export,deploy,report,test'
 # A change of any of these leads to a new installation.
 SOURCES = ('setup.py', 'pyproject.toml', 'bootstrap/make_venv.py')
 OLDEST, NEWEST = (3, 10), (3, 13)
-CANDIDATES = (
-    'python3.13',
-    'python3.12',
-    'python3.11',
-    'python3.10',
-    'python3',
-)
+CANDIDATES = [f'python3.{n}' for n in range(NEWEST[1], OLDEST[1] - 1, -1)]
+CANDIDATES.append('python3')
 # PyPI's torch for Linux brings the CUDA libraries: 6.3 GB installed, and pip
 # keeps 2.7 GB of wheels beside them until it is done (torch 2.15).
 NEEDED_GB = 10 if sys.platform == 'linux' else 3
@@ -39,12 +34,8 @@ ROOMY_GB = 15
 # What would send packages elsewhere.
 FOREIGN = ('PYTHONPATH', 'PYTHONHOME', 'PIP_USER', 'PIP_TARGET', 'PIP_PREFIX')
 QUERY = """
-import json, sys
-try:
-    import ensurepip, venv
-    has_venv = True
-except ImportError:
-    has_venv = False
+import importlib.util, json, sys
+has_venv = all(map(importlib.util.find_spec, ('ensurepip', 'venv')))
 print(json.dumps([sys.version_info[:2], has_venv]))
 """
 
@@ -63,15 +54,13 @@ def query(name):
     path = shutil.which(str(name))
     if path is None:
         return None
-    done = subprocess.run(
-        [path, '-c', QUERY],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    if done.returncode != 0:
+    try:
+        said = subprocess.check_output(
+            [path, '-c', QUERY], stderr=subprocess.DEVNULL
+        )
+    except subprocess.CalledProcessError:
         return None
-    version, has_venv = json.loads(done.stdout.decode())
+    version, has_venv = json.loads(said.decode())
     return Python(path, tuple(version), has_venv)
 
 
@@ -80,14 +69,13 @@ def choose_python(name=None, ask=query):
     found = [each for each in map(ask, [name] if name else CANDIDATES) if each]
     fitting = [each for each in found if OLDEST <= each.version <= NEWEST]
     if not fitting:
-        seen = ', '.join(
+        seen = [
             '{} is {}.{}'.format(each.path, *each.version) for each in found
-        )
+        ]
+        missing = f'{name}, which does not run' if name else 'none'
         raise SetupError(
-            'expected Python 3.10 to 3.13, got {}: install one, or name one: '
-            'PYTHON=/path/to/python3.12 make ...'.format(
-                seen or (f'{name}, which does not run' if name else 'none')
-            )
+            f'expected Python 3.10 to 3.13, got {", ".join(seen) or missing}: '
+            'install one, or name one: PYTHON=/path/to/python3.12 make ...'
         )
     best = max(fitting, key=lambda each: (each.has_venv, each.version))
     if not best.has_venv:
@@ -114,18 +102,16 @@ def run(command, explain, quiet=False):
     # pip unpacks gigabytes into its temporary folder; /tmp may be memory.
     temporary = VENV / 'tmp'
     temporary.mkdir(parents=True, exist_ok=True)
-    environment['TMPDIR'] = str(temporary)
     output = subprocess.DEVNULL if quiet else None
-    done = subprocess.run(
+    failed = subprocess.call(
         [str(part) for part in command],
         cwd=str(ROOT),
-        env=environment,
+        env=dict(environment, TMPDIR=str(temporary)),
         stdout=output,
         stderr=output,
-        check=False,
     )
     shutil.rmtree(str(temporary), ignore_errors=True)
-    if done.returncode != 0:
+    if failed:
         raise SetupError(explain)
 
 

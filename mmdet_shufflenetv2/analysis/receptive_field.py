@@ -178,6 +178,10 @@ class _Linear(TorchFunctionMode):
                 # Where it looks before it learns to look elsewhere.
                 args = (*args[:2], 0 * args[2], *args[3:])
             func = _INSTEAD.get(name, func)
+            if name in {'max', 'min', 'maximum', 'minimum', 'fmax', 'fmin'}:
+                others = [a for a in args[1:] if isinstance(a, Tensor)]
+                # Of two maps; of one, the largest value along a side.
+                func = _mean_of_two if others else func
         out = func(*args, **(kwargs or {}))
         # What a network makes in float32, or casts to it, has to fit.
         is_number = isinstance(out, Tensor) and out.is_floating_point()
@@ -199,6 +203,10 @@ def _average_pool(
     return F.avg_pool2d(x, reach, stride or kernel, padding, ceil_mode)
 
 
+def _mean_of_two(x, other):
+    return (x + other) / 2
+
+
 _INSTEAD: dict[str, Callable] = {
     'softmax': _softmax,
     'max_pool2d': _average_pool,
@@ -206,7 +214,7 @@ _INSTEAD: dict[str, Callable] = {
         x, size
     ),
     'amax': torch.mean,
-    'maximum': lambda x, other: (x + other) / 2,
+    'amin': torch.mean,
 }
 
 

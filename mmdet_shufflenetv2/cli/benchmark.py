@@ -92,68 +92,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     subparsers = parser.add_subparsers(dest='command', required=True)
 
     def add(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        command = f'python tools/benchmark.py {name} {example}'
         return subparsers.add_parser(
             name,
             help=text,
-            description=f'{text}\n\n    python tools/benchmark.py {name} '
-            f'{example}',
+            description=f'{text}\n\n    {command}',
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
     for name, kind in KINDS.items():
         add_options(add(name, kind.HELP, kind.EXAMPLE), name)
-    everything = add(
-        'all',
-        'everything, the most telling first',
-        '--device cuda --budget-minutes 8',
-    )
+    text = 'everything, the most telling first'
+    everything = add('all', text, '--device cuda --budget-minutes 8')
     everything.add_argument('--device', default='cpu', help='default: cpu')
-    everything.add_argument(
-        '--out-dir',
-        type=Path,
-        default=Path('results'),
-        help='folder of the CSV files; default: %(default)s',
-    )
+    text = 'folder of the CSV files; default: %(default)s'
+    folder = dict(type=Path, default=Path('results'))
+    everything.add_argument('--out-dir', **folder, help=text)
     _add_run_options(everything)
 
 
 def add_options(parser: argparse.ArgumentParser, name: str) -> None:
     """Add the options of one of `KINDS`, its own and those of all."""
-    kind = KINDS[name]
+    kind, add = KINDS[name], parser.add_argument
     parser.register('type', 'size', image_size)
     parser.register('type', 'count', positive_int)
     kind.add_options(parser)
     setting.add_options(parser, kind.THREADS, kind.MODE)
     _add_run_options(parser)
-    parser.add_argument(
-        '--seconds',
-        type=positive_number,
-        default=kind.EFFORT.seconds,
-        help='of timed runs for one case; default: %(default)s',
-    )
-    parser.add_argument(
-        '--out',
-        type=Path,
-        help=f'CSV file to append to; default: results/{name}_cpu.csv or '
-        '_cuda.csv',
-    )
+    text = 'of timed runs for one case; default: %(default)s'
+    seconds = kind.EFFORT.seconds
+    add('--seconds', type=positive_number, default=seconds, help=text)
+    text = f'CSV file to append to; default: results/{name}_cpu.csv or '
+    add('--out', type=Path, help=f'{text}_cuda.csv')
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--quick', action='store_true', help='a try: three runs of everything'
-    )
-    parser.add_argument(
-        '--remeasure',
-        '--again',
-        action='store_true',
-        help='measure what is recorded, too',
-    )
-    parser.add_argument(
-        '--budget-minutes',
-        type=positive_number,
-        help='begin nothing new after so long; the same command goes on',
-    )
+    add, flag = parser.add_argument, dict(action='store_true')
+    add('--quick', **flag, help='a try: three runs of everything')
+    text = 'measure what is recorded, too'
+    add('--remeasure', '--again', **flag, help=text)
+    text = 'begin nothing new after so long; the same command goes on'
+    add('--budget-minutes', type=positive_number, help=text)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -195,18 +195,17 @@ def try_model(name: str) -> dict:
             module.init_cfg = None
     with suppress(OSError):  # of what would be downloaded
         model.init_weights()
-    optimizer = torch.optim.SGD(model.parameters(), 1e-5)
     clip = dict(max_norm=35, error_if_nonfinite=True)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-5)
     wrapper, found = OptimWrapper(optimizer, clip_grad=clip), {}
     for step in 'train', 'predict':
-        training = step == 'train'
-        model.train(training)
+        model.train(step == 'train')
         try:
-            data = inputs(config, training)
-            with torch.set_grad_enabled(training):
-                if training:
-                    model.train_step(data, wrapper)
-                else:
+            data = inputs(config, step == 'train')
+            if step == 'train':
+                model.train_step(data, wrapper)
+            else:
+                with torch.no_grad():
                     model.test_step(data)
             found[step] = OK
         except Exception as error:
@@ -231,10 +230,10 @@ def inputs(model: dict, training: bool) -> dict:
     kind = (model.get('data_preprocessor') or {}).get('type', '')
     # SSD's last layers need images of the size that they are made for.
     sizes = re.findall(r"'input_size': (\d+)", text)
-    side = max(SIDE, *map(int, sizes), 0)
+    side = max([SIDE, *map(int, sizes)])
     shape, count = (3, side, side), 1 + training
     counts = re.findall(r"'num_classes': ([1-9]\d*)", text)
-    classes = min(10, *map(int, counts), 10)
+    classes = min([10, *map(int, counts)])
     # Labels of the demo are 1 or more, but for the only class.
     options = dict(num_classes=max(classes, 2), with_mask=True)
     if kind.endswith('ReIDDataPreprocessor'):

@@ -21,6 +21,12 @@ from ..errors import UserError
 from .options import add_run_options, check_run_options
 
 PICKLES = '.pkl', '.pickle'
+SWITCHES = {
+    '--plots': 'write AP per class, precision-recall curves, the confusion '
+    'matrix and the worst images into the work dir',
+    '--fast-eval': 'compute by faster-coco-eval instead of pycocotools',
+    '--tta': 'average what is found in the image and in its mirror image',
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,22 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.3,
         help='draw boxes with at least this score, in --plots too',
     )
-    parser.add_argument(
-        '--plots',
-        action='store_true',
-        help='write AP per class, precision-recall curves, the confusion '
-        'matrix and the worst images into the work dir',
-    )
-    parser.add_argument(
-        '--fast-eval',
-        action='store_true',
-        help='compute by faster-coco-eval instead of pycocotools',
-    )
-    parser.add_argument(
-        '--tta',
-        action='store_true',
-        help='average what is found in the image and in its mirror image',
-    )
+    for name, text in SWITCHES.items():
+        parser.add_argument(name, action='store_true', help=text)
     add_run_options(parser)
 
 
@@ -188,7 +180,9 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
         )
         # The hook writes the files; a backend would write them once more.
         cfg.visualizer.vis_backends = []
-    words = [*args.eval, *['bbox'] * bool(args.json or args.plots)]
+    words = [*args.eval]
+    if args.json or args.plots:
+        words.append('bbox')
     known = {}
     if task.MODEL == 'classifier':
         known['published'] = top1_error(cfg.model.get('network'))

@@ -121,7 +121,7 @@ def _add_images(found: Collector, records: list[dict]) -> dict:
             by_id.setdefault(number, {})[name] = record
     paths = {name: '' for named in by_id.values() for name in named}
     if source.images:
-        paths = found.listing.find_all(paths, errors)
+        paths = found.listing.find_all(paths)
     place: dict[int | None, int | None] = dict.fromkeys(by_id)
     for number, named in by_id.items():
         # The same record once more is harmless; two pictures of one id not.
@@ -135,7 +135,9 @@ def _add_images(found: Collector, records: list[dict]) -> dict:
         size = [_positive(record.get(each)) for each in ('width', 'height')]
         size = size if min(size) >= 1 else None
         if path is None:
-            errors.add(f'image not found in {", ".join(source.images)}', told)
+            where = ', '.join(source.images)
+            kind = f'image not found in {where}, or one name of several for it'
+            errors.add(kind, told)
         elif not (path or size):
             errors.add('image without a width and height', told)
         else:

@@ -86,15 +86,15 @@ def read_csv(source: Source) -> BoxTable:
         if values and not (has_header and line == 1)
     ]
     found = Collector(source)
-    names = dict.fromkeys(row.get('file', '') for _, row in rows)
-    paths = found.listing.find_all(names, found.errors)
+    paths = found.listing.find_all({row.get('file', '') for _, row in rows})
     place: dict[str, int | None] = {}
     classes: dict[str, int] = {}
     for line, row in rows:
         name, where = row.get('file', ''), f'{source.ann}, line {line}'
         path = paths[name]
         if path is None:
-            found.errors.add('image not found', f'{where}: {name!r}')
+            kind = 'image not found, or one name of several for it'
+            found.errors.add(kind, f'{where}: {name!r}')
         elif path not in place:
             place[path] = found.add_image(name, path, source.ann)
         image, box = place.get(path), None

@@ -7,6 +7,7 @@ that are there, so one that leads out of the folder finds nothing.
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from urllib.parse import unquote
@@ -99,21 +100,18 @@ class Listing:
         exact = self.paths.get(plain(name))
         return exact or self._by_end.get(_last_part(name))
 
-    def find_all(self, names: Iterable[str], errors: Problems) -> dict:
-        """Path or None of each name. Where several names end like one image,
-        which of them it is nobody knows: only the one of that very name is.
+    def find_all(self, names: Iterable[str]) -> dict[str, str | None]:
+        """The path of each name. Where several names end like one image, only
+        the one of that very name means it.
         """
         found = {name: self.find(name) for name in names}
-        several: dict[str, list[str]] = {}
-        for name, path in found.items():
-            several.setdefault(path or '', []).append(name)
-        for path, alike in several.items():
-            if path and len(alike) > 1:
-                kind = 'name that ends like others where there is one image'
-                wrong = [n for n in alike if plain(n) not in self.paths]
-                errors.add(kind, *(f'{name!r}: {path}' for name in wrong))
-                found.update(dict.fromkeys(wrong))
-        return found
+        uses = Counter(found.values())
+        return {
+            name: path
+            if uses[path] == 1 or plain(name) in self.paths
+            else None
+            for name, path in found.items()
+        }
 
 
 class Collector:

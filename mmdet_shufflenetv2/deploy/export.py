@@ -95,14 +95,18 @@ class Differences:
         off = np.abs(given - expected).max() / np.abs(expected).max()
         self.features = max(self.features, float(off))
 
-    def add_detections(self, name: str, expected, boxes, scores, labels):
+    def add_detections(
+        self, name, expected, boxes, scores, labels, *, threshold: float
+    ) -> None:
         """Pair each of the original's with the file's nearest of its class.
 
-        Only a file whose rows are all full may lack one of the last scores.
+        One may be missing whose score is at the threshold, or at the end of
+        a list that is full.
         """
         rows = np.column_stack([boxes, scores])
         limits = np.array([*[self.allowed.box] * 4, self.allowed.score])
-        last = scores[-1] + self.allowed.score if labels[-1] >= 0 else 0
+        last = scores[-1] if labels[-1] >= 0 else threshold
+        last += min(self.allowed.score, 0.01)
         least = self.allowed.least * expected.scores.max(initial=0)
         for box, score, label in zip(
             expected.bboxes, expected.scores, expected.labels, strict=True
@@ -215,7 +219,7 @@ def export(
             )
             if pictures is not None:
                 if not (pictures := list(pictures)):
-                    pictures = synthetic(rule.width, rule.height)
+                    pictures = [*synthetic(rule.width, rule.height)]
                     log('compared on synthetic pictures; --images takes real')
                 found = Differences(TOLERANCES[precision])
                 compare(found, graph, model, path, pictures, log)
@@ -314,13 +318,15 @@ def compare(found, graph, model, path, pictures, log) -> None:
     if isinstance(graph.layer, PSRoIPool):
         share = max(found.allowed.share, POOLED_SHARE)
         found.allowed = found.allowed._replace(share=share)
+    threshold = graph.detector.test_cfg.rcnn.score_thr
     full = runtime.OnnxRuntime(model.SerializeToString(), threads=2)
     runner = runtime.Detector(path, threads=2)
     for feed, name in prepared(runner, pictures, log):
         features, expected = original(graph, **feed)
         found.add_features(full.run(['features'], feed)[0], features)
         outputs = runner.session.run(runtime.OUTPUTS[:3], feed)
-        found.add_detections(name, expected, *(each[0] for each in outputs))
+        rows = (each[0] for each in outputs)
+        found.add_detections(name, expected, *rows, threshold=threshold)
     if not found.compared:
         log('the original finds nothing here: no detection was compared')
 

@@ -27,10 +27,7 @@ SIZED = {'CachedMixUp', 'CachedMosaic', 'MixUp', 'Mosaic', 'Pad', 'RandomCrop'}
 
 
 def load_config(
-    path: str,
-    options: dict | None = None,
-    work_dir: str | None = None,
-    network: str | None = None,
+    path: str, options: dict | None = None, network: str | None = None
 ) -> Config:
     """Read a config and apply what the command line overrides.
 
@@ -40,7 +37,6 @@ def load_config(
     Args:
         path: See :func:`find_config`.
         options: Keys and values to override.
-        work_dir: Of the run; by default ``work_dirs/<name of the config>``.
         network: For a classifier's config, a name of `backbones.zoo`.
     """
     options = options or {}
@@ -84,7 +80,7 @@ def load_config(
         stretch_schedule(cfg, planned)
     if any('pipeline' in option for option in options):
         cfg.image_size_from_data = False
-    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{file.stem}'
+    cfg.work_dir = cfg.get('work_dir') or f'work_dirs/{file.stem}'
     for name in SPLITS:
         loader = cfg.get(f'{name}_dataloader')
         # PyTorch refuses workers that persist where there are none.

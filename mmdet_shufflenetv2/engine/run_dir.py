@@ -106,15 +106,16 @@ def _run_to_resume(folders: list[Path], base: str, now: list[dict]) -> str:
         digests, known = ([d['sha256'] for d in data] for data in (note, now))
         if digests == known:
             return str(path)
-        others.append(f'  {path}: {_paths(note)}')
+        others += [f'  {path}: {each["path"]}' for each in note]
     if not others:
         raise UserError(
             f'--resume: no run has left a checkpoint in {base}; name one with '
             '--work-dir DIR or --resume CKPT, or leave --resume out to start'
         )
+    paths = ', '.join(each['path'] for each in now)
     raise UserError(
-        f'--resume: these runs were not trained on {_paths(now)}, or it has '
-        'changed since:\n'
+        f'--resume: these runs were not trained on {paths}, or it has changed '
+        'since:\n'
         + '\n'.join(others)
         + '\nLeave --resume out (and choose another --work-dir) to start a '
         'new run, or start from the weights of one with --from CKPT'
@@ -146,7 +147,3 @@ def data_of(cfg: Config) -> list[dict]:
             dict(path=str(path.absolute()), sha256=digest.hexdigest())
         )
     return found
-
-
-def _paths(note: list[dict]) -> str:
-    return ', '.join(each['path'] for each in note)

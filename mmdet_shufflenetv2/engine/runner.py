@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from mmdet.registry import RUNNERS
@@ -266,6 +267,12 @@ def read_fitting(model: nn.Module, filename: str) -> dict:
             problems.append(
                 f'the checkpoint knows {len(classes)} classes: '
                 + shorten(classes)
+            )
+        configs = sorted(Path(filename).parent.glob('*.py'))
+        if configs:
+            problems.append(
+                'the config of its run lies beside it: '
+                + ', '.join(map(str, configs))
             )
         raise CheckpointMismatch(
             f'{filename} does not fit the model of this config:\n  '

@@ -25,12 +25,13 @@ from ..backbones.shufflenet_v2 import ShuffleUnit
 from ..backbones.xception import XceptionUnit
 from ..backbones.zoo import build_classifier, network
 from ..errors import UserError
-from .benchmark import Benchmark, Row, Time
+from .benchmark import COUNTS, ENERGY, SIZE, Benchmark, Row, Time
 from .flops import macs
+from .memory import peak_mb
 from .networks import inference, prepare
 from .setting import Setting
 from .speed import SPEEDS, speed
-from .timing import Effort
+from .timing import Effort, significant
 
 HELP = (
     'Table 8, Figure 1 (c) and (d), and Table 1 of the appendix: speed of '
@@ -106,41 +107,26 @@ UNIT_SIZES = [(56, 56), (28, 28)]
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add which networks and units to measure, and on what."""
-    add = partial(parser.add_argument, nargs='+')
-    texts = [
+    add = parser.add_argument
+    sizes, units = (
         ' '.join('{}x{}'.format(*size) for size in sizes)
         for sizes in (SIZES, UNIT_SIZES)
-    ]
-    add(
-        '--size',
-        type='size',
-        metavar='WIDTHxHEIGHT',
-        default=SIZES,
-        help="224x224 means each network's own, as in Table 8; default: "
-        f'{texts[0]}',
     )
-    add('--batch', type='count', help="default: the paper's")
-    add(
-        '--network',
-        metavar='NAME',
-        help='published names, such as shufflenet_v2_x1_0; default: those of '
-        'Table 8 and, at other sizes, of Table 1 of the appendix',
+    text = "224x224 means each network's own, as in Table 8; default: "
+    add('--size', **SIZE, nargs='+', default=SIZES, help=text + sizes)
+    add('--batch', **COUNTS, help="default: the paper's")
+    text = (
+        'published names, such as shufflenet_v2_x1_0; default: those of '
+        'Table 8 and, at other sizes, of Table 1 of the appendix'
     )
-    add(
-        '--units',
-        nargs='*',
-        type='size',
-        metavar='WIDTHxHEIGHT',
-        default=UNIT_SIZES,
-        help='maps that ten units are stacked on, as in Table 1b of the '
-        f'appendix; nothing after it: none; default: {texts[1]}',
+    add('--network', nargs='+', metavar='NAME', help=text)
+    text = (
+        'maps that ten units are stacked on, as in Table 1b of the appendix; '
+        'nothing after it: none; default: '
     )
-    parser.add_argument(
-        '--energy',
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help='a second per network on a GPU that counts it',
-    )
+    add('--units', **SIZE, nargs='*', default=UNIT_SIZES, help=text + units)
+    text = 'a second per network on a GPU that counts it'
+    add('--energy', **ENERGY, help=text)
 
 
 def benchmarks(
@@ -153,16 +139,16 @@ def benchmarks(
     """
     found = []
     for setting in settings:
+        rows = []
         for size in args.size:
             for name in args.network or _paper_networks(size):
-                own = _paper_batch(size, place_of(name, size)[1], setting)
-                for batch in args.batch or [own]:
-                    found.append(
-                        _of_network(name, size, batch, setting, args.energy)
-                    )
+                own = [_paper_batch(size, place_of(name, size)[1], setting)]
+                for batch in args.batch or own:
+                    rows.append(_of_network(name, size, batch))
         batches = args.batch or [8 if setting.on_gpu else 1]
         for row in product(batches, args.units, UNIT_CHANNELS, UNITS):
-            found.append(_of_units(*row, setting, args.energy))
+            rows.append(_of_units(*row))
+        found += [_benchmark(*row, setting, args.energy) for row in rows]
     return found
 
 
@@ -205,10 +191,8 @@ class Network(NamedTuple):
     shape: tuple[int, int, int, int]
 
 
-def _of_network(
-    name: str, size: Size, batch: int, setting: Setting, energy: bool
-) -> Benchmark:
-    table, column, reference = place_of(name, size)
+def _of_network(name: str, size: Size, batch: int) -> tuple:
+    """The key of a network, it and its reference."""
 
     def built(each: str) -> Network:
         try:
@@ -218,37 +202,23 @@ def _of_network(
         width, height = own if size == OWN_SIZE else size
         return Network(build_classifier, (each,), (batch, 3, height, width))
 
-    return _benchmark(
-        {'table': table, 'column': column, 'network': name},
-        built(name),
-        built(reference) if reference else None,
-        setting,
-        energy,
-    )
+    table, column, reference = place_of(name, size)
+    key = {'table': table, 'column': column, 'network': name}
+    return key, built(name), built(reference) if reference else None
 
 
-def _of_units(
-    batch: int,
-    size: Size,
-    column: int,
-    family: str,
-    setting: Setting,
-    energy: bool,
-) -> Benchmark:
+def _of_units(batch: int, size: Size, column: int, family: str) -> tuple:
+    """The key of stacked units, they and their reference."""
+
     def built(each: str) -> Network:
         channels = channels_of(each, column)
         shape = (batch, channels, *reversed(size))
         return Network(_stack, (each, channels), shape)
 
-    channels = channels_of(family, column)
-    key = {
-        'table': 'Appendix Table 1b',
-        'column': f'c{column}',
-        'network': f'{UNIT_COUNT} units of {family}, {channels} channels',
-    }
-    return _benchmark(
-        key, built(family), built('shufflenet_v2'), setting, energy
-    )
+    mine = built(family)
+    name = f'{UNIT_COUNT} units of {family}, {mine.shape[1]} channels'
+    key = {'table': 'Appendix Table 1b', 'column': f'c{column}'}
+    return {**key, 'network': name}, mine, built('shufflenet_v2')
 
 
 def _stack(family: str, channels: int) -> nn.Module:
@@ -299,20 +269,15 @@ def _benchmark(
             each: inference(network, each.shape, setting)
             for each, network in built.items()
         }
-        times = time(runs)
-        eager = replace(setting, mode='eager')
-        return [
-            speed(
-                times[mine],
-                times.get(reference),
-                key['batch'],
-                built[mine],
-                runs[mine],
-                inference(built[mine], mine.shape, eager),
-                setting.device,
-                energy,
-            )
-        ]
+        times, which, run = time(runs), built[mine], runs[mine]
+        pair = times[mine], times.get(reference)
+        row = speed(*pair, batch, which, run, setting, energy)
+        if setting.mode == 'graph':
+            # A graph's maps are not the allocator's, those of its pass are.
+            plain = replace(setting, mode='eager')
+            run = inference(which, mine.shape, plain)
+            row['peak_mb'] = significant(peak_mb(run, setting.device))
+        return [row]
 
     batch, _, height, width = mine.shape
     key = {**key, 'input': f'{width}x{height}', 'batch': batch}

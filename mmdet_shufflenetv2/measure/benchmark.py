@@ -16,6 +16,7 @@ Benchmarks of one kind come from a module beside this one, which has
 and, if there is more to say than the table does, ``summary(rows)``.
 """
 
+import argparse
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,6 +46,10 @@ NOT_SHOWN = {
     *('table', 'warning', 'p10_ms', 'p90_ms', 'runs', 'warmup_runs', 'map'),
     *('rois', 'weights_mb', 'flops_m', 'paper_mflops', 'torchvision'),
 }
+# What options of several kinds have in common.
+SIZE = dict(type='size', metavar='WIDTHxHEIGHT')
+COUNTS = dict(nargs='+', type='count')
+ENERGY = dict(action=argparse.BooleanOptionalAction, default=True)
 Row = dict[str, object]
 # Times competitors in turn: a function or a `Process` under each name.
 Time = Callable[[Mapping[object, Callable[[], object]]], dict[object, Timing]]

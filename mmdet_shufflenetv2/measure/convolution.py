@@ -5,8 +5,7 @@ N images, C channels, H x W pixels of a map.
 FLOPs are multiply-adds. Memory access (the paper's MAC, arXiv 1807.11164,
 section 2, G1) is the number of elements that must move: the input map and
 the weights are read, the output map is written, each once, the weights once
-per batch. A bias counts as neither, as in the paper, whose ``h w (c1 + c2) +
-c1 c2`` for a 1x1 convolution is of one image and maps of equal size.
+per batch. A bias counts as neither, as in the paper.
 """
 
 import math

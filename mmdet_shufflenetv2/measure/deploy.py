@@ -23,7 +23,7 @@ from ..backbones.shufflenet_v2 import ShuffleNetV2
 from ..engine.early_log import quiet_log
 from ..engine.run_config import load_config, packaged_config
 from ..errors import UserError
-from .benchmark import Benchmark, Row, Time
+from .benchmark import SIZE, Benchmark, Row, Time
 from .detectors import Detector
 from .flops import macs
 from .memory import peak_mb
@@ -70,25 +70,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add which cases to measure, and beside which files."""
     add = parser.add_argument
     add('--case', nargs='+', choices=CASES, default=list(CASES))
-    add(
-        '--against',
-        nargs='+',
-        default=[],
-        metavar='FILE.onnx',
-        help='networks that small exported detectors are compared with',
-    )
-    add(
-        '--int8',
-        nargs=2,
-        metavar=('FP32.onnx', 'INT8.onnx'),
-        help='one detector in both precisions',
-    )
-    add(
-        '--size',
-        type='size',
-        metavar='WIDTHxHEIGHT',
-        help="of all images; default: each case's",
-    )
+    text = 'networks that small exported detectors are compared with'
+    files = dict(nargs='+', default=[], metavar='FILE.onnx')
+    add('--against', **files, help=text)
+    files = dict(nargs=2, metavar=('FP32.onnx', 'INT8.onnx'))
+    add('--int8', **files, help='one detector in both precisions')
+    add('--size', **SIZE, help="of all images; default: each case's")
     add('--batch', type='count', default=8, help='of the training step')
 
 
@@ -145,12 +132,9 @@ def _benchmark(
     def measure(time: Time) -> list[Row]:
         mine, *others = _competitors(case, what, against, size, batch)
         times = time_apart(time, [mine, *others], setting)
-        row = timed(times[0], 'times_faster', times[-1], times[0])
-        if others:
-            row['against_ms'] = times[1].median_ms
-        else:
-            for name in 'times_faster', 'times_faster_p10', 'times_faster_p90':
-                del row[name]
+        other = times[1] if others else None
+        row = timed(times[0], 'times_faster', other, times[0])
+        row['against_ms'] = other.median_ms if other else ''
         if case == 'matrix product':
             gmac = _apart(_macs, what, size, setting) / 1e9
             for name, each, done in zip(

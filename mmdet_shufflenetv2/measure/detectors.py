@@ -13,7 +13,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,7 +38,7 @@ from ..engine.run_config import (
 )
 from ..errors import UserError
 from .backbones import FAMILIES, TABLE8
-from .benchmark import Benchmark, Row, Time, joined
+from .benchmark import COUNTS, ENERGY, SIZE, Benchmark, Row, Time, joined
 from .networks import Inputs, place, settle_norms
 from .setting import Setting
 from .speed import SPEEDS, speed
@@ -52,14 +52,6 @@ COLUMNS = ('config', 'column', 'part', 'input', 'batch', *SPEEDS)
 PAPER_SIZE, PAPER_BATCH = (1200, 800), 4
 # On a CPU, where 22 configs at the full size would take a night.
 CPU_SIZE = (600, 400)
-# The telling part first.
-PARTS = (
-    'network',
-    'post-processing',
-    'detection',
-    'end to end',
-    'training step',
-)
 REFERENCES = {
     '40M': 'lighthead_shufflenetv2_x0_5',
     '140M': 'lighthead_shufflenetv2',
@@ -72,9 +64,8 @@ OWN_DATA = '_custom'
 # Files of the size most COCO pictures have.
 JPEG_SIZE, JPEGS = (640, 427), 8
 # Boxes per image that pass the score threshold, about one per proposal, as
-# after a trained network.
-CANDIDATES = 1000
-OBJECTS = 8
+# after a trained network; and boxes of the ground truth.
+CANDIDATES, OBJECTS = 1000, 8
 # Spread of synthetic values: of a class's logit, and of a box's four deltas
 # in a proposal's units and in a RoI's.
 LOGIT_STD, PROPOSAL_STD, ROI_STD = 2.0, 0.1, 1.0
@@ -117,40 +108,18 @@ def _own(stem: str) -> Path:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add which detectors and parts to measure, and on what."""
-    parser.add_argument(
-        'configs',
-        nargs='*',
-        metavar='CONFIG',
-        help='default: configs/lighthead_*.py',
-    )
-    sizes = ['{}x{}'.format(*size) for size in (PAPER_SIZE, CPU_SIZE)]
-    parser.add_argument(
-        '--size',
-        type='size',
-        metavar='WIDTHxHEIGHT',
-        help=f"of the resized image; default: the paper's, {sizes[0]}, on a "
-        f'CPU {sizes[1]}',
-    )
-    parser.add_argument(
-        '--batch',
-        nargs='+',
-        type='count',
-        default=[PAPER_BATCH],
-        help=f"default: the paper's, {PAPER_BATCH}",
-    )
-    parser.add_argument(
-        '--part',
-        nargs='+',
-        choices=PARTS,
-        default=list(PARTS),
-        help='default: all',
-    )
-    parser.add_argument(
-        '--energy',
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help='a second per part on a GPU that counts it',
-    )
+    add = parser.add_argument
+    text = 'default: configs/lighthead_*.py'
+    add('configs', nargs='*', metavar='CONFIG', help=text)
+    paper, cpu = ('{}x{}'.format(*size) for size in (PAPER_SIZE, CPU_SIZE))
+    text = f"of the resized image; default: the paper's, {paper}, on a CPU "
+    add('--size', **SIZE, help=text + cpu)
+    text = f"default: the paper's, {PAPER_BATCH}"
+    add('--batch', **COUNTS, default=[PAPER_BATCH], help=text)
+    parts = list(PARTS)
+    add('--part', nargs='+', choices=parts, default=parts, help='default: all')
+    text = 'a second per part on a GPU that counts it'
+    add('--energy', **ENERGY, help=text)
 
 
 def benchmarks(
@@ -169,20 +138,19 @@ def benchmarks(
 
     paths = [find_config(text, None)[0] for text in args.configs]
     paths = sorted(paths or default_configs(), key=position)
-    shared = {_post_processing(path): path for path in reversed(paths)}
+    firsts = {_post_processing(path): path for path in reversed(paths)}
+    shared = {'post-processing': [p for p in paths if p in firsts.values()]}
     found = []
-    for setting in settings:
+    for setting, batch in product(settings, args.batch):
         size = args.size or (PAPER_SIZE if setting.on_gpu else CPU_SIZE)
-        for batch in args.batch:
-            for part in sorted(args.part, key=PARTS.index):
-                once = part == 'post-processing'
-                for path in paths:
-                    if not once or path in shared.values():
-                        where = path, size, batch, setting
-                        found.append(_benchmark(*where, part, args.energy))
+        for part in sorted(args.part, key=list(PARTS).index):
+            for path in shared.get(part, paths):
+                where = path, size, batch, setting
+                found.append(_benchmark(*where, part, args.energy))
     return found
 
 
+@cache
 def _post_processing(path: Path) -> str:
     """All in a config that post-processing depends on, and maybe more."""
     model = load_config(str(path)).model
@@ -191,9 +159,8 @@ def _post_processing(path: Path) -> str:
     for head in dicts_of(heads):
         for name in list(head):
             # What comes before it, and what only training reads.
-            if name.endswith('_channels') or name.startswith(
-                ('loss_', 'ohem_')
-            ):
+            is_before = name.endswith('_channels')
+            if is_before or name.startswith(('loss_', 'ohem_')):
                 del head[name]
     return repr((heads, model.get('test_cfg')))
 
@@ -215,17 +182,9 @@ def _benchmark(
             for each in (reference, path)
         }
         runs = {each: d.part(part) for each, d in detectors.items()}
-        times, mine = time(runs), detectors[path]
-        columns = speed(
-            times[path],
-            times[reference],
-            batch,
-            mine.model,
-            runs[path],
-            runs[path],
-            setting.device,
-            energy,
-        )
+        times, mine, run = time(runs), detectors[path], runs[path]
+        pair = times[path], times[reference]
+        columns = speed(*pair, batch, mine.model, run, setting, energy)
         if part not in ('network', 'training step'):
             columns['warning'] = joined(mine.warning, columns['warning'])
         return [columns]
@@ -242,10 +201,8 @@ def _benchmark(
 
 # A reference stays, for it is everybody's in its column.
 @lru_cache(maxsize=2)
-def _detector(
-    path: Path, size: tuple[int, int], batch: int, setting: Setting
-) -> 'Detector':
-    return Detector(load_config(str(path)), size, batch, setting)
+def _detector(path: Path, *where) -> 'Detector':
+    return Detector(load_config(str(path)), *where)
 
 
 class Detector:
@@ -290,8 +247,10 @@ class Detector:
         step = model.data_preprocessor.pad_size_divisor
         width, height = (-(-side // step) * step for side in size)
         self.inputs = Inputs((batch, 3, height, width), wide)
-        self.samples = make_samples(size, (height, width), batch)
-        self.samples = [each.to(setting.device) for each in self.samples]
+        self.samples = [
+            each.to(setting.device)
+            for each in make_samples(size, (height, width), batch)
+        ]
         self.warning = self._feed_synthetic_values()
 
     def _feed_synthetic_values(self) -> str:
@@ -299,36 +258,27 @@ class Detector:
         rpn, box_head = self.model.rpn_head, self.model.roi_head.bbox_head
         propose, detect = rpn.predict_by_feat, box_head.predict_by_feat
         threshold = self.model.roi_head.test_cfg.score_thr
+        passing = threshold, CANDIDATES * self.batch
 
         def propose_synthetic(cls_scores, bbox_preds, *args, **kwargs):
-            return propose(
-                [normal(scores, LOGIT_STD) for scores in cls_scores],
-                [normal(deltas, PROPOSAL_STD) for deltas in bbox_preds],
-                *args,
-                **kwargs,
-            )
+            scores = [normal(*_form(each), LOGIT_STD) for each in cls_scores]
+            deltas = [
+                normal(*_form(each), PROPOSAL_STD) for each in bbox_preds
+            ]
+            return propose(scores, deltas, *args, **kwargs)
 
         def detect_synthetic(rois, cls_scores, bbox_preds, *args, **kwargs):
             counts = [len(scores) for scores in cls_scores]
-            scores = class_scores(
-                _all(cls_scores), threshold, CANDIDATES * len(counts)
-            )
-            return detect(
-                rois,
-                scores.split(counts),
-                normal(_all(bbox_preds), ROI_STD).split(counts),
-                *args,
-                **kwargs,
-            )
+            scores = class_scores(*_form(*cls_scores), *passing).split(counts)
+            deltas = normal(*_form(*bbox_preds), ROI_STD).split(counts)
+            return detect(rois, scores, deltas, *args, **kwargs)
 
         rpn.predict_by_feat = propose_synthetic
         box_head.predict_by_feat = detect_synthetic
         _, _, outputs = self._as_used(self._forward)(self.inputs())
-        scores = class_scores(
-            outputs['cls_score'], threshold, CANDIDATES * self.batch
-        )
-        passing = scores.float().softmax(1)[:, :-1] > threshold
-        found = passing.sum().item() / self.batch
+        scores = class_scores(*_form(outputs['cls_score']), *passing)
+        above = scores.float().softmax(1)[:, :-1] > threshold
+        found = above.sum().item() / self.batch
         if abs(found / CANDIDATES - 1) < 0.05:
             return ''
         return (
@@ -341,24 +291,13 @@ class Detector:
         return torch.inference_mode()(self._autocast()(function))
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            torch.device(self.setting.device).type,
-            self.setting.dtype,
-            enabled=self.setting.dtype != torch.float32,
-        )
+        device, dtype = torch.device(self.setting.device), self.setting.dtype
+        enabled = dtype != torch.float32
+        return torch.autocast(device.type, dtype, enabled=enabled)
 
     def part(self, name: str) -> Callable[[], object]:
         """What to call to run one of `PARTS` once."""
-        return {
-            'network': self._network,
-            'post-processing': self._post_processing,
-            # From a batch in memory to detections.
-            'detection': lambda: self._as_used(
-                lambda: self.model.predict(self.inputs(), self.samples, False)
-            ),
-            'end to end': self._end_to_end,
-            'training step': self._training_step,
-        }[name]()
+        return PARTS[name](self)
 
     def _forward(self, images: Tensor, rois: Tensor | None = None) -> tuple:
         """Everything with weights: RPN outputs, RoIs, and RoI outputs."""
@@ -399,19 +338,19 @@ class Detector:
 
         return self._as_used(run)
 
+    def _detection(self) -> Callable[[], object]:
+        """From a batch in memory to detections."""
+        predict = self._as_used(self.model.predict)
+        return lambda: predict(self.inputs(), self.samples, rescale=False)
+
     def _end_to_end(self) -> Callable[[], object]:
         """From JPEG files to detections in the host's memory."""
         steps = copy.deepcopy(self.cfg.test_dataloader.dataset.pipeline)
+        steps = [step for step in steps if step['type'] != 'LoadAnnotations']
         for node in dicts_of(steps):
             if 'Resize' in node.get('type', ''):
                 node['scale'] = self.size
-        load = Compose(
-            [
-                TRANSFORMS.build(step)
-                for step in steps
-                if step['type'] != 'LoadAnnotations'
-            ]
-        )
+        load = Compose([TRANSFORMS.build(step) for step in steps])
         # It is removed with this object, which the function holds.
         self.folder = TemporaryDirectory()
         files = cycle(write_jpegs(Path(self.folder.name)))
@@ -436,11 +375,8 @@ class Detector:
         the other parts are those of a detector that never did.
         """
         model = copy.deepcopy(self.model).train()
-        optimizer = torch.optim.SGD(
-            [p for p in model.parameters() if p.requires_grad],
-            lr=0.0,
-            momentum=0.9,
-        )
+        weights = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.SGD(weights, lr=0.0, momentum=0.9)
         is_half = self.setting.dtype == torch.float16
         scaler = torch.amp.GradScaler(enabled=is_half)
 
@@ -457,52 +393,57 @@ class Detector:
         return run
 
 
-def _all(parts: Sequence[Tensor]) -> Tensor:
-    """As many rows as the parts have, of no matter what, at no cost."""
+# The telling one first.
+PARTS = {
+    'network': Detector._network,
+    'post-processing': Detector._post_processing,
+    'detection': Detector._detection,
+    'end to end': Detector._end_to_end,
+    'training step': Detector._training_step,
+}
+# Shape, type and device.
+Form = tuple[tuple[int, ...], torch.dtype, torch.device]
+
+
+def _form(*parts: Tensor) -> Form:
+    """That of parts as one tensor, which nobody has to make."""
     rows = sum(len(part) for part in parts)
-    return parts[0].new_empty(1).expand(rows, *parts[0].shape[1:])
-
-
-def normal(like: Tensor, std: float) -> Tensor:
-    """Seeded normally distributed values of the shape of a network's own."""
-    return _normal(tuple(like.shape), std, like.dtype, like.device)
+    return (rows, *parts[0].shape[1:]), parts[0].dtype, parts[0].device
 
 
 @cache
 @torch.inference_mode(False)
-def _normal(
+def normal(
     shape: tuple[int, ...],
-    std: float,
     dtype: torch.dtype,
     device: torch.device,
+    std: float,
 ) -> Tensor:
+    """Seeded normally distributed values."""
     values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     return (std * values).to(device, dtype)
 
 
-def class_scores(like: Tensor, threshold: float, candidates: int) -> Tensor:
+@cache
+@torch.inference_mode(False)
+def class_scores(
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+    device: torch.device,
+    threshold: float,
+    candidates: int,
+) -> Tensor:
     """Seeded logits of which so many lie above a threshold, if any can.
 
     Args:
-        like: the network's own logits (K, classes + 1), the background last.
+        shape: (K, classes + 1), the background last.
+        dtype: of the logits.
+        device: of the logits.
         threshold: a box passes for each class with a higher probability.
         candidates: how many pass.
     """
-    shape = tuple(like.shape)
-    return _class_scores(shape, threshold, candidates, like.dtype, like.device)
-
-
-@cache
-@torch.inference_mode(False)
-def _class_scores(
-    shape: tuple[int, int],
-    threshold: float,
-    candidates: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:
-    logits = normal(torch.empty(shape), LOGIT_STD).clone()
-    background = logits[:, -1].clone()
+    logits = normal(shape, torch.float32, torch.device('cpu'), LOGIT_STD)
+    logits, background = logits.clone(), logits[:, -1]
     # The higher the background, the fewer pass: find how high.
     low, high = -50.0, 50.0
     for _ in range(30 if threshold > 0 else 0):
@@ -527,20 +468,14 @@ def make_samples(
         batch: images.
     """
     generator = torch.Generator().manual_seed(0)
+    meta = dict(img_shape=size[::-1], ori_shape=size[::-1])
+    meta |= dict(pad_shape=padded, batch_input_shape=padded)
     samples = []
     for _ in range(batch):
         corner = torch.rand(OBJECTS, 2, generator=generator) * 0.6
         side = 0.05 + torch.rand(OBJECTS, 2, generator=generator) * 0.35
         boxes = torch.cat([corner, corner + side], 1) * torch.tensor(size * 2)
-        sample = DetDataSample(
-            metainfo=dict(
-                img_shape=size[::-1],
-                ori_shape=size[::-1],
-                pad_shape=padded,
-                batch_input_shape=padded,
-                scale_factor=(1.0, 1.0),
-            )
-        )
+        sample = DetDataSample(metainfo=dict(meta, scale_factor=(1.0, 1.0)))
         sample.gt_instances = InstanceData(
             bboxes=boxes, labels=torch.arange(OBJECTS) % 2
         )

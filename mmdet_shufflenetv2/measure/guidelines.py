@@ -25,7 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .benchmark import Benchmark, Row, Time
+from .benchmark import COUNTS, Benchmark, Row, Time
 from .convolution import Convolution
 from .networks import inference, place
 from .setting import Setting
@@ -44,25 +44,11 @@ COLUMNS = (
 SIZE = (56, 56)
 BLOCKS = 10
 SCALES = (1, 2, 4)
-# guideline: (what it says, the row that shows it best, whether that is
-# expected to take longer than the first one)
 TITLES = {
-    'G1': (
-        'equal channel width minimises memory access (Table 1)',
-        '1:12',
-        True,
-    ),
-    'G2': (
-        'group convolution costs memory access (Table 2)',
-        '8 groups',
-        True,
-    ),
-    'G3': ('fragments reduce parallelism (Table 3)', '4-parallel', True),
-    'G4': (
-        'element-wise operations are not negligible (Table 4)',
-        'ReLU no, shortcut no',
-        False,
-    ),
+    'G1': 'equal channel width minimises memory access (Table 1)',
+    'G2': 'group convolution costs memory access (Table 2)',
+    'G3': 'fragments reduce parallelism (Table 3)',
+    'G4': 'element-wise operations are not negligible (Table 4)',
 }
 
 
@@ -142,7 +128,8 @@ def _g4(relu: bool, shortcut: bool) -> Variant:
     return block, (32,), (32,), 1
 
 
-# The first row of a table is what its others are compared with.
+# The first row of a table is what its others are compared with, the last one
+# shows the guideline best: longer than the first, in G4 shorter.
 TABLES: dict[str, dict[str, Variant]] = {
     'G1': {
         '1:1': (_pair, (128, 128), (32, 32), 1),
@@ -238,24 +225,12 @@ def predict(cell: Cell, batch: int) -> tuple[int, int]:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add which guidelines to test, and with which channels."""
-    parser.add_argument(
-        'guidelines',
-        nargs='*',
-        type=_guideline,
-        metavar='GUIDELINE',
-        help=f'{" ".join(TABLES)}; default: all',
-    )
-    parser.add_argument(
-        '--batch',
-        nargs='+',
-        type='count',
-        help='default: 1; on a GPU 8 and 1',
-    )
-    parser.add_argument(
-        '--platform',
-        choices=('gpu', 'arm'),
-        help="whose channels; default: the paper's for such a device",
-    )
+    add = parser.add_argument
+    names = dict(nargs='*', type=_guideline, metavar='GUIDELINE')
+    add('guidelines', **names, help=f'{" ".join(TABLES)}; default: all')
+    add('--batch', **COUNTS, help='default: 1; on a GPU 8 and 1')
+    text = "whose channels; default: the paper's for such a device"
+    add('--platform', choices=('gpu', 'arm'), help=text)
 
 
 def _guideline(text: str) -> str:
@@ -294,17 +269,13 @@ def _benchmark(cell: Cell, batch: int, setting: Setting) -> Benchmark:
 
     def measure(time: Time) -> list[Row]:
         times = time({each: step(each) for each in {first: 0, cell: 0}})
-        columns = timed(times[cell], 'time_ratio', times[cell], times[first])
+        row = timed(times[cell], 'time_ratio', times[cell], times[first])
+        row['per_s'] = significant(1e3 / row['median_ms'])
         flops, memory_access = predict(cell, batch)
         _, first_access = predict(first, batch)
-        return [
-            {
-                **columns,
-                'per_s': significant(1e3 / columns['median_ms']),
-                'memory_access_ratio': round(memory_access / first_access, 3),
-                'flops_m': round(flops / batch / 1e6, 1),
-            }
-        ]
+        row['memory_access_ratio'] = round(memory_access / first_access, 3)
+        row['flops_m'] = round(flops / batch / 1e6, 1)
+        return [row]
 
     key = {
         'guideline': cell.guideline,
@@ -330,7 +301,7 @@ def summary(rows: Sequence[dict[str, str]]) -> list[str]:
     telling = [
         row
         for row in rows
-        if row['status'] == 'ok' and row['row'] == TITLES[row['guideline']][1]
+        if row['status'] == 'ok' and row['row'] == _last(row['guideline'])
     ]
     return [
         _verdict(list(group))
@@ -338,17 +309,17 @@ def summary(rows: Sequence[dict[str, str]]) -> list[str]:
     ]
 
 
+def _last(guideline: str) -> str:
+    return list(TABLES[guideline])[-1]
+
+
 def _verdict(rows: Sequence[dict[str, str]]) -> str:
-    title, name, is_longer = TITLES[rows[0]['guideline']]
-    holds = [
-        row['scale']
-        for row in rows
-        if (
-            float(row['time_ratio_p10']) > 1
-            if is_longer
-            else float(row['time_ratio_p90']) < 1
-        )
-    ]
+    guideline = rows[0]['guideline']
+    holds = []
+    for row in rows:
+        low, high = (float(row[f'time_ratio_{p}']) for p in ('p10', 'p90'))
+        if high < 1 if guideline == 'G4' else low > 1:
+            holds.append(row['scale'])
     answer = f'holds here at {", ".join(holds)} only'
     if len(holds) in (0, len(rows)):
         answer = 'holds here' if holds else 'does not hold'
@@ -360,8 +331,8 @@ def _verdict(rows: Sequence[dict[str, str]]) -> str:
         return f'{min(values):.2f} to {max(values):.2f}'
 
     return (
-        f'{rows[0]["guideline"]} ({title}) {answer}: {name} takes '
-        f'{span("time_ratio")} times the time of the first row (paper: '
+        f'{guideline} ({TITLES[guideline]}) {answer}: {_last(guideline)} '
+        f'takes {span("time_ratio")} times the time of the first row (paper: '
         f'{span("paper_time_ratio")}; memory access: '
         f'{span("memory_access_ratio")}). Batch {rows[0]["batch"]}, '
         f'{rows[0]["precision"]}, {rows[0]["mode"]}.'

@@ -118,19 +118,13 @@ def _benchmark(
         rows = []
         for passes in PASSES:
             mine, other = times['ours', passes], times['theirs', passes]
-            columns = timed(mine, 'times_faster', other, mine)
-            columns['warning'] = joined(warning, columns['warning'])
-            rows.append(
-                {
-                    'map': 'x'.join(map(str, shape)),
-                    'rois': what.rois,
-                    'passes': passes,
-                    **columns,
-                    'torchvision_ms': other.median_ms,
-                    'copy_ms': times['copy'].median_ms,
-                    'torchvision': torchvision.__version__,
-                }
-            )
+            row = timed(mine, 'times_faster', other, mine)
+            row |= {'map': 'x'.join(map(str, shape)), 'rois': what.rois}
+            row |= {'passes': passes, 'torchvision_ms': other.median_ms}
+            row['warning'] = joined(warning, row['warning'])
+            row['copy_ms'] = times['copy'].median_ms
+            row['torchvision'] = torchvision.__version__
+            rows.append(row)
         return rows
 
     key = {'op': op, 'case': case, 'map_layout': map_layout}

@@ -205,44 +205,24 @@ def add_options(
         threads: of the CPU, by default; None for all cores.
         mode: by default; None if there is no choice.
     """
+    add = parser.add_argument
+    add('--device', default='cpu', help='cpu, cuda or cuda:N; default: cpu')
     threads = threads or os.cpu_count()
-    parser.add_argument(
-        '--device', default='cpu', help='cpu, cuda or cuda:N; default: cpu'
+    text = f'CPU threads; default: {threads}'
+    add('--threads', type='count', default=threads, help=text)
+    several = dict(nargs='+', choices=PRECISIONS, default=['fp32'])
+    add('--precision', **several, help='default: fp32, TF32 off')
+    text = (
+        'of maps in memory; default: contiguous for 32 bits on a GPU, '
+        'channels_last otherwise; ops: both'
     )
-    parser.add_argument(
-        '--threads',
-        type='count',
-        default=threads,
-        help=f'CPU threads; default: {threads}',
-    )
-    parser.add_argument(
-        '--precision',
-        nargs='+',
-        choices=PRECISIONS,
-        default=['fp32'],
-        help='default: fp32, TF32 off',
-    )
-    parser.add_argument(
-        '--layout',
-        choices=LAYOUTS,
-        help='of maps in memory; default: contiguous for 32 bits on a GPU, '
-        'channels_last otherwise; ops: both',
-    )
+    add('--layout', choices=LAYOUTS, help=text)
     if mode:
-        modes = '; '.join(f'{name}: {what}' for name, what in MODES.items())
-        parser.add_argument(
-            '--mode',
-            nargs='+',
-            choices=MODES,
-            default=[mode],
-            help=f'{modes}; default: {mode}',
-        )
-    parser.add_argument(
-        '--clock',
-        choices=CLOCKS,
-        default='wall',
-        help='cpu: time of all threads, for a busy machine',
-    )
+        text = '; '.join(f'{name}: {what}' for name, what in MODES.items())
+        several = dict(nargs='+', choices=MODES, default=[mode])
+        add('--mode', **several, help=f'{text}; default: {mode}')
+    text = 'cpu: time of all threads, for a busy machine'
+    add('--clock', choices=CLOCKS, default='wall', help=text)
 
 
 def settings_of(args: argparse.Namespace) -> list[Setting]:
@@ -257,14 +237,7 @@ def settings_of(args: argparse.Namespace) -> list[Setting]:
         is_wide = PRECISIONS[precision] == torch.float32
         on_gpu = args.device != 'cpu'
         layout = 'contiguous' if is_wide and on_gpu else 'channels_last'
-        found.append(
-            Setting(
-                args.device,
-                args.threads,
-                precision,
-                args.layout or layout,
-                mode,
-                args.clock,
-            )
-        )
+        layout = args.layout or layout
+        rest = precision, layout, mode, args.clock
+        found.append(Setting(args.device, args.threads, *rest))
     return found

@@ -13,7 +13,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from ..backbones.shufflenet_v2 import ShuffleUnit
-from .benchmark import Benchmark, Row, Time
+from .benchmark import COUNTS, SIZE, Benchmark, Row, Time
 from .networks import Inputs, place, settle_norms
 from .setting import Setting
 from .timing import Effort, timed, timed_columns
@@ -35,17 +35,11 @@ PARTS = ('network', *STAGES)
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add which parts to measure, and on what."""
-    parser.add_argument('--part', nargs='+', choices=PARTS, default=PARTS)
-    parser.add_argument(
-        '--batch', nargs='+', type='count', default=[8], help='default: 8'
-    )
-    parser.add_argument(
-        '--size',
-        type='size',
-        metavar='WIDTHxHEIGHT',
-        default=(224, 224),
-        help='of the image; default: 224x224',
-    )
+    add = parser.add_argument
+    add('--part', nargs='+', choices=PARTS, default=PARTS)
+    add('--batch', **COUNTS, default=[8], help='default: 8')
+    text = 'of the image; default: 224x224'
+    add('--size', **SIZE, default=(224, 224), help=text)
 
 
 def benchmarks(
@@ -70,22 +64,16 @@ def _benchmark(
     def measure(time: Time) -> list[Row]:
         ours, shape = _build(part, size, batch, setting)
         plain = with_plain_units(_build(part, size, batch, setting)[0])
-        times = time(
-            {
-                'plain': _pass(place(plain, setting), shape, passes, setting),
-                'ours': _pass(place(ours, setting), shape, passes, setting),
-            }
-        )
-        ours, plain = times['ours'], times['plain']
+        runs = {
+            who: _pass(place(each, setting), shape, passes, setting)
+            for who, each in (('plain', plain), ('ours', ours))
+        }
+        plain, ours = time(runs).values()
         columns = timed(ours, 'times_faster', plain, ours)
         return [{**columns, 'plain_ms': plain.median_ms}]
 
-    key = {
-        'part': part,
-        'input': '{}x{}'.format(*size),
-        'batch': batch,
-        'passes': passes,
-    }
+    key = dict(part=part, input='{}x{}'.format(*size))
+    key |= dict(batch=batch, passes=passes)
     return Benchmark(key, setting, measure)
 
 

@@ -8,17 +8,14 @@ from torch import nn
 
 from .benchmark import Row
 from .memory import peak_mb, weights_mb
+from .setting import Setting
 from .timing import Timing, significant, timed, timed_columns
 
 NOT_MEASURED = 'not measured'
 SPEEDS = (
     *timed_columns('speed_ratio'),
-    'images_per_s',
-    'paper_per_s',
-    'paper_speed_ratio',
-    'weights_mb',
-    'peak_mb',
-    'joules',
+    *('images_per_s', 'paper_per_s', 'paper_speed_ratio'),
+    *('weights_mb', 'peak_mb', 'joules'),
 )
 # A GPU's counter of energy moves some ten times a second.
 ENERGY_SECONDS = 1.0
@@ -30,8 +27,7 @@ def speed(
     images: int,
     network: nn.Module,
     run: Callable[[], object],
-    plain: Callable[[], object],
-    device: str,
+    setting: Setting,
     with_energy: bool,
 ) -> Row:
     """The measured columns of `SPEEDS`.
@@ -42,63 +38,62 @@ def speed(
         images: of one call.
         network: whose weights count.
         run: one call.
-        plain: the same, not as a CUDA graph, whose maps are not those of the
-            allocator.
-        device: of the call.
+        setting: of the call.
         with_energy: whether to measure it where there is a counter.
     """
-    columns = timed(mine, 'speed_ratio', reference or mine, mine)
-    if reference is None:
-        for name in 'speed_ratio', 'speed_ratio_p10', 'speed_ratio_p90':
-            del columns[name]
-    counter = energy_counter(device) if with_energy else None
+    counter = energy_counter(setting) if with_energy else None
+    columns = timed(mine, 'speed_ratio', reference, mine)
     return {
         **columns,
         'images_per_s': significant(images * 1e3 / columns['median_ms']),
         'weights_mb': significant(weights_mb(network)),
-        'peak_mb': significant(peak_mb(plain, device)),
-        'joules': joules(run, counter, device) if counter else NOT_MEASURED,
+        'peak_mb': significant(peak_mb(run, setting.device)),
+        'joules': joules(run, counter) if counter else NOT_MEASURED,
     }
 
 
-def energy_counter(device: str) -> Callable[[], float] | None:
+def energy_counter(setting: Setting) -> Callable[[], float] | None:
     """What tells the joules that a GPU has drawn, if anything does."""
-    if torch.device(device).type != 'cuda':
+    if not setting.on_gpu:
         return None
     try:
         import pynvml
     except ImportError:
         return None
-    # Older versions of PyTorch do not tell it.
-    uuid = getattr(torch.cuda.get_device_properties(device), 'uuid', None)
+    properties = torch.cuda.get_device_properties(setting.device)
+
+    def counter() -> float:
+        torch.cuda.synchronize(setting.device)
+        return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
+
     try:
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f'GPU-{uuid}')
-        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+        # Older versions of PyTorch do not tell it.
+        uuid = f'GPU-{getattr(properties, "uuid", None)}'
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        counter()
     except pynvml.NVMLError:
         return None
-    return lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
+    return counter
 
 
 def joules(
     run: Callable[[], object],
     counter: Callable[[], float],
-    device: str,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Energy of one call, the mean over as many as fill `ENERGY_SECONDS`.
 
     It is all that the device draws meanwhile, idle power included.
+
+    Args:
+        run: one call.
+        counter: waits for the device, and tells what it has drawn so far.
+        clock: seconds.
     """
-
-    def wait() -> None:
-        if torch.device(device).type == 'cuda':
-            torch.cuda.synchronize(device)
-
-    wait()
-    start, before, runs = clock(), counter(), 0
+    before, start, runs = counter(), clock(), 0
     while not runs or clock() - start < ENERGY_SECONDS:
         run()
-        wait()
+        after = counter()
         runs += 1
-    return significant((counter() - before) / runs)
+    return significant((after - before) / runs)

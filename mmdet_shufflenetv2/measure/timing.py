@@ -105,30 +105,31 @@ def timed_columns(name: str) -> tuple[str, ...]:
 
 
 def timed(
-    mine: Timing, name: str, slow: Timing, fast: Timing
+    mine: Timing, name: str, slow: Timing | None, fast: Timing
 ) -> dict[str, object]:
     """Times and a ratio of times, as columns of a record.
 
     Args:
         mine: whose times they are.
         name: of the ratio.
-        slow, fast: it says how many times longer ``slow`` takes. The warning
-            names what varied by more than `WIDE` there, or was not steady
-            when warm-up ended.
+        slow, fast: it says how many times longer ``slow`` takes, nothing
+            without one. The warning names what varied by more than `WIDE`,
+            or was not steady when warm-up ended.
     """
-    factor = ratio(slow.times_ms, fast.times_ms)
+    both = slow or mine, fast
+    factor = ratio(*(timing.times_ms for timing in both))
     widths = {
-        'times': max(spread(t.times_ms).width for t in (slow, fast)),
+        'times': max(spread(timing.times_ms).width for timing in both),
         'ratio': factor.width,
     }
     warnings = [f'{k} spread {w:.0%}' for k, w in widths.items() if w > WIDE]
-    if not (slow.settled and fast.settled):
+    if not all(timing.settled for timing in both):
         warnings.append('warm-up did not settle')
     values = (
         *map(significant, spread(mine.times_ms)),
         len(mine.times_ms),
         mine.warmup_runs,
-        *map(significant, factor),
+        *(map(significant, factor) if slow else [''] * 3),
         ', '.join(warnings),
     )
     return dict(zip(timed_columns(name), values, strict=True))

@@ -14,6 +14,12 @@ from mmdet_shufflenetv2.analysis.roofline import Peaks
 from mmdet_shufflenetv2.analysis.twins import breaches_of
 from mmdet_shufflenetv2.measure.timing import Spread, Timing
 
+# Of the made-up machine.
+ENVIRONMENT = {
+    **dict(device='cpu', cpu='a CPU', threads=1, precision='fp32'),
+    **dict(clock='wall', torch='2', load=0.5, cores=2),
+}
+
 
 class Unit(nn.Module):
     """A 1x1 convolution, batch norm and ReLU, and a shuffle of the result."""
@@ -56,16 +62,7 @@ def analysis(unit) -> Analysis:
     return Analysis(
         name='unit',
         inputs=[(1, 4, 4, 4)],
-        environment=dict(
-            device='cpu',
-            cpu='a CPU',
-            threads=1,
-            precision='fp32',
-            clock='wall',
-            torch='2',
-            load=0.5,
-            cores=2,
-        ),
+        environment=ENVIRONMENT,
         is_quick=False,
         is_trained=True,
         times=times,

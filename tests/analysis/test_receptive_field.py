@@ -57,6 +57,8 @@ def conv(kernel, **options):
         # The wider of two branches counts.
         (lambda m, x: torch.cat((m['b'](x), m['a'](x)), 1), 5, 1),
         (lambda m, x: torch.maximum(m['a'](x) + 9, m['b'](x)), 5, 1),
+        (lambda m, x: torch.max(m['a'](x) + 9, m['b'](x)), 5, 1),
+        (lambda m, x: torch.minimum(m['a'](x), m['b'](x) + 9), 5, 1),
         # Signs, zeros and what is negative hide nothing.
         (lambda m, x: -m['b'](x).relu() - 3, 5, 1),
         (lambda m, x: 0 * m['zero'](x) + m['b'](x).clamp(0, 0.1), 5, 1),

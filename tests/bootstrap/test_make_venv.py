@@ -20,37 +20,31 @@ def choose(*versions, has_venv=True, name=None):
         )
         for version in versions
     }
-    found.update({'python3': Python('/bin/python3', versions[0], has_venv)})
+    found['python3'] = Python('/bin/python3', versions[0], has_venv)
     return make_venv.choose_python(name, found.get)
 
 
-def test_newest_supported_python_is_chosen():
+def test_newest_supported_python_is_chosen_or_the_named_one():
     assert choose((3, 14), (3, 10), (3, 12)).version == (3, 12)
-
-
-def test_named_python_goes_before_a_newer_one():
     chosen = choose((3, 13), (3, 10), name='python3.10')
     assert chosen.version == (3, 10)
 
 
-@pytest.mark.parametrize('version', [(3, 9), (3, 14)])
-def test_unsupported_python_is_one_line_with_what_is_needed(version):
-    with pytest.raises(SetupError) as raised:
-        choose(version)
-    message = str(raised.value)
-    assert '\n' not in message
-    assert 'expected Python 3.10 to 3.13' in message
-    assert 'got /bin/python3 is {}.{}'.format(*version) in message
-
-
-def test_named_python_that_does_not_run_is_one_line():
-    with pytest.raises(SetupError, match='got python4, which does not run'):
-        choose((3, 12), name='python4')
-
-
-def test_missing_venv_module_says_what_to_install():
-    with pytest.raises(SetupError, match='apt install python3-venv'):
-        choose((3, 11), has_venv=False)
+@pytest.mark.parametrize(
+    'versions, options, message',
+    [
+        ([(3, 9)], {}, 'expected Python 3.10 to 3.13, got .* is 3.9'),
+        ([(3, 14)], {}, 'expected Python 3.10 to 3.13, got .* is 3.14'),
+        ([(3, 12)], dict(name='python4'), 'got python4, which does not run'),
+        ([(3, 11)], dict(has_venv=False), 'apt install python3-venv'),
+    ],
+)
+def test_what_is_no_python_to_install_for_is_one_line(
+    versions, options, message
+):
+    with pytest.raises(SetupError, match=message) as raised:
+        choose(*versions, **options)
+    assert '\n' not in str(raised.value)
 
 
 def test_query_is_none_for_a_command_that_fails(tmp_path):
@@ -74,16 +68,11 @@ def test_full_disk_is_one_line_with_both_figures(monkeypatch):
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """An empty checkout; ``installed`` has the version of each call."""
-    root = tmp_path / 'checkout'
+    root, installed = tmp_path / 'checkout', []
     for name in make_venv.SOURCES:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
-    monkeypatch.setattr(make_venv, 'ROOT', root)
-    monkeypatch.setattr(make_venv, 'VENV', root / '.venv')
-    monkeypatch.setattr(make_venv, 'NEEDED_GB', 0)
-    monkeypatch.setattr(make_venv, 'choose_python', lambda name: THIS)
-    installed = []
 
     def install(python):
         installed.append(python.version)
@@ -92,22 +81,20 @@ def checkout(tmp_path, monkeypatch):
         if not executable.exists():
             executable.symlink_to(sys.executable)
 
+    monkeypatch.setattr(make_venv, 'ROOT', root)
+    monkeypatch.setattr(make_venv, 'VENV', root / '.venv')
+    monkeypatch.setattr(make_venv, 'NEEDED_GB', 0)
+    monkeypatch.setattr(make_venv, 'choose_python', lambda name: THIS)
     monkeypatch.setattr(make_venv, 'install', install)
     return root, installed
 
 
-def test_second_run_installs_nothing(checkout):
-    _, installed = checkout
+def test_installs_again_when_a_source_changes_and_only_then(checkout):
+    root, installed = checkout
     make_venv.set_up()
     make_venv.set_up()
     assert len(installed) == 1
-
-
-@pytest.mark.parametrize('name', make_venv.SOURCES)
-def test_changed_source_installs_again(checkout, name):
-    root, installed = checkout
-    make_venv.set_up()
-    (root / name).write_text('changed')
+    (root / make_venv.SOURCES[0]).write_text('changed')
     make_venv.set_up()
     assert len(installed) == 2
 
@@ -115,8 +102,7 @@ def test_changed_source_installs_again(checkout, name):
 def test_moved_checkout_installs_again(checkout, monkeypatch):
     root, installed = checkout
     make_venv.set_up()
-    moved = root.parent / 'moved'
-    root.rename(moved)
+    moved = root.rename(root.parent / 'moved')
     monkeypatch.setattr(make_venv, 'ROOT', moved)
     monkeypatch.setattr(make_venv, 'VENV', moved / '.venv')
     make_venv.set_up()
@@ -125,15 +111,14 @@ def test_moved_checkout_installs_again(checkout, monkeypatch):
 
 def test_interrupted_installation_is_completed(checkout, monkeypatch):
     _, installed = checkout
-    whole = make_venv.install
 
     def interrupted(python):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(make_venv, 'install', interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        make_venv.set_up()
-    monkeypatch.setattr(make_venv, 'install', whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(make_venv, 'install', interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make_venv.set_up()
     make_venv.set_up()
     make_venv.set_up()
     assert len(installed) == 1
@@ -160,18 +145,15 @@ def test_foreign_venv_is_neither_deleted_nor_filled(checkout):
     assert not installed
 
 
-def test_failed_command_is_explained_and_leaves_no_temporary_files(checkout):
-    root, _ = checkout
-    with pytest.raises(SetupError, match='no network'):
-        make_venv.run(
-            ['sh', '-c', 'touch "$TMPDIR/left"; exit 3'], 'no network'
-        )
-    assert not (root / '.venv' / 'tmp').exists()
-
-
-def test_commands_do_not_see_what_leads_packages_elsewhere(
+def test_failed_command_is_explained_and_leaves_no_temporary_files(
     checkout, monkeypatch
 ):
+    root, _ = checkout
+    failing = ['sh', '-c', 'touch "$TMPDIR/left"; exit 3']
+    with pytest.raises(SetupError, match='no network'):
+        make_venv.run(failing, 'no network')
+    assert not (root / '.venv' / 'tmp').exists()
+    # Commands do not see what leads packages elsewhere.
     for name in make_venv.FOREIGN:
         monkeypatch.setenv(name, '/elsewhere')
     make_venv.run(['sh', '-c', '! env | grep /elsewhere'], 'seen')

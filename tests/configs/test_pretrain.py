@@ -1,11 +1,10 @@
-"""Classification configs: the paper's protocol, every network of Table 8."""
-
-from pathlib import Path
+"""Classification configs: the paper's protocol, every kind of network."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from commands import ROOT
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
@@ -17,10 +16,13 @@ from mmdet_shufflenetv2.backbones.zoo import NETWORKS, network
 from mmdet_shufflenetv2.engine import run_config
 from mmdet_shufflenetv2.paper.published import values
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'pretrain.py'
 DEMO = ROOT / 'configs' / 'demo' / 'pretrain_shufflenetv2_shapes.py'
 REFERENCE = 'shufflenet_v2_x1_0'
+# The first network of every type of backbone.
+FAMILIES = {}
+for _name, _row in NETWORKS.items():
+    FAMILIES.setdefault(_row.config['type'], _name)
 
 
 @pytest.fixture(autouse=True)
@@ -30,16 +32,8 @@ def mmpretrain_scope(mmdet_scope):
         yield
 
 
-def load(network: str) -> Config:
+def load(network: str = REFERENCE) -> Config:
     return run_config.load_config(str(CONFIG), network=network)
-
-
-def smallest_of_each_family() -> list[str]:
-    """The first network of every type of backbone."""
-    first = {}
-    for name, row in NETWORKS.items():
-        first.setdefault(row.config['type'], name)
-    return list(first.values())
 
 
 def test_every_network_of_tables_6_7_and_8_can_be_chosen():
@@ -48,50 +42,35 @@ def test_every_network_of_tables_6_7_and_8_can_be_chosen():
     assert star | set(values('top-1 error')) <= set(NETWORKS)
 
 
-@pytest.mark.parametrize('name', NETWORKS)
-def test_network_builds_on_images_of_its_size(name):
-    cfg = load(name)
-    with torch.device('meta'):
-        model = MODELS.build(cfg.model).eval()
-        scores = model(torch.empty(1, 3, 64, 64), mode='tensor')
-    assert scores.shape == (1, 1000)
-    row = network(name)
-    assert model.backbone.out_indices == (row.last_level,)
+@pytest.mark.parametrize('name', FAMILIES.values())
+def test_network_is_built_for_its_size_and_trains_a_step(name):
+    torch.manual_seed(0)
+    cfg, row = load(name), network(name)
     crop = cfg.test_dataloader.dataset.pipeline[2].crop_size
     assert crop == cfg.train_dataloader.dataset.pipeline[1].scale
     assert crop == row.input_size
-
-
-@pytest.mark.parametrize('name', smallest_of_each_family())
-def test_trains_a_step(name):
-    torch.manual_seed(0)
-    cfg = load(name)
     cfg.model.head.num_classes = 7
     model = MODELS.build(cfg.model)
+    assert model.backbone.out_indices == (row.last_level,)
     model.init_weights()
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    before = model.head.fc.weight.clone()
     batch = dict(
         inputs=torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8),
         data_samples=[DataSample().set_gt_label(label) for label in (1, 5)],
     )
     data = model.data_preprocessor(batch, training=True)
-    wrapper.backward(model(**data, mode='loss')['loss'])
+    model(**data, mode='loss')['loss'].backward()
     missing = [
         name
         for name, parameter in model.named_parameters()
         if parameter.grad is None or not parameter.grad.isfinite().all()
     ]
     assert missing == []
-    wrapper.step()
-    assert not torch.equal(model.head.fc.weight, before)
-    model.eval()
-    predicted = model.val_step(batch)
+    predicted = model.eval().val_step(batch)
     assert [sample.pred_score.shape for sample in predicted] == [(7,)] * 2
 
 
 def test_batch_iterations_and_optimizer_are_the_papers():
-    cfg = load(REFERENCE)
+    cfg = load()
     assert 8 * cfg.train_dataloader.batch_size == 1024
     assert cfg.auto_scale_lr.base_batch_size == 1024
     assert cfg.train_cfg.max_iters == 300_000
@@ -103,7 +82,7 @@ def test_batch_iterations_and_optimizer_are_the_papers():
 
 @pytest.mark.parametrize('max_iters', [300_000, 50])
 def test_rate_falls_by_a_straight_line_to_0_whatever_the_length(max_iters):
-    cfg = load(REFERENCE)
+    cfg = load()
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=cfg.optim_wrapper.optimizer.lr)
     # The end that mmengine's runner fills in.
@@ -111,7 +90,7 @@ def test_rate_falls_by_a_straight_line_to_0_whatever_the_length(max_iters):
         dict(cfg.param_scheduler, end=max_iters, optimizer=optimizer)
     )
     optimizer.step()
-    for iteration in range(min(max_iters, 2001)):
+    for iteration in range(min(max_iters, 500)):
         expected = 0.5 * (1 - iteration / (max_iters - 1))
         rate = optimizer.param_groups[0]['lr']
         assert rate == pytest.approx(expected, rel=1e-9, abs=1e-12)
@@ -119,7 +98,7 @@ def test_rate_falls_by_a_straight_line_to_0_whatever_the_length(max_iters):
 
 
 def test_nothing_but_weights_of_layers_decays():
-    cfg = load('shufflenet_v2_x0_5')
+    cfg = load()
     model = MODELS.build(cfg.model)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     decays = {
@@ -128,41 +107,34 @@ def test_nothing_but_weights_of_layers_decays():
     }
     for name, parameter in model.named_parameters():
         is_layer = parameter.ndim > 1
-        assert name.endswith('weight') or not is_layer
         assert decays[id(parameter)] == (4e-5 if is_layer else 0), name
 
 
 def test_labels_are_smoothed_by_a_tenth():
-    cfg = load('shufflenet_v2_x0_5')
-    head = MODELS.build(dict(cfg.model.head, in_channels=4))
-    features = torch.randn(3, 4)
-    samples = [DataSample().set_gt_label(label) for label in (0, 9, 999)]
-    labels = torch.tensor([0, 9, 999])
-    expected = F.cross_entropy(head.fc(features), labels, label_smoothing=0.1)
+    head = MODELS.build(dict(load().model.head, in_channels=4))
+    features, labels = torch.randn(3, 4), [0, 9, 999]
+    expected = F.cross_entropy(
+        head.fc(features), torch.tensor(labels), label_smoothing=0.1
+    )
+    samples = [DataSample().set_gt_label(label) for label in labels]
     loss = head.loss((features,), samples)['loss']
     torch.testing.assert_close(loss, expected)
-
-
-def picture(tmp_path, height: int, width: int) -> str:
-    """A photograph whose red grows downwards and green to the right."""
-    import cv2
-
-    image = np.zeros((height, width, 3), np.uint8)
-    image[..., 2] = np.linspace(0, 255, height)[:, None]
-    image[..., 1] = np.linspace(0, 255, width)
-    path = str(tmp_path / 'picture.png')
-    cv2.imwrite(path, image)
-    return path
 
 
 @pytest.mark.parametrize('height, width', [(512, 1024), (1024, 512)])
 def test_evaluation_sees_the_centre_of_the_short_side_of_256(
     height, width, tmp_path
 ):
-    pipeline = load(REFERENCE).test_dataloader.dataset.pipeline
-    packed = Compose(pipeline)(
-        dict(img_path=picture(tmp_path, height, width), gt_label=1)
-    )
+    import cv2
+
+    # Red grows downwards and green to the right.
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 2] = np.linspace(0, 255, height)[:, None]
+    image[..., 1] = np.linspace(0, 255, width)
+    path = str(tmp_path / 'picture.png')
+    cv2.imwrite(path, image)
+    pipeline = Compose(load().test_dataloader.dataset.pipeline)
+    packed = pipeline(dict(img_path=path, gt_label=1))
     assert packed['inputs'].shape == (3, 224, 224)
     _, green, red = packed['inputs'].float() / 255
     # 224 of 256 pixels along the short side, of 512 along the long one.
@@ -172,24 +144,11 @@ def test_evaluation_sees_the_centre_of_the_short_side_of_256(
         assert profile[-1] - profile[0] == pytest.approx(share, abs=0.02)
 
 
-def test_training_crops_are_of_the_networks_size(tmp_path):
-    pipeline = Compose(load(REFERENCE).train_dataloader.dataset.pipeline)
-    path = picture(tmp_path, 300, 400)
-    crops = [
-        pipeline(dict(img_path=path, gt_label=1))['inputs'] for _ in range(4)
-    ]
-    assert {crop.shape for crop in crops} == {(3, 224, 224)}
-    assert len({crop.float().mean().item() for crop in crops}) == 4
-
-
 def test_demo_keeps_the_network_and_the_protocols_form():
-    cfg, reference = Config.fromfile(DEMO), load(REFERENCE)
+    cfg, reference = Config.fromfile(DEMO), load()
     assert cfg.model.network == reference.model.network
     assert cfg.model.head.loss == reference.model.head.loss
     assert cfg.param_scheduler == reference.param_scheduler
-    classes = cfg.train_dataloader.dataset.metainfo.classes
-    assert list(classes) == sorted(classes)
-    assert cfg.model.head.num_classes == len(classes)
 
 
 def test_demo_from_pretrained_weights_differs_by_the_initial_values_alone():

@@ -61,9 +61,8 @@ def test_graph_finds_what_mmdet_finds(root, name):
         _, expected = exporting.original(graph, image[one], size[one])
         assert count[row] > 20
         assert len(expected) == pytest.approx(count[row], rel=share, abs=0)
-        found.add_detections(
-            name, expected, boxes[row], scores[row], labels[row]
-        )
+        given = boxes[row], scores[row], labels[row]
+        found.add_detections(name, expected, *given, threshold=0.0)
         assert (labels[row, count[row] :] == -1).all()
         assert not boxes[row, count[row] :].any()
     assert len(found.missing) <= share * found.compared, found.missing
@@ -167,15 +166,16 @@ def test_int8_keeps_scores_and_boxes_in_float(export):
 
 @pytest.mark.parametrize('precision', ['fp32', 'fp16', 'int8'])
 def test_file_that_finds_nothing_disagrees(precision):
-    """Also where the original's best score is low."""
-    boxes = np.array([[10, 10, 40, 40], [5, 5, 60, 60]], np.float32)
-    scores, labels = np.array([0.2, 0.1], np.float32), np.array([0, 1])
-    original = SimpleNamespace(bboxes=boxes, scores=scores, labels=labels)
+    """Also where the original's best score is low, but not at the edge."""
     nothing = np.zeros((2, 4)), np.zeros(2), np.full(2, -1)
-    found = exporting.Differences(exporting.TOLERANCES[precision])
-    found.add_detections('picture', original, *nothing)
-    assert found.compared == len(found.missing) == 2
-    assert not found.agree
+    for score in 0.2, 0.0505:
+        original = SimpleNamespace(
+            bboxes=np.ones((1, 4)), scores=np.array([score]), labels=[0]
+        )
+        found = exporting.Differences(exporting.TOLERANCES[precision])
+        found.add_detections('one', original, *nothing, threshold=0.05)
+        assert found.compared == 1
+        assert found.agree == (score < 0.1)
 
 
 def test_nothing_to_compare_is_said(export, monkeypatch):

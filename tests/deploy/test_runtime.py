@@ -15,6 +15,7 @@ from mmengine.config import Config
 from PIL import Image
 from trained import build, save
 
+from mmdet_shufflenetv2.cli import main
 from mmdet_shufflenetv2.deploy import detector as checkpoints
 from mmdet_shufflenetv2.deploy import runtime
 from mmdet_shufflenetv2.errors import UserError
@@ -27,22 +28,15 @@ pytest.importorskip('onnxscript')
 @pytest.fixture(scope='module')
 def folder(root, tmp_path_factory):
     """A checkpoint, the file exported from it, and a photo."""
-    from mmdet_shufflenetv2.deploy.export import export
-
     folder = tmp_path_factory.mktemp('runtime')
     model, cfg = build(root / 'configs/lighthead_shufflenetv2_custom.py')
     save(model, cfg, folder / 'best.pth')
     noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3))
     image = noise.repeat(8, 0).repeat(8, 1).astype(np.uint8)
     Image.fromarray(image).save(folder / 'photo.png')
-    export(
-        model,
-        folder / 'model.onnx',
-        image_size=(128, 96),
-        batch=2,
-        pictures=[folder / 'photo.png'],
-        log=lambda line: None,
-    )
+    checkpoint, output = str(folder / 'best.pth'), str(folder / 'model.onnx')
+    options = ['--image-size', '128x96', '--batch', '2', '--output', output]
+    main('export', [checkpoint, *options])
     return folder
 
 

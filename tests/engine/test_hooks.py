@@ -1,6 +1,7 @@
 """Curves, a run that diverges, weights that expect other images."""
 
 import logging
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,12 +31,8 @@ from mmdet_shufflenetv2.engine.hooks import (
 )
 
 
-@pytest.fixture
-def hub(request):
-    return MessageHub(request.node.name)
-
-
-def test_curves_show_every_loss_and_score(hub):
+def test_curves_show_every_loss_and_score():
+    hub = MessageHub('curves')
     for step in range(1000):
         hub.update_scalar('train/loss', float(step))
         hub.update_scalar('train/lr', 1.0)
@@ -50,13 +47,9 @@ def test_curves_show_every_loss_and_score(hub):
     # The last score is drawn where the run ends.
     np.testing.assert_allclose(score.get_xdata(), [5, 10, 12])
     np.testing.assert_allclose(score.get_ydata(), [0.1, 0.3, np.nan])
-
-
-def test_errors_are_drawn_in_percent(hub):
     hub.update_scalar('val/error/top1', 80.0)
-    scores = draw_curves(hub, 200, 'iteration', 400).axes[1]
-    assert scores.get_ylim() == (0, 100)
-    assert '%' in scores.get_ylabel()
+    scores = draw_curves(hub, 5, 'epoch', 12).axes[1]
+    assert (scores.get_ylim(), scores.get_ylabel()) == ((0, 100), 'error (%)')
 
 
 class Line(BaseModel):
@@ -151,20 +144,16 @@ START = dict(type='Pretrained', checkpoint='a.pth')
         (
             SCALED_BGR,
             START,
-            [
-                'WARNING',
-                'a.pth: images as RGB',
-                'model.data_preprocessor.bgr_to_rgb="False"',
-                'model.data_preprocessor.std="[255.0, 255.0, 255.0]"',
-            ],
+            'WARNING a.pth: images as RGB.*bgr_to_rgb="False" model.data_pre'
+            r'processor.mean=.*std="\[255.0, 255.0, 255.0\]"',
         ),
-        (NORMALISED_RGB, START, ['INFO', 'they fit the weights']),
+        (NORMALISED_RGB, START, 'INFO a.pth: .* they fit the weights'),
         # Random weights expect nothing.
-        (SCALED_BGR, dict(type='Kaiming', layer='x'), []),
+        (SCALED_BGR, dict(type='Kaiming', layer='x'), '^$'),
     ],
 )
 def test_images_are_compared_with_what_the_first_norm_has_seen(
-    expected, init_cfg, said, caplog
+    expected, init_cfg, said
 ):
     torch.manual_seed(0)
     model = nn.Module()
@@ -178,15 +167,17 @@ def test_images_are_compared_with_what_the_first_norm_has_seen(
         backbone=dict(init_cfg=init_cfg),
         data_preprocessor=dict(type='DetDataPreprocessor'),
     )
+    found = []
     run = SimpleNamespace(
         model=model,
         cfg=Config(dict(model=config)),
         iter=0,
-        logger=logging.getLogger('input_check'),
+        logger=SimpleNamespace(
+            log=lambda level, text: found.append(
+                f'{logging.getLevelName(level)} {text}'
+            )
+        ),
         train_dataloader=SimpleNamespace(dataset=photographs()),
     )
-    with caplog.at_level(logging.INFO):
-        InputCheckHook().before_train(run)
-    assert bool(caplog.text) == bool(said)
-    for part in said:
-        assert part in caplog.text
+    InputCheckHook().before_train(run)
+    assert re.search(said, ''.join(found))

@@ -59,13 +59,12 @@ def test_a_file_that_is_no_config_is_told_as_such(tmp_path, name, text, words):
     assert str(path) in str(error.value)
 
 
-def test_options_and_work_dir_override_the_file(load):
+def test_options_override_the_file(load):
     # The second is of the runner, and not in the config.
     options = {'model.neck.act_each': True, 'randomness.deterministic': True}
-    cfg = load(MAIN, options | {'val_dataloader.num_workers': 0}, 'elsewhere')
+    cfg = load(MAIN, options | {'val_dataloader.num_workers': 0})
     assert cfg.model.neck.act_each is True
     assert cfg.randomness.deterministic is True
-    assert cfg.work_dir == 'elsewhere'
     # No worker means none that persists.
     assert cfg.train_dataloader.persistent_workers
     assert not cfg.val_dataloader.persistent_workers

@@ -76,14 +76,16 @@ class Detector(BaseModule):
         self.backbone = ShuffleNetV2(0.5, **backbone)
 
 
-def test_other_images_or_channels_of_equal_shapes_are_refused(saved):
+def test_other_images_or_channels_of_equal_shapes_are_refused(saved, tmp_path):
     state = Detector().state_dict()
     path = saved(state, input_format=RAW_BGR.to_meta())
     with pytest.raises(CheckpointError, match='expect images as BGR 0-255'):
         load_fitting(Detector(), path)
     load_fitting(Detector(RAW_BGR), path)
     path = saved(state, style='authors')
-    with pytest.raises(CheckpointMismatch, match=r'backbone\.style=authors'):
+    (tmp_path / 'run.py').touch()
+    said = r'backbone\.style=authors\n  the config of its run .*run\.py'
+    with pytest.raises(CheckpointMismatch, match=said):
         load_fitting(Detector(), path)
     load_fitting(Detector(style='authors'), path)
 

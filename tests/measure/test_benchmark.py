@@ -151,11 +151,3 @@ def test_a_busy_machine_is_told_in_the_row(lab, monkeypatch):
     one, two = lab.run(lab.of('a'), lab.of('b', TWO))
     assert one['warning'] == 'busy machine: load 2.6'
     assert two['warning'] == ''
-
-
-def test_published_figures_are_joined_by_the_key_and_the_environment(lab):
-    def annotate(row):
-        return {'paper_ms': f'{row["name"]} on {row["device"]}'}
-
-    (row,) = lab.run(lab.of('a'), annotate=annotate)
-    assert row['paper_ms'] == 'a on cpu'

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from mmdet_shufflenetv2.engine.run_config import load_config
-from mmdet_shufflenetv2.errors import UserError
 from mmdet_shufflenetv2.measure import detectors
 from mmdet_shufflenetv2.measure.detectors import (
     PARTS,
@@ -13,7 +12,6 @@ from mmdet_shufflenetv2.measure.detectors import (
     Detector,
     class_scores,
     default_configs,
-    make_samples,
     reference_of,
 )
 from mmdet_shufflenetv2.measure.setting import Setting
@@ -90,7 +88,8 @@ def test_training_moves_no_weight_and_no_other_part(detector, monkeypatch):
 
 def test_so_many_boxes_pass_the_score_threshold(detector):
     for classes in 3, 81:
-        scores = class_scores(torch.empty(900, classes), 0.01, 1000)
+        form = (900, classes), torch.float32, torch.device('cpu')
+        scores = class_scores(*form, 0.01, 1000)
         passing = (scores.softmax(1)[:, :-1] > 0.01).sum()
         assert passing == pytest.approx(1000, abs=5)
     assert detector.warning == ''
@@ -121,19 +120,6 @@ def test_sixteen_bits_run_under_autocast():
     assert outputs['cls_score'].dtype == torch.bfloat16
     for part in PARTS:
         wide.part(part)()
-
-
-def test_another_kind_of_detector_is_refused():
-    with pytest.raises(UserError, match='with an RPN'):
-        build('swap/fcos_se-shufflenetv2_fpn_coco')
-
-
-def test_boxes_lie_in_their_images():
-    for sample in make_samples((640, 400), (416, 640), 3):
-        boxes = sample.gt_instances.bboxes
-        assert (boxes[:, 2:] > boxes[:, :2]).all()
-        assert (boxes >= 0).all()
-        assert (boxes.amax(0) <= torch.tensor([640, 400, 640, 400])).all()
 
 
 def test_every_light_head_config_has_a_case_for_each_part(asked):

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from torch import nn
 
 from mmdet_shufflenetv2.measure.guidelines import (
     BLOCKS,
@@ -72,15 +71,6 @@ def test_cost_by_hand():
         10 * (layers + shortcut),
         10 * layers,
     ]
-
-
-def test_parallel_fragments_are_summed():
-    torch.manual_seed(0)
-    parallel = next(c for c in at('G3', 'arm') if c.row == '2-parallel')
-    block = parallel.build()[0]
-    convs = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
-    x = torch.randn(1, parallel.channels[0], 4, 4)
-    torch.testing.assert_close(block(x), convs[0](x) + convs[1](x))
 
 
 def row(scale, ratio, p10, p90, guideline='G1', name='1:12', **others):

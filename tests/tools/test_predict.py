@@ -115,15 +115,11 @@ def test_video_becomes_a_video_and_a_cut_one_is_named(
     assert images[-1]['file_name'] == 'photo.png'
 
 
-def test_detector_needs_the_checkpoint_alone(
-    checkpoint, shapes, picture, tmp_path
-):
+def test_detector_needs_the_checkpoint_alone(checkpoint, shapes, picture):
     detector = Detector(checkpoint, device='cpu', batch=2)
     assert detector.classes == tuple(CLASSES)
     one, other = detector([picture, picture[::-1]])
     assert one.size == other.size == picture.shape[1::-1]
-    video = write_video(tmp_path / 'v.avi', picture, 3)
-    assert len(detector(video)) == 3
     assert len(detector(shapes / 'val')) == 4
 
 

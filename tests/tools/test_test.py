@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -56,21 +55,17 @@ def test_recall_is_that_of_as_many_proposals_as_it_says(tested):
     assert recalls[0] < recalls[2]
 
 
-@pytest.mark.parametrize('options', [(), ('--fast-eval',)])
 def test_result_file_gives_the_same_numbers_offline(
-    tested, here, shapes, tmp_path, options
+    tested, here, shapes, tmp_path
 ):
-    if options:
-        pytest.importorskip('faster_coco_eval')
     printed, folder = tested
     again = here(
         *('test', CONFIG, folder / 'results.json', '--data-root', shapes),
-        *('--work-dir', tmp_path, '--plots', *options),
+        *('--work-dir', tmp_path, '--plots'),
     )
-    numbers = dict(
-        re.findall(r'coco/(bbox_\w+|\w+_precision): (\S+)', printed)
-    )
-    found = dict(re.findall(r'"coco/(\w+)": (\S+\d)', again))
+    number = r'coco/(bbox_\w+|\w+_precision)"?: (-?[\d.]+)'
+    found, numbers = (dict(re.findall(number, x)) for x in (again, printed))
+    assert len(numbers) > 6
     assert {k: float(v) for k, v in found.items()} == {
         k: float(v) for k, v in numbers.items()
     }
@@ -121,12 +116,6 @@ def test_fast_numbers_are_those_of_pycocotools(tested, shapes):
     np.testing.assert_allclose(*numbers, rtol=0, atol=1e-9)
 
 
-def test_fast_eval_says_what_it_needs(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'faster_coco_eval', None)
-    with pytest.raises(UserError, match='pip install faster-coco-eval'):
-        evaluation.fast_judge()
-
-
 def test_pickle_gives_the_same_numbers_by_mmdets_tool(tested, shapes):
     """As tools/analysis_tools/eval_metric.py of mmdet reads it."""
     from mmdet.evaluation import CocoMetric
@@ -171,18 +160,6 @@ def test_proposals_are_asked_of_what_has_some(root):
     cfg = run_config.load_config(str(path))
     with pytest.raises(UserError, match=r'RetinaNet .* has none'):
         evaluation.coco_metrics(cfg, ['proposal'])
-
-
-def test_evaluators_in_a_list_are_read():
-    cfg = run_config.load_config(str(CONFIG))
-    dump = dict(type='DumpDetResults', out_file_path='a.pkl')
-    cfg.test_evaluator = [dump, cfg.test_evaluator]
-    (metric,) = evaluation.coco_metrics(cfg, ['bbox'])
-    assert metric.metric == 'bbox'
-    assert metric.proposal_nums == (1, 10, 100)
-    cfg.test_evaluator = [dump]
-    with pytest.raises(UserError, match='has no CocoMetric'):
-        evaluation.coco_metrics(cfg, ['bbox'])
 
 
 def test_checkpoint_of_other_classes_is_refused(
