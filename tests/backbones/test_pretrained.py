@@ -21,6 +21,7 @@ from torchvision.models import mobilenet_v2, resnet18, shufflenet_v2_x0_5
 from mmdet_shufflenetv2.backbones import (
     MobileNetV1,
     ShuffleNetV2,
+    SNet,
     StagedMobileNetV2,
 )
 from mmdet_shufflenetv2.backbones.input_fit import input_fit
@@ -154,9 +155,12 @@ def test_two_backbones_in_a_file_need_a_prefix(saved):
     assert torch.equal(ours.conv1[0].weight, weights[key])
 
 
-def test_v2_star_starts_from_v2s_weights_and_computes_the_same(saved, report):
-    theirs = randomised(V2(out_indices=(0, 1, 2, 3)))
-    build = partial(STAR, out_indices=(0, 1, 2, 3))
+@pytest.mark.parametrize('kind', [V2, partial(SNet, 49)])
+def test_v2_star_starts_from_v2s_weights_and_computes_the_same(
+    kind, saved, report
+):
+    theirs = randomised(kind(out_indices=(0, 1, 2, 3)))
+    build = partial(kind, receptive_field='enlarged', out_indices=(0, 1, 2, 3))
     star = loaded(saved(theirs.state_dict()), build)
     assert_same_values(star(IMAGES), theirs(IMAGES))
     assert 'pass their input on unchanged: stage2.0.enlarge.0' in report()
