@@ -25,14 +25,15 @@ SCRATCH_INIT = (
     dict(type='Kaiming', layer='Conv2d', mode='fan_in'),
     dict(type='Constant', layer=['_BatchNorm', 'GroupNorm'], val=1, bias=0),
 )
+PRETRAINED = ('Pretrained', PretrainedInit)
 
 
 class StagedBackbone(BaseModule):
     """A stem followed by named stages, some of which are returned.
 
     Args:
-        level_names: all stages the network has, in order; those after the
-            last one asked for are not built.
+        level_names: all stages the network has; those after the last one
+            asked for are not built.
         out_indices: levels to return, ascending; None means all.
         frozen_stages: -1 trains all, 0 freezes the stem, k the first k stages
             too: no gradient, BN in evaluation mode.
@@ -74,11 +75,7 @@ class StagedBackbone(BaseModule):
         act_cfg: dict | None = ACT_CFG,
         init_cfg: dict | list[dict] | None = None,
     ):
-        # By name, because a family may have one of mmdet's networks as its
-        # second base, whose constructor and `train` are not to run.
-        BaseModule.__init__(
-            self, init_cfg or [dict(cfg) for cfg in SCRATCH_INIT]
-        )
+        super().__init__(init_cfg or [dict(cfg) for cfg in SCRATCH_INIT])
         self.level_names = tuple(level_names)
         count = len(self.level_names)
         if out_indices is None:
@@ -93,14 +90,13 @@ class StagedBackbone(BaseModule):
         # Those that are built.
         self.stage_names = self.level_names[: ascending[-1] + 1]
         stages = range(-1, len(self.stage_names) + 1)
-        self.frozen_stages = check_choice(
-            'frozen_stages', frozen_stages, stages
-        )
-        self.norm_eval = check_choice('norm_eval', norm_eval, (True, False))
-        self.with_cp = check_choice('with_cp', with_cp, (True, False))
-        self.channels_last = check_choice(
-            'channels_last', channels_last, (None, True, False)
-        )
+        for name, value, allowed in (
+            ('frozen_stages', frozen_stages, stages),
+            ('norm_eval', norm_eval, (True, False)),
+            ('with_cp', with_cp, (True, False)),
+            ('channels_last', channels_last, (None, True, False)),
+        ):
+            setattr(self, name, check_choice(name, value, allowed))
         self.steps = strides, dilations
         self.norm_cfg, self.act_cfg = norm_cfg, act_cfg
         self.types = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
@@ -113,20 +109,20 @@ class StagedBackbone(BaseModule):
         strides, dilations = self.steps
         count = len(own)
         if strides is not None:
-            own = check_each(
-                'strides', strides, count, (2,) if fixed else (1, 2)
-            )
-        each = (1,) * count
-        if dilations is not None:
-            allowed = (1,) if fixed else range(1, 1000)
-            each = check_each('dilations', dilations, count, allowed)
-        return list(zip(own, each, strict=True))
+            allowed = (2,) if fixed else (1, 2)
+            own = check_each('strides', strides, count, allowed)
+        if dilations is None:
+            dilations = (1,) * count
+        allowed = (1,) if fixed else range(1, 1000)
+        dilations = check_each('dilations', dilations, count, allowed)
+        return list(zip(own, dilations, strict=True))
 
     def add_stages(
         self,
         unit: Callable[..., nn.Module],
         in_channels: int,
         widths: Sequence[Sequence[int]],
+        strides: Sequence[int],
         reduction: int = 4,
     ) -> tuple[int, int]:
         """Add stages of equal units, up to the last level asked for.
@@ -142,29 +138,21 @@ class StagedBackbone(BaseModule):
             in_channels, reduction: of the stem's output; the last stage's
                 are returned.
             widths: output channels of each unit, per stage.
+            strides: the published one of each stage.
         """
-        # To a reduction of 32 at the end.
-        halvings = (32 // reduction).bit_length() - 1
-        own = (1,) * (len(widths) - halvings) + (2,) * halvings
-        steps = self.strides_and_dilations(own)
+        steps = self.strides_and_dilations(strides)
         before = 1
         for name, units, (stride, dilation) in zip(
             self.stage_names, widths, steps, strict=False
         ):
             stage = []
-            for out_channels in units:
-                first = not stage
-                stage.append(
-                    unit(
-                        in_channels,
-                        out_channels,
-                        stride if first else 1,
-                        (before if first else dilation, dilation),
-                    )
-                )
-                in_channels = out_channels
             reduction *= stride
-            before = dilation
+            for out_channels in units:
+                dilations = (before, dilation)
+                stage.append(
+                    unit(in_channels, out_channels, stride, dilations)
+                )
+                in_channels, stride, before = out_channels, 1, dilation
             self.add_stage(name, stage, in_channels, reduction)
         return in_channels, reduction
 
@@ -180,10 +168,9 @@ class StagedBackbone(BaseModule):
             units = UnitSequence(units, self.with_cp)
         self.add_module(name, units)
         if self.level_names.index(name) in self.out_indices:
-            level = dict(
-                module=name, num_chs=out_channels, reduction=reduction
+            self.feature_info += (
+                dict(module=name, num_chs=out_channels, reduction=reduction),
             )
-            self.feature_info += (level,)
 
     @property
     def out_channels(self) -> tuple[int, ...]:
@@ -197,7 +184,13 @@ class StagedBackbone(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of images (N, 3, H, W), as ``feature_info`` says."""
-        x = self._laid_out(x)
+        channels_last = self.channels_last
+        if channels_last is None:
+            channels_last = x.device.type == 'cpu'
+        # A compiler chooses layouts itself; a graph has none.
+        in_graph = torch.jit.is_tracing() or torch.compiler.is_compiling()
+        if channels_last and not in_graph:
+            x = x.contiguous(memory_format=torch.channels_last)
         for name in self.stem_names:
             x = getattr(self, name)(x)
         outputs = []
@@ -211,20 +204,9 @@ class StagedBackbone(BaseModule):
         """The map a level returns, from what its stage hands to the next."""
         return state
 
-    def _laid_out(self, x: Tensor) -> Tensor:
-        if torch.jit.is_tracing() or torch.compiler.is_compiling():
-            # A compiler chooses layouts itself; a graph has none.
-            return x
-        channels_last = self.channels_last
-        if channels_last is None:
-            channels_last = x.device.type == 'cpu'
-        if channels_last:
-            return x.contiguous(memory_format=torch.channels_last)
-        return x
-
     def train(self, mode: bool = True) -> 'StagedBackbone':
         """Set the mode; what is frozen stays in evaluation mode."""
-        BaseModule.train(self, mode)
+        super().train(mode)
         self.freeze_stages()
         if self.norm_eval:
             for module in self.modules():
@@ -234,13 +216,10 @@ class StagedBackbone(BaseModule):
 
     def freeze_stages(self) -> None:
         """Freeze what ``frozen_stages`` says; a constructor's last line."""
-        if self.frozen_stages < 0:
-            return
-        stages = self.stage_names[: self.frozen_stages]
-        for name in (*self.stem_names, *stages):
-            module = getattr(self, name)
-            module.eval()
-            module.requires_grad_(False)
+        if self.frozen_stages >= 0:
+            stages = self.stage_names[: self.frozen_stages]
+            for name in (*self.stem_names, *stages):
+                getattr(self, name).eval().requires_grad_(False)
 
     def init_weights(self) -> None:
         """Set weights as ``init_cfg`` says; those of files fit as a whole."""
@@ -253,12 +232,10 @@ class StagedBackbone(BaseModule):
         configs = self.init_cfg
         if isinstance(configs, Mapping):
             configs = [configs]
-        pretrained = ('Pretrained', PretrainedInit)
-        self.init_cfg = [c for c in configs if c['type'] not in pretrained]
+        files = [c for c in configs if c['type'] in PRETRAINED]
+        self.init_cfg = [c for c in configs if c['type'] not in PRETRAINED]
         super().init_weights()
-        for config in configs:
-            if config['type'] not in pretrained:
-                continue
+        for config in files:
             load_pretrained(
                 self, **{k: v for k, v in config.items() if k != 'type'}
             )
@@ -308,7 +285,7 @@ class StagedBackbone(BaseModule):
 class UnitSequence(nn.Sequential):
     """The units of one stage; ``with_cp`` keeps only the input of each."""
 
-    def __init__(self, units: Sequence[nn.Module], with_cp: bool = False):
+    def __init__(self, units: Sequence[nn.Module], with_cp: bool):
         super().__init__(*units)
         self.with_cp = with_cp
 

@@ -40,13 +40,12 @@ class InterleavedUnit(nn.Module):
         # All units but the very last one are at least as wide.
         first, last = LAST_GROUPS if out_channels < in_channels else GROUPS
         self.groups = first
-        self.depthwise = depthwise(
-            in_channels, norm_cfg, act_cfg, stride, dilations[0]
+        types = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+        self.depthwise = depthwise(in_channels, stride, dilations[0], **types)
+        self.mix1 = pointwise(
+            in_channels, in_channels, first, norm_cfg=norm_cfg, act_cfg=None
         )
-        self.mix1 = pointwise(in_channels, in_channels, norm_cfg, None, first)
-        self.mix2 = pointwise(
-            in_channels, out_channels, norm_cfg, act_cfg, last
-        )
+        self.mix2 = pointwise(in_channels, out_channels, last, **types)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""

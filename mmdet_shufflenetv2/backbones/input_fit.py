@@ -83,22 +83,29 @@ def input_fit(
         raise _Reached(module, inputs[0].transpose(0, 1).flatten(1))
 
     names = {m: name for name, m in backbone.named_modules()}
-    norms = [m for m in names if isinstance(m, _BatchNorm)]
     training = {m: m.training for m in names}
-    handles = [norm.register_forward_pre_hook(stop) for norm in norms]
+    handles = [
+        norm.register_forward_pre_hook(stop)
+        for norm in names
+        if isinstance(norm, _BatchNorm)
+    ]
+    device = next(backbone.parameters()).device
     first, offsets = None, {}
     backbone.eval()
     try:
         for each in dict.fromkeys(candidates):
             received = []
             for image in images:
-                device = next(backbone.parameters()).device
                 try:
                     backbone(_as_input(image, each).to(device))
                 except _Reached as reached:
                     first, values = reached.args
                     received.append(values)
-            if first is None or not _was_trained(first):
+            mean = getattr(first, 'running_mean', None)
+            # A constructor leaves 0 and 1.
+            if mean is None or not (
+                mean.any() or first.running_var.ne(1).any()
+            ):
                 return None
             offsets[each] = _offset(first, torch.cat(received, 1))
     finally:
@@ -108,12 +115,6 @@ def input_fit(
             module.training = mode
     order = sorted(offsets.items(), key=lambda item: item[1])
     return InputFit(names[first], dict(order))
-
-
-def _was_trained(norm: _BatchNorm) -> bool:
-    """Whether its statistics are not those that a constructor leaves."""
-    mean, var = norm.running_mean, norm.running_var
-    return mean is not None and bool(mean.any() or (var != 1).any())
 
 
 def _as_input(image: Tensor, input_format: InputFormat) -> Tensor:

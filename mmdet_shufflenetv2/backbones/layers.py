@@ -65,53 +65,31 @@ def _can_be_folded(conv: nn.Module, norm: nn.Module) -> bool:
 
 
 def pointwise(
-    in_channels: int,
-    out_channels: int,
-    norm_cfg: dict | None,
-    act_cfg: dict | None,
-    groups: int = 1,
+    in_channels: int, out_channels: int, groups: int = 1, **types: dict | None
 ) -> ConvModule:
-    """A 1x1 convolution."""
-    types = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+    """A 1x1 convolution; ``types`` are its norm_cfg and act_cfg."""
     return ConvModule(in_channels, out_channels, 1, groups=groups, **types)
 
 
 def depthwise(
-    channels: int,
-    norm_cfg: dict | None,
-    act_cfg: dict | None = None,
-    stride: int = 1,
-    dilation: int = 1,
+    channels: int, stride: int = 1, dilation: int = 1, **types: dict | None
 ) -> ConvModule:
     """A 3x3 convolution of each channel by itself."""
+    places = dict(stride=stride, padding=dilation, dilation=dilation)
     return ConvModule(
-        channels,
-        channels,
-        3,
-        stride,
-        dilation,
-        dilation,
-        groups=channels,
-        norm_cfg=norm_cfg,
-        act_cfg=act_cfg,
+        channels, channels, 3, groups=channels, **places, **types
     )
 
 
-def image_conv(
-    channels: int, norm_cfg: dict | None, act_cfg: dict | None
-) -> ConvModule:
+def image_conv(channels: int, **types: dict | None) -> ConvModule:
     """The first layer: a 3x3 convolution of the image with stride 2."""
-    return ConvModule(
-        3, channels, 3, 2, padding=1, norm_cfg=norm_cfg, act_cfg=act_cfg
-    )
+    return ConvModule(3, channels, 3, stride=2, padding=1, **types)
 
 
-def pooled_stem(
-    channels: int, norm_cfg: dict | None, act_cfg: dict | None
-) -> nn.Sequential:
+def pooled_stem(channels: int, **types: dict | None) -> nn.Sequential:
     """The first layer and a 3x3 max pool, to a quarter of the image."""
     stem = nn.Sequential()
-    stem.conv1 = image_conv(channels, norm_cfg, act_cfg)
+    stem.conv1 = image_conv(channels, **types)
     stem.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
     return stem
 

@@ -56,7 +56,7 @@ class MobileNetV1(StagedBackbone):
         self.stem = nn.Sequential()
         self.stem.conv1 = image_conv(stem, **self.types)
         unit = partial(self.unit, **self.types)
-        self.add_stages(unit, stem, widths, reduction=2)
+        self.add_stages(unit, stem, widths, (1, 2, 2, 2, 2), reduction=2)
         self.freeze_stages()
 
     def unit(
@@ -69,8 +69,6 @@ class MobileNetV1(StagedBackbone):
     ) -> nn.Module:
         """A depthwise separable convolution, activated after either half."""
         unit = nn.Sequential()
-        unit.depthwise = depthwise(
-            in_channels, stride=stride, dilation=dilations[0], **types
-        )
+        unit.depthwise = depthwise(in_channels, stride, dilations[0], **types)
         unit.pointwise = pointwise(in_channels, out_channels, **types)
         return unit

@@ -1,25 +1,30 @@
-"""MobileNet V2: mmdet's network with what this package's backbones have more.
+"""MobileNet V2, out of mmdet's blocks and equal to mmdet's from 1.0 on.
 
 Paper: "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
 https://arxiv.org/abs/1801.04381.
-Original code: https://github.com/tensorflow/models (Apache-2.0). The table
-of layers and the blocks are those of mmdet's ``MobileNetV2`` (Apache-2.0).
+Original code: https://github.com/tensorflow/models (Apache-2.0).
 """
 
 import math
 from collections.abc import Sequence
 
-from mmdet.models.backbones import MobileNetV2
+import torch.nn as nn
+from mmdet.models.layers import InvertedResidual
 from mmdet.models.utils import make_divisible
 from mmdet.registry import MODELS
 
 from ..arguments import check_choice
-from .base import StagedBackbone
+from .base import StagedBackbone, repeated
 from .layers import image_conv, pointwise
 
 WIDTHS = (0.15, 0.4, 0.6, 0.75, 1.0, 1.4)
 ACT_CFG = dict(type='ReLU6', inplace=True)
 STEM = 32
+EXPANSION = 6
+# Per layer (Table 2).
+CHANNELS = (16, 24, 32, 64, 96, 160, 320)
+BLOCKS = (1, 2, 3, 4, 3, 3, 1)
+STRIDES = (1, 2, 2, 2, 1, 2, 1)
 LAST = 1280
 
 
@@ -36,8 +41,8 @@ def scaled(channels: int, width: float) -> int:
 
 
 @MODELS.register_module()
-class StagedMobileNetV2(StagedBackbone, MobileNetV2):
-    """mmdet's MobileNet V2 as a `StagedBackbone`.
+class StagedMobileNetV2(StagedBackbone):
+    """MobileNet V2 as a `StagedBackbone`.
 
     Levels are mmdet's: 0 layer1 to 6 layer7 and 7 conv2, at strides 2, 4, 8,
     16, 16, 32, 32 and 32.
@@ -59,34 +64,39 @@ class StagedMobileNetV2(StagedBackbone, MobileNetV2):
         **staged,
     ):
         width = check_choice('widen_factor', widen_factor, WIDTHS)
-        layers = [f'layer{i + 1}' for i in range(len(self.arch_settings))]
+        layers = [f'layer{i + 1}' for i in range(len(CHANNELS))]
         super().__init__(
             (*layers, 'conv2'), out_indices, act_cfg=act_cfg, **staged
         )
-        # What mmdet's `make_layer` reads besides.
-        self.conv_cfg, self.in_channels = None, scaled(STEM, width)
-        self.conv1 = image_conv(self.in_channels, **self.types)
-        own = [stride for *_, stride in self.arch_settings]
-        steps = self.strides_and_dilations(own)
-        reduction, before = 2, 1
-        # Ends with the last layer asked for.
-        for name, (ratio, channels, blocks, _), (stride, dilation) in zip(
-            self.stage_names, self.arch_settings, steps, strict=False
-        ):
-            layer = self.make_layer(
-                scaled(channels, width), blocks, stride, ratio
-            )
-            for index, block in enumerate(layer):
-                conv = block.depthwise_conv.conv
-                each = before if index == 0 else dilation
-                conv.dilation = conv.padding = (each, each)
-                # The base class does that.
-                block.with_cp = False
-            reduction *= stride
-            before = dilation
-            self.add_stage(name, list(layer), self.in_channels, reduction)
+        stem = scaled(STEM, width)
+        self.conv1 = image_conv(stem, **self.types)
+        widths = repeated([scaled(c, width) for c in CHANNELS], BLOCKS)
+        channels, reduction = self.add_stages(
+            self.unit, stem, widths, STRIDES, reduction=2
+        )
         if 'conv2' in self.stage_names:
             last = int(LAST * max(width, 1))
-            conv2 = pointwise(self.in_channels, last, **self.types)
+            conv2 = pointwise(channels, last, **self.types)
             self.add_stage('conv2', conv2, last, reduction)
         self.freeze_stages()
+
+    def unit(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        dilations: tuple[int, int],
+    ) -> nn.Module:
+        """An inverted residual; the very first one expands nothing."""
+        expands = hasattr(self, 'layer1')
+        unit = InvertedResidual(
+            in_channels,
+            out_channels,
+            in_channels * (EXPANSION if expands else 1),
+            stride=stride,
+            with_expand_conv=expands,
+            **self.types,
+        )
+        conv = unit.depthwise_conv.conv
+        conv.dilation = conv.padding = (dilations[0],) * 2
+        return unit

@@ -7,7 +7,7 @@ mmengine downloads them once, into the cache of torch hub.
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, groupby, permutations
+from itertools import chain, groupby, permutations, product
 
 import torch
 from mmengine.logging import print_log
@@ -52,14 +52,11 @@ STYLE_WORDS = {'branch_main': 'authors', 'branch2': 'torchvision'}
 
 def public_weights(backbone: Mapping) -> str | None:
     """The address of weights for a config's backbone, if there are any."""
+    if backbone.get('type') == 'ResNet':
+        return RESNETS.get(backbone.get('depth'))
     # Strides, dilations and the like change where it computes, not what.
-    config = {
-        key: value
-        for key, value in backbone.items()
-        if key not in ('strides', 'dilations', 'norm_cfg')
-    }
-    if config.get('type') == 'ResNet':
-        return RESNETS.get(config.get('depth'))
+    others = ('strides', 'dilations', 'norm_cfg')
+    config = {k: v for k, v in backbone.items() if k not in others}
     return PUBLIC_WEIGHTS.get(network_of(config))
 
 
@@ -69,14 +66,13 @@ def fetch_weights(checkpoint: str) -> None:
         CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
     except (OSError, KeyError) as error:
         reason = getattr(error, 'reason', None) or error
-        scheme, _, name = checkpoint.partition('://')
         url = checkpoint
-        if scheme == 'torchvision':
+        if url.startswith('torchvision://'):
+            name = url.removeprefix('torchvision://')
             url = get_torchvision_models().get(name, '')
         cache = ''
         if url.startswith('http'):
-            folder = os.path.join(torch.hub.get_dir(), 'checkpoints')
-            path = os.path.join(folder, os.path.basename(url))
+            path = f'{torch.hub.get_dir()}/checkpoints/{os.path.basename(url)}'
             cache = f'  put a copy of {url}\n    at {path}\n'
         raise UserError(
             f'the starting weights {checkpoint} cannot be had: {reason}\n'
@@ -98,14 +94,14 @@ def load_pretrained(
 
     Names are looked up in `compat.weight_formats`; others load where tensors
     fit one to one in their order. Levels not built, and classifiers, are left
-    out; everything else has to fit. What happened is logged. What the weights
-    expect of images is kept as ``expected_input``.
+    out; everything else has to fit. What happened is logged; what the weights
+    expect of images becomes the backbone's ``expected_input``.
 
     Args:
         backbone: a `StagedBackbone`.
         checkpoint: path or address of the file.
         prefix: the backbone's name in a larger model, where it is not found.
-        map_location: as ``torch.load`` takes it.
+        map_location: as of ``torch.load``.
         style: of the weights' network, where neither names nor shapes tell.
 
     Raises:
@@ -122,24 +118,21 @@ def load_pretrained(
             f'checkpoint {checkpoint!r} looks like {what}, but does not fit '
             f'{type(backbone).__name__}: ' + '; '.join(fit.problems)
         )
-    counters = {
-        k: v for k, v in backbone.state_dict().items() if k.endswith(COUNTER)
-    }
+    own = backbone.state_dict()
+    counters = {k: v for k, v in own.items() if k.endswith(COUNTER)}
     backbone.load_state_dict({**counters, **fit.loaded}, strict=True)
     expected = declared_format(content, checkpoint) or fit.input_format
     backbone.expected_input = expected
     report = [
         f'Loaded {len(fit.loaded) - len(fit.new)} tensors from {checkpoint} '
-        f'({what}), none missing, none unexpected.'
+        f'({what}), none missing, none unexpected.',
+        *_told('Ignored', fit.ignored, '.'),
+        *_told('Belongs to levels not built here', fit.not_built, '.'),
+        *_told(
+            'New layers, which pass their input on unchanged', fit.new, '.'
+        ),
+        f'Images it expects: {expected or "not stated"}.',
     ]
-    for text, keys in (
-        ('Ignored', fit.ignored),
-        ('Belongs to levels not built here', fit.not_built),
-        ('New layers, which pass their input on unchanged', fit.new),
-    ):
-        if keys:
-            report.append(f'{text}: {_shown(keys)}.')
-    report.append(f'Images it expects: {expected or "not stated"}.')
     print_log(' '.join(report), logger='current')
 
 
@@ -173,9 +166,10 @@ class Fit:
     def title(self, backbone: nn.Module) -> str:
         """Published network, if it is one, family and format."""
         name = network_like(type(backbone), self.shapes, self.style)
-        title = f'{backbone.family} in unknown names'
-        if self.found:
-            title = f'{backbone.family} in the format of {self.found}'
+        names = (
+            f'the format of {self.found}' if self.found else 'unknown names'
+        )
+        title = f'{backbone.family} in {names}'
         return f'{name}, {title}' if name else title
 
 
@@ -195,23 +189,13 @@ def find_fit(
     if prefix is not None:
         prefixes = [prefix.rstrip('.') + '.']
     inner = {p: within(weights, p) for p in prefixes}
-    family = family_of(weights)
-    likeness = f'it looks like {family}; ' if family else ''
-    if prefix is not None and not inner[prefixes[0]]:
-        heads = sorted({key.split('.')[0] + '.' for key in weights})
-        raise CheckpointError(
-            f'prefix must be that of a module in checkpoint {source!r}, '
-            f'which has {_shown(heads)}; {likeness}got {prefix!r}'
-        )
     hits = {}
-    for each in prefixes:
-        fits = [
-            _fit(backbone, inner[each], found, style)
-            for found in backbone.formats
-            if found.recognises(inner[each])
-        ]
-        if fits:
-            hits[each] = min(fits, key=lambda fit: len(fit.problems))
+    for each, found in product(prefixes, backbone.formats):
+        if found.recognises(inner[each]):
+            fit = _fit(backbone, inner[each], found, style)
+            best = hits.setdefault(each, fit)
+            if len(fit.problems) < len(best.problems):
+                hits[each] = fit
     # The usual ones are the first.
     if len(hits) > 1 and next(iter(hits)) not in USUAL_PREFIXES:
         raise CheckpointError(
@@ -223,16 +207,17 @@ def find_fit(
     else:
         nested = [p for p in USUAL_PREFIXES[1:] if inner.get(p)]
         at = (nested or prefixes)[0]
+        family = family_of(weights)
         try:
             if family:
-                raise CheckpointError('it is of another network')
+                raise CheckpointError(f'it looks like {family}')
             fit = _fit_in_order(backbone, inner[at], style)
         except CheckpointError as error:
             names = ', '.join(map(str, backbone.formats))
             raise CheckpointError(
-                f'checkpoint {source!r} is in none of the formats that '
-                f'{type(backbone).__name__} reads ({names}); {likeness}its '
-                f'keys are {_shown(weights)}; {error}'
+                f'checkpoint {source!r} is, under prefix {at!r}, in none of '
+                f'the formats that {type(backbone).__name__} reads ({names}); '
+                f'{error}; its keys are {_shown(weights)}'
             ) from None
     own = getattr(backbone, 'style', None)
     if fit.style not in (None, own):
@@ -257,14 +242,12 @@ def _fit(
             fit.ignored.append(key)
             continue
         name = found.to_ours(key)
-        fit.shapes[name] = tuple(value.shape)
+        shape = fit.shapes[name] = tuple(value.shape)
         if name in expected:
             fit.loaded[name] = value
-            if value.shape != expected[name].shape:
-                wanted = tuple(expected[name].shape)
-                shapes.append(
-                    f'{key} {tuple(value.shape)} instead of {wanted}'
-                )
+            wanted = tuple(expected[name].shape)
+            if shape != wanted:
+                shapes.append(f'{key} {shape} instead of {wanted}')
         elif name and name.split('.')[0] in not_built:
             fit.not_built.append(key)
         else:
@@ -273,18 +256,12 @@ def _fit(
     if not new.keys() & fit.loaded.keys():
         fit.new = list(new)
         fit.loaded.update(new)
-    missing = [
-        name
-        for name in expected
-        if name not in fit.loaded and not name.endswith(COUNTER)
+    missing = (k for k in expected if not k.endswith(COUNTER))
+    fit.problems += [
+        *_told('missing', [k for k in missing if k not in fit.loaded]),
+        *_told('unexpected', unexpected),
+        *_told('of another shape', shapes),
     ]
-    for what, keys in (
-        ('missing', missing),
-        ('unexpected', unexpected),
-        ('of another shape', shapes),
-    ):
-        if keys:
-            fit.problems.append(f'{what}: {_shown(keys)}')
     return fit
 
 
@@ -303,7 +280,7 @@ def _fit_in_order(
         [(k, v) for k, v in entries.items() if not k.endswith(COUNTER)]
         for entries in (weights, backbone.state_dict())
     )
-    for unit, entries in groupby(wanted, lambda entry: _unit_of(entry[0])):
+    for unit, entries in groupby(wanted, _unit_of):
         entries = list(entries)
         here, given = given[: len(entries)], given[len(entries) :]
         branches = [list(each) for _, each in groupby(entries, _branch_of)]
@@ -311,10 +288,10 @@ def _fit_in_order(
         kinds = [_kind(entry) for entry in here]
         orders = [o for o in orders if [_kind(e) for e in o] == kinds]
         if len(orders) != 1:
-            first = [f'{key} {tuple(value.shape)}' for key, value in here[:1]]
+            first = ''.join(f'{k} {tuple(v.shape)}' for k, v in here[:1])
             raise CheckpointError(
-                f'in their order, its tensors from {"".join(first)} on do '
-                f'not fit {unit}' + (' in one way only' if orders else '')
+                f'in their order, its tensors from {first} on do not fit '
+                f'{unit}' + (' in one way only' if orders else '')
             )
         for (name, _), (_, value) in zip(orders[0], here, strict=True):
             fit.loaded[name] = value
@@ -330,9 +307,9 @@ def _fit_in_order(
     return fit
 
 
-def _unit_of(key: str) -> str:
+def _unit_of(entry: tuple[str, Tensor]) -> str:
     """The unit that a weight is of: ``stage2.0`` or ``conv1``."""
-    parts = key.split('.')
+    parts = entry[0].split('.')
     return '.'.join(parts[: 2 if len(parts) > 3 else 1])
 
 
@@ -364,15 +341,14 @@ def declared_style(content: object) -> str | None:
 
 def weights_of(content: object, source: str) -> dict[str, Tensor]:
     """The weights in a checkpoint, without wrappers."""
+    if not isinstance(content, Mapping):
+        content = {}
     for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(
-            content.get(wrapper), Mapping
-        ):
+        if isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
-    entries = content.items() if isinstance(content, Mapping) else ()
     weights = {
         key: value
-        for key, value in entries
+        for key, value in content.items()
         if isinstance(key, str) and isinstance(value, Tensor)
     }
     if not weights:
@@ -382,6 +358,11 @@ def weights_of(content: object, source: str) -> dict[str, Tensor]:
         )
     wrapper = wrapping_of(weights)
     return {k.removeprefix(wrapper): v for k, v in weights.items()}
+
+
+def _told(what: str, keys: Iterable[str], end: str = '') -> list[str]:
+    """A part of a sentence on keys, if there are any."""
+    return [f'{what}: {_shown(keys)}{end}'] if keys else []
 
 
 def _shown(keys: Iterable[str], most: int = 6) -> str:

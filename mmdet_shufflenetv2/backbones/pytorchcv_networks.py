@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
+from operator import methodcaller
 from types import ModuleType
 
 import torch
@@ -64,13 +65,8 @@ def _igcv3(library: ModuleType, widen_factor: float) -> nn.Module:
         return make_divisible(channels * widen_factor, 8)
 
     # Of each unit, per stage.
-    stages = (
-        (16,),
-        (24,) * 4,
-        (32,) * 6,
-        (64,) * 8 + (96,) * 6,
-        (160,) * 6 + (320,),
-    )
+    stages = (16,), (24,) * 4, (32,) * 6, (64,) * 8 + (96,) * 6
+    stages += ((160,) * 6 + (320,),)
     return library.IGCV3(
         channels=[[scaled(width) for width in stage] for stage in stages],
         init_block_channels=scaled(32),
@@ -78,10 +74,12 @@ def _igcv3(library: ModuleType, widen_factor: float) -> nn.Module:
     )
 
 
-def _pnasnet(
-    library: ModuleType, stem: int, cells: int, filters: int
-) -> nn.Module:
-    """PNASNet-5 of N cells and F filters (section 5.2); five blocks a cell."""
+def _pnasnet(library: ModuleType, size: tuple[int, int, int]) -> nn.Module:
+    """PNASNet-5 of a stem, N cells and F filters (section 5.2).
+
+    A cell has five blocks.
+    """
+    stem, cells, filters = size
     f = 5 * filters
     first = [5 * (filters // 2)] + [f] * cells
     network = library.PNASNet(
@@ -101,24 +99,12 @@ ARCHITECTURES: dict[str, tuple[str, Callable[[ModuleType], nn.Module]]] = {
     'igcv3_d_x0_7': ('IGCV3', partial(_igcv3, widen_factor=0.7)),
     'igcv3_d_x1_0': ('IGCV3', partial(_igcv3, widen_factor=1.0)),
     'igcv3_d_x1_4': ('IGCV3', partial(_igcv3, widen_factor=1.4)),
-    'condensenet_g4_c4': (
-        'CondenseNet',
-        lambda library: library.condensenet74_c4_g4(),
-    ),
-    'condensenet_g8_c8': (
-        'CondenseNet',
-        lambda library: library.condensenet74_c8_g8(),
-    ),
-    'nasnet_a_4_1056': ('NASNet', lambda library: library.nasnet_4a1056()),
-    'pnasnet_5_mobile': (
-        'PNASNet',
-        partial(_pnasnet, stem=32, cells=3, filters=54),
-    ),
-    'pnasnet_5_large': (
-        'PNASNet',
-        partial(_pnasnet, stem=96, cells=4, filters=216),
-    ),
-    'senet_154': ('SENet', lambda library: library.senet154()),
+    'condensenet_g4_c4': ('CondenseNet', methodcaller('condensenet74_c4_g4')),
+    'condensenet_g8_c8': ('CondenseNet', methodcaller('condensenet74_c8_g8')),
+    'nasnet_a_4_1056': ('NASNet', methodcaller('nasnet_4a1056')),
+    'pnasnet_5_mobile': ('PNASNet', partial(_pnasnet, size=(32, 3, 54))),
+    'pnasnet_5_large': ('PNASNet', partial(_pnasnet, size=(96, 4, 216))),
+    'senet_154': ('SENet', methodcaller('senet154')),
 }
 
 
@@ -138,6 +124,9 @@ class PytorchcvBackbone(StagedBackbone):
             are fixed. Pretrained weights may be the library's.
     """
 
+    # Of the keys, which `arch` lacks.
+    prefix = ''
+
     def __init__(
         self,
         arch: str,
@@ -146,7 +135,10 @@ class PytorchcvBackbone(StagedBackbone):
         channels_last: bool | None = None,
         **staged,
     ):
-        arch = check_choice('arch', arch, ARCHITECTURES)
+        names = [a for a in ARCHITECTURES if a.startswith(self.prefix)]
+        choices = [a.removeprefix(self.prefix) for a in names]
+        self.arch = check_choice('arch', arch, choices)
+        arch = self.prefix + self.arch
         self.family, _ = ARCHITECTURES[arch]
         if self.family in PADDED:
             check_choice(
@@ -167,7 +159,6 @@ class PytorchcvBackbone(StagedBackbone):
             **staged,
         )
         self.strides_and_dilations((2,) * 4, fixed=True)
-        self.arch = arch
         # Without values, which costs next to nothing.
         x = torch.empty(1, 3, 64, 64, device='meta')
         for unit in stem:
@@ -189,7 +180,7 @@ class PytorchcvBackbone(StagedBackbone):
     @classmethod
     def formats_for(cls, config: Mapping) -> tuple[WeightFormat, ...]:
         """Those of ``arch``; the library is needed to translate names."""
-        return _formats(config['arch'])
+        return _formats(cls.prefix + config.get('arch', 'mobile'))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of images of any size, which are padded as mmdet does."""
@@ -216,14 +207,10 @@ class PytorchcvBackbone(StagedBackbone):
 class PNASNet(PytorchcvBackbone):
     """PNASNet-5, ``'mobile'`` (N = 3, F = 54) or ``'large'`` (4, 216)."""
 
-    def __init__(self, arch: str = 'mobile', **options):
-        check_choice('arch', arch, ('mobile', 'large'))
-        super().__init__(f'pnasnet_5_{arch}', **options)
-        self.arch = arch
+    prefix = 'pnasnet_5_'
 
-    @classmethod
-    def formats_for(cls, config: Mapping) -> tuple[WeightFormat, ...]:
-        return _formats(f'pnasnet_5_{config.get("arch", "mobile")}')
+    def __init__(self, arch: str = 'mobile', **options):
+        super().__init__(arch, **options)
 
 
 class ChannelShuffle(nn.Module):

@@ -56,26 +56,19 @@ UNITS = {'v1': (4, 8, 4), 'v1_50': (3, 4, 6, 3)}
 STYLES = ('paper', 'authors', 'mmpretrain')
 
 
-class MeanPool(nn.Module):
+class MeanPool(nn.AvgPool2d):
     """Mean of 3x3 pixels, zeros around the map; may be dilated."""
 
-    def __init__(self, channels: int, stride: int, dilation: int):
-        super().__init__()
-        self.channels = channels
-        self.stride = stride
+    def __init__(self, stride: int, dilation: int):
+        super().__init__(3, stride, padding=1)
         self.dilation = dilation
 
     def forward(self, x: Tensor) -> Tensor:
         if self.dilation == 1:
-            return F.avg_pool2d(x, 3, self.stride, padding=1)
-        return F.conv2d(
-            x,
-            x.new_full((self.channels, 1, 3, 3), 1 / 9),
-            stride=self.stride,
-            padding=self.dilation,
-            dilation=self.dilation,
-            groups=self.channels,
-        )
+            return super().forward(x)
+        channels, places = x.shape[1], (self.stride, *[self.dilation] * 2)
+        kernels = x.new_full((channels, 1, 3, 3), 1 / 9)
+        return F.conv2d(x, kernels, None, *places, groups=channels)
 
 
 class ShuffleUnitV1(nn.Module):
@@ -111,14 +104,13 @@ class ShuffleUnitV1(nn.Module):
         if style == 'authors' and groups[1] > 1:
             self.shuffle_groups = middle // groups[1]
         if self.downsample:
-            self.pool = MeanPool(in_channels, stride, dilations[0])
+            self.pool = MeanPool(stride, dilations[0])
+        linear = dict(norm_cfg=norm_cfg, act_cfg=None)
         self.compress = pointwise(
-            in_channels, middle, norm_cfg, act_cfg, groups[0]
+            in_channels, middle, groups[0], norm_cfg=norm_cfg, act_cfg=act_cfg
         )
-        self.depthwise = depthwise(
-            middle, norm_cfg, stride=stride, dilation=dilations[0]
-        )
-        self.expand = pointwise(middle, added, norm_cfg, None, groups[1])
+        self.depthwise = depthwise(middle, stride, dilations[0], **linear)
+        self.expand = pointwise(middle, added, groups[1], **linear)
         self.activate = activation(act_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,9 +124,8 @@ class ShuffleUnitV1(nn.Module):
         if not self.downsample:
             return self.activate(x + main)
         halves = (self.pool(x), main)
-        if self.as_in_paper:
-            halves = halves[::-1]
-        return self.activate(torch.cat(halves, 1))
+        order = -1 if self.as_in_paper else 1
+        return self.activate(torch.cat(halves[::order], 1))
 
 
 @MODELS.register_module()
@@ -186,5 +177,6 @@ class ShuffleNetV1(StagedBackbone):
                 in_channels, *args, groups=both, style=style, **self.types
             )
 
-        self.add_stages(unit, stem, repeated(channels, UNITS[arch]))
+        widths = repeated(channels, UNITS[arch])
+        self.add_stages(unit, stem, widths, (1, 2, 2, 2)[-count:])
         self.freeze_stages()

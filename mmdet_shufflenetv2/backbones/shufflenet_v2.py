@@ -79,20 +79,18 @@ def conv_and_norm(
     out_channels: int,
     kernel_size: int,
     norm_cfg: dict | None,
-    stride: int = 1,
     dilation: int = 1,
-    groups: int = 1,
+    **options: int,
 ) -> tuple[nn.Module, nn.Module]:
-    """A convolution and its norm."""
+    """A convolution, which keeps the size but for its stride, and its norm."""
     conv = nn.Conv2d(
         in_channels,
         out_channels,
         kernel_size,
-        stride,
         padding=dilation * (kernel_size // 2),
         dilation=dilation,
-        groups=groups,
         bias=norm_cfg is None,
+        **options,
     )
     return conv, normalisation(norm_cfg, out_channels)
 
@@ -131,22 +129,18 @@ class ShuffleUnit(nn.Module):
         self.shuffle_first = style == 'authors'
         self.downsample = in_channels != out_channels
         self.with_residual = with_residual and not self.downsample
-        half = out_channels // 2
+        half = passed = out_channels // 2
         main_in = in_channels if self.downsample else half
-        passed = half
         if self.downsample and self.shuffle_first:
             passed = in_channels
         main_out = out_channels - passed
 
         def depthwise(channels: int, stride: int) -> tuple[nn.Module, ...]:
+            places = dict(
+                stride=stride, dilation=dilations[0], groups=channels
+            )
             return conv_and_norm(
-                channels,
-                channels,
-                kernel_size,
-                norm_cfg,
-                stride,
-                dilations[0],
-                channels,
+                channels, channels, kernel_size, norm_cfg, **places
             )
 
         if self.downsample:
@@ -240,9 +234,8 @@ class ShuffleNetV2(StagedBackbone):
             self.variants, arch=arch, widen_factor=widen_factor
         )
         check_choice('style', style, STYLES)
-        check_choice(
-            'receptive_field', receptive_field, ('standard', 'enlarged')
-        )
+        fields = ('standard', 'enlarged')
+        check_choice('receptive_field', receptive_field, fields)
         check_choice('with_se', with_se, (None, True, False))
         check_choice('with_residual', with_residual, (None, True, False))
         if with_se is None:
@@ -259,15 +252,15 @@ class ShuffleNetV2(StagedBackbone):
         super().__init__(levels, out_indices, **staged)
         self.style = style
 
-        layers = []
-        channels = 3
+        layers, channels, stride = [], 3, 2
         for out_channels in variant.stem:
-            stride = 1 if layers else 2
-            layers += conv_and_norm(
-                channels, out_channels, 3, self.norm_cfg, stride
+            layers += (
+                *conv_and_norm(
+                    channels, out_channels, 3, self.norm_cfg, stride=stride
+                ),
+                activation(self.act_cfg),
             )
-            layers.append(activation(self.act_cfg))
-            channels = out_channels
+            channels, stride = out_channels, 1
         self.conv1 = FoldedSequential(*layers)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
 
@@ -281,7 +274,10 @@ class ShuffleNetV2(StagedBackbone):
             **self.types,
         )
         channels, reduction = self.add_stages(
-            unit, channels, repeated(variant.channels, variant.units)
+            unit,
+            channels,
+            repeated(variant.channels, variant.units),
+            (1, 2, 2, 2)[-count:],
         )
         if 'conv5' in self.stage_names:
             conv5 = FoldedSequential(
@@ -308,7 +304,8 @@ class ShuffleNetV2(StagedBackbone):
                 k: torch.zeros_like(v) for k, v in module.state_dict().items()
             }
             if isinstance(module, nn.Conv2d):
-                new['weight'][:, :, 1, 1] = 1
+                centre = module.kernel_size[0] // 2
+                new['weight'][:, :, centre, centre] = 1
             elif isinstance(module, _BatchNorm):
                 new['weight'].fill_(1)
                 new['running_var'].fill_(1 - module.eps)

@@ -65,20 +65,16 @@ class XceptionUnit(nn.Module):
         self.with_shortcut = in_channels == out_channels
         middle = out_channels // 4
         first, rest = dilations
+        linear = dict(norm_cfg=norm_cfg, act_cfg=None)
+        active = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.branch = nn.Sequential()
         self.branch.depthwise1 = depthwise(
-            in_channels, norm_cfg, None, stride, first
+            in_channels, stride, first, **linear
         )
-        self.branch.pointwise1 = pointwise(
-            in_channels, middle, norm_cfg, act_cfg
-        )
-        self.branch.depthwise2 = depthwise(
-            middle, norm_cfg, act_cfg, dilation=rest
-        )
-        self.branch.depthwise3 = depthwise(middle, norm_cfg, dilation=rest)
-        self.branch.pointwise3 = pointwise(
-            middle, out_channels, norm_cfg, None
-        )
+        self.branch.pointwise1 = pointwise(in_channels, middle, **active)
+        self.branch.depthwise2 = depthwise(middle, dilation=rest, **active)
+        self.branch.depthwise3 = depthwise(middle, dilation=rest, **linear)
+        self.branch.pointwise3 = pointwise(middle, out_channels, **linear)
         self.activate = activation(act_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,5 +109,5 @@ class Xception(StagedBackbone):
         super().__init__(('stage2', 'stage3', 'stage4'), out_indices, **staged)
         self.stem = pooled_stem(stem, **self.types)
         unit = partial(XceptionUnit, **self.types)
-        self.add_stages(unit, stem, repeated(channels, UNITS))
+        self.add_stages(unit, stem, repeated(channels, UNITS), (2, 2, 2))
         self.freeze_stages()

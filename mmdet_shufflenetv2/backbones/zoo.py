@@ -24,7 +24,6 @@ class Network:
         last_level: the level that the classifier reads.
         input_size: side of the image that the figures were published for.
         choice: what the publication leaves open and was chosen here, why.
-        mflops: millions where they are more than 3 % off the published ones.
         channels: what the classifier reads, where ``out_channels`` is absent.
     """
 
@@ -32,7 +31,6 @@ class Network:
     last_level: int
     input_size: int = 224
     choice: str | None = None
-    mflops: float | None = None
     channels: int | None = None
 
 
@@ -100,11 +98,8 @@ _CHOICES = {
     'additions in poolings, and a classifier of half the channels',
 }
 _FACTS = {
-    'shufflenet_v1_50_g3': dict(mflops=1211),
     'mobilenet_v2_x0_4': dict(input_size=160),
     'mobilenet_v2_x0_75': dict(input_size=192),
-    'igcv3_d_0_7': dict(mflops=177.5),
-    'condensenet_g8_c8': dict(mflops=262.6),
     'resnet_50': dict(channels=2048),
 }
 
@@ -116,9 +111,9 @@ def _network(name: str, backbone: dict, last_level: int) -> Network:
         config['widen_factor'] = float(width.replace('_', '.'))
     if groups:
         config['groups'] = int(groups)
-    choices = [c for start, c in _CHOICES.items() if name.startswith(start)]
-    facts = {'choice': next(iter(choices), None), **_FACTS.get(name, {})}
-    return Network(config, last_level, **facts)
+    choices = (c for start, c in _CHOICES.items() if name.startswith(start))
+    choice = next(choices, None)
+    return Network(config, last_level, choice=choice, **_FACTS.get(name, {}))
 
 
 NETWORKS = {
@@ -141,13 +136,10 @@ def network(name: str) -> Network:
 
 def network_of(backbone: Mapping) -> str | None:
     """The published name of the network that a config's backbone is."""
-    # Which leave the network as it is.
+    # The network is the same with any of these.
     options = 'out_indices frozen_stages norm_eval with_cp channels_last'
-    config = {
-        key: value
-        for key, value in backbone.items()
-        if key not in (*options.split(), 'init_cfg')
-    }
+    others = (*options.split(), 'init_cfg')
+    config = {k: v for k, v in backbone.items() if k not in others}
     # Frozen or synchronised, it is the batch norm that the row means.
     if (config.get('norm_cfg') or {}).get('type') in ('BN', 'SyncBN'):
         del config['norm_cfg']
@@ -200,14 +192,14 @@ def network_like(
 
     A detector's backbone lacks the last levels.
     """
-    wanted = {(name, tuple(shape)) for name, shape in shapes.items()}
-    sizes = {
-        name: len(entries_of(name, style))
+    fitting = [
+        name
         for name, row in NETWORKS.items()
         if MODELS.get(row.config['type']) is kind
-        and wanted <= entries_of(name, style)
-    }
-    return min(sizes, key=sizes.get, default=None)
+        and shapes.items() <= entries_of(name, style)
+    ]
+    sizes = {name: len(entries_of(name, style)) for name in fitting}
+    return min(fitting, key=sizes.get, default=None)
 
 
 @cache

@@ -8,10 +8,10 @@ import copy
 from functools import partial
 from operator import floordiv
 
-import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
+from reference_networks import assert_same_values, randomised
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from mmdet_shufflenetv2.backbones import zoo
@@ -234,9 +234,7 @@ def test_tracing_gives_the_same_features(name):
 
 
 @pytest.mark.parametrize('name', DILATED)
-def test_a_dilated_network_computes_the_strided_one_at_more_places(
-    name, randomised, assert_same_values
-):
+def test_a_dilated_network_computes_the_strided_one_at_more_places(name):
     plain = randomised(build(NETWORKS[name]))
     dilated = build(NETWORKS[name], **DILATED[name]).eval()
     dilated.load_state_dict(plain.state_dict())
@@ -256,29 +254,15 @@ def test_scratch_weights_keep_the_scale_of_features(config):
         assert 0.1 < feature.std() < 10
 
 
-@pytest.mark.parametrize('name', [V2, 'igcv3_d_0_7'])
-@pytest.mark.parametrize(
-    'changes',
-    [
-        *(dict(out_indices=bad) for bad in ((), (1, 0), (0, 9), 3)),
-        *(dict(frozen_stages=bad) for bad in (9, None)),
-        dict(norm_eval='no'),
-        dict(strides=(3,) * 3),
-        dict(strides=(2,) * 9),
-        dict(dilations=2),
-    ],
-    ids=str,
-)
-def test_bad_arguments_of_all_families_are_refused(name, changes):
-    (argument,) = changes
-    with pytest.raises(ValueError, match=f'^{argument} must') as error:
-        outlined(NETWORKS[name], **changes)
-    assert repr(changes[argument]) in str(error.value)
-
-
 @pytest.mark.parametrize(
     'name, changes, allowed',
     [
+        *((V2, dict(out_indices=bad), '0 to 3') for bad in ((), (1, 0), 9, 3)),
+        *((V2, dict(frozen_stages=bad), '-1, 0, 1') for bad in (9, None)),
+        (V2, dict(norm_eval='no'), 'True, False'),
+        (V2, dict(strides=(3,) * 3), 'have 3 values, each one of (1, 2)'),
+        (V2, dict(strides=(2,) * 9), 'have 3 values, each one of (1, 2)'),
+        (V2, dict(dilations=2), 'have 3 values'),
         (V2, dict(arch='v3'), "arch must be one of 'v2', 'v2_50'"),
         (V2, dict(receptive_field='large'), "'standard', 'enlarged'"),
         (V2, dict(arch='v2_50'), "widen_factor with arch='v2_50' must be one"),
@@ -291,16 +275,6 @@ def test_bad_arguments_of_all_families_are_refused(name, changes):
     ],
 )
 def test_a_value_that_does_not_exist_is_refused(name, changes, allowed):
-    with pytest.raises(ValueError, match='must') as error:
+    with pytest.raises(ValueError, match=r' must .* got ') as error:
         outlined(NETWORKS[name], **changes)
     assert allowed in str(error.value)
-
-
-def test_numbers_of_numpy_are_taken():
-    backbone = outlined(
-        NETWORKS[V2],
-        out_indices=list(np.array([0, 1])),
-        frozen_stages=np.int64(1),
-        widen_factor=np.float64(0.5),
-    )
-    assert backbone.out_indices == (0, 1)

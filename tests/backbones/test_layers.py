@@ -9,7 +9,7 @@ from mmdet_shufflenetv2.backbones.layers import (
     split_even_odd,
 )
 
-LAYOUTS = (torch.contiguous_format, torch.channels_last)
+LAST = torch.channels_last
 
 
 def test_channel_shuffle_takes_from_each_group_in_turn():
@@ -21,7 +21,7 @@ def test_channel_shuffle_takes_from_each_group_in_turn():
 @pytest.mark.parametrize('groups', [1, 2, 3, 6])
 def test_a_shuffle_keeps_the_layout_and_moves_the_same_channels(groups):
     x = torch.rand(2, 12, 3, 5)
-    last = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    last = x.contiguous(memory_format=LAST).requires_grad_()
     shuffled = channel_shuffle(last, groups)
     assert torch.equal(shuffled, channel_shuffle(x, groups))
     # A convolution that gets the gradient would have to convert it.
@@ -29,33 +29,23 @@ def test_a_shuffle_keeps_the_layout_and_moves_the_same_channels(groups):
         shuffled,
         *torch.autograd.grad(shuffled, last, torch.ones_like(shuffled)),
     ):
-        assert tensor.is_contiguous(memory_format=torch.channels_last)
+        assert tensor.is_contiguous(memory_format=LAST)
 
 
-@pytest.mark.parametrize('layout', LAYOUTS)
-@pytest.mark.parametrize('size', [(1, 1), (3, 5)])
+@pytest.mark.parametrize('layout', [torch.contiguous_format, LAST])
+@pytest.mark.parametrize('size', [(1, 1), (2, 3)])
 def test_interleave_is_a_shuffled_concatenation_that_can_be_split(
     layout, size
 ):
-    x = torch.rand(2, 12, *size).contiguous(memory_format=layout)
+    x = torch.rand(2, 6, *size, dtype=torch.double)
+    x = x.contiguous(memory_format=layout).requires_grad_()
     # A view, as the half of a map that a unit passes on.
     first, second = x.chunk(2, dim=1)
     second = second.contiguous(memory_format=layout)
     result = interleave(first, second)
     assert torch.equal(result, channel_shuffle(x, groups=2))
     assert result.is_contiguous(memory_format=layout)
-    for part, half in zip(
-        split_even_odd(result), (first, second), strict=True
-    ):
-        assert torch.equal(part, half)
-
-
-@pytest.mark.parametrize('layout', LAYOUTS)
-def test_interleave_has_the_right_gradient(layout):
-    halves = [
-        torch.rand(2, 3, 2, 3, dtype=torch.float64)
-        .contiguous(memory_format=layout)
-        .requires_grad_()
-        for _ in range(2)
-    ]
-    assert torch.autograd.gradcheck(interleave, halves)
+    even, odd = split_even_odd(result)
+    assert torch.equal(even, first)
+    assert torch.equal(odd, second)
+    assert torch.autograd.gradcheck(interleave, (first, second))

@@ -1,100 +1,156 @@
-"""Every family against other implementations of it, or its definition."""
+"""Every family against other implementations of it, or its definition.
+
+Weights come out of files in the other project's naming.
+"""
 
 import math
 import sys
+from functools import partial
 
 import pytest
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
-from authors_networks import shufflenet_v1
+from mmdet.models.backbones import MobileNetV2
+from mmdet.registry import MODELS
 from mmpretrain.models import backbones as mmpretrain
-from pytorchcv.models import (
-    condensenet,
-    densenet,
-    igcv3,
-    mobilenet,
-    nasnet,
-    pnasnet,
-    preresnet,
-    shufflenet,
+from pytorchcv.model_provider import get_model
+from pytorchcv.models import densenet, pnasnet, preresnet
+from reference_networks import (
+    assert_same_values,
+    randomised,
+    shufflenet_v1,
+    shufflenet_v2,
 )
+from torch import nn
+from torchvision import models
 
 from mmdet_shufflenetv2.backbones import (
     IGCV2,
     DenseNet,
-    MobileNetV1,
     PNASNet,
     PytorchcvBackbone,
     ShuffleNetV1,
     ShuffleNetV2,
 )
-from mmdet_shufflenetv2.backbones.mobilenet_v2 import (
-    MobileNetV2,
-    StagedMobileNetV2,
-)
+from mmdet_shufflenetv2.backbones.pretrained import load_pretrained
 from mmdet_shufflenetv2.backbones.pytorchcv_networks import ARCHITECTURES
 from mmdet_shufflenetv2.backbones.xception import XceptionUnit
+from mmdet_shufflenetv2.backbones.zoo import NETWORKS
+from mmdet_shufflenetv2.compat.input_format import RAW_BGR
 
-IMAGES = torch.randn(2, 3, 65, 96, generator=torch.Generator().manual_seed(2))
+V1 = partial(ShuffleNetV1, 0.5)
+V2 = partial(ShuffleNetV2, 0.5)
+THREE, FOUR = 'stage1 stage2 stage3', 'stage1 stage2 stage3 stage4'
+EIGHT = 'layer1 layer2 layer3 layer4 layer5 layer6 layer7 conv2'
+CELLS, PNASNET = 'stem1_unit stage1.unit4', 'pnasnet_5_mobile'
+# Our network, another project's (by its name that of pytorchcv), and its
+# modules where our levels end; of its ``features`` where it has them.
+PEERS = [
+    *(
+        (name, getattr(models, name), 'stage2 stage3 stage4 conv5')
+        for name in ('shufflenet_v2_x0_5', 'shufflenet_v2_x2_0')
+    ),
+    ('mobilenet_v2_x1_0', models.mobilenet_v2, '1 3 6 10 13 16 17 18'),
+    (
+        'shufflenet_v2_x1_0',
+        partial(mmpretrain.ShuffleNetV2, out_indices=(3,)),
+        'layers.0 layers.1 layers.2 layers.3',
+    ),
+    (
+        dict(type='ShuffleNetV1', style='mmpretrain'),
+        partial(mmpretrain.ShuffleNetV1, groups=3),
+        'layers.0 layers.1 layers.2',
+    ),
+    ('mobilenet_v2_x1_4', partial(mmpretrain.MobileNetV2, 1.4), EIGHT),
+    ('mobilenet_v2_x1_4', partial(MobileNetV2, 1.4, range(8)), EIGHT),
+    # At 0.5x only: its other widths mix the two styles.
+    ('shufflenet_v2_x0_5', 'shufflenetv2b_wd2', f'{THREE} final_block'),
+    ('shufflenet_v1_x0_5_g3', 'shufflenet_g3_wd2', THREE),
+    ('shufflenet_v1_x1_0_g8', 'shufflenet_g8_w1', THREE),
+    ('mobilenet_v1_x0_25', 'mobilenet_wd4', f'{FOUR} stage5'),
+    (
+        'mobilenet_v2_x1_0',
+        'mobilenetv2b_w1',
+        f'{THREE} stage4.unit4 stage4.unit7 stage5.unit3 stage5.unit4 '
+        'final_block',
+    ),
+    ('igcv3_d_1_0', 'igcv3_w1', 'stage2 stage3 stage4 stage5 final_block'),
+    (
+        'condensenet_g8_c8',
+        'condensenet74_c8_g8',
+        'stage2 stage3 stage4 post_activ',
+    ),
+    ('nasnet_a_4_1056', 'nasnet_4a1056', CELLS),
+    # The library has the large one only.
+    ('pnasnet_5', lambda: ARCHITECTURES[PNASNET][1](pnasnet), CELLS),
+]
 
 
-def library_levels(theirs, *stages: str) -> list[torch.Tensor]:
-    x = theirs.features.init_block(IMAGES)
-    levels = []
-    for stage in stages:
-        x = getattr(theirs.features, stage)(x)
-        levels.append(x)
-    return levels
+@pytest.mark.parametrize('ours, theirs, ends', PEERS)
+def test_weights_of_other_projects_load_and_give_their_features(
+    ours, theirs, ends, tmp_path
+):
+    theirs = get_model(theirs) if isinstance(theirs, str) else theirs()
+    randomised(theirs)
+    path = str(tmp_path / 'weights.pth')
+    torch.save(theirs.state_dict(), path)
+    config = ours if isinstance(ours, dict) else NETWORKS[ours].config
+    levels = range(len(ends.split()))
+    ours = MODELS.build(dict(config, out_indices=levels))
+    load_pretrained(ours, path)
+    # In double precision: random weights amplify rounding by 10 a stage.
+    images = torch.randn(2, 3, 32, 64, dtype=torch.double)
+    theirs = theirs.double()
+    features = getattr(theirs, 'features', theirs)
+    if hasattr(features, 'final_pool'):
+        features.final_pool = nn.Identity()
+    expected = []
+    for end in ends.split():
+        # Cells hand on what they got, and the next activates what it gets.
+        features.get_submodule(end).register_forward_hook(
+            lambda _, __, out: expected.append(
+                out[0].relu() if isinstance(out, tuple) else out.clone()
+            )
+        )
+    features(images)
+    if ends == CELLS:
+        expected = [feature.relu() for feature in expected]
+    assert_same_values(ours.double().eval()(images), expected)
 
 
 @pytest.mark.parametrize(
-    'name, config',
+    'kind, levels, theirs',
     [
-        ('shufflenet_g3_wd2', dict(groups=3, widen_factor=0.5)),
-        ('shufflenet_g8_w1', dict(groups=8)),
+        (V2, 4, shufflenet_v2),
+        (partial(V1, 3), 3, partial(shufflenet_v1, groups=3)),
+        (partial(V1, 8), 3, partial(shufflenet_v1, groups=8)),
     ],
 )
-def test_shufflenet_v1_equals_pytorchcv(
-    name, config, randomised, with_weights_of, assert_same_values
-):
-    theirs = randomised(getattr(shufflenet, name)())
-    ours = with_weights_of(ShuffleNetV1(**config), theirs)
-    expected = library_levels(theirs, 'stage1', 'stage2', 'stage3')
-    assert_same_values(ours(IMAGES), expected)
+def test_style_authors_equals_the_authors_code(kind, levels, theirs, tmp_path):
+    options = dict(style='authors', out_indices=range(levels))
+    model = randomised(kind(**options))
+    (found,) = (f for f in model.formats if f.name == 'authors')
+    weights = {found.to_theirs(k): v for k, v in model.state_dict().items()}
+    # Their files are saved from DataParallel.
+    path = str(tmp_path / 'weights.pth')
+    torch.save({f'module.{k}': v for k, v in weights.items()}, path)
+    ours = kind(**options)
+    load_pretrained(ours, path)
+    assert ours.expected_input == RAW_BGR
+    images = torch.randn(2, 3, 65, 96)
+    assert_same_values(ours.eval()(images), theirs(weights, x=images))
 
 
-def test_shufflenet_v1_equals_mmpretrain(
-    randomised, with_weights_of, assert_same_values
-):
-    theirs = mmpretrain.ShuffleNetV1(groups=3, out_indices=(0, 1, 2))
-    randomised(theirs)
-    ours = with_weights_of(ShuffleNetV1(style='mmpretrain'), theirs)
-    assert_same_values(ours(IMAGES), theirs(IMAGES))
+def test_images_are_padded_at_the_right_and_the_bottom():
+    ours = randomised(PytorchcvBackbone('condensenet_g8_c8', out_indices=(0,)))
+    images = torch.randn(1, 3, 33, 47)
+    (feature,) = ours(images)
+    (padded,) = ours(F.pad(images, (0, 17, 0, 31)))
+    torch.testing.assert_close(feature, padded[..., :9, :12])
 
 
-@pytest.mark.parametrize('groups', [3, 8])
-def test_shufflenet_v1_equals_its_authors(
-    groups, randomised, assert_same_values
-):
-    ours = randomised(ShuffleNetV1(0.5, groups, style='authors'))
-    (found,) = (f for f in ours.formats if f.name == 'authors')
-    weights = {found.to_theirs(k): v for k, v in ours.state_dict().items()}
-    assert_same_values(ours(IMAGES), shufflenet_v1(weights, groups, IMAGES))
-
-
-def test_only_the_first_pointwise_convolution_of_v1_is_not_grouped():
-    with torch.device('meta'):
-        backbone = ShuffleNetV1(groups=4)
-    groups = [
-        (unit.compress.groups, unit.expand.groups)
-        for stage in backbone.stage_names
-        for unit in getattr(backbone, stage)
-    ]
-    assert groups == [(1, 4)] + [(4, 4)] * 15
-
-
-def test_a_frozen_norm_is_folded_in_training(randomised, assert_same_values):
+def test_a_frozen_norm_is_folded_in_training():
+    images = torch.randn(2, 3, 65, 96, dtype=torch.double)
     # In double precision: random weights amplify rounding.
     backbone = randomised(
         ShuffleNetV2(0.5, receptive_field='enlarged', norm_eval=True)
@@ -106,10 +162,10 @@ def test_a_frozen_norm_is_folded_in_training(randomised, assert_same_values):
         with torch.autograd.graph.saved_tensors_hooks(
             lambda t, kept=kept: kept.append(t) or t, lambda t: t
         ):
-            features = backbone(IMAGES.double())
+            features = backbone(images)
         sum(f.square().mean() for f in features).backward()
         gradients = [p.grad for p in backbone.parameters()]
-        maps = sum(t.numel() for t in kept if len(t) == len(IMAGES))
+        maps = sum(t.numel() for t in kept if len(t) == len(images))
         runs.append(([*features, *gradients], maps))
     (folded, little), (plain, much) = runs
     assert_same_values(folded, plain)
@@ -134,14 +190,10 @@ def test_units_see_3_pixels_those_of_v2_star_5_and_xceptions_7():
             unit = getattr(backbone, stage)[1]
             channels = 2 * unit.branch2[0].in_channels
             assert rows_seen(unit, channels) == rows
-    conv, norm = unit.enlarge
-    assert conv.kernel_size == (3, 3)
-    assert conv.groups == conv.in_channels == conv.out_channels
-    assert isinstance(norm, nn.BatchNorm2d)
     assert rows_seen(XceptionUnit(8, 8, act_cfg=None), 8) == 7
 
 
-def test_a_residual_unit_adds_its_input(randomised):
+def test_a_residual_unit_adds_its_input():
     plain = randomised(ShuffleNetV2(0.5, act_cfg=None)).stage2[1]
     residual = ShuffleNetV2(0.5, act_cfg=None, with_residual=True).stage2[1]
     residual.load_state_dict(plain.state_dict())
@@ -167,67 +219,36 @@ def test_squeeze_and_excitation_scales_the_main_branch():
     torch.testing.assert_close(halved[:, 1::2], whole[:, 1::2] / 2)
 
 
-def test_mobilenet_v1_equals_pytorchcv(
-    randomised, with_weights_of, assert_same_values
-):
-    theirs = randomised(mobilenet.mobilenet_wd4())
-    ours = MobileNetV1(0.25, out_indices=range(5))
-    stages = [f'stage{i + 1}' for i in range(5)]
-    expected = library_levels(theirs, *stages)
-    assert_same_values(with_weights_of(ours, theirs)(IMAGES), expected)
-
-
-@pytest.mark.parametrize('theirs', [MobileNetV2, mmpretrain.MobileNetV2])
-def test_mobilenet_v2_equals_the_hosts(
-    theirs, randomised, with_weights_of, assert_same_values
-):
-    theirs = theirs(1.4, out_indices=range(8))
-    randomised(theirs)
-    ours = StagedMobileNetV2(1.4, out_indices=range(8))
-    assert isinstance(ours, MobileNetV2)
-    assert_same_values(with_weights_of(ours, theirs)(IMAGES), theirs(IMAGES))
-
-
-def test_densenet_equals_pytorchcvs_blocks(randomised, assert_same_values):
-    growth, units = 13, (3, 7, 3)
-    theirs, channels = [], 24
-    for count in units:
-        blocks = [densenet.TransitionBlock(channels, channels // 2)]
-        channels //= 2
-        for _ in range(count):
-            blocks.append(densenet.DenseUnit(channels, channels + growth, 0.0))
-            channels += growth
-        theirs.append(randomised(nn.Sequential(*blocks)))
-    last = randomised(preresnet.PreResActivation(channels))
-    # The stem normalises and activates already.
-    theirs[0][0].conv.bn = nn.Identity()
-    ours = DenseNet(0.5).eval()
-    images = IMAGES[:, :, 1:]
-    x = ours.stem(images)
-    expected = []
-    for index, (blocks, name) in enumerate(
-        zip(theirs, ours.stage_names, strict=True)
+def test_densenet_equals_pytorchcvs_blocks():
+    growth, channels = 13, 24
+    ours = randomised(DenseNet(0.5))
+    x = torch.randn(2, 3, 64, 96)
+    levels = ours(x)
+    x = ours.stem(x)
+    for name, count, level in zip(
+        ours.stage_names, (3, 7, 3), levels, strict=True
     ):
         transition, *dense, end = getattr(ours, name)
-        transition.conv.weight = blocks[0].conv.conv.weight
-        for unit, block in zip(dense, blocks[1:], strict=True):
+        # Up to where the next stage's transition convolves.
+        x = F.avg_pool2d(transition.conv(x), 2)
+        channels //= 2
+        for unit in dense:
+            block = densenet.DenseUnit(channels, channels + growth, 0.0).eval()
             for mine, other in (
                 (unit.pointwise, block.conv1),
                 (unit.conv, block.conv2),
             ):
-                mine.bn, mine.conv.weight = other.bn, other.conv.weight
-        x = blocks(x)
-        # Up to where the next stage's transition convolves.
-        after = theirs[index + 1][0].conv if index < 2 else last
-        end.bn = after.bn
-        expected.append(after.activ(after.bn(x)))
-    assert_same_values(ours(images), expected)
+                other.bn, other.conv.weight = mine.bn, mine.conv.weight
+            x, channels = block(x), channels + growth
+        assert len(dense) == count
+        after = preresnet.PreResActivation(channels).eval()
+        after.bn = end.bn
+        x = after(x)
+        assert_same_values([level], [x])
 
 
 @pytest.mark.parametrize('stage, unit', [(0, 0), (1, 1), (4, 1)])
-def test_a_unit_of_igcv2_is_the_product_of_its_matrices(
-    stage, unit, randomised, assert_same_values
-):
+def test_a_unit_of_igcv2_is_the_product_of_its_matrices(stage, unit):
     def dense(conv):
         return torch.block_diag(*conv.weight.flatten(1).chunk(conv.groups))
 
@@ -249,75 +270,12 @@ def test_a_unit_of_igcv2_is_the_product_of_its_matrices(
     assert_same_values([unit(x)[0]], [columns.unflatten(1, (5, 7))])
 
 
-# Networks of the library, small, and where their levels end.
-LIBRARY = {
-    'igcv3_d_x1_0': (
-        igcv3.igcv3_w1,
-        ('stage2.unit4', 'stage3.unit6', 'stage4.unit14', 'stage5.unit7'),
-    ),
-    'condensenet_g8_c8': (
-        condensenet.condensenet74_c8_g8,
-        ('stage2.unit6', 'stage3.unit8', 'stage4.unit10', 'post_activ'),
-    ),
-    'nasnet_a_4_1056': (
-        nasnet.nasnet_4a1056,
-        ('stem1_unit', 'stage1.unit4'),
-    ),
-    # The library has the large one only.
-    'pnasnet_5_mobile': (
-        lambda: ARCHITECTURES['pnasnet_5_mobile'][1](pnasnet),
-        ('stem1_unit', 'stage1.unit4'),
-    ),
-}
-
-
-@pytest.mark.parametrize('arch', LIBRARY)
-def test_checkpoints_of_pytorchcv_load_and_give_its_features(
-    arch, randomised, saved, assert_same_values
-):
-    build, ends = LIBRARY[arch]
-    theirs = randomised(build())
-    theirs.features.final_pool = nn.Identity()
-    generator = torch.Generator().manual_seed(0)
-    for name, index in theirs.named_buffers():
-        if name.endswith('.index'):
-            index.random_(len(index), generator=generator)
-    init_cfg = dict(
-        type='Pretrained', checkpoint=str(saved(theirs.state_dict()))
-    )
-    ours = PytorchcvBackbone(
-        arch, out_indices=range(len(ends)), init_cfg=init_cfg
-    )
-    ours.init_weights()
-    expected = []
-    for end in ends:
-        theirs.features.get_submodule(end).register_forward_hook(
-            lambda _, __, out: expected.append(out.clone())
-        )
-    # In double precision: random weights amplify rounding by 10 a stage.
-    images = torch.randn(1, 3, 33, 47, dtype=torch.double)
-    # IGCV3 takes any size itself.
-    padded = images if 'igcv3' in arch else F.pad(images, (0, 17, 0, 31))
-    theirs.double().features(padded)
-    if 'nasnet' in arch:
-        # Cells begin with their activation.
-        expected = [feature.relu() for feature in expected]
-    assert_same_values(
-        ours.double().eval()(images),
-        [
-            feature[..., : -(-33 // stride), : -(-47 // stride)]
-            for feature, stride in zip(expected, ours.strides, strict=True)
-        ],
-    )
-
-
-@pytest.mark.parametrize('arch, params_m', [('mobile', 5.1), ('large', 86.1)])
-def test_pnasnets_parameters_are_the_papers(arch, params_m):
+def test_the_large_pnasnet_has_the_papers_parameters():
     with torch.device('meta'):
-        backbone = PNASNet(arch, out_indices=(3,))
+        backbone = PNASNet('large', out_indices=(3,))
     count = sum(p.numel() for p in backbone.parameters())
     count += 1001 * backbone.out_channels[0]
-    assert round(count / 1e6, 1) == params_m
+    assert round(count / 1e6, 1) == 86.1
 
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch):

@@ -1,14 +1,19 @@
-"""The list of the paper's networks."""
+"""The list of the paper's networks, and what they cost."""
 
 import pytest
 import torch
+from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from mmdet_shufflenetv2.backbones.zoo import (
     NETWORKS,
+    Classifier,
     build_classifier,
     network_of,
 )
+from mmdet_shufflenetv2.measure.flops import macs
+
+V2 = NETWORKS['shufflenet_v2_x1_0'].config
 
 
 def test_a_name_with_a_width_builds_that_width_and_those_groups():
@@ -20,6 +25,37 @@ def test_a_name_with_a_width_builds_that_width_and_those_groups():
             assert row.config['widen_factor'] == stated, name
         if groups:
             assert row.config['groups'] == int(groups), name
+
+
+def test_a_network_costs_what_was_published_or_says_why_not(root):
+    """By the table of docs, which a test of `paper` counts again."""
+    text = (root / 'docs/networks.md').read_text('utf-8')
+    table = text.split('<!-- table networks')[1].split('<!-- end')[0]
+    lines = [line.strip('| ').split(' | ') for line in table.splitlines()[3:]]
+    costs, far = {}, set()
+    for name, _, mflops, here, _, params_m, params_here, _, note in lines:
+        costs[name] = float(here)
+        for published, value in (mflops, here), (params_m, params_here):
+            if published != 'not published':
+                # Or within the rounding of a figure of one decimal.
+                allowed = max(0.03 * float(published), 0.05)
+                if abs(float(value) - float(published)) > allowed:
+                    far.add(name)
+                    assert note != '-'
+    assert costs.keys() == NETWORKS.keys()
+    assert far == {'shufflenet_v1_50_g3', 'igcv3_d_0_7', 'condensenet_g8_c8'}
+    for width in ('x0_5', 'x1_0', 'x1_5', 'x2_0'):
+        plain = costs[f'shufflenet_v2_{width}']
+        assert plain < costs[f'shufflenet_v2_star_{width}'] < 1.07 * plain
+
+
+@pytest.mark.parametrize('width, mflops', [(1.0, 146), (1.5, 299), (2.0, 591)])
+def test_the_authors_style_is_what_the_paper_counts(width, mflops):
+    config = dict(V2, widen_factor=width, style='authors', out_indices=(3,))
+    with torch.device('meta'):
+        model = Classifier(MODELS.build(config)).eval()
+        images = torch.empty(1, 3, 224, 224)
+    assert round(macs(model, images) / 1e6) == mflops
 
 
 def test_a_classifier_gives_a_score_per_class():
@@ -36,20 +72,13 @@ def test_an_unknown_name_is_refused_with_similar_ones():
         build_classifier('shufflenet_v2_x10')
 
 
-@pytest.mark.parametrize('name', ['shufflenet_v2_x1_0', 'xception_x0_5'])
-def test_network_is_recognised_whatever_levels_are_read(name):
-    backbone = dict(NETWORKS[name].config, out_indices=(1,), with_cp=True)
-    assert network_of(backbone) == name
-
-
-def test_frozen_batch_norm_leaves_the_network_and_another_norm_does_not():
-    backbone = NETWORKS['shufflenet_v2_x1_0'].config
-    frozen = dict(backbone, norm_cfg=dict(type='BN', requires_grad=False))
-    assert network_of(frozen) == 'shufflenet_v2_x1_0'
-    other = dict(backbone, norm_cfg=dict(type='GN', num_groups=2))
-    assert network_of(other) is None
-
-
-def test_network_with_another_stride_is_none_of_the_published(root):
+def test_a_network_is_recognised_whatever_changes_no_value(root):
+    frozen = dict(type='BN', requires_grad=False)
+    options = dict(out_indices=(1,), with_cp=True, norm_cfg=frozen)
+    for name in 'shufflenet_v2_x1_0', 'xception_x0_5':
+        assert network_of(NETWORKS[name].config | options) == name
+    other = dict(type='GN', num_groups=2)
+    assert network_of(dict(V2, norm_cfg=other)) is None
+    # Which has another stride.
     path = root / 'configs/lighthead_shufflenetv2_custom.py'
     assert network_of(Config.fromfile(path).model.backbone) is None

@@ -1,19 +1,13 @@
-"""The networks of ShuffleNet-Series, from their weights alone.
+"""Networks to compare with: the authors' own, and random values.
 
-Written as functions of weights under the keys that its code gives them; they
-share nothing with the package and are for tests only.
+Those of ShuffleNet-Series are functions of weights under the keys that its
+code gives them. They share nothing with the package and are for tests only.
 """
-
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-V2_CHANNELS = {
-    0.5: (24, 48, 96, 192, 1024),
-    1.0: (24, 116, 232, 464, 1024),
-    2.0: (24, 244, 488, 976, 2048),
-}
 UNITS = (4, 8, 4)
 
 
@@ -75,46 +69,32 @@ def shufflenet_v1(weights, groups: int, x) -> list[torch.Tensor]:
     return [*levels[1:], x]
 
 
-def shufflenet_v2_weights(width: float) -> dict[str, torch.Tensor]:
-    """Random weights of a ShuffleNet V2."""
+def randomised(model: nn.Module) -> nn.Module:
+    """A network with random weights and statistics, in evaluation mode.
+
+    Fresh ones have equal statistics in all channels, which would hide a wrong
+    order of channels.
+    """
     generator = torch.Generator().manual_seed(0)
-    weights = {}
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            for values, low in (
+                *((module.weight, 0.5), (module.bias, -0.5)),
+                *((module.running_mean, -0.5), (module.running_var, 0.5)),
+            ):
+                values.data.uniform_(low, low + 1, generator=generator)
+        if isinstance(index := getattr(module, 'index', None), torch.Tensor):
+            # Which channels a convolution of CondenseNet reads.
+            index.random_(len(index), generator=generator)
+    # mmpretrain's eval() returns nothing.
+    model.eval()
+    return model
 
-    def add(home, conv, out_channels, in_channels, kernel):
-        shape = (out_channels, in_channels, kernel, kernel)
-        std = (2 / (in_channels * kernel * kernel)) ** 0.5
-        weights[f'{home}.{conv}.weight'] = std * torch.randn(
-            shape, generator=generator
-        )
-        for name, low in (
-            ('weight', 0.5),
-            ('bias', -0.5),
-            ('running_mean', -0.5),
-            ('running_var', 0.5),
-        ):
-            weights[f'{home}.{conv + 1}.{name}'] = low + torch.rand(
-                out_channels, generator=generator
-            )
-        weights[f'{home}.{conv + 1}.num_batches_tracked'] = torch.tensor(7)
 
-    channels = V2_CHANNELS[width]
-    add('first_conv', 0, channels[0], 3, 3)
-    unit = 0
-    for (before, after), count in zip(
-        pairwise(channels[:-1]), UNITS, strict=True
-    ):
-        middle = after // 2
-        for index in range(count):
-            proj = f'features.{unit}.branch_proj'
-            main = f'features.{unit}.branch_main'
-            passed = before if index == 0 else middle
-            if index == 0:
-                add(proj, 0, before, 1, 3)
-                add(proj, 2, before, before, 1)
-            add(main, 0, middle, passed, 1)
-            add(main, 3, middle, 1, 3)
-            add(main, 5, after - passed, middle, 1)
-            unit += 1
-    add('conv_last', 0, channels[4], channels[3], 1)
-    weights['classifier.0.weight'] = torch.zeros(1000, channels[4])
-    return weights
+def assert_same_values(actual, expected) -> None:
+    """Check maps to be equal within 1e-5 of their largest value."""
+    for a, b in zip(actual, expected, strict=True):
+        scale = b.abs().max()
+        torch.testing.assert_close(a / scale, b / scale, rtol=0, atol=1e-5)
