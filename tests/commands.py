@@ -27,7 +27,8 @@ TINY = (
 def process_as_before() -> Iterator[None]:
     """Take back what a command sets for its process."""
     threads, names = torch.get_num_threads(), TRANSFORMS.module_dict
-    loader = names.get('LoadImageFromFile')
+    # mmdet's tools look for mmcv's loader; a fixture may have left ours.
+    loader = names.pop('LoadImageFromFile', None)
     with (
         mock.patch.dict(os.environ),
         mock.patch.object(device, 'DEVICE', device.DEVICE),

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from coco_files import put
 from mmengine.structures import InstanceData
 from PIL import Image
 
@@ -31,7 +32,6 @@ IMAGES = {
     'night/1.jpg': (40, 60),
     'night/turned.jpg': (60, 40),
     'night/as_stored.jpg': (40, 60),
-    'moving.gif': (40, 60),
 }
 
 
@@ -42,7 +42,6 @@ class Data(list):
 def test_images_of_one_name_get_a_picture_each_as_the_network_saw_them(
     tmp_path,
 ):
-    source, out_dir = tmp_path / 'images', tmp_path / 'pictures'
     exif = Image.Exif()
     exif[0x0112] = 6
     found = InstanceData(
@@ -52,12 +51,11 @@ def test_images_of_one_name_get_a_picture_each_as_the_network_saw_them(
     )
     samples = []
     for name, size in IMAGES.items():
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        turned = name.endswith(('turned.jpg', 'stored.jpg'))
-        Image.new('RGB', (60, 40), 'red').save(
-            source / name, exif=exif if turned else Image.Exif()
-        )
-        info = dict(img_path=str(source / name), ori_shape=size)
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        options = {} if name.endswith('1.jpg') else dict(exif=exif)
+        Image.new('RGB', (60, 40), 'red').save(path, **options)
+        info = dict(img_path=str(path), ori_shape=size)
         samples.append(DetDataSample(metainfo=info, pred_instances=found))
     visualizer = DetLocalVisualizer()
     # A name that matplotlib would take for a broken formula.
@@ -65,11 +63,12 @@ def test_images_of_one_name_get_a_picture_each_as_the_network_saw_them(
     data = Data(dict(img_path=each.img_path) for each in samples)
     loader = SimpleNamespace(dataset=data)
     runner = SimpleNamespace(visualizer=visualizer, test_dataloader=loader)
-    hook = PicturesHook(str(out_dir))
+    hook = PicturesHook(str(tmp_path / 'pictures'))
     hook.before_test(runner)
     hook.after_test_iter(runner, 0, None, samples)
     for name, size in IMAGES.items():
-        picture = cv2.imread(str(out_dir / picture_name(name)))
+        path = tmp_path / 'pictures' / picture_name(name)
+        picture = cv2.imread(str(path))
         # The true boxes are on the left.
         assert picture.shape[:2] == (size[0], 2 * size[1]), name
         assert (picture[-3, -3] // 64).tolist() == [0, 0, 3], 'red in BGR'
@@ -87,50 +86,47 @@ def test_class_names_are_drawn_letter_by_letter(name):
     assert not image.any()
 
 
+CAT, DOG = 1, 2
+
+
+def box(image, kind, x, **more):
+    bbox = [x, 5, 10, 10]
+    return dict(image_id=image, category_id=kind, bbox=bbox, **more)
+
+
+def found(image, kind, x, score=0.9):
+    return box(image, kind, x, score=score)
+
+
 @pytest.fixture
 def metric(tmp_path):
     """Two images: a cat and a dog in one, a cat and a crowd in the other."""
-    for name in '1.jpg', '2.jpg':
-        Image.new('RGB', (100, 80)).save(tmp_path / name)
-    sizes = dict(width=100, height=80)
-    boxes = [(1, 1, 10, 0), (1, 2, 50, 0), (2, 1, 10, 0), (2, 2, 50, 1)]
-    content = dict(
-        images=[dict(id=i, file_name=f'{i}.jpg', **sizes) for i in (1, 2)],
-        categories=[dict(id=1, name='$cat'), dict(id=2, name='dog')],
-        annotations=[
-            dict(
-                id=number,
-                image_id=image,
-                category_id=kind,
-                bbox=[x, 10, 30, 30],
-                area=900,
-                iscrowd=crowd,
-            )
-            for number, (image, kind, x, crowd) in enumerate(boxes)
-        ],
+    boxes = [(0, CAT, 3, 0), (0, DOG, 20, 0), (1, CAT, 3, 0), (1, DOG, 20, 1)]
+    annotations = [
+        box(*where, id=number, area=100, iscrowd=crowd)
+        for number, (*where, crowd) in enumerate(boxes)
+    ]
+    put(
+        *(tmp_path, 'truth.json', '.', ('1.jpg', '2.jpg')),
+        annotations=annotations,
+        categories=[dict(id=CAT, name='$cat'), dict(id=DOG, name='dog')],
     )
-    (tmp_path / 'truth.json').write_text(json.dumps(content))
     metric = BoxMetric(str(tmp_path / 'truth.json'), str(tmp_path))
     metric.dataset_meta = dict(classes=('$cat', 'dog'))
     return metric
 
 
-def found(image, kind, x, score=0.9):
-    box = [x, 10, 30, 30]
-    return dict(image_id=image, category_id=kind, bbox=box, score=score)
-
-
 def test_boxes_are_matched_whatever_their_class(metric):
     """Right, taken for another, missed, found where nothing is; no crowd."""
     api = metric._coco_api
-    boxes = [found(1, 1, 11), found(1, 1, 50), found(2, 2, 52)]
-    boxes.append(found(2, 2, 70, 0.8))
+    boxes = [found(0, CAT, 3.3), found(0, CAT, 20), found(1, DOG, 20.6)]
+    boxes.append(found(1, DOG, 28, 0.8))
     matrix, errors = compare(api, api.loadRes(boxes), metric.cat_ids)
     assert matrix.tolist() == [[1, 0, 1], [1, 0, 0], [0, 1, 0]]
-    assert errors == {1: (1, 2), 2: (2, 2)}
+    assert errors == {0: (1, 2), 1: (2, 2)}
 
 
-@pytest.mark.parametrize('boxes', [[], [found(1, 1, 10), found(2, 1, 10)]])
+@pytest.mark.parametrize('boxes', [[], [found(0, CAT, 3), found(1, CAT, 3)]])
 def test_plots_of_nothing_and_of_a_class_found(metric, tmp_path, boxes):
     (tmp_path / 'found.json').write_text(json.dumps(boxes))
     (tmp_path / '2.jpg').write_bytes(b'broken')
@@ -158,7 +154,6 @@ def test_a_run_keeps_the_best_and_outlives_its_pictures(metric, tmp_path):
         (tmp_path / 'last.bbox.json').write_text(content)
         best['best_score'] = max(score, best.get('best_score', 0))
         hook.after_val_epoch(runner, dict(mAP=score))
-    assert metric.outfile_prefix == str(tmp_path / 'last')
     assert (tmp_path / 'best.bbox.json').read_text() == 'broken'
     hook.after_train(runner)
     assert said[0].startswith('No pictures of the validation: JSONDecodeErr')

@@ -1,9 +1,7 @@
 """Every run has a folder of its own, and goes on with its own data."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import pytest
 from mmengine.config import Config
@@ -36,34 +34,8 @@ def test_an_empty_folder_is_taken_and_given_back(tmp_path):
         run_dir.new_folder('/proc/nothing/mine')
 
 
-def test_the_newest_run_on_the_same_data_goes_on(tmp_path):
-    def data(name: str, boxes: int) -> Config:
-        path = tmp_path / 'data' / name / 'train.json'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(dict(annotations=list(range(boxes)))))
-        dataset = dict(type='BoxDataset', data_root='', ann_file=str(path))
-        loader, work_dir = dict(dataset=dataset), str(tmp_path / 'mine')
-        return Config(dict(train_dataloader=loader, work_dir=work_dir))
-
-    runs = []
-    for cfg in data('a', 1), data('a', 1), data('b', 2):
-        cfg.work_dir = run_dir.choose_run_dir(cfg, None, None, None)
-        run_dir.note_data(cfg)
-        Path(cfg.work_dir, 'last_checkpoint').write_text('epoch_1.pth')
-        runs.append(cfg.work_dir)
-    for name in 'a', 'moved':
-        found = run_dir.choose_run_dir(data(name, 1), None, None, 'auto')
-        assert found == runs[1]
-    for work_dir in None, runs[2]:
-        with pytest.raises(UserError) as error:
-            run_dir.choose_run_dir(data('c', 3), work_dir, None, 'auto')
-        for name in 'data/b/train.json', 'data/c/train.json':
-            assert name in str(error.value)
-    with pytest.raises(UserError, match='has left a checkpoint in'):
-        run_dir.choose_run_dir(data('a', 1), None, str(tmp_path / 'x'), 'auto')
-
-
 def test_files_of_labels_count_and_pictures_do_by_name(tmp_path):
+    """Which run `--resume` goes on with is told by its data."""
     label, picture = tmp_path / '1.txt', tmp_path / '1.jpg'
     label.write_text('0 0.5 0.5 1 1')
     picture.write_text('a picture')

@@ -31,9 +31,9 @@ def fetched(monkeypatch):
 
 
 @pytest.fixture
-def configured(root):
+def configured(load):
     def apply(path, *arguments, options=None):
-        cfg = run_config.load_config(str(root / path), options)
+        cfg = load(path, options)
         parser = argparse.ArgumentParser()
         train.add_arguments(parser)
         args = parser.parse_args([path, *arguments])
@@ -43,9 +43,8 @@ def configured(root):
     return apply
 
 
-def test_nothing_asked_for_changes_nothing(root, configured):
-    before = run_config.load_config(str(root / CUSTOM)).to_dict()
-    assert configured(CUSTOM).to_dict() == before
+def test_nothing_asked_for_changes_nothing(load, configured):
+    assert configured(CUSTOM).to_dict() == load(CUSTOM).to_dict()
 
 
 def test_epochs_bring_schedule_and_validations(configured):
@@ -61,7 +60,6 @@ def test_epochs_bring_schedule_and_validations(configured):
     'path, arguments, rate',
     [
         (MAIN, ['--batch-size', '2'], 0.01 * 2 / 16),
-        (MAIN, ['--batch-size', '16'], 0.01),
         # Adam's by the square root.
         (CUSTOM, ['--batch-size', '16'], 3e-3 * 2),
         (CUSTOM, ['--batch-size', '64', '--lr', '0.1'], 0.1),
@@ -75,15 +73,6 @@ def test_batch_size_brings_the_learning_rate(
     # A run from the config that this one leaves does not scale again.
     batch = cfg.train_dataloader.batch_size
     assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=batch)
-
-
-def test_image_size_and_workers_are_set_for_every_split(configured):
-    cfg = configured(CUSTOM, '--image-size', '320x256', '--workers', '0')
-    for split in run_config.SPLITS:
-        (step,) = run_config.resizing(cfg, split)
-        assert step.scale == (320, 256)
-        loader = cfg[f'{split}_dataloader']
-        assert (loader.num_workers, loader.persistent_workers) == (0, False)
 
 
 @pytest.mark.parametrize(
@@ -111,29 +100,23 @@ def test_width_and_star_bring_neck_rpn_and_weights(
 @pytest.mark.parametrize(
     'path, arguments, message',
     [
-        (CUSTOM, ['--width', '0.7'], 'widen_factor'),
         (RTMDET, ['--width', '0.5'], '--width: expected a neck of'),
         (WITHOUT_PUBLIC, ['--star'], "--star.*'receptive_field'"),
         (WITHOUT_PUBLIC, [], '--backbone-weights FILE'),
         ('configs/pretrain.py', ['--epochs', '3'], 'counts iterations'),
-        (CUSTOM, ['--tensorboard'], 'pip install tensorboard'),
         (CUSTOM, ['--amp'], '--amp .* need a GPU'),
         (RTMDET, ['--image-size', '320x256'], 'sizes of its own'),
-        (RTMDET, ['--augment', 'none'], 'sizes of its own'),
     ],
 )
 def test_what_cannot_be_had_is_refused(
     configured, monkeypatch, path, arguments, message
 ):
-    monkeypatch.setattr(settings, 'find_spec', lambda name: None)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(UserError, match=message):
         configured(path, *arguments)
 
 
-@pytest.mark.parametrize(
-    'path', [MAIN, WITHOUT_PUBLIC, CUSTOM, 'configs/lighthead_resnet50.py']
-)
+@pytest.mark.parametrize('path', [MAIN, WITHOUT_PUBLIC, CUSTOM])
 def test_from_scratch_trains_all_there_is(configured, fetched, path):
     # A run that goes on needs no public weights either.
     configured(path, options={'resume': True})
@@ -142,8 +125,7 @@ def test_from_scratch_trains_all_there_is(configured, fetched, path):
     assert pretrained_of(cfg.model.backbone) is None
     backbone = MODELS.build(cfg.model.backbone)
     backbone.train()
-    if path != 'configs/lighthead_resnet50.py':
-        assert all(p.requires_grad for p in backbone.parameters())
+    assert all(p.requires_grad for p in backbone.parameters())
     for module in backbone.modules():
         if isinstance(module, torch.nn.BatchNorm2d) and path != CUSTOM:
             assert module.training
@@ -160,25 +142,15 @@ def test_ema_and_patience_add_mmengines_hooks_once(configured):
     assert [h.type for h in cfg.custom_hooks].count('EMAHook') == 1
 
 
-@pytest.mark.parametrize('name', ['cuda:99', 'tpu', 'cuda:x'])
-def test_device_that_is_not_there_is_named(name):
-    with pytest.raises(UserError, match=f'--device: expected .* got {name}'):
-        settings.choose_device(name)
-
-
-def test_augmentation_is_a_choice_and_light_is_the_default(configured):
+def test_augmentation_is_a_choice(configured):
     def pipeline(*arguments):
         cfg = configured(CUSTOM, *arguments)
         return cfg.train_dataloader.dataset.pipeline
 
-    assert pipeline('--augment', 'light') == pipeline()
-    types = [step.type for step in pipeline('--augment', 'none')]
-    assert types[1:] == ['LoadAnnotations', 'Resize', 'PackDetInputs']
     strong = pipeline('--augment', 'strong', '--image-size', '320x256')
     assert strong[2].type == 'MinIoURandomCrop'
     assert strong[3].scale == (320, 256)
-    flip = pipeline('--vertical-flip')[3]
-    assert flip.direction == ['horizontal', 'vertical']
+    assert 'vertical' in pipeline('--vertical-flip')[3].direction
 
 
 def test_synchronised_batch_norms_train(configured, monkeypatch):
@@ -192,10 +164,8 @@ def test_synchronised_batch_norms_train(configured, monkeypatch):
 def table(images: tuple[int, int], box: float) -> SimpleNamespace:
     """As much of one as a choice of size looks at: equal images and boxes."""
 
-    def box_sizes(scale=None):
-        factor = 1.0
-        if scale:
-            factor = min(max(scale) / max(images), min(scale) / min(images))
+    def box_sizes(scale=images):
+        factor = min(max(scale) / max(images), min(scale) / min(images))
         return np.full(10, box * factor)
 
     return SimpleNamespace(
