@@ -232,13 +232,12 @@ class StagedBackbone(BaseModule):
         configs = self.init_cfg
         if isinstance(configs, Mapping):
             configs = [configs]
-        files = [c for c in configs if c['type'] in PRETRAINED]
+        files = [dict(c) for c in configs if c['type'] in PRETRAINED]
         self.init_cfg = [c for c in configs if c['type'] not in PRETRAINED]
         super().init_weights()
         for config in files:
-            load_pretrained(
-                self, **{k: v for k, v in config.items() if k != 'type'}
-            )
+            del config['type']
+            load_pretrained(self, **config)
             for parameter in self.parameters():
                 self._params_init_info[parameter].update(
                     init_info=f'loaded from {config["checkpoint"]}',

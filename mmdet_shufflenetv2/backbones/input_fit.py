@@ -16,12 +16,9 @@ from ..compat import input_format as known
 from ..compat.input_format import InputFormat
 
 CANDIDATES = (
-    known.NORMALISED_RGB,
-    known.NORMALISED_BGR,
-    known.SCALED_RGB,
-    known.SCALED_BGR,
-    known.RAW_RGB,
-    known.RAW_BGR,
+    *(known.NORMALISED_RGB, known.NORMALISED_BGR),
+    *(known.SCALED_RGB, known.SCALED_BGR),
+    *(known.RAW_RGB, known.RAW_BGR),
 )
 # An input is wrong if it is so much further off than the best one. As they
 # should be given, photographs are 0.15 off, microscope images 1.1.

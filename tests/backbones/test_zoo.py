@@ -16,17 +16,6 @@ from mmdet_shufflenetv2.measure.flops import macs
 V2 = NETWORKS['shufflenet_v2_x1_0'].config
 
 
-def test_a_name_with_a_width_builds_that_width_and_those_groups():
-    for name, row in NETWORKS.items():
-        _, _, width = name.partition('_x')
-        width, _, groups = width.partition('_g')
-        if width:
-            stated = float(width.replace('_', '.'))
-            assert row.config['widen_factor'] == stated, name
-        if groups:
-            assert row.config['groups'] == int(groups), name
-
-
 def test_a_network_costs_what_was_published_or_says_why_not(root):
     """By the table of docs, which a test of `paper` counts again."""
     text = (root / 'docs/networks.md').read_text('utf-8')
