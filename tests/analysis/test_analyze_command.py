@@ -59,17 +59,3 @@ def test_a_detector_is_analysed_to_its_detections(
     assert found['problems'] == []
     assert found['kinds_ms']['post-processing'] > 0
     assert {'stage3', 'conv5', 'neck 0'} <= set(found['receptive_fields'])
-
-
-@pytest.mark.parametrize(
-    'arguments, words',
-    [
-        (['--device', 'tpu'], "got 'tpu'"),
-        (['--quick', '--record', 'a.csv'], 'a --quick look is not worth'),
-        (['--out-dir', '/dev/null/a'], 'cannot write to the output folder'),
-    ],
-)
-def test_wrong_arguments_are_answered_in_a_sentence(arguments, words, capsys):
-    with pytest.raises(SystemExit):
-        run(*NETWORK, *arguments)
-    assert words in capsys.readouterr().err

@@ -100,38 +100,3 @@ def test_bytes_are_what_must_be_read_and_written(function, expected):
     x = fresh()
     found = [w for w in works(function, x) if w.kind != operations.VIEW]
     assert found[-1].bytes == expected
-
-
-@pytest.mark.filterwarnings('ignore')
-@pytest.mark.parametrize(
-    'function',
-    [
-        lambda x: x.gather(1, x.argmax(1, True)),
-        lambda x: x[x > 0],
-        lambda x: torch.sparse.mm(x.to_sparse(), x.T),
-        lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.quint8),
-        lambda x: torch.nested.nested_tensor([x, x[:1]]) * 2,
-        lambda x: F.conv2d(torch.empty(0, 3, 4, 4), torch.ones(2, 3, 1, 1)),
-    ],
-)
-def test_no_operation_is_too_unusual(function):
-    for work in works(function, torch.randn(6, 4)):
-        assert work.bytes >= 0
-        assert work.flops is None or work.flops >= 0
-
-
-@pytest.mark.parametrize(
-    'function, kind',
-    [
-        (lambda x: F.max_pool2d(x, 2), operations.POOLING),
-        (lambda x: torch.cat((x, x), 1), operations.DATA),
-        (lambda x: F.interpolate(x, scale_factor=2), operations.DATA),
-        (lambda x: x[0, 0] @ x[0, 0], operations.MATRIX),
-        (lambda x: torch.native_channel_shuffle(x, 2), operations.SHUFFLE),
-        (lambda x: x.flatten().sort(), operations.OTHER),
-    ],
-)
-def test_kinds(function, kind):
-    found = works(function, torch.randn(1, 4, 4, 4))
-    assert kind in {work.kind for work in found}
-    assert {work.kind for work in found} <= {kind, operations.VIEW}

@@ -4,11 +4,9 @@ import csv
 import dataclasses
 
 import pytest
-import torch
 from matplotlib.image import imread
 
 from mmdet_shufflenetv2.analysis import gains
-from mmdet_shufflenetv2.analysis.receptive_field import Field
 from mmdet_shufflenetv2.analysis.report import RECORDED, kind_rows
 from mmdet_shufflenetv2.measure.records import Records
 from mmdet_shufflenetv2.measure.setting import Setting, describe
@@ -41,18 +39,6 @@ def test_advice_is_sorted_and_costs_what_was_measured(analysis):
     assert 'BatchNorm2d' not in g4.text
     unfolded = changed(analysis, alternatives=[]).advice
     assert any('G4' in a.text and 'BatchNorm2d' in a.text for a in unfolded)
-
-
-def test_what_does_not_help_is_told_as_such(analysis):
-    unmeasured = [
-        changed(each, ms=None) if each.rule == 'G1' else each
-        for each in analysis.breaches
-    ]
-    text = changed(analysis, breaches=unmeasured).table()
-    assert '(no compiler is here)' in text
-    assert '(0.80 to 0.95 times as fast)' in text
-    assert 'no gain: G1' in text
-    assert '(1 of them not measured)' in text
 
 
 def test_what_a_busy_machine_took_is_not_put_down_to_python(analysis):
@@ -100,20 +86,6 @@ def test_the_report_warns_of_times_that_cannot_be_trusted(analysis):
     quick = changed(quick, is_quick=True)
     assert 'a first look (--quick): 2 passes' in quick.table()
     assert 'WARNING' not in quick.table()
-
-
-def test_fields_that_are_larger_than_the_probe_or_unknown_say_so(analysis):
-    text = changed(
-        analysis,
-        is_trained=False,
-        fields={'far': Field((2048, 9), (4, 4), is_larger=True)},
-        gradients={'near': torch.eye(4)},
-    ).table()
-    lines = {line.split()[0]: line for line in text.splitlines() if line}
-    assert 'theoretical over 2048 x 9' in lines['far']
-    assert lines['far'].endswith('effective not measured')
-    assert 'theoretical unknown' in lines['near']
-    assert lines['near'].endswith('2 (random weights)')
 
 
 def test_csv_has_a_row_for_each_layer_with_hand_computed_values(

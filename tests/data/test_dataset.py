@@ -55,20 +55,6 @@ def test_real_coco_is_what_mmdets_data_set_gives(real_data):
     assert ours.metainfo['classes'] == theirs.metainfo['classes']
 
 
-def test_labels_follow_the_given_classes(coco):
-    classes = ('dog', 'bird', 'cat')
-    dataset = build('BoxDataset', coco.ann_file, coco.img_dir, classes)
-    labels = [
-        [each['bbox_label'] for each in record['instances']]
-        for record in records(dataset)
-    ]
-    assert labels == [[2, 2], [0, 0], []]
-    only = build('BoxDataset', coco.ann_file, coco.img_dir, ('cat',))
-    assert sum(len(each['instances']) for each in records(only)) == 2
-    with pytest.raises(DatasetError, match='cat, dog, of which none'):
-        build('BoxDataset', coco.ann_file, coco.img_dir, ('cow',))
-
-
 def test_class_lists_are_read_in_every_form(tmp_path):
     names = tmp_path / 'names.txt'
     names.write_text('cat\ndog\n')

@@ -6,7 +6,6 @@ import pytest
 from mmdet.registry import TRANSFORMS
 from PIL import Image
 
-from mmdet_shufflenetv2.data import dataset as registered
 from mmdet_shufflenetv2.data.dataset import LoadImageStrict, use_strict_loader
 from mmdet_shufflenetv2.data.images import (
     decode_image,
@@ -120,18 +119,6 @@ def test_jpeg_without_its_last_bytes_is_read_with_a_warning(progressive, cut):
     assert image.shape == whole.shape
     if not progressive:
         assert np.array_equal(image[: HEIGHT // 2], whole[: HEIGHT // 2])
-
-
-def test_cut_image_is_named_once(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(
-        registered, 'print_log', lambda text, *_: said.append(text)
-    )
-    path = save(tmp_path, encode(noise(), 'JPEG')[:-5])
-    for _ in range(3):
-        load(path)
-    assert len(said) == 1
-    assert str(path) in said[0]
 
 
 def test_broken_image_is_passed_over_where_the_data_set_says_so(tmp_path):

@@ -5,7 +5,6 @@ import json
 from types import SimpleNamespace
 
 import cv2
-import numpy as np
 import pytest
 import torch
 from coco_files import put
@@ -17,7 +16,6 @@ from mmdet_shufflenetv2.engine.pictures import (
     PicturesHook,
     RunPicturesHook,
     compare,
-    draw_boxes,
     picture_name,
     save_plots,
 )
@@ -72,18 +70,6 @@ def test_images_of_one_name_get_a_picture_each_as_the_network_saw_them(
         # The true boxes are on the left.
         assert picture.shape[:2] == (size[0], 2 * size[1]), name
         assert (picture[-3, -3] // 64).tolist() == [0, 0, 3], 'red in BGR'
-
-
-@pytest.mark.parametrize('name', [r'$\alpha$', 'two\nlines', 'žluť'])
-def test_class_names_are_drawn_letter_by_letter(name):
-    image = np.zeros((80, 320, 3), np.uint8)
-
-    def drawn(text):
-        return draw_boxes(image, [(5, 5, 300, 70)], [0], [text])
-
-    for letter in name[0], name[-1]:
-        assert (drawn(name) != drawn(name.replace(letter, ' '))).any(), letter
-    assert not image.any()
 
 
 CAT, DOG = 1, 2

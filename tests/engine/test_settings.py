@@ -142,17 +142,6 @@ def test_ema_and_patience_add_mmengines_hooks_once(configured):
     assert [h.type for h in cfg.custom_hooks].count('EMAHook') == 1
 
 
-def test_augmentation_is_a_choice(configured):
-    def pipeline(*arguments):
-        cfg = configured(CUSTOM, *arguments)
-        return cfg.train_dataloader.dataset.pipeline
-
-    strong = pipeline('--augment', 'strong', '--image-size', '320x256')
-    assert strong[2].type == 'MinIoURandomCrop'
-    assert strong[3].scale == (320, 256)
-    assert 'vertical' in pipeline('--vertical-flip')[3].direction
-
-
 def test_synchronised_batch_norms_train(configured, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     cfg = configured(MAIN, '--sync-bn', '--batch-size', '16')

@@ -1,6 +1,5 @@
 """A classifier's config and its data: found, checked, or refused."""
 
-import re
 from argparse import Namespace
 
 import pytest
@@ -8,11 +7,10 @@ import pytest
 from mmdet_shufflenetv2.data.class_folders import imagenet_synsets
 from mmdet_shufflenetv2.data.synthetic import ClassificationSet, write_set
 from mmdet_shufflenetv2.engine import run_data
-from mmdet_shufflenetv2.engine.tasks import Classification, task_of
+from mmdet_shufflenetv2.engine.tasks import Classification
 from mmdet_shufflenetv2.errors import UserError
 
 CLASSIFIER = 'configs/pretrain.py'
-DETECTOR = 'configs/lighthead_shufflenetv2_x0_5.py'
 CLASSES = ('circle', 'cross', 'ring', 'square', 'star', 'triangle')
 SYNSETS = imagenet_synsets()
 
@@ -89,18 +87,3 @@ def test_a_part_of_imagenet_has_to_be_meant(load, crops, names, found):
         cfg.merge_from_dict(dict([option.split('=')]))
     Classification.use_data_root(cfg, args)
     assert cfg.model.head.num_classes == 6
-
-
-@pytest.mark.parametrize(
-    'config, given, message',
-    [
-        (CLASSIFIER, dict(eval=['bbox']), 'bbox is not for; --eval takes err'),
-        (CLASSIFIER, dict(from_checkpoint='a'), '--from is not for'),
-        (CLASSIFIER, dict(checkpoint='a.json'), 'a.json is not for'),
-        (DETECTOR, dict(network='a'), 'a detector, which --network'),
-    ],
-)
-def test_words_of_the_other_task_are_refused(load, config, given, message):
-    cfg = load(config)
-    with pytest.raises(UserError, match=re.escape(message)):
-        task_of(cfg, Namespace(config=config, **given))
