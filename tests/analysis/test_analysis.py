@@ -75,23 +75,6 @@ def test_any_network_is_analysed_and_stays_as_it_is(tmp_path):
     assert {'conv', 'aten::convolution'} <= names
 
 
-def test_inputs_need_not_be_one_image():
-    class Two(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(4, 2)
-
-        def forward(self, words, pair):
-            return self.fc(pair['x']) + words.sum()
-
-    inputs = (torch.tensor([1, 2]), {'x': torch.randn(5, 4)})
-    result = analyze(Two(), inputs, quick=True)
-    assert result.problems == []
-    assert result.flops == 5 * 4 * 2
-    assert result.fields == {}
-    assert 'images/s' in result.table()
-
-
 def test_a_step_that_fails_costs_only_its_own_figures(monkeypatch, tmp_path):
     def fail(*_, **__):
         raise IndexError('no such thing\nmore lines')

@@ -1,11 +1,7 @@
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
-from mmdet_shufflenetv2.cli import analyze as command
 from mmdet_shufflenetv2.cli import main
 
 NETWORK = ['shufflenet_v2_x0_5', '--size', '64x32', '--threads', '1']
@@ -77,35 +73,3 @@ def test_wrong_arguments_are_answered_in_a_sentence(arguments, words, capsys):
     with pytest.raises(SystemExit):
         run(*NETWORK, *arguments)
     assert words in capsys.readouterr().err
-
-
-def test_an_absent_mmdet_is_one_clear_line(root):
-    code = (
-        'import sys\n'
-        "absent = ('mmdet', 'mmengine', 'mmcv', 'mmpretrain')\n"
-        'sys.modules.update(dict.fromkeys(absent))\n'
-        'from mmdet_shufflenetv2.cli import main\n'
-        "main('analyze', ['shufflenet_v2_x0_5'])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', code],
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'PYTHONPATH': str(root)},
-    )
-    assert done.returncode == 2
-    assert 'Traceback' not in done.stderr
-    assert done.stderr.startswith('error: mmdet is not installed')
-
-
-def test_memory_that_runs_out_in_the_middle_is_told_as_such(
-    tmp_path, monkeypatch, capsys
-):
-    def analyze(*_, **__):
-        raise RuntimeError('DefaultCPUAllocator: not enough memory: you tried')
-
-    monkeypatch.setattr(command, 'analyze', analyze)
-    with pytest.raises(SystemExit):
-        run(*NETWORK, '--out-dir', tmp_path)
-    assert 'does not fit in memory' in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())

@@ -80,7 +80,6 @@ def fresh() -> torch.Tensor:
         (lambda x: x.gather(0, ROWS[:, None]), INDEX + 2 * 2 * 4),
         # Half of the elements are chosen by the mask.
         (lambda x: x[MASK], FLAGS + WHOLE),
-        (lambda x: x.masked_select(MASK), FLAGS + WHOLE),
         # A new tensor is written whole, from the old one and the mask.
         (lambda x: x.masked_fill(MASK, 0.0), FLAGS + 2 * WHOLE),
         (lambda x: x.index_put((ROWS,), X[:2]), INDEX + TWO + 2 * WHOLE),
@@ -92,33 +91,15 @@ def fresh() -> torch.Tensor:
             lambda x: x.index_put_((ROWS,), X[:2], accumulate=True),
             INDEX + 3 * TWO,
         ),
-        (
-            lambda x: x.index_put_((ROWS, ROWS - 2), X[0, :2]),
-            2 * INDEX + 2 * 8,
-        ),
-        (lambda x: x.index_fill_(0, ROWS, 0.0), INDEX + TWO),
         (lambda x: x.index_add_(0, ROWS, X[:2]), INDEX + 3 * TWO),
-        (
-            lambda x: x.scatter_(0, ROWS[:, None], X[:2, :1]),
-            INDEX + 2 * 2 * 4,
-        ),
         (lambda x: x.fill_(1.0), WHOLE),
-        (lambda x: x.copy_(X), 2 * WHOLE),
         (lambda x: x.add_(X), 3 * WHOLE),
-        (lambda x: torch.add(x, X, out=fresh()), 3 * WHOLE),
-        (lambda x: torch.zeros_like(x), WHOLE),
     ],
 )
 def test_bytes_are_what_must_be_read_and_written(function, expected):
     x = fresh()
     found = [w for w in works(function, x) if w.kind != operations.VIEW]
     assert found[-1].bytes == expected
-
-
-def test_whole_numbers_that_are_written_are_no_indices():
-    x, values = torch.zeros(6, dtype=torch.int64), torch.tensor([7, 8])
-    work = works(lambda: x.index_put_((ROWS,), values))[-1]
-    assert work.bytes == INDEX + 2 * 2 * 8
 
 
 @pytest.mark.filterwarnings('ignore')
@@ -128,10 +109,8 @@ def test_whole_numbers_that_are_written_are_no_indices():
         lambda x: x.gather(1, x.argmax(1, True)),
         lambda x: x[x > 0],
         lambda x: torch.sparse.mm(x.to_sparse(), x.T),
-        lambda x: torch.fft.rfft(x).abs(),
         lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.quint8),
         lambda x: torch.nested.nested_tensor([x, x[:1]]) * 2,
-        lambda x: torch.empty(0, 3) @ torch.empty(3, 2),
         lambda x: F.conv2d(torch.empty(0, 3, 4, 4), torch.ones(2, 3, 1, 1)),
     ],
 )
@@ -145,10 +124,8 @@ def test_no_operation_is_too_unusual(function):
     'function, kind',
     [
         (lambda x: F.max_pool2d(x, 2), operations.POOLING),
-        (lambda x: F.group_norm(x, 2), operations.ELEMENTWISE),
         (lambda x: torch.cat((x, x), 1), operations.DATA),
         (lambda x: F.interpolate(x, scale_factor=2), operations.DATA),
-        (lambda x: x.abs().lgamma(), operations.ELEMENTWISE),
         (lambda x: x[0, 0] @ x[0, 0], operations.MATRIX),
         (lambda x: torch.native_channel_shuffle(x, 2), operations.SHUFFLE),
         (lambda x: x.flatten().sort(), operations.OTHER),

@@ -33,21 +33,6 @@ def test_operations_know_their_module_line_and_sources(unit):
     assert not module._global_forward_pre_hooks
 
 
-def test_calls_of_a_shared_module_are_told_apart():
-    class Head(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv = nn.Conv2d(2, 2, 1)
-
-        def forward(self, x):
-            return [self.conv(x), self.conv(x[..., :2])]
-
-    head, x = Head(), torch.randn(1, 2, 4, 4)
-    first, second = layers_of(head, record(head, lambda: head(x)))[0::2]
-    assert (first.name, second.name) == ('conv', 'conv #2')
-    assert (first.params, second.params) == (6, 0)
-
-
 def test_what_is_recorded_is_what_runs_otherwise():
     """Transformer layers take another path where they have hooks."""
     network = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()

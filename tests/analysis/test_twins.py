@@ -74,22 +74,6 @@ def test_one_broken_rule_is_found_and_its_twin_does_the_same_work(rule):
             assert out.shape == (each.batch, each.out_channels, *each.out_size)
 
 
-@pytest.mark.parametrize(
-    'network, channels',
-    [
-        # The square root of 128 is 11.3: 8 and 16 are too far from it.
-        (nn.Sequential(nn.Conv2d(8, 16, 1)), (12, 12)),
-        # 8 and 128 times the square root of 2 are 11.3 and 181.
-        (Branches(out=128), (12, 184)),
-        # Depthwise branches become one wider depthwise layer.
-        (Branches(groups=8), (16, 16)),
-    ],
-)
-def test_twins_fill_blocks_of_channels_as_the_layer_does(network, channels):
-    twin = breaches_of(layers(network))[0].twin
-    assert (twin.in_channels, twin.out_channels) == channels
-
-
 def test_a_cost_is_the_replaced_share_of_the_time_in_the_network():
     def with_ms(rule, ms):
         return [replace(each, ms=ms) for each in layers(CASES[rule][0])]
@@ -124,14 +108,6 @@ def test_the_slower_of_computing_and_moving_is_the_floor(
 ):
     assert PEAKS.floor_ms(flops, moved) == pytest.approx(ms)
     assert PEAKS.limit(flops, moved) == limit
-
-
-@pytest.mark.parametrize(
-    'moved, rate',
-    [(10, 100), (1_000, 100), (10_000, 75), (1_000_000, 35), (10**9, 20)],
-)
-def test_what_fits_a_cache_moves_as_fast_as_the_cache(moved, rate):
-    assert PEAKS.gb_per_s(moved) == pytest.approx(rate)
 
 
 class Layout(nn.Module):

@@ -6,12 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmdet_shufflenetv2 import cli
-from mmdet_shufflenetv2.data import class_folders
-from mmdet_shufflenetv2.data.class_folders import (
-    check_class_folders,
-    imagenet_synsets,
-)
+from mmdet_shufflenetv2.data.class_folders import check_class_folders
 from mmdet_shufflenetv2.data.table import DatasetError
 
 
@@ -40,10 +35,6 @@ def test_classes_are_in_the_order_of_the_labels(root):
     'spoil, messages',
     [
         (
-            lambda root: shutil.rmtree(root / 'val'),
-            ['/val has no class folder'],
-        ),
-        (
             lambda root: (root / 'val/dog').rename(root / 'val/wolf'),
             ['1 x missing class folder in', '1 x unexpected', 'dog', 'wolf'],
         ),
@@ -53,10 +44,6 @@ def test_classes_are_in_the_order_of_the_labels(root):
                 and (root / 'train/dog/a.png').rename(root / 'train/dog/a.gif')
             ),
             ['1 x class without an image', '/train/dog'],
-        ),
-        (
-            lambda root: (root / 'val/dog/a.png').write_bytes(b''),
-            ['image of 0 bytes', '/val/dog/a.png'],
         ),
         (
             lambda root: (root / 'val/dog/a.png').write_bytes(b'nothing'),
@@ -70,25 +57,3 @@ def test_what_is_wrong_is_named(root, spoil, messages):
         check(root)
     for message in messages:
         assert message in str(error.value)
-
-
-def test_large_set_is_not_decoded_but_by_the_command(
-    root, monkeypatch, capsys
-):
-    monkeypatch.setattr(class_folders, 'DECODED_BYTES', 1)
-    path = root / 'val' / 'cat' / 'a.png'
-    path.write_bytes(b'nothing')
-    assert check(root) == ('cat', 'dog')
-    with pytest.raises(SystemExit) as stopped:
-        cli.main('class_folders', [str(root), '--any'])
-    assert stopped.value.code == 2
-    assert str(path) in capsys.readouterr().err
-
-
-def test_missing_synsets_are_counted_and_named(root):
-    assert len(set(imagenet_synsets())) == 1000
-    with pytest.raises(DatasetError) as error:
-        check(root, classes=imagenet_synsets())
-    text = str(error.value)
-    assert f'1000 x missing class folder in {root}/train (1000 clas' in text
-    assert 'and 995 more' in text

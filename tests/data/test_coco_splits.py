@@ -85,29 +85,6 @@ def test_splits_of_2014_are_those_of_2017(root):
         assert made['info'] == {'year': 2014}
 
 
-def test_2017_layout_is_checked_and_nothing_written(root):
-    root.prepare('2017')
-    before = sorted(root.path.rglob('*'))
-    assert root.prepare() == '2017'
-    assert sorted(root.path.rglob('*')) == before
-
-
-@pytest.mark.parametrize(
-    'text',
-    [
-        '9\n10\n11\n',
-        '[9, 10, 11]',
-        '{"images": [{"id": 9}, {"id": 10}, {"id": 11}]}',
-    ],
-)
-def test_minival_ids_are_read_from_a_list(root, text, tmp_path):
-    del root.data['val2017']
-    ids = tmp_path / 'ids.txt'
-    ids.write_text(text)
-    assert root.prepare('2014', minival_ids=ids) == '2014'
-    assert {i['id'] for i in root.read('minival2014')['images']} == {9, 10, 11}
-
-
 def spoil_count(root):
     del root.data['train2014']['images'][0]
     del root.data['train2014']['annotations'][0]
@@ -141,17 +118,3 @@ def test_what_is_wrong_is_named_and_nothing_is_written(root, spoil, message):
         root.prepare('2014')
     made = [path.name for path in (root.path / 'annotations').iterdir()]
     assert not any('mini' in name for name in made)
-
-
-def test_everything_missing_is_told_in_one_message(tmp_path):
-    (tmp_path / 'train2014').mkdir()
-    with pytest.raises(DatasetError) as error:
-        prepare(tmp_path)
-    text = str(error.value)
-    assert (
-        '2014 layout lacks annotations/instances_train2014.json, '
-        'annotations/instances_val2014.json, '
-        'annotations/instances_val2017.json, val2014/'
-    ) in text
-    assert '2017 layout lacks annotations/instances_train2017.json' in text
-    assert str(tmp_path) in text

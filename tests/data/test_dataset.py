@@ -38,12 +38,11 @@ def records(dataset):
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize('split', ['train', 'val'])
-def test_real_coco_is_what_mmdets_data_set_gives(real_data, split):
+def test_real_coco_is_what_mmdets_data_set_gives(real_data):
     root = real_data / 'coco_mini'
     paths = (
-        root / f'annotations/instances_{split}2017.json',
-        root / f'{split}2017',
+        root / 'annotations/instances_val2017.json',
+        root / 'val2017',
     )
     filters = dict(filter_cfg=dict(filter_empty_gt=True, min_size=32))
     ours = build('BoxDataset', *paths, **filters)
@@ -70,14 +69,6 @@ def test_labels_follow_the_given_classes(coco):
         build('BoxDataset', coco.ann_file, coco.img_dir, ('cow',))
 
 
-@pytest.mark.parametrize('several', [True, False])
-def test_classes_come_from_the_file_where_none_are_given(coco, several):
-    dataset = build('BoxDataset', coco.ann_file, coco.img_dir)
-    assert dataset.metainfo['classes'] == ('cat', 'dog')
-    lazy = build('BoxDataset', coco.ann_file, coco.img_dir, lazy_init=True)
-    assert 'classes' not in lazy.metainfo
-
-
 def test_class_lists_are_read_in_every_form(tmp_path):
     names = tmp_path / 'names.txt'
     names.write_text('cat\ndog\n')
@@ -88,24 +79,6 @@ def test_class_lists_are_read_in_every_form(tmp_path):
     assert class_list({}) is class_list(None) is None
     with pytest.raises(DatasetError, match=r"'CLASSES'.*expected 'classes'"):
         class_list(dict(CLASSES=('cat',)))
-
-
-def test_missing_data_prefix_and_lists_of_folders(coco, tmp_path):
-    dataset = DATASETS.build(
-        dict(type='BoxDataset', ann_file=str(coco.ann_file), pipeline=[])
-    )
-    assert records(dataset)[0]['img_path'] == str(coco.img_dir / '0.png')
-    (tmp_path / 'empty').mkdir()
-    folders = [str(tmp_path / 'empty'), str(coco.img_dir)]
-    dataset = DATASETS.build(
-        dict(
-            type='BoxDataset',
-            ann_file=str(coco.ann_file),
-            data_prefix=dict(img=folders),
-            pipeline=[],
-        )
-    )
-    assert records(dataset)[0]['img_path'] == str(coco.img_dir / '0.png')
 
 
 def test_stored_pixels_are_loaded_in_any_pipeline(coco):
@@ -164,7 +137,7 @@ def measure(metric, classes, samples, **options):
     return metric.evaluate(len(samples))
 
 
-@pytest.mark.parametrize('first_id', [0, 1, 100])
+@pytest.mark.parametrize('first_id', [0, 100])
 def test_true_boxes_score_one_whatever_the_ids(coco, first_id):
     """pycocotools takes a match with annotation id 0 for none."""
     for number, ann in enumerate(coco.data['annotations']):

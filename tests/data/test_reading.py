@@ -11,24 +11,13 @@ from PIL import Image
 from mmdet_shufflenetv2.data import reading
 from mmdet_shufflenetv2.data.reading import read_boxes, report
 from mmdet_shufflenetv2.data.rules import require_trainable
-from mmdet_shufflenetv2.data.table import DatasetError, Source
+from mmdet_shufflenetv2.data.table import DatasetError
 
-NAN, INF = math.nan, math.inf
+NAN = math.nan
 
 
 def said(table) -> str:
     return '\n'.join(report(table))
-
-
-def test_good_file_is_read_without_a_word(coco):
-    table = coco.read()
-    assert report(table, strict=True) == []
-    assert (len(table), len(table.boxes)) == (3, 4)
-    assert table.classes == ('cat', 'dog')
-    assert table.labels.tolist() == [0, 1, 0, 1]
-    assert table.image.tolist() == [0, 1, 0, 1]
-    assert table.boxes[2].tolist() == [4, 3, 10, 8]
-    assert table.files[1] == str(coco.img_dir / '1.png')
 
 
 @pytest.mark.parametrize(
@@ -37,9 +26,7 @@ def test_good_file_is_read_without_a_word(coco):
         ([5, 5, 0, 8], 'box of zero width or height; left out'),
         ([5, 5, -4, 8], 'box of negative width or height; left out'),
         ([5, NAN, 4, 8], 'box with NaN or infinity; left out'),
-        ([5, 5, INF, 8], 'box with NaN or infinity; left out'),
         ([50, 5, 4, 8], 'box wholly outside its image; left out'),
-        ([-4, 5, 4, 8], 'box wholly outside its image; left out'),
     ],
 )
 def test_bad_box_costs_its_record_and_is_named(coco, box, message):
@@ -105,14 +92,10 @@ def test_ids_as_text_or_floats_are_read(coco):
     'section, spoil, message',
     [
         ('annotations', dict(image_id='first'), "[1] (id 101): image_id 'fir"),
-        ('annotations', dict(image_id=1.5), '[1] (id 101): image_id 1.5'),
         ('annotations', dict(image_id=99), '[1] (id 101): image_id 99'),
         ('annotations', dict(category_id=99), '(listed: 3, 4):'),
         ('annotations', dict(category_id=2**70), 'category_id 11805916207174'),
-        ('annotations', dict(bbox=None), '[1] (id 101): bbox None'),
         ('annotations', dict(bbox=[1, 2, 3]), 'bbox [1, 2, 3]'),
-        ('annotations', dict(bbox=[1, 2, 3, None]), 'bbox [1, 2, 3, None]'),
-        ('annotations', dict(bbox='1234'), "bbox '1234'"),
         ('images', dict(id='first'), "images[1]: id 'first', '1.png'"),
         ('images', dict(file_name=None), 'images[1]: id 8, None'),
         ('images', dict(id=7), 'id 7: 0.png, 1.png'),
@@ -147,9 +130,7 @@ def test_second_list_that_only_follows_from_the_first_is_not_told(coco):
     'spoil, message',
     [
         (dict(categories=[dict(id=3, name='a')] * 2), r'\[1\]: .* got id 3'),
-        (dict(categories=[dict(id='x', name='a')]), r"\[0\]: .* got id 'x'"),
         (dict(categories=[]), "no 'categories'"),
-        (dict(images=3), 'each a list of objects'),
         (dict(images=[3]), 'each a list of objects'),
     ],
 )
@@ -158,15 +139,6 @@ def test_file_that_cannot_be_read_at_all_is_an_error(coco, spoil, message):
     with pytest.raises(DatasetError, match=message) as error:
         coco.read()
     assert str(coco.ann_file) in str(error.value)
-
-
-@pytest.mark.parametrize(
-    'text', ['', '{', '[]', 'null', '[' * 10**5, '{"images":[],"images":[]}']
-)
-def test_unreadable_json_is_an_error_naming_the_file(coco, text):
-    coco.ann_file.write_text(text)
-    with pytest.raises(DatasetError, match=r'ann\.json'):
-        read_boxes(Source('COCO', str(coco.ann_file), ()))
 
 
 def test_what_exports_leave_out_is_told_from_the_rest(coco):
@@ -257,11 +229,3 @@ def test_images_whose_boxes_may_be_on_either_side_are_counted(
     assert len(table) == 3
     counts = table.warnings.counts
     assert sum(n for kind, n in counts.items() if 'EXIF' in kind) == told
-
-
-def test_box_sizes_are_told_as_after_mmdets_resize(coco):
-    table = coco.read()
-    assert table.image_sizes().tolist() == [[40, 30]] * 3
-    assert np.allclose(table.box_sizes(), 80**0.5)
-    # Keeping the ratio, 40 x 30 becomes 20 x 15, whatever the order.
-    assert np.allclose(table.box_sizes((15, 20)), 80**0.5 / 2)

@@ -1,4 +1,3 @@
-import json
 import runpy
 import sys
 
@@ -26,15 +25,8 @@ from mmdet_shufflenetv2.data.table import DatasetError
 SMALL = DetectionSet(train=3, val=2, size=(96, 80))
 
 
-def test_same_key_gives_the_same_picture_and_another_one_another():
-    first, again, other = (draw_picture((0, 0, i)) for i in (1, 1, 2))
-    assert np.array_equal(first[0], again[0])
-    assert first[1] == again[1]
-    assert not np.array_equal(first[0], other[0])
-
-
 def test_boxes_lie_in_the_picture_and_hold_the_area():
-    pictures = [draw_picture((0, 0, i))[1] for i in range(30)]
+    pictures = [draw_picture((0, 0, i))[1] for i in range(20)]
     objects = [each for picture in pictures for each in picture]
     for each in objects:
         x, y, width, height = each['bbox']
@@ -101,38 +93,6 @@ def test_ctrl_c_leaves_nothing(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as stopped:
             cli.main('synthetic', [str(tmp_path / 'set'), *options])
         assert stopped.value.code == 130
-    assert not list(tmp_path.iterdir())
-
-
-def test_command_writes_either_set(tmp_path, capsys):
-    options = ['--train', '1', '--val', '1', '--seed', '3']
-    cli.main('synthetic', [str(tmp_path / 'a'), *options, '--size', '128x96'])
-    data = json.loads(
-        (tmp_path / 'a' / 'annotations' / 'instances_val.json').read_text()
-    )
-    assert data['images'][0]['width'] == 128
-    cli.main(
-        'synthetic', [str(tmp_path / 'b'), *options, '--crops', '--size', '70']
-    )
-    assert len(list(tmp_path.glob('b/val/*/*.png'))) == len(CLASSES)
-    assert '1 + 1 images' in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    'options, message',
-    [
-        (['--size', '256'], 'expected --size to be WIDTHxHEIGHT'),
-        (['--size', '64x64', '--crops'], 'expected --size to be a number'),
-        (['--size', '32x64'], 'expected size to be at least 64, got 32'),
-        (['--train', '0'], 'expected train to be at least 1, got 0'),
-        (['--seed', '-1'], 'expected seed to be at least 0, got -1'),
-    ],
-)
-def test_wrong_option_is_one_message(tmp_path, capsys, options, message):
-    with pytest.raises(SystemExit) as stopped:
-        cli.main('synthetic', [str(tmp_path / 'set'), *options])
-    assert stopped.value.code == 2
-    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
