@@ -70,6 +70,10 @@ def config(request) -> dict:
     return NETWORKS[request.param]
 
 
+# Of tensors and their collections.
+assert_equal = partial(torch.testing.assert_close, rtol=0, atol=0)
+
+
 def build(config: dict, **changes) -> torch.nn.Module:
     torch.manual_seed(0)
     return MODELS.build({**config, **changes})
@@ -146,33 +150,26 @@ def test_norm_eval_covers_every_norm(config, kind):
 
 
 def test_checkpointed_equals_plain_and_saves_memory(config):
-    sizes = []
-
-    def pack(tensor):
-        sizes.append(tensor.numel())
-        return tensor
-
     runs = []
     for with_cp in False, True:
         backbone = build(config, with_cp=with_cp).train()
-        sizes.clear()
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t
+        ):
             features = backbone(images())
-        kept = sum(sizes)
         loss(features).backward()
-        runs.append((features, backbone, kept))
+        runs.append((features, backbone, sum(kept)))
     (plain, a, kept_plain), (again, b, kept_again) = runs
     assert kept_again < 0.7 * kept_plain
-    for one, other in zip(plain, again, strict=True):
-        assert torch.equal(one, other)
+    assert_equal(again, plain)
     for (name, p), q in zip(a.named_parameters(), b.parameters(), strict=True):
         # Every parameter of what is built takes part.
         assert p.grad.isfinite().all(), name
         assert p.grad.any(), name
         torch.testing.assert_close(p.grad, q.grad, msg=name)
     # The second run of a checkpointed unit must not count as a batch.
-    for (name, p), q in zip(a.named_buffers(), b.buffers(), strict=True):
-        assert torch.equal(p, q), name
+    assert_equal(dict(a.named_buffers()), dict(b.named_buffers()))
 
 
 def test_checkpointing_compiles():
@@ -182,12 +179,12 @@ def test_checkpointing_compiles():
     compiled = torch.compile(module, backend='aot_eager', fullgraph=True)
     for backbone in (eager, compiled):
         loss(backbone(images())).backward()
-    close = partial(torch.testing.assert_close, rtol=1e-3, atol=1e-4)
-    for a, b in zip(eager.parameters(), module.parameters(), strict=True):
-        close(a.grad, b.grad)
     # No batch may count twice here either.
-    for a, b in zip(eager.buffers(), module.buffers(), strict=True):
-        close(a, b)
+    expected, got = (
+        [p.grad for p in backbone.parameters()] + list(backbone.buffers())
+        for backbone in (eager, module)
+    )
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize('channels_last', [False, True])
@@ -209,8 +206,7 @@ def test_the_memory_layout_changes_no_value(name, channels_last):
     features = backbone(images())
     assert layouts
     assert all(layouts)
-    for feature, other in zip(features, expected, strict=True):
-        torch.testing.assert_close(feature, other, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('name', [STAR, V1, 'densenet_x0_5', 'pnasnet_5'])
@@ -218,8 +214,8 @@ def test_tracing_gives_the_same_features(name):
     backbone = build(NETWORKS[name], out_indices=(0,)).eval()
     traced = torch.jit.trace(backbone, images(1, (32, 32)), check_trace=False)
     x = images(2)
-    for a, b in zip(traced(x), backbone(x), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    got, expected = traced(x), backbone(x)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('name', DILATED)

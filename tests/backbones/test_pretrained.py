@@ -22,6 +22,7 @@ from mmdet_shufflenetv2.backbones import (
     ShuffleNetV2,
     SNet,
     StagedMobileNetV2,
+    Xception,
 )
 from mmdet_shufflenetv2.backbones.input_fit import input_fit
 from mmdet_shufflenetv2.backbones.pretrained import (
@@ -43,6 +44,7 @@ from mmdet_shufflenetv2.errors import UserError
 V2 = partial(ShuffleNetV2, 0.5)
 STAR = partial(V2, receptive_field='enlarged')
 AUTHORS = partial(V2, style='authors')
+assert_equal = partial(torch.testing.assert_close, rtol=0, atol=0)
 IMAGES = torch.randn(2, 3, 64, 97, generator=torch.Generator().manual_seed(2))
 
 
@@ -157,21 +159,21 @@ def test_v2_star_starts_from_v2s_weights_and_computes_the_same(
 
 
 @pytest.mark.parametrize(
-    'config',
+    'kind',
     [
-        dict(type='ShuffleNetV2', with_se=True, receptive_field='enlarged'),
-        dict(type='ShuffleNetV2', arch='se_v2_164', out_indices=(0,)),
-        dict(type='StagedMobileNetV2', widen_factor=0.15),
+        partial(STAR, with_se=True),
+        partial(ShuffleNetV2, arch='se_v2_164', out_indices=(0,)),
+        partial(StagedMobileNetV2, 0.15),
     ],
 )
-def test_former_names_load_whoever_loads_them(config, saved):
-    theirs = randomised(MODELS.build(config))
+def test_former_names_load_whoever_loads_them(kind, saved):
+    theirs = randomised(kind())
     (former,) = (f for f in theirs.formats if f.is_former)
     weights = {former.to_theirs(k): v for k, v in theirs.state_dict().items()}
     assert 'stem.conv1.conv.weight' in weights
-    pretrained = loaded(saved(weights), partial(MODELS.build, config))
+    pretrained = loaded(saved(weights), kind)
     # As a detector's checkpoint is loaded, by mmengine or PyTorch.
-    detector = torch.nn.ModuleDict(dict(backbone=MODELS.build(config)))
+    detector = torch.nn.ModuleDict(dict(backbone=kind()))
     weights = {f'backbone.{key}': value for key, value in weights.items()}
     load_checkpoint(detector, saved(weights), strict=True)
     for ours in (pretrained, detector['backbone']):
@@ -193,20 +195,12 @@ def unknown_names(theirs) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    'config',
-    [
-        dict(type='ShuffleNetV2'),
-        dict(type='ShuffleNetV2', style='authors'),
-        dict(type='Xception', widen_factor=0.5),
-    ],
-    ids=str,
+    'kind',
+    [ShuffleNetV2, partial(ShuffleNetV2, style='authors'), Xception],
 )
-def test_unknown_names_load_where_tensors_fit_one_to_one(
-    config, saved, report
-):
-    theirs = randomised(MODELS.build(config))
-    path = saved(unknown_names(theirs))
-    ours = loaded(path, partial(MODELS.build, config))
+def test_unknown_names_load_where_tensors_fit_one_to_one(kind, saved, report):
+    theirs = randomised(kind())
+    ours = loaded(saved(unknown_names(theirs)), kind)
     assert_same_values(ours(IMAGES), theirs(IMAGES))
     assert 'unknown names' in report()
     assert 'Ignored: last.weight' in report()
@@ -258,8 +252,7 @@ def refusal(path: str, **config) -> str:
     before = {k: v.clone() for k, v in backbone.state_dict().items()}
     with pytest.raises(ValueError, match='checkpoint') as error:
         load_pretrained(backbone, path)
-    for name, value in backbone.state_dict().items():
-        assert torch.equal(value, before[name]), name
+    assert_equal(dict(backbone.state_dict()), before)
     assert path in str(error.value)
     return str(error.value)
 
@@ -389,8 +382,7 @@ def test_the_first_norm_tells_what_a_network_was_trained_on(given):
     assert f'as {given} they are' in fit.message(wrong)
     # The network is as it was.
     assert backbone.training
-    for key, value in backbone.state_dict().items():
-        assert torch.equal(value, before[key])
+    assert_equal(dict(backbone.state_dict()), before)
 
 
 @pytest.mark.real_data
@@ -400,10 +392,8 @@ def test_a_published_file_loads_whole_and_photographs_tell_its_input(
     path = real_data.parent / 'weights/shufflenetv2_x0_5_imagenet.pth'
     ours = loaded(str(path), AUTHORS)
     weights = torch.load(path, 'cpu', weights_only=True)
-    assert torch.equal(
-        ours.stage4[3].branch2[5].weight,
-        weights['stage4.3.branch_main.5.weight'],
-    )
+    last = weights['stage4.3.branch_main.5.weight']
+    assert torch.equal(ours.stage4[3].branch2[5].weight, last)
     assert f'Loaded {len(weights)} tensors' in report()
     assert 'shufflenet_v2_x0_5, ShuffleNetV2 in the format of Fas' in report()
     assert ours.expected_input == SCALED_BGR
