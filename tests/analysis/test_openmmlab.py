@@ -25,11 +25,6 @@ def detector(root):
     'name, options, levels',
     [
         ('shufflenet_v2_x0_5', {}, ['stage2', 'stage3', 'stage4', 'conv5']),
-        (
-            'ShuffleNetV2',
-            dict(widen_factor=0.5),
-            ['stage2', 'stage3', 'stage4'],
-        ),
         ('mmpretrain.ShuffleNetV2', dict(widen_factor=0.5), ['level 0']),
         (
             'mmpretrain::shufflenet_v1/shufflenet-v1-1x_16xb64_in1k.py',

@@ -55,20 +55,6 @@ def test_shuffles_are_told_by_their_names():
     assert found - {operations.VIEW} == {operations.SHUFFLE}
 
 
-def test_what_follows_a_head_is_post_processing():
-    class Detector(nn.Module):
-        def forward(self, x):
-            return self.predict_by_feat(x * 2)
-
-        def predict_by_feat(self, x):
-            return x.sort().values
-
-    detector, x = Detector(), torch.randn(5)
-    found = record(detector, lambda: detector(x))
-    assert [op.kind for op in found] == ['element-wise', 'post-processing']
-    assert [op.work.flops for op in found] == [0, None]
-
-
 def conv() -> nn.Module:
     return nn.Conv2d(2, 2, 1)
 

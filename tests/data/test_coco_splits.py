@@ -9,6 +9,7 @@ from mmdet_shufflenetv2.data.table import DatasetError
 
 TRAIN, VAL, MINIVAL = range(1, 8), range(8, 14), range(9, 12)
 NAMES = {'2014': 'COCO_{}_{:012d}.jpg', '2017': '{1:012d}.jpg'}
+SIZES = dict(width=9, height=9)
 MADE = ('trainvalminusminival2014', 'minival2014')
 
 
@@ -16,16 +17,9 @@ def content(ids, folder, year):
     return {
         'info': {'year': int(year)},
         'images': [
-            dict(
-                id=i,
-                file_name=NAMES[year].format(folder, i),
-                width=9,
-                height=9,
-                license=3,
-            )
+            dict(id=i, file_name=NAMES[year].format(folder, i), **SIZES)
             for i in ids
         ],
-        'licenses': [{'id': 3}],
         'annotations': [
             dict(id=10 * i + k, image_id=i, category_id=1, bbox=[1, 2, 3, 4.5])
             for k in range(2)

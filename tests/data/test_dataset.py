@@ -175,13 +175,9 @@ def test_numbers_of_real_coco_are_those_of_mmdets_metric(real_data):
 def test_images_without_annotations_give_results_and_no_numbers(
     coco, tmp_path
 ):
+    classes, options = ('cat', 'dog'), dict(annotation_format='images')
     dataset = build(
-        'BoxDataset',
-        '',
-        coco.img_dir,
-        ('cat', 'dog'),
-        annotation_format='images',
-        test_mode=True,
+        *('BoxDataset', '', coco.img_dir, classes), test_mode=True, **options
     )
     assert len(dataset) == 3
     samples = truth_as_predictions(dataset)
@@ -190,14 +186,7 @@ def test_images_without_annotations_give_results_and_no_numbers(
         labels=torch.tensor([1]),
         scores=torch.ones(1),
     )
-    numbers = measure(
-        'BoxMetric',
-        ('cat', 'dog'),
-        samples,
-        ann_file='',
-        img_dir=str(coco.img_dir),
-        annotation_format='images',
-        outfile_prefix=str(tmp_path / 'found'),
-    )
-    assert numbers == {}
+    options |= dict(ann_file='', img_dir=str(coco.img_dir))
+    options['outfile_prefix'] = str(tmp_path / 'found')
+    assert measure('BoxMetric', classes, samples, **options) == {}
     assert len(json.loads((tmp_path / 'found.bbox.json').read_text())) == 1

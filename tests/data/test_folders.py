@@ -8,7 +8,7 @@ import pytest
 from coco_files import BOX, SIZE, picture, put, write_coco
 from PIL import Image
 
-from mmdet_shufflenetv2.data.folders import find_data
+from mmdet_shufflenetv2.data.folders import find_data, role_of
 from mmdet_shufflenetv2.data.reading import read_boxes, report
 from mmdet_shufflenetv2.data.split import split_off
 from mmdet_shufflenetv2.data.table import DatasetError
@@ -49,6 +49,14 @@ def test_coco_layout_is_detected(tmp_path, name):
         assert split.images == (str(tmp_path / img),)
         folders = {os.path.dirname(path) for path in read_boxes(split).files}
         assert folders == {os.path.normpath(tmp_path / img)}
+
+
+def test_roles_are_told_by_words():
+    assert role_of('a/train2017/x.json') == 'train'
+    assert role_of('valid/_annotations.coco.json') == 'val'
+    assert role_of('train/minival.json') == 'val'
+    assert role_of('contest/latest.json') is None
+    assert role_of('train_val.json') is None
 
 
 def test_other_files_and_folders_are_passed_over(tmp_path):
@@ -119,6 +127,16 @@ def test_training_images_are_not_tested_on_unasked(tmp_path):
     assert read_test(tmp_path, val_ann=given).source.format == 'COCO'
 
 
+def test_images_alone_can_be_predicted_on(tmp_path):
+    picture(tmp_path / 'a.jpg')
+    (tmp_path / 'b.jpg').write_bytes(b'no picture')
+    table = read_test(tmp_path)
+    assert table.source.format == 'images'
+    assert table.names == ['a.jpg']
+    assert len(table.boxes) == 0
+    assert 'b.jpg' in str(table.errors)
+
+
 # Exports of other tools, as they are ------------------------------------
 
 
@@ -126,12 +144,14 @@ def test_training_images_are_not_tested_on_unasked(tmp_path):
     'form',
     [
         'images\\{}',
+        '/data/upload/1/{}',
         '/data/local-files/?d=some/where/{}',
         'https://host.example/bucket/{}?X-Amz=1%2F2',
         'ds0/img/{}',
     ],
     ids=[
         'windows',
+        'uploads',
         'local files',
         'URLs',
         'supervisely',
@@ -340,6 +360,14 @@ def test_voc_without_a_split_is_read(tmp_path, xml, images):
         (tmp_path / xml / 'b.xml').read_text().replace('40', '0')
     )
     check_two_classes(find_data(tmp_path))
+
+
+def test_voc_of_roboflow_is_read(tmp_path):
+    for split in 'train', 'valid':
+        write_voc(tmp_path, ('a.jpg', 'b.jpg'), split, split)
+    splits = find_data(tmp_path)
+    check_two_classes(splits)
+    assert splits.val.images == (str(tmp_path / 'valid'),)
 
 
 def test_voc_records_that_cannot_be_used_are_named(tmp_path):

@@ -63,7 +63,6 @@ def difference(image, expected):
     'suffix, tolerance, options',
     [
         ('PNG', 0, {}),
-        ('BMP', 0, {}),
         ('TIFF', 0, {}),
         ('WEBP', 0, dict(lossless=True)),
         ('JPEG', 24, dict(quality=95)),

@@ -101,25 +101,22 @@ def preprocessor(expected) -> DetDataPreprocessor:
     return DetDataPreprocessor(**options)
 
 
-START = dict(type='Pretrained', checkpoint='a.pth')
-
-
 @pytest.mark.parametrize(
-    'expected, init_cfg, said',
+    'expected, start, said',
     [
         (
             SCALED_BGR,
-            START,
+            'Pretrained',
             'WARNING a.pth: images as RGB.*bgr_to_rgb="False" model.data_pre'
             r'processor.mean=.*std="\[255.0, 255.0, 255.0\]"',
         ),
-        (NORMALISED_RGB, START, 'INFO a.pth: .* they fit the weights'),
+        (NORMALISED_RGB, 'Pretrained', 'INFO a.pth: .* they fit the weights'),
         # Random weights expect nothing.
-        (SCALED_BGR, dict(type='Kaiming', layer='x'), '^$'),
+        (SCALED_BGR, 'Kaiming', '^$'),
     ],
 )
 def test_images_are_compared_with_what_the_first_norm_has_seen(
-    expected, init_cfg, said
+    expected, start, said
 ):
     torch.manual_seed(0)
     # BGR of 0 to 255, more red than blue.
@@ -133,7 +130,7 @@ def test_images_are_compared_with_what_the_first_norm_has_seen(
     model.backbone.train()(batch['inputs'])
     model.data_preprocessor = preprocessor(NORMALISED_RGB)
     config = dict(
-        backbone=dict(init_cfg=init_cfg),
+        backbone=dict(init_cfg=dict(type=start, checkpoint='a.pth')),
         data_preprocessor=dict(type='DetDataPreprocessor'),
     )
     found = []
