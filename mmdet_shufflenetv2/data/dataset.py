@@ -224,16 +224,27 @@ class BoxMetric(CocoMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the numbers of the classes of the model."""
-        classes = (self.dataset_meta or {}).get('classes')
+        classes, table = (self.dataset_meta or {}).get('classes'), self._table
         if classes:
-            require_shared_class(self._table, classes)
-            self._use(self._table.with_classes(classes))
+            require_shared_class(table, classes)
+            table = table.with_classes(classes)
+        self._use(table)
         if self._coco_api.anns:
             return super().compute_metrics(results)
         say_once(f'{self._table.title}: no box to compare with, so no numbers')
         if self.outfile_prefix:
             self.results2json([p for _, p in results], self.outfile_prefix)
         return {}
+
+    def results2json(self, *args, **kwargs) -> dict:
+        """Turn labels into category ids; from here on these count in order.
+
+        That is pycocotools' order of the classes, which mmdet's numbers of
+        each class go by.
+        """
+        files = super().results2json(*args, **kwargs)
+        self.cat_ids = sorted(self.cat_ids)
+        return files
 
 
 @TRANSFORMS.register_module()
