@@ -4,8 +4,8 @@
     python -m mmdet_shufflenetv2 check my_data --out-dir looked_at
 
 Counts images and boxes of each class on both sides, names what is wrong and
-what is odd, and with --out-dir draws the records it named and some that are
-well. Exit code 1 if a record is wrong.
+what is odd, and with --out-dir draws up to five boxes of each kind it named,
+and some images that are well. Exit code 1 if a record is wrong.
 """
 
 import argparse

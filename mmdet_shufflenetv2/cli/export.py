@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--dynamic',
         action='store_true',
-        help='leave height and width free, in multiples of 32',
+        help='height and width from 64 to 8192, in multiples of 32',
     )
     parser.add_argument(
         '--proposals',

@@ -47,9 +47,10 @@ VALUES = {
 }
 SWITCHES = {
     '--star': 'ShuffleNet V2*, with the enlarged receptive field',
-    '--vertical-flip': 'flip training images upside down too: of a '
-    'microscope, from above',
-    '--multi-scale': 'train at 5 sizes, 0.75 to 1.25 times the image size',
+    '--vertical-flip': 'also flip training images vertically; a third each: '
+    'none, horizontal, vertical; no effect with --augment none',
+    '--multi-scale': 'train at 5 sizes, 0.75 to 1.25 times the image size, '
+    'which is then not chosen by the data',
     '--amp': 'automatic mixed precision',
     '--ema': 'average the weights over steps',
     '--sync-bn': 'batch norms train, over the images of all GPUs',
@@ -77,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--from-scratch',
         action='store_true',
-        help='random weights; what the config freezes trains',
+        help='random weights; layers the config freezes are trained too',
     )
     group.add_argument(
         '--backbone-weights',
