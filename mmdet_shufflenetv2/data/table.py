@@ -79,6 +79,10 @@ class Problems:
         return ''.join(self.texts())
 
 
+#: Pixels below which a detector of stride 16 finds hardly anything.
+SMALL_BOX_PX = 8
+
+
 @dataclass
 class BoxTable:
     """Images and boxes as columns, and what was wrong with the others."""
