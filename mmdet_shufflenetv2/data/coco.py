@@ -190,12 +190,9 @@ def _add_annotations(
         if index_of_image[owner] is None:
             continue
         if category not in labels:
-            known = shorten(sorted(numbers))
-            errors.add(
-                'annotation of a category that is not listed '
-                f'(listed: {known})',
-                describe('category_id'),
-            )
+            known = f'(listed: {shorten(sorted(numbers))})'
+            problem = f'annotation of a category that is not listed {known}'
+            errors.add(problem, describe('category_id'))
             continue
         try:
             box = _box_of(record)

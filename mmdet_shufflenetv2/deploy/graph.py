@@ -139,10 +139,9 @@ class DetectorGraph(nn.Module):
             read. A row of padding has zeros and the label -1.
         """
         roi_map, *rpn = self.folded(self.normalized(image, size))
-        rois, is_proposal = self.propose(*rpn, size)
+        rois, is_roi = self.propose(*rpn, size)
         scores, deltas = self.classify(roi_map, rois)
-        selected = self.select(rois, is_proposal, scores, deltas, size)
-        return *selected, roi_map
+        return *self.select(rois, is_roi, scores, deltas, size), roi_map
 
     def normalized(self, image: Tensor, size: Tensor) -> Tensor:
         """The network's input, padding being as in training."""
@@ -214,17 +213,12 @@ class DetectorGraph(nn.Module):
         )
 
     def select(
-        self,
-        rois: Tensor,
-        is_proposal: Tensor,
-        scores: Tensor,
-        deltas: Tensor,
-        size: Tensor,
+        self, rois: Tensor, is_roi: Tensor, scores: Tensor, deltas, size
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Boxes (N, D, 4), scores (N, D), labels (N, D) and their number."""
         head, cfg = self.head, self.detector.test_cfg
         batch, num_rois, num_classes = scores.shape
-        usable = is_proposal[..., None] & (scores > cfg.rcnn.score_thr)
+        usable = is_roi[..., None] & (scores > cfg.rcnn.score_thr)
         flat = torch.where(usable, scores, -1.0).flatten(1)
         candidates = max(CANDIDATES, 20 * self.detections)
         flat, index = flat.topk(min(candidates, num_rois * num_classes))

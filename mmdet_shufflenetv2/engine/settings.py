@@ -215,19 +215,15 @@ def set_augmentation(cfg: Config, level: str) -> None:
 
 def set_vertical_flip(cfg: Config) -> None:
     """Flip training images vertically too, also where none were flipped."""
-    nodes = list(dicts_of(cfg.train_dataloader))
+    nodes = dicts_of(cfg.train_dataloader)
     flips = [n for n in nodes if str(n.get('type')).endswith('RandomFlip')]
     if not flips:
-        pipelines = [node.pipeline for node in nodes if node.get('pipeline')]
-        for pipeline in pipelines:
-            if str(pipeline[-1].type).endswith('PackDetInputs'):
-                flips.append(ConfigDict(type='RandomFlip'))
-                pipeline.insert(-1, flips[-1])
-    if not flips:
-        raise UserError(
-            f'--vertical-flip: {cfg.filename} has neither RandomFlip nor '
-            'PackDetInputs in its training pipeline'
-        )
+        pipeline = cfg.train_dataloader.dataset.get('pipeline')
+        if not pipeline:
+            text = f'--vertical-flip: {cfg.filename} has no plain pipeline'
+            raise UserError(text)
+        flips = [ConfigDict(type='RandomFlip')]
+        pipeline[-1:-1] = flips  # Before PackDetInputs.
     for flip in flips:
         # A third each: not at all, horizontally, vertically.
         flip.prob = [1 / 3, 1 / 3]
@@ -250,28 +246,26 @@ def add_hooks(cfg: Config, args: Namespace) -> None:
     if args.ema:
         # A window of 1000 steps that opens within the first few hundred:
         # small data sets have few steps.
-        hooks.append(
-            dict(
-                type='EMAHook',
-                ema_type='ExpMomentumEMA',
-                momentum=0.001,
-                gamma=200,
-                update_buffers=True,
-                priority=49,
-            )
+        averaging = dict(
+            type='EMAHook',
+            ema_type='ExpMomentumEMA',
+            momentum=0.001,
+            gamma=200,
+            update_buffers=True,
+            priority=49,
         )
+        hooks.append(averaging)
     if args.patience:
         checkpoint = cfg.default_hooks.checkpoint
         best = checkpoint.get('save_best', 'auto')
-        hooks.append(
-            dict(
-                type='EarlyStoppingHook',
-                monitor='coco/bbox_mAP' if best == 'auto' else best,
-                rule=checkpoint.get('rule', 'greater'),
-                patience=args.patience,
-                min_delta=0.0,
-            )
+        stopping = dict(
+            type='EarlyStoppingHook',
+            monitor='coco/bbox_mAP' if best == 'auto' else best,
+            rule=checkpoint.get('rule', 'greater'),
+            patience=args.patience,
+            min_delta=0.0,
         )
+        hooks.append(stopping)
     for hook in hooks:
         # Instead of one of its type.
         others = cfg.get('custom_hooks') or ()

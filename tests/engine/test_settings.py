@@ -203,9 +203,8 @@ def test_multi_scale_is_the_authors_around_their_size(configured):
 @pytest.mark.parametrize('augment', [[], ['--augment', 'none']])
 def test_vertical_flip_needs_no_other_flip(configured, augment):
     cfg = configured(CUSTOM, '--vertical-flip', *augment)
-    *steps, last = cfg.train_dataloader.dataset.pipeline
-    assert last.type == 'PackDetInputs'
-    (flip,) = [step for step in steps if step.type == 'RandomFlip']
+    flip, pack = cfg.train_dataloader.dataset.pipeline[-2:]
+    assert (flip.type, pack.type) == ('RandomFlip', 'PackDetInputs')
     assert flip.prob == [1 / 3, 1 / 3]
     assert flip.direction == ['horizontal', 'vertical']
 
