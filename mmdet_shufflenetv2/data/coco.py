@@ -6,6 +6,7 @@ for the group of all classes, a byte-order mark.
 """
 
 import json
+import os
 import re
 
 import numpy as np
@@ -13,16 +14,25 @@ import numpy as np
 from .listing import Collector
 from .table import BoxTable, DatasetError, Source, read_text, shorten
 
+#: The last file whose images were listed, by path and time, until it is read:
+#: a file is parsed once.
+_listed: dict[tuple[str, int], dict] = {}
+
 
 def image_names(path: str) -> list[str]:
     """The images that a file lists, before it is known where they are."""
-    names = [row.get('file_name') for row in load_coco(path)['images']]
+    data = load_coco(path)
+    _listed.clear()
+    _listed[path, os.stat(path).st_mtime_ns] = data
+    names = [record.get('file_name') for record in data['images']]
     return [name for name in names if name and isinstance(name, str)]
 
 
 def read_coco(source: Source) -> BoxTable:
     """Read a COCO file; without folders its images are not looked for."""
-    data = load_coco(source.ann)
+    here = os.path.isfile(source.ann)
+    key = source.ann, os.stat(source.ann).st_mtime_ns if here else 0
+    data = _listed.pop(key, None) or load_coco(source.ann)
     numbers, classes = _categories(source.ann, data)
     collector = Collector(source)
     index_of_image = _add_images(collector, data['images'])
