@@ -223,7 +223,8 @@ def _add_annotations(
 
 def _without_group(table: BoxTable, categories: list[dict]) -> BoxTable:
     """Leave out what Roboflow lists first: the group of all classes."""
-    groups = [record.get('supercategory') for record in categories]
+    named = [record.get('supercategory') for record in categories]
+    groups = [name if isinstance(name, str) else None for name in named]
     pairs = list(zip(table.classes, groups, strict=True))
     parents = {group for name, group in pairs if group != name}
     kept = [
