@@ -99,7 +99,7 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
 def choose_device(name: str) -> None:
     """Train on ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
 
-    Before anything is on a GPU: PyTorch then sees one GPU, or none.
+    To be called before anything is on a GPU.
     """
     kind, _, number = name.partition(':')
     number, count = number or '0', torch.cuda.device_count()
