@@ -23,7 +23,7 @@ from ..measure.memory import peak_mb, weights_mb
 from ..measure.setting import PRECISIONS, Setting, describe
 from ..measure.timing import CLOCKS, WIDE, Effort
 from . import roofline, twins
-from .gains import DEFAULT_WAYS, Alternative, advise, measure_ways
+from .advice import DEFAULT_WAYS, Alternative, advise, measure_ways
 from .layers import Layer, layers_of
 from .operations import BETWEEN, KINDS, tensors_of
 from .receptive_field import (
@@ -207,7 +207,7 @@ def analyze(
         quick: a first look: a few runs of everything, which say less.
         seconds: for timing the network.
         samples: images for the effective receptive field, 0 for none.
-        ways: other ways to run the network, of `gains.WAYS`.
+        ways: other ways to run the network, of `advice.WAYS`.
         setting: what the process was set to; by default what the model is
             in, and elapsed time.
         is_trained: whether the weights are.

@@ -15,7 +15,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from ..measure.timing import WIDE, significant
-from .gains import no_gain
+from .advice import no_gain
 from .operations import BETWEEN, ELEMENTWISE
 from .receptive_field import effective_size
 

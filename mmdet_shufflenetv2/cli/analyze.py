@@ -20,7 +20,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ..analysis import Analysis, analyze
-from ..analysis.gains import DEFAULT_WAYS
+from ..analysis.advice import DEFAULT_WAYS
 from ..analysis.report import RECORDED, kind_rows
 from ..errors import UserError
 from ..measure.memory import is_out_of_memory, refused_rather_than_killed

@@ -16,8 +16,8 @@ import numpy as np
 
 from .options import add_data_options
 
-#: Pictures of good records that are drawn, and boxes below this side are told.
-GOOD, SMALL_PX = 8, 8
+#: Pictures of good records that are drawn.
+GOOD = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> None:
 
 def summary(name: str, table) -> list[str]:
     """Lines on a table: images, sizes, and boxes of each class."""
+    from ..data.table import SMALL_BOX_PX
+
     used = np.unique(table.image)
     lines = [
         f'{name}: {len(table)} images, {len(table) - len(used)} of them '
@@ -69,7 +71,8 @@ def summary(name: str, table) -> list[str]:
         low, middle, high = np.percentile(sides, (0, 50, 100))
         lines.append(
             f'  boxes {low:.0f}, {middle:.0f}, {high:.0f} px (square root of '
-            f'the area), {np.mean(sides < SMALL_PX):.0%} below {SMALL_PX}'
+            f'the area), {np.mean(sides < SMALL_BOX_PX):.0%} below '
+            f'{SMALL_BOX_PX}'
         )
     for label, count in enumerate(table.counts()):
         images = len(np.unique(table.image[table.labels == label]))

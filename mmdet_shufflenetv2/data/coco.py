@@ -7,38 +7,38 @@ for the group of all classes, a byte-order mark.
 
 import json
 import os
+import re
 
 import numpy as np
 
 from .listing import Collector
 from .table import BoxTable, DatasetError, Source, read_text, shorten
 
-#: The file that was last asked for its images' names and is not read yet.
-_loaded: dict[tuple | None, dict] = {}
-
-
-def _state(path: str) -> tuple | None:
-    there = os.path.isfile(path)
-    return (path, os.stat(path).st_mtime_ns) if there else None
+#: The last file whose images were listed, by path and time, until it is read:
+#: a file is parsed once.
+_listed: dict[tuple[str, int], dict] = {}
 
 
 def image_names(path: str) -> list[str]:
     """The images that a file lists, before it is known where they are."""
     data = load_coco(path)
-    _loaded.clear()
-    _loaded[_state(path)] = data
+    _listed.clear()
+    _listed[path, os.stat(path).st_mtime_ns] = data
     names = [record.get('file_name') for record in data['images']]
     return [name for name in names if name and isinstance(name, str)]
 
 
 def read_coco(source: Source) -> BoxTable:
     """Read a COCO file; without folders its images are not looked for."""
-    data = _loaded.pop(_state(source.ann), None) or load_coco(source.ann)
+    here = os.path.isfile(source.ann)
+    key = source.ann, os.stat(source.ann).st_mtime_ns if here else 0
+    data = _listed.pop(key, None) or load_coco(source.ann)
     numbers, classes = _categories(source.ann, data)
-    found = Collector(source)
-    place = _add_images(found, data['images'])
-    _add_annotations(found, data['annotations'], place, numbers)
-    return _without_group(found.table(classes, numbers), data['categories'])
+    collector = Collector(source)
+    index_of_image = _add_images(collector, data['images'])
+    _add_annotations(collector, data['annotations'], index_of_image, numbers)
+    table = collector.table(classes, numbers)
+    return _without_group(table, data['categories'])
 
 
 def load_coco(path: str, masks: bool = False) -> dict:
@@ -75,20 +75,28 @@ def _one_entry_each(pairs: list[tuple]) -> dict:
 
 
 def _without_masks(pairs: list[tuple]) -> dict:
-    """An object without its mask, out of which a missing box is told."""
+    """An object without its mask, unless its box has to come from it."""
     record = _one_entry_each(pairs)
-    mask = record.pop('segmentation', None)
-    if mask and isinstance(mask, list) and not record.get('bbox'):
-        points = [np.reshape(part, (-1, 2)) for part in mask if part]
-        points = np.concatenate(points)
-        low, high = points.min(0), points.max(0)
-        record['bbox'] = [*low.tolist(), *(high - low).tolist()]
+    if record.get('bbox'):
+        record.pop('segmentation', None)
     return record
+
+
+def _box_of(record: dict) -> list[float]:
+    """The box of an annotation, or else of its polygons."""
+    box, polygons = record.get('bbox'), record.get('segmentation')
+    if not box and isinstance(polygons, list):
+        points = [np.reshape(part, (-1, 2)) for part in polygons if part]
+        points = np.concatenate(points).astype(float)
+        low, high = points.min(0), points.max(0)
+        box = [*low, *(high - low)]
+    x, y, width, height = map(float, box if isinstance(box, list) else [])
+    return [x, y, width, height]
 
 
 def whole_number(value: object) -> int | None:
     """A whole number, given as such, as text or as a float; else None."""
-    if isinstance(value, str) and value.strip().lstrip('+-').isdecimal():
+    if isinstance(value, str) and re.fullmatch(r'\s*[+-]?\d{1,19}\s*', value):
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -100,14 +108,14 @@ def _positive(value: object) -> float:
     """A number above 0, given as such or as text; NaN for anything else."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return np.nan
-    return number if number > 0 else np.nan
+    return number if 0 < number < np.inf else np.nan
 
 
-def _add_images(found: Collector, records: list[dict]) -> dict:
+def _add_images(collector: Collector, records: list[dict]) -> dict:
     """The index of each image id; None for an image that is left out."""
-    source, errors = found.source, found.errors
+    source, errors = collector.source, collector.errors
     by_id: dict[int | None, dict[str, dict]] = {}
     for index, record in enumerate(records):
         number, name = whole_number(record.get('id')), record.get('file_name')
@@ -119,91 +127,94 @@ def _add_images(found: Collector, records: list[dict]) -> dict:
             by_id.setdefault(number, {})
         else:
             by_id.setdefault(number, {})[name] = record
-    paths = {name: '' for named in by_id.values() for name in named}
+    paths = {name: '' for by_name in by_id.values() for name in by_name}
     if source.images:
-        paths = found.listing.find_all(paths)
-    place: dict[int | None, int | None] = dict.fromkeys(by_id)
-    for number, named in by_id.items():
+        paths = collector.listing.find_all(paths)
+    index_of_image: dict[int | None, int | None] = dict.fromkeys(by_id)
+    for number, by_name in by_id.items():
         # The same record once more is harmless; two pictures of one id not.
-        if len(named) > 1:
-            kind = 'id of several images, which are left out'
-            errors.add(kind, f'id {number}: {shorten(named)}')
-        if len(named) != 1:
+        if len(by_name) > 1:
+            problem = 'id of several images, which are left out'
+            errors.add(problem, f'id {number}: {shorten(by_name)}')
+        if len(by_name) != 1:
             continue
-        [(name, record)] = named.items()
-        path, told = paths[name], f'image {name!r} (id {number})'
-        size = [_positive(record.get(each)) for each in ('width', 'height')]
-        size = size if min(size) >= 1 else None
+        [(name, record)] = by_name.items()
+        path, image = paths[name], f'image {name!r} (id {number})'
+        size = [_positive(record.get(side)) for side in ('width', 'height')]
+        size = size if all(side >= 1 for side in size) else None
         if path is None:
-            where = ', '.join(source.images)
-            kind = f'image not found in {where}, or one name of several for it'
-            errors.add(kind, told)
+            folders = ', '.join(source.images)
+            errors.add(
+                f'image not found in {folders}, or one name of several for it',
+                image,
+            )
         elif not (path or size):
-            errors.add('image without a width and height', told)
+            errors.add('image without a width and height', image)
         else:
-            place[number] = found.add_image(
+            index_of_image[number] = collector.add_image(
                 name, path, source.ann, size, number
             )
-    return place
+    return index_of_image
 
 
 def _categories(path: str, data: dict) -> tuple[list[int], tuple[str, ...]]:
     """Numbers and names, in the file's order."""
     if not data['categories'] and data['annotations']:
         raise DatasetError(f"{path} has annotations, but no 'categories'")
-    found: dict[int, str] = {}
+    classes: dict[int, str] = {}
     for index, record in enumerate(data['categories']):
         number, name = whole_number(record.get('id')), record.get('name')
         name = str(name) if type(name) is int else name
         usable = number is not None and name and isinstance(name, str)
-        if not usable or number in found or name in found.values():
+        if not usable or number in classes or name in classes.values():
             raise DatasetError(
                 f'{path}: categories[{index}]: expected a whole number as id '
                 'and a name, each of them once, got id '
                 f'{record.get("id")!r}, name {name!r}'
             )
-        found[number] = name
-    return list(found), tuple(found.values())
+        classes[number] = name
+    return list(classes), tuple(classes.values())
 
 
 def _add_annotations(
-    found: Collector, records: list[dict], place: dict, numbers: list[int]
+    collector: Collector,
+    records: list[dict],
+    index_of_image: dict,
+    numbers: list[int],
 ) -> None:
-    """Add each box; None in ``place`` is an image that was named before."""
+    """Add each box; index None is an image that was reported before."""
     labels = {number: label for label, number in enumerate(numbers)}
-    errors = found.errors
+    errors = collector.errors
 
-    def tell(name: str) -> str:
+    def describe(name: str) -> str:
         number, value = record.get('id'), record.get(name)
         return f'annotations[{line}] (id {number!r}): {name} {value!r:.60}'
 
     for line, record in enumerate(records):
         owner = whole_number(record.get('image_id'))
         category = whole_number(record.get('category_id'))
-        if owner is None or owner not in place:
-            kind = 'annotation of an image that is not listed'
-            errors.add(kind, tell('image_id'))
+        if owner is None or owner not in index_of_image:
+            problem = 'annotation of an image that is not listed'
+            errors.add(problem, describe('image_id'))
             continue
-        if place[owner] is None:
+        if index_of_image[owner] is None:
             continue
         if category not in labels:
-            known = shorten(sorted(numbers))
-            kind = 'annotation of a category that is not listed (listed: '
-            errors.add(f'{kind}{known})', tell('category_id'))
+            known = f'(listed: {shorten(sorted(numbers))})'
+            problem = f'annotation of a category that is not listed {known}'
+            errors.add(problem, describe('category_id'))
             continue
         try:
-            box = record.get('bbox')
-            box = box if isinstance(box, list) else []
-            x, y, width, height = map(float, box)
-        except (TypeError, ValueError):
-            kind = "annotation whose 'bbox' is not 4 numbers"
-            errors.add(kind, tell('bbox'))
+            box = _box_of(record)
+        except (OverflowError, TypeError, ValueError):
+            problem = "annotation whose 'bbox' is not 4 numbers"
+            errors.add(problem, describe('bbox'))
             continue
-        found.add_box(
-            place[owner],
+        collector.add_box(
+            index_of_image[owner],
             line,
             labels[category],
-            (x, y, width, height),
+            box,
             record.get('iscrowd') == 1 or bool(record.get('ignore')),
             _positive(record.get('area')),
             whole_number(record.get('id')),
@@ -212,7 +223,8 @@ def _add_annotations(
 
 def _without_group(table: BoxTable, categories: list[dict]) -> BoxTable:
     """Leave out what Roboflow lists first: the group of all classes."""
-    groups = [record.get('supercategory') for record in categories]
+    named = [record.get('supercategory') for record in categories]
+    groups = [name if isinstance(name, str) else None for name in named]
     pairs = list(zip(table.classes, groups, strict=True))
     parents = {group for name, group in pairs if group != name}
     kept = [

@@ -14,6 +14,8 @@ from ..errors import UserError
 
 #: How many records of each kind a message shows.
 MAX_EXAMPLES = 5
+#: Pixels below which a detector of stride 16 finds hardly anything.
+SMALL_BOX_PX = 8
 
 
 class DatasetError(UserError):

@@ -21,11 +21,11 @@ FLOAT_LAYERS = (
     *('head.fc_reg', 'folded.backbone.stem'),
 )
 # Fewer weights are not worth a conversion: matrices of box arithmetic.
-SMALL = 1024
+MIN_WEIGHTS = 1024
 
 
-def nms_mask(boxes, scores, iou_threshold: float, most: int):
-    """The graph's own operator of this name, in ONNX's."""
+def onnx_nms_mask(boxes, scores, iou_threshold: float, most: int):
+    """The graph's `nms_mask` in operators of ONNX."""
     # Padding has a score of -1.
     limits = [
         op.Constant(value_ints=[most]),
@@ -42,8 +42,8 @@ def nms_mask(boxes, scores, iou_threshold: float, most: int):
     return op.ScatterND(zeros, place, ones)
 
 
-def bin_align(planes, boxes, index, side: int, samples: int):
-    """The graph's own operator of this name, in ONNX's."""
+def onnx_bin_align(planes, boxes, index, side: int, samples: int):
+    """The graph's `bin_align` in operators of ONNX."""
     return op.RoiAlign(
         planes,
         boxes,
@@ -80,8 +80,8 @@ def to_onnx(
             output_names=[*OUTPUTS, 'features'],
             dynamic_shapes=shapes,
             custom_translation_table={
-                ops.nms_mask.default: nms_mask,
-                ops.bin_align.default: bin_align,
+                ops.nms_mask.default: onnx_nms_mask,
+                ops.bin_align.default: onnx_bin_align,
             },
             verbose=False,
         )
@@ -113,7 +113,7 @@ def layers(model: onnx.ModelProto) -> Iterable[tuple]:
     for node in model.graph.node:
         if node.op_type in ('Conv', 'Gemm', 'MatMul'):
             weight = weights.get(node.input[1])
-            if weight is not None and np.prod(weight.dims) >= SMALL:
+            if weight is not None and np.prod(weight.dims) >= MIN_WEIGHTS:
                 yield node, weight
 
 

@@ -2,8 +2,9 @@
 
 Everything between image and final boxes is tensor arithmetic: the number of
 proposals and of detections is fixed, what is missing is padded and masked, and
-no shape depends on values. Two operators of ONNX's are operators of their own
-here: RoIAlign, and NonMaxSuppression, whose result is closed in a mask.
+no shape depends on values. `bin_align` and `nms_mask` are custom operators,
+which ``formats.py`` translates to ONNX's RoIAlign and NonMaxSuppression. The
+latter's list of survivors becomes a mask, whose shape is fixed.
 
 Shapes: N images of H x W pixels, A anchors per place, h x w a map, K
 proposals, C classes, D detections. Boxes are x1, y1, x2, y2 in pixels.
@@ -26,8 +27,8 @@ from ..errors import UserError
 from ..ops import PSRoIAlign, PSRoIPool
 from .folding import Folded
 
-# Candidates of all classes that final suppression sees. Detections are 100
-# of them, so a candidate beyond these is one that 1900 better ones suppress.
+# The best candidates of all classes, which the final suppression sees. Another
+# could be one of 100 detections only if over 1900 of these were suppressed.
 CANDIDATES = 2000
 
 
@@ -74,7 +75,8 @@ class DetectorGraph(nn.Module):
     """Image in, detections out, in operations that export.
 
     Args:
-        detector: A two-stage detector of this project in evaluation mode.
+        detector: A two-stage detector of this project in evaluation mode. It
+            is changed: made contiguous, its backbone's ``channels_last`` off.
         proposals: K; the config's number by default.
         dynamic: Height and width are free, multiples of 32.
 
@@ -111,10 +113,9 @@ class DetectorGraph(nn.Module):
                 self.map_order = by_bin.flatten().tolist()
             # ONNX Runtime's blocked kernels, which read this neck's map
             # again, want a multiple of 4.
-            while isinstance(detector.neck, ThunderNetNeck) and (
-                len(self.map_order) % 4
-            ):
-                self.map_order += [-1] * self.values
+            if isinstance(detector.neck, ThunderNetNeck):
+                while len(self.map_order) % 4:
+                    self.map_order += [-1] * self.values
         self.folded = Folded(detector, self.map_order)
         self.head = detector.roi_head.bbox_head
         # What the network wants of an image with values of 0 to 255.
@@ -138,9 +139,9 @@ class DetectorGraph(nn.Module):
             read. A row of padding has zeros and the label -1.
         """
         roi_map, *rpn = self.folded(self.normalized(image, size))
-        rois, found = self.propose(*rpn, size)
+        rois, is_roi = self.propose(*rpn, size)
         scores, deltas = self.classify(roi_map, rois)
-        return *self.select(rois, found, scores, deltas, size), roi_map
+        return *self.select(rois, is_roi, scores, deltas, size), roi_map
 
     def normalized(self, image: Tensor, size: Tensor) -> Tensor:
         """The network's input, padding being as in training."""
@@ -159,7 +160,7 @@ class DetectorGraph(nn.Module):
     def propose(
         self, scores: Tensor, deltas: Tensor, size: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """K proposals (N, K, 4), best first, and which are any (N, K)."""
+        """K proposals (N, K, 4), best first, and which are real (N, K)."""
         head, cfg = self.detector.rpn_head, self.detector.test_cfg.rpn
         # All anchors: of an image of fixed size they are a constant.
         (anchors,) = head.prior_generator.grid_priors(
@@ -198,7 +199,7 @@ class DetectorGraph(nn.Module):
         """Class scores (N, K, C) and deltas (N, K, 4 or 4 * C) of RoIs."""
         batch, num_rois, _ = rois.shape
         if isinstance(self.layer, PSRoIAlign):
-            pooled = ps_roi_align(roi_map, rois, self.layer, self.values)
+            pooled = align_bins(roi_map, rois, self.layer, self.values)
         else:
             image = torch.arange(batch, device=rois.device).to(rois)
             image = image[:, None, None].expand(-1, num_rois, 1)
@@ -212,12 +213,12 @@ class DetectorGraph(nn.Module):
         )
 
     def select(
-        self, rois: Tensor, found: Tensor, scores: Tensor, deltas, size
+        self, rois: Tensor, is_roi: Tensor, scores: Tensor, deltas, size
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Boxes (N, D, 4), scores (N, D), labels (N, D) and their number."""
         head, cfg = self.head, self.detector.test_cfg
         batch, num_rois, num_classes = scores.shape
-        usable = found[..., None] & (scores > cfg.rcnn.score_thr)
+        usable = is_roi[..., None] & (scores > cfg.rcnn.score_thr)
         flat = torch.where(usable, scores, -1.0).flatten(1)
         candidates = max(CANDIDATES, 20 * self.detections)
         flat, index = flat.topk(min(candidates, num_rois * num_classes))
@@ -231,7 +232,7 @@ class DetectorGraph(nn.Module):
             # Boxes of different classes are moved to where none meet.
             offset = (size.amax(1)[:, None] + 1) * label
             apart = boxes + offset[..., None]
-        scores, found = survivors(
+        scores, rows = survivors(
             apart,
             flat,
             cfg.rcnn.nms.iou_threshold,
@@ -240,9 +241,9 @@ class DetectorGraph(nn.Module):
         )
         is_any = scores >= 0
         return (
-            torch.where(is_any[..., None], found[..., :4], 0.0),
+            torch.where(is_any[..., None], rows[..., :4], 0.0),
             torch.where(is_any, scores, 0.0),
-            torch.where(is_any, found[..., 4].long(), -1),
+            torch.where(is_any, rows[..., 4].long(), -1),
             is_any.sum(1),
         )
 
@@ -319,7 +320,7 @@ def decode(coder, anchors: Tensor, deltas: Tensor, size: Tensor) -> Tensor:
     return boxes.clamp(min=0).minimum(size.flip(1).repeat(1, 2)[:, None])
 
 
-def ps_roi_align(
+def align_bins(
     roi_map: Tensor, rois: Tensor, layer: PSRoIAlign, values: int
 ) -> Tensor:
     """Position-sensitive RoI align as RoI align of bins.

@@ -1,5 +1,6 @@
-"""What ``train``'s options set in a config, with all that depends on it."""
+"""What options of ``train`` and ``test`` set in a config, and what follows."""
 
+import logging
 import os
 from argparse import Namespace
 from importlib.util import find_spec
@@ -17,7 +18,7 @@ from ..backbones.pretrained import (
     fetch_weights,
     public_weights,
 )
-from ..data.table import BoxTable
+from ..data.table import SMALL_BOX_PX, BoxTable
 from ..errors import UserError
 from .run_config import (
     SPLITS,
@@ -33,8 +34,6 @@ from .weights import outlined
 
 # Necks whose input is every level that the backbone returns.
 NECKS = 'FPN', 'LightHeadNeck', 'RFCNNeck'
-#: Pixels below which a detector of stride 16 finds hardly anything.
-SMALL = 8
 # Of sides; at 800 the authors' 600, 700, 800, 900, 1000.
 MULTI_SCALE = 0.75, 0.875, 1.0, 1.125, 1.25
 
@@ -65,7 +64,7 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
             'current',
         )
     if args.from_scratch or args.sync_bn:
-        train_norms(cfg.model.backbone)
+        unfreeze_norms(cfg.model.backbone)
     set_network(cfg, args)
     if args.epochs:
         set_epochs(cfg, args.epochs)
@@ -74,51 +73,10 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
     if args.augment:
         set_augmentation(cfg, args.augment)
     if args.vertical_flip:
-        for step in dicts_of(cfg.train_dataloader):
-            if step.get('type') == 'RandomFlip':
-                # No flip at all is a third of it, too.
-                step.prob = [1 / 3, 1 / 3]
-                step.direction = ['horizontal', 'vertical']
+        set_vertical_flip(cfg)
     if args.multi_scale:
-        cfg.image_size_from_data = False
-        for step in resizing(cfg, 'train', '--multi-scale'):
-            size = np.array(step.scale)
-            scales = [tuple((size * f).round().tolist()) for f in MULTI_SCALE]
-            step.clear()
-            step.update(
-                type='RandomChoiceResize', scales=scales, keep_ratio=True
-            )
-    hooks = []
-    if args.ema:
-        # A window of 1000 steps that opens within the first few hundred:
-        # small data sets have few steps.
-        hooks += [
-            dict(
-                type='EMAHook',
-                ema_type='ExpMomentumEMA',
-                momentum=0.001,
-                gamma=200,
-                update_buffers=True,
-                priority=49,
-            )
-        ]
-    if args.patience:
-        checkpoint = cfg.default_hooks.checkpoint
-        best = checkpoint.get('save_best', 'auto')
-        hooks += [
-            dict(
-                type='EarlyStoppingHook',
-                monitor='coco/bbox_mAP' if best == 'auto' else best,
-                rule=checkpoint.get('rule', 'greater'),
-                patience=args.patience,
-                min_delta=0.0,
-            )
-        ]
-    for hook in hooks:
-        # In the place of one of its type.
-        others = cfg.get('custom_hooks') or ()
-        others = [each for each in others if each.type != hook['type']]
-        cfg.custom_hooks = [*others, hook]
+        set_multi_scale(cfg)
+    add_hooks(cfg, args)
     if args.tensorboard:
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
     keys = {
@@ -141,7 +99,7 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
 def choose_device(name: str) -> None:
     """Train on ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
 
-    Before anything is on a GPU: PyTorch then sees one GPU, or none.
+    To be called before anything is on a GPU.
     """
     kind, _, number = name.partition(':')
     number, count = number or '0', torch.cuda.device_count()
@@ -200,8 +158,8 @@ def adapt_image_size(cfg: Config, tables: list[BoxTable]) -> None:
     """Choose the size of images by the training data; warn of tiny boxes.
 
     The config's size, unless a tenth of the boxes would have less than twice
-    `SMALL` pixels: then a larger one, up to twice as large and to the images'
-    own. Only where the config has ``image_size_from_data``.
+    `SMALL_BOX_PX` pixels: then a larger one, up to twice as large and to the
+    images' own. Only where the config has ``image_size_from_data``.
     """
     if not any(len(table.boxes) for table in tables):
         return
@@ -211,7 +169,7 @@ def adapt_image_size(cfg: Config, tables: list[BoxTable]) -> None:
         short, long = np.median(np.sort(sides, axis=1), axis=0)
         boxes = np.concatenate([table.box_sizes() for table in tables])
         tenth = np.quantile(boxes, 0.1)
-        wanted = long * 2 * SMALL / max(tenth, 1e-6)
+        wanted = long * 2 * SMALL_BOX_PX / max(tenth, 1e-6)
         side = min(max(wanted, usual), 2 * usual, max(long, usual * 2 / 3))
         side = 32 * round(side / 32)
         size = side, round(side * short / long)
@@ -229,14 +187,14 @@ def adapt_image_size(cfg: Config, tables: list[BoxTable]) -> None:
         return
     scale = tuple(step.scale)
     boxes = np.concatenate([table.box_sizes(scale) for table in tables])
-    share = np.mean(boxes < SMALL)
+    share = np.mean(boxes < SMALL_BOX_PX)
     if share > 0.1:
         print_log(
-            f'{share:.0%} of the boxes are smaller than {SMALL} pixels after '
-            f'resizing to {scale[0]}x{scale[1]}, and will hardly be found; a '
-            'larger --image-size WxH, or images cut into tiles, help',
+            f'{share:.0%} of the boxes are smaller than {SMALL_BOX_PX} pixels '
+            f'after resizing to {scale[0]}x{scale[1]}, and will hardly be '
+            'found; a larger --image-size WxH, or images cut into tiles, help',
             'current',
-            level=30,
+            level=logging.WARNING,
         )
 
 
@@ -247,12 +205,72 @@ def set_augmentation(cfg: Config, level: str) -> None:
     if len(steps) != 1 or steps[0] not in pipeline:
         raise UserError(f'--augment: {cfg.filename} has no plain pipeline')
     path = f'{__package__.partition(".")[0]}::_base_/augmentation.py'
-    middle = Config.fromfile(packaged_config(path)).augmentation[level]
-    for step in middle:
+    varying_steps = Config.fromfile(packaged_config(path)).augmentation[level]
+    for step in varying_steps:
         if 'scale' in step:
             step.scale = steps[0].scale
     loading = [step for step in pipeline if 'Load' in step.type]
-    pipeline[:] = [*loading, *middle, pipeline[-1]]
+    pipeline[:] = [*loading, *varying_steps, pipeline[-1]]
+
+
+def set_vertical_flip(cfg: Config) -> None:
+    """Flip training images vertically too, also where none were flipped."""
+    nodes = dicts_of(cfg.train_dataloader)
+    flips = [n for n in nodes if str(n.get('type')).endswith('RandomFlip')]
+    if not flips:
+        pipeline = cfg.train_dataloader.dataset.get('pipeline')
+        if not pipeline:
+            text = f'--vertical-flip: {cfg.filename} has no plain pipeline'
+            raise UserError(text)
+        flips = [ConfigDict(type='RandomFlip')]
+        pipeline[-1:-1] = flips  # Before PackDetInputs.
+    for flip in flips:
+        # A third each: not at all, horizontally, vertically.
+        flip.prob = [1 / 3, 1 / 3]
+        flip.direction = ['horizontal', 'vertical']
+
+
+def set_multi_scale(cfg: Config) -> None:
+    """Resize each training image to one of several sizes."""
+    cfg.image_size_from_data = False
+    for step in resizing(cfg, 'train', '--multi-scale'):
+        size = np.array(step.scale)
+        scales = [tuple((size * f).round().tolist()) for f in MULTI_SCALE]
+        step.clear()
+        step.update(type='RandomChoiceResize', scales=scales, keep_ratio=True)
+
+
+def add_hooks(cfg: Config, args: Namespace) -> None:
+    """Add the hooks of ``--ema`` and ``--patience``."""
+    hooks = []
+    if args.ema:
+        # A window of 1000 steps that opens within the first few hundred:
+        # small data sets have few steps.
+        averaging = dict(
+            type='EMAHook',
+            ema_type='ExpMomentumEMA',
+            momentum=0.001,
+            gamma=200,
+            update_buffers=True,
+            priority=49,
+        )
+        hooks.append(averaging)
+    if args.patience:
+        checkpoint = cfg.default_hooks.checkpoint
+        best = checkpoint.get('save_best', 'auto')
+        stopping = dict(
+            type='EarlyStoppingHook',
+            monitor='coco/bbox_mAP' if best == 'auto' else best,
+            rule=checkpoint.get('rule', 'greater'),
+            patience=args.patience,
+            min_delta=0.0,
+        )
+        hooks.append(stopping)
+    for hook in hooks:
+        # Instead of one of its type.
+        others = cfg.get('custom_hooks') or ()
+        others = [each for each in others if each.type != hook['type']]
+        cfg.custom_hooks = [*others, hook]
 
 
 def use_tta(cfg: Config) -> None:
@@ -278,7 +296,7 @@ def use_tta(cfg: Config) -> None:
     )
 
 
-def train_norms(backbone: dict) -> None:
+def unfreeze_norms(backbone: dict) -> None:
     """Let a backbone's batch norms train."""
     if 'requires_grad' in (backbone.get('norm_cfg') or {}):
         backbone.norm_cfg.requires_grad = True

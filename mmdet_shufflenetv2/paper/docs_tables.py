@@ -74,6 +74,7 @@ def docs_tables(root: Path, results: Results) -> dict[str, list[Row]]:
         'bccd': bccd_rows(results),
         'ops': ops_rows(results),
         'deploy': deploy_rows(results),
+        'light': light_rows(results),
         'claims': claim_rows(results),
         'figure2': figure2_rows(results),
         'networks': network_rows(),
@@ -177,9 +178,37 @@ def ops_rows(results: Results) -> list[Row]:
 
 
 def deploy_rows(results: Results) -> list[Row]:
-    """Exported detectors beside others, on each machine."""
+    """All cases but the small detectors' beside other files."""
+    cases = _deploy_cases(results)
+    return [_deploy_row(m) for m in cases if m.row['case'] != 'other file']
+
+
+def light_rows(results: Results) -> list[Row]:
+    """A small exported detector in each row, another's file in each column.
+
+    A cell says how many times as fast the detector is, a ``~`` that times
+    or their ratio spread.
+    """
+    table: dict[tuple[str, str], Row] = {}
+    for each in _deploy_cases(results):
+        row = each.row
+        if row['case'] == 'other file':
+            found = table.setdefault(
+                (row['what'], each.conditions.place),
+                {
+                    'detector': f'{row["what"]} {row["input"]}',
+                    'ms': row['median_ms'],
+                    'measured on': each.conditions.place,
+                },
+            )
+            sure = '' if row['warning'] == '' else '~'
+            found[row['against']] = f'{sure}{float(row["times_faster"]):.2f}'
+    return list(table.values())
+
+
+def _deploy_cases(results: Results) -> list[Measured]:
     names = 'case', 'what', 'against', 'input'
-    return [_deploy_row(m) for m in _cases(results.sound('deploy'), *names)]
+    return _cases(results.sound('deploy'), *names)
 
 
 def _cases(rows: Iterable[Measured], *names: str) -> list[Measured]:

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from mmdet_shufflenetv2.analysis import roofline
+from mmdet_shufflenetv2.analysis.advice import Alternative
 from mmdet_shufflenetv2.analysis.analysis import Analysis
-from mmdet_shufflenetv2.analysis.gains import Alternative
 from mmdet_shufflenetv2.analysis.layers import layers_of
 from mmdet_shufflenetv2.analysis.receptive_field import Field
 from mmdet_shufflenetv2.analysis.recording import Times, record

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 from matplotlib.image import imread
 
-from mmdet_shufflenetv2.analysis import gains
+from mmdet_shufflenetv2.analysis import advice
 from mmdet_shufflenetv2.analysis.report import RECORDED, kind_rows
 from mmdet_shufflenetv2.measure.records import Records
 from mmdet_shufflenetv2.measure.setting import Setting, describe
@@ -25,7 +25,7 @@ def test_advice_is_sorted_and_costs_what_was_measured(analysis):
     ms = [each.ms for each in analysis.advice]
     assert ms == sorted(ms, reverse=True)
     assert len(ms) >= 4
-    (folded,) = (a for a in analysis.advice if a.how == gains.MEASURED)
+    (folded,) = (a for a in analysis.advice if a.how == advice.MEASURED)
     assert 'fuse_conv_bn' in folded.text
     # In nine of ten rounds at least 1.9 times as fast as it is.
     assert folded.ms == pytest.approx(analysis.ms * (1 - 1 / 1.9))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmdet_shufflenetv2.analysis import gains
+from mmdet_shufflenetv2.analysis import advice
 from mmdet_shufflenetv2.analysis.layers import layers_of
 from mmdet_shufflenetv2.analysis.recording import record
 from mmdet_shufflenetv2.analysis.roofline import Peaks
@@ -139,7 +139,7 @@ def timed(monkeypatch):
             for turn, name in enumerate(functions, start=1)
         }
 
-    monkeypatch.setattr(gains, 'interleave', interleave)
+    monkeypatch.setattr(advice, 'interleave', interleave)
     return names
 
 
@@ -147,7 +147,7 @@ def measure(model, names):
     model.eval()
     image = (torch.randn(1, 3, 16, 16),)
     run = lambda model, inputs: model(*inputs)  # noqa: E731
-    return gains.measure_ways(model, image, run, None, None, names)
+    return advice.measure_ways(model, image, run, None, None, names)
 
 
 def test_each_way_is_measured_beside_the_network_as_it_is(timed):
@@ -172,7 +172,7 @@ def test_a_way_that_fails_or_gives_other_values_says_so(timed, monkeypatch):
         model.weight.data += 1 if name == 'contiguous' else 0
         return True
 
-    monkeypatch.setattr(gains, '_change', change)
+    monkeypatch.setattr(advice, '_change', change)
     names = ['compiled', 'contiguous', 'channels-last']
     found = measure(nn.Conv2d(3, 3, 1), names)
     assert found[0].problem == "KeyError: 'part'"

@@ -187,6 +187,7 @@ def test_names_that_may_mean_several_images_are_not_guessed(tmp_path):
     [
         # Roboflow's group row is no class; one that has no boxes may be.
         ([('cells', 'none'), ('RBC', 'cells'), ('WBC', 'cells')], 'RBC WBC'),
+        ([('cat', ['pet']), ('dog', {}), ('cow', None)], 'cat dog cow'),
         (
             [('cat', 'animal'), ('person', 'person'), ('unused', 'none')],
             'cat person unused',

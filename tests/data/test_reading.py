@@ -96,6 +96,10 @@ def test_ids_as_text_or_floats_are_read(coco):
         ('annotations', dict(category_id=99), '(listed: 3, 4):'),
         ('annotations', dict(category_id=2**70), 'category_id 11805916207174'),
         ('annotations', dict(bbox=[1, 2, 3]), 'bbox [1, 2, 3]'),
+        ('annotations', dict(bbox=[10**400, 2, 3, 4]), 'bbox [1000'),
+        ('annotations', dict(bbox=0, segmentation=[[1, 2, 3]]), 'bbox 0'),
+        ('annotations', dict(bbox=0, segmentation=[[]]), 'bbox 0'),
+        ('images', dict(id='+-8'), "images[1]: id '+-8'"),
         ('images', dict(id='first'), "images[1]: id 'first', '1.png'"),
         ('images', dict(file_name=None), 'images[1]: id 8, None'),
         ('images', dict(id=7), 'id 7: 0.png, 1.png'),
@@ -173,6 +177,15 @@ def test_file_is_parsed_once_until_it_changes(coco, monkeypatch):
     coco.save()
     assert len(read_boxes(source).boxes) == 3
     assert len(parsed) == 2
+
+
+@pytest.mark.parametrize('value', [None, 'wide', 10**400, math.inf])
+def test_size_that_is_none_is_measured(coco, value):
+    coco.data['images'][0]['height'] = value
+    coco.data['annotations'][0]['area'] = value
+    table = coco.read()
+    assert (table.sizes == [40, 30]).all()
+    assert (table.area == 80).all()
 
 
 def test_two_files_of_equal_names_keep_their_own_boxes(coco, tmp_path):

@@ -200,6 +200,15 @@ def test_multi_scale_is_the_authors_around_their_size(configured):
     assert shorts == [600, 700, 800, 900, 1000]
 
 
+@pytest.mark.parametrize('augment', [[], ['--augment', 'none']])
+def test_vertical_flip_needs_no_other_flip(configured, augment):
+    cfg = configured(CUSTOM, '--vertical-flip', *augment)
+    flip, pack = cfg.train_dataloader.dataset.pipeline[-2:]
+    assert (flip.type, pack.type) == ('RandomFlip', 'PackDetInputs')
+    assert flip.prob == [1 / 3, 1 / 3]
+    assert flip.direction == ['horizontal', 'vertical']
+
+
 def test_time_augmentation_sees_an_image_and_its_mirror_image(
     configured, tmp_path
 ):
