@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         help='images, folders, patterns, videos, or the number of a camera',
     )
-    parser.add_argument('model', help='checkpoint, or exported .onnx or .xml file')
+    parser.add_argument(
+        'model', help='checkpoint, or exported .onnx or .xml file'
+    )
     parser.add_argument(
         '--save',
         nargs='+',
