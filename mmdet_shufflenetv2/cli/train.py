@@ -48,7 +48,7 @@ VALUES = {
 SWITCHES = {
     '--star': 'ShuffleNet V2*, with the enlarged receptive field',
     '--vertical-flip': 'also flip training images vertically; a third each: '
-    'none, horizontal, vertical; no effect with --augment none',
+    'none, horizontal, vertical',
     '--multi-scale': 'train at 5 sizes, 0.75 to 1.25 times the image size, '
     'which is then not chosen by the data',
     '--amp': 'automatic mixed precision',
