@@ -57,6 +57,18 @@ def chromium() -> str:
     return CHROMIUM
 
 
+@pytest.fixture
+def written(tmp_path):
+    """Write what a file of weights holds, as it is; give its path."""
+
+    def save(content) -> str:
+        path = str(tmp_path / 'theirs.pth')
+        torch.save(content, path)
+        return path
+
+    return save
+
+
 @pytest.fixture(autouse=True)
 def mmdet_scope():
     """Look types up in mmdet, whatever scope an earlier test's run left."""

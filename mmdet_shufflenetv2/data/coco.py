@@ -19,20 +19,23 @@ from .table import BoxTable, DatasetError, Source, read_text, shorten
 _listed: dict[tuple[str, int], dict] = {}
 
 
+def _state(path: str) -> tuple[str, int]:
+    there = os.path.isfile(path)
+    return path, os.stat(path).st_mtime_ns if there else 0
+
+
 def image_names(path: str) -> list[str]:
     """The images that a file lists, before it is known where they are."""
     data = load_coco(path)
     _listed.clear()
-    _listed[path, os.stat(path).st_mtime_ns] = data
+    _listed[_state(path)] = data
     names = [record.get('file_name') for record in data['images']]
     return [name for name in names if name and isinstance(name, str)]
 
 
 def read_coco(source: Source) -> BoxTable:
     """Read a COCO file; without folders its images are not looked for."""
-    here = os.path.isfile(source.ann)
-    key = source.ann, os.stat(source.ann).st_mtime_ns if here else 0
-    data = _listed.pop(key, None) or load_coco(source.ann)
+    data = _listed.pop(_state(source.ann), None) or load_coco(source.ann)
     numbers, classes = _categories(source.ann, data)
     collector = Collector(source)
     index_of_image = _add_images(collector, data['images'])

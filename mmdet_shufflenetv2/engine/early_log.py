@@ -14,14 +14,11 @@ from mmengine.logging import MMLogger
 
 def keep_records() -> None:
     """Keep what is logged from now on until :func:`write_kept_records`."""
-    forget_records()
+    logger = MMLogger.get_current_instance()
+    # What a command without a log file has left goes nowhere.
+    write_kept_records(logger, [])
     handler = MemoryHandler(sys.maxsize, flushLevel=logging.CRITICAL + 1)
-    MMLogger.get_current_instance().addHandler(handler)
-
-
-def forget_records() -> None:
-    """Keep nothing any more, as where a command wrote no log file."""
-    write_kept_records(MMLogger.get_current_instance(), [])
+    logger.addHandler(handler)
 
 
 def write_kept_records(early: MMLogger, handlers: list) -> None:

@@ -201,8 +201,8 @@ def light_rows(results: Results) -> list[Row]:
                     'measured on': each.conditions.place,
                 },
             )
-            sure = '' if row['warning'] == '' else '~'
-            found[row['against']] = f'{sure}{float(row["times_faster"]):.2f}'
+            mark = '~' if row['warning'] else ''
+            found[row['against']] = f'{mark}{float(row["times_faster"]):.2f}'
     return list(table.values())
 
 

@@ -48,17 +48,6 @@ assert_equal = partial(torch.testing.assert_close, rtol=0, atol=0)
 IMAGES = torch.randn(2, 3, 64, 97, generator=torch.Generator().manual_seed(2))
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """Write a checkpoint; gives its path."""
-
-    def save(content) -> str:
-        torch.save(content, tmp_path / 'weights.pth')
-        return str(tmp_path / 'weights.pth')
-
-    return save
-
-
 def loaded(path: str, build=V2, **options):
     """A backbone that starts from a file."""
     backbone = build()
@@ -77,9 +66,9 @@ def report(monkeypatch):
     return lambda: told[0]
 
 
-def test_torchvisions_weights_load_and_say_what_they_are(saved, report):
+def test_torchvisions_weights_load_and_say_what_they_are(written, report):
     weights = shufflenet_v2_x0_5().state_dict()
-    ours = loaded(saved(weights), partial(V2, out_indices=(3,)))
+    ours = loaded(written(weights), partial(V2, out_indices=(3,)))
     # So mmengine's own loader takes them too.
     assert weights.keys() - ours.state_dict() == {'fc.weight', 'fc.bias'}
     text = report()
@@ -118,24 +107,26 @@ def test_timms_names_of_mobilenet_v2(theirs, ours):
         ('backbone.', 'backbone'),
     ],
 )
-def test_what_stands_before_every_name_is_found(before, prefix, saved, report):
+def test_what_stands_before_every_name_is_found(
+    before, prefix, written, report
+):
     theirs = randomised(V2(out_indices=(0, 1)))
     weights = {before + k: v for k, v in theirs.state_dict().items()}
     if before == 'backbone.':
         weights['rpn_head.rpn_conv.weight'] = torch.zeros(1)
     build = partial(V2, out_indices=(0, 1))
-    ours = loaded(saved({'state_dict': weights}), build, prefix=prefix)
+    ours = loaded(written({'state_dict': weights}), build, prefix=prefix)
     assert_same_values(ours(IMAGES), theirs(IMAGES))
     assert ('Ignored: rpn_head' in report()) == (before == 'backbone.')
 
 
-def test_two_backbones_in_a_file_need_a_prefix(saved):
+def test_two_backbones_in_a_file_need_a_prefix(written):
     weights = {
         f'{who}.backbone.{key}': value + (who == 'teacher')
         for key, value in V2().state_dict().items()
         for who in ('student', 'teacher')
     }
-    path = saved(weights)
+    path = written(weights)
     with pytest.raises(ValueError, match='prefix must be one of student'):
         loaded(path)
     ours = loaded(path, prefix='teacher.backbone')
@@ -145,16 +136,16 @@ def test_two_backbones_in_a_file_need_a_prefix(saved):
 
 @pytest.mark.parametrize('kind', [V2, partial(SNet, 49)])
 def test_v2_star_starts_from_v2s_weights_and_computes_the_same(
-    kind, saved, report
+    kind, written, report
 ):
     theirs = randomised(kind(out_indices=(0, 1, 2, 3)))
     build = partial(kind, receptive_field='enlarged', out_indices=(0, 1, 2, 3))
-    star = loaded(saved(theirs.state_dict()), build)
+    star = loaded(written(theirs.state_dict()), build)
     assert_same_values(star(IMAGES), theirs(IMAGES))
     assert 'pass their input on unchanged: stage2.0.enlarge.0' in report()
     # Its own weights are its own.
     randomised(star)
-    again = loaded(saved(star.state_dict()), build)
+    again = loaded(written(star.state_dict()), build)
     assert_same_values(again(IMAGES), star(IMAGES))
 
 
@@ -166,16 +157,16 @@ def test_v2_star_starts_from_v2s_weights_and_computes_the_same(
         partial(StagedMobileNetV2, 0.15),
     ],
 )
-def test_former_names_load_whoever_loads_them(kind, saved):
+def test_former_names_load_whoever_loads_them(kind, written):
     theirs = randomised(kind())
     (former,) = (f for f in theirs.formats if f.is_former)
     weights = {former.to_theirs(k): v for k, v in theirs.state_dict().items()}
     assert 'stem.conv1.conv.weight' in weights
-    pretrained = loaded(saved(weights), kind)
+    pretrained = loaded(written(weights), kind)
     # As a detector's checkpoint is loaded, by mmengine or PyTorch.
     detector = torch.nn.ModuleDict(dict(backbone=kind()))
     weights = {f'backbone.{key}': value for key, value in weights.items()}
-    load_checkpoint(detector, saved(weights), strict=True)
+    load_checkpoint(detector, written(weights), strict=True)
     for ours in (pretrained, detector['backbone']):
         assert_same_values(ours.eval()(IMAGES), theirs(IMAGES))
 
@@ -198,19 +189,21 @@ def unknown_names(theirs) -> dict[str, torch.Tensor]:
     'kind',
     [ShuffleNetV2, partial(ShuffleNetV2, style='authors'), Xception],
 )
-def test_unknown_names_load_where_tensors_fit_one_to_one(kind, saved, report):
+def test_unknown_names_load_where_tensors_fit_one_to_one(
+    kind, written, report
+):
     theirs = randomised(kind())
-    ours = loaded(saved(unknown_names(theirs)), kind)
+    ours = loaded(written(unknown_names(theirs)), kind)
     assert_same_values(ours(IMAGES), theirs(IMAGES))
     assert 'unknown names' in report()
     assert 'Ignored: last.weight' in report()
 
 
-def test_whose_order_of_channels_has_to_be_known(saved):
+def test_whose_order_of_channels_has_to_be_known(written):
     # At 0.5x all shapes of both styles agree.
     theirs = AUTHORS()
     weights = unknown_names(theirs)
-    path = saved(weights)
+    path = written(weights)
     with pytest.raises(ValueError, match='one of torchvision, authors'):
         loaded(path)
     loaded(path, AUTHORS, style='authors')
@@ -221,18 +214,18 @@ def test_whose_order_of_channels_has_to_be_known(saved):
         {known.to_theirs(k): v for k, v in theirs.state_dict().items()},
     ):
         with pytest.raises(ValueError, match="be 'authors', got 'torchvis"):
-            loaded(saved(told))
+            loaded(written(told))
 
 
 def test_mmengines_log_says_where_weights_are_from(
-    saved, tmp_path, monkeypatch
+    written, tmp_path, monkeypatch
 ):
     # Not the logger of another test's run.
     monkeypatch.setattr(MMLogger, '_instance_dict', OrderedDict())
     log = tmp_path / 'run.log'
     MMLogger.get_instance('run', log_file=str(log))
     # Fresh norms have the means of those loaded.
-    path = saved(shufflenet_v2_x0_5().state_dict())
+    path = written(shufflenet_v2_x0_5().state_dict())
     init_cfg = [
         dict(type='Pretrained', checkpoint=path),
         # Which weights from a file win over.
@@ -257,15 +250,15 @@ def refusal(path: str, **config) -> str:
     return str(error.value)
 
 
-def test_another_width_or_key_is_refused(saved):
+def test_another_width_or_key_is_refused(written):
     weights = shufflenet_v2_x0_5().state_dict()
-    text = refusal(saved(weights), widen_factor=1.0)
+    text = refusal(written(weights), widen_factor=1.0)
     likeness = 'shufflenet_v2_x0_5, ShuffleNetV2 in the format of torchvision'
     assert f'looks like {likeness}, but does not fit ShuffleNetV2' in text
     assert '2.weight (24, 24, 1, 1) instead of (58, 24, 1, 1)' in text
     name = 'stage3.2.branch2.0.weight'
     weights['stage3.9.branch2.0.weight'] = weights.pop(name)
-    text = refusal(saved(weights))
+    text = refusal(written(weights))
     assert f'missing: {name}' in text
     assert 'unexpected: stage3.9.branch2.0.weight' in text
 
@@ -283,11 +276,11 @@ def test_another_width_or_key_is_refused(saved):
     ],
 )
 def test_a_file_of_another_network_is_refused_with_its_name(
-    build, likeness, saved
+    build, likeness, written
 ):
     with torch.device('meta'):
         weights = build().state_dict()
-    path = saved({k: torch.zeros(v.shape) for k, v in weights.items()})
+    path = written({k: torch.zeros(v.shape) for k, v in weights.items()})
     assert f'looks like {likeness}' in refusal(path)
 
 
@@ -299,8 +292,8 @@ class Malicious:
 @pytest.mark.parametrize(
     'content', [{}, {'epoch': 3}, [1, 2], {'state_dict': Malicious()}]
 )
-def test_a_file_without_weights_or_with_code_is_refused(content, saved):
-    refusal(saved(content))
+def test_a_file_without_weights_or_with_code_is_refused(content, written):
+    refusal(written(content))
 
 
 @pytest.fixture

@@ -16,17 +16,6 @@ from mmdet_shufflenetv2.engine.weights import (
 )
 
 
-@pytest.fixture
-def written(tmp_path):
-    """Save a file as it is; give its path."""
-
-    def save(content) -> str:
-        torch.save(content, tmp_path / 'theirs.pth')
-        return str(tmp_path / 'theirs.pth')
-
-    return save
-
-
 @pytest.fixture(scope='module')
 def resnet18() -> dict:
     """torchvision's, with its classifier."""
