@@ -104,12 +104,7 @@ def run(args: argparse.Namespace) -> None:
             'from Python'
         ) from error
     device = require_device(args.device)
-    try:
-        setting = Setting(
-            device, args.threads, args.precision, clock=args.clock
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    setting = Setting(device, args.threads, args.precision, clock=args.clock)
     if args.record and args.quick:
         raise UserError('--record: a --quick look is not worth recording')
     model, size = openmmlab.load(
