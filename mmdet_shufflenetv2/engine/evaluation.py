@@ -152,12 +152,13 @@ def evaluate_file(
     Those of ``classes``, or of all that the test data have.
     """
     metric, ids = box_metric(cfg, classes)
+    images, categories = set(metric.img_ids), set(ids)
     try:
         wrong = [
             record
             for record in json.loads(Path(path).read_text())
-            if record['image_id'] not in metric.img_ids
-            or record['category_id'] not in ids
+            if record['image_id'] not in images
+            or record['category_id'] not in categories
             or not record['score'] >= 0
             or len(record['bbox']) != 4
         ]
