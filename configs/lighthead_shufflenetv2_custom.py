@@ -78,7 +78,10 @@ model = dict(
             )
         ),
     ),
-    test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=300)),
+    test_cfg=dict(
+        rpn=dict(nms_pre=2000, max_per_img=300),
+        rcnn=dict(nms=dict(type='soft_voting')),
+    ),
 )
 
 # Larger where the boxes are small, see docs/training.md; --image-size sets it.

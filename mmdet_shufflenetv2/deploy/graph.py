@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.utils import _pair
 
-from ..detection import LightHeadNeck, RFCNNeck, ThunderNetNeck
+from ..detection import LightHeadNeck, RFCNNeck, ThunderNetNeck, soft_voting
 from ..errors import UserError
 from ..ops import PSRoIAlign, PSRoIPool
 from .folding import Folded
@@ -190,10 +190,10 @@ class DetectorGraph(nn.Module):
         if smallest >= 0:
             large = (boxes[..., 2:] - boxes[..., :2] > smallest).all(2)
             scores = torch.where(large, scores, -1.0)
-        kept, boxes = survivors(
-            boxes, scores, cfg.nms.iou_threshold, self.proposals, boxes
-        )
-        return boxes, kept >= 0
+        kept = nms_mask(boxes, scores, cfg.nms.iou_threshold, self.proposals)
+        scores = torch.where(kept > 0, scores, -1.0)
+        scores, boxes = best_rows(scores, self.proposals, boxes)
+        return boxes, scores >= 0
 
     def classify(self, roi_map: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
         """Class scores (N, K, C) and deltas (N, K, 4 or 4 * C) of RoIs."""
@@ -220,7 +220,11 @@ class DetectorGraph(nn.Module):
         batch, num_rois, num_classes = scores.shape
         usable = is_roi[..., None] & (scores > cfg.rcnn.score_thr)
         flat = torch.where(usable, scores, -1.0).flatten(1)
+        nms = cfg.rcnn.nms
+        is_soft = nms.get('type') == soft_voting.NAME
         candidates = max(CANDIDATES, 20 * self.detections)
+        if is_soft:
+            candidates = soft_voting.CANDIDATES * self.detections
         flat, index = flat.topk(min(candidates, num_rois * num_classes))
         roi, label = index // num_classes, index % num_classes
         # (N, K, C, 4), or one box for all classes.
@@ -228,22 +232,37 @@ class DetectorGraph(nn.Module):
         deltas = take(deltas.reshape(batch, -1, 4), box)
         boxes = decode(head.bbox_coder, take(rois, roi), deltas, size)
         apart = boxes
-        if not cfg.rcnn.nms.get('class_agnostic', False):
+        if not nms.get('class_agnostic', False):
             # Boxes of different classes are moved to where none meet.
             offset = (size.amax(1)[:, None] + 1) * label
             apart = boxes + offset[..., None]
-        scores, rows = survivors(
-            apart,
-            flat,
-            cfg.rcnn.nms.iou_threshold,
+        kept = nms_mask(apart, flat, nms.iou_threshold, self.detections)
+        scores = torch.where(kept > 0, flat, -1.0)
+        if is_soft:
+            count = flat.size(1)
+            best, index = scores.topk(min(self.detections, count))
+            index = torch.where(best >= 0, index, count)
+            scores = soft_voting.decayed_scores(
+                apart, flat, index, nms.iou_threshold
+            )
+            usable = scores > cfg.rcnn.score_thr
+            scores = torch.where(usable, scores, -1.0)
+        scores, rows = best_rows(
+            scores,
             self.detections,
-            torch.cat([boxes, label[..., None]], 2),
+            torch.cat([boxes, apart, label[..., None]], 2),
         )
+        found, found_apart, label = rows.split([4, 4, 1], 2)
+        if is_soft:
+            sigma = nms.get('sigma', soft_voting.SIGMA)
+            found = soft_voting.voted_boxes(
+                found_apart, apart, boxes, flat, sigma
+            )
         is_any = scores >= 0
         return (
-            torch.where(is_any[..., None], rows[..., :4], 0.0),
+            torch.where(is_any[..., None], found, 0.0),
             torch.where(is_any, scores, 0.0),
-            torch.where(is_any, rows[..., 4].long(), -1),
+            torch.where(is_any, label.squeeze(2).long(), -1),
             is_any.sum(1),
         )
 
@@ -261,10 +280,13 @@ def require_known(detector: nn.Module) -> None:
     require('rpn_head levels', len(rpn.prior_generator.strides), 1)
     activation = getattr(head, 'custom_activation', False)
     require('bbox_head.loss_cls.custom_activation', activation, False)
-    for part, owner in ('rpn', rpn), ('rcnn', head):
+    for part, owner, *known in (
+        ('rpn', rpn, 'nms'),
+        ('rcnn', head, 'nms', soft_voting.NAME),
+    ):
         require(f'{part} bbox_coder', owner.bbox_coder, DeltaXYWHBBoxCoder)
         nms = detector.test_cfg[part].nms.get('type', 'nms')
-        require(f'test_cfg.{part}.nms.type', nms, 'nms')
+        require(f'test_cfg.{part}.nms.type', nms, *known)
 
 
 def require(name: str, value: object, *known: object) -> None:
@@ -284,19 +306,10 @@ def take(values: Tensor, index: Tensor) -> Tensor:
     return rows.view(batch, -1, values.size(2))
 
 
-def survivors(
-    boxes: Tensor,
-    scores: Tensor,
-    iou_threshold: float,
-    most: int,
-    values: Tensor,
+def best_rows(
+    scores: Tensor, most: int, values: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Scores and ``values`` of the ``most`` best boxes after suppression.
-
-    Boxes (N, n, 4) come best first; a score of -1 is padding.
-    """
-    mask = nms_mask(boxes, scores, iou_threshold, most)
-    scores = torch.where(mask > 0, scores, -1.0)
+    """The best scores (N, ``most``) and their rows of ``values`` (N, n, c)."""
     missing = most - scores.size(1)
     if missing > 0:
         scores = F.pad(scores, (0, missing), value=-1.0)

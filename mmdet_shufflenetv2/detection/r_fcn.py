@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..arguments import check_positive
 from .hard_examples import HardExampleLoss
 from .neck import RoIMapNeck
+from .soft_voting import SoftVoting
 
 
 @MODELS.register_module()
@@ -76,7 +77,7 @@ class RFCNNeck(RoIMapNeck):
 
 
 @MODELS.register_module()
-class RFCNBBoxHead(HardExampleLoss, BBoxHead):
+class RFCNBBoxHead(SoftVoting, HardExampleLoss, BBoxHead):
     """The bins of a RoI vote by their mean; there is no layer to train.
 
     Args:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..ops import PSRoIAlign, PSRoIPool
 from .hard_examples import HardExampleLoss
+from .soft_voting import SoftVoting
 
 ROI_LAYERS = {'PSRoIAlign': PSRoIAlign, 'PSRoIPool': PSRoIPool}
 
@@ -72,7 +73,7 @@ class PSRoIExtractor(BaseRoIExtractor):
 
 
 @MODELS.register_module()
-class LightHeadBBoxHead(HardExampleLoss, ConvFCBBoxHead):
+class LightHeadBBoxHead(SoftVoting, HardExampleLoss, ConvFCBBoxHead):
     """One fully connected layer, class scores and boxes.
 
     Args:
