@@ -33,7 +33,7 @@ from .receptive_field import (
     maps_of,
     theoretical_fields,
 )
-from .recording import Laps, Times, record, time_operations
+from .recording import Times, record, time_operations
 from .report import layer_rows, report, write_csv, write_json
 from .roofline import Peaks
 from .twins import Breach
@@ -230,26 +230,24 @@ def analyze(
     effort = QUICK if quick else Effort(5, 100, seconds, seconds / 3)
     watch = setting.stopwatch()
     place = torch.device(setting.device), dtype
+    clock = CLOCKS[setting.clock], setting.on_gpu
     once = torch.no_grad()(partial(run, model, inputs))
-    make_laps = partial(Laps, CLOCKS[setting.clock], setting.on_gpu)
     # The load of what else runs, before the analysis adds its own.
     environment = describe(setting)
     if dtype == torch.float64:
         environment['precision'] = 'fp64'
     with _evaluating(model):
         progress('recording')
-        laps = make_laps()
-        recorded = record(model, once, laps)
+        # What a network makes in its first pass and keeps is of no interest.
+        once()
+        recorder = record(model, once, *clock)
         progress('measuring the machine')
         peaks = roofline.measure_peaks(
             *place, watch, QUICK if quick else roofline.EFFORT
         )
         progress('timing')
-        names = [op.name for op in recorded]
-        times = time_operations(
-            once, names, laps.read_ms(), effort, watch, make_laps
-        )
-        uncounted = [op.name for op in recorded if op.work.flops is None]
+        times = time_operations(once, recorder, effort, watch, *clock)
+        recorded = recorder.operations
         result = Analysis(
             name=name or type(model).__name__,
             inputs=[tuple(each.shape) for each in tensors_of(inputs)],
@@ -261,7 +259,9 @@ def analyze(
             peaks=peaks,
             params=sum(p.numel() for p in model.parameters()),
             weights_mb=weights_mb(model),
-            not_counted=dict(Counter(uncounted)),
+            not_counted=dict(
+                Counter(op.name for op in recorded if op.work.flops is None)
+            ),
             notes=list(notes),
         )
 

@@ -196,6 +196,13 @@ def _si(number: float) -> str:
     return f'{number:.4g} '
 
 
+def _cell(value: object) -> object:
+    """As it is written: nothing for None, floats with four digits."""
+    if isinstance(value, float):
+        return significant(value)
+    return '' if value is None else value
+
+
 def layer_rows(found: Analysis) -> list[dict[str, object]]:
     """One row for each layer, in the order they run.
 
@@ -205,7 +212,7 @@ def layer_rows(found: Analysis) -> list[dict[str, object]]:
     """
     rows = []
     for index, layer in enumerate(found.layers):
-        conv = layer.convolution
+        conv, peaks = layer.convolution, found.peaks
         bound = conv and conv.memory_access_bound
         gmacs = layer.per_ms(layer.flops) / 1e6
         gb = layer.per_ms(layer.bytes) / 1e6
@@ -229,21 +236,21 @@ def layer_rows(found: Analysis) -> list[dict[str, object]]:
             'branches': conv and layer.branches,
             'memory_access': conv and conv.memory_access,
             'memory_access_bound': bound and round(bound),
-            'access_ratio': bound and significant(conv.memory_access / bound),
-            'ms': significant(layer.ms),
-            'share': significant(layer.ms / found.ms),
-            'floor_ms': significant(found.floor_ms(layer)),
-            'limit': found.peaks.limit(layer.flops, layer.bytes),
-            'gmacs_per_s': significant(gmacs),
-            'of_peak': significant(gmacs / found.peaks.gmacs_per_s),
-            'gb_per_s': significant(gb),
-            'of_copy': significant(gb / found.peaks.gb_per_s(layer.bytes)),
+            'access_ratio': bound and conv.memory_access / bound,
+            'ms': layer.ms,
+            'share': layer.ms / found.ms,
+            'floor_ms': found.floor_ms(layer),
+            'limit': peaks.limit(layer.flops, layer.bytes),
+            'gmacs_per_s': gmacs,
+            'of_peak': gmacs / peaks.gmacs_per_s,
+            'gb_per_s': gb,
+            'of_copy': gb / peaks.gb_per_s(layer.bytes),
             'breaks': ' '.join(each.rule for each in broken),
             'costs_ms': ' '.join(map(str, costs)),
             'why': '; '.join(each.reason for each in broken),
             'how_measured': '; '.join(each.how for each in broken),
         }
-        rows.append({k: '' if v is None else v for k, v in row.items()})
+        rows.append({name: _cell(value) for name, value in row.items()})
     return rows
 
 
@@ -259,10 +266,9 @@ def write_csv(found: Analysis, path: str | os.PathLike) -> None:
 def write_json(found: Analysis, path: str | os.PathLike) -> None:
     """Write everything, as plain values."""
     names = (
-        *('inputs', 'batch', 'size', 'environment', 'notes', 'problems'),
-        *('warnings', 'flops', 'params', 'bytes', 'weights_mb', 'peak_mb'),
-        *('not_counted', 'kinds_ms', 'parts_ms', 'peaks', 'advice'),
-        'alternatives',
+        'inputs batch size environment notes problems warnings flops params '
+        'bytes weights_mb peak_mb not_counted kinds_ms parts_ms peaks advice '
+        'alternatives'
     )
     fields = {name: vars(field) for name, field in found.fields.items()}
     for name, gradients in found.gradients.items():
@@ -275,7 +281,7 @@ def write_json(found: Analysis, path: str | os.PathLike) -> None:
         'ms': found.times.whole_ms._asdict(),
         'passes': len(found.times.whole.times_ms),
         'settled': found.times.whole.settled,
-        **{name: getattr(found, name) for name in names},
+        **{name: getattr(found, name) for name in names.split()},
         'no_gain': no_gain(found),
         'receptive_fields': fields,
         'layers': layer_rows(found),
@@ -299,32 +305,18 @@ def kind_rows(found: Analysis) -> list[dict[str, object]]:
     ``share`` is of the whole pass; ``unexplained_share`` that of what no
     operation took; ``peak_gflops_per_s`` counts multiply-adds.
     """
-    time, peaks = found.times.whole_ms, found.peaks
     height, width = found.size
+    whole, peaks = found.times.whole_ms, found.peaks
+    shared = (
+        *(found.kinds_ms[BETWEEN] / found.ms, *whole),
+        *(len(found.times.whole.times_ms), ', '.join(found.warnings)),
+        *(found.flops / 1e6, found.bytes / 1e6, peaks.gmacs_per_s),
+        *(peaks.memory_gb_per_s, peaks.cache_gb_per_s, 'ok'),
+    )
+    network = found.name, f'{width}x{height}', found.batch
     rows = []
     for kind, ms in found.kinds_ms.items():
-        numbers = {
-            'ms': ms,
-            'share': ms / found.ms,
-            'unexplained_share': found.kinds_ms[BETWEEN] / found.ms,
-            'pass_ms': time.median,
-            'pass_p10_ms': time.p10,
-            'pass_p90_ms': time.p90,
-            'mflops': found.flops / 1e6,
-            'moved_mb': found.bytes / 1e6,
-            'peak_gflops_per_s': peaks.gmacs_per_s,
-            'copy_gb_per_s': peaks.memory_gb_per_s,
-            'cache_gb_per_s': max(rate for _, rate in peaks.copies),
-        }
-        row = {
-            'network': found.name,
-            'input': f'{width}x{height}',
-            'batch': found.batch,
-            'kind': kind,
-            'passes': len(found.times.whole.times_ms),
-            'warning': ', '.join(found.warnings),
-            'status': 'ok',
-        }
-        row |= {name: significant(each) for name, each in numbers.items()}
+        values = map(_cell, (*network, kind, ms, ms / found.ms, *shared))
+        row = dict(zip(RECORDED, values, strict=True))
         rows.append(row | found.environment)
     return rows

@@ -53,7 +53,7 @@ def small_machine(monkeypatch):
 def analysis(unit) -> Analysis:
     """The unit on 4x4 maps: every operation 1 ms, half a ms between them."""
     x = torch.randn(1, 4, 4, 4)
-    recorded = record(unit, lambda: unit(x))
+    recorded = record(unit, lambda: unit(x)).operations
     whole = len(recorded) + 0.5
     times = Times(
         Timing([whole, whole], 3, True), [[1.0, 1.0] for _ in recorded]

@@ -45,7 +45,7 @@ CASES = {
 
 def layers(network):
     x = torch.randn(2, 8, 16, 16)
-    return layers_of(network, record(network, lambda: network(x)))
+    return layers_of(network, record(network, lambda: network(x)).operations)
 
 
 @pytest.mark.parametrize('rule', CASES)
