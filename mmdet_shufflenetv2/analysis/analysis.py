@@ -6,7 +6,6 @@ where it fails, and the result says why.
 
 import os
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -137,14 +136,12 @@ class Analysis:
     @property
     def kinds_ms(self) -> dict[str, float]:
         """Time of each kind of work; last, what is left of a pass."""
-        times = Counter()
-        for layer in self.layers:
-            times[layer.kind] += layer.ms
+        times = sum(self.parts_ms.values(), Counter())
         result = {kind: times[kind] for kind in KINDS if kind in times}
         return result | {BETWEEN: self.ms - times.total()}
 
     @property
-    def parts_ms(self) -> dict[str, dict[str, float]]:
+    def parts_ms(self) -> dict[str, Counter[str]]:
         """Time of each part of the network by kind."""
         result: dict[str, Counter] = {}
         for layer in self.layers:
@@ -280,9 +277,8 @@ def analyze(
         with attempt('guidelines'):
             how_long = QUICK if quick else twins.EFFORT
             compare = twins.comparison(*place, watch, how_long)
-            end = time.monotonic() + TWIN_SECONDS / (20 if quick else 1)
             result.breaches = twins.breaches_of(
-                result.layers, compare, lambda: time.monotonic() > end
+                result.layers, compare, TWIN_SECONDS / (20 if quick else 1)
             )
         with attempt('other ways to run it'):
             half = effort._replace(seconds=effort.seconds / 2)

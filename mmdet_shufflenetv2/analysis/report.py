@@ -47,6 +47,22 @@ def _head(found: Analysis) -> list[str]:
         f'{where["clock"]} clock, torch {where["torch"]}',
         f'{time.median:.4g} ms a pass ({time.p10:.4g} to {time.p90:.4g}), '
         f'{1e3 * found.batch / time.median:.3g} images/s',
+    ]
+    if found.is_quick:
+        passes = len(found.times.whole.times_ms)
+        lines.append(
+            f'a first look (--quick): {passes} passes; take the figures '
+            'below for their order of magnitude'
+        )
+    if found.warnings:
+        way = ', or count processor time (--threads 1 --clock cpu)'
+        lines.append(
+            f'WARNING: {", ".join(found.warnings)}, at a load of '
+            f'{where["load"]} on {where["cores"]} cores. Measure again when '
+            f'this machine does nothing else'
+            f'{way if where["clock"] == "wall" else ""}'
+        )
+    lines += [
         f'{_si(found.flops)}FLOPs (multiply-adds), '
         f'{_si(found.params)} parameters, {_si(found.bytes)}B moved',
         f'this machine: {peaks.gmacs_per_s:.3g} GMAC/s in a matrix product,'
@@ -60,21 +76,6 @@ def _head(found: Analysis) -> list[str]:
             f'operations need {found.peak_mb:.3g} MB at most'
         )
     lines += found.notes
-    if found.warnings:
-        way = ', or count processor time (--threads 1 --clock cpu)'
-        way = way if where['clock'] == 'wall' else ''
-        warning = (
-            f'WARNING: {", ".join(found.warnings)}, at a load of '
-            f'{where["load"]} on {where["cores"]} cores. Measure again when '
-            f'this machine does nothing else{way}'
-        )
-        lines.insert(2, warning)
-    if found.is_quick:
-        passes = len(found.times.whole.times_ms)
-        lines[1] += (
-            f'\na first look (--quick): {passes} passes; take the figures '
-            'below for their order of magnitude'
-        )
     if found.not_counted:
         counts = found.not_counted.items()
         names = [f'{n.replace("::", ".")} ({count})' for n, count in counts]
@@ -83,9 +84,9 @@ def _head(found: Analysis) -> list[str]:
 
 
 def _advice(found: Analysis, most: int | None) -> list[str]:
-    lines = ['What would help, and how much of a pass (gains overlap)']
-    for number, each in enumerate(found.advice[:most], start=1):
-        start = f'{number:2}. {each.ms:8.3g} ms {each.ms / found.ms:5.0%}  '
+    lines = ['What would help here, most first; gains overlap']
+    for each in found.advice[:most]:
+        start = f'    {each.ms:8.3g} ms {each.ms / found.ms:5.0%}  '
         text = f'{each.text} [{each.how}]'
         lines += wrap(
             text, 100, initial_indent=start, subsequent_indent=' ' * len(start)
@@ -125,7 +126,7 @@ def _parts(found: Analysis) -> list[str]:
     lines = ['By part: ms, and the share of element-wise work']
     for part, kinds in found.parts_ms.items():
         total = sum(kinds.values())
-        share = kinds.get(ELEMENTWISE, 0) / total if total else 0
+        share = kinds[ELEMENTWISE] / total if total else 0
         lines.append(
             f'    {part:24} {total:9.3g} ms {total / found.ms:5.0%}   '
             f'element-wise {share:4.0%}   most {max(kinds, key=kinds.get)}'
@@ -135,14 +136,13 @@ def _parts(found: Analysis) -> list[str]:
 
 def _fields(found: Analysis) -> list[str]:
     """One line for each level whose field is known, either way."""
-    names = dict.fromkeys([*found.fields, *found.gradients])
     lines = []
-    for name in names:
+    for name in dict.fromkeys([*found.fields, *found.gradients]):
         stride = size = 'unknown'
-        effective = 'not measured'
         if field := found.fields.get(name):
             stride = _side(field.stride)
             size = 'over ' * field.is_larger + _side(field.size)
+        effective = 'not measured'
         if name in found.gradients:
             side = effective_size(found.gradients[name])
             # A disc that touches the image's edges fills so much of it.
@@ -154,7 +154,7 @@ def _fields(found: Analysis) -> list[str]:
             f'effective {effective}'
         )
     title = 'Receptive fields in pixels; effective: the side of the area '
-    return names and [f'{title}whose gradient matters', *lines]
+    return lines and [f'{title}whose gradient matters', *lines]
 
 
 def _side(pair: Sequence[float]) -> str:

@@ -12,6 +12,7 @@ map, as after a channel split, beside one that reads a map of its own.
 """
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -82,31 +83,30 @@ Compare = Callable[[Convolution, Convolution], tuple[float, float]]
 
 
 def breaches_of(
-    layers: Sequence[Layer],
-    compare: Compare | None = None,
-    is_over: Callable[[], bool] = lambda: False,
+    layers: Sequence[Layer], compare: Compare | None = None, seconds=math.inf
 ) -> list[Breach]:
     """Every guideline that a layer breaks, and what it costs.
 
-    Those of the slowest layers come first; nothing is measured once
-    ``is_over``, or without ``compare``.
+    Those of the slowest layers come first; nothing is measured without
+    ``compare``, or when ``seconds`` are over.
     """
+    end = time.monotonic() + seconds
     order = sorted(range(len(layers)), key=lambda i: -layers[i].ms)
     found = [breach for i in order for breach in _broken(i, layers[i])]
     for place, breach in enumerate(found):
-        conv, ms = layers[breach.layer].convolution, breach.ms
-        if breach.twin is None or compare is None or is_over():
+        if not (breach.twin and compare) or time.monotonic() > end:
             continue
+        layer, ms = layers[breach.layer], None
         try:
-            own, twin = compare(conv, breach.twin)
+            own, twin = compare(layer.convolution, breach.twin)
         except (RuntimeError, MemoryError) as error:
             how = f'not measured: {reason_of(error)}'
         else:
             # Channels are whole, so the multiply-adds differ a little.
-            twin *= conv.flops / breach.twin.flops
+            twin *= layer.convolution.flops / breach.twin.flops
             # Alone, a layer finds its input in a cache, in the network it
             # may not, so only the ratio of the two times is used.
-            ms = layers[breach.layer].ms * (1 - twin / own)
+            ms = layer.ms * (1 - twin / own)
             how = f'{own:.3g} ms alone, {twin:.3g} ms with {breach.instead}'
         found[place] = replace(breach, ms=ms, how=how)
     return found

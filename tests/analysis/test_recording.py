@@ -1,7 +1,10 @@
 """Operations, their owners, their times, and the layers made of them."""
 
+from itertools import count
+
 import pytest
 import torch
+from nets import Net
 from torch import nn
 from torch.nn.modules import module
 
@@ -41,11 +44,8 @@ def test_what_is_recorded_is_what_runs_otherwise():
 
 
 def test_shuffles_are_told_by_their_names():
-    class Block(nn.Module):
-        def forward(self, x):
-            return interleave(channel_shuffle(x, 2), x)
-
-    found = {op.kind for op in operations_of(Block(), torch.ones(2, 8, 3, 3))}
+    block = Net(lambda m, x: interleave(channel_shuffle(x, 2), x))
+    found = {op.kind for op in operations_of(block, torch.ones(2, 8, 3, 3))}
     assert found - {operations.VIEW} == {operations.SHUFFLE}
 
 
@@ -53,38 +53,28 @@ def conv() -> nn.Module:
     return nn.Conv2d(2, 2, 1)
 
 
-class Inception(nn.Module):
-    """Branches of one, two and one convolutions, then one over their sum."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.c, self.after = conv(), conv(), conv()
-        self.b = nn.Sequential(conv(), conv())
-
-    def forward(self, x):
-        return self.after(self.a(x) + self.b(x) + self.c(x))
-
-
-class Pyramid(nn.Module):
-    """A neck beside its backbone, which fragments nothing there."""
-
-    def __init__(self):
-        super().__init__()
-        self.backbone = nn.Sequential(conv(), conv())
-        self.neck = nn.ModuleList([conv(), conv()])
-
-    def forward(self, x):
-        low = self.backbone[0](x)
-        return self.neck[0](low), self.neck[1](self.backbone[1](low))
-
-
 @pytest.mark.parametrize(
     'network, expected',
     [
         (nn.Sequential(conv(), nn.ReLU(True), conv()), {'0': 1, '2': 1}),
-        (Inception(), {'a': 3, 'b.0': 3, 'b.1': 3, 'c': 3, 'after': 1}),
+        # Branches of one, two and one, then one over their sum.
         (
-            Pyramid(),
+            Net(
+                lambda m, x: m.after(m.a(x) + m.b(x) + m.c(x)),
+                a=conv(),
+                b=nn.Sequential(conv(), conv()),
+                c=conv(),
+                after=conv(),
+            ),
+            {'a': 3, 'b.0': 3, 'b.1': 3, 'c': 3, 'after': 1},
+        ),
+        # A neck beside its backbone, which fragments nothing there.
+        (
+            Net(
+                lambda m, x: (m.neck[0](x), m.neck[1](m.backbone(x))),
+                backbone=nn.Sequential(conv(), conv()),
+                neck=nn.ModuleList([conv(), conv()]),
+            ),
             {'backbone.0': 1, 'backbone.1': 1, 'neck.0': 2, 'neck.1': 2},
         ),
     ],
@@ -115,40 +105,24 @@ def test_layers_are_modules_and_functions_between_them(unit):
     assert indices == list(range(len(recorded)))
 
 
-class Clock:
-    """Seconds that go by when the clock is looked at, or as told."""
-
-    def __init__(self, step=0.001):
-        self.now, self.step = 0.0, step
-
-    def __call__(self):
-        self.now += self.step
-        return self.now
-
-
 def times_of(run, recorded_run, clock):
-    network = nn.Identity()
-    return time_operations(
-        run,
-        record(network, recorded_run, Clock(0.007)),
-        Effort(min_runs=3, max_runs=3, seconds=1.0, warmup_seconds=1e-9),
-        host_stopwatch(clock),
-        clock,
-    )
+    recorded = record(nn.Identity(), recorded_run, count(0, 7).__next__)
+    effort = Effort(min_runs=3, max_runs=3, warmup_seconds=1e-9)
+    return time_operations(run, recorded, effort, host_stopwatch(clock), clock)
 
 
 def test_time_between_operations_is_nobodys():
-    clock, x = Clock(), torch.ones(2)
+    # A second goes by whenever anybody looks.
+    clock, x = count().__next__, torch.ones(2)
 
     def run():
         y = x + 1
-        clock.now += 0.003
+        _ = clock(), clock(), clock()
         return y * 2
 
     times = times_of(run, run, clock)
-    # Each lap, and each undisturbed pass, has one step of the clock in it.
-    assert times.operations == [pytest.approx([1.0] * 3)] * 2
-    assert times.whole_ms.median == pytest.approx(1 + 3)
+    assert times.operations == [[1000.0] * 3] * 2
+    assert times.whole_ms.median == 4000
 
 
 def test_a_pass_with_other_operations_is_left_out():
@@ -158,10 +132,11 @@ def test_a_pass_with_other_operations_is_left_out():
         # Whole and timed take turns, the first round is warm-up.
         return x.add(1) if next(turns) == 5 else x.mul(2)
 
-    times = times_of(run, lambda: x.mul(2), Clock())
+    clock = count().__next__
+    times = times_of(run, lambda: x.mul(2), clock)
     assert times.repeats
-    assert len(times.operations[0]) == 2
+    assert times.operations == [[1000.0] * 2]
     # Where no pass is as it was recorded, the recorded times are all there is.
-    times = times_of(lambda: x + 1, lambda: x.mul(2), Clock())
+    times = times_of(lambda: x + 1, lambda: x.mul(2), clock)
     assert not times.repeats
-    assert times.operations == [[pytest.approx(7.0)]]
+    assert times.operations == [[7000.0]]
