@@ -6,12 +6,10 @@ from mmdet_shufflenetv2.measure.backbones import (
     FAMILIES,
     OWN_SIZE,
     TABLE8,
-    UNIT_CHANNELS,
     UNITS,
-    channels_of,
     place_of,
-    unit_macs,
 )
+from mmdet_shufflenetv2.measure.flops import macs
 from mmdet_shufflenetv2.measure.speed import NOT_MEASURED, joules
 from mmdet_shufflenetv2.measure.timing import Timing
 
@@ -85,19 +83,33 @@ def test_batches_are_the_papers_by_default(asked, device):
     assert eight == (wanted if device == 'cuda' else set())
 
 
-@pytest.mark.parametrize('column', UNIT_CHANNELS)
-@pytest.mark.parametrize('family', UNITS)
-def test_units_are_matched_in_flops(family, column):
-    wanted = unit_macs('shufflenet_v2', column)
+def unit_macs(family, channels):
+    """Multiply-adds of a unit for one place of its map."""
+    build, _ = UNITS[family]
+    with torch.device('meta'):
+        return (
+            macs(build(channels).eval(), torch.empty(1, channels, 8, 8)) // 64
+        )
+
+
+@pytest.mark.parametrize('column', range(3))
+@pytest.mark.parametrize(
+    'family, multiple',
+    [('shufflenet_v1', 12), ('mobilenet_v2', 1), ('xception', 4)],
+)
+def test_units_come_as_close_in_flops_as_they_can(family, multiple, column):
+    channels, reference = (
+        UNITS[name][1][column] for name in (family, 'shufflenet_v2')
+    )
+    wanted = unit_macs('shufflenet_v2', reference)
     # By the paper: two 1x1 and a 3x3 depthwise convolution of half of them.
-    half = column // 2
-    assert wanted == 2 * half * half + 9 * half
-    channels = channels_of(family, column)
-    found = unit_macs(family, channels)
-    # Three groups and a bottleneck of 1:4 leave only multiples of 12.
-    assert found == pytest.approx(wanted, rel=0.065)
-    for other in channels - UNITS[family][1], channels + UNITS[family][1]:
-        assert abs(unit_macs(family, other) - wanted) >= abs(found - wanted)
+    assert wanted == reference**2 // 2 + 9 * reference // 2
+    off, *others = (
+        abs(unit_macs(family, each) - wanted)
+        for each in (channels, channels - multiple, channels + multiple)
+    )
+    assert off <= min(others)
+    assert off / wanted < 0.065
 
 
 def test_energy_of_a_run_is_power_times_its_time():

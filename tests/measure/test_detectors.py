@@ -88,10 +88,8 @@ def test_training_moves_no_weight_and_no_other_part(detector, monkeypatch):
 
 def test_so_many_boxes_pass_the_score_threshold(detector):
     for classes in 3, 81:
-        form = (900, classes), torch.float32, torch.device('cpu')
-        scores = class_scores(*form, 0.01, 1000)
-        passing = (scores.softmax(1)[:, :-1] > 0.01).sum()
-        assert passing == pytest.approx(1000, abs=5)
+        scores = class_scores(torch.empty(900, classes), 0.01)
+        assert (scores.softmax(1)[:, :-1] > 0.01).sum() == 40
     assert detector.warning == ''
     warning = build(threshold=0).warning
     assert 'boxes per image pass score_thr=0, not 40' in warning
