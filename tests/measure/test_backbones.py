@@ -3,9 +3,7 @@ import torch
 from fake_clock import FakeClock
 
 from mmdet_shufflenetv2.measure.backbones import (
-    FAMILIES,
     OWN_SIZE,
-    TABLE8,
     UNITS,
     place_of,
 )
@@ -18,19 +16,6 @@ ALONE = ('--size', '32x32', '--batch', 2, '--units', '--network')
 
 def time(competitors):
     return {each: Timing([4.0], 0, True) for each in competitors}
-
-
-def test_table_8_has_its_networks_each_at_its_own_size(asked):
-    keys = {
-        each.key['network']: each.key
-        for each in asked('backbones', '--size', '224x224', '--units')
-    }
-    assert keys.keys() == {n for names in TABLE8.values() for n in names}
-    assert keys['mobilenet_v2_x0_4']['input'] == '160x160'
-    assert keys['shufflenet_v2_x1_5']['column'] == '300M'
-    for names in FAMILIES.values():
-        columns = [place_of(name, (640, 480))[1] for name in names]
-        assert columns == list(TABLE8)
 
 
 @pytest.mark.parametrize(
@@ -68,19 +53,6 @@ def test_weights_are_the_same_whatever_was_built_before(asked):
         asked('backbones', *ALONE, name)[0].measure(noting)
     assert torch.equal(found[0][0], found[1][0])
     assert torch.equal(found[0][1], found[2][1])
-
-
-@pytest.mark.parametrize('device', ['cuda', 'cpu'])
-def test_batches_are_the_papers_by_default(asked, device):
-    found = {
-        (each.key['input'], each.key['column']): each.key['batch']
-        for each in asked('backbones', '--device', device, '--units')
-    }
-    eight = {place for place, batch in found.items() if batch == 8}
-    tables = {'224x224', '160x160', '192x192'}
-    wanted = {place for place in found if place[0] in tables}
-    wanted.add(('320x320', '40M'))
-    assert eight == (wanted if device == 'cuda' else set())
 
 
 def unit_macs(family, channels):
