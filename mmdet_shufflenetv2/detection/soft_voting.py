@@ -55,19 +55,19 @@ def decayed_scores(
 
 def voted_boxes(
     detected: Tensor,
-    apart: Tensor,
+    detected_apart: Tensor,
     boxes: Tensor,
+    apart: Tensor,
     scores: Tensor,
     sigma: float = SIGMA,
 ) -> Tensor:
-    """Means (N, D, 4) of ``boxes`` around those detected (N, D, 4).
-
-    ``detected`` and ``apart`` are moved alike.
-    """
-    distance = 1 - overlaps(detected, apart)
+    """Means (N, D, 4) of ``boxes`` around those detected (N, D, 4)."""
+    distance = 1 - overlaps(detected_apart, apart)
     weights = (-(distance**2) / sigma).exp() * scores.clamp(min=0)[:, None]
-    # A row of padding has no box around it.
-    return weights @ boxes / weights.sum(2, keepdim=True).clamp(min=1e-12)
+    # A box without area overlaps nothing, not even itself.
+    least = 1e-6
+    total = weights.sum(2, keepdim=True) + least
+    return (weights @ boxes + least * detected) / total
 
 
 class SoftVoting:
@@ -110,9 +110,10 @@ class SoftVoting:
         index = (decayed[0] > rcnn_test_cfg.score_thr).nonzero().squeeze(1)
         index = index[decayed[0][index].argsort(descending=True)[:most]]
         voted = voted_boxes(
+            boxes[None, index],
             apart[None, index],
-            apart[None],
             boxes[None],
+            apart[None],
             scores[None],
             nms.get('sigma', SIGMA),
         )
