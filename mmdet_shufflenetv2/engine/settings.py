@@ -19,6 +19,7 @@ from ..backbones.pretrained import (
     public_weights,
 )
 from ..data.table import SMALL_BOX_PX, BoxTable
+from ..detection import soft_voting
 from ..errors import UserError
 from .run_config import (
     SPLITS,
@@ -274,13 +275,14 @@ def add_hooks(cfg: Config, args: Namespace) -> None:
 
 
 def use_tta(cfg: Config) -> None:
-    """Test on each image as it is and mirrored, by mmdet's `DetTTAModel`.
+    """Test on each image as it is and flipped as in training.
 
     Right before the runner is made, as the model becomes a part of another.
     """
     rcnn = (cfg.model.get('test_cfg') or {}).get('rcnn') or {}
+    nms = rcnn.get('nms', dict(type='nms', iou_threshold=0.5))
     tta_cfg = dict(
-        nms=rcnn.get('nms', dict(type='nms', iou_threshold=0.5)),
+        nms=nms,
         max_per_img=rcnn.get('max_per_img', 100),
     )
     dataset = cfg.test_dataloader.dataset
@@ -288,12 +290,22 @@ def use_tta(cfg: Config) -> None:
     keys = dict(pack).get('meta_keys') or ('img_id', 'img_path', 'ori_shape')
     wanted = ('img_shape', 'scale_factor', 'flip', 'flip_direction')
     pack = dict(pack, meta_keys=tuple(dict.fromkeys((*keys, *wanted))))
-    flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
+    trained = dicts_of(cfg.get('train_dataloader') or {})
+    ways = ['horizontal']
+    if any('vertical' in (step.get('direction') or ()) for step in trained):
+        ways += ['vertical', 'diagonal']
+    flips = [
+        dict(type='RandomFlip', prob=0.0),
+        *(dict(type='RandomFlip', prob=1.0, direction=way) for way in ways),
+    ]
     branches = [[resize], flips, *([each] for each in rest), [pack]]
     dataset.pipeline = [load, dict(type='TestTimeAug', transforms=branches)]
-    cfg.model = ConfigDict(
-        type='DetTTAModel', tta_cfg=tta_cfg, module=cfg.model
+    kind = (
+        'SoftVotingTTA'
+        if nms.get('type') == soft_voting.NAME
+        else 'DetTTAModel'
     )
+    cfg.model = ConfigDict(type=kind, tta_cfg=tta_cfg, module=cfg.model)
 
 
 def unfreeze_norms(backbone: dict) -> None:
