@@ -114,6 +114,10 @@ def find_data(
         f'{data_root} is in {table.source.format} format: '
         f'{len(table.classes)} classes ({shorten(table.classes)})'
     ]
+    others = {'COCO', 'VOC', 'CSV'} - {table.source.format}
+    others = sorted(others & {*found.found})
+    if others and not (train_ann or val_ann):
+        notes.append(f'its annotations in {", ".join(others)} are not used')
     if train is None and divides(table):
         val = val._replace(part=('val', None, seed))
     if val is None:

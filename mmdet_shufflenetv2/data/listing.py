@@ -21,7 +21,7 @@ from .table import BoxTable, DatasetError, Problems, Source
 ROLES = {
     'train': {'train', 'training', 'trainvalminusminival'},
     'trainval': {'trainval'},
-    'val': {'val', 'valid', 'validation', 'minival'},
+    'val': {'val', 'valid', 'validation', 'eval', 'dev', 'minival'},
     'test': {'test', 'testing'},
 }
 #: What serves as a split, in the order of preference; None has no role.
