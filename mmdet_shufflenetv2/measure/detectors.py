@@ -48,7 +48,7 @@ from .benchmark import (
     joined,
     size_text,
 )
-from .networks import Inputs, place, settle_norms
+from .networks import maps_in_turn, place, settle_norms
 from .setting import Setting
 from .speed import SPEEDS, speed
 from .timing import Effort
@@ -256,7 +256,7 @@ class Detector:
         model.eval()
         step = model.data_preprocessor.pad_size_divisor
         width, height = (-(-side // step) * step for side in size)
-        self.inputs = Inputs((batch, 3, height, width), wide)
+        self.inputs = maps_in_turn((batch, 3, height, width), wide)
         self.samples = [
             each.to(setting.device)
             for each in make_samples(size, (height, width), batch)
