@@ -21,7 +21,7 @@ from ..compat.input_format import (
     meta_of,
 )
 from ..compat.weight_formats import OURS, WeightFormat, family_of, within
-from .runner import mismatches
+from .weights import mismatches
 
 Weights = dict[str, Tensor]
 

@@ -25,12 +25,19 @@ class Detection:
     DUMP = 'DumpDetResults'
 
     adopt_classes = staticmethod(run_data.adopt_classes)
+    metrics = staticmethod(coco_metrics)
 
     @staticmethod
     def use_data_root(cfg: Config, args: Namespace) -> None:
         """Point a config to the folder that the arguments name."""
-        found = run_data.find_data(**run_data.data_names(args))
-        run_data.use_data(cfg, found)
+        names = 'train_ann', 'val_ann', 'train_img', 'val_img', 'val_fraction'
+        options = {name: getattr(args, name) for name in names}
+        if hasattr(args, 'checkpoint'):
+            options['wanted'] = ('test',)
+            options['run_dir'] = os.path.dirname(args.checkpoint)
+        run_data.use_data_root(
+            cfg, args.data_root, exif=args.exif or 'apply', **options
+        )
 
     @staticmethod
     def check_data(
@@ -39,13 +46,6 @@ class Detection:
         """Check what a run reads; see :func:`.run_data.check_data`."""
         strict = args.strict or args.on_bad_boxes == 'error'
         return run_data.check_data(cfg, splits, strict, args.exif)
-
-    @staticmethod
-    def metrics(
-        cfg: Config, words: Sequence[str], prefix: str, published: None = None
-    ) -> list[ConfigDict]:
-        """See :func:`.evaluation.coco_metrics`."""
-        return coco_metrics(cfg, words, prefix)
 
 
 class Classification:
@@ -140,7 +140,7 @@ class Classification:
     def metrics(
         cfg: Config,
         words: Sequence[str],
-        prefix: str | None = None,
+        outfile_prefix: str | None = None,
         published: float | None = None,
     ) -> list[ConfigDict]:
         """The metric of ``--eval error``.

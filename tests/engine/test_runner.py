@@ -14,7 +14,7 @@ from mmdet.models import DetDataPreprocessor
 from mmdet_shufflenetv2.compat.checkpoints import CheckpointError
 from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, RAW_BGR
 from mmdet_shufflenetv2.engine.early_log import keep_records
-from mmdet_shufflenetv2.engine.runner import CheckpointMismatch, load_fitting
+from mmdet_shufflenetv2.engine.weights import CheckpointMismatch, load_fitting
 
 
 def network(classes=3):

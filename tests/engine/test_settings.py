@@ -11,7 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.dataset import Compose
 
 from mmdet_shufflenetv2.cli import train
-from mmdet_shufflenetv2.engine import run_config, settings
+from mmdet_shufflenetv2.engine import evaluation, run_config, settings
 from mmdet_shufflenetv2.engine.run_config import pretrained_of
 from mmdet_shufflenetv2.errors import UserError
 
@@ -215,7 +215,7 @@ def test_time_augmentation_sees_an_image_and_its_mirror_image(
     cfg = configured(CUSTOM, '--from-scratch', '--image-size', '96x96')
     pipeline = cfg.test_dataloader.dataset.pipeline
     pipeline[:] = [s for s in pipeline if s.type != 'LoadAnnotations']
-    settings.use_tta(cfg)
+    evaluation.use_tta(cfg)
     path = str(tmp_path / 'a.png')
     cv2.imwrite(path, np.random.randint(0, 255, (60, 90, 3), np.uint8))
     steps = Compose(cfg.test_dataloader.dataset.pipeline)

@@ -9,8 +9,9 @@ from torchvision import models
 
 from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB
 from mmdet_shufflenetv2.engine import run_data
-from mmdet_shufflenetv2.engine.runner import CheckpointMismatch, load_fitting
 from mmdet_shufflenetv2.engine.weights import (
+    CheckpointMismatch,
+    load_fitting,
     load_other_classes,
     use_backbone_weights,
 )
