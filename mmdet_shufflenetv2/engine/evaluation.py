@@ -16,6 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..data import BoxMetric
+from ..detection import soft_voting
 from ..errors import UserError
 from .run_data import datasets_of, metrics_of
 
@@ -182,10 +183,11 @@ def use_tta(cfg: Config) -> None:
     Right before the runner is made, as the model becomes a part of another.
     """
     rcnn = (cfg.model.get('test_cfg') or {}).get('rcnn') or {}
-    tta_cfg = dict(
-        nms=rcnn.get('nms', dict(type='nms', iou_threshold=0.5)),
-        max_per_img=rcnn.get('max_per_img', 100),
-    )
+    nms = rcnn.get('nms', dict(type='nms', iou_threshold=0.5))
+    if nms['type'] == soft_voting.NAME:
+        # The heads have voted; what they found in both images is merged.
+        nms = dict(type='nms', iou_threshold=nms['iou_threshold'])
+    tta_cfg = dict(nms=nms, max_per_img=rcnn.get('max_per_img', 100))
     dataset = cfg.test_dataloader.dataset
     load, resize, *rest, pack = dataset.pipeline
     keys = dict(pack).get('meta_keys') or ('img_id', 'img_path', 'ori_shape')

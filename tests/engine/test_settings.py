@@ -200,13 +200,24 @@ def test_multi_scale_is_the_authors_around_their_size(configured):
     assert shorts == [600, 700, 800, 900, 1000]
 
 
-@pytest.mark.parametrize('augment', [[], ['--augment', 'none']])
-def test_vertical_flip_needs_no_other_flip(configured, augment):
-    cfg = configured(CUSTOM, '--vertical-flip', *augment)
-    flip, pack = cfg.train_dataloader.dataset.pipeline[-2:]
-    assert (flip.type, pack.type) == ('RandomFlip', 'PackDetInputs')
-    assert flip.prob == [1 / 3, 1 / 3]
-    assert flip.direction == ['horizontal', 'vertical']
+@pytest.mark.parametrize(
+    'path, augment', [(CUSTOM, []), (CUSTOM, ['none']), (RTMDET, [])]
+)
+def test_vertical_flip_is_in_every_pipeline(configured, path, augment):
+    """Where no image was flipped too, and in RTMDet's second stage."""
+    options = ['--augment', *augment] if augment else []
+    cfg = configured(path, '--vertical-flip', *options)
+    pipelines = [cfg.train_dataloader.dataset.pipeline]
+    pipelines += [
+        hook.switch_pipeline
+        for hook in cfg.custom_hooks
+        if hook.type == 'PipelineSwitchHook'
+    ]
+    assert len(pipelines) == 1 + (path == RTMDET)
+    for pipeline in pipelines:
+        (flip,) = (step for step in pipeline if step.type == 'RandomFlip')
+        assert flip.prob == [1 / 3, 1 / 3]
+        assert flip.direction == ['horizontal', 'vertical']
 
 
 def test_time_augmentation_sees_an_image_and_its_mirror_image(

@@ -86,7 +86,7 @@ def test_detector_finds_what_the_test_finds(tested, trained, shapes, tmp_path):
     path = trained[0] / 'epoch_2.pth'
     detector = Detector(path, device='cpu', cfg_options=options)
     cfg = run_config.load_config(str(CONFIG))
-    run_data.use_data(cfg, run_data.find_data(str(shapes)))
+    run_data.use_data_root(cfg, str(shapes))
     meta = dict(dataset_meta=dict(classes=detector.classes))
     run_data.adopt_classes(cfg, dict(meta=meta))
     evaluation.evaluate_exported(cfg, detector, str(tmp_path))
