@@ -30,7 +30,6 @@ SWITCHES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint',
@@ -67,7 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Test, once everything that can be checked before has been."""
     check_run_options(args)
     from mmengine.runner import CheckpointLoader
 

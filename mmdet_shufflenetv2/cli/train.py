@@ -61,7 +61,6 @@ SWITCHES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
     parser.add_argument('config', help='config file')
     add_run_options(parser)
     parser.add_argument(
@@ -107,7 +106,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train, once everything that can be checked before has been."""
     check_run_options(args)
     from ..engine import early_log, run_data, settings, tasks, weights
     from ..engine.hooks import last_checkpoint

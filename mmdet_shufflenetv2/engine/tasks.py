@@ -44,8 +44,7 @@ class Detection:
         cfg: Config, splits: tuple[str, ...], args: Namespace
     ) -> dict[str, list[BoxTable]]:
         """Check what a run reads; see :func:`.run_data.check_data`."""
-        strict = args.strict or args.on_bad_boxes == 'error'
-        return run_data.check_data(cfg, splits, strict, args.exif)
+        return run_data.check_data(cfg, splits, args.strict, args.exif)
 
 
 class Classification:
@@ -55,10 +54,10 @@ class Classification:
     EVAL_WORDS = ('error',)
     # Options that mean something with boxes only.
     NOT_FOR_IT = (
-        *('train_ann', 'train_img', 'val_ann', 'val_img', 'on_bad_boxes'),
-        *('strict', 'exif', 'val_fraction', 'json', 'plots', 'fast_eval'),
-        *('tta', 'image_size', 'augment', 'multi_scale', 'width', 'star'),
-        *('epochs', 'from_checkpoint'),
+        *('train_ann', 'train_img', 'val_ann', 'val_img', 'val_fraction'),
+        *('strict', 'exif', 'json', 'plots', 'fast_eval', 'tta', 'epochs'),
+        *('image_size', 'augment', 'multi_scale', 'width', 'star'),
+        'from_checkpoint',
     )
     DUMP = 'DumpResults'
 
