@@ -1,6 +1,5 @@
 """``train`` as its users run it, on a tiny synthetic data set."""
 
-import json
 import re
 import shutil
 import signal
@@ -165,17 +164,3 @@ def test_wrong_arguments_are_one_message(
     assert message in error
     # A run that did not begin leaves no folder.
     assert not list(tmp_path.iterdir())
-
-
-def test_bad_box_names_file_and_record(here, shapes, tmp_path):
-    folder = tmp_path / 'data'
-    shutil.copytree(shapes, folder)
-    path = folder / 'annotations' / 'instances_train.json'
-    data = json.loads(path.read_text())
-    data['annotations'][1]['bbox'][2] = -5
-    path.write_text(json.dumps(data))
-    options = '--data-root', folder, '--work-dir', tmp_path, '--strict'
-    printed = here('train', CONFIG, *options, *TINY, code=2)
-    assert 'instances_train.json' in printed
-    assert f'id {data["annotations"][1]["id"]}' in printed
-    assert 'Traceback' not in printed
