@@ -214,19 +214,16 @@ def _prefix_of_all(backbone: nn.Module, content: Mapping, source: str) -> str:
     modules = {key.partition('.')[0] for key in wanted}
     # Files that are older than the counter are whole without it.
     counters = {k: v for k, v in wanted.items() if k.endswith(COUNTER)}
-    most, problems, fitting = -1, [], []
-    for prefix in prefixes_of(state):
-        inner = within(state, prefix)
-        inner = {k: inner[k] for k in inner if k.partition('.')[0] in modules}
-        found = mismatches(wanted, counters | inner)
-        if not found:
-            fitting.append(prefix)
-        if len(wanted.keys() & inner) > most:
-            most, problems = len(wanted.keys() & inner), found
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        problems = [f'it has several backbones: {", ".join(fitting)}']
+    inner = {prefix: within(state, prefix) for prefix in prefixes_of(state)}
+    hits = {p: len(wanted.keys() & each) for p, each in inner.items()}
+    best = [prefix for prefix in hits if hits[prefix] == max(hits.values())]
+    found = inner[best[0]]
+    found = {k: v for k, v in found.items() if k.partition('.')[0] in modules}
+    problems = mismatches(wanted, counters | found)
+    if not problems and len(best) > 1:
+        problems = [f'it has several backbones: {", ".join(best)}']
+    if not problems:
+        return best[0]
     family = family_of(within(state, wrapping_of(state))) or 'none known'
     raise CheckpointMismatch(
         f'{source} does not fit the {type(backbone).__name__} of this '

@@ -32,10 +32,8 @@ def library_file(build) -> dict:
     return build().state_dict()
 
 
-def old_file(absent) -> dict:
-    """Without the linear layer, or batch counters."""
-    content = torchvision_file()
-    return {k: v for k, v in content.items() if absent not in k}
+def without_classifier() -> dict:
+    return {k: v for k, v in torchvision_file().items() if 'fc.' not in k}
 
 
 torchvision_file = partial(library_file, models.shufflenet_v2_x0_5)
@@ -55,8 +53,7 @@ def to_ours(content: dict) -> dict:
     'make, their_format, network',
     [
         (torchvision_file, 'torchvision', 'shufflenet_v2_x0_5'),
-        (partial(old_file, 'fc.'), 'torchvision', 'shufflenet_v2_x0_5'),
-        (partial(old_file, 'num_batch'), 'torchvision', 'shufflenet_v2_x0_5'),
+        (without_classifier, 'torchvision', 'shufflenet_v2_x0_5'),
         (authors_v2_file, 'authors', 'shufflenet_v2_x1_0'),
         (partial(authors_file, ShuffleNetV1, 0.5, groups=8),
          'authors', 'shufflenet_v1_x0_5_g8'),
