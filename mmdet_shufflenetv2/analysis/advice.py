@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from ..measure.networks import fold
 from ..measure.timing import Effort, Spread, Stopwatch, interleave, ratio
 from . import operations
 from .operations import BETWEEN, tensors_of
-from .twins import RULES, Breach, reason_of
+from .twins import RULES, reason_of
 
 if TYPE_CHECKING:
     from .analysis import Analysis
@@ -53,11 +53,6 @@ class Alternative:
     # How many times faster than as it is.
     speedup: Spread | None = None
     problem: str | None = None
-
-    @property
-    def is_faster(self) -> bool:
-        """Whether nine of ten rounds were faster."""
-        return self.speedup is not None and self.speedup.p10 > 1
 
 
 def measure_ways(
@@ -157,6 +152,21 @@ IN_PLACE = 'time taken now, the most to be gained'
 WORTH_SAYING = 0.01
 # Spread of the passes above which they tell nothing about Python.
 TOO_WIDE = 0.3
+# Kinds of work that compute nothing one would miss: what it is, what helps.
+MISSED_BY_NOBODY = {
+    operations.SHUFFLE: ('channel shuffle', ''),
+    operations.DATA: ('copies, concatenation, resizing', ''),
+    operations.POST: (
+        'post-processing',
+        '; fewer candidates (nms_pre and max_per_img in an mmdet test_cfg) '
+        'make it less',
+    ),
+    operations.ELEMENTWISE: (
+        f'G4, {RULES["G4"]}',
+        '; fuse them into the convolutions before them (torch.compile, an '
+        'inference runtime)',
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -187,7 +197,7 @@ def no_gain(found: Analysis) -> list[str]:
 
 def everything(found: Analysis) -> list[Advice]:
     """What may help, by its gain."""
-    advice = [*_in_place(found)]
+    advice = []
     for other in found.alternatives:
         ms, said = 0.0, other.problem
         if other.speedup is not None:
@@ -195,12 +205,10 @@ def everything(found: Analysis) -> list[Advice]:
             said = f'{low:.2f} to {high:.2f} times as fast'
             ms = found.ms * (1 - 1 / low)
         advice.append(Advice(ms, f'{WAYS[other.name]} ({said})', MEASURED))
-    rules: dict[str, list[Breach]] = {}
-    for breach in found.breaches:
-        rules.setdefault(breach.rule, []).append(breach)
-    # Element-wise work has its own advice.
-    rules.pop('G4', None)
-    for rule, broken in rules.items():
+    # Element-wise work (G4) is among what takes time now.
+    rules = dict.fromkeys(breach.rule for breach in found.breaches)
+    for rule in filter('G4'.__ne__, rules):
+        broken = [b for b in found.breaches if b.rule == rule]
         worst = max(broken, key=lambda breach: breach.ms or 0)
         unknown = sum(breach.ms is None for breach in broken)
         text = (
@@ -211,52 +219,29 @@ def everything(found: Analysis) -> list[Advice]:
         )
         ms = sum(breach.ms or 0 for breach in broken)
         advice.append(Advice(ms, text, REPLACED))
-    return sorted(advice, key=lambda each: -each.ms)
-
-
-# Kinds of work that compute nothing one would miss.
-_MISSED_BY_NOBODY = {
-    operations.SHUFFLE: 'channel shuffle: {count} times, {mb:.3g} MB moved',
-    operations.DATA: 'copies, concatenation, resizing: {count} times, most '
-    '{most}',
-    operations.POST: 'post-processing: most {most}; fewer candidates '
-    '(nms_pre and max_per_img in an mmdet test_cfg) make it less',
-    operations.ELEMENTWISE: f'G4, {RULES["G4"]}: most {{types}}; fuse them '
-    'into the convolutions before them (torch.compile, an inference runtime)',
-}
-
-
-def _in_place(found: Analysis) -> Iterator[Advice]:
-    """What takes time now."""
-    faster = [other.name for other in found.alternatives if other.is_faster]
-    for kind, text in _MISSED_BY_NOBODY.items():
-        # What was measured to go by folding is said already.
-        chosen = [
-            layer
-            for layer in found.layers
-            if layer.kind == kind
-            and not (FOLDED in faster and 'BatchNorm' in layer.type)
-        ]
-        if not chosen:
-            continue
-        types: Counter[str] = Counter()
+    faster = [
+        a.name for a in found.alternatives if a.speedup and a.speedup.p10 > 1
+    ]
+    for kind, (what, hint) in MISSED_BY_NOBODY.items():
+        chosen = [layer for layer in found.layers if layer.kind == kind]
+        if FOLDED in faster:
+            # What was measured to go by folding is said already.
+            chosen = [e for e in chosen if 'BatchNorm' not in e.type]
+        times: Counter[str] = Counter()
         for layer in chosen:
-            types[layer.type] += layer.ms
-        most = [f'{name} {ms:.3g} ms' for name, ms in types.most_common(3)]
-        text = text.format(
-            count=len(chosen),
-            mb=sum(layer.bytes for layer in chosen) / 1e6,
-            most=max(chosen, key=lambda each: each.ms).name,
-            types=', '.join(most),
-        )
-        yield Advice(types.total(), text, IN_PLACE)
+            is_type = kind == operations.ELEMENTWISE
+            times[layer.type if is_type else layer.name] += layer.ms
+        most = [f'{name} {ms:.3g} ms' for name, ms in times.most_common(3)]
+        mb = sum(layer.bytes for layer in chosen) / 1e6
+        text = f'{what}: {len(chosen)} times, {mb:.3g} MB moved, most '
+        text += ', '.join(most) + hint
+        advice.append(Advice(times.total(), text, IN_PLACE))
     # On a busy machine the median pass waited for other work, too; where
     # passes differ widely, nobody can tell for how long.
     whole = found.times.whole_ms
     if whole.width <= TOO_WIDE:
-        yield Advice(
-            found.kinds_ms[BETWEEN] - (whole.median - whole.p10),
-            'Python and starting operations: compile the network, or replay '
-            'it as a CUDA graph',
-            IN_PLACE,
-        )
+        ms = found.kinds_ms[BETWEEN] - (whole.median - whole.p10)
+        text = 'Python and starting operations: compile the network, or '
+        text += 'replay it as a CUDA graph'
+        advice.append(Advice(ms, text, IN_PLACE))
+    return sorted(advice, key=lambda each: -each.ms)

@@ -6,7 +6,6 @@ where it fails, and the result says why.
 
 import os
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ from .receptive_field import (
     maps_of,
     theoretical_fields,
 )
-from .recording import Laps, Times, record, time_operations
+from .recording import Times, record, time_operations
 from .report import layer_rows, report, write_csv, write_json
 from .roofline import Peaks
 from .twins import Breach
@@ -137,14 +136,12 @@ class Analysis:
     @property
     def kinds_ms(self) -> dict[str, float]:
         """Time of each kind of work; last, what is left of a pass."""
-        times = Counter()
-        for layer in self.layers:
-            times[layer.kind] += layer.ms
+        times = sum(self.parts_ms.values(), Counter())
         result = {kind: times[kind] for kind in KINDS if kind in times}
         return result | {BETWEEN: self.ms - times.total()}
 
     @property
-    def parts_ms(self) -> dict[str, dict[str, float]]:
+    def parts_ms(self) -> dict[str, Counter[str]]:
         """Time of each part of the network by kind."""
         result: dict[str, Counter] = {}
         for layer in self.layers:
@@ -230,26 +227,24 @@ def analyze(
     effort = QUICK if quick else Effort(5, 100, seconds, seconds / 3)
     watch = setting.stopwatch()
     place = torch.device(setting.device), dtype
+    clock = CLOCKS[setting.clock], setting.on_gpu
     once = torch.no_grad()(partial(run, model, inputs))
-    make_laps = partial(Laps, CLOCKS[setting.clock], setting.on_gpu)
     # The load of what else runs, before the analysis adds its own.
     environment = describe(setting)
     if dtype == torch.float64:
         environment['precision'] = 'fp64'
     with _evaluating(model):
         progress('recording')
-        laps = make_laps()
-        recorded = record(model, once, laps)
+        # What a network makes in its first pass and keeps is of no interest.
+        once()
+        recorder = record(model, once, *clock)
         progress('measuring the machine')
         peaks = roofline.measure_peaks(
             *place, watch, QUICK if quick else roofline.EFFORT
         )
         progress('timing')
-        names = [op.name for op in recorded]
-        times = time_operations(
-            once, names, laps.read_ms(), effort, watch, make_laps
-        )
-        uncounted = [op.name for op in recorded if op.work.flops is None]
+        times = time_operations(once, recorder, effort, watch, *clock)
+        recorded = recorder.operations
         result = Analysis(
             name=name or type(model).__name__,
             inputs=[tuple(each.shape) for each in tensors_of(inputs)],
@@ -261,7 +256,9 @@ def analyze(
             peaks=peaks,
             params=sum(p.numel() for p in model.parameters()),
             weights_mb=weights_mb(model),
-            not_counted=dict(Counter(uncounted)),
+            not_counted=dict(
+                Counter(op.name for op in recorded if op.work.flops is None)
+            ),
             notes=list(notes),
         )
 
@@ -280,9 +277,8 @@ def analyze(
         with attempt('guidelines'):
             how_long = QUICK if quick else twins.EFFORT
             compare = twins.comparison(*place, watch, how_long)
-            end = time.monotonic() + TWIN_SECONDS / (20 if quick else 1)
             result.breaches = twins.breaches_of(
-                result.layers, compare, lambda: time.monotonic() > end
+                result.layers, compare, TWIN_SECONDS / (20 if quick else 1)
             )
         with attempt('other ways to run it'):
             half = effort._replace(seconds=effort.seconds / 2)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..measure.convolution import Convolution
 from . import operations
+from .convolution import Convolution
 from .recording import Operation
 
 
@@ -81,8 +81,7 @@ def layers_of(
             working = [op for op in ops if op.kind != operations.VIEW] or ops
             names = [*dict.fromkeys(o.name.split('::')[1] for o in working)]
             type_name = ' '.join(names[:3] + ['...'] * (len(names) > 3))
-        own = module.parameters(recurse=False)
-        params = 0 if main.owner in counted else sum(p.numel() for p in own)
+        own = [] if main.owner in counted else module.parameters(recurse=False)
         counted.add(main.owner)
         # A linear layer's first argument is its bias.
         is_matrix = main.kind == operations.MATRIX
@@ -100,7 +99,7 @@ def layers_of(
                 out_shape=next(iter(ops[-1].outputs), ()),
                 ms=ms_of(span),
                 flops=sum(op.work.flops or 0 for op in ops),
-                params=params,
+                params=sum(p.numel() for p in own),
                 bytes=sum(op.work.bytes for op in ops),
                 convolution=main.work.convolution,
                 branches=max(branches.get(index, 1) for index in span),
@@ -112,23 +111,23 @@ def layers_of(
 def _spans(recorded: Sequence[Operation], leaves: set[str]) -> list[list[int]]:
     """Indices of the operations of each layer, in order of first use."""
     spans: dict[tuple, list[int]] = {}
-    last = kind = None
+    key = kind = None
     for index, op in enumerate(recorded):
-        if op.kind == operations.POST:
-            spans.setdefault((op.owner, op.function), []).append(index)
-            last = None
-            continue
-        is_leaf = op.owner in leaves
+        is_leaf, is_view = op.owner in leaves, op.kind == operations.VIEW
         asked = op.owner, op.call, '' if is_leaf else op.function
-        is_other = not is_leaf and op.kind not in (kind, operations.VIEW)
+        if op.kind == operations.POST:
+            # Whatever it calls and loops over.
+            key, kind = (op.owner, op.function), None
         # A function is split where the kind of its work changes; views go
         # with the work around them.
-        if asked != last or (kind and is_other):
-            last, key = asked, (*asked, index)
-            kind = None
+        elif (
+            key is None
+            or key[:3] != asked
+            or not (is_leaf or is_view or kind in (None, op.kind))
+        ):
+            key, kind = (*asked, index), None
         spans.setdefault(key, []).append(index)
-        if op.kind != operations.VIEW:
-            kind = op.kind
+        kind = kind if is_view else op.kind
     return [*spans.values()]
 
 

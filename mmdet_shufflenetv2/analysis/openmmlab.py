@@ -154,35 +154,33 @@ def _from_config(
 
 def test_size(cfg: Config) -> tuple[int, int]:
     """(H, W) of a config's test images, at its widest, padded to 32."""
-    sizes = [
-        node.get('crop_size') or node.get('scale')
-        for node in dicts_of(cfg.get('test_dataloader'))
-        if node.get('type') in ('Resize', 'CenterCrop', 'LetterResize')
-    ]
-    last = next((size for size in reversed(sizes) if size), 224)
-    width, height = (last, last) if isinstance(last, int) else last
+    size = 224
+    for node in dicts_of(cfg.get('test_dataloader')):
+        if node.get('type') in ('Resize', 'CenterCrop', 'LetterResize'):
+            size = node.get('crop_size') or node.get('scale') or size
+    width, height = (size, size) if isinstance(size, int) else size
     return tuple(-(-side // 32) * 32 for side in (height, width))
 
 
 def _from_registry(name: str, options: Mapping) -> nn.Module:
-    asked, _, bare = name.rpartition('.')
-    known = set(NETWORKS)
-    for scope in [asked] if asked else ['mmdet', 'mmpretrain']:
+    known = dict.fromkeys(NETWORKS)
+    for scope in ('mmdet', 'mmpretrain'):
         try:
             import_module(f'{scope}.models')
-            registry = import_module(f'{scope}.registry').MODELS
         except Exception:
             # One that was not asked for is in nobody's way.
-            if asked:
+            if name.startswith(f'{scope}.'):
                 raise
             continue
-        names = registry.module_dict.items()
-        backbones = {n for n, cls in names if 'backbones' in cls.__module__}
-        if bare in backbones:
-            init_default_scope(scope)
-            return MODELS.build(dict(type=f'{scope}.{bare}', **options))
-        known |= backbones
-    near = get_close_matches(bare, sorted(known), n=5, cutoff=0.5)
+        registry = import_module(f'{scope}.registry').MODELS
+        for each, cls in registry.module_dict.items():
+            if 'backbones' in cls.__module__:
+                known[f'{scope}.{each}'] = scope
+                known.setdefault(each, scope)
+    if scope := known.get(name):
+        init_default_scope(scope)
+        return MODELS.build(dict(type=name, **options))
+    near = get_close_matches(name, sorted(known), n=5, cutoff=0.5)
     raise UserError(
         f'no config or backbone is called {name}: '
         + (f'did you mean {", ".join(near)}? Or ' if near else '')

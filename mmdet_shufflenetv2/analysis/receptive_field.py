@@ -16,6 +16,7 @@ an image and gives the levels by name.
 
 import copy
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -98,7 +99,7 @@ def _probe(
     found = {}
     for name, level in levels.items():
         level = as_map(level, x)
-        if level is None or not level.requires_grad:
+        if level is None:
             continue
         count = level.shape[axis]
         first, last = _seen(level, x, axis, count // 2)
@@ -134,7 +135,7 @@ def as_map(level: Tensor, image: Tensor) -> Tensor | None:
     Some transformers have their channels last: the sides that fit the
     image's better are taken for height and width.
     """
-    if level.dim() != 4 or not level.numel():
+    if level.dim() != 4 or not level.numel() or not level.requires_grad:
         return None
 
     def off(map_: Tensor) -> float:
@@ -143,49 +144,6 @@ def as_map(level: Tensor, image: Tensor) -> Tensor | None:
 
     best = min(level, level.movedim(-1, 1), key=off)
     return best if off(best) <= math.log(SAME_SHAPE) else None
-
-
-# Each of these, in place or not, sees as much as its first argument as it is,
-_IDENTITIES = {
-    *('relu', 'relu6', 'hardtanh', 'hardswish', 'silu', 'gelu', 'mish'),
-    *('leaky_relu', 'elu', 'celu', 'selu', 'prelu', 'rrelu', 'softplus'),
-    *('softsign', 'threshold', 'hardshrink', 'softshrink', 'tanhshrink'),
-    *('clamp', 'clip', 'clamp_min', 'clamp_max', 'detach', 'dropout'),
-}
-# brought to the size of 1,
-_NORMS = {
-    *('batch_norm', 'layer_norm', 'group_norm', 'instance_norm', 'rms_norm'),
-    *('normalize', 'local_response_norm'),
-}
-# or as a factor of about 1, so that products neither grow nor fade.
-_GATES = {'sigmoid', 'hardsigmoid', 'tanh', 'logsigmoid', 'exp', 'log_softmax'}
-
-
-class _Linear(TorchFunctionMode):
-    """Replaces what is not linear by something that sees as much."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        name = getattr(func, '__name__', '').rstrip('_')
-        x = args[0] if args else None
-        if isinstance(x, Tensor) and x.is_floating_point():
-            if name in _IDENTITIES:
-                return x
-            if name in _NORMS:
-                return x / x.detach().abs().mean()
-            if name in _GATES:
-                return 1 + x - x.detach()
-            if 'deform_conv2d' in str(func):
-                # Where it looks before it learns to look elsewhere.
-                args = (*args[:2], 0 * args[2], *args[3:])
-            func = _INSTEAD.get(name, func)
-            if name in {'max', 'min', 'maximum', 'minimum', 'fmax', 'fmin'}:
-                others = [a for a in args[1:] if isinstance(a, Tensor)]
-                # Of two maps; of one, the largest value along a side.
-                func = _mean_of_two if others else func
-        out = func(*args, **(kwargs or {}))
-        # What a network makes in float32, or casts to it, has to fit.
-        is_number = isinstance(out, Tensor) and out.is_floating_point()
-        return out.double() if is_number else out
 
 
 def _softmax(x, dim=-1, *_, **__):
@@ -203,19 +161,47 @@ def _average_pool(
     return F.avg_pool2d(x, reach, stride or kernel, padding, ceil_mode)
 
 
-def _mean_of_two(x, other):
-    return (x + other) / 2
-
-
-_INSTEAD: dict[str, Callable] = {
+# What sees as much as functions, in place or not, do of their first argument.
+_INSTEAD = {
+    'relu relu6 hardtanh hardswish silu gelu mish leaky_relu elu celu selu '
+    'prelu rrelu softplus softsign threshold hardshrink softshrink tanhshrink '
+    'clamp clip clamp_min clamp_max detach dropout': lambda x, *_, **__: x,
+    # Brought to the size of 1,
+    'batch_norm layer_norm group_norm instance_norm rms_norm normalize '
+    'local_response_norm': lambda x, *_, **__: x / x.detach().abs().mean(),
+    # or as a factor of about 1, so that products neither grow nor fade.
+    'sigmoid hardsigmoid tanh logsigmoid exp log_softmax': (
+        lambda x, *_, **__: 1 + x - x.detach()
+    ),
     'softmax': _softmax,
     'max_pool2d': _average_pool,
-    'adaptive_max_pool2d': lambda x, size, *_, **__: F.adaptive_avg_pool2d(
-        x, size
+    'adaptive_max_pool2d': (
+        lambda x, size, *_, **__: F.adaptive_avg_pool2d(x, size)
     ),
-    'amax': torch.mean,
-    'amin': torch.mean,
+    'amax amin': torch.mean,
 }
+_INSTEAD = {n: func for names, func in _INSTEAD.items() for n in names.split()}
+
+
+class _Linear(TorchFunctionMode):
+    """Replaces what is not linear by something that sees as much."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name = getattr(func, '__name__', '').rstrip('_')
+        x = args[0] if args else None
+        if isinstance(x, Tensor) and x.is_floating_point():
+            if 'deform_conv2d' in str(func):
+                # Where it looks before it learns to look elsewhere.
+                args = (*args[:2], 0 * args[2], *args[3:])
+            func = _INSTEAD.get(name, func)
+            is_pair = len(args) > 1 and isinstance(args[1], Tensor)
+            # Of one map, they are the largest value along a side.
+            if is_pair and re.fullmatch('f?(max|min)(imum)?', name):
+                return (x + args[1]) / 2
+        out = func(*args, **(kwargs or {}))
+        # What a network makes in float32, or casts to it, has to fit.
+        is_number = isinstance(out, Tensor) and out.is_floating_point()
+        return out.double() if is_number else out
 
 
 def gradient_maps(
@@ -235,7 +221,7 @@ def gradient_maps(
             levels = features(model, x)
         for name, level in levels.items():
             level = as_map(level, x)
-            if level is None or not level.requires_grad:
+            if level is None:
                 continue
             middle = level[0, :, level.shape[2] // 2, level.shape[3] // 2]
             signs = torch.randint(2, middle.shape, generator=generator)

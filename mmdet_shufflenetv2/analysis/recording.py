@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import torch
 from torch import nn
@@ -42,13 +41,16 @@ _TORCH = f'{Path(torch.__file__).parent}{os.sep}'
 _BUILDING_BLOCKS = re.compile(r'[/\\]mmcv[/\\]')
 
 
-class Laps:
-    """Times calls, each by its own: by a host's clock, or a GPU's events.
+class TimedPass(TorchDispatchMode):
+    """Times each operation by its own, by a host's clock or a GPU's events.
 
-    A GPU is kept waiting while the host starts a call, so that the events
-    enclose the call's kernels and not the host's delay. Where the host is
-    the slower one, the sum of all calls is therefore less than the whole
+    A GPU is kept waiting while the host starts an operation, so that the
+    events enclose its kernels and not the host's delay. Where the host is the
+    slower one, the sum of all operations is therefore less than the whole
     network's time: the difference is the device's idle time.
+
+    Attributes:
+        names: of the operations, in their order.
     """
 
     # GPU cycles, about 60 us.
@@ -57,19 +59,27 @@ class Laps:
     def __init__(
         self, clock: Callable[[], float] = time.perf_counter, on_gpu=False
     ):
+        super().__init__()
+        self.names: list[str] = []
         self._on_gpu, self._laps = on_gpu, []
         self._now = _event if on_gpu else clock
 
-    def __call__(self, function: Callable, *args, **kwargs):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
         if self._on_gpu:
             torch.cuda._sleep(self.HEAD_START)
         start = self._now()
-        result = function(*args, **kwargs)
+        out = func(*args, **kwargs)
         self._laps.append((start, self._now()))
-        return result
+        self.names.append(func._schema.name)
+        self.note(func, args, kwargs, out)
+        return out
+
+    def note(self, func, args, kwargs, out) -> None:
+        """What else to keep of an operation."""
 
     def read_ms(self) -> list[float]:
-        """Milliseconds of each call; waits for the device."""
+        """Milliseconds of each operation; waits for the device."""
         if self._on_gpu:
             torch.cuda.synchronize()
             return [start.elapsed_time(end) for start, end in self._laps]
@@ -103,42 +113,33 @@ class Operation:
     call: int
     function: str
     place: str
-    inputs: tuple[tuple[int, ...], ...]
-    outputs: tuple[tuple[int, ...], ...]
-    sources: tuple[int, ...]
+    inputs: list[tuple[int, ...]]
+    outputs: list[tuple[int, ...]]
+    sources: set[int]
 
 
-class TimedPass(TorchDispatchMode):
-    """Times every operation by ``laps``, and notes its name in ``names``."""
+class Recorder(TimedPass):
+    """Also notes whose the operations are, by the names of modules."""
 
-    def __init__(self, laps: Laps):
-        super().__init__()
-        self.names: list[str] = []
-        self._laps = laps
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        self.names.append(func._schema.name)
-        out = self._laps(func, *args, **kwargs)
-        self.note(func, args, kwargs, out)
-        return out
-
-    def note(self, func, args, kwargs, out) -> None:
-        """What else to keep of an operation."""
-
-
-class _Recorder(TimedPass):
-    """Notes down operations as they run, by the names of modules."""
-
-    def __init__(self, model: nn.Module, laps: Laps):
-        super().__init__(laps)
+    def __init__(self, model: nn.Module, *clock: object):
+        super().__init__(*clock)
         self.operations: list[Operation] = []
         self._names = {id(m): name for name, m in model.named_modules()}
         self._calls: Counter[str] = Counter()
         # The operation that wrote a storage last.
         self._writer: dict[int, int] = {}
 
-    def count_call(self, module: nn.Module, _) -> None:
+    def __enter__(self):
+        # Hooks of the modules themselves would keep PyTorch's transformer
+        # layers off their fast path, which passes that are timed take.
+        self._hook = register_module_forward_pre_hook(self._count_call)
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        self._hook.remove()
+        return super().__exit__(*error)
+
+    def _count_call(self, module: nn.Module, _) -> None:
         # Losses and the like may be modules outside of the network.
         if id(module) in self._names:
             self._calls[self._names[id(module)]] += 1
@@ -149,68 +150,62 @@ class _Recorder(TimedPass):
         for storage in {storage_of(t) for t in outputs} - {0}:
             self._writer[storage] = len(self.operations)
         work = work_of(func, args, kwargs, out)
-        owner, function, place, kind = self._caller(sys._getframe(2))
+        owner, function, place, kind = self._caller()
         if kind == operations.SHUFFLE and work.kind != operations.DATA:
             kind = None
         self.operations.append(
             Operation(
-                name=func._schema.name,
-                kind=kind or work.kind,
-                work=work,
-                owner=owner,
-                call=max(self._calls[owner], 1),
-                function=function,
-                place=place,
-                inputs=tuple(map(shape_of, inputs)),
-                outputs=tuple(map(shape_of, outputs)),
-                sources=tuple(sorted(sources)),
+                func._schema.name,
+                kind or work.kind,
+                work,
+                owner,
+                max(self._calls[owner], 1),
+                function,
+                place,
+                [*map(shape_of, inputs)],
+                [*map(shape_of, outputs)],
+                sources,
             )
         )
 
-    def _caller(
-        self, frame: FrameType | None
-    ) -> tuple[str, str, str, str | None]:
+    def _caller(self) -> tuple[str, str, str, str | None]:
         """Owner, function, place, and the kind of work that names say."""
-        function = place = ''
-        owner = kind = None
+        frame, function, place, owner, kind = sys._getframe(3), '', '', '', ''
+        is_owned = False
         while frame is not None and frame.f_code is not record.__code__:
-            code = frame.f_code
-            in_torch = code.co_filename.startswith(_TORCH)
-            if not in_torch and code.co_filename != __file__:
+            code, file = frame.f_code, frame.f_code.co_filename
+            if not file.startswith(_TORCH):
                 # Of mmcv's building blocks who uses them is of interest.
-                if not place and not _BUILDING_BLOCKS.search(code.co_filename):
-                    place = f'{Path(code.co_filename).name}:{frame.f_lineno}'
+                if not place and not _BUILDING_BLOCKS.search(file):
+                    place = f'{Path(file).name}:{frame.f_lineno}'
                 # A comprehension is part of the function around it.
                 if not (function or code.co_name.startswith('<')):
                     function = code.co_name
-            if owner is None:
+            if not is_owned:
                 module = frame.f_locals.get('self')
-                owner = self._names.get(id(module))
-                kinds = type(module).__name__ if owner is not None else ''
-                if _SHUFFLES.search(code.co_name) or 'ChannelShuffle' in kinds:
+                is_owned = id(module) in self._names
+                owner = self._names.get(id(module), '')
+                class_name = type(module).__name__ if is_owned else ''
+                if (
+                    _SHUFFLES.search(code.co_name)
+                    or 'ChannelShuffle' in class_name
+                ):
                     kind = operations.SHUFFLE
-                if _ROI.search(kinds):
+                if _ROI.search(class_name):
                     kind = operations.POOLING
             if _POST_PROCESSING.search(code.co_name):
                 kind = operations.POST
             frame = frame.f_back
-        return owner or '', function, place, kind
+        return owner, function, place, kind
 
 
 def record(
-    model: nn.Module, run: Callable[[], object], laps: Laps | None = None
-) -> list[Operation]:
-    """The operations of one run, in their order; ``laps`` times each."""
-    recorder = _Recorder(model, laps or Laps())
-    # Hooks of the modules themselves would keep PyTorch's transformer layers
-    # off their fast path, which passes that are timed take.
-    hook = register_module_forward_pre_hook(recorder.count_call)
-    try:
-        with torch.no_grad(), recorder:
-            run()
-    finally:
-        hook.remove()
-    return recorder.operations
+    model: nn.Module, run: Callable[[], object], *clock: object
+) -> Recorder:
+    """Record one run by a clock as `TimedPass` takes it."""
+    with torch.no_grad(), Recorder(model, *clock) as recorder:
+        run()
+    return recorder
 
 
 @dataclass(frozen=True)
@@ -241,24 +236,18 @@ class Times:
 
 def time_operations(
     run: Callable[[], object],
-    names: Sequence[str],
-    recorded_ms: Sequence[float],
+    recorded: TimedPass,
     effort: Effort,
     watch: Stopwatch,
-    make_laps: Callable[[], Laps] = Laps,
+    *clock: object,
 ) -> Times:
-    """Time a network's operations, and the network.
-
-    ``names`` are those of the operations that were recorded, which took
-    ``recorded_ms`` then; ``watch`` times a pass left alone.
-    """
-    passes: list[tuple[list[str], list[float]]] = []
+    """Time a network, by ``watch``, and the operations that were recorded."""
+    passes: list[TimedPass] = []
 
     def timed() -> None:
-        laps = make_laps()
-        with TimedPass(laps) as timed_pass:
+        with TimedPass(*clock) as timed_pass:
             run()
-        passes.append((timed_pass.names, laps.read_ms()))
+        passes.append(timed_pass)
 
     with torch.no_grad():
         timings = timing.interleave(
@@ -266,6 +255,7 @@ def time_operations(
         )
     kept = passes[-len(timings['timed'].times_ms) :]
     # Where values decide what is executed, other passes are left out.
-    used = [laps for found, laps in kept if found == list(names)]
-    by_operation = zip(*used or [recorded_ms], strict=True)
-    return Times(timings['whole'], [*map(list, by_operation)], bool(used))
+    used = [each for each in kept if each.names == recorded.names]
+    laps = [each.read_ms() for each in used or [recorded]]
+    by_operation = [*map(list, zip(*laps, strict=True))]
+    return Times(timings['whole'], by_operation, bool(used))

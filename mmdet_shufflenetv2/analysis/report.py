@@ -47,6 +47,22 @@ def _head(found: Analysis) -> list[str]:
         f'{where["clock"]} clock, torch {where["torch"]}',
         f'{time.median:.4g} ms a pass ({time.p10:.4g} to {time.p90:.4g}), '
         f'{1e3 * found.batch / time.median:.3g} images/s',
+    ]
+    if found.is_quick:
+        passes = len(found.times.whole.times_ms)
+        lines.append(
+            f'a first look (--quick): {passes} passes; take the figures '
+            'below for their order of magnitude'
+        )
+    if found.warnings:
+        way = ', or count processor time (--threads 1 --clock cpu)'
+        lines.append(
+            f'WARNING: {", ".join(found.warnings)}, at a load of '
+            f'{where["load"]} on {where["cores"]} cores. Measure again when '
+            f'this machine does nothing else'
+            f'{way if where["clock"] == "wall" else ""}'
+        )
+    lines += [
         f'{_si(found.flops)}FLOPs (multiply-adds), '
         f'{_si(found.params)} parameters, {_si(found.bytes)}B moved',
         f'this machine: {peaks.gmacs_per_s:.3g} GMAC/s in a matrix product,'
@@ -60,21 +76,6 @@ def _head(found: Analysis) -> list[str]:
             f'operations need {found.peak_mb:.3g} MB at most'
         )
     lines += found.notes
-    if found.warnings:
-        way = ', or count processor time (--threads 1 --clock cpu)'
-        way = way if where['clock'] == 'wall' else ''
-        warning = (
-            f'WARNING: {", ".join(found.warnings)}, at a load of '
-            f'{where["load"]} on {where["cores"]} cores. Measure again when '
-            f'this machine does nothing else{way}'
-        )
-        lines.insert(2, warning)
-    if found.is_quick:
-        passes = len(found.times.whole.times_ms)
-        lines[1] += (
-            f'\na first look (--quick): {passes} passes; take the figures '
-            'below for their order of magnitude'
-        )
     if found.not_counted:
         counts = found.not_counted.items()
         names = [f'{n.replace("::", ".")} ({count})' for n, count in counts]
@@ -83,9 +84,9 @@ def _head(found: Analysis) -> list[str]:
 
 
 def _advice(found: Analysis, most: int | None) -> list[str]:
-    lines = ['What would help, and how much of a pass (gains overlap)']
-    for number, each in enumerate(found.advice[:most], start=1):
-        start = f'{number:2}. {each.ms:8.3g} ms {each.ms / found.ms:5.0%}  '
+    lines = ['What would help here, most first; gains overlap']
+    for each in found.advice[:most]:
+        start = f'    {each.ms:8.3g} ms {each.ms / found.ms:5.0%}  '
         text = f'{each.text} [{each.how}]'
         lines += wrap(
             text, 100, initial_indent=start, subsequent_indent=' ' * len(start)
@@ -125,7 +126,7 @@ def _parts(found: Analysis) -> list[str]:
     lines = ['By part: ms, and the share of element-wise work']
     for part, kinds in found.parts_ms.items():
         total = sum(kinds.values())
-        share = kinds.get(ELEMENTWISE, 0) / total if total else 0
+        share = kinds[ELEMENTWISE] / total if total else 0
         lines.append(
             f'    {part:24} {total:9.3g} ms {total / found.ms:5.0%}   '
             f'element-wise {share:4.0%}   most {max(kinds, key=kinds.get)}'
@@ -135,14 +136,13 @@ def _parts(found: Analysis) -> list[str]:
 
 def _fields(found: Analysis) -> list[str]:
     """One line for each level whose field is known, either way."""
-    names = dict.fromkeys([*found.fields, *found.gradients])
     lines = []
-    for name in names:
+    for name in dict.fromkeys([*found.fields, *found.gradients]):
         stride = size = 'unknown'
-        effective = 'not measured'
         if field := found.fields.get(name):
             stride = _side(field.stride)
             size = 'over ' * field.is_larger + _side(field.size)
+        effective = 'not measured'
         if name in found.gradients:
             side = effective_size(found.gradients[name])
             # A disc that touches the image's edges fills so much of it.
@@ -154,7 +154,7 @@ def _fields(found: Analysis) -> list[str]:
             f'effective {effective}'
         )
     title = 'Receptive fields in pixels; effective: the side of the area '
-    return names and [f'{title}whose gradient matters', *lines]
+    return lines and [f'{title}whose gradient matters', *lines]
 
 
 def _side(pair: Sequence[float]) -> str:
@@ -196,6 +196,13 @@ def _si(number: float) -> str:
     return f'{number:.4g} '
 
 
+def _cell(value: object) -> object:
+    """As it is written: nothing for None, floats with four digits."""
+    if isinstance(value, float):
+        return significant(value)
+    return '' if value is None else value
+
+
 def layer_rows(found: Analysis) -> list[dict[str, object]]:
     """One row for each layer, in the order they run.
 
@@ -205,7 +212,7 @@ def layer_rows(found: Analysis) -> list[dict[str, object]]:
     """
     rows = []
     for index, layer in enumerate(found.layers):
-        conv = layer.convolution
+        conv, peaks = layer.convolution, found.peaks
         bound = conv and conv.memory_access_bound
         gmacs = layer.per_ms(layer.flops) / 1e6
         gb = layer.per_ms(layer.bytes) / 1e6
@@ -229,21 +236,21 @@ def layer_rows(found: Analysis) -> list[dict[str, object]]:
             'branches': conv and layer.branches,
             'memory_access': conv and conv.memory_access,
             'memory_access_bound': bound and round(bound),
-            'access_ratio': bound and significant(conv.memory_access / bound),
-            'ms': significant(layer.ms),
-            'share': significant(layer.ms / found.ms),
-            'floor_ms': significant(found.floor_ms(layer)),
-            'limit': found.peaks.limit(layer.flops, layer.bytes),
-            'gmacs_per_s': significant(gmacs),
-            'of_peak': significant(gmacs / found.peaks.gmacs_per_s),
-            'gb_per_s': significant(gb),
-            'of_copy': significant(gb / found.peaks.gb_per_s(layer.bytes)),
+            'access_ratio': bound and conv.memory_access / bound,
+            'ms': layer.ms,
+            'share': layer.ms / found.ms,
+            'floor_ms': found.floor_ms(layer),
+            'limit': peaks.limit(layer.flops, layer.bytes),
+            'gmacs_per_s': gmacs,
+            'of_peak': gmacs / peaks.gmacs_per_s,
+            'gb_per_s': gb,
+            'of_copy': gb / peaks.gb_per_s(layer.bytes),
             'breaks': ' '.join(each.rule for each in broken),
             'costs_ms': ' '.join(map(str, costs)),
             'why': '; '.join(each.reason for each in broken),
             'how_measured': '; '.join(each.how for each in broken),
         }
-        rows.append({k: '' if v is None else v for k, v in row.items()})
+        rows.append({name: _cell(value) for name, value in row.items()})
     return rows
 
 
@@ -259,10 +266,9 @@ def write_csv(found: Analysis, path: str | os.PathLike) -> None:
 def write_json(found: Analysis, path: str | os.PathLike) -> None:
     """Write everything, as plain values."""
     names = (
-        *('inputs', 'batch', 'size', 'environment', 'notes', 'problems'),
-        *('warnings', 'flops', 'params', 'bytes', 'weights_mb', 'peak_mb'),
-        *('not_counted', 'kinds_ms', 'parts_ms', 'peaks', 'advice'),
-        'alternatives',
+        'inputs batch size environment notes problems warnings flops params '
+        'bytes weights_mb peak_mb not_counted kinds_ms parts_ms peaks advice '
+        'alternatives'
     )
     fields = {name: vars(field) for name, field in found.fields.items()}
     for name, gradients in found.gradients.items():
@@ -275,7 +281,7 @@ def write_json(found: Analysis, path: str | os.PathLike) -> None:
         'ms': found.times.whole_ms._asdict(),
         'passes': len(found.times.whole.times_ms),
         'settled': found.times.whole.settled,
-        **{name: getattr(found, name) for name in names},
+        **{name: getattr(found, name) for name in names.split()},
         'no_gain': no_gain(found),
         'receptive_fields': fields,
         'layers': layer_rows(found),
@@ -299,32 +305,18 @@ def kind_rows(found: Analysis) -> list[dict[str, object]]:
     ``share`` is of the whole pass; ``unexplained_share`` that of what no
     operation took; ``peak_gflops_per_s`` counts multiply-adds.
     """
-    time, peaks = found.times.whole_ms, found.peaks
     height, width = found.size
+    whole, peaks = found.times.whole_ms, found.peaks
+    shared = (
+        *(found.kinds_ms[BETWEEN] / found.ms, *whole),
+        *(len(found.times.whole.times_ms), ', '.join(found.warnings)),
+        *(found.flops / 1e6, found.bytes / 1e6, peaks.gmacs_per_s),
+        *(peaks.memory_gb_per_s, peaks.cache_gb_per_s, 'ok'),
+    )
+    network = found.name, f'{width}x{height}', found.batch
     rows = []
     for kind, ms in found.kinds_ms.items():
-        numbers = {
-            'ms': ms,
-            'share': ms / found.ms,
-            'unexplained_share': found.kinds_ms[BETWEEN] / found.ms,
-            'pass_ms': time.median,
-            'pass_p10_ms': time.p10,
-            'pass_p90_ms': time.p90,
-            'mflops': found.flops / 1e6,
-            'moved_mb': found.bytes / 1e6,
-            'peak_gflops_per_s': peaks.gmacs_per_s,
-            'copy_gb_per_s': peaks.memory_gb_per_s,
-            'cache_gb_per_s': max(rate for _, rate in peaks.copies),
-        }
-        row = {
-            'network': found.name,
-            'input': f'{width}x{height}',
-            'batch': found.batch,
-            'kind': kind,
-            'passes': len(found.times.whole.times_ms),
-            'warning': ', '.join(found.warnings),
-            'status': 'ok',
-        }
-        row |= {name: significant(each) for name, each in numbers.items()}
+        values = map(_cell, (*network, kind, ms, ms / found.ms, *shared))
+        row = dict(zip(RECORDED, values, strict=True))
         rows.append(row | found.environment)
     return rows

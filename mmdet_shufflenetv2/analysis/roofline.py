@@ -6,10 +6,10 @@ Copies are measured at many sizes, since what fits a cache moves faster.
 """
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import torch
 
@@ -23,43 +23,47 @@ _COPIED = tuple(2**power for power in range(16, 29, 2))
 
 @dataclass(frozen=True)
 class Peaks:
-    """The best rates that were measured."""
+    """The best rates that were measured.
 
-    # Billions of multiply-adds per second.
+    Attributes:
+        gmacs_per_s: billions of multiply-adds per second.
+        copies: ((bytes read and written, GB/s), ...), ascending; the largest
+            is too large for any cache.
+    """
+
     gmacs_per_s: float
-    # ((bytes read and written, GB/s), ...), ascending.
     copies: tuple[tuple[int, float], ...]
 
     @property
     def memory_gb_per_s(self) -> float:
-        """GB/s of the largest copy, too large for any cache."""
+        """GB/s of the largest copy."""
         return self.copies[-1][1]
+
+    @property
+    def cache_gb_per_s(self) -> float:
+        """GB/s of the smallest copy."""
+        return self.copies[0][1]
 
     def gb_per_s(self, moved: int) -> float:
         """GB/s of a copy of this many bytes, between those measured."""
-        sizes = [size for size, _ in self.copies]
-        place = bisect_left(sizes, moved)
-        if place == 0 or place == len(sizes):
-            return self.copies[min(place, len(sizes) - 1)][1]
-        (low, slow), (high, fast) = self.copies[place - 1 : place + 1]
-        share = math.log(moved / low) / math.log(high / low)
-        return slow + share * (fast - slow)
-
-    def compute_ms(self, flops: int) -> float:
-        """The least time of multiply-adds."""
-        return flops / self.gmacs_per_s / 1e6
+        for (low, fast), (high, slow) in pairwise(self.copies):
+            if low <= moved <= high:
+                share = math.log(moved / low) / math.log(high / low)
+                return fast + share * (slow - fast)
+        is_small = moved <= self.copies[0][0]
+        return self.cache_gb_per_s if is_small else self.memory_gb_per_s
 
     def floor_ms(self, flops: int, moved: int) -> float:
         """The least time of multiply-adds and of moving bytes."""
         memory_ms = moved / self.gb_per_s(moved) / 1e6
-        return max(self.compute_ms(flops), memory_ms)
+        return max(flops / self.gmacs_per_s / 1e6, memory_ms)
 
     def limit(self, flops: int, moved: int) -> str:
         """What the time would be bound by at best; nothing without work."""
         if not moved:
             return ''
-        floor = self.floor_ms(flops, moved)
-        return 'compute' if self.compute_ms(flops) == floor else 'memory'
+        is_memory = self.floor_ms(0, moved) > self.floor_ms(flops, 0)
+        return 'memory' if is_memory else 'compute'
 
 
 def measure_peaks(

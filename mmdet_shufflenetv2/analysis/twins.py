@@ -12,6 +12,7 @@ map, as after a channel split, beside one that reads a map of its own.
 """
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,10 +22,10 @@ from textwrap import shorten
 import torch
 import torch.nn.functional as F
 
-from ..measure.convolution import Convolution
 from ..measure.memory import is_out_of_memory
 from ..measure.timing import Effort, Stopwatch, interleave
 from . import operations
+from .convolution import Convolution
 from .layers import Layer
 
 EFFORT = Effort(min_runs=5, max_runs=50, seconds=0.4, warmup_seconds=0.2)
@@ -82,31 +83,30 @@ Compare = Callable[[Convolution, Convolution], tuple[float, float]]
 
 
 def breaches_of(
-    layers: Sequence[Layer],
-    compare: Compare | None = None,
-    is_over: Callable[[], bool] = lambda: False,
+    layers: Sequence[Layer], compare: Compare | None = None, seconds=math.inf
 ) -> list[Breach]:
     """Every guideline that a layer breaks, and what it costs.
 
-    Those of the slowest layers come first; nothing is measured once
-    ``is_over``, or without ``compare``.
+    Those of the slowest layers come first; nothing is measured without
+    ``compare``, or when ``seconds`` are over.
     """
+    end = time.monotonic() + seconds
     order = sorted(range(len(layers)), key=lambda i: -layers[i].ms)
     found = [breach for i in order for breach in _broken(i, layers[i])]
     for place, breach in enumerate(found):
-        conv, ms = layers[breach.layer].convolution, breach.ms
-        if breach.twin is None or compare is None or is_over():
+        if not (breach.twin and compare) or time.monotonic() > end:
             continue
+        layer, ms = layers[breach.layer], None
         try:
-            own, twin = compare(conv, breach.twin)
+            own, twin = compare(layer.convolution, breach.twin)
         except (RuntimeError, MemoryError) as error:
             how = f'not measured: {reason_of(error)}'
         else:
             # Channels are whole, so the multiply-adds differ a little.
-            twin *= conv.flops / breach.twin.flops
+            twin *= layer.convolution.flops / breach.twin.flops
             # Alone, a layer finds its input in a cache, in the network it
             # may not, so only the ratio of the two times is used.
-            ms = layers[breach.layer].ms * (1 - twin / own)
+            ms = layer.ms * (1 - twin / own)
             how = f'{own:.3g} ms alone, {twin:.3g} ms with {breach.instead}'
         found[place] = replace(breach, ms=ms, how=how)
     return found
@@ -121,37 +121,32 @@ def _broken(index: int, layer: Layer) -> Iterator[Breach]:
         yield Breach(index, 'G4', reason, 'nothing', ms=layer.ms, how=how)
     if conv is None or conv.in_strides is None:
         return
-    before, after = conv.in_channels, conv.out_channels
+    widths = before, after = conv.in_channels, conv.out_channels
+    own = f'{before} -> {after} channels'
     bound = conv.memory_access_bound
     if conv.groups == 1 and bound and conv.memory_access >= EXCESS * bound:
         width = _near(conv, math.sqrt(before * after))
+        excess = f'{conv.memory_access / bound:.2f} times'
         yield Breach(
-            *(index, 'G1'),
-            f'{before} -> {after} channels, {conv.memory_access / bound:.2f} '
-            'times the least memory access',
+            *(index, 'G1', f'{own}, {excess} the least memory access'),
             f'{width} -> {width} channels',
-            _with(conv, width, width, 1),
+            _with(conv, width, width),
         )
     if conv.groups > 1 and not conv.is_depthwise:
         less = math.sqrt(conv.groups)
-        narrow = [_near(conv, width / less) for width in (before, after)]
+        narrow = [_near(conv, width / less) for width in widths]
         yield Breach(
-            *(index, 'G2'),
-            f'{conv.groups} groups of {before} -> {after} channels',
+            *(index, 'G2', f'{conv.groups} groups of {own}'),
             f'{narrow[0]} -> {narrow[1]} channels, dense',
-            _with(conv, *narrow, 1),
+            _with(conv, *narrow),
         )
     if layer.branches > 1:
-        times = min(layer.branches, MOST_BRANCHES)
-        groups, more = conv.groups, math.sqrt(times)
-        wide = [_near(conv, width * more) for width in (before, after)]
+        times, groups = min(layer.branches, MOST_BRANCHES), conv.groups
         if conv.is_depthwise:
-            groups, wide = groups * times, [before * times, after * times]
-        elif groups > 1:
-            wide = [
-                max(1, round(width * more / groups)) * groups
-                for width in (before, after)
-            ]
+            groups, wide = groups * times, [width * times for width in widths]
+        else:
+            more = math.sqrt(times) / groups
+            wide = [_near(conv, width * more) * groups for width in widths]
         yield Breach(
             *(index, 'G3', f'{layer.branches} parallel branches'),
             f'one layer of {wide[0]} -> {wide[1]} channels for {times}',
@@ -161,12 +156,12 @@ def _broken(index: int, layer: Layer) -> Iterator[Breach]:
         yield Breach(
             *(index, 'layout', f'reads {before} channels out of a wider map'),
             'a map of its own',
-            _with(conv, before, after, conv.groups),
+            _with(conv, *widths, conv.groups),
         )
 
 
 def _with(
-    conv: Convolution, in_channels: int, out_channels: int, groups: int
+    conv: Convolution, in_channels: int, out_channels: int, groups: int = 1
 ) -> Convolution:
     """The layer with other channels, over a map of its own."""
     height, width = conv.in_size
@@ -190,7 +185,7 @@ def _near(conv: Convolution, channels: float) -> int:
     """
     own = math.gcd(conv.in_channels, conv.out_channels)
     for block in BLOCKS:
-        rounded = max(1, round(channels / block)) * block
+        rounded = round(channels / block) * block
         if own % block == 0 and abs(rounded / channels - 1) <= ROUNDING:
             return rounded
     return max(1, round(channels))

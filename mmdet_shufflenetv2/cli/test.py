@@ -25,7 +25,8 @@ SWITCHES = {
     '--plots': 'write AP per class, precision-recall curves, the confusion '
     'matrix and the worst images into the work dir',
     '--fast-eval': 'compute by faster-coco-eval instead of pycocotools',
-    '--tta': 'average what is found in the image and in its mirror image',
+    '--tta': 'merge what is found in the image and in it flipped as in '
+    'training',
 }
 
 

@@ -256,7 +256,7 @@ class DetectorGraph(nn.Module):
         if is_soft:
             sigma = nms.get('sigma', soft_voting.SIGMA)
             found = soft_voting.voted_boxes(
-                found_apart, apart, boxes, flat, sigma
+                found, found_apart, boxes, apart, flat, sigma
             )
         is_any = scores >= 0
         return (

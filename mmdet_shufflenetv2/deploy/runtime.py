@@ -244,6 +244,7 @@ class Detector:
             pixels, size, source = image
             factor = np.divide(size, pixels.shape[1::-1], dtype=np.float32)
             boxes = boxes[:count] * np.tile(factor, 2)
+            boxes = boxes.clip(max=np.tile(size, 2))
             given = boxes, scores[:count], labels[:count], self.classes
             yield Detections(*given, size, source).above(self.score_thr)
 
@@ -407,14 +408,30 @@ def _pixels(image) -> np.ndarray:
 
 
 def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Bilinear, as OpenCV does it and training did: no smoothing."""
+    """Bilinear without smoothing, in whole numbers as OpenCV computes it.
+
+    Training resized so, and Pillow rounds down, which moved mAP by 0.003.
+    """
     if pixels.shape[:2] == (height, width):
         return pixels
-    from PIL import Image
+    left, right, x0, x1 = _neighbours(pixels.shape[1], width)
+    above, below, y0, y1 = _neighbours(pixels.shape[0], height)
+    rows, place = np.unique(np.append(above, below), return_inverse=True)
+    pixels = pixels[rows]
+    across = pixels[:, left] * x0[:, None] + pixels[:, right] * x1[:, None]
+    across >>= 4
+    upper = across[place[:height]] * y0[:, None, None] >> 16
+    lower = across[place[height:]] * y1[:, None, None] >> 16
+    return ((upper + lower + 2) >> 2).astype(np.uint8)
 
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    matrix = image.width / width, 0, 0, 0, image.height / height, 0
-    kinds = Image.Transform.AFFINE, Image.Resampling.BILINEAR
-    return np.asarray(
-        image.transform((width, height), kinds[0], matrix, kinds[1])
-    )
+
+def _neighbours(size: int, count: int) -> tuple[np.ndarray, ...]:
+    """What ``count`` places along ``size`` pixels lie between: two pixels,
+    and their weights of 2048.
+    """
+    at = (np.arange(count) + 0.5) * (size / count) - 0.5
+    at = at.astype(np.float32).clip(0, size - 1)
+    first = np.floor(at).astype(np.int64)
+    share = at - first
+    weights = (np.rint(2048 * w).astype(np.int32) for w in (1 - share, share))
+    return first, (first + 1).clip(max=size - 1), *weights

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ..data import BoxMetric
 from ..detection import soft_voting
 from ..errors import UserError
+from .run_config import dicts_of
 from .run_data import datasets_of, metrics_of
 
 # pycocotools defines AP at these numbers of boxes per image, and papers
@@ -178,24 +179,30 @@ def evaluate_file(metric: BoxMetric, path: str) -> None:
 
 
 def use_tta(cfg: Config) -> None:
-    """Test on each image as it is and mirrored, by mmdet's `DetTTAModel`.
+    """Test on each image as it is and flipped as in training.
 
     Right before the runner is made, as the model becomes a part of another.
     """
     rcnn = (cfg.model.get('test_cfg') or {}).get('rcnn') or {}
     nms = rcnn.get('nms', dict(type='nms', iou_threshold=0.5))
-    if nms['type'] == soft_voting.NAME:
-        # The heads have voted; what they found in both images is merged.
-        nms = dict(type='nms', iou_threshold=nms['iou_threshold'])
     tta_cfg = dict(nms=nms, max_per_img=rcnn.get('max_per_img', 100))
+    votes = nms['type'] == soft_voting.NAME
     dataset = cfg.test_dataloader.dataset
     load, resize, *rest, pack = dataset.pipeline
     keys = dict(pack).get('meta_keys') or ('img_id', 'img_path', 'ori_shape')
     wanted = ('img_shape', 'scale_factor', 'flip', 'flip_direction')
     pack = dict(pack, meta_keys=tuple(dict.fromkeys((*keys, *wanted))))
-    flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
+    flips = [dict(type='RandomFlip', prob=0.0)]
+    ways = ['horizontal']
+    trained = dicts_of(cfg.get('train_dataloader') or {})
+    if any('vertical' in (step.get('direction') or ()) for step in trained):
+        ways += ['vertical', 'diagonal']
+    for way in ways:
+        flips.append(dict(type='RandomFlip', prob=1.0, direction=way))
     branches = [[resize], flips, *([each] for each in rest), [pack]]
     dataset.pipeline = [load, dict(type='TestTimeAug', transforms=branches)]
     cfg.model = ConfigDict(
-        type='DetTTAModel', tta_cfg=tta_cfg, module=cfg.model
+        type='SoftVotingTTA' if votes else 'DetTTAModel',
+        tta_cfg=tta_cfg,
+        module=cfg.model,
     )

@@ -1,6 +1,6 @@
 """Networks and inputs, brought into a setting. Needs PyTorch alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from math import prod
 
@@ -15,6 +15,7 @@ from .setting import LAYOUTS, Setting
 POOL_BYTES = 128 * 2**20
 # Of the largest value, by which a folded network may differ.
 FOLD_TOLERANCE = 1e-3
+PASSES = ('forward', 'forward and backward')
 
 
 @cache
@@ -36,13 +37,11 @@ class Inputs:
 
     def __init__(self, shape: Sequence[int], setting: Setting):
         n, c, h, w = shape
-        self.numel = prod(shape)
+        numel = prod(shape)
         capacity = POOL_BYTES // setting.dtype.itemsize
-        pool = _pool(
-            setting.device, setting.dtype, max(capacity, 2 * self.numel)
-        )
-        self.count, self.turn = len(pool) // self.numel, 0
-        self.maps = pool[: self.count * self.numel].view(self.count, *shape)
+        pool = _pool(setting.device, setting.dtype, max(capacity, 2 * numel))
+        self.count, self.turn = len(pool) // numel, 0
+        self.maps = pool[: self.count * numel].view(self.count, *shape)
         if setting.layout == 'channels_last':
             self.maps = self.maps.view(-1, n, h, w, c).permute(0, 1, 4, 2, 3)
 
@@ -120,6 +119,7 @@ def place(network: nn.Module, setting: Setting) -> nn.Module:
     return network.to(memory_format=LAYOUTS[setting.layout])
 
 
+@torch.no_grad()
 def settle_norms(
     network: nn.Module,
     images: Tensor,
@@ -139,10 +139,23 @@ def settle_norms(
         # Also of backbones that keep theirs in evaluation mode.
         norm.train()
         norm.momentum = 1.0
-    with torch.no_grad():
-        (forward or network)(images)
+    (forward or network)(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+def with_backward(
+    run: Callable[[], Tensor], leaves: Iterable[Tensor]
+) -> Callable[[], object]:
+    """A function and its backward pass, which leaves no gradients behind."""
+    leaves, gradient = list(leaves), torch.randn_like(run())
+
+    def both() -> None:
+        run().backward(gradient)
+        for leaf in leaves:
+            leaf.grad = None
+
+    return both
 
 
 def inference(

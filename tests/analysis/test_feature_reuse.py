@@ -2,7 +2,6 @@ import csv
 import math
 
 import pytest
-import torch
 from mmdet.registry import MODELS
 from torchvision.models import DenseNet as TorchvisionDenseNet
 
@@ -36,23 +35,19 @@ def test_half_of_the_channels_pass_each_block(options):
         assert reuse.value == pytest.approx(reuse.expected, abs=1)
 
 
-def torchvision_state():
+def densenet():
     return TorchvisionDenseNet(4, (2, 3), 8, bn_size=2).state_dict()
 
 
-def older_names(state):
-    return {k.replace('.conv1.', '.conv.1.'): v for k, v in state.items()}
-
-
-@pytest.mark.parametrize('rename', [dict, older_names])
-def test_a_planted_weight_is_found_between_its_layers(rename):
-    state = torchvision_state()
-    key = 'features.denseblock2.denselayer3.conv1.weight'
-    weight = torch.full_like(state[key], 0.1)
+@pytest.mark.parametrize('older', ['.conv1.', '.conv.1.'])
+def test_a_planted_weight_is_found_between_its_layers(older):
+    state = densenet()
+    weight = state['features.denseblock2.denselayer3.conv1.weight'].fill_(0.1)
     before = weight.shape[1] - 2 * 4
     weight[:, before : before + 4] = -0.4  # What layer 1 has added.
-    state[key] = weight
-    found = dense_weights(rename(state))
+    found = dense_weights(
+        {k.replace('.conv1.', older): v for k, v in state.items()}
+    )
     values = {
         r.source: (round(r.value, 6), round(r.share, 6))
         for r in found
@@ -73,7 +68,7 @@ def test_other_networks_are_refused():
 def test_text_table_and_picture_hold_every_pair(tmp_path):
     networks = {
         'v2': passed_channels(shufflenet()),
-        'dense': dense_weights(torchvision_state()),
+        'dense': dense_weights(densenet()),
     }
     text = describe(networks)
     assert '48 (48)' in text
@@ -82,9 +77,6 @@ def test_text_table_and_picture_hold_every_pair(tmp_path):
     with (tmp_path / 'reuse.csv').open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(map(len, networks.values()))
-    assert {row['network'] for row in rows} == {'v2', 'dense'}
     images = [a for a in draw(networks).axes if a.images]
     assert len(images) == 3 + 2
-    grid = images[1].images[0].get_array()
-    assert grid.shape == (7, 7)
-    assert grid.count() == 7 * 8 // 2
+    assert images[1].images[0].get_array().count() == 7 * 8 // 2

@@ -1,8 +1,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision
+from nets import Net
 from torch import nn
+from torchvision.ops import deform_conv2d
 
 from mmdet_shufflenetv2.analysis.receptive_field import (
     PROBE,
@@ -10,18 +11,6 @@ from mmdet_shufflenetv2.analysis.receptive_field import (
     gradient_maps,
     theoretical_fields,
 )
-
-
-class Net(nn.Module):
-    """A function of some layers and an image."""
-
-    def __init__(self, function, **layers):
-        super().__init__()
-        self.layers = nn.ModuleDict(layers)
-        self.function = function
-
-    def forward(self, x):
-        return self.function(self.layers, x)
 
 
 def level(model, image):
@@ -46,26 +35,28 @@ def test_a_chain_by_hand():
     assert field_of(network) == Field((27, 27), (8, 8))
 
 
-def conv(kernel, **options):
-    return nn.Conv2d(3, 3, kernel, **options)
+def conv(kernel, out=3, **options):
+    return nn.Conv2d(3, out, kernel, **options)
 
 
 @pytest.mark.parametrize(
     'function, size, stride',
     [
         # The wider of two branches counts.
-        (lambda m, x: torch.cat((m['b'](x), m['a'](x)), 1), 5, 1),
-        (lambda m, x: torch.maximum(m['a'](x) + 9, m['b'](x)), 5, 1),
-        (lambda m, x: torch.minimum(m['a'](x), m['b'](x) + 9), 5, 1),
+        (lambda m, x: torch.cat((m.b(x), m.a(x)), 1), 5, 1),
+        (lambda m, x: torch.maximum(m.a(x) + 9, m.b(x)), 5, 1),
+        (lambda m, x: torch.minimum(m.a(x), m.b(x) + 9), 5, 1),
         # Signs, zeros and what is negative hide nothing.
-        (lambda m, x: -m['b'](x).relu() - 3, 5, 1),
-        (lambda m, x: 0 * m['zero'](x) + m['b'](x).clamp(0, 0.1), 5, 1),
-        (lambda m, x: F.silu(m['b'](x)) * m['b'](x).sigmoid(), 5, 1),
+        (lambda m, x: -m.b(x).relu() - 3, 5, 1),
+        (lambda m, x: 0 * m.zero(x) + m.b(x).clamp(0, 0.1), 5, 1),
+        (lambda m, x: F.silu(m.b(x)) * m.b(x).sigmoid(), 5, 1),
         # Maps of a quarter are enlarged again.
-        (lambda m, x: F.interpolate(m['c'](x), scale_factor=2), 4, 2),
-        (lambda m, x: m['up'](m['c'](x)), 8, 2),
+        (lambda m, x: F.interpolate(m.c(x), scale_factor=2), 4, 2),
+        (lambda m, x: m.up(m.c(x)), 8, 2),
         (lambda m, x: F.max_pool2d(x, 3, 2, 1, 2), 5, 2),
-        (lambda m, x: m['d'](x), 31, 24),
+        (lambda m, x: m.d(x), 31, 24),
+        # It looks where a plain one does.
+        (lambda m, x: deform_conv2d(x, m.offset(x), m.e.weight), 3, 1),
     ],
 )
 def test_by_hand(function, size, stride):
@@ -78,34 +69,21 @@ def test_by_hand(function, size, stride):
         d=conv(31, stride=24),
         up=nn.ConvTranspose2d(3, 3, 3, stride=2),
         zero=conv(1),
+        e=conv(3),
+        offset=conv(3, 18),
     )
     assert field_of(network) == Field((size, size), (stride, stride))
 
 
-def test_a_deformable_convolution_sees_what_a_plain_one_does():
-    def deform(layers, x):
-        layer = layers['conv']
-        offset = layers['offset'](x)
-        return torchvision.ops.deform_conv2d(
-            x, offset, layer.weight, layer.bias, padding=1
-        )
-
-    network = Net(
-        deform, conv=nn.Conv2d(3, 4, 3), offset=nn.Conv2d(3, 18, 3, padding=1)
-    )
-    assert field_of(network).size == (3, 3)
+def attention(x):
+    tokens = x.flatten(2).transpose(1, 2)
+    mixed = F.scaled_dot_product_attention(tokens, tokens, tokens)
+    return mixed.transpose(1, 2).view_as(x)
 
 
 @pytest.mark.parametrize(
     'function',
-    [
-        lambda x: x * x.mean((2, 3), keepdim=True).sigmoid(),
-        lambda x: (
-            F.scaled_dot_product_attention(*[x.flatten(2).transpose(1, 2)] * 3)
-            .transpose(1, 2)
-            .view_as(x)
-        ),
-    ],
+    [attention, lambda x: x * x.mean((2, 3), keepdim=True).sigmoid()],
 )
 def test_what_sees_the_whole_image_is_larger_than_the_probe(function):
     field = field_of(Net(lambda m, x: function(F.avg_pool2d(x, 32))))
@@ -113,15 +91,21 @@ def test_what_sees_the_whole_image_is_larger_than_the_probe(function):
     assert field.size == (PROBE, PROBE)
 
 
-def test_a_network_of_one_size_of_images_is_probed_at_that_size():
-    def fixed(layers, x):
+@pytest.mark.parametrize(
+    'layer, expected',
+    [
+        (conv(5), Field((5, 5), (1, 1))),
+        (conv(35, padding=17), Field((35, 24), (1, 1), True)),
+    ],
+)
+def test_a_network_of_one_size_of_images_is_probed_at_that_size(
+    layer, expected
+):
+    def fixed(network, x):
         assert x.shape[-2:] == (40, 24)
-        return layers['conv'](x)
+        return network.layer(x)
 
-    narrow = Net(fixed, conv=nn.Conv2d(3, 3, 5))
-    assert field_of(narrow, (40, 24)) == Field((5, 5), (1, 1))
-    wide = Net(fixed, conv=nn.Conv2d(3, 3, 35, padding=17))
-    assert field_of(wide, (40, 24)) == Field((35, 24), (1, 1), True)
+    assert field_of(Net(fixed, layer=layer), (40, 24)) == expected
 
 
 def test_gradients_come_from_within_the_theoretical_field():

@@ -1,26 +1,28 @@
 """Operations, their owners, their times, and the layers made of them."""
 
+from itertools import count
+
 import pytest
 import torch
+from nets import Net
 from torch import nn
 from torch.nn.modules import module
 
 from mmdet_shufflenetv2.analysis import operations
 from mmdet_shufflenetv2.analysis.layers import layers_of, parallel_branches
-from mmdet_shufflenetv2.analysis.recording import (
-    Laps,
-    TimedPass,
-    record,
-    time_operations,
-)
+from mmdet_shufflenetv2.analysis.recording import record, time_operations
 from mmdet_shufflenetv2.backbones.layers import channel_shuffle, interleave
 from mmdet_shufflenetv2.measure.timing import Effort, host_stopwatch
 
 IMAGE = torch.randn(1, 4, 4, 4)
 
 
+def operations_of(network, x):
+    return record(network, lambda: network(x)).operations
+
+
 def test_operations_know_their_module_line_and_sources(unit):
-    recorded = record(unit, lambda: unit(IMAGE))
+    recorded = operations_of(unit, IMAGE)
     owners = {op.name: op.owner for op in recorded}
     assert owners['aten::convolution'] == 'conv'
     assert owners['aten::native_batch_norm'] == 'bn'
@@ -30,28 +32,20 @@ def test_operations_know_their_module_line_and_sources(unit):
     index = {op.name: i for i, op in enumerate(recorded)}
     norm = recorded[index['aten::native_batch_norm']]
     assert index['aten::convolution'] in norm.sources
-    assert not module._global_forward_pre_hooks
 
 
 def test_what_is_recorded_is_what_runs_otherwise():
     """Transformer layers take another path where they have hooks."""
     network = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     x = torch.randn(1, 4, 8)
-    names = [op.name for op in record(network, lambda: network(x))]
-    assert names == ['aten::_transformer_encoder_layer_fwd']
-    with torch.no_grad(), TimedPass(Laps()) as timed:
-        network(x)
-    assert timed.names == names
+    recorder = record(network, lambda: network(x))
+    assert recorder.names == ['aten::_transformer_encoder_layer_fwd']
+    assert not module._global_forward_pre_hooks
 
 
 def test_shuffles_are_told_by_their_names():
-    class Block(nn.Module):
-        def forward(self, x):
-            return interleave(channel_shuffle(x, 2), x)
-
-    block = Block()
-    x = torch.randn(2, 8, 3, 3)
-    found = {op.kind for op in record(block, lambda: block(x))}
+    block = Net(lambda m, x: interleave(channel_shuffle(x, 2), x))
+    found = {op.kind for op in operations_of(block, torch.ones(2, 8, 3, 3))}
     assert found - {operations.VIEW} == {operations.SHUFFLE}
 
 
@@ -59,50 +53,40 @@ def conv() -> nn.Module:
     return nn.Conv2d(2, 2, 1)
 
 
-class Inception(nn.Module):
-    """Branches of one, two and one convolutions, then one over their sum."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.c, self.after = conv(), conv(), conv()
-        self.b = nn.Sequential(conv(), conv())
-
-    def forward(self, x):
-        return self.after(self.a(x) + self.b(x) + self.c(x))
-
-
-class Pyramid(nn.Module):
-    """A neck beside its backbone, which fragments nothing there."""
-
-    def __init__(self):
-        super().__init__()
-        self.backbone = nn.Sequential(conv(), conv())
-        self.neck = nn.ModuleList([conv(), conv()])
-
-    def forward(self, x):
-        low = self.backbone[0](x)
-        return self.neck[0](low), self.neck[1](self.backbone[1](low))
-
-
 @pytest.mark.parametrize(
     'network, expected',
     [
         (nn.Sequential(conv(), nn.ReLU(True), conv()), {'0': 1, '2': 1}),
-        (Inception(), {'a': 3, 'b.0': 3, 'b.1': 3, 'c': 3, 'after': 1}),
+        # Branches of one, two and one, then one over their sum.
         (
-            Pyramid(),
+            Net(
+                lambda m, x: m.after(m.a(x) + m.b(x) + m.c(x)),
+                a=conv(),
+                b=nn.Sequential(conv(), conv()),
+                c=conv(),
+                after=conv(),
+            ),
+            {'a': 3, 'b.0': 3, 'b.1': 3, 'c': 3, 'after': 1},
+        ),
+        # A neck beside its backbone, which fragments nothing there.
+        (
+            Net(
+                lambda m, x: (m.neck[0](x), m.neck[1](m.backbone(x))),
+                backbone=nn.Sequential(conv(), conv()),
+                neck=nn.ModuleList([conv(), conv()]),
+            ),
             {'backbone.0': 1, 'backbone.1': 1, 'neck.0': 2, 'neck.1': 2},
         ),
     ],
 )
 def test_branches_that_run_at_the_same_time(network, expected):
-    recorded = record(network, lambda: network(torch.ones(1, 2, 4, 4)))
+    recorded = operations_of(network, torch.ones(1, 2, 4, 4))
     found = parallel_branches(recorded)
     assert {recorded[i].owner: n for i, n in found.items()} == expected
 
 
 def test_layers_are_modules_and_functions_between_them(unit):
-    recorded = record(unit, lambda: unit(IMAGE))
+    recorded = operations_of(unit, IMAGE)
     layers = layers_of(unit, recorded)
     assert [(layer.name, layer.kind) for layer in layers] == [
         ('conv', operations.CONVOLUTION),
@@ -121,40 +105,24 @@ def test_layers_are_modules_and_functions_between_them(unit):
     assert indices == list(range(len(recorded)))
 
 
-class Clock:
-    """Seconds that go by when the clock is looked at, or as told."""
-
-    def __init__(self, step=0.001):
-        self.now, self.step = 0.0, step
-
-    def __call__(self):
-        self.now += self.step
-        return self.now
-
-
-def times_of(run, names, clock):
-    return time_operations(
-        run,
-        names,
-        [7.0] * len(names),
-        Effort(min_runs=3, max_runs=3, seconds=1.0, warmup_seconds=1e-9),
-        host_stopwatch(clock),
-        lambda: Laps(clock),
-    )
+def times_of(run, recorded_run, clock):
+    recorded = record(nn.Identity(), recorded_run, count(0, 7).__next__)
+    effort = Effort(min_runs=3, max_runs=3, warmup_seconds=1e-9)
+    return time_operations(run, recorded, effort, host_stopwatch(clock), clock)
 
 
 def test_time_between_operations_is_nobodys():
-    clock, x = Clock(), torch.ones(2)
+    # A second goes by whenever anybody looks.
+    clock, x = count().__next__, torch.ones(2)
 
     def run():
         y = x + 1
-        clock.now += 0.003
+        _ = clock(), clock(), clock()
         return y * 2
 
-    times = times_of(run, ['aten::add', 'aten::mul'], clock)
-    # Each lap, and each undisturbed pass, has one step of the clock in it.
-    assert times.operations == [pytest.approx([1.0] * 3)] * 2
-    assert times.whole_ms.median == pytest.approx(1 + 3)
+    times = times_of(run, run, clock)
+    assert times.operations == [[1000.0] * 3] * 2
+    assert times.whole_ms.median == 4000
 
 
 def test_a_pass_with_other_operations_is_left_out():
@@ -164,10 +132,11 @@ def test_a_pass_with_other_operations_is_left_out():
         # Whole and timed take turns, the first round is warm-up.
         return x.add(1) if next(turns) == 5 else x.mul(2)
 
-    times = times_of(run, ['aten::mul'], Clock())
+    clock = count().__next__
+    times = times_of(run, lambda: x.mul(2), clock)
     assert times.repeats
-    assert len(times.operations[0]) == 2
+    assert times.operations == [[1000.0] * 2]
     # Where no pass is as it was recorded, the recorded times are all there is.
-    times = times_of(lambda: x + 1, ['aten::mul'], Clock())
+    times = times_of(lambda: x + 1, lambda: x.mul(2), clock)
     assert not times.repeats
-    assert times.operations == [[7.0]]
+    assert times.operations == [[7000.0]]

@@ -14,22 +14,19 @@ from mmdet_shufflenetv2.measure.setting import Setting, describe
 changed = dataclasses.replace
 
 
-def timed(analysis, times_ms, repeats=True, **changes):
+def timed(analysis, times_ms, **changes):
     """The same with other times of whole passes."""
-    whole = analysis.times.whole._replace(times_ms=times_ms, **changes)
-    times = changed(analysis.times, whole=whole, repeats=repeats)
-    return changed(analysis, times=times)
+    whole = analysis.times.whole._replace(times_ms=times_ms)
+    times = changed(analysis.times, whole=whole)
+    return changed(analysis, times=times, **changes)
 
 
 def test_advice_is_sorted_and_costs_what_was_measured(analysis):
     ms = [each.ms for each in analysis.advice]
     assert ms == sorted(ms, reverse=True)
-    assert len(ms) >= 4
     (folded,) = (a for a in analysis.advice if a.how == advice.MEASURED)
-    assert 'fuse_conv_bn' in folded.text
     # In nine of ten rounds at least 1.9 times as fast as it is.
     assert folded.ms == pytest.approx(analysis.ms * (1 - 1 / 1.9))
-    assert '1.90 to 2.10 times as fast' in folded.text
     # The layer takes 1 ms, its twin half of that.
     (g1,) = (a for a in analysis.advice if a.text.startswith('G1'))
     assert g1.ms == pytest.approx(0.5)
@@ -41,51 +38,36 @@ def test_advice_is_sorted_and_costs_what_was_measured(analysis):
     assert any('G4' in a.text and 'BatchNorm2d' in a.text for a in unfolded)
 
 
-def test_what_a_busy_machine_took_is_not_put_down_to_python(analysis):
-    def python_ms(analysis):
-        return [a.ms for a in analysis.advice if 'Python' in a.text]
-
-    assert python_ms(analysis) == [pytest.approx(0.5)]
-    busy = timed(analysis, [9.0, 10.0, 11.0])
-    assert 'other work of this machine' in busy.table()
-    # Of 2 ms that no operation took what the quickest passes had, too.
-    assert python_ms(busy) == [pytest.approx(busy.times.whole_ms.p10 - 8)]
-    assert python_ms(timed(analysis, [8.2, 20.0, 40.0])) == []
-
-
 @pytest.mark.parametrize(
-    'factor, words',
+    'times, ms',
     [
-        (1, ''),
-        (2, 'explain 47% of a pass. The rest is Python'),
-        (0.5, 'explain 188% of a pass. The rest is noise'),
+        ([8.5, 8.5], 0.5),
+        # Of 2 ms that no operation took what the quickest passes had, too.
+        ([9.0, 10.0, 11.0], 1.2),
+        ([8.2, 20.0, 40.0], None),
     ],
 )
-def test_the_report_says_how_much_is_unexplained(analysis, factor, words):
-    text = timed(analysis, [factor * analysis.ms] * 2).table()
-    assert words in text
-    assert ('explain' in text) == bool(words)
+def test_what_a_busy_machine_took_is_not_put_down_to_python(
+    analysis, times, ms
+):
+    found = [a.ms for a in timed(analysis, times).advice if 'Python' in a.text]
+    assert found == ([] if ms is None else [pytest.approx(ms)])
+
+
+def test_the_report_says_how_much_is_unexplained(analysis):
+    assert 'explain' not in analysis.table()
+    assert 'explain 47% of a pass' in timed(analysis, [17.0]).table()
 
 
 def test_the_report_warns_of_times_that_cannot_be_trusted(analysis):
     def with_load(**changes):
-        environment = {**analysis.environment, **changes}
-        return changed(analysis, environment=environment).table()
+        return changed(analysis, environment=analysis.environment | changes)
 
-    assert 'WARNING' not in analysis.table()
-    text = timed(analysis, [8.0, 10.0, 12.0], settled=False).table()
-    assert 'WARNING: warm-up did not settle, spread 32%, at a load' in text
-    text = timed(analysis, [analysis.ms] * 2, repeats=False).table()
-    assert 'WARNING: every pass executes other operations' in text
+    assert analysis.warnings == with_load(load='').warnings == []
+    assert timed(analysis, [8.0, 10.0, 12.0]).warnings == ['spread 32%']
     # Evenly slowed passes have no spread.
-    assert 'WARNING: other work for all cores' in with_load(load=3.1)
-    assert 'WARNING' not in with_load(load='')
-    assert 'WARNING' not in with_load(load=3.1, clock='cpu')
-    # A quick look is not blamed for warm-up.
-    quick = timed(analysis, [analysis.ms] * 2, settled=False)
-    quick = changed(quick, is_quick=True)
-    assert 'a first look (--quick): 2 passes' in quick.table()
-    assert 'WARNING' not in quick.table()
+    assert 'WARNING: other work for all' in with_load(load=3.1).table()
+    assert with_load(load=3.1, clock='cpu').warnings == []
 
 
 def test_csv_has_a_row_for_each_layer_with_hand_computed_values(
@@ -137,7 +119,8 @@ def test_a_record_has_a_row_for_each_kind_and_what_is_between(
         assert float(row['unexplained_share']) == pytest.approx(
             0.5 / analysis.ms, rel=1e-3
         )
-        assert float(row['mflops']) == 1024 / 1e6
+        assert float(row['mflops']) == pytest.approx(1024 / 1e6)
+        assert (row['passes'], row['status']) == ('2', 'ok')
 
 
 def test_the_picture_is_drawn_of_layers_that_no_clock_saw(analysis, tmp_path):

@@ -323,3 +323,13 @@ def test_checkpoint_without_a_config_asks_for_one(tmp_path):
     torch.save(dict(state_dict={}), tmp_path / 'bare.pth')
     with pytest.raises(UserError, match=r'no config in it (?s:.*) name the'):
         checkpoints.Detector(tmp_path / 'bare.pth')
+
+
+@pytest.mark.parametrize('size', [(97, 61), (640, 479), (7, 500), (1, 1)])
+def test_images_are_resized_as_opencv_does_it(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (123, 251, 3))
+    pixels = pixels.astype(np.uint8)
+    expected = cv2.resize(pixels, size).astype(int)
+    difference = np.abs(runtime.resize(pixels, *size) - expected)
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01

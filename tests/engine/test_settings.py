@@ -216,10 +216,11 @@ def test_vertical_flip_is_in_every_pipeline(configured, path, augment):
         assert flip.direction == ['horizontal', 'vertical']
 
 
-def test_time_augmentation_sees_an_image_and_its_mirror_image(
-    configured, tmp_path
-):
-    cfg = configured(CUSTOM, '--from-scratch', '--image-size', '96x96')
+@pytest.mark.parametrize('nms', ['nms', 'soft_voting'])
+def test_time_augmentation_flips_as_training_did(configured, tmp_path, nms):
+    options = '--from-scratch', '--image-size', '96x96', '--vertical-flip'
+    cfg = configured(CUSTOM, *options)
+    cfg.model.test_cfg.rcnn.nms.type = nms
     pipeline = cfg.test_dataloader.dataset.pipeline
     pipeline[:] = [s for s in pipeline if s.type != 'LoadAnnotations']
     evaluation.use_tta(cfg)
@@ -227,8 +228,9 @@ def test_time_augmentation_sees_an_image_and_its_mirror_image(
     cv2.imwrite(path, np.random.randint(0, 255, (60, 90, 3), np.uint8))
     steps = Compose(cfg.test_dataloader.dataset.pipeline)
     sample = steps(dict(img_path=path, img_id=1))
-    plain, mirrored = sample['inputs']
-    assert torch.equal(plain.flip(-1), mirrored)
+    plain, *flipped = sample['inputs']
+    for dims, image in zip([(-1,), (-2,), (-1, -2)], flipped, strict=True):
+        assert torch.equal(plain.flip(dims), image)
     batch = {key: [[each] for each in value] for key, value in sample.items()}
     model = MODELS.build(cfg.model).eval()
     with torch.no_grad():

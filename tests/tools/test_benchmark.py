@@ -1,25 +1,12 @@
 import csv
-import logging
 
 import pytest
-from mmengine.logging import MMLogger
 
 from mmdet_shufflenetv2.cli import benchmark
-from mmdet_shufflenetv2.measure import networks
 from mmdet_shufflenetv2.measure.records import SCHEMA
 from mmdet_shufflenetv2.measure.setting import settings_of
 from mmdet_shufflenetv2.measure.timing import Effort
 from mmdet_shufflenetv2.paper.published import annotate
-
-
-@pytest.fixture(autouse=True)
-def as_before(monkeypatch):
-    monkeypatch.setenv('KINETO_LOG_LEVEL', '9')
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    yield
-    logger.setLevel(level or logging.INFO)
-    networks._pool.cache_clear()
 
 
 def rows_of(path):
@@ -83,6 +70,7 @@ def test_guidelines_stand_beside_the_papers_figures(here, tmp_path):
         ('guidelines', '', 'cpu', ''),
         ('guidelines', '', 'cuda', ''),
         ('backbones', '', 'cpu', 'condensenet_g4_c4 condensenet_g8_c8'),
+        ('backbones', '', 'cuda', 'condensenet_g4_c4 condensenet_g8_c8'),
         (
             'detectors',
             '--part network',
