@@ -140,7 +140,7 @@ def test_ema_and_patience_add_mmengines_hooks_once(configured):
 
 def test_synchronised_batch_norms_train(configured, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    cfg = configured(MAIN, '--sync-bn')
+    cfg = configured(MAIN, '--sync-bn', '--batch-size', '16')
     assert cfg.sync_bn == 'torch'
     assert cfg.model.backbone.norm_cfg.requires_grad
     assert not cfg.model.backbone.get('norm_eval')
