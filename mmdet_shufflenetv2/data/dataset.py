@@ -39,7 +39,7 @@ def make_source(
     ann_file: str,
     images: str | Sequence[str] = (),
     annotation_format: str | None = None,
-    image_list: str | None = None,
+    image_list: str | Sequence[str] | None = None,
     exif: str | None = None,
     part: Sequence | None = None,
 ) -> Source:
@@ -53,7 +53,8 @@ def make_source(
     folders = [images] if isinstance(images, str) else images
     ann, *folders = (f and os.path.normpath(f) for f in (ann_file, *folders))
     folders, part = tuple(filter(None, folders)), part and tuple(part)
-    return Source(kind, ann, folders, image_list, exif or 'apply', part)
+    lists = [image_list] if isinstance(image_list, str) else image_list or ()
+    return Source(kind, ann, folders, tuple(lists), exif or 'apply', part)
 
 
 def dataset_source(dataset: dict) -> Source:
@@ -130,7 +131,8 @@ class BoxDataset(CocoDataset):
             Images are loaded by :class:`LoadImageStrict`.
         annotation_format: 'COCO', 'YOLO', 'VOC' or 'CSV'; None tells it by
             ``ann_file``.
-        image_list: Text file of the images to take, one per line.
+        image_list: Text file of the images to take, one per line, or
+            several.
         exif: 'apply' if boxes are on the turned picture, 'ignore' if on the
             stored pixels.
         part: See :class:`mmdet_shufflenetv2.data.Source`.

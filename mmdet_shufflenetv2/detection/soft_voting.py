@@ -1,9 +1,9 @@
 """Non-maximum suppression that still uses the boxes it suppresses.
 
-A suppressed box keeps the share of its score that soft-NMS leaves it (arXiv
-1704.04503, the linear rule, against the survivors only), and each detection
-is the mean of the boxes around it, weighted by score and overlap (arXiv
-1809.08545, section 3.3, without a predicted variance).
+A suppressed box keeps a share of its score, as in soft-NMS (arXiv 1704.04503,
+the linear rule, against the survivors only), but too small a share to show in
+a picture. Each detection is the mean of the boxes around it, weighted by score
+and overlap (arXiv 1809.08545, section 3.3, without a predicted variance).
 
 Shapes: N images, n candidates of each, best first, D detections. Boxes are
 x1, y1, x2, y2; ``apart`` are those moved so that boxes of different classes
@@ -21,6 +21,8 @@ from torch import Tensor
 NAME = 'soft_voting'
 #: The best candidates alone have a say: this many for each detection wanted.
 CANDIDATES = 6
+#: What a suppressed box keeps of its score, times 1 - IoU.
+SHARE = 0.3
 #: How fast a box's weight falls with its distance 1 - IoU.
 SIGMA = 0.025
 
@@ -52,7 +54,7 @@ def decayed_scores(
     iou = overlaps(apart.gather(1, chosen), apart)
     rank = torch.arange(count, device=scores.device)
     suppressed = (iou > iou_threshold) & (survivors[..., None] < rank)
-    share = torch.where(suppressed, 1 - iou, 1.0).prod(1)
+    share = torch.where(suppressed, SHARE * (1 - iou), 1.0).prod(1)
     return torch.where(scores >= 0, scores * share, scores)
 
 

@@ -63,7 +63,7 @@ def once_per_run(work: Callable[[], Result]) -> Result:
 
 def _read(source: Source) -> BoxTable:
     """A source's table, which is read by the first process alone."""
-    whole = source._replace(image_list=None, part=None)
+    whole = source._replace(image_list=(), part=None)
     remember(once_per_run(lambda: read_boxes(whole)))
     return read_boxes(source)
 
@@ -166,7 +166,7 @@ def use_data_root(
             whole = find_data(data_root, **options)
             if whole.train.part and _is_list_of(listed, whole.train):
                 source = whole.train._replace(
-                    part=None, image_list=str(listed)
+                    part=None, image_list=(str(listed),)
                 )
                 note = f'testing on the images of {listed}'
                 return Splits(None, source, whole.classes, (note,))

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from commands import CONFIG, TINY
+from commands import CONFIG, TINY, python
 from mmengine.runner import CheckpointLoader
 
 from mmdet_shufflenetv2.data.synthetic import CLASSES, DetectionSet, write_set
@@ -61,10 +61,8 @@ def test_best_checkpoint_cannot_be_resumed_and_says_what_it_lacks(
     assert 'load_from' in error
 
 
-def test_two_processes_are_one_run_whether_told_or_not(
-    command, root, shapes, tmp_path
-):
-    command(
+def test_two_processes_are_one_run_whether_told_or_not(root, shapes, tmp_path):
+    python(
         *('-m', 'torch.distributed.run', '--standalone'),
         *('--nproc-per-node=2', root / 'tools/train.py', CONFIG),
         *('--data-root', shapes, *TINY, '--epochs', 1, '--tensorboard'),
