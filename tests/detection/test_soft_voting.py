@@ -20,7 +20,9 @@ def by_loop(boxes, scores, label, score_thr, iou_threshold, sigma):
         over = [s for s in survivors if iou[s][i] > iou_threshold]
         if not over:
             survivors.append(i)
-        score = float(scores[i]) * math.prod(1 - iou[s][i] for s in over)
+        score = float(scores[i]) * math.prod(
+            0.3 * (1 - iou[s][i]) for s in over
+        )
         weights = [
             float(scores[j]) * math.exp(-((1 - iou[i][j]) ** 2) / sigma)
             for j in order
@@ -64,10 +66,10 @@ def test_detections_are_those_of_a_loop(agnostic):
             boxes[:, label % boxes.size(1)],
             scores[:, label],
             label,
-            *(0.1, 0.5, 0.05),
+            *(0.02, 0.5, 0.05),
         )
     ]
-    found = predict(60, 0.1)
+    found = predict(60, 0.02)
     assert len(found) == len(expected) > 20
     columns = found.scores[:, None], found.labels[:, None], found.bboxes
     for one, other in zip(
