@@ -1,10 +1,15 @@
 """COCO files and their pictures, of one box an image."""
 
 import json
+import os
 
 import cv2
 import numpy as np
 
+from mmdet_shufflenetv2.data.folders import find_data
+from mmdet_shufflenetv2.data.reading import read_boxes, report
+
+SIX = [f'{letter}.jpg' for letter in 'abcdef']
 SIZE, BOX = (40, 30), [4, 6, 20, 12]
 
 
@@ -45,3 +50,21 @@ def put(root, ann, img, names=('a.jpg', 'b.jpg'), **options):
     for name in names:
         picture(root / img / name)
     write_coco(root / ann, names, **options)
+
+
+def read_test(root, **options):
+    return read_boxes(find_data(root, ('test',), **options).val)
+
+
+def check_two_classes(splits, names=('cat', 'dog')):
+    """Good boxes; without a split there is one of each class in ``val``."""
+    assert splits.classes == tuple(names)
+    table = read_boxes(splits.train)
+    assert report(table, strict=True) == []
+    assert np.allclose(table.boxes, [BOX] * len(table))
+    letters = [os.path.basename(name)[0] for name in table.names]
+    assert table.labels.tolist() == ['abcdef'.index(c) % 2 for c in letters]
+    if splits.train.part:
+        assert len(table) == 4
+        assert len(read_boxes(splits.val)) == 2
+    return table

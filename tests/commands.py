@@ -1,7 +1,9 @@
-"""Run a command in this process; options that make a real run take seconds."""
+"""Run a command, in this process or another; options that make runs short."""
 
 import io
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -57,3 +59,18 @@ def run(name, *arguments, code=0) -> str:
             returned = stopped.code
     assert returned == code, printed.getvalue()[-4000:]
     return printed.getvalue()
+
+
+def python(*arguments, cwd=ROOT, **variables) -> str:
+    """What Python prints in a process of its own, where it has to succeed."""
+    known = dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **known, **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return done.stdout + done.stderr

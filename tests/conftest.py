@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import process_as_before
+from commands import ROOT, process_as_before
 from mmengine.registry import DefaultScope
 
-ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(
     os.environ.get(
         'MMDET_SHUFFLENETV2_REAL_DATA', ROOT.parent / 'shared' / 'data'

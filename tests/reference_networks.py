@@ -1,8 +1,11 @@
-"""Networks to compare with: the authors' own, and random values.
+"""Networks to compare with: the authors' own, random values, memory.
 
 Those of ShuffleNet-Series are functions of weights under the keys that its
 code gives them. They share nothing with the package and are for tests only.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -98,3 +101,13 @@ def assert_same_values(actual, expected) -> None:
     for a, b in zip(actual, expected, strict=True):
         scale = b.abs().max()
         torch.testing.assert_close(a / scale, b / scale, rtol=0, atol=1e-5)
+
+
+@contextmanager
+def kept_for_backward() -> Iterator[list[torch.Tensor]]:
+    """The tensors that autograd keeps of what is computed meanwhile."""
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor
+    ):
+        yield kept

@@ -4,27 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from mmdet_shufflenetv2.arguments import (
-    check_choice,
-    check_positive,
-    whole_number,
-)
+from mmdet_shufflenetv2.arguments import check_choice, check_positive
 
 
 @pytest.mark.parametrize('value', [3, np.int64(3), np.uint8(3)])
 def test_whole_numbers_of_any_library_become_pythons(value):
-    for number in (
-        whole_number(value),
-        check_positive('count', value),
-        check_choice('groups', value, (1, 3)),
-    ):
-        assert number == 3
-        assert type(number) is int
+    assert type(check_positive('count', value)) is int
+    assert type(check_choice('groups', value, (1, 3))) is int
 
 
 @pytest.mark.parametrize('value', [3.0, True, '3', None, (3,), np.ones(3)])
 def test_other_values_are_not_whole_numbers(value):
-    assert whole_number(value) is None
     with pytest.raises(ValueError, match='count must be a positive whole'):
         check_positive('count', value)
     with pytest.raises(ValueError, match='groups must be one of 1, 3, got'):

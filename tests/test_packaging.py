@@ -3,16 +3,14 @@
 The wheel is built from the source distribution, so both are covered.
 """
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 import zipfile
 from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from commands import python
 
 from mmdet_shufflenetv2 import __version__
 
@@ -37,13 +35,6 @@ main(['train', '--help'])
 """
 
 
-def run(*command, **options) -> str:
-    """A command's output; what it said is in the error when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, **options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope='module')
 def wheel(root, tmp_path_factory) -> zipfile.ZipFile:
     folder = tmp_path_factory.mktemp('packaging')
@@ -53,11 +44,11 @@ def wheel(root, tmp_path_factory) -> zipfile.ZipFile:
     for name in FOLDERS:
         shutil.copytree(root / name, folder / 'source' / name)
     build = 'from setuptools.build_meta import build_sdist; build_sdist("..")'
-    run(sys.executable, '-c', build, cwd=folder / 'source')
+    python('-c', build, cwd=folder / 'source')
     (sdist,) = folder.glob('*.tar.gz')
-    pip = [sys.executable, '-m', 'pip', 'wheel', '--no-index', '--no-deps']
-    options = ['--no-build-isolation', '--wheel-dir', str(folder)]
-    run(*pip, *options, str(sdist))
+    pip = '-m', 'pip', 'wheel', '--no-index', '--no-deps'
+    options = '--no-build-isolation', '--wheel-dir', folder
+    python(*pip, *options, sdist)
     (built,) = folder.glob('*.whl')
     with zipfile.ZipFile(built) as archive:
         yield archive
@@ -96,11 +87,7 @@ def test_unpacked_wheel_works_without_a_checkout(wheel, tmp_path):
     site, empty = tmp_path / 'site', tmp_path / 'empty'
     wheel.extractall(site)
     empty.mkdir()
-    said = run(
-        *(sys.executable, '-c', USE_OF_THE_COPY),
-        cwd=empty,
-        env={**os.environ, 'PYTHONPATH': str(site)},
-    )
+    said = python('-c', USE_OF_THE_COPY, cwd=empty, PYTHONPATH=str(site))
     assert f'configs: {site}' in said
     assert '--work-dir' in said
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..measure.convolution import Convolution
 from . import operations
+from .convolution import Convolution
 from .operations import Operation
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from ..measure.convolution import Convolution
 from ..measure.flops import is_counted, macs_of
+from .convolution import Convolution
 
 VIEW = 'view'
 CONVOLUTION = 'convolution'

@@ -22,10 +22,10 @@ from textwrap import shorten
 import torch
 import torch.nn.functional as F
 
-from ..measure.convolution import Convolution
 from ..measure.memory import is_out_of_memory
 from ..measure.timing import Effort, Stopwatch, interleave
 from . import operations
+from .convolution import Convolution
 from .layers import Layer
 
 EFFORT = Effort(min_runs=5, max_runs=50, seconds=0.4, warmup_seconds=0.2)

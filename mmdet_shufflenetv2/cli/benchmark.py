@@ -34,7 +34,6 @@ from ..measure import (
     shuffle,
 )
 from ..measure import benchmark as benchmarks
-from ..measure.benchmark import NO_TIME
 from ..measure.timing import QUICK
 from ..paper.published import annotate
 from .options import image_size, positive_int, positive_number
@@ -140,9 +139,7 @@ def run(args: argparse.Namespace) -> None:
     args.device = setting.require_device(args.device)
     # PyTorch's profiler reports each start and end.
     os.environ.setdefault('KINETO_LOG_LEVEL', '9')
-    deadline = None
-    if args.budget_minutes is not None:
-        deadline = time.monotonic() + 60 * args.budget_minutes
+    deadline = time.monotonic() + 60 * (args.budget_minutes or math.inf)
     steps = [args]
     if args.command == 'all':
         kind = torch.device(args.device).type
@@ -150,18 +147,19 @@ def run(args: argparse.Namespace) -> None:
         for step in steps:
             step.out = args.out_dir / f'{step.command}_{kind}.csv'
             step.quick, step.remeasure = args.quick, args.remeasure
-    rows = []
+    left, failed = 0, False
     for step in steps:
         if args.command == 'all':
             print(f'\n{KINDS[step.command].HELP}', flush=True)
-        rows += _run(step, deadline)
-    left = sum(row['status'] == NO_TIME for row in rows)
+        rows, unmeasured = _run(step, deadline)
+        left += unmeasured
+        failed |= any(row['status'].startswith('failed') for row in rows)
     if left:
         print(
             f'\nThe time is over with {left} measurements left; give the '
             'same command again to go on.'
         )
-    if any(row['status'].startswith('failed') for row in rows):
+    if failed:
         sys.exit(1)
 
 
@@ -177,8 +175,8 @@ def plan(lines: str, device: str) -> list[argparse.Namespace]:
 
 @quiet_log('ERROR')
 def _run(
-    args: argparse.Namespace, deadline: float | None
-) -> list[dict[str, str]]:
+    args: argparse.Namespace, deadline: float
+) -> tuple[list[dict[str, str]], int]:
     """Measure and record one of `KINDS`, and show all that was asked for."""
     name, kind = args.command, KINDS[args.command]
     device = torch.device(args.device).type
@@ -193,7 +191,7 @@ def _run(
     minutes = math.ceil(len(wanted) * each / 60)
     print(f'{len(wanted)} cases, about {minutes} minutes if all are new')
     try:
-        rows = benchmarks.run(
+        rows, left = benchmarks.run(
             wanted,
             records,
             effort,
@@ -207,7 +205,13 @@ def _run(
             f'stopped; {len(records.rows)} rows are safe in {out}, and the '
             'same command goes on from there'
         ) from error
-    notes = kind.summary(rows) if hasattr(kind, 'summary') else []
     new = len(records.rows) - before
-    benchmarks.show(rows, kind.COLUMNS, new, out, notes)
-    return rows
+    notes = [
+        f'{new} rows measured, {len(rows) - new} recorded before '
+        f'(--remeasure measures them anew): {out}'
+    ]
+    if hasattr(kind, 'summary'):
+        measured = [row for row in rows if row['status'] == benchmarks.OK]
+        notes = [*kind.summary(measured), *notes]
+    benchmarks.show(rows, kind.COLUMNS, notes)
+    return rows, left

@@ -124,8 +124,9 @@ def guard_loading() -> None:
     if isinstance(checkpoint.torch, ChangedModule):
         return
     checkpoint.torch = ChangedModule(torch, load=_load)
-    checkpoint.load_url = functools.wraps(checkpoint.load_url)(
-        functools.partial(_download, checkpoint.load_url)
+    download = checkpoint.load_url
+    checkpoint.load_url = lambda *args, **options: download(
+        *args, **options, weights_only=not _user_allows_code
     )
     if hasattr(checkpoint, '_safe_torch_load'):
         # onedl-mmengine's own answer allows the real getattr, takes the
@@ -152,10 +153,6 @@ def _load(file: str | BinaryIO, map_location: Any = None, **_: Any) -> Any:
     # Where it is not given, torch reads the user's variable.
     weights_only = None if _user_allows_code else True
     return torch.load(file, map_location, weights_only=weights_only)
-
-
-def _download(load_url: Callable, *args: Any, **options: Any) -> Any:
-    return load_url(*args, **options, weights_only=not _user_allows_code)
 
 
 def _guarded(loader: Callable) -> Callable:

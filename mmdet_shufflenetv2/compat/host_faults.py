@@ -7,7 +7,6 @@ alone.
 import functools
 import sys
 import warnings
-from importlib.util import find_spec
 
 from .stand_ins import EXT, ChangedModule, StandInFinder
 
@@ -38,14 +37,12 @@ def _survive_transformers_5() -> None:
     where they are installed. Their multi-modal part is built on functions
     that transformers 5 has dropped; without it the rest works.
     """
-    if not find_spec('mmpretrain') or not find_spec('transformers'):
-        return
     try:
         from mmpretrain.utils import dependency
     except ImportError:
-        return  # mmdet goes on without an mmpretrain that says so
+        return  # mmdet goes on without it
     if not dependency.WITH_MULTIMODAL:
-        return
+        return  # transformers is not installed
     try:
         from transformers.modeling_utils import (  # noqa: F401
             PreTrainedModel,

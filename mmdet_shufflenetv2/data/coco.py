@@ -12,7 +12,14 @@ import re
 import numpy as np
 
 from .listing import Collector
-from .table import BoxTable, DatasetError, Source, read_text, shorten
+from .table import (
+    BoxTable,
+    DatasetError,
+    Source,
+    box_around,
+    read_text,
+    shorten,
+)
 
 #: The last file whose images were listed, by path and time, until it is read:
 #: a file is parsed once.
@@ -90,9 +97,7 @@ def _box_of(record: dict) -> list[float]:
     box, polygons = record.get('bbox'), record.get('segmentation')
     if not box and isinstance(polygons, list):
         points = [np.reshape(part, (-1, 2)) for part in polygons if part]
-        points = np.concatenate(points).astype(float)
-        low, high = points.min(0), points.max(0)
-        box = [*low, *(high - low)]
+        box = box_around(np.concatenate(points))
     x, y, width, height = map(float, box if isinstance(box, list) else [])
     return [x, y, width, height]
 

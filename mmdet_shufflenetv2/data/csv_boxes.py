@@ -1,129 +1,358 @@
 """Boxes in a CSV file, one per line, in the columns that exports have.
 
-Known are TensorFlow's and Roboflow's (filename, width, height, class, xmin,
-ymin, xmax, ymax), makesense's, RetinaNet's without a header (path, x1, y1, x2,
-y2, class), Kaggle's ``bbox`` column and Open Images' shares of the image.
+Known are those of TensorFlow, Roboflow, makesense, RetinaNet, Kaggle, Open
+Images, VIA, AutoML and what is named alike: two corners, or a corner or the
+centre with a size, each in its own column or all in one, in pixels or shares
+of the image.
 """
 
 import csv
 import io
 import json
 import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
 
-from .listing import Collector
-from .table import BoxTable, DatasetError, Source, read_text
+import numpy as np
 
-_COLUMNS = {
-    'file': 'filename file_name image image_name image_path imageid image_id '
-    'path img file',
-    'label': 'class label label_name labelname class_name category name',
-    'x1': 'xmin x_min x1 left bbox_xmin',
-    'y1': 'ymin y_min y1 top bbox_ymin',
-    'x2': 'xmax x_max x2 right bbox_xmax',
-    'y2': 'ymax y_max y2 bottom bbox_ymax',
-    'x': 'x bbox_x',
-    'y': 'y bbox_y',
-    'w': 'w bbox_width box_width bbox_w',
-    'h': 'h bbox_height box_height bbox_h',
-    'box': 'bbox',
-    'width': 'width image_width img_width',
-    'height': 'height image_height img_height',
-}
-_ROLES = {word: role for role in _COLUMNS for word in _COLUMNS[role].split()}
-_CORNERS, _SIZED = ('x1', 'y1', 'x2', 'y2'), ('x', 'y', 'w', 'h')
-_HEADERLESS = (
-    ('file', *_CORNERS, 'label'),
-    ('label', *_SIZED, 'file', 'width', 'height'),
+from .listing import Collector, is_image, role_of
+from .rules import BORDER_TOLERANCE_PX
+from .table import (
+    BoxTable,
+    DatasetError,
+    Source,
+    box_around,
+    decode_text,
+    near_whole,
 )
 
+CSV_SUFFIXES = ('.csv', '.tsv')
+#: Names of columns by what these hold, as :func:`_plain` has them; the first
+#: one that is there counts.
+_NAMES = {
+    'file': 'filename filenames filepath imagename imagenames imagepath '
+    'imagefile imageurl path image images img fname file imageid patientid',
+    'label': 'classname labelname categoryname instanceclassname class label '
+    'category object objectname type celltype name annotationtag tag classid '
+    'labelid categoryid',
+    'x1': 'xmin x1 xtl left x xtopleft upperleftcornerx',
+    'y1': 'ymin y1 ytl top y ytopleft upperleftcornery',
+    'x2': 'xmax x2 xbr right xbottomright lowerrightcornerx',
+    'y2': 'ymax y2 ybr bottom ybottomright lowerrightcornery',
+    'cx': 'xcenter xcentre centerx centrex cx xc',
+    'cy': 'ycenter ycentre centery centrey cy yc',
+    'w': 'w',
+    'h': 'h',
+    'box': 'bbox box boundingbox geometry',
+    'shape': 'regionshapeattributes',
+    'attributes': 'regionattributes',
+    'width': 'width imagewidth imgwidth',
+    'height': 'height imageheight imgheight',
+    'split': 'split set subset partition',
+}
+_FROM_ZERO = {'x0': 'xmin', 'y0': 'ymin', 'x1': 'xmax', 'y1': 'ymax'}
+_CORNERS, _CENTRED = ('x1', 'y1', 'x2', 'y2'), ('cx', 'cy', 'w', 'h')
+#: What a box may be read from, in the order of preference.
+_BOXES = _CORNERS, ('x1', 'y1', 'w', 'h'), _CENTRED, ('box',), ('shape',)
+#: Columns of files without a header; '-' is passed over.
+_HEADERLESS = (
+    'file x1 y1 x2 y2 label',
+    'file x1 y1 x2 y2 label width height',
+    'file width height label x1 y1 x2 y2',
+    'label x1 y1 w h file width height',
+    'split file label x1 y1 - - x2 y2 - -',
+)
+_NOTHING = {'', 'nan', 'none', 'null', '[]', '{}'}
+_NUMBER = re.compile(r'[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?', re.I)
+#: How large a file of names of classes may be.
+MAX_NAMES_BYTES = 1 << 20
+#: Up to which numbers are shares of the image, by rounding more than 1.
+MAX_SHARE = 1.5
+_NO_BOX = 'line that is not a box'
 
-def columns_of(first: list[str]) -> tuple[list[str], bool] | None:
-    """What the columns are by the first line, and whether it names them; None
-    if it is not that of boxes.
-    """
-    words = [word.strip().lower() for word in first]
-    roles = [_ROLES.get(word, '') for word in words]
-    if 'w' not in roles and {'x', 'y', 'width', 'height'} <= set(roles):
-        # With a corner, and without another size, they are the box's.
-        roles = [dict(width='w', height='h').get(r, r) for r in roles]
-    boxes = ['box'], _CORNERS, _SIZED
-    if 'file' in roles and any(set(roles) >= set(box) for box in boxes):
-        return roles, True
-    for roles in _HEADERLESS:
-        numbers = [
-            re.fullmatch(r'-?[\d.]+', word)
-            for role, word in zip(roles, words, strict=False)
-            if role not in ('file', 'label')
-        ]
-        if len(words) == len(roles) and all(numbers):
-            return list(roles), False
-    return None
+
+class _Layout(NamedTuple):
+    """How a file is written; the first ``skipped`` lines hold no boxes."""
+
+    delimiter: str
+    skipped: int
+    columns: dict[str, int]
+
+
+class _Line(NamedTuple):
+    """What a line says; the box is in the file's unit, [] for none."""
+
+    number: int
+    file: str
+    split: str | None
+    size: tuple[float, float] | None
+    label: str
+    box: list[float]
 
 
 def looks_like_boxes(path: str) -> bool:
-    """Whether a CSV file's first line is that of boxes."""
+    """Whether the first lines of a CSV file are those of boxes."""
     try:
-        with open(path, encoding='utf-8-sig', newline='') as file:
-            first = next(csv.reader([file.readline()]), [])
-            return columns_of(first) is not None
-    except (OSError, UnicodeDecodeError):
+        with open(path, 'rb') as file:
+            text = decode_text(file.read(1 << 16), 'latin-1')
+        return _layout(text) is not None
+    except (OSError, ValueError, csv.Error):
         return False
 
 
 def read_csv(source: Source) -> BoxTable:
     """Read a CSV file of boxes; an image without any has one empty line."""
-    lines = list(csv.reader(io.StringIO(read_text(source.ann))))
-    columns = columns_of(lines[0]) if lines else None
-    if columns is None:
-        raise DatasetError(
-            f'{source.ann}: expected columns such as filename, class, xmin, '
-            f'ymin, xmax, ymax, got {", ".join(lines[0]) if lines else ""}'
-        )
-    roles, has_header = columns
-    rows = [
-        (line, dict(zip(roles, map(str.strip, values), strict=False)))
-        for line, values in enumerate(lines, 1)
-        if values and not (has_header and line == 1)
-    ]
     found = Collector(source)
-    paths = found.listing.find_all({row.get('file', '') for _, row in rows})
-    place: dict[str, int | None] = {}
+    lines = list(_lines(found))
+    images = _add_images(found, lines)
+    lines = [line for line in lines if line.box and line.file in images]
+    labels = {line.label for line in lines}
+    if labels == {''}:
+        kind = "file without a class of any box; all are called 'object'"
+        found.warnings.add(kind, source.ann)
+    names = _names_of_codes(source.ann, labels - {''})
     classes: dict[str, int] = {}
-    for line, row in rows:
-        name, where = row.get('file', ''), f'{source.ann}, line {line}'
-        path = paths[name]
-        if path is None:
-            kind = 'image not found, or one name of several for it'
-            found.errors.add(kind, f'{where}: {name!r}')
-        elif path not in place:
-            place[path] = found.add_image(name, path, source.ann)
-        image, box = place.get(path), None
-        try:
-            if image is not None:
-                box = _box(row, found.images[image][4:])
-        except (TypeError, ValueError) as error:
-            found.errors.add('line that is not a box', f'{where}: {error}')
-        if box is not None:
-            label = row.get('label') or 'object'
-            label = classes.setdefault(label, len(classes))
-            found.add_box(image, line, label, box)
+    for line, box in zip(lines, _in_pixels(found, lines, images), strict=True):
+        if labels > {''} and not line.label:
+            where = f'{source.ann}, line {line.number}: it has no class'
+            found.errors.add(_NO_BOX, where)
+            continue
+        name = names.get(line.label, line.label or 'object')
+        label = classes.setdefault(name, len(classes))
+        found.add_box(images[line.file], line.number, label, box)
     return found.table(list(classes))
 
 
-def _box(row: dict[str, str], size: tuple) -> list[float] | None:
-    """A line's box in pixels; None for an image without objects."""
-    corners = 'x1' in row and 'box' not in row
-    values = [row.get(name, '') for name in (_CORNERS if corners else _SIZED)]
-    if 'box' in row:
-        text = row['box'].replace('(', '[').replace(')', ']')
-        values = json.loads(text) if text else []
-    if all(value == '' for value in values):
+def _lines(found: Collector) -> Iterator[_Line]:
+    ann = found.source.ann
+    try:
+        # Excel writes in the code page of its machine.
+        text = decode_text(Path(ann).read_bytes(), 'cp1252')
+        layout = _layout(text)
+        rows = list(_rows(text, layout.delimiter)) if layout else []
+    except (OSError, ValueError, csv.Error) as error:
+        raise DatasetError(f'{ann} cannot be read: {error}') from error
+    if layout is None:
+        raise DatasetError(
+            f'{ann}: expected columns such as filename, class, xmin, ymin, '
+            f'xmax, ymax, got {text.partition(chr(10))[0]!r:.200}'
+        )
+    for number, cells in rows[layout.skipped :]:
+        if not any(cells):
+            continue
+        cells += [''] * (1 + max(layout.columns.values()) - len(cells))
+        row = {role: cells[i] for role, i in layout.columns.items()}
+        label, box = '', []
+        try:
+            label, box = _label(row), _box(row)
+        except (AttributeError, TypeError, ValueError) as error:
+            found.errors.add(_NO_BOX, f'{ann}, line {number}: {error}')
+        # Some write zeros for an image without objects.
+        box = box if label or any(box) else []
+        split = role_of(row.get('split', ''))
+        yield _Line(number, row['file'], split, _size(row), label, box)
+
+
+def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The number of each line and its cells."""
+    reader = csv.reader(
+        io.StringIO(text, newline=''),
+        delimiter=delimiter,
+        skipinitialspace=True,
+    )
+    for cells in reader:
+        yield reader.line_num, [cell.strip() for cell in cells]
+
+
+def _layout(text: str) -> _Layout | None:
+    """How a file is written; None if it does not hold boxes."""
+    for delimiter in ',;\t|':
+        has_header = False
+        first = islice(_rows(text, delimiter), 20)
+        for index, (_, cells) in enumerate(first):
+            columns = _named_columns(cells)
+            if columns:
+                return _Layout(delimiter, index + 1, columns)
+            # A header that is not known may mean another order.
+            has_header |= any(cells) and not any(map(is_image, cells))
+            columns = None if has_header else _usual_columns(cells)
+            if columns:
+                return _Layout(delimiter, 0, columns)
+    return None
+
+
+def _plain(name: str) -> str:
+    """A column's name without case, punctuation and 'bbox' before it."""
+    word = re.sub('[^a-z0-9]', '', name.lower())
+    end = re.sub('^(bbox|box|boundingbox|rect|roi|points)(?=.)', '', word)
+    return end[0] if end != word and end in ('width', 'height') else end
+
+
+def _named_columns(header: list[str]) -> dict[str, int] | None:
+    """The columns by a header; None if it is not that of boxes."""
+    words = [_plain(name) for name in header]
+    if 'x0' in words:
+        words = [_FROM_ZERO.get(word, word) for word in words]
+    columns = {}
+    for role, names in _NAMES.items():
+        known = [name for name in names.split() if name in words]
+        columns |= {role: words.index(known[0])} if known else {}
+    if not columns.keys() & {'w', 'x2', 'box', 'shape'}:
+        # With a corner, and without another size, they are the box's.
+        own = dict(width='w', height='h')
+        columns = {own.get(role, role): i for role, i in columns.items()}
+    has_box = any(columns.keys() >= {*roles} for roles in _BOXES)
+    return columns if has_box and 'file' in columns else None
+
+
+def _usual_columns(cells: list[str]) -> dict[str, int] | None:
+    """The columns of a file without a header, by one of its lines."""
+    for roles in map(str.split, _HEADERLESS):
+        columns = {role: i for i, role in enumerate(roles)}
+        if len(cells) != len(roles) or not is_image(cells[columns['file']]):
+            continue
+        numbers = columns.keys() - {'file', 'label', 'split', '-'}
+        # With a number for a class, other orders would fit as well.
+        words = {'label'} if len(roles) > 6 else set()
+        if all(_is_number(cells[columns[role]]) for role in numbers) and not (
+            any(_is_number(cells[columns[role]]) for role in words)
+        ):
+            return columns
+    return None
+
+
+def _is_number(text: str) -> bool:
+    return _NUMBER.fullmatch(text.replace(',', '.')) is not None
+
+
+def _number(text: str) -> float:
+    return float(text.replace(',', '.'))
+
+
+def _size(row: dict[str, str]) -> tuple[float, float] | None:
+    """The width and height that a line states."""
+    texts = [row.get(side, '') for side in ('width', 'height')]
+    if not all(map(_is_number, texts)):
         return None
-    x, y, right, bottom = map(float, values)
-    if not corners:
-        return [x, y, right, bottom]
-    if max(right, bottom) <= 1 and min(size) > 2:
-        # Open Images counts in shares of the image.
-        x, right = x * size[0], right * size[0]
-        y, bottom = y * size[1], bottom * size[1]
-    return [x, y, right - x, bottom - y]
+    width, height = map(_number, texts)
+    return (width, height) if min(width, height) >= 1 else None
+
+
+def _label(row: dict[str, str]) -> str:
+    """A line's class, '' for none; in VIA it is one of the attributes."""
+    if 'attributes' not in row:
+        return row.get('label', '')
+    known = _NAMES['label'].split()
+    values = json.loads(row['attributes'] or '{}')
+    for name in sorted(values, key=lambda name: _plain(name) not in known):
+        value = values[name]
+        if isinstance(value, dict):  # Of check boxes.
+            value = next((each for each in value if value[each]), '')
+        return str(value).strip()
+    return ''
+
+
+def _box(row: dict[str, str]) -> list[float]:
+    """A line's x, y, width and height; [] for an image without objects."""
+    roles = next(roles for roles in _BOXES if row.keys() >= {*roles})
+    texts = [row[role] for role in roles]
+    if all(text.lower() in _NOTHING for text in texts):
+        return []
+    if roles == ('shape',):
+        return _box_of_shape(json.loads(texts[0]))
+    if roles == ('box',):
+        values = [float(match[0]) for match in _NUMBER.finditer(texts[0])]
+        if _NUMBER.sub('', texts[0]).strip('()[], ') or len(values) < 4:
+            raise ValueError(f'expected 4 numbers, got {texts[0]!r:.80}')
+        return values if len(values) == 4 else box_around(values)
+    a, b, c, d = map(_number, texts)
+    if roles == _CENTRED:
+        return [a - c / 2, b - d / 2, c, d]
+    return [a, b, c - a, d - b] if roles == _CORNERS else [a, b, c, d]
+
+
+def _box_of_shape(shape: dict) -> list[float]:
+    """The box of a region of VIA."""
+    if 'all_points_x' in shape:
+        xs, ys = shape['all_points_x'], shape['all_points_y']
+        return box_around(list(zip(xs, ys, strict=True)))
+    if 'cx' in shape:
+        rx, ry = (shape.get(r, shape.get('r')) for r in ('rx', 'ry'))
+        return [shape['cx'] - rx, shape['cy'] - ry, 2 * rx, 2 * ry]
+    return [float(shape.get(e)) for e in ('x', 'y', 'width', 'height')]
+
+
+def _add_images(found: Collector, lines: list[_Line]) -> dict[str, int]:
+    """Add each image once; gives its index by the name in a line."""
+    paths = found.listing.find_all({line.file for line in lines})
+    # Else they are the size of something else, such as the box.
+    are_sizes = all(
+        start + extent <= size + BORDER_TOLERANCE_PX
+        for line in lines
+        for start, extent, size in zip(
+            line.box[:2], line.box[2:], line.size or (), strict=False
+        )
+    )
+    added: dict[str, int | None] = {}
+    for line in lines:
+        path = paths[line.file]
+        if path is None:
+            kind = 'image not found, or one name of several for it'
+            where = f'{found.source.ann}, line {line.number}'
+            found.errors.add(kind, f'{where}: {line.file!r}')
+        elif path not in added:
+            size = line.size if are_sizes else None
+            record = found.source.ann
+            added[path] = found.add_image(
+                line.file, path, record, size, split=line.split
+            )
+    images = {name: added.get(path) for name, path in paths.items()}
+    return {name: image for name, image in images.items() if image is not None}
+
+
+def _in_pixels(
+    found: Collector, lines: list[_Line], images: dict[str, int]
+) -> np.ndarray:
+    """The boxes of lines as a table has them, float64 (K, 4)."""
+    boxes = np.array([line.box for line in lines], float).reshape(-1, 4)
+    sizes = [found.images[images[line.file]][-2:] for line in lines]
+    sizes = np.array(sizes, float).reshape(-1, 2)
+    finite = boxes[np.isfinite(boxes)]
+    if (np.abs(finite) <= MAX_SHARE).all():
+        edges = near_whole(
+            np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+            * np.tile(sizes, 2)
+        )
+        boxes = np.hstack([edges[:, :2], edges[:, 2:] - edges[:, :2]])
+    low, high = boxes[:, :2], boxes[:, 2:]
+    most = sizes + BORDER_TOLERANCE_PX
+    # As corners all are in their images, as widths and heights they are not.
+    corners = ((low < high) & (high <= most)).all()
+    if corners and (low + high > most).any():
+        kind = 'file of boxes that are taken as x1, y1, x2, y2'
+        found.warnings.add(kind, found.source.ann)
+        high -= low
+    return boxes
+
+
+def _names_of_codes(ann: str, codes: set[str]) -> dict[str, str]:
+    """Names of classes that are numbers or Open Images' codes, by a CSV file
+    of two columns beside the annotations.
+    """
+    if not all(re.fullmatch(r'\d+|/m/\w+', code) for code in codes):
+        return {}
+    for file in sorted(Path(ann).parent.iterdir()):
+        is_csv = file.suffix.lower() in CSV_SUFFIXES
+        if not is_csv or file.stat().st_size > MAX_NAMES_BYTES:
+            continue
+        text = decode_text(file.read_bytes(), 'latin-1')
+        rows = [cells for _, cells in _rows(text, ',')]
+        for step in 1, -1:
+            pairs = [cells[::step] for cells in rows if len(cells) == 2]
+            names = dict(pairs) if len(pairs) == len(rows) else {}
+            texts = [names.get(code, '') for code in codes]
+            if all(texts) and not any(map(_is_number, texts)):
+                return dict(zip(codes, texts, strict=True))
+    return {}

@@ -13,28 +13,29 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 from .coco import image_names
-from .csv_boxes import looks_like_boxes
-from .listing import Listing, is_image, plain, walk
+from .csv_boxes import CSV_SUFFIXES, looks_like_boxes
+from .listing import (
+    ORDER,
+    ROLES,
+    Listing,
+    is_image,
+    plain,
+    role_of,
+    walk,
+)
 from .reading import read_boxes
-from .table import BoxTable, DatasetError, Source, shorten
+from .split import divides
+from .table import BoxTable, DatasetError, Source, read_text, shorten
 from .yolo import NAME_FILES, label_file, read_yaml
 
-#: Words in file or folder names by the part of the data they stand for.
-ROLES = {
-    'train': {'train', 'training', 'trainvalminusminival'},
-    'val': {'val', 'valid', 'validation', 'minival'},
-    'test': {'test', 'testing'},
-}
-#: What serves as a split, in the order of preference; None has no role.
-_ORDER = {
-    'train': ('train', None),
-    'val': ('val', 'test'),
-    'test': ('val', 'test', None),
-}
+#: Folders of VOC's lists for other tasks.
+OTHER_TASKS = {'segmentation', 'layout', 'action'}
 #: How much is set apart where there is no validation split.
 VAL_FRACTION = 0.2
 
@@ -55,19 +56,9 @@ class Splits(NamedTuple):
     notes: tuple[str, ...]
 
 
-def role_of(path: str) -> str | None:
-    """The split a relative path stands for; the last name that tells wins."""
-    for part in reversed(plain(path).split('/')):
-        words = set(re.split('[^a-z]+', part.lower()))
-        roles = [role for role in ROLES if words & ROLES[role]]
-        if roles:
-            return roles[0] if len(roles) == 1 else None
-    return None
-
-
 def guess_format(ann: str) -> str:
     """The format of an annotation file or folder by its name."""
-    kinds = {'.json': 'COCO', '.csv': 'CSV'}
+    kinds = {'.json': 'COCO', **dict.fromkeys(CSV_SUFFIXES, 'CSV')}
     files = [name.lower() for _, names in walk(ann) for name in names]
     if any(name.endswith('.xml') for name in files):
         return 'VOC'
@@ -117,20 +108,27 @@ def find_data(
         note = f'{data_root} has images without annotations'
         return Splits(None, val, (), (note,))
     table = read_boxes(train or val)
+    if not len(table):
+        raise DatasetError(f'{table.title}: no usable image{table.errors}')
     notes = [
         f'{data_root} is in {table.source.format} format: '
         f'{len(table.classes)} classes ({shorten(table.classes)})'
     ]
+    if train is None and divides(table):
+        val = val._replace(part=('val', None, seed))
     if val is None:
-        share = VAL_FRACTION if val_fraction is None else val_fraction
+        share = val_fraction
+        if share is None and not divides(table):
+            share = VAL_FRACTION
         train, val = (
             train._replace(part=(name, share, seed))
             for name in ('train', 'val')
         )
         why = '; no validation split was found' if val_fraction is None else ''
+        why = f'(--val-fraction {share:g}, seed {seed}){why}' if share else ''
         notes.append(
             f'{len(read_boxes(val))} of the {len(table)} images are set apart '
-            f'for validation (--val-fraction {share:g}, seed {seed}){why}'
+            f'for validation {why or "as their file says"}'
         )
     unknown = classes_beyond(read_boxes(val), table.classes)
     if unknown:
@@ -158,7 +156,7 @@ def _kind(path: Path) -> str:
         return 'image'
     if suffix == '.xml':
         return 'VOC'
-    if suffix == '.csv' and looks_like_boxes(str(path)):
+    if suffix in CSV_SUFFIXES and looks_like_boxes(str(path)):
         return 'CSV'
     if suffix not in ('.json', '.yaml', '.yml') or not path.is_file():
         return 'other'
@@ -208,7 +206,9 @@ class _Folder:
                 return self._yolo_of(path, role, img)
             told = role_of(ann) or role
             return self._annotated(kind, path, told, option, img)
-        kinds = (but.format,) if but else ('COCO', 'YOLO', 'VOC', 'CSV')
+        kinds = [but.format] if but else ['COCO', 'YOLO', 'VOC', 'CSV']
+        # A YAML file without labels may be that of anything.
+        kinds.sort(key=lambda kind: kind == 'YOLO' and not self._labelled)
         for kind in kinds:
             source = self._find(kind, role, option, img)
             if source not in (None, but):
@@ -217,16 +217,30 @@ class _Folder:
             return None
         known = [p for k in ('COCO', 'VOC', 'CSV') for p in self.found[k]]
         images = self.found['image']
-        if role == 'test' and images and not (known or self._labelled()):
+        if role == 'test' and images and not (known or self._labelled):
             return self._source('images', '', img or self.root)
         raise DatasetError(
             f'no annotations for {role} in {self.root}; found {len(images)} '
-            f'images and {shorten(known) or "no annotations"}. Expected is '
+            f'images and {shorten(known) or "no annotations"}'
+            f'{self._unknown()}. Expected is '
             'COCO (such as annotations/instances_train.json or '
             'train/_annotations.coco.json), YOLO (data.yaml, or images/ and '
             'labels/), Pascal VOC (XML) or CSV; name a file, that of training '
             f'included, with --{option}-ann FILE'
         )
+
+    def _unknown(self) -> str:
+        """Files that may have been meant, as a part of a message."""
+        told = []
+        for path in self.found['other']:
+            suffix = os.path.splitext(path)[1].lower()
+            if suffix in ('.json', *CSV_SUFFIXES):
+                with open(self.root / path, 'rb') as file:
+                    start = file.read(80).decode('latin-1')
+                told.append(f'{path} (it begins with {start!r})')
+            elif suffix in ('.xlsx', '.xls', '.parquet', '.txt'):
+                told.append(path)
+        return f', but cannot read {shorten(told[:3])}' if told else ''
 
     def _path(self, name: str, option: str) -> str:
         for path in (self.root / name, Path(name)):
@@ -236,9 +250,9 @@ class _Folder:
             f'{option} {name}: not found below {self.root}, nor as given'
         )
 
-    def _source(self, kind, ann, *images, listed=None) -> Source:
+    def _source(self, kind, ann, *images, listed=()) -> Source:
         images = tuple(map(str, images))
-        return Source(kind, str(ann), images, listed, self.exif)
+        return Source(kind, str(ann), images, tuple(listed), self.exif)
 
     def _find(self, kind, role, option, img) -> Source | None:
         """A split of one format, if there is one."""
@@ -246,7 +260,7 @@ class _Folder:
         if kind == 'YOLO':
             return self._yolo(role, img)
         if kind == 'VOC' and paths and not any(map(role_of, paths)):
-            listed = self._image_set(role)
+            listed = self._image_lists(role)
             if role == 'val' and not listed:
                 return None
             place = os.path.commonpath([str(self.root / p) for p in paths])
@@ -266,7 +280,7 @@ class _Folder:
         return None
 
     def _of_role(self, role: str, paths: Sequence[str]) -> list[str]:
-        for wanted in _ORDER[role]:
+        for wanted in ORDER[role]:
             fitting = [path for path in paths if role_of(path) == wanted]
             if fitting:
                 return fitting
@@ -321,21 +335,36 @@ class _Folder:
             f'with --{option}-img DIR'
         )
 
-    def _image_set(self, role: str) -> str | None:
-        """VOC's list of the images of a split."""
-        for wanted in _ORDER[role]:
-            for folder, names in self.folders.items():
-                inside = folder.split('/')[-2:] == ['ImageSets', 'Main']
-                if inside and f'{wanted}.txt' in names:
-                    return str(self.root / folder / f'{wanted}.txt')
-        return None
+    def _image_lists(self, role: str) -> tuple[str, ...]:
+        """VOC's lists of the images of a split: train.txt in every folder, or
+        else aeroplane_train.txt of every class.
+        """
+        images = {Path(path).stem for path in self.found['image']}
+        lists: dict[tuple, list[str]] = defaultdict(list)
+        for path in self.found['other']:
+            *folders, name = path.lower().split('/')
+            stem, suffix = os.path.splitext(name)
+            split = role_of(stem)
+            if suffix != '.txt' or not split or {*folders} & OTHER_TASKS:
+                continue
+            lines = filter(str.strip, read_text(self.root / path).splitlines())
+            if any(
+                {Path(line).stem, Path(line.split()[0]).stem} & images
+                for line in lines
+            ):
+                place = 'main' in folders, stem in ROLES[split], split
+                lists[place].append(str(self.root / path))
+        for place in product((True, False), (True, False), ORDER[role]):
+            if place in lists:
+                return tuple(lists[place])
+        return ()
 
     def _yolo(self, role: str, img: str | None) -> Source | None:
         for path in self.found['YAML']:
             source = self._from_yaml(str(self.root / path), role, img)
             if source is not None:
                 return source
-        folders = self._of_role(role, self._labelled())
+        folders = self._of_role(role, self._labelled)
         if not folders:
             return None
         images = [img] if img else [self.root / each for each in folders]
@@ -355,6 +384,7 @@ class _Folder:
         others = [p for p in self.found['other'] if Path(p).name in NAME_FILES]
         return self.root / [*self.found['YAML'], *others, ''][0]
 
+    @cached_property
     def _labelled(self) -> list[str]:
         """The folders of images that have label files."""
         return [
@@ -373,13 +403,13 @@ class _Folder:
             return self._source('YOLO', path, img) if 'names' in data else None
         if 'valid' in data:
             data = {'val': data['valid'], **data}
-        given = [data[key] for key in _ORDER[role] if data.get(key)]
+        given = [data[key] for key in ORDER[role] if data.get(key)]
         for values in given:
             values = values if isinstance(values, list) else [values]
             places = [self._yaml_place(path, data, str(v)) for v in values]
             places = [place for place in places if place]
-            if len(places) == 1 and places[0].endswith('.txt'):
-                return self._source('YOLO', path, self.root, listed=places[0])
+            if places and all(place.endswith('.txt') for place in places):
+                return self._source('YOLO', path, self.root, listed=places)
             if places:
                 return self._source('YOLO', path, *places)
         if role == 'train' and given:

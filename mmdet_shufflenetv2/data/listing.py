@@ -17,6 +17,19 @@ import numpy as np
 from .images import image_size
 from .table import BoxTable, DatasetError, Problems, Source
 
+#: Words in file or folder names by the part of the data they stand for.
+ROLES = {
+    'train': {'train', 'training', 'trainvalminusminival'},
+    'trainval': {'trainval'},
+    'val': {'val', 'valid', 'validation', 'minival'},
+    'test': {'test', 'testing'},
+}
+#: What serves as a split, in the order of preference; None has no role.
+ORDER = {
+    'train': ('train', 'trainval', None),
+    'val': ('val', 'test'),
+    'test': ('val', 'test', None),
+}
 SUFFIXES = re.compile(r'\.(bmp|jpe?g|jfif|jpe|png|p[pg]m|tiff?|webp)$', re.I)
 
 
@@ -60,6 +73,16 @@ def _last_part(name: str) -> str:
     return unquote(name.partition('?')[0]).rpartition('/')[2]
 
 
+def role_of(path: str) -> str | None:
+    """The split a relative path stands for; the last name that tells wins."""
+    for part in reversed(plain(path).split('/')):
+        words = set(re.split('[^a-z]+', part.lower()))
+        roles = [role for role in ROLES if words & ROLES[role]]
+        if roles:
+            return roles[0] if len(roles) == 1 else None
+    return None
+
+
 class Listing:
     """The images below some folders, to which names in records are relative.
 
@@ -80,13 +103,14 @@ class Listing:
 
     @cached_property
     def _by_end(self) -> dict[str, str | None]:
-        """Path by last part of the name, and by that without its suffix; None
-        where several files share it.
+        """Path by last part of the name, and by that without its suffix, in
+        small letters; None where several files share it.
         """
         found: dict[str, str | None] = {}
         for name, path in self.paths.items():
             last = name.rpartition('/')[2]
             for end in last, os.path.splitext(last)[0]:
+                end = end.casefold()
                 found[end] = None if end in found else path
         return found
 
@@ -98,7 +122,7 @@ class Listing:
         no suffixes.
         """
         exact = self.paths.get(plain(name))
-        return exact or self._by_end.get(_last_part(name))
+        return exact or self._by_end.get(_last_part(name).casefold())
 
     def find_all(self, names: Iterable[str]) -> dict[str, str | None]:
         """The path of each name. Where several names end like one image, only
@@ -119,7 +143,7 @@ class Collector:
 
     Attributes:
         listing: The images that there are.
-        images: (id, name, path, record, width, height) of each image.
+        images: (id, name, path, record, split, width, height) of each image.
         boxes: (image, line, id, label, crowd, area, x, y, width, height) of
             each box.
         errors, warnings: What is wrong, and what is odd.
@@ -138,6 +162,7 @@ class Collector:
         record: str,
         size: Sequence[float] | None = None,
         number: int | None = None,
+        split: str | None = None,
     ) -> int | None:
         """An image's index; None if its size cannot be read from the file
         where the annotations lack it, which is noted.
@@ -149,7 +174,7 @@ class Collector:
             return None
         index = len(self.images)
         number = index if number is None else number
-        self.images.append((number, name, path, record, *size))
+        self.images.append((number, name, path, record, split, *size))
         return index
 
     def add_box(
@@ -163,13 +188,17 @@ class Collector:
         self, classes: Sequence[str], category_ids: Sequence[int] | None = None
     ) -> BoxTable:
         """The table; by default classes are numbered from 0."""
-        columns = [list(c) for c in zip(*self.images, strict=True)] or [[]] * 6
-        numbers, names, files, records, *sizes = columns
+        columns = [list(c) for c in zip(*self.images, strict=True)] or [[]] * 7
+        numbers, names, files, records, splits, *sizes = columns
         rows = np.array(self.boxes, np.float64).reshape(-1, 10)
         whole = rows[:, :5].astype(np.int64).T
         boxes, area = rows[:, 6:], rows[:, 5]
         with np.errstate(invalid='ignore', over='ignore'):
             area = np.where(area > 0, area, boxes[:, 2] * boxes[:, 3])
+        alike = Counter(map(str.casefold, classes))
+        alike = [n for n in classes if alike[n.casefold()] > 1]
+        kind = 'class whose name differs from another only in case'
+        self.warnings.add(kind, *alike)
         ids = range(len(classes)) if category_ids is None else category_ids
         return BoxTable(
             source=self.source,
@@ -178,6 +207,7 @@ class Collector:
             names=names,
             files=files,
             records=records,
+            splits=splits,
             image_ids=np.array(numbers, np.int64),
             sizes=np.array(sizes, np.float64).T,
             boxes=boxes,

@@ -16,7 +16,7 @@ from .csv_boxes import read_csv
 from .images import broken, image_header
 from .listing import Collector, Listing
 from .rules import apply_rules
-from .split import split_off
+from .split import images_of_part
 from .table import BoxTable, DatasetError, Source, read_text
 from .voc import read_voc
 from .yolo import read_yolo
@@ -50,7 +50,7 @@ def read_boxes(source: Source) -> BoxTable:
     A source is read once in a process, as long as its files are the same,
     whichever part of it is asked for.
     """
-    whole = source._replace(image_list=None, part=None)
+    whole = source._replace(image_list=(), part=None)
     table, state = _tables.get(whole, (None, None))
     if table is None or state != _state(table):
         table = READERS[source.format](whole)
@@ -60,9 +60,7 @@ def read_boxes(source: Source) -> BoxTable:
     if source.image_list:
         table = _choose_images(table)
     if source.part:
-        name, share, seed = source.part
-        apart = split_off(table, share, seed)
-        table = table.keep_images(apart if name == 'val' else ~apart)
+        table = table.keep_images(images_of_part(table, *source.part))
     return table
 
 
@@ -84,12 +82,14 @@ def _state(table: BoxTable) -> dict[str, tuple[int, int]]:
 
 def _choose_images(table: BoxTable) -> BoxTable:
     """Keep the images that the source's list names."""
-    chosen, listing = table.source.image_list, Listing(table.source.images)
+    listing = Listing(table.source.images)
     place = {path: index for index, path in enumerate(table.files)}
     keep = np.zeros(len(table), bool)
     warnings = deepcopy(table.warnings)
-    for line in map(str.strip, read_text(chosen).splitlines()):
-        if line and line[0] != '#':
+    for chosen in table.source.image_list:
+        for line in map(str.strip, read_text(chosen).splitlines()):
+            if not line or line[0] == '#':
+                continue
             # VOC's lists of one class have a second column.
             path = listing.find(line) or listing.find(line.split()[0])
             if path in place:

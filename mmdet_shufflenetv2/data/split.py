@@ -2,8 +2,24 @@
 
 import numpy as np
 
-from .listing import plain
+from .listing import ORDER, plain
 from .table import BoxTable, DatasetError
+
+
+def divides(table: BoxTable) -> bool:
+    """Whether a file says itself which images are for validation."""
+    return 'train' in table.splits and bool({'val', 'test'} & {*table.splits})
+
+
+def images_of_part(
+    table: BoxTable, name: str, share: float | None, seed: int
+) -> np.ndarray:
+    """Which images are those of a part, bool (N,); see ``Source.part``."""
+    if share is None:
+        there = [each for each in ORDER[name] if each in table.splits]
+        return np.array([each in there[:1] for each in table.splits], bool)
+    apart = split_off(table, share, seed)
+    return apart if name == 'val' else ~apart
 
 
 def split_off(table: BoxTable, share: float, seed: int = 0) -> np.ndarray:
@@ -22,7 +38,7 @@ def split_off(table: BoxTable, share: float, seed: int = 0) -> np.ndarray:
         raise DatasetError(
             'expected --val-fraction to lie between 0 and 1, and 2 images or '
             f'more (or --val-ann FILE), got {share:g} of the {count} images '
-            f'of {table.title}'
+            f'of {table.title}{table.errors}'
         )
     # By name, so that a file that lists its images in another order, or has
     # been converted from another format, is split alike.

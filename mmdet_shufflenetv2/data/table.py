@@ -16,6 +16,8 @@ from ..errors import UserError
 MAX_EXAMPLES = 5
 #: Pixels below which a detector of stride 16 finds hardly anything.
 SMALL_BOX_PX = 8
+#: How far an edge may be from the whole pixel that is meant.
+WHOLE_PX = 0.01
 
 
 class DatasetError(UserError):
@@ -29,20 +31,21 @@ class Source(NamedTuple):
         format: 'COCO', 'YOLO', 'VOC', 'CSV', or 'images' without any boxes.
         ann: The annotation file or folder.
         images: The folders that image names are relative to.
-        image_list: A text file that names the images of this split, where
+        image_list: Text files that name the images of this split, where
             ``ann`` has those of other splits too.
         exif: 'apply' if boxes are on the pictures as viewers show them,
             'ignore' if they are on the pixels as they are stored.
-        part: 'train' or 'val', the share that is set apart for 'val', and
-            the seed, where the images of one source are divided.
+        part: 'train' or 'val', the share that is set apart for 'val' (None
+            where the file says of each image what it is for), and the seed,
+            where the images of one source are divided.
     """
 
     format: str
     ann: str
     images: tuple[str, ...]
-    image_list: str | None = None
+    image_list: tuple[str, ...] = ()
     exif: str = 'apply'
-    part: tuple[str, float, int] | None = None
+    part: tuple[str, float | None, int] | None = None
 
 
 class Problems:
@@ -94,6 +97,7 @@ class BoxTable:
     image_ids: np.ndarray  # int64 (N,)
     sizes: np.ndarray  # width and height, float64 (N, 2)
     records: list[str]  # the file that an image's boxes were read from
+    splits: list[str | None]  # what it is for, where the file says so
     boxes: np.ndarray  # float64 (K, 4)
     labels: np.ndarray  # int64 (K,)
     image: np.ndarray  # index of each box's image, int64 (K,)
@@ -112,7 +116,7 @@ class BoxTable:
     def title(self) -> str:
         """The format and the file, for messages."""
         chosen = self.source.image_list
-        part = f', images of {chosen}' if chosen else ''
+        part = f', images of {", ".join(chosen)}' if chosen else ''
         return f'{self.source.ann} ({self.source.format}{part})'
 
     def describe_image(self, index: int) -> str:
@@ -141,7 +145,7 @@ class BoxTable:
         table, kept = self.keep_boxes(keep[self.image]), np.flatnonzero(keep)
         lists = {
             column: [getattr(self, column)[i] for i in kept]
-            for column in ('names', 'files', 'records')
+            for column in ('names', 'files', 'records', 'splits')
         }
         return replace(
             table,
@@ -227,13 +231,40 @@ def read_text(path: str | Path) -> str:
     """The text of a file, which may begin with a byte-order mark.
 
     Raises:
-        DatasetError: It cannot be read or is not UTF-8.
+        DatasetError: It cannot be read, or is neither UTF-8 nor UTF-16.
     """
     try:
-        return Path(path).read_text('utf-8-sig')
+        return decode_text(Path(path).read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, 'strerror', None) or error
         raise DatasetError(f'{path} cannot be read: {why}') from error
+
+
+def decode_text(content: bytes, otherwise: str | None = None) -> str:
+    """Text in UTF-8, in UTF-16 with its mark, or else in another code."""
+    if content.startswith((b'\xff\xfe', b'\xfe\xff')):
+        return content.decode('utf-16')
+    try:
+        return content.decode('utf-8-sig')
+    except UnicodeDecodeError:
+        if otherwise is None:
+            raise
+        return content.decode(otherwise)
+
+
+def near_whole(edges: np.ndarray) -> np.ndarray:
+    """Edges in pixels, where shares printed with few digits met whole pixels
+    only nearly, as they were meant.
+    """
+    whole = np.round(edges)
+    return np.where(np.abs(edges - whole) <= WHOLE_PX, whole, edges)
+
+
+def box_around(points: Iterable) -> list[float]:
+    """x, y, width and height around points, in any nesting of x and y."""
+    points = np.array(points, np.float64).reshape(-1, 2)
+    low, high = points.min(axis=0), points.max(axis=0)
+    return [*low, *(high - low)]
 
 
 def shorten(items: Iterable) -> str:

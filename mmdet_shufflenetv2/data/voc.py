@@ -4,12 +4,14 @@ Corners are taken as they are, ``xmax - xmin`` pixels wide: today's tools count
 them from 0 and let the upper ones be outside of the box.
 """
 
+import math
 import os
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 from .listing import Collector, walk
-from .table import BoxTable, DatasetError, Source
+from .table import BoxTable, DatasetError, Source, box_around
 
 
 def read_voc(source: Source) -> BoxTable:
@@ -44,13 +46,14 @@ def read_voc(source: Source) -> BoxTable:
             continue
         name = os.path.basename(path)
         image = found.add_image(name, path, file, _size(root))
-        items = root.iter('object') if image is not None else ()
-        for number, item in enumerate(items, 1):
+        # Parts of an object are no objects.
+        items = root.findall('object') or root.iter('object')
+        for number, item in enumerate(items if image is not None else (), 1):
             where = f'{file}, object {number}'
             try:
                 label, box, crowd = _object(item)
             except ValueError as error:
-                kind = 'object without a name or 4 corners'
+                kind = 'object without a name or a box'
                 found.errors.add(kind, f'{where}: {error}')
                 continue
             if crowd:
@@ -63,10 +66,19 @@ def read_voc(source: Source) -> BoxTable:
 
 def _parse(file: str) -> ElementTree.Element:
     content = Path(file).read_bytes()
+    # Codes that the parser does not know, such as GBK.
+    code = re.match(rb'<\?xml[^>]* encoding=.([\w-]+)', content)
+    text = content.decode(code[1].decode()) if code else content
     # What entities unfold to may fill the memory.
-    root = None if b'<!ENTITY' in content else ElementTree.XML(content)
+    root = None if b'<!ENTITY' in content else ElementTree.XML(text)
+    for item in root.iter() if root is not None else ():
+        item.tag = str(item.tag).rpartition('}')[2]
     if root is None or root.tag != 'annotation':
-        raise ValueError('expected <annotation>, and no XML entities')
+        got = 'entities' if root is None else f'<{root.tag}>'
+        raise ValueError(
+            f'expected <annotation> and no XML entities, got {got}; of other '
+            'formats (such as CVAT for images) export COCO, YOLO or VOC'
+        )
     return root
 
 
@@ -83,10 +95,31 @@ def _size(root: ElementTree.Element) -> tuple[float, float] | None:
 def _object(item: ElementTree.Element) -> tuple[str, list[float], bool]:
     """Name, box, and whether it is difficult."""
     name = (item.findtext('name') or '').strip()
-    corners = 'xmin', 'ymin', 'xmax', 'ymax'
-    texts = [item.findtext(f'bndbox/{corner}') or '' for corner in corners]
     if not name:
         raise ValueError('it has no name')
-    x1, y1, x2, y2 = map(float, texts)
-    hard = (item.findtext('difficult') or '0').strip() not in ('0', 'false')
-    return name, [x1, y1, x2 - x1, y2 - y1], hard
+    hard = (item.findtext('difficult') or '').strip().lower()
+    return name, _box(item), hard in ('1', 'true', 'yes')
+
+
+def _box(item: ElementTree.Element) -> list[float]:
+    """The box of an object, or around its turned box or its polygon."""
+
+    def numbers(place: str, names: str) -> list[float] | None:
+        texts = [item.findtext(f'{place}/{name}') for name in names.split()]
+        return None if None in texts else list(map(float, texts))
+
+    if box := numbers('bndbox', 'xmin ymin xmax ymax'):
+        x1, y1, x2, y2 = box
+        return [x1, y1, x2 - x1, y2 - y1]
+    if box := numbers('robndbox', 'cx cy w h angle'):
+        x, y, width, height, angle = box
+        cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+        width, height = width * cos + height * sin, width * sin + height * cos
+        return [x - width / 2, y - height / 2, width, height]
+    tags = [(re.sub(r'\d', '', each.tag), each.text) for each in item.iter()]
+    xs, ys = (
+        [float(text) for tag, text in tags if tag == axis] for axis in 'xy'
+    )
+    if len(xs) != len(ys) or len(xs) < 2:
+        raise ValueError('expected xmin, ymin, xmax and ymax, or a polygon')
+    return box_around(list(zip(xs, ys, strict=True)))

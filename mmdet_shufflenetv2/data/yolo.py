@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from .listing import Collector
-from .table import BoxTable, DatasetError, Source, read_text
+from .table import BoxTable, DatasetError, Source, near_whole, read_text
 
 #: Files that name the classes, one per line.
 NAME_FILES = ('classes.txt', 'obj.names', 'labels.txt', '_darknet.labels')
@@ -90,7 +90,7 @@ def read_yolo(source: Source) -> BoxTable:
             if not text.strip():
                 continue
             try:
-                label, box = _read_line(text, found.images[image][4:])
+                label, box = _read_line(text, found.images[image][-2:])
                 if label < 0 or (names and label >= len(names)):
                     raise ValueError(f'there is no class {label} of {names}')
                 found.add_box(image, line, label, box)
@@ -116,8 +116,7 @@ def read_yolo(source: Source) -> BoxTable:
 
 def _read_line(text: str, size: tuple) -> tuple[int, np.ndarray]:
     """The label and the box in pixels."""
-    words = text.split()
-    values = np.array(words, np.float64)
+    values = np.array(text.split(), np.float64)
     label, values = values[0], values[1:]
     is_polygon = len(values) >= 6 and len(values) % 2 == 0
     if (
@@ -134,12 +133,5 @@ def _read_line(text: str, size: tuple) -> tuple[int, np.ndarray]:
         low, high = points.min(0), points.max(0)
     else:
         low, high = values[:2] - values[2:4] / 2, values[:2] + values[2:4] / 2
-    # Numbers printed with few digits meet whole pixels only nearly; where one
-    # lies within the rounding of the text, it is what was meant.
-    digits = max(len(word.partition('.')[2]) for word in words[1:5])
-    size = np.array(size, np.float64)
-    slack = np.minimum(size * 10.0 ** -(digits or 12) + 1e-9, 0.01)
-    edges = np.stack([low, high]) * size
-    whole = np.round(edges)
-    edges = np.where(np.abs(edges - whole) <= slack, whole, edges)
-    return int(label), np.concatenate([edges[0], edges[1] - edges[0]])
+    low, high = near_whole(np.stack([low, high]) * size)
+    return int(label), np.concatenate([low, high - low])

@@ -7,6 +7,7 @@ from .large_separable_conv import LargeSeparableConv, LightHeadNeck
 from .r_fcn import RFCNBBoxHead, RFCNNeck
 from .roi_head import LightHeadBBoxHead, PSRoIExtractor
 from .rpn_head import LightHeadRPNHead
+from .soft_voting import SoftVotingTTA
 from .thundernet import ThunderNetNeck, ThunderNetRPNHead
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     'PSRoIExtractor',
     'RFCNBBoxHead',
     'RFCNNeck',
+    'SoftVotingTTA',
     'ThunderNetNeck',
     'ThunderNetRPNHead',
 ]

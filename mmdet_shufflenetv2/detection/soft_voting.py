@@ -1,9 +1,9 @@
 """Non-maximum suppression that still uses the boxes it suppresses.
 
-A suppressed box keeps the share of its score that soft-NMS leaves it (arXiv
-1704.04503, the linear rule, against the survivors only), and each detection
-is the mean of the boxes around it, weighted by score and overlap (arXiv
-1809.08545, section 3.3, without a predicted variance).
+A suppressed box keeps a share of its score, as in soft-NMS (arXiv 1704.04503,
+the linear rule, against the survivors only), but too small a share to show in
+a picture. Each detection is the mean of the boxes around it, weighted by score
+and overlap (arXiv 1809.08545, section 3.3, without a predicted variance).
 
 Shapes: N images, n candidates of each, best first, D detections. Boxes are
 x1, y1, x2, y2; ``apart`` are those moved so that boxes of different classes
@@ -12,12 +12,17 @@ do not meet. A score below 0 is padding.
 
 import torch
 import torchvision
+from mmdet.models.test_time_augs import DetTTAModel
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 NAME = 'soft_voting'
 #: The best candidates alone have a say: this many for each detection wanted.
 CANDIDATES = 6
+#: What a suppressed box keeps of its score, times 1 - IoU.
+SHARE = 0.3
 #: How fast a box's weight falls with its distance 1 - IoU.
 SIGMA = 0.025
 
@@ -49,7 +54,7 @@ def decayed_scores(
     iou = overlaps(apart.gather(1, chosen), apart)
     rank = torch.arange(count, device=scores.device)
     suppressed = (iou > iou_threshold) & (survivors[..., None] < rank)
-    share = torch.where(suppressed, 1 - iou, 1.0).prod(1)
+    share = torch.where(suppressed, SHARE * (1 - iou), 1.0).prod(1)
     return torch.where(scores >= 0, scores * share, scores)
 
 
@@ -70,11 +75,52 @@ def voted_boxes(
     return (weights @ boxes + least * detected) / total
 
 
+def suppress(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    nms: dict,
+    score_thr: float,
+    most: int,
+) -> InstanceData:
+    """The detections among boxes (n, 4) with scores and labels (n,).
+
+    Args:
+        nms: ``dict(type='soft_voting', iou_threshold=0.5)``; may have
+            ``sigma`` and ``class_agnostic``.
+        score_thr: What scores must exceed, before and after.
+        most: How many there are at most; -1 for any number.
+    """
+    index = (scores > score_thr).nonzero().squeeze(1)
+    index = index[scores[index].argsort(descending=True, stable=True)]
+    most = most if most > 0 else len(index)
+    index = index[: CANDIDATES * most]
+    boxes, scores, labels = boxes[index], scores[index], labels[index]
+    apart = boxes
+    if len(boxes) and not nms.get('class_agnostic', False):
+        apart = boxes + labels[:, None] * (boxes.max() + 1)
+    limit = nms['iou_threshold']
+    kept = torchvision.ops.nms(apart, scores, limit)[:most]
+    decayed = decayed_scores(apart[None], scores[None], kept[None], limit)[0]
+    index = (decayed > score_thr).nonzero().squeeze(1)
+    index = index[decayed[index].argsort(descending=True)[:most]]
+    voted = voted_boxes(
+        boxes[None, index],
+        apart[None, index],
+        boxes[None],
+        apart[None],
+        scores[None],
+        nms.get('sigma', SIGMA),
+    )
+    return InstanceData(
+        bboxes=voted[0], scores=decayed[index], labels=labels[index]
+    )
+
+
 class SoftVoting:
     """Lets a box head's test config say ``nms=dict(type='soft_voting')``.
 
-    A mixin before a ``BBoxHead``. Besides ``iou_threshold`` the dict may have
-    ``sigma`` and ``class_agnostic``.
+    A mixin before a ``BBoxHead``.
     """
 
     def _predict_by_feat_single(
@@ -87,36 +133,40 @@ class SoftVoting:
         rcnn_test_cfg: dict | None = None,
     ) -> InstanceData:
         inputs = roi, cls_score, bbox_pred, img_meta, rescale
-        nms = {} if rcnn_test_cfg is None else rcnn_test_cfg.nms
-        if nms.get('type') != NAME:
-            return super()._predict_by_feat_single(*inputs, rcnn_test_cfg)
+        cfg = rcnn_test_cfg
+        if cfg is None or cfg.nms.get('type') != NAME:
+            return super()._predict_by_feat_single(*inputs, cfg)
         found = super()._predict_by_feat_single(*inputs, None)
         scores = found.scores[:, :-1].float()
-        boxes = found.bboxes.float().view(len(scores), -1, 4)
-        boxes = boxes.expand(*scores.shape, 4)
-        roi, label = (scores > rcnn_test_cfg.score_thr).nonzero(as_tuple=True)
-        order = scores[roi, label].argsort(descending=True, stable=True)
-        most = rcnn_test_cfg.max_per_img
-        most = most if most > 0 else len(order)
-        order = order[: CANDIDATES * most]
-        roi, label = roi[order], label[order]
-        boxes, scores = boxes[roi, label], scores[roi, label]
-        apart = boxes
-        if len(boxes) and not nms.get('class_agnostic', False):
-            apart = boxes + label[:, None] * (boxes.max() + 1)
-        limit = nms.iou_threshold
-        kept = torchvision.ops.nms(apart, scores, limit)[:most]
-        decayed = decayed_scores(apart[None], scores[None], kept[None], limit)
-        index = (decayed[0] > rcnn_test_cfg.score_thr).nonzero().squeeze(1)
-        index = index[decayed[0][index].argsort(descending=True)[:most]]
-        voted = voted_boxes(
-            boxes[None, index],
-            apart[None, index],
-            boxes[None],
-            apart[None],
-            scores[None],
-            nms.get('sigma', SIGMA),
+        count, num_classes = scores.shape
+        boxes = found.bboxes.float().view(count, -1, 4)
+        boxes = boxes.expand(count, num_classes, 4).reshape(-1, 4)
+        labels = torch.arange(num_classes, device=scores.device).repeat(count)
+        limits = cfg.nms, cfg.score_thr, cfg.max_per_img
+        return suppress(boxes, scores.flatten(), labels, *limits)
+
+
+@MODELS.register_module()
+class SoftVotingTTA(DetTTAModel):
+    """mmdet's test-time augmentation, merging views by soft voting.
+
+    Args:
+        tta_cfg: ``dict(nms=..., max_per_img=...)`` as in a box head's test
+            config.
+        kwargs: Those of mmdet's ``DetTTAModel``.
+    """
+
+    def _merge_single_sample(
+        self, data_samples: list[DetDataSample]
+    ) -> DetDataSample:
+        found = [sample.pred_instances for sample in data_samples]
+        boxes, scores = self.merge_aug_bboxes(
+            [each.bboxes for each in found],
+            [each.scores for each in found],
+            [sample.metainfo for sample in data_samples],
         )
-        return InstanceData(
-            bboxes=voted[0], scores=decayed[0][index], labels=label[index]
-        )
+        labels = torch.cat([each.labels for each in found])
+        limits = self.tta_cfg.nms, 0.0, self.tta_cfg.max_per_img
+        merged = data_samples[0]
+        merged.pred_instances = suppress(boxes, scores, labels, *limits)
+        return merged

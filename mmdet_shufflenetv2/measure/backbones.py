@@ -8,12 +8,10 @@ many as come closest to its FLOPs.
 """
 
 import argparse
-from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, lru_cache, partial
+from functools import lru_cache
 from itertools import product
-from typing import NamedTuple
 
 import torch
 from mmdet.models.layers import InvertedResidual
@@ -25,8 +23,7 @@ from ..backbones.shufflenet_v2 import ShuffleUnit
 from ..backbones.xception import XceptionUnit
 from ..backbones.zoo import build_classifier, network
 from ..errors import UserError
-from .benchmark import COUNTS, ENERGY, SIZE, Benchmark, Row, Time
-from .flops import macs
+from .benchmark import COUNTS, ENERGY, SIZE, Benchmark, Row, Time, size_text
 from .memory import peak_mb
 from .networks import inference, prepare
 from .setting import Setting
@@ -84,10 +81,15 @@ FAMILIES = {
 # The size that stands for each network's own.
 OWN_SIZE = (224, 224)
 SIZES = [OWN_SIZE, (320, 320), (640, 480), (1080, 720)]
-# How to build a family's unit, and what its channels are multiples of.
-UNITS: dict[str, tuple[Callable[[int], nn.Module], int]] = {
-    'shufflenet_v2': (lambda c: ShuffleUnit(c, c), 2),
-    'shufflenet_v1': (lambda c: ShuffleUnitV1(c, c, groups=(3, 3)), 12),
+# Each family's unit, and its channels in the columns of Table 1b: those that
+# come closest to ShuffleNet V2's FLOPs. ShuffleNet V1's groups and bottleneck
+# leave multiples of 12, Xception's those of 4.
+UNITS: dict[str, tuple[Callable[[int], nn.Module], tuple[int, ...]]] = {
+    'shufflenet_v2': (lambda c: ShuffleUnit(c, c), (64, 128, 256)),
+    'shufflenet_v1': (
+        lambda c: ShuffleUnitV1(c, c, groups=(3, 3)),
+        (108, 228, 444),
+    ),
     'mobilenet_v2': (
         lambda c: InvertedResidual(
             c,
@@ -96,12 +98,11 @@ UNITS: dict[str, tuple[Callable[[int], nn.Module], int]] = {
             norm_cfg=NORM_CFG,
             act_cfg=dict(type='ReLU6', inplace=True),
         ),
-        1,
+        (12, 25, 51),
     ),
-    'xception': (lambda c: XceptionUnit(c, c), 4),
+    'xception': (lambda c: XceptionUnit(c, c), (56, 120, 248)),
 }
 UNIT_COUNT = 10
-UNIT_CHANNELS = (64, 128, 256)
 UNIT_SIZES = [(56, 56), (28, 28)]
 
 
@@ -109,8 +110,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add which networks and units to measure, and on what."""
     add = parser.add_argument
     sizes, units = (
-        ' '.join('{}x{}'.format(*size) for size in sizes)
-        for sizes in (SIZES, UNIT_SIZES)
+        ' '.join(map(size_text, sizes)) for sizes in (SIZES, UNIT_SIZES)
     )
     text = "224x224 means each network's own, as in Table 8; default: "
     add('--size', **SIZE, nargs='+', default=SIZES, help=text + sizes)
@@ -146,7 +146,7 @@ def benchmarks(
                 for batch in args.batch or own:
                     rows.append(_of_network(name, size, batch))
         batches = args.batch or [8 if setting.on_gpu else 1]
-        for row in product(batches, args.units, UNIT_CHANNELS, UNITS):
+        for row in product(batches, args.units, range(3), UNITS):
             rows.append(_of_units(*row))
         found += [_benchmark(*row, setting, args.energy) for row in rows]
     return found
@@ -183,118 +183,83 @@ def place_of(name: str, size: Size) -> tuple[str, str, str]:
     return table, column, reference
 
 
-class Network(NamedTuple):
-    """How to build a network, and the (N, C, H, W) of its input."""
-
-    build: Callable[..., nn.Module]
-    args: tuple
-    shape: tuple[int, int, int, int]
+# A network or a family of `UNITS`, and the (N, C, H, W) of its input.
+Competitor = tuple[str, tuple[int, int, int, int]]
 
 
-def _of_network(name: str, size: Size, batch: int) -> tuple:
+def _of_network(
+    name: str, size: Size, batch: int
+) -> tuple[Row, Competitor, Competitor | None]:
     """The key of a network, it and its reference."""
 
-    def built(each: str) -> Network:
+    def competitor(each: str) -> Competitor:
         try:
             own = (network(each).input_size,) * 2
         except ValueError as error:
             raise UserError(str(error)) from error
         width, height = own if size == OWN_SIZE else size
-        return Network(build_classifier, (each,), (batch, 3, height, width))
+        return each, (batch, 3, height, width)
 
     table, column, reference = place_of(name, size)
     key = {'table': table, 'column': column, 'network': name}
-    return key, built(name), built(reference) if reference else None
+    other = competitor(reference) if reference else None
+    return key, competitor(name), other
 
 
-def _of_units(batch: int, size: Size, column: int, family: str) -> tuple:
+def _of_units(
+    batch: int, size: Size, column: int, family: str
+) -> tuple[Row, Competitor, Competitor]:
     """The key of stacked units, they and their reference."""
-
-    def built(each: str) -> Network:
-        channels = channels_of(each, column)
-        shape = (batch, channels, *reversed(size))
-        return Network(_stack, (each, channels), shape)
-
-    mine = built(family)
-    name = f'{UNIT_COUNT} units of {family}, {mine.shape[1]} channels'
-    key = {'table': 'Appendix Table 1b', 'column': f'c{column}'}
-    return {**key, 'network': name}, mine, built('shufflenet_v2')
-
-
-def _stack(family: str, channels: int) -> nn.Module:
-    build, _ = UNITS[family]
-    return nn.Sequential(*(build(channels) for _ in range(UNIT_COUNT)))
-
-
-@cache
-def unit_macs(family: str, channels: int) -> int:
-    """Multiply-adds of a unit for one place of its map."""
-    build, _ = UNITS[family]
-    with torch.device('meta'):
-        unit, x = build(channels).eval(), torch.empty(1, channels, 8, 8)
-    return macs(unit, x) // 64
-
-
-@cache
-def channels_of(family: str, column: int) -> int:
-    """Channels with which a unit comes closest to ShuffleNet V2's FLOPs.
-
-    Args:
-        family: one of `UNITS`.
-        column: channels of ShuffleNet V2.
-    """
-    wanted = unit_macs('shufflenet_v2', column)
-    _, multiple = UNITS[family]
-    multiples = range(multiple, 4 * column, multiple)
-    above = bisect(multiples, wanted, key=partial(unit_macs, family))
-    return min(
-        multiples[above - 1 : above + 1],
-        key=lambda each: abs(unit_macs(family, each) - wanted),
+    mine, reference = (
+        (each, (batch, UNITS[each][1][column], *reversed(size)))
+        for each in (family, 'shufflenet_v2')
     )
+    key = {
+        'table': 'Appendix Table 1b',
+        'column': f'c{reference[1][1]}',
+        'network': f'{UNIT_COUNT} units of {family}, {mine[1][1]} channels',
+    }
+    return key, mine, reference
 
 
 def _benchmark(
     key: Row,
-    mine: Network,
-    reference: Network | None,
+    mine: Competitor,
+    reference: Competitor | None,
     setting: Setting,
     energy: bool,
 ) -> Benchmark:
+    _, shape = mine
+    batch, _, height, width = shape
+
     def measure(time: Time) -> list[Row]:
-        built = {
-            each: _prepared(each.build, each.args, each.shape[1], setting)
-            for each in filter(None, (reference, mine))
-        }
+        both = [each for each in (reference, mine) if each]
+        networks = {each: _prepared(each, setting) for each in both}
         runs = {
-            each: inference(network, each.shape, setting)
-            for each, network in built.items()
+            each: inference(networks[each], each[1], setting) for each in both
         }
-        times, which, run = time(runs), built[mine], runs[mine]
+        times, which, run = time(runs), networks[mine], runs[mine]
         pair = times[mine], times.get(reference)
         row = speed(*pair, batch, which, run, setting, energy)
         if setting.mode == 'graph':
             # A graph's maps are not the allocator's, those of its pass are.
-            plain = replace(setting, mode='eager')
-            run = inference(which, mine.shape, plain)
+            run = inference(which, shape, replace(setting, mode='eager'))
             row['peak_mb'] = significant(peak_mb(run, setting.device))
         return [row]
 
-    batch, _, height, width = mine.shape
-    key = {**key, 'input': f'{width}x{height}', 'batch': batch}
+    key = {**key, 'input': size_text((width, height)), 'batch': batch}
     return Benchmark(key, setting, measure)
 
 
 # A reference stays, for it is everybody's in its column.
 @lru_cache(maxsize=2)
-def _prepared(
-    build: Callable[..., nn.Module],
-    args: tuple,
-    channels: int,
-    setting: Setting,
-) -> nn.Module:
+def _prepared(each: Competitor, setting: Setting) -> nn.Module:
+    name, (_, channels, *_) = each
     # The same weights for a network, whatever was built before it.
     torch.manual_seed(0)
     with torch.device(setting.device):
-        network = build(*args)
-    side = 64 if channels == 3 else 14
-    return prepare(network, setting, (8, channels, side, side))
+        if name not in UNITS:
+            return prepare(build_classifier(name), setting)
+        build, _ = UNITS[name]
+        units = nn.Sequential(*(build(channels) for _ in range(UNIT_COUNT)))
+    return prepare(units, setting, (8, channels, 14, 14))

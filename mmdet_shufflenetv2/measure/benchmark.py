@@ -17,6 +17,7 @@ and, if there is more to say than the table does, ``summary(rows)``.
 """
 
 import argparse
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,14 +37,14 @@ from .records import Records
 from .setting import CIRCUMSTANCES, Setting, describe
 from .timing import Effort, Timing, interleave
 
-OK, NO_ROOM, NO_TIME = 'ok', 'does not fit in memory', 'no time left'
+OK, NO_ROOM = 'ok', 'does not fit in memory'
 # Load beyond the benchmark's own threads from which a machine is busy.
 BUSY = 1.0
 # How the warning of every row of a run that only tries begins.
 TRY = '--quick'
 # Columns that the printed table has not, or not where the file has them.
 NOT_SHOWN = {
-    *('table', 'warning', 'p10_ms', 'p90_ms', 'runs', 'warmup_runs', 'map'),
+    *('table', 'warning', 'p10_ms', 'p90_ms', 'runs', 'warmup_runs'),
     *('rois', 'weights_mb', 'flops_m', 'paper_mflops', 'torchvision'),
 }
 # What options of several kinds have in common.
@@ -74,7 +75,17 @@ class Benchmark:
     def label(self) -> str:
         """What the progress bar calls it."""
         words = *self.key.values(), self.setting.precision, self.setting.mode
-        return ', '.join(filter(None, map(str, words)))
+        return joined(*map(str, words))
+
+
+def joined(*words: str) -> str:
+    """Words or warnings as one text, the empty ones left out."""
+    return ', '.join(filter(None, words))
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """A width and a height as options and records have them."""
+    return '{}x{}'.format(*size)
 
 
 def records_of(columns: Sequence[str], path: Path) -> Records:
@@ -90,8 +101,8 @@ def run(
     annotate: Callable[[Row], Row] = lambda row: {},
     remeasure: bool = False,
     is_try: bool = False,
-    deadline: float | None = None,
-) -> list[dict[str, str]]:
+    deadline: float = math.inf,
+) -> tuple[list[dict[str, str]], int]:
     """Measure what is not recorded yet, and record it at once.
 
     Args:
@@ -106,8 +117,8 @@ def run(
         deadline: nothing is begun after it (`time.monotonic`).
 
     Returns:
-        the rows of all benchmarks, recorded before or now. Those that there
-        was no time for have a row here, and none in the file.
+        the rows recorded before or now, and how many benchmarks there was no
+        time for.
 
     Raises:
         UserError: the GPU no longer answers.
@@ -115,49 +126,31 @@ def run(
             measured.
     """
     records.check_writable()
+
+    def recorded(each: Benchmark) -> list[dict[str, str]]:
+        known = {**each.key, **describe(each.setting), 'status': OK}
+        rows = records.find(
+            {k: v for k, v in known.items() if k not in CIRCUMSTANCES}
+        )
+        return [r for r in rows if is_try or not r['warning'].startswith(TRY)]
+
     # Each once, however often it was asked for.
     wanted = {repr((each.key, each.setting)): each for each in benchmarks}
     found = {
-        name: [] if remeasure else _recorded(each, records, is_try)
+        name: [] if remeasure else recorded(each)
         for name, each in wanted.items()
     }
-    with tqdm(
-        [name for name, rows in found.items() if not rows],
-        bar_format='{percentage:3.0f}% |{bar:20}| {elapsed}<{remaining} '
-        '{desc}',
-        disable=None,
-    ) as bar:
+    new = [name for name, rows in found.items() if not rows]
+    bar_format = '{percentage:3.0f}% |{bar:20}| {elapsed}<{remaining} {desc}'
+    with tqdm(new, bar_format=bar_format, disable=None) as bar:
         for name in bar:
-            each = wanted[name]
-            if deadline and time.monotonic() > deadline:
-                blank = dict.fromkeys(records.columns, '')
-                key = {name: str(value) for name, value in each.key.items()}
-                found[name] = [{**blank, **key, 'status': NO_TIME}]
-            else:
-                bar.set_description_str(each.label)
-                found[name] = records.append(
-                    _measure(each, effort, annotate, is_try)
-                )
-    return [row for rows in found.values() for row in rows]
-
-
-def joined(*warnings: str) -> str:
-    """Warnings of a row as one text, the empty ones left out."""
-    return ', '.join(filter(None, warnings))
-
-
-def _recorded(
-    benchmark: Benchmark, records: Records, tries_count: bool
-) -> list[dict[str, str]]:
-    environment = describe(benchmark.setting)
-    for name in CIRCUMSTANCES:
-        del environment[name]
-    found = records.find({**benchmark.key, **environment, 'status': OK})
-    return [
-        row
-        for row in found
-        if tries_count or not row['warning'].startswith(TRY)
-    ]
+            if time.monotonic() > deadline:
+                break
+            bar.set_description_str(wanted[name].label)
+            rows = _measure(wanted[name], effort, annotate, is_try)
+            found[name] = records.append(rows)
+    left = sum(not rows for rows in found.values())
+    return [row for rows in found.values() for row in rows], left
 
 
 def _measure(
@@ -189,9 +182,7 @@ def _measure(
     for row in rows:
         row = {**benchmark.key, **row, 'status': status, **environment}
         row['warning'] = joined(TRY * is_try, busy, row.get('warning', ''))
-        if status == OK:
-            row.update(annotate(row))
-        finished.append(row)
+        finished.append(row | (annotate(row) if status == OK else {}))
     return finished
 
 
@@ -201,10 +192,10 @@ def _status_of(error: Exception, benchmark: Benchmark) -> str:
     *_, last = traceback.extract_tb(error.__traceback__)
     where = f'({Path(last.filename).name}, line {last.lineno})'
     told = f'{type(error).__name__}: {lines[0][:200]} {where}'
-    setting = benchmark.setting
-    if setting.on_gpu and not _answers(setting.device):
+    device = benchmark.setting.device
+    if benchmark.setting.on_gpu and not _answers(device):
         raise UserError(
-            f'{setting.device} no longer answers; it was lost while '
+            f'{device} no longer answers; it was lost while '
             f'{benchmark.label} was measured. The rows recorded before are '
             'safe; give the same command again to go on. The device said: '
             f'{told}'
@@ -228,49 +219,35 @@ def _answers(device: str) -> bool:
 def show(
     rows: Sequence[Mapping[str, str]],
     columns: Sequence[str],
-    new: int,
-    path: Path,
-    notes: Sequence[str],
+    notes: Iterable[str],
 ) -> None:
-    """Print a table of rows, and what there is to say about them.
+    """Print a table of rows, what failed of them, and notes.
 
     Args:
         rows: as `run` returns them.
         columns: of the benchmarks' kind.
-        new: how many rows were measured now.
-        path: where they are.
-        notes: what the kind says.
+        notes: a line each.
     """
     console = Console()
     if not console.is_terminal:
         # In a file or a pipe nobody gains from wrapped lines.
         console = Console(width=1000)
-    found = [row for row in rows if row['status'] != NO_TIME]
     varying = [
         name
         for name in ('precision', 'layout', 'mode')
-        if len({row[name] for row in found}) > 1
+        if len({row[name] for row in rows}) > 1
     ]
     # The longest comes last.
     shown = [c for c in columns if c not in NOT_SHOWN] + varying + ['warning']
     table = Table(*shown, box=None, header_style='bold', pad_edge=False)
-    for row in found:
+    for row in rows:
         table.add_row(*(row[name] for name in shown))
     console.print(table)
-    notes = [*notes]
-    for row in found:
-        if row['status'] != OK:
-            keys = columns[: columns.index('median_ms')]
-            name = joined(*(row[key] for key in keys))
-            notes.append(f'not measured: {name}: {row["status"]}')
-    notes.append(
-        f'{new} rows measured, {len(found) - new} recorded before '
-        f'(--remeasure measures them anew): {path}'
-    )
-    if left := len(rows) - len(found):
-        notes.append(
-            f'no time left for {left} cases; the same command goes on with '
-            'them'
-        )
-    for note in notes:
+    keys = columns[: columns.index('median_ms')]
+    failed = [
+        f'not measured: {joined(*map(row.get, keys))}: {row["status"]}'
+        for row in rows
+        if row['status'] != OK
+    ]
+    for note in (*failed, *notes):
         console.print(note, highlight=False, markup=False, soft_wrap=True)

@@ -23,13 +23,13 @@ from ..backbones.shufflenet_v2 import ShuffleNetV2
 from ..engine.early_log import quiet_log
 from ..engine.run_config import load_config, packaged_config
 from ..errors import UserError
-from .benchmark import SIZE, Benchmark, Row, Time
+from .benchmark import SIZE, Benchmark, Row, Time, size_text
 from .detectors import Detector
 from .flops import macs
 from .memory import peak_mb
 from .process import Process
 from .setting import Setting
-from .timing import Effort, Timing, significant, timed, timed_columns
+from .timing import Effort, significant, timed, timed_columns
 
 HELP = 'exported detectors against eager ones, other files and the peak'
 EXAMPLE = '--against nanodet_m_416.onnx --int8 fp32.onnx int8.onnx'
@@ -60,10 +60,13 @@ LIGHT = {
     'light/thundernet_snet49_320': (320, 320),
     'light/thundernet_snet146_320': (320, 320),
 }
-SIDE, ROIS = 2048, 300
+SIDE, ROIS, TRAINING_BATCH = 2048, 300, 8
+PRODUCT = size_text((SIDE, SIDE))
 Size = tuple[int, int]
-# A function at the top of this module, and its arguments.
-Build = tuple[Callable, ...]
+# A config, a file, a backbone or a product.
+Who = str | Path
+# Builds a competitor, in another process.
+Build = Callable[[], Callable[[], object]]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +79,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     files = dict(nargs=2, metavar=('FP32.onnx', 'INT8.onnx'))
     add('--int8', **files, help='one detector in both precisions')
     add('--size', **SIZE, help="of all images; default: each case's")
-    add('--batch', type='count', default=8, help='of the training step')
 
 
 def benchmarks(
@@ -95,22 +97,22 @@ def benchmarks(
     size = args.size
     full = size or (1200, 800)
     light = [(config, size or own) for config, own in LIGHT.items()]
-    # What, against what, the size of images, and how many.
+    # What, against what, and the size of images.
     rows = {
-        'eager detector': [(FULL, STOCK, full, 1)],
-        'matrix product': [(FULL, f'{SIDE}x{SIDE}', full, 1)],
+        'eager detector': [(FULL, STOCK, full)],
+        'matrix product': [(FULL, PRODUCT, full)],
         'other file': [
-            (config, path, own, 1)
+            (config, Path(path), own)
             for path in args.against
             for config, own in light
         ],
-        'int8': [(*args.int8[::-1], None, 1)] if args.int8 else [],
-        'PSRoI align': [(config, '', own, 1) for config, own in light[:2]],
+        'int8': [(*map(Path, args.int8[::-1]), None)] if args.int8 else [],
+        'PSRoI align': [(config, '', own) for config, own in light[:2]],
         'backbone': [
-            ('ShuffleNetV2', 'torchvision', own, 1)
+            ('ShuffleNetV2', 'torchvision', own)
             for own in ([size] if size else [(224, 224), (1216, 800)])
         ],
-        'training step': [(TRAINING, STOCK, size or (480, 360), args.batch)],
+        'training step': [(TRAINING, STOCK, size or (480, 360))],
     }
     return [
         _benchmark(setting, case, *row)
@@ -122,94 +124,66 @@ def benchmarks(
 
 
 def _benchmark(
-    setting: Setting,
-    case: str,
-    what: str,
-    against: str,
-    size: Size | None,
-    batch: int,
+    setting: Setting, case: str, what: Who, against: Who, size: Size | None
 ) -> Benchmark:
     def measure(time: Time) -> list[Row]:
-        mine, *others = _competitors(case, what, against, size, batch)
-        times = time_apart(time, [mine, *others], setting)
-        other = times[1] if others else None
-        row = timed(times[0], 'times_faster', other, times[0])
-        row['against_ms'] = other.median_ms if other else ''
+        builds = [
+            _competitor(case, who, size, setting)
+            for who in (what, against)
+            if who
+        ]
+        with ExitStack() as stack:
+            processes = [
+                stack.enter_context(Process(build, setting))
+                for build in builds
+            ]
+            times = list(time(dict(enumerate(processes))).values())
+        mine, other = times[0], times[1] if against else None
+        row = timed(mine, 'times_faster', other, mine)
+        if against:
+            row['against_ms'] = other.median_ms
         if case == 'matrix product':
-            gmac = _apart(_macs, what, size, setting) / 1e9
-            for name, each, done in zip(
-                ('', 'against_'), times, (gmac, SIDE**3 / 1e9), strict=True
-            ):
-                per_s = done / each.median_ms * 1e3
-                row[f'{name}gmac_per_s'] = significant(per_s)
+            macs_done = _apart(_macs, what, size), SIDE**3
+            rates = [
+                significant(done / each.median_ms / 1e6)
+                for each, done in zip(times, macs_done, strict=True)
+            ]
+            row['gmac_per_s'], row['against_gmac_per_s'] = rates
         if case == 'PSRoI align':
-            share = _apart(_ps_roi_share, mine[1], setting.threads)
-            row['ps_roi_share'] = share
+            path, *_ = builds[0].args
+            row['ps_roi_share'] = _apart(_ps_roi_share, path, setting.threads)
         if case == 'training step':
-            row['peak_mb'] = _apart(_peak, mine, setting)
-            row['against_peak_mb'] = _apart(_peak, others[0], setting)
+            peaks = [_apart(_peak, build, setting) for build in builds]
+            row['peak_mb'], row['against_peak_mb'] = peaks
         return [row]
 
-    is_file = case in ('other file', 'int8')
     key = {
         'case': case,
-        'what': Path(what).name if case == 'int8' else what,
-        'against': Path(against).name if is_file else against,
-        'input': '{}x{}'.format(*size) if size else '',
-        'batch': batch,
+        'what': getattr(what, 'name', what),
+        'against': getattr(against, 'name', against),
+        'input': size_text(size) if size else '',
+        'batch': TRAINING_BATCH if case == 'training step' else 1,
     }
     return Benchmark(key, setting, measure)
 
 
-def _competitors(
-    case: str, what: str, against: str, size: Size, batch: int
-) -> list[Build]:
-    """The one that is measured, and the other one if there is one."""
-    if case == 'int8':
-        return [(network_alone, what), (network_alone, against)]
-    if case == 'backbone':
-        paths = [_file(_export_backbone, w, size) for w in (what, against)]
-        return [(network_alone, path) for path in paths]
+def _competitor(
+    case: str, who: Who, size: Size | None, setting: Setting
+) -> Build:
+    """How to build one."""
+    threads = setting.threads
     if case == 'training step':
-        return [(training, each, size, batch) for each in (what, against)]
+        return partial(training, who, size, setting)
+    if case == 'backbone':
+        who = _file(_export_backbone, who, size)
+    if isinstance(who, Path):
+        return partial(network_alone, who, threads)
+    if who == PRODUCT:
+        return product
+    if who == STOCK:
+        return partial(stock, who, size)
     rois = ROIS if case == 'PSRoI align' else None
-    others: dict[str, list[Build]] = {
-        'eager detector': [(stock, against, size)],
-        'matrix product': [(product,)],
-        'other file': [(network_alone, against)],
-        'PSRoI align': [],
-    }
-    return [(exported, _file(_export, what, size, rois), size), *others[case]]
-
-
-def time_apart(
-    time: Time, builds: Sequence[Build], setting: Setting
-) -> list[Timing]:
-    """Time each in a process of its own, in turn."""
-    with ExitStack() as stack:
-        processes = {
-            number: stack.enter_context(
-                Process(build, *args, setting, setting=setting)
-            )
-            for number, (build, *args) in enumerate(builds)
-        }
-        return list(time(processes).values())
-
-
-def summary(rows: Sequence[dict[str, str]]) -> list[str]:
-    """What the ratios of times do not say."""
-    lines = []
-    for row in rows:
-        if row['status'] == 'ok' and row['gmac_per_s']:
-            share = float(row['gmac_per_s']) / float(row['against_gmac_per_s'])
-            lines.append(
-                f'{row["what"]} reaches {share:.0%} of the multiply-adds per '
-                'second of a matrix product'
-            )
-        if row['status'] == 'ok' and row['ps_roi_share']:
-            share = float(row['ps_roi_share'])
-            lines.append(f'{row["what"]}: PSRoI align is {share:.0%} of all')
-    return lines
+    return partial(exported, _file(_export, who, size, rois), size, threads)
 
 
 def _apart(function: Callable, *args: object) -> object:
@@ -224,10 +198,10 @@ def _folder() -> TemporaryDirectory:
 
 
 @cache
-def _file(export: Callable, *args: object) -> str:
+def _file(export: Callable, *args: object) -> Path:
     """The file that an export wrote, once for all cases of a run."""
     folder = Path(_folder().name)
-    path = str(folder / f'{len(list(folder.iterdir()))}.onnx')
+    path = folder / f'{len(list(folder.iterdir()))}.onnx'
     _apart(export, *args, path)
     return path
 
@@ -245,14 +219,14 @@ def _image(size: Size) -> np.ndarray:
     return generator.integers(0, 256, (height, width, 3), np.uint8)
 
 
-def _export(config: str, size: Size, rois: int | None, path: str) -> None:
+def _export(config: str, size: Size, rois: int | None, path: Path) -> None:
     from ..deploy.export import export, seeded_detector
 
     options = dict(image_size=size, proposals=rois, pictures=None)
-    export(seeded_detector(_config(config)), path, **options)
+    export(seeded_detector(_config(config)), str(path), **options)
 
 
-def _export_backbone(who: str, size: Size, path: str) -> None:
+def _export_backbone(who: str, size: Size, path: Path) -> None:
     torch.manual_seed(0)
     if who == 'torchvision':
         from torchvision.models import shufflenet_v2_x1_0
@@ -267,7 +241,7 @@ def _export_backbone(who: str, size: Size, path: str) -> None:
     torch.onnx.export(
         network.eval(),
         (torch.randn(1, 3, *reversed(size)),),
-        path,
+        str(path),
         dynamo=True,
         opset_version=18,
         external_data=False,
@@ -275,21 +249,15 @@ def _export_backbone(who: str, size: Size, path: str) -> None:
     )
 
 
-def exported(path: str, size: Size, setting: Setting) -> Callable:
+def exported(path: Path, size: Size, threads: int) -> Callable:
     """An exported detector, from an image array to final boxes."""
     from ..deploy.runtime import Detector as Exported
 
-    detector = Exported(path, threads=setting.threads)
-    return partial(detector, _image(size))
+    return partial(Exported(str(path), threads=threads), _image(size))
 
 
-def network_alone(path: str, setting: Setting) -> Callable:
+def network_alone(path: Path, threads: int, profile: str = '') -> partial:
     """Any file's network on random input; free dimensions are 1."""
-    return partial(*_session(path, setting.threads))
-
-
-def _session(path: str, threads: int, profile: str = '') -> tuple:
-    """A file's session's ``run``, and its arguments."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -299,7 +267,7 @@ def _session(path: str, threads: int, profile: str = '') -> tuple:
         options.enable_profiling = True
         options.profile_file_prefix = profile
     session = onnxruntime.InferenceSession(
-        path, options, providers=['CPUExecutionProvider']
+        str(path), options, providers=['CPUExecutionProvider']
     )
     generator = np.random.default_rng(0)
     types = {'tensor(uint8)': np.uint8, 'tensor(float16)': np.float16}
@@ -311,10 +279,10 @@ def _session(path: str, threads: int, profile: str = '') -> tuple:
     # Height and width of the images of an exported detector.
     if feed.keys() == {'image', 'size'}:
         feed['size'][:] = feed['image'].shape[1:3]
-    return session.run, None, feed
+    return partial(session.run, None, feed)
 
 
-def stock(config: str, size: Size, setting: Setting) -> Callable:
+def stock(config: str, size: Size) -> Callable:
     """A config's detector as mmdet runs it, on an image array."""
     from ..deploy.export import samples_of, seeded_detector
 
@@ -328,37 +296,35 @@ def stock(config: str, size: Size, setting: Setting) -> Callable:
     return torch.inference_mode()(run)
 
 
-def product(setting: Setting) -> Callable:
+def product() -> Callable:
     """A large product of matrices."""
     return partial(torch.mm, *torch.randn(2, SIDE, SIDE))
 
 
 @quiet_log('ERROR')
-def training(
-    config: str, size: Size, batch: int, setting: Setting
-) -> Callable:
+def training(config: str, size: Size, setting: Setting) -> Callable:
     """A training step of a config's detector."""
     cfg = load_config(str(_config(config)))
-    return Detector(cfg, size, batch, setting).part('training step')
+    detector = Detector(cfg, size, TRAINING_BATCH, setting)
+    return detector.part('training step')
 
 
 def _peak(build: Build, setting: Setting) -> float:
     setting.apply()
-    function, *args = build
-    run = function(*args, setting)
+    run = build()
     run()
     return significant(peak_mb(run, 'cpu'))
 
 
-def _macs(config: str, size: Size, setting: Setting) -> int:
-    return macs(stock(config, size, setting))
+def _macs(config: str, size: Size) -> int:
+    return macs(stock(config, size))
 
 
-def _ps_roi_share(path: str, threads: int) -> float:
+def _ps_roi_share(path: Path, threads: int) -> float:
     """Share of PSRoI align, its boxes included, in the time of all nodes."""
     import onnx
 
-    nodes = onnx.load(path).graph.node
+    nodes = onnx.load(str(path)).graph.node
     makers = {name: node for node in nodes for name in node.output}
     aligns = [node for node in nodes if node.op_type == 'RoiAlign']
     if not aligns:
@@ -371,10 +337,11 @@ def _ps_roi_share(path: str, threads: int) -> float:
         if node and node.op_type in ('MatMul', 'Add', 'Reshape', 'Concat'):
             names.add(node.name)
             inputs += node.input
-    run, *args = _session(path, threads, str(Path(path).with_suffix('')))
+    run = network_alone(path, threads, str(path.with_suffix('')))
     for _ in range(10):
-        run(*args)
-    events = json.loads(Path(run.__self__.end_profiling()).read_text())
+        run()
+    session = run.func.__self__
+    events = json.loads(Path(session.end_profiling()).read_text())
     whole = part = 0
     for event in events:
         if event.get('cat') == 'Node':

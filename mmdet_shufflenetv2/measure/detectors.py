@@ -10,6 +10,7 @@ is measured once for detectors that share it.
 
 import argparse
 import copy
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
@@ -37,9 +38,17 @@ from ..engine.run_config import (
     without_pretrained,
 )
 from ..errors import UserError
-from .backbones import FAMILIES, TABLE8
-from .benchmark import COUNTS, ENERGY, SIZE, Benchmark, Row, Time, joined
-from .networks import Inputs, place, settle_norms
+from .benchmark import (
+    COUNTS,
+    ENERGY,
+    SIZE,
+    Benchmark,
+    Row,
+    Time,
+    joined,
+    size_text,
+)
+from .networks import maps_in_turn, place, settle_norms
 from .setting import Setting
 from .speed import SPEEDS, speed
 from .timing import Effort
@@ -52,11 +61,20 @@ COLUMNS = ('config', 'column', 'part', 'input', 'batch', *SPEEDS)
 PAPER_SIZE, PAPER_BATCH = (1200, 800), 4
 # On a CPU, where 22 configs at the full size would take a night.
 CPU_SIZE = (600, 400)
-REFERENCES = {
-    '40M': 'lighthead_shufflenetv2_x0_5',
-    '140M': 'lighthead_shufflenetv2',
-    '300M': 'lighthead_shufflenetv2_x1_5',
-    '500M': 'lighthead_shufflenetv2_x2_0',
+# Configs by column of complexity, the reference first.
+_TABLE7 = {
+    '40M': 'shufflenetv2_x0_5 shufflenetv2star_x0_5 xception_x0_5 '
+    'shufflenetv1_x0_5 mobilenetv2_x0_15',
+    '140M': 'shufflenetv2 shufflenetv2star_x1_0 xception_x1_0 '
+    'shufflenetv1_x1_0 mobilenetv2_x0_6',
+    '300M': 'shufflenetv2_x1_5 shufflenetv2star_x1_5 xception_x1_5 '
+    'shufflenetv1_x1_5 mobilenetv2_x1_0',
+    '500M': 'shufflenetv2_x2_0 shufflenetv2star_x2_0 xception_x2_0 '
+    'shufflenetv1_x2_0 mobilenetv2_x1_4',
+}
+TABLE7 = {
+    column: [f'lighthead_{name}' for name in names.split()]
+    for column, names in _TABLE7.items()
 }
 # How configs with the recipe for one's own data end.
 OWN_DATA = '_custom'
@@ -71,20 +89,9 @@ CANDIDATES, OBJECTS = 1000, 8
 LOGIT_STD, PROPOSAL_STD, ROI_STD = 2.0, 0.1, 1.0
 
 
-def _table7() -> dict[str, str]:
-    """The column of Table 7 by the stem of a config's name."""
-    found = {}
-    families = {**FAMILIES, 'shufflenet_v2_star': FAMILIES['shufflenet_v2']}
-    for family, names in families.items():
-        stem = f'lighthead_{family.replace("_", "")}'
-        for column, name in zip(TABLE8, names, strict=True):
-            width = name[name.index('_x', 8) + 1 :].removesuffix('_g3')
-            found[f'{stem}_{width}'] = column
-    found['lighthead_shufflenetv2'] = found.pop('lighthead_shufflenetv2_x1_0')
-    return found
-
-
-TABLE7 = _table7()
+def column_of(stem: str) -> str:
+    """The column of Table 7 that a config is in; empty if in none."""
+    return next((c for c, stems in TABLE7.items() if stem in stems), '')
 
 
 def reference_of(stem: str) -> str:
@@ -92,13 +99,13 @@ def reference_of(stem: str) -> str:
 
     Of a config for one's own data it is such a one, too.
     """
-    reference = REFERENCES[TABLE7.get(stem, '140M')]
+    reference, *_ = TABLE7[column_of(stem) or '140M']
     return reference + OWN_DATA * stem.endswith(OWN_DATA)
 
 
 def default_configs() -> list[Path]:
     """Every Light-Head config but the recipes for one's own data."""
-    found = sorted(_own(REFERENCES['140M']).parent.glob('lighthead_*.py'))
+    found = sorted(_own(TABLE7['140M'][0]).parent.glob('lighthead_*.py'))
     return [path for path in found if not path.stem.endswith(OWN_DATA)]
 
 
@@ -111,7 +118,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     text = 'default: configs/lighthead_*.py'
     add('configs', nargs='*', metavar='CONFIG', help=text)
-    paper, cpu = ('{}x{}'.format(*size) for size in (PAPER_SIZE, CPU_SIZE))
+    paper, cpu = size_text(PAPER_SIZE), size_text(CPU_SIZE)
     text = f"of the resized image; default: the paper's, {paper}, on a CPU "
     add('--size', **SIZE, help=text + cpu)
     text = f"default: the paper's, {PAPER_BATCH}"
@@ -133,21 +140,22 @@ def benchmarks(
 
     def position(path: Path) -> tuple[int, bool]:
         # Columns after each other, so that a reference is built once.
-        column = [*TABLE8, ''].index(TABLE7.get(path.stem, ''))
-        return column, path.stem not in REFERENCES.values()
+        column = [*TABLE7, ''].index(column_of(path.stem))
+        return column, path.stem != reference_of(path.stem)
 
     paths = [find_config(text, None)[0] for text in args.configs]
     paths = sorted(paths or default_configs(), key=position)
+    # The first of those that share it.
     firsts = {_post_processing(path): path for path in reversed(paths)}
-    shared = {'post-processing': [p for p in paths if p in firsts.values()]}
-    found = []
-    for setting, batch in product(settings, args.batch):
-        size = args.size or (PAPER_SIZE if setting.on_gpu else CPU_SIZE)
-        for part in sorted(args.part, key=list(PARTS).index):
-            for path in shared.get(part, paths):
-                where = path, size, batch, setting
-                found.append(_benchmark(*where, part, args.energy))
-    return found
+    firsts = [path for path in paths if path in firsts.values()]
+    return [
+        _benchmark(path, size, batch, setting, part, args.energy)
+        for setting, batch in product(settings, args.batch)
+        for size in [args.size or (PAPER_SIZE if setting.on_gpu else CPU_SIZE)]
+        for part in PARTS
+        if part in args.part
+        for path in (firsts if part == 'post-processing' else paths)
+    ]
 
 
 @cache
@@ -156,12 +164,11 @@ def _post_processing(path: Path) -> str:
     model = load_config(str(path)).model
     roi_head = model.get('roi_head') or {}
     heads = [model.get('rpn_head'), roi_head.get('bbox_head')]
+    # What comes before a head, and what only training reads.
+    other = re.compile('.*_channels|(loss|ohem)_.*')
     for head in dicts_of(heads):
-        for name in list(head):
-            # What comes before it, and what only training reads.
-            is_before = name.endswith('_channels')
-            if is_before or name.startswith(('loss_', 'ohem_')):
-                del head[name]
+        for name in filter(other.fullmatch, list(head)):
+            del head[name]
     return repr((heads, model.get('test_cfg')))
 
 
@@ -191,9 +198,9 @@ def _benchmark(
 
     key = {
         'config': path.stem,
-        'column': TABLE7.get(path.stem, ''),
+        'column': column_of(path.stem),
         'part': part,
-        'input': '{}x{}'.format(*size),
+        'input': size_text(size),
         'batch': batch,
     }
     return Benchmark(key, setting, measure)
@@ -246,7 +253,7 @@ class Detector:
         model.eval()
         step = model.data_preprocessor.pad_size_divisor
         width, height = (-(-side // step) * step for side in size)
-        self.inputs = Inputs((batch, 3, height, width), wide)
+        self.inputs = maps_in_turn((batch, 3, height, width), wide)
         self.samples = [
             each.to(setting.device)
             for each in make_samples(size, (height, width), batch)
@@ -258,31 +265,28 @@ class Detector:
         rpn, box_head = self.model.rpn_head, self.model.roi_head.bbox_head
         propose, detect = rpn.predict_by_feat, box_head.predict_by_feat
         threshold = self.model.roi_head.test_cfg.score_thr
-        passing = threshold, CANDIDATES * self.batch
 
         def propose_synthetic(cls_scores, bbox_preds, *args, **kwargs):
-            scores = [normal(*_form(each), LOGIT_STD) for each in cls_scores]
-            deltas = [
-                normal(*_form(each), PROPOSAL_STD) for each in bbox_preds
-            ]
+            scores = [normal(each, LOGIT_STD) for each in cls_scores]
+            deltas = [normal(each, PROPOSAL_STD) for each in bbox_preds]
             return propose(scores, deltas, *args, **kwargs)
 
         def detect_synthetic(rois, cls_scores, bbox_preds, *args, **kwargs):
-            counts = [len(scores) for scores in cls_scores]
-            scores = class_scores(*_form(*cls_scores), *passing).split(counts)
-            deltas = normal(*_form(*bbox_preds), ROI_STD).split(counts)
+            # Those of one image.
+            scores = [class_scores(each, threshold) for each in cls_scores]
+            deltas = [normal(each, ROI_STD) for each in bbox_preds]
             return detect(rois, scores, deltas, *args, **kwargs)
 
         rpn.predict_by_feat = propose_synthetic
         box_head.predict_by_feat = detect_synthetic
-        _, _, outputs = self._as_used(self._forward)(self.inputs())
-        scores = class_scores(*_form(outputs['cls_score']), *passing)
-        above = scores.float().softmax(1)[:, :-1] > threshold
-        found = above.sum().item() / self.batch
+        _, rois, outputs = self._as_used(self._forward)(self.inputs())
+        first = outputs['cls_score'][rois[:, 0] == 0]
+        scores = class_scores(first, threshold).float().softmax(1)
+        found = (scores[:, :-1] > threshold).sum().item()
         if abs(found / CANDIDATES - 1) < 0.05:
             return ''
         return (
-            f'{found:.0f} boxes per image pass score_thr={threshold}, not '
+            f'{found} boxes per image pass score_thr={threshold}, not '
             f'{CANDIDATES}'
         )
 
@@ -401,59 +405,43 @@ PARTS = {
     'end to end': Detector._end_to_end,
     'training step': Detector._training_step,
 }
-# Shape, type and device.
-Form = tuple[tuple[int, ...], torch.dtype, torch.device]
 
 
-def _form(*parts: Tensor) -> Form:
-    """That of parts as one tensor, which nobody has to make."""
-    rows = sum(len(part) for part in parts)
-    return (rows, *parts[0].shape[1:]), parts[0].dtype, parts[0].device
+def normal(like: Tensor, std: float) -> Tensor:
+    """Seeded normally distributed values, of a tensor's shape and type."""
+    return _normal(like.shape, like.dtype, like.device, std)
 
 
 @cache
 @torch.inference_mode(False)
-def normal(
-    shape: tuple[int, ...],
-    dtype: torch.dtype,
-    device: torch.device,
-    std: float,
-) -> Tensor:
-    """Seeded normally distributed values."""
+def _normal(shape: torch.Size, dtype, device, std: float) -> Tensor:
     values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     return (std * values).to(device, dtype)
 
 
+def class_scores(like: Tensor, threshold: float) -> Tensor:
+    """Seeded logits (K, classes + 1), the background last.
+
+    For `CANDIDATES` boxes and classes the probability is above the
+    threshold, or for as many as can be.
+    """
+    how = like.shape, like.dtype, like.device
+    return _class_scores(*how, threshold, CANDIDATES)
+
+
 @cache
 @torch.inference_mode(False)
-def class_scores(
-    shape: tuple[int, int],
-    dtype: torch.dtype,
-    device: torch.device,
-    threshold: float,
-    candidates: int,
+def _class_scores(
+    shape: torch.Size, dtype, device, threshold: float, candidates: int
 ) -> Tensor:
-    """Seeded logits of which so many lie above a threshold, if any can.
-
-    Args:
-        shape: (K, classes + 1), the background last.
-        dtype: of the logits.
-        device: of the logits.
-        threshold: a box passes for each class with a higher probability.
-        candidates: how many pass.
-    """
-    logits = normal(shape, torch.float32, torch.device('cpu'), LOGIT_STD)
-    logits, background = logits.clone(), logits[:, -1]
-    # The higher the background, the fewer pass: find how high.
-    low, high = -50.0, 50.0
-    for _ in range(30 if threshold > 0 else 0):
-        middle = (low + high) / 2
-        logits[:, -1] = background + middle
-        passing = logits.softmax(1)[:, :-1] > threshold
-        if passing.sum() > candidates:
-            low = middle
-        else:
-            high = middle
+    logits = _normal(shape, torch.float32, 'cpu', LOGIT_STD).clone()
+    shares = logits.exp()
+    classes, background = shares[:, :-1], shares[:, -1:]
+    # One passes while the background is multiplied by less than this.
+    limits = (classes / threshold - classes.sum(1, keepdim=True)) / background
+    if candidates < limits.numel() and threshold > 0:
+        factor = limits.flatten().sort(descending=True).values[candidates]
+        logits[:, -1] += factor.clamp(min=1e-20).log()
     return logits.to(device, dtype)
 
 
@@ -462,24 +450,22 @@ def make_samples(
 ) -> list[DetDataSample]:
     """What goes with a batch of images: sizes, and `OBJECTS` boxes in each.
 
-    Args:
-        size: width and height of each image.
-        padded: height and width of the batch.
-        batch: images.
+    ``size`` is width and height of an image, ``padded`` height and width of
+    the batch.
     """
     generator = torch.Generator().manual_seed(0)
+    corners, sides = torch.rand(2, batch, OBJECTS, 2, generator=generator)
+    low, high = 0.6 * corners, 0.6 * corners + 0.05 + 0.35 * sides
+    boxes = torch.cat([low, high], 2) * torch.tensor(size * 2)
     meta = dict(img_shape=size[::-1], ori_shape=size[::-1])
     meta |= dict(pad_shape=padded, batch_input_shape=padded)
-    samples = []
-    for _ in range(batch):
-        corner = torch.rand(OBJECTS, 2, generator=generator) * 0.6
-        side = 0.05 + torch.rand(OBJECTS, 2, generator=generator) * 0.35
-        boxes = torch.cat([corner, corner + side], 1) * torch.tensor(size * 2)
-        sample = DetDataSample(metainfo=dict(meta, scale_factor=(1.0, 1.0)))
-        sample.gt_instances = InstanceData(
-            bboxes=boxes, labels=torch.arange(OBJECTS) % 2
-        )
-        samples.append(sample)
+    samples = [
+        DetDataSample(metainfo=dict(meta, scale_factor=(1.0, 1.0)))
+        for _ in boxes
+    ]
+    labels = torch.arange(OBJECTS) % 2
+    for sample, each in zip(samples, boxes, strict=True):
+        sample.gt_instances = InstanceData(bboxes=each, labels=labels)
     return samples
 
 

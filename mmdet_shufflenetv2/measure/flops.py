@@ -13,34 +13,35 @@ from math import prod
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map_only
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 Shape = tuple[int, ...]
 
 # Every formula takes an operation's arguments with shapes for tensors, and
-# the shapes of its results; it returns multiply-adds, None where they depend
-# on values.
+# the shapes of its results as ``out_shape``; it returns multiply-adds, None
+# where they depend on values.
 
 
-def _inner(left: Shape, *_, out: list[Shape]) -> int:
+def _inner(left: Shape, *_, **__) -> int:
     """A vector with a vector, or a matrix with one."""
     return prod(left)
 
 
-def _added(bias: Shape, left: Shape, right: Shape, *_, out, **__) -> int:
+def _added(bias: Shape, left: Shape, right: Shape, *_, **__) -> int:
     return prod(left) * (right[-1] if len(right) > 1 else 1)
 
 
-def _linear(x: Shape, weight: Shape, *_, out, **__) -> int:
+def _linear(x: Shape, weight: Shape, *_, **__) -> int:
     return prod(x) * weight[0]
 
 
-def _attention(query: Shape, key: Shape, value: Shape, *_, out, **__) -> int:
+def _attention(query: Shape, key: Shape, value: Shape, *_, **__) -> int:
     return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-def _self_attention(x: Shape, *args, out, **__) -> int:
+def _self_attention(x: Shape, *args, **__) -> int:
     """Attention over (N, tokens, channels) and the products around it."""
     batch, tokens, channels = x
     weights = sum(
@@ -49,29 +50,34 @@ def _self_attention(x: Shape, *args, out, **__) -> int:
     return batch * tokens * (weights + 2 * tokens * channels)
 
 
-def _recurrent_layer(x: Shape, inward: Shape, inner: Shape, *_, out, **__):
+def _recurrent_layer(x: Shape, inward: Shape, inner: Shape, *_, **__) -> int:
     """Each step multiplies its input and its state by their weights."""
     return prod(x[:-1]) * (prod(inward) + prod(inner))
 
 
-def _recurrent_network(x: Shape, weights: list[Shape], *_, out, **__) -> int:
+def _recurrent_network(x: Shape, weights: list[Shape], *_, **__) -> int:
     """All layers at once, as on GPUs; vectors are biases."""
     return prod(x[:-1]) * sum(prod(w) for w in weights if len(w) == 2)
 
 
-def _bag(table: Shape, index: Shape, *_, out, **__) -> int:
+def _bag(table: Shape, index: Shape, *_, **__) -> int:
     """Weighted sums of rows; PSRoI pooling is some."""
     return prod(index) * table[-1]
 
 
-def _deformable(x: Shape, weight: Shape, *_, out, **__) -> int:
-    return prod(out[0]) * prod(weight[1:])
+def _deformable(x: Shape, weight: Shape, *_, out_shape: Shape, **__) -> int:
+    return prod(out_shape) * prod(weight[1:])
 
 
-def _roi_align(x, rois, scale, height, width, samples, *_, out, **__):
+def _roi_align(
+    x, rois, scale, height, width, samples, *_, out_shape, **__
+) -> int | None:
     """Four neighbours for each of ``samples`` x ``samples`` points."""
+    pooled = out_shape
+    if not isinstance(pooled, torch.Size):
+        pooled, _ = out_shape
     # Without a number of samples it follows from the boxes' sizes.
-    return 4 * prod(out[0]) * samples**2 if samples > 0 else None
+    return 4 * prod(pooled) * samples**2 if samples > 0 else None
 
 
 FORMULAS: dict[str, Callable[..., int | None]] = {
@@ -118,18 +124,26 @@ def macs_of(
     leaves = tree_leaves((args, kwargs, out))
     if any(isinstance(leaf, Tensor) and leaf.is_nested for leaf in leaves):
         return None
-    name = func._schema.name
-    if name in FORMULAS:
-        return _count(name, *args, **kwargs, out_val=out)
-    return (
-        flop_registry[func._overloadpacket](*args, **kwargs, out_val=out) // 2
-    )
+    if formula := FORMULAS.get(func._schema.name):
+        return shape_wrapper(formula)(*args, **kwargs, out_val=out)
+    formula = flop_registry[func._overloadpacket]
+    return formula(*args, **kwargs, out_val=out) // 2
 
 
-def _count(name: str, *args, out_val: object, **kwargs) -> int | None:
-    args, kwargs = tree_map_only(Tensor, lambda t: t.shape, (args, kwargs))
-    out = [t.shape for t in tree_leaves(out_val) if isinstance(t, Tensor)]
-    return FORMULAS[name](*args, **kwargs, out=out)
+class _Counter(TorchDispatchMode):
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if not is_counted(func):
+            # Inference mode leaves `matmul` and others whole.
+            with self:
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        out = func(*args, **kwargs)
+        self.total += macs_of(func, args, kwargs, out) or 0
+        return out
 
 
 def macs(function: Callable[..., object], *inputs: object) -> int:
@@ -144,22 +158,6 @@ def macs(function: Callable[..., object], *inputs: object) -> int:
     Returns:
         of the whole batch.
     """
-
-    def formula(name: str) -> Callable[..., int]:
-        def twice(*args, **kwargs) -> int:
-            return 2 * (_count(name, *args, **kwargs) or 0)
-
-        # With tensors, not shapes, for arguments.
-        twice._get_raw = True
-        return twice
-
-    mapping = {}
-    for name in FORMULAS:
-        space, bare = name.split('::')
-        # Those that are registered by now.
-        if packet := getattr(getattr(torch.ops, space), bare, None):
-            mapping[packet] = formula(name)
-    counter = FlopCounterMode(display=False, custom_mapping=mapping)
-    with torch.no_grad(), counter:
+    with torch.no_grad(), _Counter() as counter:
         function(*inputs)
-    return counter.get_total_flops() // 2
+    return counter.total

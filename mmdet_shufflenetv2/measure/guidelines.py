@@ -18,7 +18,7 @@ For ARM, Table 2 has 180 channels in 8 groups; here they are 184.
 import argparse
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from itertools import groupby, product
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from .benchmark import COUNTS, Benchmark, Row, Time
-from .convolution import Convolution
+from .flops import macs
 from .networks import inference, place
 from .setting import Setting
 from .timing import Effort, significant, timed, timed_columns
@@ -52,15 +52,17 @@ TITLES = {
 }
 
 
+# What a block is made of: its channels; those at x1, on the GPU and on ARM;
+# what they are rounded to a multiple of.
+Variant = tuple[Callable[..., nn.Module], tuple, tuple, int]
+
+
 class Sum(nn.Sequential):
     """What its modules make of one map, added up."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H, W)."""
-        first, *rest = (fragment(x) for fragment in self)
-        for other in rest:
-            first = first + other
-        return first
+        return reduce(torch.add, (fragment(x) for fragment in self))
 
 
 def _conv(
@@ -84,31 +86,11 @@ def _conv(
     return layer
 
 
-def _pair(first: int, second: int) -> nn.Module:
-    return nn.Sequential(_conv(first, second), _conv(second, first))
+def _g1(gpu: tuple[int, int], arm: tuple[int, int]) -> Variant:
+    def block(first: int, second: int) -> nn.Module:
+        return nn.Sequential(_conv(first, second), _conv(second, first))
 
-
-def _bottleneck(channels: int, relu: bool, shortcut: bool) -> nn.Module:
-    inner, gain = channels // 4, 2**0.5 if relu else 1.0
-
-    def act() -> list[nn.Module]:
-        return [nn.ReLU(inplace=True)] * relu
-
-    main = nn.Sequential(
-        _conv(channels, inner, gain=gain),
-        *act(),
-        _conv(inner, kernel=3, gain=gain),
-        *act(),
-        _conv(inner, channels, gain=gain / 2**0.5 if shortcut else gain),
-    )
-    return nn.Sequential(
-        Sum(main, nn.Identity()) if shortcut else main, *act()
-    )
-
-
-# A row of a table: what makes a block of its channels; those at x1, on the
-# GPU and on ARM; what they are rounded to a multiple of.
-Variant = tuple[Callable[..., nn.Module], tuple, tuple, int]
+    return block, gpu, arm, 1
 
 
 def _g2(groups: int, gpu: int) -> Variant:
@@ -124,7 +106,22 @@ def _g3(count: int, combine: type = nn.Sequential) -> Variant:
 
 
 def _g4(relu: bool, shortcut: bool) -> Variant:
-    block = partial(_bottleneck, relu=relu, shortcut=shortcut)
+    gain = 2**0.5 if relu else 1.0
+
+    def block(channels: int) -> nn.Module:
+        act = [nn.ReLU(inplace=True)] * relu
+        inner, last = channels // 4, gain / 2**0.5 if shortcut else gain
+        main = nn.Sequential(
+            _conv(channels, inner, gain=gain),
+            *act,
+            _conv(inner, kernel=3, gain=gain),
+            *act,
+            _conv(inner, channels, gain=last),
+        )
+        if shortcut:
+            main = Sum(main, nn.Identity())
+        return nn.Sequential(main, *act)
+
     return block, (32,), (32,), 1
 
 
@@ -132,10 +129,10 @@ def _g4(relu: bool, shortcut: bool) -> Variant:
 # shows the guideline best: longer than the first, in G4 shorter.
 TABLES: dict[str, dict[str, Variant]] = {
     'G1': {
-        '1:1': (_pair, (128, 128), (32, 32), 1),
-        '1:2': (_pair, (90, 180), (22, 44), 1),
-        '1:6': (_pair, (52, 312), (13, 78), 1),
-        '1:12': (_pair, (36, 432), (9, 108), 1),
+        '1:1': _g1((128, 128), (32, 32)),
+        '1:2': _g1((90, 180), (22, 44)),
+        '1:6': _g1((52, 312), (13, 78)),
+        '1:12': _g1((36, 432), (9, 108)),
     },
     'G2': {
         '1 group': _g2(1, 128),
@@ -192,24 +189,17 @@ class Cell(NamedTuple):
 def predict(cell: Cell, batch: int) -> tuple[int, int]:
     """Multiply-adds and memory access of a cell's network.
 
-    Memory access, in elements, is that of `Convolution` and of element-wise
-    operations, which read each operand and write the result.
+    Memory access, in elements, is that of the paper (section 2, G1): each
+    convolution and element-wise operation reads its maps and writes one; the
+    weights are read once per batch.
     """
-    flops = memory_access = 0
+    memory_access = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor], output: Tensor):
-        nonlocal flops, memory_access
+        nonlocal memory_access
         if isinstance(module, nn.Conv2d):
-            layer = Convolution(
-                module.in_channels,
-                module.out_channels,
-                SIZE,
-                kernel_size=module.kernel_size,
-                groups=module.groups,
-                batch=batch,
-            )
-            flops += layer.flops
-            memory_access += layer.memory_access
+            weights = module.weight.numel()
+            memory_access += inputs[0].numel() + output.numel() + weights
         elif isinstance(module, nn.ReLU):
             memory_access += 2 * output.numel()
         elif isinstance(module, Sum):
@@ -217,10 +207,10 @@ def predict(cell: Cell, batch: int) -> tuple[int, int]:
 
     with torch.device('meta'):
         network = cell.build()
-        for module in network.modules():
-            module.register_forward_hook(count)
-        network(torch.empty(batch, cell.channels[0], *SIZE))
-    return flops, memory_access
+        x = torch.empty(batch, cell.channels[0], *SIZE)
+    for module in network.modules():
+        module.register_forward_hook(count)
+    return macs(network, x), memory_access
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -295,45 +285,36 @@ def summary(rows: Sequence[dict[str, str]]) -> list[str]:
     """
 
     def kind(row: dict[str, str]) -> tuple[str, ...]:
-        names = ('guideline', 'batch', 'precision', 'mode', 'layout')
+        names = 'guideline', 'batch', 'precision', 'mode', 'layout'
         return tuple(row[name] for name in names)
 
-    telling = [
-        row
-        for row in rows
-        if row['status'] == 'ok' and row['row'] == _last(row['guideline'])
-    ]
-    return [
-        _verdict(list(group))
-        for _, group in groupby(sorted(telling, key=kind), kind)
-    ]
+    lasts = {name: list(rows)[-1] for name, rows in TABLES.items()}
+    telling = [row for row in rows if row['row'] == lasts[row['guideline']]]
+    lines = []
+    for _, group in groupby(sorted(telling, key=kind), kind):
+        group = list(group)
+        holds = [row['scale'] for row in group if _holds(row)]
+        answer = f'holds here at {", ".join(holds)} only'
+        if len(holds) in (0, len(group)):
+            answer = 'holds here' if holds else 'does not hold'
+        row = group[0]
+        lines.append(
+            f'{row["guideline"]} ({TITLES[row["guideline"]]}) {answer}: '
+            f'{row["row"]} takes {_span(group, "time_ratio")} times the time '
+            f'of the first row (paper: {_span(group, "paper_time_ratio")}; '
+            f'memory access: {_span(group, "memory_access_ratio")}). Batch '
+            f'{row["batch"]}, {row["precision"]}, {row["mode"]}.'
+        )
+    return lines
 
 
-def _last(guideline: str) -> str:
-    return list(TABLES[guideline])[-1]
+def _holds(row: dict[str, str]) -> bool:
+    low, high = (float(row[f'time_ratio_{p}']) for p in ('p10', 'p90'))
+    return high < 1 if row['guideline'] == 'G4' else low > 1
 
 
-def _verdict(rows: Sequence[dict[str, str]]) -> str:
-    guideline = rows[0]['guideline']
-    holds = []
-    for row in rows:
-        low, high = (float(row[f'time_ratio_{p}']) for p in ('p10', 'p90'))
-        if high < 1 if guideline == 'G4' else low > 1:
-            holds.append(row['scale'])
-    answer = f'holds here at {", ".join(holds)} only'
-    if len(holds) in (0, len(rows)):
-        answer = 'holds here' if holds else 'does not hold'
-
-    def span(column: str) -> str:
-        values = [float(row[column]) for row in rows if row[column]]
-        if not values:
-            return 'unknown'
-        return f'{min(values):.2f} to {max(values):.2f}'
-
-    return (
-        f'{guideline} ({TITLES[guideline]}) {answer}: {_last(guideline)} '
-        f'takes {span("time_ratio")} times the time of the first row (paper: '
-        f'{span("paper_time_ratio")}; memory access: '
-        f'{span("memory_access_ratio")}). Batch {rows[0]["batch"]}, '
-        f'{rows[0]["precision"]}, {rows[0]["mode"]}.'
-    )
+def _span(rows: Sequence[dict[str, str]], column: str) -> str:
+    values = [float(row[column]) for row in rows if row[column]]
+    if not values:
+        return 'unknown'
+    return f'{min(values):.2f} to {max(values):.2f}'

@@ -32,7 +32,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def weights_mb(network: nn.Module) -> float:
     """Parameters and buffers of a network."""
     tensors = [*network.parameters(), *network.buffers()]
-    return sum(t.numel() * t.element_size() for t in tensors) / 1e6
+    return sum(t.nbytes for t in tensors) / 1e6
 
 
 def peak_mb(function: Callable[[], object], device: str) -> float:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..ops import ps_roi_align, ps_roi_pool
 from .benchmark import Benchmark, Row, Time, joined
+from .networks import PASSES, with_backward
 from .setting import LAYOUTS as MEMORY
 from .setting import Setting
 from .timing import Effort, timed, timed_columns
@@ -35,26 +36,22 @@ BINS = 7
 BIN_MAJOR = 'bin-major channels-last'
 # How our op takes a map, and the layout that such a map has in memory.
 LAYOUTS = {'as torchvision': 'contiguous', BIN_MAJOR: 'channels_last'}
-PASSES = ('forward', 'forward and backward')
 
 
 class Case(NamedTuple):
-    """A map ``(images, channels, height, width)``, its stride, its RoIs."""
+    """A map (N, C, H, W), its stride in pixels, and how many RoIs it has."""
 
-    images: int
-    channels: int
-    height: int
-    width: int
+    shape: tuple[int, int, int, int]
     stride: int
     rois: int
 
 
 CASES = {
     # Test time at 800 x 1200 pixels, 300 proposals per image.
-    'test_800x1200': Case(4, 490, 50, 75, 16, 1200),
+    'test_800x1200': Case((4, 490, 50, 75), 16, 1200),
     # Training at 480 x 360 pixels; the thin map at stride 32 and 16.
-    'train_480x360_s32': Case(8, 490, 12, 15, 32, 3000),
-    'train_480x360_s16': Case(8, 490, 23, 30, 16, 3000),
+    'train_480x360_s32': Case((8, 490, 12, 15), 32, 3000),
+    'train_480x360_s16': Case((8, 490, 23, 30), 16, 3000),
 }
 _ALIGN = ps_roi_align, torchvision.ops.ps_roi_align
 # (ours, torchvision's, positional arguments after the scale)
@@ -89,9 +86,8 @@ def _benchmark(
 ) -> Benchmark:
     def measure(time: Time) -> list[Row]:
         what, (ours, theirs, extra) = CASES[case], OPS[op]
-        shape = (what.images, what.channels, what.height, what.width)
         generator = torch.Generator().manual_seed(1)
-        ps_map = torch.randn(shape, generator=generator)
+        ps_map = torch.randn(what.shape, generator=generator)
         ps_map = ps_map.to(setting.device, setting.dtype)
         rois = random_rois(what).to(setting.device, setting.dtype)
         args = (rois, BINS, 1 / what.stride, *extra)
@@ -111,19 +107,23 @@ def _benchmark(
         times = time(
             {
                 'copy': ps_map.clone,
-                **_passes('theirs', theirs, ps_map, *args),
-                **_passes('ours', ours, placed, *args),
+                **_passes('theirs', theirs, ps_map, args),
+                **_passes('ours', ours, placed, args),
             }
         )
         rows = []
         for passes in PASSES:
             mine, other = times['ours', passes], times['theirs', passes]
             row = timed(mine, 'times_faster', other, mine)
-            row |= {'map': 'x'.join(map(str, shape)), 'rois': what.rois}
-            row |= {'passes': passes, 'torchvision_ms': other.median_ms}
             row['warning'] = joined(warning, row['warning'])
-            row['copy_ms'] = times['copy'].median_ms
-            row['torchvision'] = torchvision.__version__
+            row |= {
+                'map': 'x'.join(map(str, what.shape)),
+                'rois': what.rois,
+                'passes': passes,
+                'torchvision_ms': other.median_ms,
+                'copy_ms': times['copy'].median_ms,
+                'torchvision': torchvision.__version__,
+            }
             rows.append(row)
         return rows
 
@@ -132,7 +132,7 @@ def _benchmark(
 
 
 def random_rois(case: Case) -> Tensor:
-    """Return RoIs as proposals are: 16 to 512 pixels, ratios 1:2 to 2:1.
+    """RoIs as proposals are: 16 to 512 pixels, ratios 1:2 to 2:1.
 
     Sides are log-uniform, centres uniform, boxes clipped to the image, and
     as many in every image.
@@ -142,11 +142,12 @@ def random_rois(case: Case) -> Tensor:
     side = 16 * torch.exp(uniform[:, 0] * math.log(512 / 16))
     stretch = 2 ** (uniform[:, 1] - 0.5)
     half = torch.stack([side * stretch, side / stretch], dim=1) / 2
-    size = torch.tensor([case.width, case.height]) * float(case.stride)
+    images, _, height, width = case.shape
+    size = torch.tensor([width, height]) * float(case.stride)
     centre = uniform[:, 2:] * size
     low = (centre - half).clamp(min=0)
     high = (centre + half).minimum(size)
-    image = torch.arange(case.rois) * case.images // case.rois
+    image = torch.arange(case.rois) * images // case.rois
     return torch.cat([image[:, None].float(), low, high], dim=1)
 
 
@@ -158,15 +159,14 @@ def _through_float32(
 
 
 def _passes(
-    who: str, pool: Callable[..., Tensor], ps_map: Tensor, *args: object
+    who: str, pool: Callable[..., Tensor], ps_map: Tensor, args: tuple
 ) -> dict[tuple[str, str], Callable[[], object]]:
     """An op over a map, its forward pass alone and both."""
     leaf = ps_map.clone().requires_grad_()
-    gradient = torch.ones_like(pool(leaf, *args))
-
-    def both() -> None:
-        leaf.grad = None
-        pool(leaf, *args).backward(gradient)
-
-    forward = torch.no_grad()(lambda: pool(leaf, *args))
-    return {(who, PASSES[0]): forward, (who, PASSES[1]): both}
+    runs = (
+        torch.no_grad()(lambda: pool(leaf, *args)),
+        with_backward(lambda: pool(leaf, *args), [leaf]),
+    )
+    return {
+        (who, passes): run for passes, run in zip(PASSES, runs, strict=True)
+    }

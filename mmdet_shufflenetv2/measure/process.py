@@ -20,17 +20,16 @@ class Process:
     Used in a ``with`` block, and given to `interleave` beside others.
 
     Args:
-        build: a function at the top of a module; gives what is to be called.
-        args: its arguments, which must be picklable.
+        build: gives what is to be called; picklable.
         setting: threads and clock of the process.
     """
 
-    def __init__(self, build: Callable, *args: object, setting: Setting):
-        self.name = build.__qualname__
+    def __init__(self, build: Callable[[], Callable], setting: Setting):
+        self._name = getattr(build, 'func', build).__qualname__
         context = multiprocessing.get_context('spawn')
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, build, args, setting), daemon=True
+            target=_serve, args=(theirs, build, setting), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -63,10 +62,9 @@ class Process:
             elapsed, problem = self._pipe.recv()
         except EOFError:
             self._process.join()
-            elapsed = None
             problem = f'it ended with exit code {self._process.exitcode}'
         if problem:
-            raise RuntimeError(f'the process of {self.name}: {problem}')
+            raise RuntimeError(f'the process of {self._name}: {problem}')
         self._signal('SIGSTOP')
         return elapsed
 
@@ -76,11 +74,11 @@ class Process:
             os.kill(self._process.pid, getattr(signal, name))
 
 
-def _serve(pipe, build: Callable, args: tuple, setting: Setting) -> None:
+def _serve(pipe, build: Callable[[], Callable], setting: Setting) -> None:
     """Build a function, then call it whenever the other side says so."""
     try:
         setting.apply()
-        function, watch = build(*args), setting.stopwatch()
+        function, watch = build(), setting.stopwatch()
         pipe.send((0.0, None))
         while True:
             pipe.recv()

@@ -53,14 +53,14 @@ class Records:
         Raises:
             RecordsError: the file cannot be written.
         """
-        existed = self.path.exists()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.open('ab').close()
-            if not existed:
-                self.path.unlink()
+            with self.path.open('ab') as file:
+                is_new = not file.tell()
         except OSError as error:
             raise self._not_written(error) from error
+        if is_new:
+            self.path.unlink()
 
     def append(
         self, rows: Sequence[Mapping[str, object]]
@@ -77,17 +77,19 @@ class Records:
             ValueError: a row has a column that the file has not.
             RecordsError: the system does not write.
         """
+        blank = dict.fromkeys(self.columns, '') | {'schema': str(SCHEMA)}
+        added = [
+            blank | {k: ' '.join(str(v).splitlines()) for k, v in row.items()}
+            for row in rows
+        ]
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator='\n')
-        for row in rows:
-            row = {'schema': SCHEMA, **row}
-            writer.writerow(
-                {k: ' '.join(str(v).splitlines()) for k, v in row.items()}
-            )
         # Somebody else may have written since this file was read.
         _, whole = self._read()
-        header = '' if whole else ','.join(self.columns) + '\n'
-        data = (header + text.getvalue()).encode()
+        if not whole:
+            writer.writeheader()
+        writer.writerows(added)
+        data = text.getvalue().encode()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open('a+b', buffering=0) as file:
             file.truncate(whole)
@@ -98,7 +100,6 @@ class Records:
             except OSError as error:
                 file.truncate(whole)
                 raise self._not_written(error) from error
-        added = list(csv.DictReader(text.getvalue().split('\n'), self.columns))
         self.rows += added
         return added
 
@@ -118,23 +119,20 @@ class Records:
             # With the mark that spreadsheets put in front, or without.
             lines = (data[:whole] or data).decode('utf-8-sig').split('\n')
             # One by one: an open quote of a bad line spoils no other.
-            header, *found = (
-                tuple(next(csv.reader([line]), ())) for line in lines
-            )
+            header, *found = (next(csv.reader([line]), []) for line in lines)
         except (UnicodeDecodeError, csv.Error) as error:
             raise RecordsError(
                 f'{self.path} is not a CSV file: {error}'
             ) from error
-        schemas = {row[0] for row in found if header[0] == 'schema' and row}
-        newer = schemas - {'schema', str(SCHEMA)}
-        if newer:
+        schemas = {row[0] for row in found if header[:1] == ['schema'] and row}
+        if newer := schemas - {'schema', str(SCHEMA)}:
             raise RecordsError(
                 f'{self.path} was written by a newer version of this package '
                 f'(schema {max(newer)}, this one knows {SCHEMA}) and is left '
                 'as it is; update the package or name another file'
             )
-        names = tuple(RENAMED.get(name, name) for name in header)
-        if names != tuple(RENAMED.get(n, n) for n in self.columns):
+        names = [RENAMED.get(name, name) for name in header]
+        if names != [RENAMED.get(name, name) for name in self.columns]:
             raise RecordsError(
                 f'{self.path}: its columns are {", ".join(header)}; the new '
                 f'rows have {", ".join(self.columns)}; move the file away or '

@@ -4,6 +4,7 @@ import argparse
 import datetime
 import os
 import platform
+import re
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -53,8 +54,8 @@ class Setting:
         clock: one of `CLOCKS`; a GPU's work is timed by its own.
 
     Raises:
-        UserError: an attribute is not one of the allowed values, or not on
-            this device.
+        ValueError: an attribute is not one of the allowed values, or (a
+            `UserError`) does not work on this device.
     """
 
     device: str = 'cpu'
@@ -69,16 +70,13 @@ class Setting:
         check_choice('layout', self.layout, LAYOUTS)
         check_choice('mode', self.mode, MODES)
         check_choice('clock', self.clock, CLOCKS)
-        impossible = {
-            'precision': self.precision == 'tf32' and not self.on_gpu,
-            'mode': self.mode == 'graph' and not self.on_gpu,
-            'clock': self.clock == 'cpu' and self.on_gpu,
-        }
-        for name, is_so in impossible.items():
-            if is_so:
+        others = [('clock', 'cpu')]
+        if not self.on_gpu:
+            others = [('precision', 'tf32'), ('mode', 'graph')]
+        for name, value in others:
+            if getattr(self, name) == value:
                 raise UserError(
-                    f'{name}: {getattr(self, name)} does not work on '
-                    f'{self.device}'
+                    f'{name}: {value} does not work on {self.device}'
                 )
 
     @property
@@ -138,13 +136,14 @@ def describe(setting: Setting) -> dict[str, object]:
     }
 
 
+@cache
 def _cpu_name() -> str:
-    cpuinfo = Path('/proc/cpuinfo')
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors='replace').splitlines():
-            key, _, value = line.partition(':')
-            if key.strip() == 'model name' and value.strip():
-                return value.strip()
+    path, name = Path('/proc/cpuinfo'), None
+    if path.is_file():
+        text = path.read_text(errors='replace')
+        name = re.search(r'^model name\s*:[ \t]*(\S.*?)\s*$', text, re.M)
+    if name:
+        return name[1]
     return platform.processor() or platform.machine() or 'unknown'
 
 
@@ -153,14 +152,10 @@ def _commit() -> str:
     """The checkout's commit, ``+`` if changed; else the version."""
 
     def git(*arguments: str) -> str:
-        folder = Path(__file__).parent
-        return subprocess.run(
-            ['git', '-C', str(folder), *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        ).stdout.strip()
+        command = 'git', '-C', str(Path(__file__).parent), *arguments
+        return subprocess.check_output(
+            command, stderr=subprocess.DEVNULL, text=True, timeout=30
+        ).strip()
 
     try:
         # An installed copy may lie in somebody else's repository.
@@ -178,21 +173,18 @@ def require_device(device: str) -> str:
     Raises:
         UserError: it is not there.
     """
-    try:
-        kind = torch.device(device)
-    except RuntimeError:
-        kind = None
-    if kind is None or kind.type not in ('cpu', 'cuda'):
+    name = re.fullmatch(r'(cpu|cuda)(?::(\d+))?', device)
+    if not name:
         raise UserError(
             f'device: expected cpu, cuda or cuda:N, got {device!r}'
         )
     count = torch.cuda.device_count()
-    if kind.type == 'cuda' and (kind.index or 0) >= count:
+    if name[1] == 'cuda' and int(name[2] or 0) >= count:
         raise UserError(
             f'device: {device} was asked for, but PyTorch finds {count} '
             'CUDA devices here; --device cpu measures the processor'
         )
-    return 'cpu' if kind.type == 'cpu' else device
+    return 'cpu' if name[1] == 'cpu' else device
 
 
 def add_options(
@@ -232,12 +224,11 @@ def settings_of(args: argparse.Namespace) -> list[Setting]:
         UserError: a combination is impossible.
     """
     found = []
-    modes = getattr(args, 'mode', ['eager'])
-    for precision, mode in product(args.precision, modes):
-        is_wide = PRECISIONS[precision] == torch.float32
-        on_gpu = args.device != 'cpu'
-        layout = 'contiguous' if is_wide and on_gpu else 'channels_last'
-        layout = args.layout or layout
+    for precision, mode in product(
+        args.precision, getattr(args, 'mode', ['eager'])
+    ):
+        wide = PRECISIONS[precision] == torch.float32 and args.device != 'cpu'
+        layout = args.layout or ('contiguous' if wide else 'channels_last')
         rest = precision, layout, mode, args.clock
         found.append(Setting(args.device, args.threads, *rest))
     return found

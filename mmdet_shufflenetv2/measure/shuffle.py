@@ -13,8 +13,8 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from ..backbones.shufflenet_v2 import ShuffleUnit
-from .benchmark import COUNTS, SIZE, Benchmark, Row, Time
-from .networks import Inputs, place, settle_norms
+from .benchmark import COUNTS, SIZE, Benchmark, Row, Time, size_text
+from .networks import PASSES, maps_in_turn, place, settle_norms, with_backward
 from .setting import Setting
 from .timing import Effort, timed, timed_columns
 
@@ -27,16 +27,19 @@ COLUMNS = (
     *timed_columns('times_faster'),
     'plain_ms',
 )
-PASSES = ('forward', 'forward and backward')
 # Channels of ShuffleNet V2 1x, and pixels of a map per pixel of the image.
-STAGES = {'stage2': (116, 8), 'stage3': (232, 16), 'stage4': (464, 32)}
-PARTS = ('network', *STAGES)
+PARTS = {
+    'network': (3, 1),
+    'stage2': (116, 8),
+    'stage3': (232, 16),
+    'stage4': (464, 32),
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add which parts to measure, and on what."""
     add = parser.add_argument
-    add('--part', nargs='+', choices=PARTS, default=PARTS)
+    add('--part', nargs='+', choices=PARTS, default=list(PARTS))
     add('--batch', **COUNTS, default=[8], help='default: 8')
     text = 'of the image; default: 224x224'
     add('--size', **SIZE, default=(224, 224), help=text)
@@ -47,7 +50,7 @@ def benchmarks(
 ) -> list[Benchmark]:
     """Each part and pass, our way and the plain one."""
     return [
-        _benchmark(setting, batch, part, passes, args.size)
+        _benchmark(setting, args.size, batch, part, passes)
         for setting, batch, part, passes in product(
             settings, args.batch, args.part, PASSES
         )
@@ -56,24 +59,26 @@ def benchmarks(
 
 def _benchmark(
     setting: Setting,
+    size: tuple[int, int],
     batch: int,
     part: str,
     passes: str,
-    size: tuple[int, int],
 ) -> Benchmark:
+    (width, height), (channels, stride) = size, PARTS[part]
+    shape = batch, channels, height // stride, width // stride
+
     def measure(time: Time) -> list[Row]:
-        ours, shape = _build(part, size, batch, setting)
-        plain = with_plain_units(_build(part, size, batch, setting)[0])
-        runs = {
-            who: _pass(place(each, setting), shape, passes, setting)
-            for who, each in (('plain', plain), ('ours', ours))
-        }
-        plain, ours = time(runs).values()
+        plain = with_plain_units(_build(part, setting))
+        plain, ours = time(
+            {
+                'plain': _pass(plain, shape, passes, setting),
+                'ours': _pass(_build(part, setting), shape, passes, setting),
+            }
+        ).values()
         columns = timed(ours, 'times_faster', plain, ours)
         return [{**columns, 'plain_ms': plain.median_ms}]
 
-    key = dict(part=part, input='{}x{}'.format(*size))
-    key |= dict(batch=batch, passes=passes)
+    key = dict(part=part, input=size_text(size), batch=batch, passes=passes)
     return Benchmark(key, setting, measure)
 
 
@@ -82,21 +87,15 @@ def build_network() -> nn.Module:
     return MODELS.build(dict(type='ShuffleNetV2', widen_factor=1.0))
 
 
-def _build(
-    part: str, size: tuple[int, int], batch: int, setting: Setting
-) -> tuple[nn.Module, tuple[int, int, int, int]]:
-    """A part of the network, the same each time, and its input's shape."""
+def _build(part: str, setting: Setting) -> nn.Module:
+    """A part of the network, the same each time."""
     torch.manual_seed(0)
     network = build_network().to(setting.device)
     settle_norms(network, torch.randn(8, 3, 64, 64, device=setting.device))
-    width, height = size
     if part == 'network':
-        return network, (batch, 3, height, width)
-    channels, stride = STAGES[part]
+        return network
     # All units but the first, which changes size and channels.
-    units = list(getattr(network, part))[1:]
-    shape = batch, channels, height // stride, width // stride
-    return nn.Sequential(*units), shape
+    return nn.Sequential(*list(getattr(network, part))[1:])
 
 
 class PlainShuffleUnit(ShuffleUnit):
@@ -125,7 +124,7 @@ def with_plain_units(network: nn.Module) -> nn.Module:
 def _pass(
     module: nn.Module, shape: tuple[int, ...], passes: str, setting: Setting
 ) -> Callable[[], object]:
-    inputs = Inputs(shape, setting)
+    inputs, module = maps_in_turn(shape, setting), place(module, setting)
     if passes == PASSES[0]:
         module.eval()
         return torch.inference_mode()(lambda: module(inputs()))
@@ -136,10 +135,4 @@ def _pass(
         output = module(inputs().detach().requires_grad_(shape[1] > 3))
         return output[-1] if isinstance(output, tuple) else output
 
-    gradient = torch.randn_like(run())
-
-    def both() -> None:
-        run().backward(gradient)
-        module.zero_grad()
-
-    return both
+    return with_backward(run, module.parameters())

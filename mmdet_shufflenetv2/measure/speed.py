@@ -30,19 +30,9 @@ def speed(
     setting: Setting,
     with_energy: bool,
 ) -> Row:
-    """The measured columns of `SPEEDS`.
-
-    Args:
-        mine: times of the network.
-        reference: of what it is compared with, if it is.
-        images: of one call.
-        network: whose weights count.
-        run: one call.
-        setting: of the call.
-        with_energy: whether to measure it where there is a counter.
-    """
-    counter = energy_counter(setting) if with_energy else None
+    """The measured columns of `SPEEDS`, for a call with so many images."""
     columns = timed(mine, 'speed_ratio', reference, mine)
+    counter = energy_counter(setting) if with_energy else None
     return {
         **columns,
         'images_per_s': significant(images * 1e3 / columns['median_ms']),
@@ -84,12 +74,8 @@ def joules(
 ) -> float:
     """Energy of one call, the mean over as many as fill `ENERGY_SECONDS`.
 
-    It is all that the device draws meanwhile, idle power included.
-
-    Args:
-        run: one call.
-        counter: waits for the device, and tells what it has drawn so far.
-        clock: seconds.
+    It is all that the device draws meanwhile, idle power included; the
+    counter waits for the device and tells what it has drawn so far.
     """
     before, start, runs = counter(), clock(), 0
     while not runs or clock() - start < ENERGY_SECONDS:

@@ -25,6 +25,55 @@ WINDOW, STEADY = 3, 0.05
 Stopwatch = Callable[[Callable[[], object]], float]
 
 
+def host_stopwatch(clock: Callable[[], float]) -> Stopwatch:
+    """A stopwatch, by a clock of seconds, for work done on return."""
+
+    def elapsed_ms(function: Callable[[], object]) -> float:
+        start = clock()
+        function()
+        return (clock() - start) * 1e3
+
+    return elapsed_ms
+
+
+def cuda_stopwatch(device: str) -> Stopwatch:
+    """A stopwatch of CUDA events, which the GPU itself takes the time of.
+
+    The GPU is idle at the start. What the host needs to launch the work
+    counts where the GPU has to wait for it, as it does in use.
+    """
+
+    def elapsed_ms(function: Callable[[], object]) -> float:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in 'ab')
+        torch.cuda.synchronize(device)
+        start.record()
+        function()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end)
+
+    return elapsed_ms
+
+
+class Effort(NamedTuple):
+    """How long to go on.
+
+    Attributes:
+        min_runs, max_runs: rounds that are kept, at least and at most.
+        seconds: kept rounds stop after so long, but for ``min_runs``.
+        warmup_seconds: warm-up stops after so long if the times have not
+            become steady before.
+    """
+
+    min_runs: int = 10
+    max_runs: int = 100
+    seconds: float = 10.0
+    warmup_seconds: float = 5.0
+
+
+QUICK = Effort(min_runs=2, max_runs=3, seconds=0.5, warmup_seconds=0.5)
+
+
 class Spread(NamedTuple):
     """Median, and the values that 10 % and 90 % of the samples stay under."""
 
@@ -47,11 +96,7 @@ def spread(samples: Sequence[float]) -> Spread:
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Spread:
-    """Return how many times longer ``slow`` takes than ``fast``.
-
-    Args:
-        slow: times of one competitor, one per round.
-        fast: those of the other, in the same rounds.
+    """How many times longer ``slow`` takes than ``fast``, round by round.
 
     Returns:
         the ratio of the medians, with the spread of the rounds' own ratios.
@@ -60,30 +105,11 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> Spread:
     return rounds._replace(median=median(slow) / median(fast))
 
 
-class Effort(NamedTuple):
-    """How long to go on.
-
-    Attributes:
-        min_runs, max_runs: rounds that are kept, at least and at most.
-        seconds: kept rounds stop after so long, but for ``min_runs``.
-        warmup_seconds: warm-up stops after so long if the times have not
-            become steady before.
-    """
-
-    min_runs: int = 10
-    max_runs: int = 100
-    seconds: float = 10.0
-    warmup_seconds: float = 5.0
-
-
-QUICK = Effort(min_runs=2, max_runs=3, seconds=0.5, warmup_seconds=0.5)
-
-
 class Timing(NamedTuple):
-    """The milliseconds of each kept round, and how warm-up went.
+    """How a competitor did.
 
     Attributes:
-        times_ms: one per round.
+        times_ms: milliseconds of each kept round.
         warmup_runs: rounds before them.
         settled: whether warm-up ended because the times were steady.
     """
@@ -96,6 +122,57 @@ class Timing(NamedTuple):
     def median_ms(self) -> float:
         """Of the rounds."""
         return significant(median(self.times_ms))
+
+
+def interleave(
+    functions: Mapping[object, Callable[[], object]],
+    watch: Stopwatch,
+    effort: Effort = Effort(),  # noqa: B008  (immutable)
+) -> dict[object, Timing]:
+    """Time functions in turn, after a warm-up until their times are steady.
+
+    Time is what ``watch`` says has passed, so a slow start of a function
+    counts against ``effort.warmup_seconds`` too.
+
+    Args:
+        functions: the competitors by name; one with ``elapsed_ms`` is a
+            `Process`, which is timed by its own clock.
+        watch: how to time one call.
+        effort: how long to go on.
+
+    Returns:
+        the timing of each name.
+    """
+    watches = {
+        name: getattr(function, 'elapsed_ms', lambda f=function: watch(f))
+        for name, function in functions.items()
+    }
+
+    def play_round(times: dict[object, list[float]]) -> float:
+        for name, elapsed_ms in watches.items():
+            times[name].append(elapsed_ms())
+        return sum(series[-1] for series in times.values()) / 1e3
+
+    warm_up, kept = ({name: [] for name in watches} for _ in range(2))
+    left, settled = effort.warmup_seconds, False
+    while left > 0 and not settled:
+        left -= play_round(warm_up)
+        settled = all(map(_is_steady, warm_up.values()))
+    left, runs = effort.seconds, 0
+    while runs < effort.min_runs or (runs < effort.max_runs and left > 0):
+        left -= play_round(kept)
+        runs += 1
+    return {
+        name: Timing(times, len(warm_up[name]), settled)
+        for name, times in kept.items()
+    }
+
+
+def _is_steady(times: Sequence[float]) -> bool:
+    if len(times) < 2 * WINDOW:
+        return False
+    before, now = median(times[-2 * WINDOW : -WINDOW]), median(times[-WINDOW:])
+    return abs(now - before) <= STEADY * now
 
 
 def timed_columns(name: str) -> tuple[str, ...]:
@@ -138,86 +215,3 @@ def timed(
 def significant(value: float) -> float:
     """Round to four significant digits."""
     return float(f'{value:.4g}')
-
-
-def host_stopwatch(clock: Callable[[], float]) -> Stopwatch:
-    """A stopwatch for work that is done when the call returns.
-
-    Args:
-        clock: seconds.
-    """
-
-    def elapsed_ms(function: Callable[[], object]) -> float:
-        start = clock()
-        function()
-        return (clock() - start) * 1e3
-
-    return elapsed_ms
-
-
-def cuda_stopwatch(device: str) -> Stopwatch:
-    """A stopwatch of CUDA events, which the GPU itself takes the time of.
-
-    The GPU is idle at the start. What the host needs to launch the work
-    counts where the GPU has to wait for it, as it does in use.
-    """
-
-    def elapsed_ms(function: Callable[[], object]) -> float:
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in 'ab')
-        torch.cuda.synchronize(device)
-        start.record()
-        function()
-        end.record()
-        end.synchronize()
-        return start.elapsed_time(end)
-
-    return elapsed_ms
-
-
-def interleave(
-    functions: Mapping[str, Callable[[], object]],
-    watch: Stopwatch,
-    effort: Effort = Effort(),  # noqa: B008  (immutable)
-) -> dict[str, Timing]:
-    """Time functions in turn, after a warm-up until their times are steady.
-
-    Time is what ``watch`` says has passed, so a slow start of a function
-    counts against ``effort.warmup_seconds`` too.
-
-    Args:
-        functions: the competitors by name; one with ``elapsed_ms`` is a
-            `Process`, which is timed by its own clock.
-        watch: how to time one call.
-        effort: how long to go on.
-
-    Returns:
-        the timing of each name.
-    """
-    warm_up: dict[str, list[float]] = {name: [] for name in functions}
-    kept: dict[str, list[float]] = {name: [] for name in functions}
-
-    def play_round(times: dict[str, list[float]]) -> float:
-        for name, function in functions.items():
-            own = getattr(function, 'elapsed_ms', None)
-            times[name].append(own() if own else watch(function))
-        return sum(series[-1] for series in times.values()) / 1e3
-
-    left, settled = effort.warmup_seconds, False
-    while left > 0 and not settled:
-        left -= play_round(warm_up)
-        settled = all(map(_is_steady, warm_up.values()))
-    left, runs = effort.seconds, 0
-    while runs < effort.min_runs or (runs < effort.max_runs and left > 0):
-        left -= play_round(kept)
-        runs += 1
-    return {
-        name: Timing(times, len(warm_up[name]), settled)
-        for name, times in kept.items()
-    }
-
-
-def _is_steady(times: Sequence[float]) -> bool:
-    if len(times) < 2 * WINDOW:
-        return False
-    before, now = median(times[-2 * WINDOW : -WINDOW]), median(times[-WINDOW:])
-    return abs(now - before) <= STEADY * now

@@ -2,12 +2,10 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
+from commands import python
 from nets import Net
 from torch import nn
 
@@ -108,15 +106,9 @@ _ABSENT = (
 )
 
 
-def test_pytorch_alone_is_enough(tmp_path, root):
+def test_pytorch_alone_is_enough(tmp_path):
     code = _ALONE.format(absent=_ABSENT, folder=str(tmp_path))
-    done = subprocess.run(
-        [sys.executable, '-c', code],
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'PYTHONPATH': str(root)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert 'Sequential: 1 x 3 x 16 x 16' in done.stdout
-    assert 'the picture needs matplotlib' in done.stdout
+    said = python('-c', code)
+    assert 'Sequential: 1 x 3 x 16 x 16' in said
+    assert 'the picture needs matplotlib' in said
     assert (tmp_path / 'a.csv').is_file()

@@ -4,11 +4,11 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmdet_shufflenetv2.analysis import operations
+from mmdet_shufflenetv2.analysis.convolution import Convolution
 from mmdet_shufflenetv2.analysis.operations import (
     Operation,
     operation_of,
 )
-from mmdet_shufflenetv2.measure.convolution import Convolution
 
 
 class Works(TorchDispatchMode):

@@ -11,7 +11,11 @@ from operator import floordiv
 import pytest
 import torch
 from mmdet.registry import MODELS
-from reference_networks import assert_same_values, randomised
+from reference_networks import (
+    assert_same_values,
+    kept_for_backward,
+    randomised,
+)
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from mmdet_shufflenetv2.backbones import zoo
@@ -153,13 +157,10 @@ def test_checkpointed_equals_plain_and_saves_memory(config):
     runs = []
     for with_cp in False, True:
         backbone = build(config, with_cp=with_cp).train()
-        kept = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t
-        ):
+        with kept_for_backward() as kept:
             features = backbone(images())
         loss(features).backward()
-        runs.append((features, backbone, sum(kept)))
+        runs.append((features, backbone, sum(t.numel() for t in kept)))
     (plain, a, kept_plain), (again, b, kept_again) = runs
     assert kept_again < 0.7 * kept_plain
     assert_equal(again, plain)

@@ -17,6 +17,7 @@ from pytorchcv.model_provider import get_model
 from pytorchcv.models import densenet, pnasnet, preresnet
 from reference_networks import (
     assert_same_values,
+    kept_for_backward,
     randomised,
     shufflenet_v1,
     shufflenet_v2,
@@ -156,11 +157,8 @@ def test_a_frozen_norm_is_folded_in_training():
     ).double()
     runs = []
     for training in True, False:
-        kept = []
         backbone.train(training).zero_grad()
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda t, kept=kept: kept.append(t) or t, lambda t: t
-        ):
+        with kept_for_backward() as kept:
             features = backbone(images)
         sum(f.square().mean() for f in features).backward()
         gradients = [p.grad for p in backbone.parameters()]

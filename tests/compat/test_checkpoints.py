@@ -4,12 +4,11 @@ import collections
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from commands import python
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import (
@@ -149,19 +148,13 @@ assert dict(os.environ) == before
 """
 
 
-def test_the_variable_is_the_users_except_in_our_commands(tmp_path, root):
+def test_the_variable_is_the_users_except_in_our_commands(tmp_path):
     """Whoever sets it gets what PyTorch says of it; nobody else sets it."""
     trace, path = tmp_path / 'trace', tmp_path / 'evil.pth'
     torch.save(dict(state_dict={}, x=trace_left(trace)), path)
-    done = subprocess.run(
-        [sys.executable, '-c', LOAD_AND_TELL, path, trace],
-        cwd=root,
-        env={**os.environ, 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD': '1'},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert 'is refused' in done.stdout
+    allowed = dict(TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD='1')
+    said = python('-c', LOAD_AND_TELL, path, trace, **allowed)
+    assert 'is refused' in said
     assert not trace.exists()
 
 

@@ -60,22 +60,3 @@ def test_nonsense_is_refused(stored):
 def test_a_preprocessor_that_does_not_tell_is_let_pass(preprocessor):
     assert delivered_format(preprocessor) is None
     require_same_input('x.pth', RAW_BGR, model_with(preprocessor))
-
-
-@pytest.mark.parametrize(
-    'kind, flag',
-    [('DetDataPreprocessor', 'bgr_to_rgb'), ('ClsDataPreprocessor', 'to_rgb')],
-)
-def test_a_difference_is_refused_with_what_to_set(kind, flag):
-    options = NORMALISED_RGB.preprocessor_options(dict(type=kind))
-    model = model_with(PREPROCESSORS[kind](**options))
-    with pytest.raises(CheckpointError) as error:
-        require_same_input('x.pth', RAW_BGR, model)
-    assert 'the weights of x.pth expect images as BGR 0-255' in str(
-        error.value
-    )
-    assert (
-        f'--cfg-options model.data_preprocessor.{flag}=False '
-        'model.data_preprocessor.mean=[0.0,0.0,0.0] '
-        'model.data_preprocessor.std=[1.0,1.0,1.0]'
-    ) in str(error.value)

@@ -2,52 +2,41 @@
 
 import json
 import logging
-import sys
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import torch
+from commands import run
 
-from mmdet_shufflenetv2.cli import mmdet
 from mmdet_shufflenetv2.cli import mmdet_table as table
-from mmdet_shufflenetv2.errors import UserError
 
 
-def run_tool(*argv):
-    parser = mmdet.argparse.ArgumentParser()
-    mmdet.add_arguments(parser)
-    mmdet.run(parser.parse_args(argv))
-
-
-def test_a_tool_of_mmdet_runs_with_the_stand_in(monkeypatch, capsys):
-    for name in 'argv', 'path':
-        monkeypatch.setattr(sys, name, [*getattr(sys, name)])
-    with pytest.raises(SystemExit):
-        run_tool('confusion_matrix', '--help')
-    assert 'confusion_matrix.py [-h]' in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"expected .*train.*, got 'fly'"):
-        run_tool('fly', '--wings', '2')
+def test_what_there_is_not_is_refused_with_what_there_is():
+    assert ', train, ' in run('mmdet', 'fly', '--wings', 2, code=2)
+    assert ', ssd, ' in run('mmdet_table', 'nope', code=2)
 
 
 def test_results_are_kept_unless_versions_differ(tmp_path, monkeypatch):
-    pool = ThreadPoolExecutor(1)
+    pool, tried = ThreadPoolExecutor(1), []
     monkeypatch.setattr(table, 'ProcessPoolExecutor', lambda *_, **__: pool)
     path = tmp_path / 'records.jsonl'
-    kept = {table.versions(): {'a/b.py': dict(build='yes')}}
-    old = {'torch 1.0': {'a/c.py': dict(build='yes')}}
-    path.write_text(json.dumps(kept | old))
+    lines = [
+        dict(versions=table.versions(), config='a/b.py', build='yes'),
+        dict(versions='torch 1.0', config='a/c.py', build='yes'),
+    ]
+    stopped = '{"versions": "to\n'
+    path.write_text('\n'.join([*map(json.dumps, lines), stopped]))
+
+    def build(name):
+        tried.append(name)
+        return dict(build=name)
+
     for _ in range(2):
-        found = table.try_all(
-            'build',
-            lambda name: dict(build=name),
-            ['a/b.py', 'a/c.py'],
-            path,
-        )
+        found = table.try_all('build', build, ['a/b.py', 'a/c.py'], path)
         assert {k: v['build'] for k, v in found.items()} == {
             'a/b.py': 'yes',
             'a/c.py': 'a/c.py',
         }
+    assert tried == ['a/c.py']
 
 
 def test_the_page_counts_and_names_what_fails():
@@ -67,24 +56,11 @@ def test_the_page_counts_and_names_what_fails():
     assert 'Of 2 kinds (folders of configs) **1 train a step' in page
 
 
-@pytest.fixture
-def as_in_its_process():
-    """What `mmdet_table` sets in its own process, and takes back here."""
-    threads = torch.get_num_threads()
-    with warnings.catch_warnings():
-        table.prepare_process()
-        yield
-    logging.disable(logging.NOTSET)
-    torch.set_num_threads(threads)
-
-
-def test_a_real_kind_builds_trains_and_predicts(tmp_path, as_in_its_process):
-    out = tmp_path / 'page.md'
-    args = table.argparse.Namespace(
-        folders=['nope'], out=str(out), records=str(tmp_path / 'r.jsonl')
-    )
-    with pytest.raises(UserError, match=r'FOLDER: expected .*ssd.*got nope'):
-        table.run(args)
+def test_a_real_kind_builds_trains_and_predicts(monkeypatch, tmp_path):
+    # What it sets in a process of its own is taken back.
+    monkeypatch.setattr(logging.root.manager, 'disable', 0)
+    monkeypatch.chdir(tmp_path)
+    table.prepare_process()
     config = 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
     assert table.build_model(config)['build'] == 'yes'
     assert table.try_model(config) == dict(train='yes', predict='yes')

@@ -1,7 +1,6 @@
 """What importing the package changes in a process, and what it does not."""
 
 import os
-import subprocess
 import sys
 import textwrap
 
@@ -9,6 +8,7 @@ import mmcv
 import numpy as np
 import pytest
 import torch
+from commands import ROOT, python
 from mmcv.image import geometric
 from mmdet.evaluation.functional import YTVIS, YTVISeval
 from mmdet.models.dense_heads import SSDHead
@@ -20,18 +20,10 @@ from pycocotools.mask import encode
 from mmdet_shufflenetv2 import compat
 
 
-def python(code: str, root, *path: str) -> str:
-    """What a fresh process prints; its error when it fails."""
-    path = os.pathsep.join(map(str, (root, *path)))
-    done = subprocess.run(
-        [sys.executable, '-c', textwrap.dedent(code)],
-        cwd=root,
-        env={**os.environ, 'PYTHONPATH': path},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout + done.stderr
+def run(code: str, *path) -> str:
+    """What code prints in a fresh process that finds modules there too."""
+    path = os.pathsep.join(map(str, (ROOT, *path)))
+    return python('-c', textwrap.dedent(code), PYTHONPATH=path)
 
 
 @pytest.fixture
@@ -56,10 +48,10 @@ def transformers_5(tmp_path):
     return tmp_path
 
 
-def test_importing_changes_only_what_mmdet_needs(root, transformers_5):
+def test_importing_changes_only_what_mmdet_needs(transformers_5):
     """Beside transformers 5, and on a system without fcntl."""
     path = transformers_5 / 'file'
-    python(
+    run(
         f"""
         import os, sys, warnings
         for name in 'fcntl', 'resource', 'termios', 'pwd', 'grp':
@@ -91,15 +83,14 @@ def test_importing_changes_only_what_mmdet_needs(root, transformers_5):
         ours = MODELS.get('mmdet.ShuffleNetV2')
         assert 'mmdet_shufflenetv2' in ours.__module__
         """,
-        root,
         transformers_5,
     )
     assert path.read_text() == 'content'
 
 
-def test_mmpretrain_may_be_imported_first(root):
+def test_mmpretrain_may_be_imported_first():
     pytest.importorskip('mmpretrain')
-    python(
+    run(
         """
         from mmengine.utils import import_modules_from_strings
         import_modules_from_strings(
@@ -113,13 +104,12 @@ def test_mmpretrain_may_be_imported_first(root):
         from mmdet.models.layers import transformer
         from mmcv.cnn.bricks import transformer as mmcvs
         assert mmcvs.MultiScaleDeformableAttention
-        """,
-        root,
+        """
     )
 
 
-def test_without_mmdet_the_package_imports_and_its_rooms_say_what_to_do(root):
-    said = python(
+def test_without_mmdet_the_package_imports_and_its_rooms_say_what_to_do():
+    said = run(
         """
         import sys, warnings
         sys.modules['mmdet'] = None
@@ -133,8 +123,7 @@ def test_without_mmdet_the_package_imports_and_its_rooms_say_what_to_do(root):
                 __import__(f'mmdet_shufflenetv2.{room}')
             except ImportError as error:
                 print(error)
-        """,
-        root,
+        """
     )
     assert said.count('mmdet not installed: this package extends') == 3
     assert said.count('pip install torch torchvision mmdet==3.3.0') == 3

@@ -1,11 +1,11 @@
 """Classification configs: the paper's protocol, every kind of network."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from commands import ROOT
-from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
@@ -17,7 +17,6 @@ from mmdet_shufflenetv2.engine import run_config
 from mmdet_shufflenetv2.paper.published import values
 
 CONFIG = ROOT / 'configs' / 'pretrain.py'
-DEMO = ROOT / 'configs' / 'demo' / 'pretrain_shufflenetv2_shapes.py'
 REFERENCE = 'shufflenet_v2_x1_0'
 # The first network of every type of backbone.
 FAMILIES = {}
@@ -32,7 +31,7 @@ def mmpretrain_scope(mmdet_scope):
         yield
 
 
-def load(network: str = REFERENCE) -> Config:
+def load(network: str = REFERENCE):
     return run_config.load_config(str(CONFIG), network=network)
 
 
@@ -80,20 +79,18 @@ def test_batch_iterations_and_optimizer_are_the_papers():
     )
 
 
-@pytest.mark.parametrize('max_iters', [300_000, 50])
-def test_rate_falls_by_a_straight_line_to_0_whatever_the_length(max_iters):
+def test_rate_falls_by_a_straight_line_to_0():
+    """Whatever the length of the run is, says `test_schedule`."""
     cfg = load()
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=cfg.optim_wrapper.optimizer.lr)
     # The end that mmengine's runner fills in.
-    scheduler = PARAM_SCHEDULERS.build(
-        dict(cfg.param_scheduler, end=max_iters, optimizer=optimizer)
-    )
-    optimizer.step()
-    for iteration in range(min(max_iters, 500)):
-        expected = 0.5 * (1 - iteration / (max_iters - 1))
+    options = dict(cfg.param_scheduler, end=50, optimizer=optimizer)
+    scheduler = PARAM_SCHEDULERS.build(options)
+    for iteration in range(50):
         rate = optimizer.param_groups[0]['lr']
-        assert rate == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        assert rate == pytest.approx(0.5 * (1 - iteration / 49), abs=1e-12)
+        optimizer.step()
         scheduler.step()
 
 
@@ -125,8 +122,6 @@ def test_labels_are_smoothed_by_a_tenth():
 def test_evaluation_sees_the_centre_of_the_short_side_of_256(
     height, width, tmp_path
 ):
-    import cv2
-
     # Red grows downwards and green to the right.
     image = np.zeros((height, width, 3), np.uint8)
     image[..., 2] = np.linspace(0, 255, height)[:, None]
@@ -142,22 +137,3 @@ def test_evaluation_sees_the_centre_of_the_short_side_of_256(
         share = 224 / (256 * side / 512)
         assert profile.mean() == pytest.approx(0.5, abs=0.01)
         assert profile[-1] - profile[0] == pytest.approx(share, abs=0.02)
-
-
-def test_demo_keeps_the_network_and_the_protocols_form():
-    cfg, reference = Config.fromfile(DEMO), load()
-    assert cfg.model.network == reference.model.network
-    assert cfg.model.head.loss == reference.model.head.loss
-    assert cfg.param_scheduler == reference.param_scheduler
-
-
-def test_demo_from_pretrained_weights_differs_by_the_initial_values_alone():
-    detector = 'lighthead_shufflenetv2_shapes'
-    scratch, pretrained = (
-        Config.fromfile(DEMO.with_name(f'{detector}{end}.py'))
-        for end in ('', '_pretrained')
-    )
-    start = pretrained.model.backbone.pop('init_cfg')
-    assert start.checkpoint.split('/')[1] == DEMO.stem
-    scratch.model.backbone.pop('init_cfg')
-    assert pretrained.to_dict() == scratch.to_dict()

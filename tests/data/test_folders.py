@@ -5,20 +5,23 @@ import shutil
 
 import numpy as np
 import pytest
-from coco_files import BOX, SIZE, picture, put, write_coco
+from coco_files import (
+    BOX,
+    SIX,
+    SIZE,
+    check_two_classes,
+    picture,
+    put,
+    read_test,
+    write_coco,
+)
 from PIL import Image
 
-from mmdet_shufflenetv2.data.folders import find_data, role_of
+from mmdet_shufflenetv2.data.folders import find_data
+from mmdet_shufflenetv2.data.listing import role_of
 from mmdet_shufflenetv2.data.reading import read_boxes, report
 from mmdet_shufflenetv2.data.split import split_off
 from mmdet_shufflenetv2.data.table import DatasetError
-
-SIX = [f'{letter}.jpg' for letter in 'abcdef']
-
-
-def read_test(root, **options):
-    return read_boxes(find_data(root, ('test',), **options).val)
-
 
 COCO_LAYOUTS = {
     'coco': [
@@ -213,20 +216,6 @@ def write_yolo(folder, names=SIX, labels='labels', images='images'):
         path.write_text(f'{index % 2} 0.35 0.4 0.5 0.4\n')
 
 
-def check_two_classes(splits, names=('cat', 'dog')):
-    """Good boxes; without a split there is one of each class in ``val``."""
-    assert splits.classes == tuple(names)
-    table = read_boxes(splits.train)
-    assert report(table, strict=True) == []
-    assert np.allclose(table.boxes, [BOX] * len(table))
-    letters = [os.path.basename(name)[0] for name in table.names]
-    assert table.labels.tolist() == ['abcdef'.index(c) % 2 for c in letters]
-    if splits.train.part:
-        assert len(table) == 4
-        assert len(read_boxes(splits.val)) == 2
-    return table
-
-
 @pytest.mark.parametrize(
     'train, val, yaml',
     [
@@ -321,118 +310,6 @@ def test_yaml_file_cannot_lead_out_of_the_folder(tmp_path):
     )
     with pytest.raises(DatasetError, match='is not below'):
         find_data(root)
-
-
-VOC = """<annotation><folder>x</folder><filename>{name}</filename>
-<size><width>40</width><height>30</height><depth>3</depth></size>
-<object><name>{label}</name><difficult>0</difficult><bndbox>
-<xmin>4</xmin><ymin>6</ymin><xmax>24</xmax><ymax>18</ymax></bndbox></object>
-</annotation>"""
-
-
-def write_voc(root, names=SIX, xml='Annotations', images='JPEGImages'):
-    for index, name in enumerate(names):
-        picture(root / images / name)
-        path = root / xml / (os.path.splitext(name)[0] + '.xml')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        label = ('cat', 'dog')[index % 2]
-        path.write_text(VOC.format(name='renamed.jpg', label=label))
-
-
-def test_voc_with_its_lists_is_read(tmp_path):
-    write_voc(tmp_path, ('a.jpg', 'b.jpg', 'c.jpg'))
-    lists = tmp_path / 'ImageSets' / 'Main'
-    lists.mkdir(parents=True)
-    (lists / 'train.txt').write_text('a\nb  1\n')
-    (lists / 'test.txt').write_text('c\n')
-    splits = find_data(tmp_path)
-    assert len(check_two_classes(splits)) == 2
-    assert read_boxes(splits.val).names == ['c.jpg']
-    # A test measured on the images of training, too.
-    assert read_test(tmp_path).names == ['c.jpg']
-
-
-@pytest.mark.parametrize(
-    'xml, images', [('annotations', 'images'), ('all', 'all')]
-)
-def test_voc_without_a_split_is_read(tmp_path, xml, images):
-    write_voc(tmp_path, SIX, xml, images)
-    (tmp_path / xml / 'b.xml').write_text(
-        (tmp_path / xml / 'b.xml').read_text().replace('40', '0')
-    )
-    check_two_classes(find_data(tmp_path))
-
-
-def test_voc_of_roboflow_is_read(tmp_path):
-    for split in 'train', 'valid':
-        write_voc(tmp_path, ('a.jpg', 'b.jpg'), split, split)
-    splits = find_data(tmp_path)
-    check_two_classes(splits)
-    assert splits.val.images == (str(tmp_path / 'valid'),)
-
-
-def test_voc_records_that_cannot_be_used_are_named(tmp_path):
-    write_voc(tmp_path)
-    folder = tmp_path / 'Annotations'
-    (folder / 'a.xml').write_text('<!DOCTYPE x [<!ENTITY y "z">]><x/>')
-    (folder / 'b.xml').write_text(VOC.replace('24', 'wide'))
-    (folder / 'c2.xml').write_text(VOC.format(name='c.jpg', label='cat'))
-    hard = (folder / 'd.xml').read_text().replace('0</diff', '1</diff')
-    (folder / 'd.xml').write_text(hard)
-    table = read_test(tmp_path)
-    assert table.crowd.sum() == 1
-    assert sum(table.errors.counts.values()) == 3
-    for name in 'a.xml', 'b.xml, object 1', 'c2.xml':
-        assert name in str(table.errors)
-
-
-CSV = {
-    'roboflow': (
-        'filename,width,height,class,xmin,ymin,xmax,ymax',
-        '{},40,30,{},4,6,24,18',
-    ),
-    'makesense': (
-        'label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,'
-        'image_width,image_height',
-        '{1},4,6,20,12,{0},40,30',
-    ),
-    'retinanet': (None, 'somewhere/{},4,6,24,18,{}'),
-    'kaggle': (
-        'image_id,width,height,bbox,source,label',
-        '{},40,30,"[4, 6, 20, 12]",x,{}',
-    ),
-    'open images': (
-        'ImageID,LabelName,XMin,XMax,YMin,YMax',
-        '{},{},0.1,0.6,0.2,0.6',
-    ),
-}
-
-
-@pytest.mark.parametrize('name', CSV)
-def test_csv_exports_are_read(tmp_path, name):
-    header, line = CSV[name]
-    rows = [] if header is None else [header]
-    for index, image in enumerate(SIX):
-        picture(tmp_path / 'images' / image)
-        image = image[:1] if 'ID' in str(header) else image
-        rows.append(line.format(image, ('cat', 'dog')[index % 2]))
-    (tmp_path / 'boxes.csv').write_text('\n'.join(rows) + '\n')
-    (tmp_path / 'prices.csv').write_text('a,b\n1,2\n')
-    check_two_classes(find_data(tmp_path))
-
-
-def test_csv_lines_without_objects_and_without_boxes(tmp_path):
-    for name in SIX:
-        picture(tmp_path / name)
-    (tmp_path / 'boxes.csv').write_text(
-        'filename,class,xmin,ymin,xmax,ymax\na.jpg,cat,4,6,24,18\n'
-        'b.jpg,,,,,\nc.jpg,cat,4,6,wide,18\nz.jpg,cat,4,6,24,18\n'
-    )
-    table = read_test(tmp_path)
-    assert table.names == ['a.jpg', 'b.jpg', 'c.jpg']
-    assert table.boxes.tolist() == [BOX]
-    for where in 'line 4', "line 5: 'z.jpg'":
-        assert where in str(table.errors)
 
 
 # A part set apart for validation ----------------------------------------

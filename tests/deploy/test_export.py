@@ -10,7 +10,6 @@ import pytest
 import torch
 from trained import build
 
-from mmdet_shufflenetv2.cli import main
 from mmdet_shufflenetv2.deploy import export as exporting
 from mmdet_shufflenetv2.deploy.folding import Backbone, pick
 from mmdet_shufflenetv2.deploy.graph import DetectorGraph
@@ -251,13 +250,6 @@ def test_file_that_disagrees_leaves_the_earlier_one(export, monkeypatch):
         export()
     assert earlier.read_bytes() == content
     assert not list(earlier.parent.glob('.*'))
-
-
-def test_command_exits_with_an_error_in_one_line(tmp_path, capsys):
-    with pytest.raises(SystemExit) as raised:
-        main('export', [str(tmp_path / 'absent.pth')])
-    assert raised.value.code == 2
-    assert 'absent.pth: no such file' in capsys.readouterr().err
 
 
 def test_unknown_part_is_refused_by_name(root):

@@ -1,9 +1,8 @@
-"""Benchmarks as a command line asks for them, and a process as before."""
+"""Benchmarks as a command line asks for them."""
 
 import argparse
 
 import pytest
-import torch
 
 from mmdet_shufflenetv2.cli import benchmark
 from mmdet_shufflenetv2.measure.setting import settings_of
@@ -20,11 +19,3 @@ def asked():
         return benchmark.KINDS[kind].benchmarks(settings_of(args), args)
 
     return find
-
-
-@pytest.fixture(autouse=True)
-def as_before():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)

@@ -7,10 +7,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmdet_shufflenetv2.backbones.zoo import build_classifier
 from mmdet_shufflenetv2.measure import networks
 from mmdet_shufflenetv2.measure.networks import (
-    Inputs,
     captured,
     fold,
     inference,
+    maps_in_turn,
     prepare,
     settle_norms,
 )
@@ -35,9 +35,9 @@ def small_pool(monkeypatch):
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
 def test_inputs_are_random_and_rotate(layout, precision):
     setting = Setting(layout=layout, precision=precision)
-    inputs = Inputs((2, 3, 4, 5), setting)
-    maps = [inputs() for _ in range(inputs.count)]
-    assert inputs.count > 2
+    inputs = maps_in_turn((2, 3, 4, 5), setting)
+    count = networks.POOL_BYTES // (setting.dtype.itemsize * 2 * 3 * 4 * 5)
+    maps = [inputs() for _ in range(count)]
     assert not any(torch.equal(maps[0], x) for x in maps[1:])
     for x in maps:
         assert x.shape == (2, 3, 4, 5)
@@ -93,25 +93,22 @@ def test_a_norm_before_its_convolution_is_not_folded():
         prepare(Misleading(), Setting(mode='folded'))
 
 
-@pytest.mark.parametrize('layout', LAYOUTS)
-def test_a_prepared_network_keeps_the_size_of_values_and_the_layout(layout):
-    network = prepare(build_classifier(SMALL), Setting(layout=layout))
-    x = torch.randn(2, 3, 64, 64).to(memory_format=LAYOUTS[layout])
-    (feature,) = network.backbone(x)
-    # PyTorch's initial weights let maps fade from layer to layer.
-    assert 0.3 < feature.std() < 3
-    assert feature.is_contiguous(memory_format=LAYOUTS[layout])
-    assert not network.training
-    assert all(norm.momentum == 0.1 for norm in norms(network))
-
-
 @pytest.mark.parametrize('mode', ['eager', 'folded'])
-def test_a_pass_takes_no_gradient(mode):
-    setting = Setting(mode=mode, precision='bf16')
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_a_prepared_network_keeps_layout_and_size_of_values(layout, mode):
+    setting = Setting(layout=layout, mode=mode, precision='bf16')
     network = prepare(build_classifier(SMALL), setting)
-    result = inference(network, (2, 3, 32, 32), setting)()
+    seen = []
+    network.backbone.register_forward_hook(lambda *args: seen.append(args[-1]))
+    result = inference(network, (2, 3, 64, 64), setting)()
+    ((feature,),) = seen
+    # PyTorch's initial weights let maps fade from layer to layer.
+    assert 0.3 < feature.float().std() < 3
+    assert feature.is_contiguous(memory_format=LAYOUTS[layout])
     assert result.dtype == torch.bfloat16
     assert result.is_inference()
+    assert not network.training
+    assert all(norm.momentum == 0.1 for norm in norms(network))
 
 
 @pytest.mark.gpu
@@ -119,7 +116,7 @@ def test_a_pass_takes_no_gradient(mode):
 def test_a_graph_computes_what_the_network_does(layout):
     setting = Setting(device='cuda', layout=layout, mode='graph')
     network = prepare(build_classifier(SMALL), setting)
-    inputs = Inputs((2, 3, 64, 64), setting)
+    inputs = maps_in_turn((2, 3, 64, 64), setting)
     replay = captured(network, inputs())
     for _ in range(3):
         x = inputs()

@@ -1,6 +1,7 @@
 """Competitors in processes of their own."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from mmdet_shufflenetv2.measure.timing import (
 
 def test_processes_take_turns_and_are_timed_by_their_own_clock(tmp_path):
     path = tmp_path / 'turns'
-    with Process(note, path, 'a', 0.01, setting=Setting()) as a:
+    with Process(partial(note, path, 'a', 0.01), Setting()) as a:
         times = interleave(
             {'a': a, 'here': note(path, 'b', 0)},
             host_stopwatch(time.perf_counter),
@@ -31,7 +32,7 @@ def test_processes_take_turns_and_are_timed_by_their_own_clock(tmp_path):
 
 @pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='Linux')
 def test_a_process_stands_still_while_it_is_not_its_turn():
-    with Process(spin, setting=Setting()) as spinning:
+    with Process(spin, Setting()) as spinning:
         stat = Path(f'/proc/{spinning._process.pid}/stat')
 
         def spent():
@@ -46,11 +47,11 @@ def test_a_process_stands_still_while_it_is_not_its_turn():
 def test_what_goes_wrong_there_is_told_here():
     with (
         pytest.raises(RuntimeError, match='broken: ImportError: no such'),
-        Process(broken, setting=Setting()),
+        Process(broken, Setting()),
     ):
         pass
     with (
-        Process(dying, setting=Setting()) as process,
+        Process(dying, Setting()) as process,
         pytest.raises(RuntimeError, match='ended with exit code 3'),
     ):
         process.elapsed_ms()

@@ -8,11 +8,10 @@ from mmdet_shufflenetv2.measure.records import Records, RecordsError
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / 'ops.csv'
+    return tmp_path / 'new' / 'ops.csv'
 
 
-def test_rows_are_appended_under_one_header_and_found_again(tmp_path):
-    path = tmp_path / 'new' / 'ops.csv'
+def test_rows_are_appended_under_one_header_and_found_again(path):
     assert Records(path, ['op', 'ms']).rows == []
     assert not path.parent.exists()
     Records(path, ['op', 'ms']).append([{'op': 'a, b', 'ms': 1.5}])
@@ -32,12 +31,14 @@ def test_rows_are_appended_under_one_header_and_found_again(tmp_path):
     [
         (b'schema,op,ms,new\n1,a,1,\n2,b,2,x\n', r'newer version.*schema 2'),
         (b'op,ms\na,1\n', 'its columns are op, ms'),
+        (b'\n1,a\n', 'its columns are'),
         (b'\xff\xfe\x00\x01', 'is not a CSV file'),
     ],
-    ids=['newer', 'other columns', 'no text'],
+    ids=['newer', 'other columns', 'no header', 'no text'],
 )
 def test_a_file_of_another_kind_is_refused_and_kept(path, data, words):
     records = Records(path, ['op', 'ms'])
+    path.parent.mkdir()
     path.write_bytes(data)
     for refused in (
         lambda: Records(path, ['op', 'ms']),
@@ -74,19 +75,19 @@ def test_a_row_that_was_cut_short_goes_with_the_next_one(path, torn):
     ids=['cut header', 'bad lines', 'two headers', 'from a spreadsheet'],
 )
 def test_whatever_happened_to_a_file_its_whole_rows_are_read(
-    path, text, found
+    tmp_path, text, found
 ):
+    path = tmp_path / 'ops.csv'
     path.write_bytes(text.encode())
-    records = Records(path, ['op'])
-    assert [row['op'] for row in records.rows] == found
-    records.append([{'op': 'new'}])
+    Records(path, ['op']).append([{'op': 'new'}])
     rows = Records(path, ['op']).rows
     assert [row['op'] for row in rows] == [*found, 'new']
 
 
-def test_columns_are_read_under_their_earlier_names(path):
-    path.write_text('schema,op,doubt\n1,a,wide\n')
-    assert Records(path, ['op', 'warning']).rows[0]['warning'] == 'wide'
+def test_columns_are_read_under_their_earlier_names(tmp_path):
+    (tmp_path / 'ops.csv').write_text('schema,op,doubt\n1,a,wide\n')
+    (row,) = Records(tmp_path / 'ops.csv', ['op', 'warning']).rows
+    assert row['warning'] == 'wide'
 
 
 def test_when_the_disk_is_full_the_file_is_as_it_was(path, monkeypatch):

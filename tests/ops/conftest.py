@@ -4,7 +4,8 @@ import pytest
 import torch
 
 
-def legal_rois(stride: float = 16.0) -> torch.Tensor:
+@pytest.fixture
+def rois() -> torch.Tensor:
     """RoIs on 2 images of 9 x 11 cells, in pixels, all with a size."""
     cells = [
         [0, 1.3, 2.1, 6.8, 7.9],
@@ -23,11 +24,12 @@ def legal_rois(stride: float = 16.0) -> torch.Tensor:
         [0, 2.5, 1.5, 6.5, 5.5],
     ]
     rois = torch.tensor(cells, dtype=torch.float64)
-    rois[:, 1:] *= stride
+    rois[:, 1:] *= 16
     return rois
 
 
-def broken_rois() -> torch.Tensor:
+@pytest.fixture
+def broken() -> torch.Tensor:
     """RoIs that nothing can be pooled from."""
     nan, inf = float('nan'), float('inf')
     return torch.tensor(
@@ -45,16 +47,6 @@ def broken_rois() -> torch.Tensor:
         ],
         dtype=torch.float64,
     )
-
-
-@pytest.fixture
-def rois() -> torch.Tensor:
-    return legal_rois()
-
-
-@pytest.fixture
-def broken() -> torch.Tensor:
-    return broken_rois()
 
 
 @pytest.fixture

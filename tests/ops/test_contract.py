@@ -8,10 +8,7 @@ import references
 import torch
 import torchvision
 
-from mmdet_shufflenetv2.ops import (
-    ps_roi_align,
-    ps_roi_pool,
-)
+from mmdet_shufflenetv2.ops import ps_roi_align, ps_roi_pool, row_sum
 
 SIZE, SCALE = (3, 2), 1 / 16
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5}
@@ -182,9 +179,11 @@ def test_no_rois_and_no_images(pool, ps_map):
 
 
 @every_kind
-@pytest.mark.parametrize('images', [1, 2])
+@pytest.mark.parametrize('images, radix', [(1, 0), (2, 0), (2, 2**30)])
 @pytest.mark.parametrize('bin_major', [True, False])
-def test_memory_layout_does_not_matter(pool, ps_map, rois, images, bin_major):
+def test_memory_layout_does_not_matter(
+    pool, ps_map, rois, images, radix, bin_major, monkeypatch
+):
     ps_map, rois = ps_map[:images], rois[rois[:, 0] < images]
     weight = torch.rand(len(rois), 2, *SIZE, dtype=ps_map.dtype)
 
@@ -193,6 +192,9 @@ def test_memory_layout_does_not_matter(pool, ps_map, rois, images, bin_major):
         output = pool(leaf, rois, bin_major=bin_major)
         return output, *torch.autograd.grad((output * weight).sum(), leaf)
 
+    expected = run(ps_map.clone())
+    # Whether the images' rows are sorted together or apart.
+    monkeypatch.setattr(row_sum, 'RADIX_SORTED', radix)
     wide = torch.zeros(images, 12, 9, 22, dtype=ps_map.dtype)
     wide[..., ::2] = ps_map
     for layout in (
@@ -200,7 +202,26 @@ def test_memory_layout_does_not_matter(pool, ps_map, rois, images, bin_major):
         wide[..., ::2],
         ps_map.mT.contiguous().mT,
     ):
-        torch.testing.assert_close(run(layout), run(ps_map.clone()))
+        torch.testing.assert_close(run(layout), expected)
+
+
+@pytest.mark.parametrize('pool', ONE_GRAPH, indirect=True)
+def test_gradient_has_the_layout_of_its_map(pool, ps_map, rois):
+    last = ps_map.contiguous(memory_format=torch.channels_last)
+    grad = gradient(lambda m: pool(m, rois), last)
+    assert grad.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_row_sums_pass_the_checks_of_custom_operators():
+    table = torch.randn(2, 3, 4, 5, requires_grad=True)
+    index = torch.tensor([11, 0, 4, 4, 7])
+    bags = index, torch.randn(5), torch.tensor([0, 2, 2, 3, 5])
+    ops = torch.ops.mmdet_shufflenetv2
+    torch.library.opcheck(ops.row_sum.default, (table, *bags))
+    layout = list(table.shape), [3, 0, 1, 2]
+    torch.library.opcheck(
+        ops.row_sum_backward.default, (torch.randn(2, 2, 5), *bags, *layout)
+    )
 
 
 @every_kind

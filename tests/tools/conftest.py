@@ -1,33 +1,11 @@
 """A tiny synthetic data set and a run of the real commands on it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from commands import CONFIG, TINY, run
 
 from mmdet_shufflenetv2.data.synthetic import DetectionSet, write_set
-
-
-@pytest.fixture(scope='session')
-def command(root):
-    """Run Python in a process of its own, on ``tools/<name>.py`` say."""
-
-    def start(*arguments, code=0, cwd=root):
-        finished = subprocess.run(
-            [sys.executable, *map(str, arguments)],
-            cwd=cwd,
-            env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(root)),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert finished.returncode == code, finished.stderr[-4000:]
-        return finished
-
-    return start
 
 
 @pytest.fixture

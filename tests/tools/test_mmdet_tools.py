@@ -10,7 +10,7 @@ from pathlib import Path
 import mmdet
 import numpy as np
 import pytest
-from commands import CONFIG, run
+from commands import CONFIG, python, run
 from mmdet.apis import DetInferencer, inference_detector, init_detector
 
 from mmdet_shufflenetv2.data.synthetic import CLASSES
@@ -36,8 +36,8 @@ def on_shapes(shapes) -> list[str]:
     return options + [f'{name}.ann_file={truth}' for name in evaluators]
 
 
-def test_mmdets_own_train_script_runs_our_config(command, shapes, tmp_path):
-    command(
+def test_mmdets_own_train_script_runs_our_config(shapes, tmp_path):
+    python(
         *(TOOLS / 'train.py', CONFIG, '--work-dir', tmp_path),
         *('--cfg-options', *on_shapes(shapes)),
         'model.roi_head.bbox_head.num_classes=6',

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from mmdet_shufflenetv2.measure.convolution import Convolution
+from mmdet_shufflenetv2.analysis.convolution import Convolution
 
 
 @pytest.mark.parametrize(

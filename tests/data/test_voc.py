@@ -1,0 +1,169 @@
+"""Pascal VOC's XML files in the layouts and by the tools that there are."""
+
+from pathlib import Path
+
+import pytest
+from coco_files import SIX, check_two_classes, picture, read_test
+
+from mmdet_shufflenetv2.data.folders import find_data
+from mmdet_shufflenetv2.data.reading import read_boxes
+from mmdet_shufflenetv2.data.table import DatasetError
+
+XML = """<annotation><folder>x</folder><filename>renamed.jpg</filename>
+<size><width>40</width><height>30</height><depth>3</depth></size>
+<object><name>{}</name><difficult>0</difficult><bndbox>
+<xmin>4</xmin><ymin>6</ymin><xmax>24</xmax><ymax>18</ymax></bndbox></object>
+</annotation>"""
+BNDBOX = XML[XML.index('<bndbox>') : XML.index('</object>')]
+
+
+def write_voc(
+    root, names=SIX, xml='Annotations', images='JPEGImages', text=XML
+):
+    for index, name in enumerate(names):
+        picture(root / images / name)
+        path = root / xml / f'{Path(name).stem}.xml'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.format(('cat', 'dog')[index % 2]))
+
+
+def write_lists(folder, **lists):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, lines in lists.items():
+        (folder / f'{name}.txt').write_text('\n'.join(lines))
+
+
+@pytest.mark.parametrize(
+    'place, lists, train, val',
+    [
+        ('ImageSets/Main', dict(train=['a', 'b  1'], val='c'), 'ab', 'c'),
+        ('ImageSets', dict(train='ab', valid='c'), 'ab', 'c'),
+        ('.', dict(train=['images/a.jpg x/a.xml'], test='c'), 'a', 'c'),
+        # The images of a test were trained on.
+        ('ImageSets/Main', dict(trainval='ab', test='c'), 'ab', 'c'),
+        (
+            'ImageSets/Main',
+            dict(train='a', val='b', trainval='ab', test='c', cat_train='b'),
+            'a',
+            'b',
+        ),
+        (
+            'ImageSets/Main',
+            dict(cat_train=['a  1'], dog_train=['b -1'], cat_val=['c  1']),
+            'ab',
+            'c',
+        ),
+    ],
+)
+def test_lists_tell_the_split(tmp_path, place, lists, train, val):
+    write_voc(tmp_path, SIX[:3])
+    write_lists(tmp_path / place, **lists)
+    # Those of another task, and of something else.
+    write_lists(tmp_path / 'ImageSets' / 'Segmentation', train='c', val='a')
+    write_lists(tmp_path, notes='a', train_log=['loss 3'])
+    splits = find_data(tmp_path)
+    check_two_classes(splits)
+    for split, letters in (splits.train, train), (splits.val, val):
+        names = [f'{letter}.jpg' for letter in letters]
+        assert read_boxes(split).names == names
+    assert read_test(tmp_path).names == [f'{val}.jpg']
+
+
+def test_years_are_read_together(tmp_path):
+    for year, names in ('VOC2007', SIX[:2]), ('VOC2012', SIX[2:4]):
+        write_voc(tmp_path / year, names)
+        letters = [name[0] for name in names]
+        lists = tmp_path / year / 'ImageSets' / 'Main'
+        write_lists(lists, train=letters[:1], val=letters[1:])
+    for split, letters in zip(find_data(tmp_path), ['ac', 'bd'], strict=False):
+        assert read_boxes(split).names == [f'{each}.jpg' for each in letters]
+
+
+@pytest.mark.parametrize(
+    'xml, images', [('annotations', 'images'), ('all', 'all')]
+)
+def test_voc_without_a_split_is_read(tmp_path, xml, images):
+    write_voc(tmp_path, SIX, xml, images)
+    # Of a project that has YAML files.
+    (tmp_path / 'data.yaml').write_text('names: [x]\n')
+    check_two_classes(find_data(tmp_path))
+
+
+def test_voc_of_roboflow_is_read(tmp_path):
+    for split in 'train', 'valid':
+        write_voc(tmp_path, SIX[:2], split, split)
+    splits = find_data(tmp_path)
+    check_two_classes(splits)
+    assert splits.val.images == (str(tmp_path / 'valid'),)
+
+
+@pytest.mark.parametrize(
+    'old, new',
+    [
+        ('40', '0'),
+        ('<width>40</width>', ''),
+        ('<annotation>', '<annotation xmlns="urn:a">'),
+        ('<difficult>0', '<difficult>Unspecified'),
+        ('<difficult>0', '<difficult>False'),
+        ('<bndbox>', '<part><name>ear</name>' + BNDBOX + '</part><bndbox>'),
+        ('<bndbox>', '<part><object>' + BNDBOX + '</object></part><bndbox>'),
+        (
+            BNDBOX,
+            '<polygon><x1>4</x1><y1>6</y1><x2>24</x2><y2>7</y2><x3>9</x3>'
+            '<y3>18</y3></polygon>',
+        ),
+        (
+            BNDBOX,
+            '<polygon><pt><x>4</x><y>18</y></pt><pt><x>24</x><y>6</y></pt>'
+            '</polygon>',
+        ),
+        (
+            BNDBOX,
+            '<robndbox><cx>14</cx><cy>12</cy><w>12</w><h>20</h>'
+            '<angle>1.5707963</angle></robndbox>',
+        ),
+    ],
+)
+def test_what_tools_write_otherwise_is_read(tmp_path, old, new):
+    write_voc(tmp_path, text=XML.replace(old, new))
+    check_two_classes(find_data(tmp_path))
+
+
+def test_code_that_a_file_names_is_read(tmp_path):
+    write_voc(tmp_path, ('a.jpg',))
+    text = '<?xml version="1.0" encoding="GBK"?>' + XML.format('细胞')
+    (tmp_path / 'Annotations' / 'a.xml').write_bytes(text.encode('gbk'))
+    assert read_test(tmp_path).classes == ('细胞',)
+
+
+def test_records_that_cannot_be_used_are_named(tmp_path):
+    write_voc(tmp_path)
+    folder = tmp_path / 'Annotations'
+    (folder / 'a.xml').write_text('<!DOCTYPE x [<!ENTITY y "z">]><x/>')
+    (folder / 'b.xml').write_text(XML.replace('24', 'wide'))
+    (folder / 'c2.xml').write_text(XML.replace('renamed', 'c'))
+    hard = (folder / 'd.xml').read_text().replace('0</diff', '1</diff')
+    (folder / 'd.xml').write_text(hard)
+    (folder / 'e.xml').write_text(XML.replace(BNDBOX, ''))
+    (folder / 'f.xml').write_text('<annotations><image/></annotations>')
+    table = read_test(tmp_path)
+    assert table.crowd.sum() == 1
+    assert sum(table.errors.counts.values()) == 5
+    for name in 'a.xml', 'b.xml, object 1', 'c2.xml', 'e.xml, object 1':
+        assert name in str(table.errors)
+    assert 'got <annotations>; of other formats' in str(table.errors)
+
+
+def test_classes_that_differ_only_in_case_are_named(tmp_path):
+    write_voc(tmp_path)
+    (tmp_path / 'Annotations' / 'f.xml').write_text(XML.format('Cat'))
+    table = read_test(tmp_path)
+    assert table.classes == ('cat', 'dog', 'Cat')
+    assert 'only in case:\n      cat\n      Cat' in str(table.warnings)
+
+
+def test_set_without_a_usable_image_is_refused_with_the_cause(tmp_path):
+    write_voc(tmp_path, text=XML.replace('40', '400'))
+    message = r'no usable image\n.*broken image; left out(.|\n)*says 400 x 30'
+    with pytest.raises(DatasetError, match=message):
+        find_data(tmp_path)
