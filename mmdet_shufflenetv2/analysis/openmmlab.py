@@ -34,7 +34,7 @@ from ..engine.run_config import (
     without_pretrained,
 )
 from ..engine.run_data import set_classes
-from ..engine.runner import load_fitting
+from ..engine.weights import load_fitting
 from ..errors import UserError
 from ..measure.memory import is_out_of_memory
 from ..measure.networks import settle_norms

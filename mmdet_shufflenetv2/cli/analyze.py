@@ -88,11 +88,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Analyse a network, print the report and write everything.
-
-    Raises:
-        UserError: what was given cannot be analysed; says why.
-    """
     try:
         from ..analysis import openmmlab
         from ..engine.run_config import require_writable

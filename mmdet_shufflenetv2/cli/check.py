@@ -21,7 +21,6 @@ GOOD = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what it takes."""
     parser.add_argument('data_root', help='folder of images and annotations')
     add_data_options(parser)
     parser.set_defaults(exif='apply')
@@ -29,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Check the folder; leave with 1 if a record is wrong."""
     from ..data.folders import find_data
     from ..data.reading import read_boxes, report
     from ..data.rules import require_trainable

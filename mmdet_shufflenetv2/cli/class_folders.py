@@ -13,7 +13,6 @@ from ..data import class_folders
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what it takes."""
     parser.add_argument('data_root', help='folder that holds train/ and val/')
     parser.add_argument(
         '--any',
@@ -23,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Check the folder."""
     folders = [Path(args.data_root, part) for part in class_folders.SPLITS]
     classes = None if args.any else class_folders.imagenet_synsets()
     with tqdm(desc='decoding', unit='image') as bar:

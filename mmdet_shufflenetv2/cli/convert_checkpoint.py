@@ -1,8 +1,7 @@
 """Convert a classifier's weights to this project's names, or back.
 
     python tools/convert_checkpoint.py shufflenetv2_x1-5666bf0f80.pth x1_0.pth
-    python tools/test.py configs/pretrain/shufflenetv2_x1_0.py x1_0.pth \\
-        --eval error
+    python tools/test.py configs/pretrain.py x1_0.pth --eval error
     python tools/convert_checkpoint.py x1_0.pth back.pth --to torchvision
 
 What a file holds is recognised by its keys: torchvision's, the ShuffleNet

@@ -19,7 +19,6 @@ from .options import image_size, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--output', help="default: beside it, as the format's")
     parser.add_argument(
@@ -74,7 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Export, compare, report."""
     from ..deploy.detector import load_checkpoint
     from ..deploy.export import SUFFIXES, export
     from ..deploy.runtime import expand

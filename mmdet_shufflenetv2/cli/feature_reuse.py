@@ -50,11 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Count, print, draw and write.
-
-    Raises:
-        UserError: a network or checkpoint is not what it should be.
-    """
     networks = {}
     try:
         require_writable(str(args.out_dir), 'output folder', '--out-dir')

@@ -103,30 +103,40 @@ def try_all(
 ) -> dict[str, dict]:
     """Try every config that has no such record of these versions yet.
 
-    In another process: where it is killed for memory, this one goes on.
+    In another process: where it is killed for memory, this one goes on. Each
+    result is a line of JSON at the end of the file.
 
     Returns:
         All records by config.
     """
     from rich.progress import track
 
-    kept = json.loads(path.read_text('utf-8')) if path.exists() else {}
-    records, pool = kept.setdefault(versions(), {}), None
+    here, records, pool = versions(), {}, None
+    for line in path.read_text('utf-8').splitlines() if path.exists() else ():
+        with suppress(ValueError):  # Half a line of what was stopped.
+            record = json.loads(line)
+            if record.pop('versions', None) == here:
+                records.setdefault(record.pop('config'), {}).update(record)
     left = [name for name in configs if what not in records.get(name, ())]
-    for config in track(left, what):
-        # A fresh process now and then gives memory back.
-        pool = pool or ProcessPoolExecutor(
-            1, get_context('spawn'), prepare_process, max_tasks_per_child=20
-        )
-        try:
-            result = pool.submit(attempt, config).result()
-        except BrokenProcessPool:
-            pool, result = None, {what: 'its process was killed'}
-        except Exception as error:
-            result = {what: reason(error)}
-        records.setdefault(config, {}).update(result)
-        with whole_file(path, 'w', 'utf-8') as file:
-            json.dump(kept, file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('a', encoding='utf-8') as file:
+        for config in track(left, what):
+            # A fresh process now and then gives memory back.
+            pool = pool or ProcessPoolExecutor(
+                1,
+                get_context('spawn'),
+                prepare_process,
+                max_tasks_per_child=20,
+            )
+            try:
+                result = pool.submit(attempt, config).result()
+            except BrokenProcessPool:
+                pool, result = None, {what: 'its process was killed'}
+            except Exception as error:
+                result = {what: reason(error)}
+            records.setdefault(config, {}).update(result)
+            line = dict(versions=here, config=config, **result)
+            print(json.dumps(line), file=file, flush=True)
     if pool:
         pool.shutdown()
     return records

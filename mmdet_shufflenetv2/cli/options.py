@@ -117,11 +117,6 @@ def add_run_options(parser: ArgumentParser) -> None:
         help='stop at a broken image or annotation; default: leave it out, '
         'name and count it',
     )
-    group.add_argument(
-        '--on-bad-boxes',
-        choices=['error', 'drop'],
-        help='former name: error is --strict, drop the default',
-    )
 
 
 def add_data_options(group) -> None:
@@ -152,14 +147,9 @@ def check_run_options(args: argparse.Namespace) -> None:
     """Refuse options that would have no effect; find the launcher.
 
     Several processes that do not know of each other would each train a
-    network of its own and overwrite each other's files.
-
-    Args:
-        args: ``launcher`` is set to the one that started this process.
-
-    Raises:
-        UserError: An option lacks another one, or another launcher, or none,
-            started this process.
+    network of its own and overwrite each other's files. ``args.launcher`` is
+    set to the one that started this process; `UserError` where it was
+    another, or none.
     """
     for name in 'train_ann', 'train_img', 'val_ann', 'val_img':
         if getattr(args, name) is not None and args.data_root is None:

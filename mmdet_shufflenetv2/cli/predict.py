@@ -24,6 +24,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,7 +35,6 @@ COLUMNS = 'image', 'class', 'score', 'x1', 'y1', 'x2', 'y2'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
     parser.add_argument(
         'sources',
         nargs='+',
@@ -71,7 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Detect in every source."""
     from tqdm import tqdm
 
     from ..deploy.detector import Detector, is_video
@@ -98,13 +97,13 @@ def run(args: argparse.Namespace) -> None:
     pending, bad = deque(), []
 
     def refused(error: UserError) -> None:
-        bad.append(f'{pending.pop()[0]}: {error}')
+        bad.append(f'{pending.pop().name}: {error}')
 
     total = None if has_video else len(files)
     with tqdm(total=total, unit='image', disable=None) as bar:
         try:
             for found in detector.stream(read(files, pending, bad), refused):
-                output.add(*pending.popleft(), found)
+                output.add(pending.popleft(), found)
                 bar.update()
         finally:
             output.close()
@@ -155,14 +154,20 @@ def find_files(sources: list[str], out_dir: str) -> dict[str, Path | int]:
     return {os.path.relpath(k, root): v for k, v in files.items()} | cameras
 
 
-def read(files: dict, pending: deque, bad: list[str]) -> Iterator[np.ndarray]:
-    """Give the BGR pixels of each image and frame.
+class Frame(NamedTuple):
+    """An image, or a frame of a video."""
 
-    Args:
-        files: Files and numbers of cameras by name.
-        pending: Gets name, frame rate (of videos), frame number and pixels.
-        bad: Gets what cannot be read.
-    """
+    name: str
+    pixels: np.ndarray  # uint8 (H, W, 3) BGR
+    #: Its file, and frames per second of a video.
+    file: str
+    rate: float = 0
+
+
+def read(
+    files: dict, pending: deque[Frame], bad: list[str]
+) -> Iterator[np.ndarray]:
+    """Give the pixels of each image and frame; tell what cannot be read."""
     import cv2
 
     from ..deploy.detector import frames, is_video, open_video
@@ -172,15 +177,16 @@ def read(files: dict, pending: deque, bad: list[str]) -> Iterator[np.ndarray]:
         try:
             if not is_video(file):
                 pixels = read_image(file)[1][..., ::-1]
-                pending.append((name, 0, 0, pixels))
+                pending.append(Frame(name, pixels, name))
                 yield pixels
                 continue
             video, number = open_video(file), 0
             rate = video.get(cv2.CAP_PROP_FPS) or 25
             total = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-            for number, frame in enumerate(frames(video), 1):
-                pending.append((name, rate, number, frame))
-                yield frame
+            for number, pixels in enumerate(frames(video), 1):
+                title = f'{name}/{number:06}.jpg'
+                pending.append(Frame(title, pixels, name, rate))
+                yield pixels
             # Some containers count by their length and rate.
             if number < max(total - 1, 1):
                 bad.append(f'video {file} is cut: {number} of {total} frames')
@@ -196,47 +202,49 @@ class Output:
         self.images, self.boxes, self.rows = [], [], []
         self._videos = {}
 
-    def add(self, file, rate, number, pixels, found) -> None:
+    def add(self, frame: Frame, found) -> None:
         """Add an image or a frame, with what was found there."""
-        name = f'{file}/{number:06}.jpg' if rate else file
         image_id, (width, height) = len(self.images) + 1, found.size
-        image = dict(id=image_id, file_name=name, width=width, height=height)
-        self.images.append(image)
+        image = dict(id=image_id, file_name=frame.name)
+        self.images.append(dict(image, width=width, height=height))
         for record in found.to_coco(image_id):
             x, y, width, height = record['bbox']
             own = dict(id=len(self.boxes) + 1, area=width * height, iscrowd=0)
             self.boxes.append({**own, **record})
             label = self.classes[record['category_id'] - 1]
             corners = x, y, round(x + width, 3), round(y + height, 3)
-            self.rows.append((name, label, record['score'], *corners))
+            self.rows.append((frame.name, label, record['score'], *corners))
         if 'yolo' in self.save:
-            path = self._path('labels', Path(name).with_suffix('.txt'))
+            name = Path(frame.name)
+            path = self._path('labels', name.with_suffix('.txt'))
             # a.jpg and a.png would share a file.
             if path.exists():
-                path = path.with_name(f'{Path(name).name}.txt')
+                path = path.with_name(f'{name.name}.txt')
             low, high = np.split(found.boxes / [*found.size * 2], 2, axis=1)
             rows = found.labels[:, None], (low + high) / 2, high - low
             np.savetxt(path, np.hstack(rows), '%d' + ' %.6f' * 4)
-        if {'pictures', 'video' if rate else 'images'} & self.save:
-            self._draw(name, file, rate, pixels, found)
+        if {'pictures', 'video' if frame.rate else 'images'} & self.save:
+            self._draw(frame, found)
 
-    def _draw(self, name, file, rate, pixels, found) -> None:
+    def _draw(self, frame: Frame, found) -> None:
         import cv2
 
         from ..engine.pictures import draw_boxes, picture_name
 
         scores = zip(found.names, found.scores, strict=True)
         texts = [f'{label} {score:.2f}' for label, score in scores]
-        drawn = draw_boxes(pixels, found.boxes, found.labels.tolist(), texts)
-        if 'pictures' in self.save or not rate:
-            path = self._path(picture_name(name))
+        labels = found.labels.tolist()
+        drawn = draw_boxes(frame.pixels, found.boxes, labels, texts)
+        if 'pictures' in self.save or not frame.rate:
+            path = self._path(picture_name(frame.name))
             path.write_bytes(cv2.imencode(path.suffix, drawn)[1].tobytes())
-        if 'video' in self.save and rate:
-            if file not in self._videos:
-                path = self._path(f'{file.removesuffix(".mp4")}.mp4')
-                options = cv2.VideoWriter.fourcc(*'mp4v'), rate, found.size
-                self._videos[file] = cv2.VideoWriter(str(path), *options)
-            self._videos[file].write(np.ascontiguousarray(drawn))
+        if 'video' in self.save and frame.rate:
+            if frame.file not in self._videos:
+                path = self._path(f'{frame.file.removesuffix(".mp4")}.mp4')
+                options = cv2.VideoWriter.fourcc(*'mp4v'), frame.rate
+                video = cv2.VideoWriter(str(path), *options, found.size)
+                self._videos[frame.file] = video
+            self._videos[frame.file].write(np.ascontiguousarray(drawn))
 
     def _path(self, *parts) -> Path:
         path = self.folder.joinpath(*parts)

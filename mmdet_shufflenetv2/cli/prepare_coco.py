@@ -26,7 +26,6 @@ from .options import whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what it takes."""
     parser.add_argument(
         '--data-root', default='data/coco', help='default: %(default)s'
     )
@@ -55,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make or check the splits; print the command that trains on them."""
     counts = args.num_train or None, args.num_val or None
     layout = coco_splits.prepare(
         args.data_root,

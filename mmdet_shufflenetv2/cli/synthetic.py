@@ -20,7 +20,6 @@ from .options import sides
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what it takes."""
     parser.add_argument('out_dir', help='new folder, such as data/shapes')
     parser.add_argument(
         '--crops',
@@ -50,7 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the set."""
     names = 'train', 'val', 'seed', 'size'
     given = {name: getattr(args, name) for name in names}
     options = {k: value for k, value in given.items() if value is not None}

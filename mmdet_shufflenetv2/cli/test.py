@@ -31,7 +31,6 @@ SWITCHES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint',
@@ -68,7 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Test, once everything that can be checked before has been."""
     check_run_options(args)
     from mmengine.runner import CheckpointLoader
 
@@ -112,8 +110,8 @@ def run(args: argparse.Namespace) -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         results = os.path.join(folder, 'results.bbox.json')
         if is_file:
-            results = args.checkpoint
-            metric = evaluation.evaluate_file(cfg, results)
+            results, metric = args.checkpoint, evaluation.box_metric(cfg)
+            evaluation.evaluate_file(metric, results)
         elif is_exported:
             metric = evaluation.evaluate_exported(cfg, detector, folder)
         else:
@@ -122,7 +120,8 @@ def run(args: argparse.Namespace) -> None:
             shutil.copyfile(results, args.json)
             print(f'Results: {args.json}')
         if metric and args.plots:
-            save_plots(cfg.work_dir, metric, results, args.show_score_thr)
+            score_thr = args.show_score_thr
+            save_plots(cfg.work_dir, metric.table, results, score_thr)
             print(f'Plots: {cfg.work_dir}')
 
 
@@ -169,8 +168,7 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
     """
     from ..data import BoxMetric
     from ..engine import CheckedRunner
-    from ..engine.evaluation import keep_proposals
-    from ..engine.settings import use_tta
+    from ..engine.evaluation import keep_proposals, use_tta
     from ..paper.published import top1_error
 
     if args.show_dir:

@@ -15,7 +15,7 @@ is one of that name: checkpoints, the log, curves.png, the config.
 
 import argparse
 
-from ..errors import Interrupted, UserError
+from ..errors import Interrupted
 from .options import (
     add_run_options,
     check_run_options,
@@ -61,7 +61,6 @@ SWITCHES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
     parser.add_argument('config', help='config file')
     add_run_options(parser)
     parser.add_argument(
@@ -107,11 +106,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train, once everything that can be checked before has been."""
     check_run_options(args)
-    from ..engine import early_log, run_dir, settings, tasks, weights
+    from ..engine import early_log, run_data, settings, tasks, weights
     from ..engine.hooks import last_checkpoint
     from ..engine.run_config import load_config, require_writable
+    from ..engine.run_dir import choose_run_dir
     from ..engine.runner import CheckedRunner, join_processes
 
     if args.device:
@@ -126,6 +125,8 @@ def run(args: argparse.Namespace) -> None:
         cfg.resume = args.resume is not None
     if args.resume not in (None, 'auto'):
         cfg.load_from = args.resume
+    if args.work_dir:
+        require_writable(args.work_dir)
     settings.apply_settings(cfg, args)
     if args.backbone_weights:
         weights.use_backbone_weights(cfg, args.backbone_weights)
@@ -133,18 +134,10 @@ def run(args: argparse.Namespace) -> None:
         weights.prepare_for(cfg, args.from_checkpoint)
     if args.data_root:
         task.use_data_root(cfg, args)
-    cfg.work_dir = run_dir.choose_run_dir(
-        cfg, args.work_dir, args.name, args.resume
-    )
-    require_writable(cfg.work_dir)
-    try:
-        tables = task.check_data(cfg, ('train', 'val'), args)
-    except UserError:
-        if not args.work_dir and args.resume is None:
-            run_dir.give_back(cfg.work_dir)
-        raise
+    tables = task.check_data(cfg, ('train', 'val'), args)
     settings.adapt_image_size(cfg, tables.get('train', []))
-    run_dir.note_data(cfg)
+    cfg.work_dir = choose_run_dir(cfg, args.work_dir, args.name, args.resume)
+    run_data.list_parts(cfg)
     runner = CheckedRunner.from_cfg(cfg)
     if args.from_checkpoint:
         runner.start_from = lambda model: weights.load_other_classes(

@@ -216,24 +216,23 @@ class BoxMetric(CocoMetric):
         options = _pop_options(kwargs)
         super().__init__(**kwargs)
         self.ann_file = ann_file
-        self._table = read_boxes(make_source(ann_file, img_dir, **options))
-        self._use(self._table)
-
-    def _use(self, table: BoxTable) -> None:
-        self._coco_api = coco_api(table)
-        self.cat_ids = table.category_ids.tolist()
-        self.img_ids = table.image_ids.tolist()
+        #: The boxes to judge by; of the model's classes once it has judged.
+        self.table = read_boxes(make_source(ann_file, img_dir, **options))
+        # mmdet asks whether there is an index; it is made by these classes.
+        self._coco_api = COCO()
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the numbers of the classes of the model."""
-        classes, table = (self.dataset_meta or {}).get('classes'), self._table
+        classes = (self.dataset_meta or {}).get('classes')
         if classes:
-            require_shared_class(table, classes)
-            table = table.with_classes(classes)
-        self._use(table)
-        if self._coco_api.anns:
+            require_shared_class(self.table, classes)
+            self.table = self.table.with_classes(classes)
+        self._coco_api = coco_api(self.table)
+        self.cat_ids = self.table.category_ids.tolist()
+        self.img_ids = self.table.image_ids.tolist()
+        if len(self.table.boxes):
             return super().compute_metrics(results)
-        say_once(f'{self._table.title}: no box to compare with, so no numbers')
+        say_once(f'{self.table.title}: no box to compare with, so no numbers')
         if self.outfile_prefix:
             self.results2json([p for _, p in results], self.outfile_prefix)
         return {}

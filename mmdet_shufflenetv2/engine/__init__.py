@@ -5,12 +5,11 @@ from .evaluation import ProposalMetric
 from .hooks import CurvesHook, ThroughputHook
 from .pictures import PicturesHook
 from .runner import CheckedRunner
-from .schedule import EndlessSampler, OfRun, ResumableIterLoop
+from .schedule import OfRun, ResumableIterLoop
 
 __all__ = [
     'CheckedRunner',
     'CurvesHook',
-    'EndlessSampler',
     'OfRun',
     'PicturesHook',
     'ProposalMetric',

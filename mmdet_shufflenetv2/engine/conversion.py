@@ -18,10 +18,9 @@ from ..compat.input_format import (
     META_KEY,
     InputFormat,
     declared_format,
-    meta_of,
 )
 from ..compat.weight_formats import OURS, WeightFormat, family_of, within
-from .runner import mismatches
+from .weights import mismatches
 
 Weights = dict[str, Tensor]
 
@@ -38,8 +37,6 @@ class Classifier:
     backbone: Weights
     # Weight and bias of the linear layer, if the file had one.
     head: Weights
-    # Whether the batch counters were there at first.
-    counted: bool
     expected_input: InputFormat | None
 
 
@@ -103,14 +100,12 @@ def read(content: object, source: str) -> Classifier:
             f'can be converted; it is closest to {name}:\n  '
             + '\n  '.join(problems)
         )
-    counted = any(key.endswith(COUNTER) for key in weights)
     return Classifier(
         name,
         getattr(model, 'style', None),
         found,
         backbone,
         head,
-        meta_of(content).get('counted', counted),
         declared_format(content, source) or found.input_format,
     )
 
@@ -169,18 +164,13 @@ def write(classifier: Classifier, to: str) -> dict:
     weights = {
         target.prefix + target.to_theirs(key): value
         for key, value in classifier.backbone.items()
-        if classifier.counted or to == OURS or not key.endswith(COUNTER)
     }
     for name, value in head.items():
         if name == 'weight' or target.classifier_bias:
             weights[f'{target.classifier}.{name}'] = value
     if to != OURS:
         return dict(state_dict=weights) if target.wrapped else weights
-    meta = dict(
-        network=classifier.network,
-        style=classifier.style,
-        counted=classifier.counted,
-    )
+    meta = dict(network=classifier.network, style=classifier.style)
     if ours:
         meta[META_KEY] = ours.to_meta()
     return dict(meta=meta, state_dict=weights)

@@ -12,12 +12,13 @@ import torch
 from mmdet.evaluation.metrics import coco_metric
 from mmdet.registry import DATASETS, METRICS
 from mmengine.config import Config, ConfigDict
-from mmengine.logging import MMLogger
 from torch import nn
 from tqdm import tqdm
 
 from ..data import BoxMetric
+from ..detection import soft_voting
 from ..errors import UserError
+from .run_config import dicts_of
 from .run_data import datasets_of, metrics_of
 
 # pycocotools defines AP at these numbers of boxes per image, and papers
@@ -52,24 +53,20 @@ def coco_metrics(
         base.update(type='BoxMetric', metric=word, classwise=True)
         base.proposal_nums = BOXES_PER_IMAGE
         if word == 'proposal':
-            base.type = 'ProposalMetric'
-            base.proposal_nums = proposal_numbers(cfg)
+            rpn = (cfg.model.get('test_cfg') or {}).get('rpn')
+            if rpn is None or 'rpn_head' not in cfg.model:
+                raise UserError(
+                    '--eval proposal is for detectors with region proposals; '
+                    f'{cfg.model.type} of {cfg.filename} has none'
+                )
+            # Recall is computed at three numbers, up to as many as there are.
+            most = min(rpn.get('max_per_img', 1000), 1000)
+            fewer = [n for n in (1, 10, *PROPOSALS_PER_IMAGE) if n < most]
+            numbers = tuple([*fewer, most][-3:])
+            base.update(type='ProposalMetric', proposal_nums=numbers)
         elif outfile_prefix:
             base.outfile_prefix = outfile_prefix
     return list(metrics.values())
-
-
-def proposal_numbers(cfg: Config) -> tuple[int, ...]:
-    """At which three numbers of proposals per image recall is computed."""
-    rpn = (cfg.model.get('test_cfg') or {}).get('rpn')
-    if rpn is None or 'rpn_head' not in cfg.model:
-        raise UserError(
-            f'--eval proposal is for detectors with region proposals; '
-            f'{cfg.model.type} of {cfg.filename} has none'
-        )
-    most = min(rpn.get('max_per_img', 1000), 1000)
-    fewer = [n for n in (1, 10, *PROPOSALS_PER_IMAGE) if n < most]
-    return tuple([*fewer, most][-3:])
 
 
 def keep_proposals(detector: nn.Module) -> None:
@@ -124,6 +121,14 @@ def fast_judge() -> AbstractContextManager:
     return mock.patch.object(coco_metric, 'COCOeval', COCOeval_faster)
 
 
+def box_metric(cfg: Config, classes: Sequence[str] | None = None) -> BoxMetric:
+    """The metric of ``--eval bbox``, of these classes or of all there are."""
+    metric = METRICS.build(coco_metrics(cfg, ['bbox'])[0])
+    metric.table = metric.table.with_classes(classes or metric.table.classes)
+    metric.dataset_meta = dict(classes=metric.table.classes)
+    return metric
+
+
 def evaluate_exported(cfg: Config, detector, folder: str) -> BoxMetric:
     """Print the numbers of a :class:`..deploy.runtime.Detector` on a config's
     test data; the detections go to ``results.bbox.json`` in a folder.
@@ -132,27 +137,23 @@ def evaluate_exported(cfg: Config, detector, folder: str) -> BoxMetric:
         if name == 'test':
             dataset.pipeline = dataset.pipeline[:1]
     data = DATASETS.build(cfg.test_dataloader.dataset)
-    ids = box_metric(cfg, detector.classes)[1]
+    metric = box_metric(cfg, detector.classes)
     numbers = tqdm(range(len(data)), unit='image', disable=None)
     samples, images = tee(data[number] for number in numbers)
     found = detector.stream(sample['img'] for sample in images)
-    records = []
+    ids, records = metric.table.category_ids.tolist(), []
     for sample, boxes in zip(samples, found, strict=True):
         records += boxes.to_coco(sample['img_id'], ids)
     path = Path(folder, 'results.bbox.json')
     path.write_text(json.dumps(records))
-    return evaluate_file(cfg, str(path), detector.classes)
+    evaluate_file(metric, str(path))
+    return metric
 
 
-def evaluate_file(
-    cfg: Config, path: str, classes: Sequence[str] | None = None
-) -> BoxMetric:
-    """Print the numbers of COCO-format results that were written before.
-
-    Those of ``classes``, or of all that the test data have.
-    """
-    metric, ids = box_metric(cfg, classes)
-    images, categories = set(metric.img_ids), set(ids)
+def evaluate_file(metric: BoxMetric, path: str) -> None:
+    """Print the numbers of COCO-format results that were written before."""
+    images = {*metric.table.image_ids.tolist()}
+    categories = {*metric.table.category_ids.tolist()}
     try:
         wrong = [
             record
@@ -170,18 +171,38 @@ def evaluate_file(
             f'category_id of {metric.ann_file}, bbox and score, got '
             f'{wrong[0]!r:.200}'
         )
-    metric.results2json = lambda *_: dict(bbox=path)
     metric.results = [(None, None)]
-    print(json.dumps(metric.evaluate(1), indent=2))
-    return metric
+    # Below BoxMetric's, which brings the classes into pycocotools' order.
+    written = dict(return_value=dict(bbox=path))
+    with mock.patch.object(coco_metric.CocoMetric, 'results2json', **written):
+        print(json.dumps(metric.evaluate(1), indent=2))
 
 
-def box_metric(
-    cfg: Config, classes: Sequence[str] | None
-) -> tuple[BoxMetric, list[int]]:
-    """The metric of ``--eval bbox``, and the category id of each class."""
-    MMLogger.get_instance('test')
-    metric = METRICS.build(coco_metrics(cfg, ['bbox'])[0])
-    table = metric._table.with_classes(classes or metric._table.classes)
-    metric.dataset_meta = dict(classes=table.classes)
-    return metric, table.category_ids.tolist()
+def use_tta(cfg: Config) -> None:
+    """Test on each image as it is and flipped as in training.
+
+    Right before the runner is made, as the model becomes a part of another.
+    """
+    rcnn = (cfg.model.get('test_cfg') or {}).get('rcnn') or {}
+    nms = rcnn.get('nms', dict(type='nms', iou_threshold=0.5))
+    tta_cfg = dict(nms=nms, max_per_img=rcnn.get('max_per_img', 100))
+    votes = nms['type'] == soft_voting.NAME
+    dataset = cfg.test_dataloader.dataset
+    load, resize, *rest, pack = dataset.pipeline
+    keys = dict(pack).get('meta_keys') or ('img_id', 'img_path', 'ori_shape')
+    wanted = ('img_shape', 'scale_factor', 'flip', 'flip_direction')
+    pack = dict(pack, meta_keys=tuple(dict.fromkeys((*keys, *wanted))))
+    flips = [dict(type='RandomFlip', prob=0.0)]
+    ways = ['horizontal']
+    trained = dicts_of(cfg.get('train_dataloader') or {})
+    if any('vertical' in (step.get('direction') or ()) for step in trained):
+        ways += ['vertical', 'diagonal']
+    for way in ways:
+        flips.append(dict(type='RandomFlip', prob=1.0, direction=way))
+    branches = [[resize], flips, *([each] for each in rest), [pack]]
+    dataset.pipeline = [load, dict(type='TestTimeAug', transforms=branches)]
+    cfg.model = ConfigDict(
+        type='SoftVotingTTA' if votes else 'DetTTAModel',
+        tta_cfg=tta_cfg,
+        module=cfg.model,
+    )

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from mmengine.logging import MessageHub
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..backbones.input_fit import CANDIDATES, input_fit
+from ..compat.atomic_files import whole_file
 from ..compat.input_format import delivered_format
 from ..errors import UserError
 from .run_config import pretrained_of
@@ -61,9 +61,8 @@ class CurvesHook(Hook):
         hub = runner.message_hub
         figure = draw_curves(hub, loop.val_interval, unit, last)
         target = Path(runner.work_dir, 'curves.png')
-        temporary = target.with_suffix('.tmp.png')
-        figure.savefig(temporary, dpi=120)
-        os.replace(temporary, target)
+        with whole_file(target) as file:
+            figure.savefig(file, dpi=120)
         runner.logger.info(f'Curves: {target}')
 
 

@@ -26,7 +26,9 @@ from pycocotools.cocoeval import COCOeval
 from torchvision.utils import draw_bounding_boxes
 
 from ..data import BoxMetric
+from ..data.dataset import coco_api
 from ..data.images import decode_image
+from ..data.table import BoxTable
 from ..errors import UserError
 
 #: Formats that pictures can be written in.
@@ -70,7 +72,7 @@ def draw_boxes(
 
 
 def save_plots(
-    folder: str, metric: BoxMetric, results: str, score_thr: float = 0.3
+    folder: str, table: BoxTable, results: str, score_thr: float = 0.3
 ) -> None:
     """Show where a detector is right and wrong.
 
@@ -80,32 +82,34 @@ def save_plots(
 
     Args:
         folder: Where they go.
-        metric: Has evaluated; knows the images and the true boxes.
-        results: The COCO results file that it evaluated.
+        table: The true boxes, of the detector's classes.
+        results: The COCO results file.
     """
-    folder, truth = Path(folder), metric._coco_api
-    if not truth.anns:
+    if not len(table.boxes):
         raise UserError('no plots: there is no true box to compare with')
-    names = [truth.cats[number]['name'] for number in metric.cat_ids]
+    folder, numbers = Path(folder), table.category_ids.tolist()
+    names = dict(sorted(zip(numbers, table.classes, strict=True)))
     records = json.loads(Path(results).read_text())
     sure = [each for each in records if each['score'] >= score_thr]
     with redirect_stdout(io.StringIO()), matplotlib.rc_context(LITERAL):
+        truth = coco_api(table)
         # pycocotools cannot read an empty list.
         every, found = (
             truth.loadRes(some) if some else COCO() for some in (records, sure)
         )
         judge = coco_metric.COCOeval(truth, every, 'bbox')
-        judge.params.catIds = metric.cat_ids
+        judge.params.catIds = [*names]
         judge.evaluate()
         judge.accumulate()
-        matrix, errors = compare(truth, found, metric.cat_ids)
         _show_classes(folder, judge, names)
+        matrix, errors = compare(truth, found, [*names])
         _plot_matrix(folder / 'confusion_matrix.png', matrix, names)
+        files = dict(zip(table.image_ids.tolist(), table.files, strict=True))
         path = folder / 'worst_images.jpg'
-        _draw_worst(path, metric, found, errors, names)
+        _draw_worst(path, truth, found, files, errors, names)
 
 
-def _show_classes(folder: Path, judge: COCOeval, names: list[str]) -> None:
+def _show_classes(folder: Path, judge: COCOeval, names: dict) -> None:
     """Write a row, and draw a curve, for each class."""
     # (IoU, recall, class, area, boxes per image); -1 where there is no box.
     precision = judge.eval['precision'][..., 0, -1]
@@ -113,8 +117,7 @@ def _show_classes(folder: Path, judge: COCOeval, names: list[str]) -> None:
     rows = [['class', 'boxes', 'AP', 'AP50', 'AP75', 'AR']]
     figure = Figure(figsize=(7, 6), layout='constrained')
     axes = figure.subplots()
-    for place, name in enumerate(names):
-        number = judge.params.catIds[place]
+    for place, (number, name) in enumerate(names.items()):
         boxes = judge.cocoGt.getAnnIds(catIds=[number], iscrowd=False)
         own = precision[..., place]
         values = own, own[0], own[5], recall[:, place]
@@ -126,10 +129,9 @@ def _show_classes(folder: Path, judge: COCOeval, names: list[str]) -> None:
                 color=COLOURS[place % len(COLOURS)],
                 label=f'{name} {own[0].mean():.3f}',
             )
-    with (folder / 'per_class.csv').open(
-        'w', newline='', encoding='utf-8'
-    ) as f:
-        csv.writer(f).writerows(rows)
+    path = folder / 'per_class.csv'
+    with path.open('w', newline='', encoding='utf-8') as file:
+        csv.writer(file).writerows(rows)
     if 0 < len(axes.lines) <= FEW:
         axes.legend(title='AP50', fontsize='small')
     axes.set(xlabel='recall', ylabel='precision', xlim=(0, 1), ylim=(0, 1.02))
@@ -172,8 +174,8 @@ def compare(
     return matrix, errors
 
 
-def _plot_matrix(path: Path, matrix: np.ndarray, names: list[str]) -> None:
-    names, few = [*names, 'none'], len(names) < FEW
+def _plot_matrix(path: Path, matrix: np.ndarray, names: dict) -> None:
+    names, few = [*names.values(), 'none'], len(names) < FEW
     side = min(4 + 0.4 * len(names), 24)
     figure = Figure(figsize=(side, side), layout='constrained')
     axes = figure.subplots()
@@ -188,12 +190,8 @@ def _plot_matrix(path: Path, matrix: np.ndarray, names: list[str]) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _draw_worst(
-    path: Path, metric: BoxMetric, found: COCO, errors: dict, names: list[str]
-) -> None:
+def _draw_worst(path, truth: COCO, found: COCO, files, errors, names) -> None:
     """Draw true and found boxes where the largest share of them is wrong."""
-    truth, table = metric._coco_api, metric._table
-    files = dict(zip(table.image_ids.tolist(), table.files, strict=True))
     wrong = [number for number, (count, _) in errors.items() if count]
     wrong.sort(key=lambda i: (-np.divide(*errors[i]), -errors[i][0]))
     rows = min(max(len(wrong), 1), 8)
@@ -212,9 +210,9 @@ def _draw_worst(
             for each in api.imgToAnns[number]:
                 x, y, width, height = each['bbox']
                 boxes.append([x, y, x + width, y + height])
-                labels.append(metric.cat_ids.index(each['category_id']))
+                labels.append([*names].index(each['category_id']))
                 score = f' {each["score"]:.2f}' if 'score' in each else ''
-                texts.append(names[labels[-1]] + score)
+                texts.append(names[each['category_id']] + score)
             pair.append(draw_boxes(image, boxes, labels, texts))
         axes.imshow(np.hstack(pair))
         axes.set_title(
@@ -255,7 +253,7 @@ class RunPicturesHook(Hook):
         if not self.metric or not is_main_process() or not results.is_file():
             return
         try:
-            save_plots(runner.work_dir, self.metric, results)
+            save_plots(runner.work_dir, self.metric.table, results)
         except Exception as error:
             runner.logger.warning(f'No pictures of the validation: {error!r}')
         else:

@@ -38,14 +38,11 @@ class PublishedClassifier(ImageClassifier):
         **kwargs,
     ):
         row = zoo.network(network)
-        levels = (row.last_level,)
-        config = {**row.config, 'out_indices': levels, **(backbone or {})}
-        if config['out_indices'] not in (levels, list(levels)):
-            raise ValueError(
-                f'backbone.out_indices of {network} must be {levels}, the '
-                'level that is classified, or left out, got '
-                f'{config["out_indices"]!r}'
-            )
+        config = {
+            **row.config,
+            **(backbone or {}),
+            'out_indices': (row.last_level,),
+        }
         # mmpretrain has networks of the same names.
         config['type'] = f'mmdet.{config["type"]}'
         built = BACKBONES.build(config)

@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
-from ..backbones.zoo import NETWORKS, network
+from ..backbones.zoo import network
 from ..compat import apply_tool_patches
 from ..compat.input_format import InputFormat, declared_format, meta_of
 from ..data import use_strict_loader
@@ -40,7 +40,7 @@ def load_config(
         network: For a classifier's config, a name of `backbones.zoo`.
     """
     options = options or {}
-    file, network = find_config(path, network)
+    file = find_config(path)
     try:
         cfg = Config.fromfile(file, import_custom_modules=False)
     except Exception as error:  # A config is a program.
@@ -76,7 +76,7 @@ def load_config(
         choose_network(cfg, network)
     planned = (cfg.get('train_cfg') or {}).get('max_epochs')
     cfg.merge_from_dict(options)
-    if planned and 'train_cfg.max_epochs' in options:
+    if 'train_cfg.max_epochs' in options:
         stretch_schedule(cfg, planned)
     if any('pipeline' in option for option in options):
         cfg.image_size_from_data = False
@@ -91,19 +91,13 @@ def load_config(
     return cfg
 
 
-def find_config(path: str, network: str | None) -> tuple[Path, str | None]:
-    """Where a config lies, and the network that it is for.
+def find_config(path: str) -> Path:
+    """Where a config lies.
 
     ``package::file`` is an installed package's, as in a ``_base_``;
     ``configs/...`` our own, where the current folder has none of that name.
-    ``configs/pretrain/<network>.py``, a file for each network, is what
-    ``configs/pretrain.py`` with ``--network`` was until version 0.1.
     """
     file = packaged_config(path) if '::' in path else Path(path)
-    if path.startswith('configs/pretrain/'):
-        names = {name.replace('_v', 'v'): name for name in NETWORKS}
-        network = network or names.get(file.stem)
-        file = Path('configs/pretrain.py')
     if file.parts[:1] == ('configs',) and not file.is_file():
         own = file.relative_to('configs').as_posix()
         file = packaged_config(f'{__package__.partition(".")[0]}::{own}')
@@ -112,7 +106,7 @@ def find_config(path: str, network: str | None) -> tuple[Path, str | None]:
             f'config not found: {path}; expected one of configs/*.py, a path '
             'or package::file of an installed package'
         )
-    return file, network
+    return file
 
 
 def packaged_config(path: str) -> Path:

@@ -6,13 +6,11 @@ first one reads it, the others wait and get it.
 """
 
 import os
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.config import Config, ConfigDict
@@ -23,16 +21,14 @@ from mmengine.dist import (
 )
 from mmengine.logging import print_log
 
-from ..data import folders as data_folders
 from ..data.dataset import (
     class_list,
     dataset_source,
-    make_source,
     require_shared_class,
     said,
     say_once,
 )
-from ..data.folders import Splits, classes_beyond
+from ..data.folders import Splits, classes_beyond, find_data
 from ..data.reading import read_boxes, remember, report
 from ..data.rules import require_trainable
 from ..data.table import BoxTable, Source, read_text, shorten
@@ -147,47 +143,38 @@ def adopt_classes(cfg: Config, checkpoint: dict) -> None:
         )
 
 
-def data_names(args: Namespace) -> dict:
-    """Collect the arguments that :func:`find_data` takes."""
-    names = 'data_root train_ann val_ann train_img val_img val_fraction exif'
-    given = {name: getattr(args, name, None) for name in names.split()}
-    if getattr(args, 'checkpoint', None) is not None:
-        given['wanted'] = ('test',)
-        given['run_dir'] = os.path.dirname(args.checkpoint)
-    return dict(given, exif=given['exif'] or 'apply')
-
-
-def find_data(
+def use_data_root(
+    cfg: Config,
     data_root: str,
     wanted: tuple[str, ...] = ('train', 'val'),
     run_dir: str | None = None,
     **options,
-) -> Splits:
-    """As :func:`mmdet_shufflenetv2.data.folders.find_data`; say what was
-    found. Where the run is given whose checkpoint is tested, the images that
-    it set apart for validation are the ones to test on.
+) -> None:
+    """Point every data set and evaluator of a config to a folder.
+
+    Args:
+        cfg: The config, changed in place.
+        data_root, wanted, options: See
+            :func:`mmdet_shufflenetv2.data.folders.find_data`.
+        run_dir: Of a checkpoint that is tested: where its run set images
+            apart for validation, these are the ones to test on.
     """
     listed = Path(run_dir or '', 'val.txt')
 
     def find() -> Splits:
-        if 'test' in wanted and run_dir is not None and listed.is_file():
-            whole = data_folders.find_data(data_root, **options)
+        if run_dir is not None and listed.is_file():
+            whole = find_data(data_root, **options)
             if whole.train.part and _is_list_of(listed, whole.train):
                 source = whole.train._replace(
                     part=None, image_list=(str(listed),)
                 )
                 note = f'testing on the images of {listed}'
                 return Splits(None, source, whole.classes, (note,))
-        return data_folders.find_data(data_root, wanted, **options)
+        return find_data(data_root, wanted, **options)
 
     splits = once_per_run(find)
     for note in splits.notes:
         print_log(note, 'current')
-    return splits
-
-
-def use_data(cfg: Config, splits: Splits, strict: bool = False) -> None:
-    """Point every data set and evaluator of a config to what was found."""
     for name in SPLITS:
         loader = cfg.get(f'{name}_dataloader')
         for wrapper in dicts_of(loader.dataset if loader else []):
@@ -195,8 +182,7 @@ def use_data(cfg: Config, splits: Splits, strict: bool = False) -> None:
                 # All of them would be the same data.
                 wrapper['datasets'] = wrapper['datasets'][:1]
     for name, dataset in datasets_of(cfg):
-        source = (name == 'train' and splits.train) or splits.val
-        _point_to(dataset, source, strict)
+        _point_to(dataset, (name == 'train' and splits.train) or splits.val)
     for _, metric in metrics_of(cfg):
         if metric.type in _METRICS:
             _judge_by(metric, splits.val)
@@ -204,9 +190,9 @@ def use_data(cfg: Config, splits: Splits, strict: bool = False) -> None:
         set_classes(cfg, splits.classes)
 
 
-def _point_to(dataset: ConfigDict, source: Source, strict: bool) -> None:
+def _point_to(dataset: ConfigDict, source: Source) -> None:
     images, options = _options(source)
-    dataset.update(type='BoxDataset', data_root='', strict=strict, **options)
+    dataset.update(type='BoxDataset', data_root='', **options)
     dataset.data_prefix = dict(img=images)
 
 
@@ -225,8 +211,9 @@ def _options(source: Source) -> tuple[str | list[str], dict]:
     return images, dict(zip(names, (ann, kind, *rest), strict=True))
 
 
-def _list_parts(cfg: Config) -> None:
-    """Write down which images of a divided source a run uses.
+def list_parts(cfg: Config) -> None:
+    """Write down in the work dir which images of a divided source a run uses,
+    ``train.txt`` and ``val.txt``.
 
     Lists that the run has already are kept: data may have come since, and
     must not change sides.
@@ -235,7 +222,6 @@ def _list_parts(cfg: Config) -> None:
     def write(path: Path, source: Source) -> None:
         if _is_list_of(path, source):
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         lines = [_LIST_OF + os.path.abspath(source.ann)]
         for file in map(Path, read_boxes(source).files):
             folders = map(Path, source.images)
@@ -254,8 +240,12 @@ def _list_parts(cfg: Config) -> None:
 
 def _is_list_of(path: Path, source: Source) -> bool:
     first = read_text(path).partition('\n')[0] if path.is_file() else ''
-    of = first.partition(_LIST_OF)[2]
-    return os.path.exists(of) and os.path.samefile(of, source.ann)
+    return _same_file(first.partition(_LIST_OF)[2], source.ann)
+
+
+def _same_file(one: str, other: str) -> bool:
+    exist = os.path.exists(one) and os.path.exists(other)
+    return exist and os.path.samefile(one, other)
 
 
 def check_data(
@@ -267,8 +257,7 @@ def check_data(
     """Check what a run reads before it starts.
 
     In the config data sets and metrics of COCO become ``BoxDataset`` and
-    ``BoxMetric``, and classes are written out. ``work_dir`` gets ``train.txt``
-    and ``val.txt`` where a part of the training images is set apart.
+    ``BoxMetric``, and classes are written out.
 
     Args:
         cfg: The config, changed in place.
@@ -277,12 +266,11 @@ def check_data(
         exif: 'apply' or 'ignore', see :class:`Source`; None leaves it.
 
     Returns:
-        The boxes of each split, a table for each of its data sets.
+        The boxes of each split, a table for each of its data sets, of the
+        classes that the run has.
     """
     tables: dict[str, list[BoxTable]] = {}
     lists: dict[tuple[str, ...], str] = {}
-    train = []
-    _list_parts(cfg)
     for name, dataset in datasets_of(cfg):
         if name not in splits:
             continue
@@ -307,19 +295,19 @@ def check_data(
         classes = _agree_on_classes(cfg, name, dataset, table)
         lists.setdefault(classes, f'{name} ({table.title})')
         if not masks:
-            _point_to(dataset, source, stop)
-        if name == 'train':
-            train.append(table.with_classes(classes))
-        tables.setdefault(name, []).append(table)
+            _point_to(dataset, source)
+            dataset.strict = stop
+        tables.setdefault(name, []).append(table.with_classes(classes))
     if len(lists) > 1:
         told = [f'{where}: {shorten(names)}' for names, where in lists.items()]
         raise UserError(
             'the data sets of this run differ in classes:\n  '
             + '\n  '.join(told)
         )
-    if train:
+    if 'train' in tables:
         # Of joined data sets one may be there for its backgrounds.
-        require_trainable(max(train, key=lambda each: each.learned().sum()))
+        most = max(tables['train'], key=lambda each: each.learned().sum())
+        require_trainable(most)
     for name, metric in metrics_of(cfg):
         if name in tables and metric.type in _METRICS:
             _check_metric(metric, tables[name])
@@ -370,7 +358,7 @@ def _agree_on_classes(
 
 def _check_metric(metric: ConfigDict, tables: list[BoxTable]) -> None:
     """Let a metric judge by the table of its data set."""
-    words = metric.get('metric', 'bbox')
+    words, given = metric.get('metric', 'bbox'), metric.get('ann_file')
     if 'segm' in ([words] if isinstance(words, str) else words):
         for table in tables:
             if table.source.format == 'COCO' and (table.ids == 0).any():
@@ -380,21 +368,14 @@ def _check_metric(metric: ConfigDict, tables: list[BoxTable]) -> None:
                     'measure masks'
                 )
         return
-    given = metric.get('ann_file')
     for table in tables:
-        ann, exists = table.source.ann, given and os.path.exists(given)
-        if not (given and ann) or (exists and os.path.samefile(ann, given)):
-            _judge_by(metric, table.source)
-            return
-    source = make_source(given, annotation_format=tables[0].source.format)
-    ids = np.concatenate([table.image_ids for table in tables])
-    strange = np.setdiff1d(ids, _read(source).image_ids).tolist()
-    if strange:
-        raise UserError(
-            f'the evaluator reads {given}, which lacks {len(strange)} images '
-            f'of {tables[0].title}: id {shorten(strange)}'
-        )
-    _judge_by(metric, source)
+        ann = table.source.ann
+        if not (given and ann) or _same_file(given, ann):
+            return _judge_by(metric, table.source)
+    raise UserError(
+        f'the evaluator reads {given}, which is not the file of the images '
+        f'that it judges, {tables[0].title}'
+    )
 
 
 def require_data(name: str, source: Source) -> None:

@@ -27,20 +27,25 @@ ANNOTATIONS = {'.txt', '.xml', '.csv', '.json'}
 def choose_run_dir(
     cfg: Config, work_dir: str | None, name: str | None, resume: str | None
 ) -> str:
-    """The folder of a run, by the options of these names.
+    """The folder of a run, by the options of these names; it is made.
 
     ``resume`` is ``'auto'`` or a checkpoint; 'auto' without a run on this
     data to go on with raises `UserError`.
     """
     base = work_dir or (f'work_dirs/{name}' if name else cfg.work_dir)
+    data = data_of(cfg)
     if resume == 'auto':
         runs = [Path(base)] if work_dir else find_runs(base)
-        return _run_to_resume(runs, base, data_of(cfg))
-    if work_dir:
-        return work_dir
-    if resume:
-        return str(Path(resume).parent)
-    return once_per_run(lambda: str(new_folder(base, NOTE)))
+        folder = _run_to_resume(runs, base, data)
+    elif work_dir or resume:
+        folder = Path(work_dir or Path(resume).parent)
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        folder = once_per_run(lambda: new_folder(base, NOTE))
+    if is_main_process():
+        text = json.dumps(data, indent=1)
+        Path(folder, NOTE).write_text(text + '\n', encoding='utf-8')
+    return str(folder)
 
 
 def new_folder(base: str, claim: str | None = None) -> Path:
@@ -78,22 +83,7 @@ def find_runs(base: str) -> list[Path]:
     return sorted(numbers, key=numbers.get, reverse=True)
 
 
-def give_back(work_dir: str) -> None:
-    """Remove the folder of a run that did not begin, if nothing is in it."""
-    if is_main_process():
-        Path(work_dir, NOTE).unlink(missing_ok=True)
-        if not any(Path(work_dir).iterdir()):
-            Path(work_dir).rmdir()
-
-
-def note_data(cfg: Config) -> None:
-    """Write down in the work dir what its run trains on."""
-    if is_main_process():
-        text = json.dumps(data_of(cfg), indent=1)
-        Path(cfg.work_dir, NOTE).write_text(text + '\n', encoding='utf-8')
-
-
-def _run_to_resume(folders: list[Path], base: str, now: list[dict]) -> str:
+def _run_to_resume(folders: list[Path], base: str, now: list[dict]) -> Path:
     """The first folder whose run was trained on this data."""
     others = []
     for path in folders:
@@ -102,10 +92,10 @@ def _run_to_resume(folders: list[Path], base: str, now: list[dict]) -> str:
         try:
             note = json.loads((path / NOTE).read_text(encoding='utf-8'))
         except (OSError, ValueError):  # It does not say.
-            return str(path)
+            return path
         digests, known = ([d['sha256'] for d in data] for data in (note, now))
         if digests == known:
-            return str(path)
+            return path
         others += [f'  {path}: {each["path"]}' for each in note]
     if not others:
         raise UserError(

@@ -2,8 +2,6 @@
 
 import os
 import warnings
-from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from mmdet.registry import RUNNERS
@@ -14,24 +12,17 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from ..backbones.pretrained import current_names, declared_style
 from ..compat.atomic_files import remove_abandoned
 from ..compat.input_format import (
     META_KEY,
-    declared_format,
     delivered_format,
     require_same_input,
 )
-from ..data.table import shorten
-from ..errors import UserError
 from .early_log import write_kept_records
 from .hooks import DivergenceHook, InputCheckHook
 from .pictures import RunPicturesHook
-from .run_config import checkpoint_classes, resizing
-
-
-class CheckpointMismatch(UserError):
-    """A checkpoint that does not hold exactly the model's parameters."""
+from .run_config import resizing
+from .weights import CheckpointMismatch, fitting
 
 
 @RUNNERS.register_module()
@@ -43,8 +34,7 @@ class CheckedRunner(Runner):
     processes on a machine without GPU train through gloo.
     """
 
-    #: Called with the model once it is initialised, in the place of a
-    #: checkpoint to load.
+    #: Called with the model once it is initialised.
     start_from = None
 
     def setup_env(self, env_cfg: dict) -> None:
@@ -76,7 +66,6 @@ class CheckedRunner(Runner):
         if on_cpu and model_wrapper_cfg is None:
             unused = self.cfg.get('find_unused_parameters', False)
             model_wrapper_cfg = dict(
-                type='MMDistributedDataParallel',
                 device_ids=None,
                 broadcast_buffers=False,
                 find_unused_parameters=unused,
@@ -90,20 +79,13 @@ class CheckedRunner(Runner):
                 self.logger.info(f'Removed what a killed run left: {path}')
         return super().train()
 
-    def load_or_resume(self) -> None:
-        """Load what the run starts from or goes on with."""
-        if self.start_from is None or self._resume:
-            super().load_or_resume()
-        elif not self._has_loaded:
-            self.start_from(self._bare_model())
-            self._has_loaded = True
-
     def load_checkpoint(
         self, filename: str, map_location='cpu', strict=True, **kwargs
     ) -> dict:
         """Check the file against the model, then load it strictly."""
         model = self._bare_model()
-        checkpoint = read_fitting(model, filename)
+        checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
+        checkpoint = fitting(model, checkpoint, filename)
         # mmengine runs this entry as Python code when it resumes.
         checkpoint['meta'].pop('config', None)
         # Before the model gets its weights: what EMAHook saves under
@@ -198,6 +180,8 @@ class CheckedRunner(Runner):
         backbone = getattr(model, 'backbone', None)
         expected = getattr(backbone, 'expected_input', None)
         require_same_input("the backbone's init_cfg", expected, model)
+        if self.start_from and not self._resume:
+            self.start_from(model)
 
     def _bare_model(self) -> nn.Module:
         return getattr(self.model, 'module', self.model)
@@ -215,89 +199,3 @@ def join_processes(launcher: str, cfg: Config) -> None:
             return
         options['backend'] = 'gloo'
     init_dist(launcher, **options)
-
-
-def load_fitting(model: nn.Module, filename: str) -> dict:
-    """Load a checkpoint as :func:`read_fitting` gives it."""
-    checkpoint = read_fitting(model, filename)
-    model.load_state_dict(checkpoint['state_dict'])
-    return checkpoint
-
-
-def read_fitting(model: nn.Module, filename: str) -> dict:
-    """Read a checkpoint that holds exactly the model's entries.
-
-    `CheckpointMismatch` names what does not fit; `CheckpointError` says that
-    it expects other images than the model gives.
-    """
-    checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
-    if 'state_dict' not in checkpoint:
-        checkpoint = dict(state_dict=checkpoint)
-    checkpoint.setdefault('meta', {})
-
-    def renamed(state: dict) -> dict:
-        """Entries by the names that they have today."""
-        bare = {key.removeprefix('module.'): v for key, v in state.items()}
-        return current_names(model, bare)
-
-    state = checkpoint['state_dict'] = renamed(checkpoint['state_dict'])
-    averaged = checkpoint.get('ema_state_dict')
-    if averaged:
-        steps = {k: averaged.pop(k) for k in ('steps',) if k in averaged}
-        checkpoint['ema_state_dict'] = steps | {
-            f'module.{k}': v for k, v in renamed(averaged).items()
-        }
-    problems = mismatches(model.state_dict(), state)
-    # Two styles of a network may have the same shapes.
-    declared = declared_style(checkpoint)
-    own = getattr(getattr(model, 'backbone', None), 'style', None)
-    if None not in (declared, own) and declared != own:
-        problems.append(
-            f'it is of style {declared!r}, but the backbone of {own!r}; add '
-            f'--cfg-options model.backbone.style={declared}'
-        )
-    if problems:
-        if not state.keys() & model.state_dict().keys():
-            problems.append(
-                'no entry has a name that the model knows; tools/'
-                'convert_checkpoint.py converts weights of other projects'
-            )
-        classes = checkpoint_classes(checkpoint)
-        if classes:
-            problems.append(
-                f'the checkpoint knows {len(classes)} classes: '
-                + shorten(classes)
-            )
-        configs = sorted(Path(filename).parent.glob('*.py'))
-        if configs:
-            problems.append(
-                'the config of its run lies beside it: '
-                + ', '.join(map(str, configs))
-            )
-        raise CheckpointMismatch(
-            f'{filename} does not fit the model of this config:\n  '
-            + '\n  '.join(problems)
-        )
-    require_same_input(filename, declared_format(checkpoint, filename), model)
-    return checkpoint
-
-
-def mismatches(wanted: Mapping, state: Mapping, most: int = 5) -> list[str]:
-    """Where a state dict differs from the wanted one: a phrase a kind."""
-    kinds = {
-        'missing in the checkpoint': [k for k in wanted if k not in state],
-        'unknown to the model': [k for k in state if k not in wanted],
-        'of another shape': [
-            f'{k} (checkpoint {tuple(state[k].shape)}, '
-            f'model {tuple(wanted[k].shape)})'
-            for k in wanted
-            if k in state and state[k].shape != wanted[k].shape
-        ],
-    }
-    return [
-        f'{len(keys)} {kind}: '
-        + ', '.join(keys[:most])
-        + (', ...' if len(keys) > most else '')
-        for kind, keys in kinds.items()
-        if keys
-    ]

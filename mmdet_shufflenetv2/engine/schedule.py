@@ -1,19 +1,16 @@
-"""Schedules that follow the length of the run, and data without end.
+"""Schedules that follow the length of the run, and a loop that goes on.
 
 mmengine's epoch numbers (``milestones=[19, 25]``, ``T_max=30``) stay where
 they are when ``max_epochs`` changes: a longer run then trains at a hundredth
 of the rate for most of its time, a shorter one never lowers it.
 """
 
-from collections.abc import Iterator
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_dist_info, sync_random_seed
-from mmengine.registry import DATA_SAMPLERS, LOOPS, PARAM_SCHEDULERS
+from mmengine.registry import LOOPS, PARAM_SCHEDULERS
 from mmengine.runner import IterBasedTrainLoop
-from torch.utils.data import Dataset, Sampler
 
 # Arguments of mmengine's schedulers that count epochs.
 EPOCHS = {'begin', 'end', 'T_max', 'milestones', 'step_size'}
@@ -72,13 +69,13 @@ class OfRun:
         return PARAM_SCHEDULERS.build(dict(options, optimizer=optimizer))
 
 
-def stretch_schedule(cfg: Config, planned: int) -> None:
+def stretch_schedule(cfg: Config, planned: int | None) -> None:
     """Let schedules that were written for ``planned`` epochs follow the
     config's ``train_cfg.max_epochs``.
     """
     epochs = cfg.train_cfg.max_epochs
     schedulers = cfg.get('param_scheduler')
-    if epochs == planned or not schedulers:
+    if not planned or epochs == planned or not schedulers:
         return
 
     def stretched(value):
@@ -107,52 +104,24 @@ def stretch_schedule(cfg: Config, planned: int) -> None:
             hook.switch_epoch = max(0, hook.switch_epoch + shift)
 
 
-@DATA_SAMPLERS.register_module()
-class EndlessSampler(Sampler):
-    """Goes through the data without end, in another order every time.
-
-    All processes together take the images of each pass once. The order is
-    computed from the seed, so that any place of it can be started at.
-    """
-
-    def __init__(self, dataset: Dataset, seed: int | None = None):
-        self.size = len(dataset)
-        self.rank, self.world_size = get_dist_info()
-        self.seed = sync_random_seed() if seed is None else seed
-        self.start = 0
-
-    def skip(self, images: int) -> None:
-        """Leave out so many images of this process at the beginning."""
-        self.start = images
-
-    def __iter__(self) -> Iterator[int]:
-        place = self.start * self.world_size + self.rank
-        generator = torch.Generator()
-        while True:
-            number, offset = divmod(place, self.size)
-            generator.manual_seed(self.seed + number)
-            order = torch.randperm(self.size, generator=generator)
-            mine = order[offset :: self.world_size].tolist()
-            yield from mine
-            place += len(mine) * self.world_size
-
-    def __len__(self) -> int:
-        return self.size
-
-
 @LOOPS.register_module()
 class ResumableIterLoop(IterBasedTrainLoop):
-    """mmengine's loop by iterations, with `EndlessSampler` for its data.
+    """mmengine's loop by iterations, with its `InfiniteSampler` for the data.
 
     mmengine reads, decodes and throws away every batch that was trained on
     before, which after 200,000 iterations takes as long as the training did.
+    Here a resumed run passes over their indices alone.
     """
 
     def run(self) -> torch.nn.Module:
         """Train from the current iteration to the last one."""
-        # onedl-mmengine's iterator lets the sampler skip.
+        # onedl-mmengine's iterator can skip.
         if self._iter and not hasattr(self.dataloader_iterator, 'skip_iter'):
             loader, done = self.dataloader, self._iter
-            loader.sampler.skip(done * loader.batch_size)
+            # Anew: workers may have taken some of the first ones.
+            indices = loader.sampler._indices_of_rank()
+            loader.sampler.indices = islice(
+                indices, done * loader.batch_size, None
+            )
             self.dataloader_iterator = chain(repeat(None, done), loader)
         return super().run()

@@ -19,7 +19,6 @@ from ..backbones.pretrained import (
     public_weights,
 )
 from ..data.table import SMALL_BOX_PX, BoxTable
-from ..detection import soft_voting
 from ..errors import UserError
 from .run_config import (
     SPLITS,
@@ -216,7 +215,8 @@ def set_augmentation(cfg: Config, level: str) -> None:
 
 def set_vertical_flip(cfg: Config) -> None:
     """Flip training images vertically too, also where none were flipped."""
-    nodes = dicts_of(cfg.train_dataloader)
+    # Hooks may switch to a pipeline of their own.
+    nodes = dicts_of([cfg.train_dataloader, cfg.get('custom_hooks')])
     flips = [n for n in nodes if str(n.get('type')).endswith('RandomFlip')]
     if not flips:
         pipeline = cfg.train_dataloader.dataset.get('pipeline')
@@ -242,70 +242,27 @@ def set_multi_scale(cfg: Config) -> None:
 
 
 def add_hooks(cfg: Config, args: Namespace) -> None:
-    """Add the hooks of ``--ema`` and ``--patience``."""
+    """Add the hooks of ``--ema`` and ``--patience``, in the place of others of
+    their types.
+    """
     hooks = []
     if args.ema:
         # A window of 1000 steps that opens within the first few hundred:
         # small data sets have few steps.
-        averaging = dict(
-            type='EMAHook',
-            ema_type='ExpMomentumEMA',
-            momentum=0.001,
-            gamma=200,
-            update_buffers=True,
-            priority=49,
-        )
-        hooks.append(averaging)
+        averaging = dict(type='EMAHook', ema_type='ExpMomentumEMA')
+        averaging |= dict(momentum=0.001, gamma=200, update_buffers=True)
+        hooks.append(dict(averaging, priority=49))
     if args.patience:
-        checkpoint = cfg.default_hooks.checkpoint
-        best = checkpoint.get('save_best', 'auto')
-        stopping = dict(
-            type='EarlyStoppingHook',
-            monitor='coco/bbox_mAP' if best == 'auto' else best,
-            rule=checkpoint.get('rule', 'greater'),
-            patience=args.patience,
-            min_delta=0.0,
-        )
-        hooks.append(stopping)
-    for hook in hooks:
-        # Instead of one of its type.
-        others = cfg.get('custom_hooks') or ()
-        others = [each for each in others if each.type != hook['type']]
-        cfg.custom_hooks = [*others, hook]
-
-
-def use_tta(cfg: Config) -> None:
-    """Test on each image as it is and flipped as in training.
-
-    Right before the runner is made, as the model becomes a part of another.
-    """
-    rcnn = (cfg.model.get('test_cfg') or {}).get('rcnn') or {}
-    nms = rcnn.get('nms', dict(type='nms', iou_threshold=0.5))
-    tta_cfg = dict(
-        nms=nms,
-        max_per_img=rcnn.get('max_per_img', 100),
-    )
-    dataset = cfg.test_dataloader.dataset
-    load, resize, *rest, pack = dataset.pipeline
-    keys = dict(pack).get('meta_keys') or ('img_id', 'img_path', 'ori_shape')
-    wanted = ('img_shape', 'scale_factor', 'flip', 'flip_direction')
-    pack = dict(pack, meta_keys=tuple(dict.fromkeys((*keys, *wanted))))
-    trained = dicts_of(cfg.get('train_dataloader') or {})
-    ways = ['horizontal']
-    if any('vertical' in (step.get('direction') or ()) for step in trained):
-        ways += ['vertical', 'diagonal']
-    flips = [
-        dict(type='RandomFlip', prob=0.0),
-        *(dict(type='RandomFlip', prob=1.0, direction=way) for way in ways),
-    ]
-    branches = [[resize], flips, *([each] for each in rest), [pack]]
-    dataset.pipeline = [load, dict(type='TestTimeAug', transforms=branches)]
-    kind = (
-        'SoftVotingTTA'
-        if nms.get('type') == soft_voting.NAME
-        else 'DetTTAModel'
-    )
-    cfg.model = ConfigDict(type=kind, tta_cfg=tta_cfg, module=cfg.model)
+        saving = cfg.default_hooks.checkpoint
+        best = saving.get('save_best', 'auto')
+        best = 'coco/bbox_mAP' if best == 'auto' else best
+        stopping = dict(type='EarlyStoppingHook', patience=args.patience)
+        stopping |= dict(monitor=best, rule=saving.get('rule', 'greater'))
+        hooks.append(dict(stopping, min_delta=0.0))
+    if hooks:
+        types, others = [h['type'] for h in hooks], cfg.get('custom_hooks')
+        others = [hook for hook in others or () if hook.type not in types]
+        cfg.custom_hooks = [*others, *hooks]
 
 
 def unfreeze_norms(backbone: dict) -> None:

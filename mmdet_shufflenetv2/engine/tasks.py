@@ -25,27 +25,26 @@ class Detection:
     DUMP = 'DumpDetResults'
 
     adopt_classes = staticmethod(run_data.adopt_classes)
+    metrics = staticmethod(coco_metrics)
 
     @staticmethod
     def use_data_root(cfg: Config, args: Namespace) -> None:
         """Point a config to the folder that the arguments name."""
-        found = run_data.find_data(**run_data.data_names(args))
-        run_data.use_data(cfg, found)
+        names = 'train_ann', 'val_ann', 'train_img', 'val_img', 'val_fraction'
+        options = {name: getattr(args, name) for name in names}
+        if hasattr(args, 'checkpoint'):
+            options['wanted'] = ('test',)
+            options['run_dir'] = os.path.dirname(args.checkpoint)
+        run_data.use_data_root(
+            cfg, args.data_root, exif=args.exif or 'apply', **options
+        )
 
     @staticmethod
     def check_data(
         cfg: Config, splits: tuple[str, ...], args: Namespace
     ) -> dict[str, list[BoxTable]]:
         """Check what a run reads; see :func:`.run_data.check_data`."""
-        strict = args.strict or args.on_bad_boxes == 'error'
-        return run_data.check_data(cfg, splits, strict, args.exif)
-
-    @staticmethod
-    def metrics(
-        cfg: Config, words: Sequence[str], prefix: str, published: None = None
-    ) -> list[ConfigDict]:
-        """See :func:`.evaluation.coco_metrics`."""
-        return coco_metrics(cfg, words, prefix)
+        return run_data.check_data(cfg, splits, args.strict, args.exif)
 
 
 class Classification:
@@ -55,10 +54,10 @@ class Classification:
     EVAL_WORDS = ('error',)
     # Options that mean something with boxes only.
     NOT_FOR_IT = (
-        *('train_ann', 'train_img', 'val_ann', 'val_img', 'on_bad_boxes'),
-        *('strict', 'exif', 'val_fraction', 'json', 'plots', 'fast_eval'),
-        *('tta', 'image_size', 'augment', 'multi_scale', 'width', 'star'),
-        *('epochs', 'from_checkpoint'),
+        *('train_ann', 'train_img', 'val_ann', 'val_img', 'val_fraction'),
+        *('strict', 'exif', 'json', 'plots', 'fast_eval', 'tta', 'epochs'),
+        *('image_size', 'augment', 'multi_scale', 'width', 'star'),
+        'from_checkpoint',
     )
     DUMP = 'DumpResults'
 
@@ -140,7 +139,7 @@ class Classification:
     def metrics(
         cfg: Config,
         words: Sequence[str],
-        prefix: str | None = None,
+        outfile_prefix: str | None = None,
         published: float | None = None,
     ) -> list[ConfigDict]:
         """The metric of ``--eval error``.

@@ -1,6 +1,7 @@
 """What a network gets its weights from: a backbone's file, a detector's."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from mmdet.registry import MODELS
@@ -13,14 +14,16 @@ from torch import Tensor, nn
 from ..backbones.base import StagedBackbone
 from ..backbones.pretrained import (
     COUNTER,
+    current_names,
     declared_style,
     find_fit,
     weights_of,
 )
 from ..backbones.zoo import network
-from ..compat.input_format import declared_format
+from ..compat.input_format import declared_format, require_same_input
 from ..compat.weight_formats import family_of, prefixes_of, within, wrapping_of
 from ..data.table import shorten
+from ..errors import UserError
 from .run_config import (
     adopt,
     adopt_input_format,
@@ -28,7 +31,95 @@ from .run_config import (
     dicts_of,
 )
 from .run_data import set_classes
-from .runner import CheckpointMismatch, load_fitting, mismatches
+
+
+class CheckpointMismatch(UserError):
+    """A checkpoint that does not hold exactly the model's parameters."""
+
+
+def load_fitting(model: nn.Module, filename: str) -> None:
+    """Load a checkpoint that is as :func:`fitting` wants it."""
+    checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
+    checkpoint = fitting(model, checkpoint, filename)
+    model.load_state_dict(checkpoint['state_dict'])
+
+
+def fitting(model: nn.Module, checkpoint: dict, filename: str) -> dict:
+    """A checkpoint that holds exactly the model's entries, by their names of
+    today.
+
+    `CheckpointMismatch` names what does not fit; `CheckpointError` says that
+    it expects other images than the model gives.
+    """
+    if 'state_dict' not in checkpoint:
+        checkpoint = dict(state_dict=checkpoint)
+    checkpoint.setdefault('meta', {})
+
+    def renamed(state: dict) -> dict:
+        bare = {key.removeprefix('module.'): v for key, v in state.items()}
+        return current_names(model, bare)
+
+    state = checkpoint['state_dict'] = renamed(checkpoint['state_dict'])
+    averaged = checkpoint.get('ema_state_dict')
+    if averaged:
+        steps = {k: averaged.pop(k) for k in ('steps',) if k in averaged}
+        checkpoint['ema_state_dict'] = steps | {
+            f'module.{k}': v for k, v in renamed(averaged).items()
+        }
+    problems = mismatches(model.state_dict(), state)
+    # Two styles of a network may have the same shapes.
+    declared = declared_style(checkpoint)
+    own = getattr(getattr(model, 'backbone', None), 'style', None)
+    if None not in (declared, own) and declared != own:
+        problems.append(
+            f'it is of style {declared!r}, but the backbone of {own!r}; add '
+            f'--cfg-options model.backbone.style={declared}'
+        )
+    if problems:
+        if not state.keys() & model.state_dict().keys():
+            problems.append(
+                'no entry has a name that the model knows; tools/'
+                'convert_checkpoint.py converts weights of other projects'
+            )
+        classes = checkpoint_classes(checkpoint)
+        if classes:
+            problems.append(
+                f'the checkpoint knows {len(classes)} classes: '
+                + shorten(classes)
+            )
+        configs = sorted(Path(filename).parent.glob('*.py'))
+        if configs:
+            problems.append(
+                'the config of its run lies beside it: '
+                + ', '.join(map(str, configs))
+            )
+        raise CheckpointMismatch(
+            f'{filename} does not fit the model of this config:\n  '
+            + '\n  '.join(problems)
+        )
+    require_same_input(filename, declared_format(checkpoint, filename), model)
+    return checkpoint
+
+
+def mismatches(wanted: Mapping, state: Mapping, most: int = 5) -> list[str]:
+    """Where a state dict differs from the wanted one: a phrase a kind."""
+    kinds = {
+        'missing in the checkpoint': [k for k in wanted if k not in state],
+        'unknown to the model': [k for k in state if k not in wanted],
+        'of another shape': [
+            f'{k} (checkpoint {tuple(state[k].shape)}, '
+            f'model {tuple(wanted[k].shape)})'
+            for k in wanted
+            if k in state and state[k].shape != wanted[k].shape
+        ],
+    }
+    return [
+        f'{len(keys)} {kind}: '
+        + ', '.join(keys[:most])
+        + (', ...' if len(keys) > most else '')
+        for kind, keys in kinds.items()
+        if keys
+    ]
 
 
 def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
@@ -47,7 +138,8 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
     # The checkpoint brings the weights; pretrained ones would be read twice.
     cfg.model.backbone.pop('init_cfg', None)
     model = MODELS.build(cfg.model)
-    load_fitting(model, checkpoint)
+    content = fitting(model, content, checkpoint)
+    model.load_state_dict(content['state_dict'])
     model.cfg = cfg
     model.dataset_meta = dict(classes=classes, palette='random')
     return model.to(device).eval()
@@ -122,19 +214,16 @@ def _prefix_of_all(backbone: nn.Module, content: Mapping, source: str) -> str:
     modules = {key.partition('.')[0] for key in wanted}
     # Files that are older than the counter are whole without it.
     counters = {k: v for k, v in wanted.items() if k.endswith(COUNTER)}
-    most, problems, fitting = -1, [], []
-    for prefix in prefixes_of(state):
-        inner = within(state, prefix)
-        inner = {k: inner[k] for k in inner if k.partition('.')[0] in modules}
-        found = mismatches(wanted, counters | inner)
-        if not found:
-            fitting.append(prefix)
-        if len(wanted.keys() & inner) > most:
-            most, problems = len(wanted.keys() & inner), found
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        problems = [f'it has several backbones: {", ".join(fitting)}']
+    inner = {prefix: within(state, prefix) for prefix in prefixes_of(state)}
+    hits = {p: len(wanted.keys() & each) for p, each in inner.items()}
+    best = [prefix for prefix in hits if hits[prefix] == max(hits.values())]
+    found = inner[best[0]]
+    found = {k: v for k, v in found.items() if k.partition('.')[0] in modules}
+    problems = mismatches(wanted, counters | found)
+    if not problems and len(best) > 1:
+        problems = [f'it has several backbones: {", ".join(best)}']
+    if not problems:
+        return best[0]
     family = family_of(within(state, wrapping_of(state))) or 'none known'
     raise CheckpointMismatch(
         f'{source} does not fit the {type(backbone).__name__} of this '

@@ -16,23 +16,27 @@ def test_what_there_is_not_is_refused_with_what_there_is():
 
 
 def test_results_are_kept_unless_versions_differ(tmp_path, monkeypatch):
-    pool = ThreadPoolExecutor(1)
+    pool, tried = ThreadPoolExecutor(1), []
     monkeypatch.setattr(table, 'ProcessPoolExecutor', lambda *_, **__: pool)
     path = tmp_path / 'records.jsonl'
-    kept = {table.versions(): {'a/b.py': dict(build='yes')}}
-    old = {'torch 1.0': {'a/c.py': dict(build='yes')}}
-    path.write_text(json.dumps(kept | old))
+    lines = [
+        dict(versions=table.versions(), config='a/b.py', build='yes'),
+        dict(versions='torch 1.0', config='a/c.py', build='yes'),
+    ]
+    stopped = '{"versions": "to\n'
+    path.write_text('\n'.join([*map(json.dumps, lines), stopped]))
+
+    def build(name):
+        tried.append(name)
+        return dict(build=name)
+
     for _ in range(2):
-        found = table.try_all(
-            'build',
-            lambda name: dict(build=name),
-            ['a/b.py', 'a/c.py'],
-            path,
-        )
+        found = table.try_all('build', build, ['a/b.py', 'a/c.py'], path)
         assert {k: v['build'] for k, v in found.items()} == {
             'a/b.py': 'yes',
             'a/c.py': 'a/c.py',
         }
+    assert tried == ['a/c.py']
 
 
 def test_the_page_counts_and_names_what_fails():

@@ -22,15 +22,9 @@ def load(root):
 
 
 @pytest.fixture
-def saved(tmp_path):
+def saved(written):
     """Save what a checkpoint holds; give its path."""
-
-    def save(content, **meta) -> str:
-        path = str(tmp_path / 'weights.pth')
-        torch.save(dict(state_dict=content, meta=meta), path)
-        return path
-
-    return save
+    return lambda state, **meta: written(dict(state_dict=state, meta=meta))
 
 
 class Line(BaseModel):

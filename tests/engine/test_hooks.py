@@ -1,6 +1,5 @@
 """Curves, a run that diverges, weights that expect other images."""
 
-import logging
 import re
 from types import SimpleNamespace
 
@@ -104,17 +103,14 @@ def preprocessor(expected) -> DetDataPreprocessor:
 @pytest.mark.parametrize(
     'expected, start, said',
     [
-        (
-            SCALED_BGR,
-            'Pretrained',
-            'WARNING a.pth: images as RGB.*bgr_to_rgb="False" model.data_pre'
-            r'processor.mean=.*std="\[255.0, 255.0, 255.0\]"',
-        ),
-        (NORMALISED_RGB, 'Pretrained', 'INFO a.pth: .* they fit the weights'),
+        (SCALED_BGR, 'Pretrained',
+         '30 a.pth: images as RGB.*bgr_to_rgb="False" model.data_pre'
+         r'processor.mean=.*std="\[255.0, 255.0, 255.0\]"'),
+        (NORMALISED_RGB, 'Pretrained', '20 a.pth: .* they fit the weights'),
         # Random weights expect nothing.
         (SCALED_BGR, 'Kaiming', '^$'),
     ],
-)
+)  # fmt: skip
 def test_images_are_compared_with_what_the_first_norm_has_seen(
     expected, start, said
 ):
@@ -133,19 +129,13 @@ def test_images_are_compared_with_what_the_first_norm_has_seen(
         backbone=dict(init_cfg=dict(type=start, checkpoint='a.pth')),
         data_preprocessor=dict(type='DetDataPreprocessor'),
     )
-    found = []
-
-    def log(level, text):
-        found.append(f'{logging.getLevelName(level)} {text}')
-
+    found, data = [], [dict(inputs=image) for image in images]
     run = SimpleNamespace(
         model=model,
         cfg=Config(dict(model=config)),
         iter=0,
-        logger=SimpleNamespace(log=log),
-        train_dataloader=SimpleNamespace(
-            dataset=[dict(inputs=image) for image in images]
-        ),
+        logger=SimpleNamespace(log=lambda *text: found.append(text)),
+        train_dataloader=SimpleNamespace(dataset=data),
     )
     InputCheckHook().before_train(run)
-    assert re.search(said, ''.join(found))
+    assert re.search(said, ''.join(f'{level} {text}' for level, text in found))

@@ -12,6 +12,7 @@ from mmengine.structures import InstanceData
 from PIL import Image
 
 from mmdet_shufflenetv2.data import BoxMetric
+from mmdet_shufflenetv2.data.dataset import coco_api
 from mmdet_shufflenetv2.engine.pictures import (
     PicturesHook,
     RunPicturesHook,
@@ -104,10 +105,10 @@ def metric(tmp_path):
 
 def test_boxes_are_matched_whatever_their_class(metric):
     """Right, taken for another, missed, found where nothing is; no crowd."""
-    api = metric._coco_api
+    api = coco_api(metric.table)
     boxes = [found(0, CAT, 3.3), found(0, CAT, 20), found(1, DOG, 20.6)]
     boxes.append(found(1, DOG, 28, 0.8))
-    matrix, errors = compare(api, api.loadRes(boxes), metric.cat_ids)
+    matrix, errors = compare(api, api.loadRes(boxes), [CAT, DOG])
     assert matrix.tolist() == [[1, 0, 1], [1, 0, 0], [0, 1, 0]]
     assert errors == {0: (1, 2), 1: (2, 2)}
 
@@ -116,7 +117,7 @@ def test_boxes_are_matched_whatever_their_class(metric):
 def test_plots_of_nothing_and_of_a_class_found(metric, tmp_path, boxes):
     (tmp_path / 'found.json').write_text(json.dumps(boxes))
     (tmp_path / '2.jpg').write_bytes(b'broken')
-    save_plots(tmp_path, metric, tmp_path / 'found.json')
+    save_plots(tmp_path, metric.table, tmp_path / 'found.json')
     with (tmp_path / 'per_class.csv').open() as file:
         cat, dog = csv.DictReader(file)
     assert cat['class'] == '$cat'

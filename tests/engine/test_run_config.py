@@ -23,9 +23,6 @@ def test_configs_are_found_here_in_the_package_and_in_others(
     cfg = load('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py')
     assert cfg.model.type == 'RetinaNet'
     assert cfg.work_dir == 'work_dirs/retinanet_r50_fpn_1x_coco'
-    # Of a file for each network, as there was once.
-    cfg = load('configs/pretrain/shufflenetv2_star_x0_5.py')
-    assert cfg.model.network == 'shufflenet_v2_star_x0_5'
     for path in 'nowhere.py', 'mmdet::nowhere.py', 'mmnone::a.py':
         with pytest.raises(UserError, match=f'config not found: {path}'):
             load(path)

@@ -1,17 +1,18 @@
 """A run's data sets, metrics, class lists, and its folder."""
 
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pytest
-from coco_files import put
+from coco_files import BOX, put
 from mmengine.config import Config, ConfigDict
 
 from mmdet_shufflenetv2.data.reading import read_boxes
 from mmdet_shufflenetv2.data.table import DatasetError
-from mmdet_shufflenetv2.engine import run_data, run_dir
+from mmdet_shufflenetv2.engine import evaluation, run_data, run_dir
 from mmdet_shufflenetv2.errors import UserError
 
 
@@ -30,7 +31,7 @@ def data(tmp_path):
 @pytest.fixture
 def cfg(load, tmp_path):
     cfg = load('configs/lighthead_shufflenetv2.py')
-    cfg.work_dir = str(tmp_path / 'run')
+    cfg.work_dir = str(tmp_path)
     return cfg
 
 
@@ -55,21 +56,19 @@ def check(cfg, *splits):
     return run_data.check_data(cfg, splits or ('train', 'val'))
 
 
-def use(cfg, data):
-    run_data.use_data(cfg, run_data.find_data(str(data)))
-    return check(cfg)
+def join(cfg, second):
+    """Let a config train on two data sets."""
+    loader = cfg.train_dataloader
+    joined = dict(type='ConcatDataset', datasets=[loader.dataset, second])
+    loader.dataset = ConfigDict(joined)
 
 
 def test_a_folder_reaches_data_sets_metrics_and_classes(cfg, data):
-    dataset = cfg.train_dataloader.dataset
-    cfg.train_dataloader.dataset = ConfigDict(
-        type='ConcatDataset', datasets=[dataset, dict(dataset)]
-    )
-    tables = use(cfg, data)
+    join(cfg, dict(cfg.train_dataloader.dataset))
+    run_data.use_data_root(cfg, str(data))
     # Joined data sets are not the same data twice.
-    names = [name for name, _ in run_data.datasets_of(cfg)]
-    assert names.count('train') == len(tables['train']) == 1
-    assert tables['train'][0].classes == ('cat', 'dog')
+    (table,) = check(cfg)['train']
+    assert table.classes == ('cat', 'dog')
     assert cfg.model.roi_head.bbox_head.num_classes == 2
     datasets = dict(run_data.datasets_of(cfg))
     assert datasets['train'].ann_file == str(data / 'train.json')
@@ -86,36 +85,42 @@ def test_every_joined_data_set_is_checked(pointed, data):
     # One that is there for its backgrounds.
     write(data, 'more', annotations=[])
     first = pointed.train_dataloader.dataset
-    second = dict(first, ann_file='more.json', data_prefix=dict(img='more/'))
-    pointed.train_dataloader.dataset = ConfigDict(
-        type='ConcatDataset', datasets=[first, second]
-    )
+    more = dict(ann_file='more.json', data_prefix=dict(img='more/'))
+    join(pointed, dict(first, **more))
     tables = check(pointed, 'train')['train']
     assert [Path(t.source.ann).stem for t in tables] == ['train', 'more']
     assert [len(table.boxes) for table in tables] == [10, 0]
 
 
 def test_part_set_apart_is_written_down_and_kept(cfg, data):
+    def listed(name):
+        text = Path(cfg.work_dir, f'{name}.txt').read_text()
+        return text.splitlines()[1:]
+
+    def names(source):
+        return read_boxes(source).names
+
+    def use():
+        run_data.use_data_root(cfg, str(data))
+        run_data.list_parts(cfg)
+
     (data / 'val.json').unlink()
-    use(cfg, data)
-    lists = {
-        name: Path(cfg.work_dir, f'{name}.txt').read_text().splitlines()[1:]
-        for name in ('train', 'val')
-    }
-    assert [len(names) for names in lists.values()] == [8, 2]
-    assert not set(lists['train']) & set(lists['val'])
+    use()
+    train, val = listed('train'), listed('val')
+    assert (len(train), len(val)) == (8, 2)
+    assert not {*train} & {*val}
     for name, dataset in run_data.datasets_of(cfg):
-        chosen = lists['train' if name == 'train' else 'val']
-        source = run_data.source_of(dataset)
-        assert read_boxes(source).names == sorted(chosen)
+        chosen = train if name == 'train' else val
+        assert names(run_data.source_of(dataset)) == sorted(chosen)
     # More data must not change sides when the run goes on.
     write(data, 'train', count=30)
-    use(cfg, data)
-    again = Path(cfg.work_dir, 'val.txt').read_text().splitlines()[1:]
-    assert again == lists['val']
+    use()
+    assert listed('val') == val
     # Nor may a test of its checkpoint measure on what it was trained on.
-    splits = run_data.find_data(str(data), ('test',), run_dir=cfg.work_dir)
-    assert read_boxes(splits.val).names == sorted(lists['val'])
+    run_dir = cfg.work_dir
+    run_data.use_data_root(cfg, str(data), ('test',), run_dir=run_dir)
+    test = dict(run_data.datasets_of(cfg))['test']
+    assert names(run_data.source_of(test)) == sorted(val)
 
 
 def test_coco_configs_are_judged_by_the_same_table(pointed):
@@ -124,6 +129,24 @@ def test_coco_configs_are_judged_by_the_same_table(pointed):
     assert pointed.val_evaluator.type == 'BoxMetric'
     source = run_data.source_of(pointed.val_dataloader.dataset)
     assert source == tables['val'][0].source
+
+
+def test_results_files_are_judged_by_class_whatever_its_number(
+    pointed, data, tmp_path, capsys
+):
+    """The cats, of number 9, had the precision of the dogs, of number 8."""
+    check(pointed, 'test')
+    found = [
+        dict(image_id=i, category_id=9, bbox=BOX, score=0.9)
+        for i in range(0, 10, 2)
+    ]
+    path = tmp_path / 'found.json'
+    path.write_text(json.dumps(found))
+    evaluation.evaluate_file(evaluation.box_metric(pointed), str(path))
+    text = capsys.readouterr().out
+    numbers = json.loads(text[text.rindex('{') :])
+    assert numbers['coco/cat_precision'] == 1
+    assert numbers['coco/dog_precision'] == 0
 
 
 def test_masks_stay_with_mmdet_and_id_0_is_refused(pointed, data):
@@ -204,8 +227,9 @@ def test_evaluators_as_lists_and_no_prefix(pointed, data):
     dataset = pointed.val_dataloader.dataset
     # Without a folder of images they are next to the file.
     del dataset['data_prefix']
-    dataset.update(data_root='', ann_file=str(data / 'val' / 'boxes.json'))
     shutil.copy(data / 'val.json', data / 'val' / 'boxes.json')
+    dataset.update(data_root='', ann_file=str(data / 'val' / 'boxes.json'))
+    pointed.val_evaluator[0].ann_file = dataset.ann_file
     tables = check(pointed)
     assert tables['val'][0].files[3] == str(data / 'val' / '3.png')
     types = [metric.type for metric in pointed.val_evaluator]
@@ -222,7 +246,7 @@ def test_other_formats_are_not_read_as_coco(pointed):
 def test_evaluator_of_another_file_is_named(pointed, data):
     write(data, 'other', count=3)
     pointed.val_evaluator.ann_file = str(data / 'other.json')
-    with pytest.raises(UserError, match='lacks 7 images'):
+    with pytest.raises(UserError, match=r'evaluator reads .*other\.json'):
         check(pointed)
     # The same file by another name is the same file.
     pointed.val_evaluator.ann_file = f'{data}/train/../val.json'
@@ -264,14 +288,8 @@ def test_runs_are_numbered_and_never_share_a_folder(tmp_path):
     # 11 comes after 9, and other names are not of this one.
     (tmp_path / 'runs' / 'mine-tall').mkdir()
     assert list(map(str, run_dir.find_runs(base))) == names[::-1]
-
-
-def test_an_empty_folder_is_taken_and_given_back(tmp_path):
-    base = tmp_path / 'mine'
-    base.mkdir()
-    assert run_dir.new_folder(str(base), run_dir.NOTE) == base
-    assert run_dir.new_folder(str(base)) == tmp_path / 'mine-2'
-    run_dir.give_back(str(base))
+    # Where a test has left its log, no run was.
+    base = tmp_path / 'other'
     (base / run_dir.TESTS).mkdir(parents=True)
     assert run_dir.new_folder(str(base)) == base
     with pytest.raises(UserError, match='cannot write to the folder /proc'):

@@ -14,7 +14,7 @@ from mmdet.models import DetDataPreprocessor
 from mmdet_shufflenetv2.compat.checkpoints import CheckpointError
 from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, RAW_BGR
 from mmdet_shufflenetv2.engine.early_log import keep_records
-from mmdet_shufflenetv2.engine.runner import CheckpointMismatch, load_fitting
+from mmdet_shufflenetv2.engine.weights import CheckpointMismatch, load_fitting
 
 
 def network(classes=3):
@@ -31,7 +31,6 @@ def test_every_kind_of_mismatch_is_named_and_nothing_is_loaded(saved):
     with pytest.raises(CheckpointMismatch) as error:
         load_fitting(target, path)
     for words in (
-        path,
         '1 missing in the checkpoint: 0.bias',
         '9 unknown to the model: extra0, extra1, extra2, extra3, extra4, ...',
         '1.weight (checkpoint (5, 8), model (3, 8))',

@@ -9,8 +9,9 @@ from torchvision import models
 
 from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB
 from mmdet_shufflenetv2.engine import run_data
-from mmdet_shufflenetv2.engine.runner import CheckpointMismatch, load_fitting
 from mmdet_shufflenetv2.engine.weights import (
+    CheckpointMismatch,
+    load_fitting,
     load_other_classes,
     use_backbone_weights,
 )
@@ -48,12 +49,11 @@ def in_detector(state: dict) -> dict:
     'content',
     [
         lambda state: state,
-        lambda state: dict(state_dict=under('module.', state)),
         lambda state: under('module.', in_detector(state)),
         lambda state: under('net.', state),
         lambda state: {k: v for k, v in state.items() if '_tracked' not in k},
     ],
-    ids=['bare', 'parallel', 'parallel detector', 'net', 'old'],
+    ids=['bare', 'parallel detector', 'net', 'old'],
 )
 def test_what_is_accepted_is_what_the_backbone_then_holds(
     content, written, resnet18
@@ -66,7 +66,7 @@ def test_what_is_accepted_is_what_the_backbone_then_holds(
         assert torch.equal(parameter, resnet18[name]), name
 
 
-def fastestdets(prefix: str = '') -> dict:
+def fastestdets(prefix: str) -> dict:
     """A file of the authors' units for BGR of 0 to 1."""
     backbone = MODELS.build(own_config(style='authors').model.backbone)
     found = next(f for f in backbone.formats if f.name == 'fastestdet')
@@ -76,10 +76,9 @@ def fastestdets(prefix: str = '') -> dict:
     }
 
 
-@pytest.mark.parametrize('prefix', ['module.', 'model.backbone.'])
-def test_a_config_adapts_to_the_weights(written, prefix):
+def test_a_config_adapts_to_the_weights(written):
     cfg = own_config()
-    use_backbone_weights(cfg, written(fastestdets(prefix)))
+    use_backbone_weights(cfg, written(fastestdets('model.backbone.')))
     assert cfg.model.backbone.style == 'authors'
     assert not cfg.model.data_preprocessor.bgr_to_rgb
     assert cfg.model.data_preprocessor.std == [255.0] * 3

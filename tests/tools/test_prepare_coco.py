@@ -1,44 +1,40 @@
-import json
+"""``tools/prepare_coco.py`` as its users call it."""
+
 import shlex
 
 import pytest
-from coco_files import SIZE, picture
+from coco_files import put
 
 from mmdet_shufflenetv2.data import find_data, read_boxes
-
-YEARS = {'2014': ('train2014', 'val2014'), '2017': ('train2017', 'val2017')}
 
 
 @pytest.fixture
 def data_root(tmp_path):
-    (tmp_path / 'annotations').mkdir()
-    for train, val in YEARS.values():
-        for folder, ids in ((train, (1, 2)), (val, (3,))):
-            (tmp_path / folder).mkdir()
-            data = {
-                'images': [],
-                'annotations': [],
-                'categories': [dict(id=1, name='person')],
-            }
-            for number in ids:
-                name = f'{folder}_{number}.jpg'
-                picture(tmp_path / folder / name)
-                size = dict(width=SIZE[0], height=SIZE[1])
-                data['images'].append(dict(id=number, file_name=name, **size))
-                data['annotations'].append(
-                    dict(
-                        id=number,
-                        image_id=number,
-                        category_id=1,
-                        bbox=[1, 2, 3, 4],
-                    )
-                )
-            path = tmp_path / 'annotations' / f'instances_{folder}.json'
-            path.write_text(json.dumps(data))
+    """Both releases, of three images each."""
+    for year in '2014', '2017':
+        for split, ids in ('train', (1, 2)), ('val', (3,)):
+            folder = f'{split}{year}'
+            names = [f'{folder}_{number}.jpg' for number in ids]
+            size = dict(width=40, height=30)
+            images = [
+                dict(id=number, file_name=name, **size)
+                for number, name in zip(ids, names, strict=True)
+            ]
+            boxes = [
+                dict(id=n, image_id=n, category_id=9, bbox=[1, 2, 3, 4])
+                for n in ids
+            ]
+            put(
+                *(tmp_path, f'annotations/instances_{folder}.json', folder),
+                names,
+                classes=('person',),
+                images=images,
+                annotations=boxes,
+            )
     return tmp_path
 
 
-@pytest.mark.parametrize('layout', YEARS)
+@pytest.mark.parametrize('layout', ['2014', '2017'])
 def test_command_it_names_finds_files_and_images(data_root, here, layout):
     where = '--data-root', data_root, '--layout', layout
     counts = '--num-train', 2, '--num-val', 1

@@ -36,7 +36,7 @@ train_dataloader = dict(
     batch_size=128,
     num_workers=8,
     persistent_workers=True,
-    sampler=dict(type='EndlessSampler'),
+    sampler=dict(type='InfiniteSampler'),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='ImageNet',
