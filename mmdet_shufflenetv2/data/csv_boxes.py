@@ -33,7 +33,8 @@ CSV_SUFFIXES = ('.csv', '.tsv')
 #: one that is there counts.
 _NAMES = {
     'file': 'filename filenames filepath imagename imagenames imagepath '
-    'imagefile imageurl path image images img fname file imageid patientid',
+    'imagefile imageurl path image images img fname file imageid patientid '
+    'name',
     'label': 'classname labelname categoryname instanceclassname class label '
     'category object objectname type celltype name annotationtag tag classid '
     'labelid categoryid',
@@ -227,10 +228,11 @@ def _named_columns(header: list[str]) -> dict[str, int] | None:
     words = [_plain(name) for name in header]
     if 'x0' in words:
         words = [_FROM_ZERO.get(word, word) for word in words]
-    columns = {}
+    columns: dict[str, int] = {}
     for role, names in _NAMES.items():
-        known = [name for name in names.split() if name in words]
-        columns |= {role: words.index(known[0])} if known else {}
+        known = (words.index(name) for name in names.split() if name in words)
+        index = next((i for i in known if i not in columns.values()), None)
+        columns |= {} if index is None else {role: index}
     if not columns.keys() & {'w', 'x2', 'box', 'shape'}:
         # With a corner, and without another size, they are the box's.
         own = dict(width='w', height='h')
@@ -242,16 +244,16 @@ def _named_columns(header: list[str]) -> dict[str, int] | None:
 def _usual_columns(cells: list[str]) -> dict[str, int] | None:
     """The columns of a file without a header, by one of its lines."""
     for roles in map(str.split, _HEADERLESS):
-        columns = {role: i for i, role in enumerate(roles)}
-        if len(cells) != len(roles) or not is_image(cells[columns['file']]):
-            continue
-        numbers = columns.keys() - {'file', 'label', 'split', '-'}
-        # With a number for a class, other orders would fit as well.
-        words = {'label'} if len(roles) > 6 else set()
-        if all(_is_number(cells[columns[role]]) for role in numbers) and not (
-            any(_is_number(cells[columns[role]]) for role in words)
+        row = dict(zip(roles, cells, strict=False))
+        words = {'file', 'label', 'split', '-'}
+        if (
+            len(cells) == len(roles)
+            and is_image(row['file'])
+            and all(_is_number(row[role]) for role in row.keys() - words)
+            # With a number for a class, other orders would fit as well.
+            and (len(roles) == 6 or not _is_number(row['label']))
         ):
-            return columns
+            return {role: index for index, role in enumerate(roles)}
     return None
 
 
@@ -381,10 +383,11 @@ def _names_of_codes(ann: str, codes: set[str]) -> dict[str, str]:
         if not is_csv or file.stat().st_size > MAX_NAMES_BYTES:
             continue
         text = decode_text(file.read_bytes(), 'latin-1')
-        rows = [cells for _, cells in _rows(text, ',')]
+        lines = filter(str.strip, text.splitlines())
+        rows = [re.split(r'[\s"]*,[\s"]*', line.strip(' "')) for line in lines]
         for step in 1, -1:
-            pairs = [cells[::step] for cells in rows if len(cells) == 2]
-            names = dict(pairs) if len(pairs) == len(rows) else {}
+            two = all(len(cells) == 2 for cells in rows)
+            names = dict(cells[::step] for cells in rows) if two else {}
             texts = [names.get(code, '') for code in codes]
             if all(texts) and not any(map(_is_number, texts)):
                 return dict(zip(codes, texts, strict=True))

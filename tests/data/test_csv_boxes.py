@@ -60,6 +60,7 @@ EXPORTS = {
         '{},{},.35,.4,.5,.4',
     ),
     'centres': ('image,class,cx,cy,w,h', '{},{},14,12,20,12'),
+    'face masks': ('name,x1,x2,y1,y2,classname', '{},4,24,6,18,{}'),
     'left and top': ('file,label,left,top,width,height', '{},{},4,6,20,12'),
     'from 0': ('image_name,label,x0,y0,x1,y1', '{},{},4,6,24,18'),
     'own size': (
