@@ -134,6 +134,12 @@ def find_data(
             f'{len(read_boxes(val))} of the {len(table)} images are set apart '
             f'for validation {why or "as their file or folder says"}'
         )
+    shared = train and {*read_boxes(train).files} & {*read_boxes(val).files}
+    if shared:
+        notes.append(
+            f'{len(shared)} images are trained on and validated on, which '
+            'makes the numbers look better than they are'
+        )
     unknown = classes_beyond(read_boxes(val), table.classes)
     if unknown:
         raise DatasetError(

@@ -38,7 +38,13 @@ def read_voc(source: Source) -> BoxTable:
             continue
         name = (root.findtext('filename') or '').strip()
         # Many tools leave the name of a file as it was before it was renamed.
-        path = found.listing.find(Path(file).stem) or found.listing.find(name)
+        path, named = map(found.listing.find, (Path(file).stem, name))
+        if path and named and path != named:
+            kind = (
+                'XML file that names another image than the one called alike'
+            )
+            found.warnings.add(kind, f'{file}: {name!r}, taken is {path}')
+        path = path or named
         if path is None or owners.setdefault(path, file) != file:
             told = f'{owners[path]} is of {path} too' if path else repr(name)
             kind = 'XML file without an image of its own'

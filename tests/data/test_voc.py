@@ -69,6 +69,12 @@ def test_lists_tell_the_split(tmp_path, place, lists, train, val):
     assert read_test(tmp_path).names == [f'{val}.jpg']
 
 
+def test_images_on_both_sides_are_told(tmp_path):
+    write_voc(tmp_path, SIX[:3])
+    write_lists(tmp_path / 'ImageSets' / 'Main', trainval='abc', val='c')
+    assert '1 images are trained on and valid' in find_data(tmp_path).notes[1]
+
+
 def test_years_are_read_together(tmp_path):
     for year, names in ('VOC2007', SIX[:2]), ('VOC2012', SIX[2:4]):
         write_voc(tmp_path / year, names)
@@ -160,6 +166,14 @@ def test_records_that_cannot_be_used_are_named(tmp_path):
     for name in 'a.xml', 'b.xml, object 1', 'c2.xml', 'e.xml, object 1':
         assert name in str(table.errors)
     assert 'got <annotations>; of other formats' in str(table.errors)
+
+
+def test_file_of_two_images_takes_its_own_with_a_warning(tmp_path):
+    write_voc(tmp_path, text=XML.replace('renamed', 'f'))
+    table = read_test(tmp_path)
+    assert table.names == SIX
+    assert "a.xml: 'f.jpg', taken is" in str(table.warnings)
+    assert sum(table.warnings.counts.values()) == 5
 
 
 def test_classes_that_differ_only_in_case_are_named(tmp_path):
