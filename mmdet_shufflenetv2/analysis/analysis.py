@@ -257,7 +257,7 @@ def analyze(
             params=sum(p.numel() for p in model.parameters()),
             weights_mb=weights_mb(model),
             not_counted=dict(
-                Counter(op.name for op in recorded if op.work.flops is None)
+                Counter(op.name for op in recorded if op.flops is None)
             ),
             notes=list(notes),
         )
@@ -285,14 +285,16 @@ def analyze(
             result.alternatives = measure_ways(
                 model, inputs, run, features, watch, ways, half
             )
-        if not is_image_batch(*inputs[:1]):
+        first = inputs[0] if inputs else None
+        is_map = isinstance(first, Tensor) and first.dim() == 4
+        if not (is_map and first.is_floating_point() and min(result.size) > 1):
             return result
 
         def own_maps(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
             once = partial(run, model, (image, *inputs[1:]))
             return maps_of(model, once, image)
 
-        image, maps = inputs[0][:1], features or own_maps
+        image, maps = first[:1], features or own_maps
         with attempt('theoretical receptive fields'):
             result.fields = theoretical_fields(model, image, maps)
         with attempt('effective receptive fields'):
@@ -300,12 +302,6 @@ def analyze(
             samples = min(samples, 1) if quick else samples
             result.gradients = gradient_maps(model, image, maps, samples)
     return result
-
-
-def is_image_batch(x: object = None) -> bool:
-    """Whether it can be taken for images (N, C, H, W)."""
-    is_map = isinstance(x, Tensor) and x.dim() == 4 and min(x.shape[2:]) > 1
-    return is_map and x.is_floating_point()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from ..compat.atomic_files import whole_file
 
@@ -56,27 +57,18 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
         ValueError: nothing passes in any stage.
     """
     widths: dict[nn.Module, int] = {}
-    # Blocks have layers of their own; a last convolution is of layers.
-    stages = {
-        name: [
-            b for b in getattr(backbone, name).children() if any(b.children())
-        ]
-        for name in getattr(backbone, 'stage_names', ())
-    }
-    handles = [
-        block.register_forward_hook(
-            lambda block, _, out: widths.update({block: out.shape[1]})
-        )
-        for blocks in stages.values()
-        for block in blocks
-    ]
+    hook = register_module_forward_hook(
+        lambda module, _, out: widths.update({module: len(out[0])})
+    )
     backbone.eval()
     found = []
     with torch.no_grad():
         backbone(torch.zeros(1, 3, 64, 64))
-        for handle in handles:
-            handle.remove()
-        for name, blocks in stages.items():
+        hook.remove()
+        for name in getattr(backbone, 'stage_names', ()):
+            # Blocks have layers of their own; a last convolution is of layers.
+            children = getattr(backbone, name).children()
+            blocks = [block for block in children if any(block.children())]
             for source, block in enumerate(blocks):
                 channels = widths[block]
                 values = torch.arange(1.0, channels + 1)
@@ -88,12 +80,10 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
                     x = blocks[target](x)
                     known = (x[0] == x[0, :, :1, :1]).flatten(1).all(1)
                     count = int(torch.isin(x[0, known, 0, 0], values).sum())
+                    share = count / channels
                     expected = channels * 0.5 ** (target - source)
                     found.append(
-                        Reuse(
-                            *(name, source, target, count),
-                            *(count / channels, expected),
-                        )
+                        Reuse(name, source, target, count, share, expected)
                     )
     if not any(reuse.value for reuse in found):
         raise ValueError(

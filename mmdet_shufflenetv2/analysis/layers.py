@@ -12,7 +12,7 @@ from torch import nn
 
 from . import operations
 from .convolution import Convolution
-from .recording import Operation
+from .operations import Operation
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def layers_of(
     for span in _spans(recorded, leaves):
         ops = [recorded[index] for index in span]
         # What it is there for: most multiply-adds, then most bytes.
-        main = max(ops, key=lambda op: (op.work.flops or 0, op.work.bytes))
+        main = max(ops, key=lambda op: (op.flops or 0, op.bytes))
         module = modules[main.owner]
         name, type_name = main.owner or '(root)', type(module).__name__
         if main.owner not in leaves:
@@ -98,10 +98,10 @@ def layers_of(
                 in_shape=next(iter(shapes), ()),
                 out_shape=next(iter(ops[-1].outputs), ()),
                 ms=ms_of(span),
-                flops=sum(op.work.flops or 0 for op in ops),
+                flops=sum(op.flops or 0 for op in ops),
                 params=sum(p.numel() for p in own),
-                bytes=sum(op.work.bytes for op in ops),
-                convolution=main.work.convolution,
+                bytes=sum(op.bytes for op in ops),
+                convolution=main.convolution,
                 branches=max(branches.get(index, 1) for index in span),
             )
         )

@@ -10,7 +10,7 @@ changes.
 import math
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -32,25 +32,40 @@ KINDS = CONVOLUTION, MATRIX, ELEMENTWISE, SHUFFLE, DATA, POOLING, POST, OTHER
 BETWEEN = 'between operations'
 
 
-class Work(NamedTuple):
-    """What an operation does; ``kind`` is one of ``KINDS``, or ``VIEW``."""
+@dataclass(frozen=True)
+class Operation:
+    """One executed operation.
 
+    Attributes:
+        kind: one of ``KINDS``, or ``VIEW``.
+        flops: multiply-adds; None where they depend on values, or where the
+            work is something else, as that of NMS.
+        bytes: to be read and written.
+        inputs, outputs: shapes of the tensors.
+        owner: path of the module in whose code it was called.
+        call: which call of that module it was, from 1; shared heads have
+            several.
+        place: ``file.py:line`` of the call, outside of PyTorch and mmcv.
+        sources: numbers of the operations that wrote its inputs.
+    """
+
+    name: str
     kind: str
-    # Multiply-adds; None where they depend on values, or where the work is
-    # something else, as that of NMS.
-    flops: int | None
-    bytes: int
+    flops: int | None = None
+    bytes: int = 0
     convolution: Convolution | None = None
+    inputs: tuple[tuple[int, ...], ...] = ()
+    outputs: tuple[tuple[int, ...], ...] = ()
+    owner: str = ''
+    call: int = 1
+    function: str = ''
+    place: str = ''
+    sources: frozenset[int] = frozenset()
 
 
 def tensors_of(values: object) -> list[Tensor]:
     """The tensors among arguments or results, nested ones too."""
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
-
-
-def shape_of(tensor: Tensor) -> tuple[int, ...]:
-    """A tensor's shape; () for a nested one, whose rows differ."""
-    return () if tensor.is_nested else tuple(tensor.shape)
 
 
 def storage_of(tensor: Tensor) -> int:
@@ -93,28 +108,33 @@ def _kind_of(func: torch._ops.OpOverload) -> str:
     return ELEMENTWISE if torch.Tag.pointwise in func.tags else OTHER
 
 
-def work_of(
+def operation_of(
     func: torch._ops.OpOverload, args: tuple, kwargs: dict, out: object
-) -> Work:
-    """What a call of an operation does; never raises."""
+) -> Operation:
+    """What a call does, whosever it is; never raises."""
     kind, name, convolution = _kind_of(func), func._schema.name, None
     # What another project's operation does is not known.
     is_foreign = kind == OTHER and not name.startswith(('aten::', 'prim'))
     is_work = kind in (CONVOLUTION, MATRIX) or is_foreign
     try:
         if _is_view(func, args, kwargs, out):
-            return Work(VIEW, 0, 0)
-        flops = macs_of(func, args, kwargs, out)
-        if not is_counted(func) and (is_work or _NAMED.search(name)):
-            flops = None
+            kind, flops, moved = VIEW, 0, 0
+        else:
+            flops = macs_of(func, args, kwargs, out)
+            moved = _bytes_of(func, args, kwargs, out)
+            if not is_counted(func) and (is_work or _NAMED.search(name)):
+                flops = None
         if flops and kind == CONVOLUTION:
             convolution = _convolution(name, args, tensors_of(out)[0])
-        moved = _bytes_of(func, args, kwargs, out)
     except Exception:
         # An unusual tensor costs its own figures, which are then listed as
         # not counted; it must not cost the analysis.
-        return Work(kind, None, 0)
-    return Work(kind, flops, moved, convolution)
+        flops, moved = None, 0
+    shapes = [
+        tuple(() if t.is_nested else tuple(t.shape) for t in tensors_of(each))
+        for each in ((args, kwargs), out)
+    ]
+    return Operation(name, kind, flops, moved, convolution, *shapes)
 
 
 def _is_view(func, args, kwargs, out) -> bool:

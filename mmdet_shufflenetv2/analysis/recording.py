@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..measure import timing
 from ..measure.timing import Effort, Spread, Stopwatch, Timing
 from . import operations
-from .operations import Work, shape_of, storage_of, tensors_of, work_of
+from .operations import Operation, operation_of, storage_of, tensors_of
 
 # What detectors do with their heads' outputs, by the names mmdet and
 # torchvision give it.
@@ -92,32 +92,6 @@ def _event() -> torch.cuda.Event:
     return event
 
 
-@dataclass(frozen=True)
-class Operation:
-    """One executed operation.
-
-    Attributes:
-        kind: that of ``work``, unless the names of modules and functions say
-            more.
-        owner: path of the module in whose code it was called.
-        call: which call of that module it was, from 1; shared heads have
-            several.
-        place: ``file.py:line`` of the call, outside of PyTorch and mmcv.
-        sources: indices of the operations that wrote its inputs.
-    """
-
-    name: str
-    kind: str
-    work: Work
-    owner: str
-    call: int
-    function: str
-    place: str
-    inputs: list[tuple[int, ...]]
-    outputs: list[tuple[int, ...]]
-    sources: set[int]
-
-
 class Recorder(TimedPass):
     """Also notes whose the operations are, by the names of modules."""
 
@@ -145,30 +119,27 @@ class Recorder(TimedPass):
             self._calls[self._names[id(module)]] += 1
 
     def note(self, func, args, kwargs, out) -> None:
-        inputs, outputs = tensors_of((args, kwargs)), tensors_of(out)
-        sources = {self._writer.get(storage_of(t)) for t in inputs} - {None}
-        for storage in {storage_of(t) for t in outputs} - {0}:
-            self._writer[storage] = len(self.operations)
-        work = work_of(func, args, kwargs, out)
+        read = {storage_of(t) for t in tensors_of((args, kwargs))}
+        sources = {self._writer[each] for each in read & self._writer.keys()}
+        written = {storage_of(t) for t in tensors_of(out)} - {0}
+        self._writer |= dict.fromkeys(written, len(self.operations))
+        operation = operation_of(func, args, kwargs, out)
         owner, function, place, kind = self._caller()
-        if kind == operations.SHUFFLE and work.kind != operations.DATA:
-            kind = None
+        if kind == operations.SHUFFLE and operation.kind != operations.DATA:
+            kind = ''
         self.operations.append(
-            Operation(
-                func._schema.name,
-                kind or work.kind,
-                work,
-                owner,
-                max(self._calls[owner], 1),
-                function,
-                place,
-                [*map(shape_of, inputs)],
-                [*map(shape_of, outputs)],
-                sources,
+            replace(
+                operation,
+                kind=kind or operation.kind,
+                owner=owner,
+                call=max(self._calls[owner], 1),
+                function=function,
+                place=place,
+                sources=frozenset(sources),
             )
         )
 
-    def _caller(self) -> tuple[str, str, str, str | None]:
+    def _caller(self) -> tuple[str, str, str, str]:
         """Owner, function, place, and the kind of work that names say."""
         frame, function, place, owner, kind = sys._getframe(3), '', '', '', ''
         is_owned = False

@@ -12,12 +12,10 @@ An order lists which of the original's channels each channel is; -1 is zeros.
 import copy
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import pairwise
 
 import torch
+from mmcv.cnn import fuse_conv_bn
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..backbones.shufflenet_v2 import ShuffleNetV2, ShuffleUnit
 from ..errors import UserError
@@ -43,56 +41,44 @@ def pick(values: Tensor, order: Order, dim: int = 0) -> Tensor:
     return picked * (index >= 0).view(shape)
 
 
-def reordered(
-    conv: nn.Conv2d, source: Order, target: Order, norm=None
-) -> nn.Conv2d:
-    """A convolution, its norm folded, between channels in these orders."""
-    weight, bias = conv.weight, conv.bias
-    if bias is None:
-        bias = weight.new_zeros(len(weight))
-    if norm is not None and not isinstance(norm, _BatchNorm):
-        raise UserError(
-            'cannot be exported: expected batch norm after the '
-            f"detector's convolutions, got {type(norm).__name__}"
-        )
-    if norm is not None:
-        statistics = norm.running_mean, norm.running_var, norm.eps
-        weight, bias = fuse_conv_bn_weights(
-            weight, bias, *statistics, norm.weight, norm.bias
-        )
-    weight = pick(weight, target)
+def reordered(conv: nn.Conv2d, source: Order, target: Order) -> nn.Conv2d:
+    """A convolution between channels in these orders."""
+    weight, bias = pick(conv.weight, target), conv.bias
     inputs = groups = len(target)
     if conv.groups == 1:
         weight = pick(weight, source, 1)
         inputs, groups = len(source), 1
     shape = conv.kernel_size, conv.stride, conv.padding, conv.dilation
     folded = nn.Conv2d(inputs, len(target), *shape, groups)
-    folded.weight.data, folded.bias.data = weight, pick(bias, target)
+    folded.weight.data = weight
+    folded.bias.data = weight.new_zeros(len(target))
+    if bias is not None:
+        folded.bias.data = pick(bias, target)
     return folded
 
 
 def all_reordered(module: nn.Module, orders: dict[int, Order]) -> nn.Module:
     """A copy in which maps of so many channels have the order of that key."""
-    module = copy.deepcopy(module)
-    for parent in list(module.modules()):
-        children = [*parent.named_children(), ('', None)]
-        for (name, conv), (norm_name, norm) in pairwise(children):
-            if not isinstance(conv, nn.Conv2d):
-                continue
-            if 'Norm' in type(norm).__name__:
-                setattr(parent, norm_name, nn.Identity())
-            else:
-                norm = None
-            source, target = (
-                orders.get(count, list(range(count)))
-                for count in (conv.in_channels, conv.out_channels)
+    module = fuse_conv_bn(copy.deepcopy(module))
+    for name, layer in list(module.named_modules()):
+        if 'Norm' in type(layer).__name__:
+            raise UserError(
+                'cannot be exported: expected batch norm after the '
+                f"detector's convolutions, got {type(layer).__name__}"
             )
-            setattr(parent, name, reordered(conv, source, target, norm))
+        if isinstance(layer, nn.Conv2d):
+            ends = (
+                orders.get(count, list(range(count)))
+                for count in (layer.in_channels, layer.out_channels)
+            )
+            parent, _, child = name.rpartition('.')
+            parent = module.get_submodule(parent)
+            setattr(parent, child, reordered(layer, *ends))
     return module
 
 
 def layers_of(*modules: nn.Module) -> list[list]:
-    """Convolutions, the norm after each, and whether a ReLU follows.
+    """Convolutions, and whether a ReLU follows.
 
     Raises:
         NotImplementedError: There is another kind of layer.
@@ -103,11 +89,9 @@ def layers_of(*modules: nn.Module) -> list[list]:
             continue
         groups = getattr(leaf, 'groups', 0)
         if groups and groups in (1, leaf.in_channels):
-            layers.append([leaf, None, False])
-        elif isinstance(leaf, _BatchNorm) and layers:
-            layers[-1][1] = leaf
+            layers.append([leaf, False])
         elif isinstance(leaf, nn.ReLU) and layers:
-            layers[-1][2] = True
+            layers[-1][1] = True
         else:
             raise NotImplementedError(leaf)
     return layers
@@ -121,16 +105,16 @@ class Chain(nn.Module):
     ):
         super().__init__()
         self.inner = nn.Sequential()
-        *inner, (last, norm, self.relu) = layers
-        for conv, inner_norm, relu in inner:
+        *inner, (last, self.relu) = layers
+        for conv, relu in inner:
             is_dense = conv.groups == 1
             target = padded(range(conv.out_channels)) if is_dense else source
-            self.inner.append(reordered(conv, source, target, inner_norm))
+            self.inner.append(reordered(conv, source, target))
             if relu:
                 self.inner.append(nn.ReLU())
             source = target
         self.last = nn.ModuleList(
-            reordered(last, source, piece, norm) for piece in pieces
+            reordered(last, source, piece) for piece in pieces
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -234,6 +218,7 @@ class Backbone(nn.Module):
 
     def __init__(self, backbone: ShuffleNetV2):
         super().__init__()
+        backbone = fuse_conv_bn(copy.deepcopy(backbone))
         count = layers_of(backbone.conv1)[-1][0].out_channels
         order, orders = padded(range(count)), []
         self.stem = all_reordered(backbone.conv1, {count: order})

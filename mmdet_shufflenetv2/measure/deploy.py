@@ -167,22 +167,6 @@ def _benchmark(
     return Benchmark(key, setting, measure)
 
 
-def summary(rows: Sequence[dict[str, str]]) -> list[str]:
-    """What the ratios of times do not say."""
-    lines = []
-    for row in rows:
-        if row['gmac_per_s']:
-            share = float(row['gmac_per_s']) / float(row['against_gmac_per_s'])
-            lines.append(
-                f'{row["what"]} reaches {share:.0%} of the multiply-adds per '
-                'second of a matrix product'
-            )
-        if row['ps_roi_share']:
-            share = float(row['ps_roi_share'])
-            lines.append(f'{row["what"]}: PSRoI align is {share:.0%} of all')
-    return lines
-
-
 def _competitor(
     case: str, who: Who, size: Size | None, setting: Setting
 ) -> Build:

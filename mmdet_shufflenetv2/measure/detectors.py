@@ -48,7 +48,7 @@ from .benchmark import (
     joined,
     size_text,
 )
-from .networks import Inputs, place, settle_norms
+from .networks import maps_in_turn, place, settle_norms
 from .setting import Setting
 from .speed import SPEEDS, speed
 from .timing import Effort
@@ -61,11 +61,20 @@ COLUMNS = ('config', 'column', 'part', 'input', 'batch', *SPEEDS)
 PAPER_SIZE, PAPER_BATCH = (1200, 800), 4
 # On a CPU, where 22 configs at the full size would take a night.
 CPU_SIZE = (600, 400)
-REFERENCES = {
-    '40M': 'lighthead_shufflenetv2_x0_5',
-    '140M': 'lighthead_shufflenetv2',
-    '300M': 'lighthead_shufflenetv2_x1_5',
-    '500M': 'lighthead_shufflenetv2_x2_0',
+# Configs by column of complexity, the reference first.
+_TABLE7 = {
+    '40M': 'shufflenetv2_x0_5 shufflenetv2star_x0_5 xception_x0_5 '
+    'shufflenetv1_x0_5 mobilenetv2_x0_15',
+    '140M': 'shufflenetv2 shufflenetv2star_x1_0 xception_x1_0 '
+    'shufflenetv1_x1_0 mobilenetv2_x0_6',
+    '300M': 'shufflenetv2_x1_5 shufflenetv2star_x1_5 xception_x1_5 '
+    'shufflenetv1_x1_5 mobilenetv2_x1_0',
+    '500M': 'shufflenetv2_x2_0 shufflenetv2star_x2_0 xception_x2_0 '
+    'shufflenetv1_x2_0 mobilenetv2_x1_4',
+}
+TABLE7 = {
+    column: [f'lighthead_{name}' for name in names.split()]
+    for column, names in _TABLE7.items()
 }
 # How configs with the recipe for one's own data end.
 OWN_DATA = '_custom'
@@ -80,21 +89,9 @@ CANDIDATES, OBJECTS = 1000, 8
 LOGIT_STD, PROPOSAL_STD, ROI_STD = 2.0, 0.1, 1.0
 
 
-_STEMS = {
-    'shufflenetv2': 'x0_5 x1_0 x1_5 x2_0',
-    'shufflenetv2star': 'x0_5 x1_0 x1_5 x2_0',
-    'xception': 'x0_5 x1_0 x1_5 x2_0',
-    'shufflenetv1': 'x0_5 x1_0 x1_5 x2_0',
-    'mobilenetv2': 'x0_15 x0_6 x1_0 x1_4',
-}
-# The column of Table 7 by the stem of a config's name.
-TABLE7 = {
-    f'lighthead_{stem}_{width}'.replace('shufflenetv2_x1_0', 'shufflenetv2'): (
-        column
-    )
-    for stem, widths in _STEMS.items()
-    for column, width in zip(REFERENCES, widths.split(), strict=True)
-}
+def column_of(stem: str) -> str:
+    """The column of Table 7 that a config is in; empty if in none."""
+    return next((c for c, stems in TABLE7.items() if stem in stems), '')
 
 
 def reference_of(stem: str) -> str:
@@ -102,13 +99,13 @@ def reference_of(stem: str) -> str:
 
     Of a config for one's own data it is such a one, too.
     """
-    reference = REFERENCES[TABLE7.get(stem, '140M')]
+    reference, *_ = TABLE7[column_of(stem) or '140M']
     return reference + OWN_DATA * stem.endswith(OWN_DATA)
 
 
 def default_configs() -> list[Path]:
     """Every Light-Head config but the recipes for one's own data."""
-    found = sorted(_own(REFERENCES['140M']).parent.glob('lighthead_*.py'))
+    found = sorted(_own(TABLE7['140M'][0]).parent.glob('lighthead_*.py'))
     return [path for path in found if not path.stem.endswith(OWN_DATA)]
 
 
@@ -143,8 +140,8 @@ def benchmarks(
 
     def position(path: Path) -> tuple[int, bool]:
         # Columns after each other, so that a reference is built once.
-        column = [*REFERENCES, ''].index(TABLE7.get(path.stem, ''))
-        return column, path.stem not in REFERENCES.values()
+        column = [*TABLE7, ''].index(column_of(path.stem))
+        return column, path.stem != reference_of(path.stem)
 
     paths = [find_config(text, None)[0] for text in args.configs]
     paths = sorted(paths or default_configs(), key=position)
@@ -201,7 +198,7 @@ def _benchmark(
 
     key = {
         'config': path.stem,
-        'column': TABLE7.get(path.stem, ''),
+        'column': column_of(path.stem),
         'part': part,
         'input': size_text(size),
         'batch': batch,
@@ -256,7 +253,7 @@ class Detector:
         model.eval()
         step = model.data_preprocessor.pad_size_divisor
         width, height = (-(-side // step) * step for side in size)
-        self.inputs = Inputs((batch, 3, height, width), wide)
+        self.inputs = maps_in_turn((batch, 3, height, width), wide)
         self.samples = [
             each.to(setting.device)
             for each in make_samples(size, (height, width), batch)

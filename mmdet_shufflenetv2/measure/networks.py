@@ -1,7 +1,8 @@
 """Networks and inputs, brought into a setting. Needs PyTorch alone."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, partial
+from itertools import cycle
 from math import prod
 
 import torch
@@ -24,31 +25,22 @@ def _pool(device: str, dtype: torch.dtype, numel: int) -> Tensor:
     return torch.randn(numel, generator=generator, device=device, dtype=dtype)
 
 
-class Inputs:
-    """Normally distributed maps, handed out in turn.
+def maps_in_turn(
+    shape: Sequence[int], setting: Setting
+) -> Callable[[], Tensor]:
+    """Normally distributed maps (N, C, H, W), another one with each call.
 
     They are parts of one pool that no cache holds, and never zeros, which
     some devices multiply faster.
-
-    Args:
-        shape: (N, C, H, W).
-        setting: device, type and layout.
     """
-
-    def __init__(self, shape: Sequence[int], setting: Setting):
-        n, c, h, w = shape
-        numel = prod(shape)
-        capacity = POOL_BYTES // setting.dtype.itemsize
-        pool = _pool(setting.device, setting.dtype, max(capacity, 2 * numel))
-        self.count, self.turn = len(pool) // numel, 0
-        self.maps = pool[: self.count * numel].view(self.count, *shape)
-        if setting.layout == 'channels_last':
-            self.maps = self.maps.view(-1, n, h, w, c).permute(0, 1, 4, 2, 3)
-
-    def __call__(self) -> Tensor:
-        """The next map."""
-        self.turn += 1
-        return self.maps[(self.turn - 1) % self.count]
+    n, c, h, w = shape
+    numel = prod(shape)
+    capacity = POOL_BYTES // setting.dtype.itemsize
+    pool = _pool(setting.device, setting.dtype, max(capacity, 2 * numel))
+    maps = pool[: len(pool) // numel * numel].view(-1, *shape)
+    if setting.layout == 'channels_last':
+        maps = maps.view(-1, n, h, w, c).permute(0, 1, 4, 2, 3)
+    return partial(next, cycle(maps))
 
 
 def prepare(
@@ -168,7 +160,7 @@ def inference(
         shape: (N, C, H, W) of the input.
         setting: its mode says how the network runs.
     """
-    inputs, run = Inputs(shape, setting), network
+    inputs, run = maps_in_turn(shape, setting), network
     if setting.mode == 'compiled':
         run = torch.compile(network)
     elif setting.mode == 'graph':
@@ -180,15 +172,10 @@ def inference(
 def captured(
     function: Callable[[Tensor], object], example: Tensor
 ) -> Callable[[Tensor], object]:
-    """Record a function of a map as a CUDA graph.
+    """A function of maps like the example, recorded as a CUDA graph.
 
-    Args:
-        function: of fixed shapes; reads no value on the host.
-        example: a map of the shape and layout that will come.
-
-    Returns:
-        the function, whose result the next call overwrites. Copying the map
-        to where the graph reads it is part of it.
+    The next call overwrites its result. Copying the map to where the graph
+    reads it is part of it.
     """
     static = example.clone(memory_format=torch.preserve_format)
     stream = torch.cuda.Stream()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..backbones.shufflenet_v2 import ShuffleUnit
 from .benchmark import COUNTS, SIZE, Benchmark, Row, Time, size_text
-from .networks import PASSES, Inputs, place, settle_norms, with_backward
+from .networks import PASSES, maps_in_turn, place, settle_norms, with_backward
 from .setting import Setting
 from .timing import Effort, timed, timed_columns
 
@@ -124,7 +124,7 @@ def with_plain_units(network: nn.Module) -> nn.Module:
 def _pass(
     module: nn.Module, shape: tuple[int, ...], passes: str, setting: Setting
 ) -> Callable[[], object]:
-    inputs, module = Inputs(shape, setting), place(module, setting)
+    inputs, module = maps_in_turn(shape, setting), place(module, setting)
     if passes == PASSES[0]:
         module.eval()
         return torch.inference_mode()(lambda: module(inputs()))

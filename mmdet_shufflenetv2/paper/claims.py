@@ -24,6 +24,7 @@ QUANTITIES: dict[str, tuple[Callable[[float], float], str]] = {
     'slower': (lambda ratio: 100 * (1 - 1 / ratio), '% slower'),
     'faster': (lambda ratio: 100 * (1 / ratio - 1), '% faster'),
 }
+OPPOSITE = {'% faster': '% slower', '% slower': '% faster'}
 PICKS = {'min': min, 'median': statistics.median, 'max': max}
 # By row and column of a table: a ratio, and between what nine of ten rounds
 # were (p10, p90).
@@ -227,16 +228,29 @@ def _verdict(claim: Claim, amounts: Sequence[Sequence[float]]) -> str:
 
 def _text(amounts: Sequence[Sequence[float]], unit: str) -> str:
     """Such as ``'41 to 54 % faster'``, or one figure with its spread."""
-    digits = 0 if unit.startswith('%') else 2
-
-    def number(value: float) -> str:
-        # Adding zero makes a rounded -0 positive.
-        return f'{round(value, digits) + 0:.{digits}f}'
-
+    digits = 0 if unit in OPPOSITE else 2
     values = sorted(value for value, *_ in amounts)
+
+    def said(value: float) -> tuple[str, str]:
+        """A number and its unit: -6 % faster is 6 % slower."""
+        # Adding zero makes a rounded -0 positive.
+        value = round(value, digits) + 0
+        return f'{abs(value):.{digits}f}', unit if value >= 0 else OPPOSITE[
+            unit
+        ]
+
+    def span(low: float, high: float, known: str = '') -> str:
+        (first, one), (last, other) = said(low), said(high)
+        if one != other:
+            return f'{first} {one} to {last} {other}'
+        if one != unit:
+            first, last = last, first
+        return f'{first} to {last} {one}'.removesuffix(f' {known}')
+
     if len(values) > 1:
-        return f'{number(values[0])} to {number(values[-1])} {unit}'
+        return span(values[0], values[-1])
     ((value, *ends),) = amounts
     low, high = sorted(ends)
-    spread = f' ({number(low)} to {number(high)})' if low < high else ''
-    return f'{number(value)} {unit}{spread}'
+    number, own = said(value)
+    spread = f' ({span(low, high, own)})' if low < high else ''
+    return f'{number} {own}{spread}'

@@ -59,7 +59,9 @@ def filled(text: str, tables: Mapping[str, Sequence[Row]]) -> str:
                 f'{", ".join(rows[0]) or "no rows"}'
             )
         lines = [columns, ['---'] * len(columns)]
-        lines += [[row[c] or NOT_MEASURED for c in columns] for row in rows]
+        lines += [
+            [row.get(c) or NOT_MEASURED for c in columns] for row in rows
+        ]
         table = ''.join(f'| {" | ".join(line)} |\n' for line in lines)
         return start + table + end
 

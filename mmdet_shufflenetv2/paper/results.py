@@ -18,6 +18,17 @@ SCHEMA, OK = '1', 'ok'
 USUAL = ('fp32', 'eager', 'channels_last', 'contiguous')
 
 
+class FileRow(dict[str, str]):
+    """A row that names its file where a column is asked for that it lacks."""
+
+    def __init__(self, path: Path, values: Iterable[tuple[str, str]]):
+        super().__init__(values)
+        self.path = path
+
+    def __missing__(self, name: str) -> str:
+        raise UserError(f'{self.path} has no column {name}')
+
+
 class Conditions(NamedTuple):
     """Machine and setting of a measurement, as recorded."""
 
@@ -136,8 +147,8 @@ def read_results(folder: Path) -> Results:
         rows = tables[path.stem] = _read(path, kind, problems)
         try:
             measured += [_join(kind, path, row) for row in rows if kind]
-        except KeyError as error:
-            problems.append(f'{path} has no column {error}')
+        except UserError as error:
+            problems.append(str(error))
     measured.sort(key=lambda each: each.row['date'])
     return Results(tables, measured, problems)
 
@@ -169,7 +180,7 @@ def _read(path: Path, kind: str | None, problems: list[str]) -> list[Row]:
         if not values or values == header:
             # Two commands that began the file at once both wrote a header.
             continue
-        row = dict(zip(header, values, strict=False))
+        row = FileRow(path, zip(header, values, strict=False))
         problem = f'expected {len(header)} values, got {len(values)}'
         if len(values) == len(header):
             problem = _problem(kind, row) if kind else None

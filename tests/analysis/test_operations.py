@@ -5,23 +5,26 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmdet_shufflenetv2.analysis import operations
 from mmdet_shufflenetv2.analysis.convolution import Convolution
-from mmdet_shufflenetv2.analysis.operations import Work, work_of
+from mmdet_shufflenetv2.analysis.operations import (
+    Operation,
+    operation_of,
+)
 
 
 class Works(TorchDispatchMode):
     """Adds what each operation does, but for views, to a list."""
 
-    def __init__(self, found: list[Work]):
+    def __init__(self, found: list[Operation]):
         super().__init__()
         self.found = found
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        self.found.append(work_of(func, args, kwargs or {}, out))
+        self.found.append(operation_of(func, args, kwargs or {}, out))
         return out
 
 
-def works(function, *args, **kwargs) -> list[Work]:
+def works(function, *args, **kwargs) -> list[Operation]:
     found = []
     with torch.no_grad(), Works(found):
         function(*args, **kwargs)

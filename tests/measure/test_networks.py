@@ -7,10 +7,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmdet_shufflenetv2.backbones.zoo import build_classifier
 from mmdet_shufflenetv2.measure import networks
 from mmdet_shufflenetv2.measure.networks import (
-    Inputs,
     captured,
     fold,
     inference,
+    maps_in_turn,
     prepare,
     settle_norms,
 )
@@ -35,9 +35,9 @@ def small_pool(monkeypatch):
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
 def test_inputs_are_random_and_rotate(layout, precision):
     setting = Setting(layout=layout, precision=precision)
-    inputs = Inputs((2, 3, 4, 5), setting)
-    maps = [inputs() for _ in range(inputs.count)]
-    assert inputs.count > 2
+    inputs = maps_in_turn((2, 3, 4, 5), setting)
+    count = networks.POOL_BYTES // (setting.dtype.itemsize * 2 * 3 * 4 * 5)
+    maps = [inputs() for _ in range(count)]
     assert not any(torch.equal(maps[0], x) for x in maps[1:])
     for x in maps:
         assert x.shape == (2, 3, 4, 5)
@@ -116,7 +116,7 @@ def test_a_prepared_network_keeps_layout_and_size_of_values(layout, mode):
 def test_a_graph_computes_what_the_network_does(layout):
     setting = Setting(device='cuda', layout=layout, mode='graph')
     network = prepare(build_classifier(SMALL), setting)
-    inputs = Inputs((2, 3, 64, 64), setting)
+    inputs = maps_in_turn((2, 3, 64, 64), setting)
     replay = captured(network, inputs())
     for _ in range(3):
         x = inputs()

@@ -108,6 +108,21 @@ def test_every_machine_answers_and_a_gpu_nothing_about_arm(write, said):
     assert on_gpu == ('4.00 times the time (3.60 to 4.40) (at x1 only)', 'yes')
 
 
+@pytest.mark.parametrize(
+    'ratios, words',
+    [
+        ([(1.07, 1.06, 1.08)], '7 % slower (6 to 7)'),
+        ([(0.98, 0.9, 1.04)], '2 % faster (4 % slower to 11 % faster)'),
+        ([(1.1, 1, 1), (1.3, 1, 1)], '9 to 23 % slower'),
+        ([(0.8, 1, 1), (1.3, 1, 1)], '23 % slower to 25 % faster'),
+    ],
+)
+def test_less_than_nothing_is_told_as_the_opposite(ratios, words):
+    places = [(CLAIMS['g4'].rows, f'x{scale}') for scale in (1, 2, 4)]
+    found = dict(zip(places, ratios, strict=False))
+    assert finding(CLAIMS['g4'], found)[0].startswith(words)
+
+
 def test_rows_of_other_settings_neither_mix_nor_empty_a_claim(write, said):
     """So did a later row with ``--threads 2``."""
     columns = {'x0_5': '40M', 'x1_0': '140M', 'x1_5': '300M', 'x2_0': '500M'}

@@ -86,6 +86,12 @@ def test_ops_are_told_for_every_machine_with_their_slowest_case(
     assert second['measured on'].startswith('Core Z')
 
 
+def test_an_absent_column_is_told_with_its_file(write, results):
+    write('ops', dict(op='ps_roi_pool', passes='forward', map='1x1x1x1'))
+    with pytest.raises(UserError, match=r'ops_cpu\.csv has no column map_lay'):
+        docs_tables.ops_rows(results())
+
+
 def test_a_networks_last_record_of_one_setting_is_a_row(write, results):
     def record(pass_ms, change=(), **shares):
         common = dict(

@@ -43,7 +43,7 @@ def test_bad_files_are_named_and_the_others_are_read(
     (folder / 'deploy_memory.csv').write_text('images\n50\n')
     assert len(results().measured) == 1
     old, binary, is_folder, ops = results().problems
-    assert "backbones_old.csv has no column 'table'" in old
+    assert 'backbones_old.csv has no column table' in old
     assert 'binary.csv cannot be read' in binary
     assert 'folder.csv cannot be read' in is_folder
     assert 'ops_cpu.csv has no column median_ms' in ops
