@@ -8,6 +8,7 @@ for the group of all classes, a byte-order mark.
 import json
 import os
 import re
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,34 +22,34 @@ from .table import (
     shorten,
 )
 
-#: The last file whose images were listed, by path and time, until it is read:
-#: a file is parsed once.
-_listed: dict[tuple[str, int], dict] = {}
-
-
-def _state(path: str) -> tuple[str, int]:
-    there = os.path.isfile(path)
-    return path, os.stat(path).st_mtime_ns if there else 0
-
 
 def image_names(path: str) -> list[str]:
     """The images that a file lists, before it is known where they are."""
-    data = load_coco(path)
-    _listed.clear()
-    _listed[_state(path)] = data
+    data = _load_once(path, _changed(path))
     names = [record.get('file_name') for record in data['images']]
     return [name for name in names if name and isinstance(name, str)]
 
 
 def read_coco(source: Source) -> BoxTable:
     """Read a COCO file; without folders its images are not looked for."""
-    data = _listed.pop(_state(source.ann), None) or load_coco(source.ann)
+    data = _load_once(source.ann, _changed(source.ann))
+    _load_once.cache_clear()
     numbers, classes = _categories(source.ann, data)
     collector = Collector(source)
     index_of_image = _add_images(collector, data['images'])
     _add_annotations(collector, data['annotations'], index_of_image, numbers)
     table = collector.table(classes, numbers)
     return _without_group(table, data['categories'])
+
+
+def _changed(path: str) -> int:
+    return os.stat(path).st_mtime_ns if os.path.isfile(path) else 0
+
+
+@lru_cache(maxsize=1)
+def _load_once(path: str, changed: int) -> dict:
+    """A file as it is read, kept from the look at its images until then."""
+    return load_coco(path)
 
 
 def load_coco(path: str, masks: bool = False) -> dict:

@@ -53,9 +53,17 @@ _NAMES = {
     'split': 'split set subset partition',
 }
 _FROM_ZERO = {'x0': 'xmin', 'y0': 'ymin', 'x1': 'xmax', 'y1': 'ymax'}
-_CORNERS, _CENTRED = ('x1', 'y1', 'x2', 'y2'), ('cx', 'cy', 'w', 'h')
-#: What a box may be read from, in the order of preference.
-_BOXES = _CORNERS, ('x1', 'y1', 'w', 'h'), _CENTRED, ('box',), ('shape',)
+_CORNERS, _SIZED = 'x1, y1, x2, y2', 'x, y, width, height'
+_CENTRED = 'x, y of the centre, width, height'
+#: Columns of a box in the order of preference, and what they hold: the first
+#: of these by which every box is in its image, else the first one.
+_BOXES = {
+    ('x1', 'y1', 'x2', 'y2'): (_CORNERS, _SIZED),
+    ('x1', 'y1', 'w', 'h'): (_SIZED, _CENTRED),
+    ('cx', 'cy', 'w', 'h'): (_CENTRED,),
+    ('box',): (_SIZED, _CORNERS, _CENTRED),
+    ('shape',): (_SIZED,),
+}
 #: Columns of files without a header; '-' is passed over.
 _HEADERLESS = (
     'file x1 y1 x2 y2 label',
@@ -80,9 +88,14 @@ class _Layout(NamedTuple):
     skipped: int
     columns: dict[str, int]
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The columns of the box."""
+        return next(r for r in _BOXES if self.columns.keys() >= {*r})
+
 
 class _Line(NamedTuple):
-    """What a line says; the box is in the file's unit, [] for none."""
+    """What a line says; the box is as the file has it, [] for none."""
 
     number: int
     file: str
@@ -105,16 +118,27 @@ def looks_like_boxes(path: str) -> bool:
 def read_csv(source: Source) -> BoxTable:
     """Read a CSV file of boxes; an image without any has one empty line."""
     found = Collector(source)
-    lines = list(_lines(found))
-    images = _add_images(found, lines)
+    layout, rows = _read_rows(source.ann)
+    lines = list(_lines(found, layout, rows))
+    readings = _BOXES[layout.roles]
+    images = _add_images(found, lines, readings[0])
     lines = [line for line in lines if line.box and line.file in images]
+    sizes = [found.images[images[line.file]][-2:] for line in lines]
+    boxes, what = _in_pixels(lines, sizes, readings)
+    if what != readings[0]:
+        found.warnings.add(
+            f'file of boxes that are taken as {what}', source.ann
+        )
+    if len(boxes) and boxes.max() <= 100 and np.min(sizes) >= 200:
+        kind = 'file of boxes that all lie in the first 100 px, as per cent do'
+        found.warnings.add(kind, source.ann)
     labels = {line.label for line in lines}
     if labels == {''}:
         kind = "file without a class of any box; all are called 'object'"
         found.warnings.add(kind, source.ann)
     names = _names_of_codes(source.ann, labels - {''})
     classes: dict[str, int] = {}
-    for line, box in zip(lines, _in_pixels(found, lines, images), strict=True):
+    for line, box in zip(lines, boxes, strict=True):
         if labels > {''} and not line.label:
             where = f'{source.ann}, line {line.number}: it has no class'
             found.errors.add(_NO_BOX, where)
@@ -125,30 +149,38 @@ def read_csv(source: Source) -> BoxTable:
     return found.table(list(classes))
 
 
-def _lines(found: Collector) -> Iterator[_Line]:
-    ann = found.source.ann
+def _read_rows(ann: str) -> tuple[_Layout, list[tuple[int, list[str]]]]:
+    """How a file is written, and the number and cells of its lines."""
     try:
         # Excel writes in the code page of its machine.
         text = decode_text(Path(ann).read_bytes(), 'cp1252')
         layout = _layout(text)
-        rows = list(_rows(text, layout.delimiter)) if layout else []
+        if layout is not None:
+            rows = list(_rows(text, layout.delimiter))
+            return layout, rows[layout.skipped :]
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(f'{ann} cannot be read: {error}') from error
-    if layout is None:
-        raise DatasetError(
-            f'{ann}: expected columns such as filename, class, xmin, ymin, '
-            f'xmax, ymax, got {text.partition(chr(10))[0]!r:.200}'
-        )
-    for number, cells in rows[layout.skipped :]:
+    raise DatasetError(
+        f'{ann}: expected columns such as filename, class, xmin, ymin, xmax, '
+        f'ymax, got {text.partition(chr(10))[0]!r:.200}'
+    )
+
+
+def _lines(
+    found: Collector, layout: _Layout, rows: list[tuple[int, list[str]]]
+) -> Iterator[_Line]:
+    """What lines say; those that cannot be read have no box."""
+    for number, cells in rows:
         if not any(cells):
             continue
         cells += [''] * (1 + max(layout.columns.values()) - len(cells))
         row = {role: cells[i] for role, i in layout.columns.items()}
         label, box = '', []
         try:
-            label, box = _label(row), _box(row)
+            label, box = _label(row), _box(layout.roles, row)
         except (AttributeError, TypeError, ValueError) as error:
-            found.errors.add(_NO_BOX, f'{ann}, line {number}: {error}')
+            where = f'{found.source.ann}, line {number}: {error}'
+            found.errors.add(_NO_BOX, where)
         # Some write zeros for an image without objects.
         box = box if label or any(box) else []
         split = role_of(row.get('split', ''))
@@ -254,9 +286,8 @@ def _label(row: dict[str, str]) -> str:
     return ''
 
 
-def _box(row: dict[str, str]) -> list[float]:
-    """A line's x, y, width and height; [] for an image without objects."""
-    roles = next(roles for roles in _BOXES if row.keys() >= {*roles})
+def _box(roles: tuple[str, ...], row: dict[str, str]) -> list[float]:
+    """The four numbers of a box; [] for an image without objects."""
     texts = [row[role] for role in roles]
     if all(text.lower() in _NOTHING for text in texts):
         return []
@@ -267,10 +298,7 @@ def _box(row: dict[str, str]) -> list[float]:
         if _NUMBER.sub('', texts[0]).strip('()[], ') or len(values) < 4:
             raise ValueError(f'expected 4 numbers, got {texts[0]!r:.80}')
         return values if len(values) == 4 else box_around(values)
-    a, b, c, d = map(_number, texts)
-    if roles == _CENTRED:
-        return [a - c / 2, b - d / 2, c, d]
-    return [a, b, c - a, d - b] if roles == _CORNERS else [a, b, c, d]
+    return list(map(_number, texts))
 
 
 def _box_of_shape(shape: dict) -> list[float]:
@@ -284,17 +312,27 @@ def _box_of_shape(shape: dict) -> list[float]:
     return [float(shape.get(e)) for e in ('x', 'y', 'width', 'height')]
 
 
-def _add_images(found: Collector, lines: list[_Line]) -> dict[str, int]:
+def _edges(lines: list[_Line], what: str) -> np.ndarray:
+    """Left, top, right and lower edge of boxes in the file's unit, (K, 4)."""
+    values = np.array([line.box for line in lines], float).reshape(-1, 4)
+    low, high = values[:, :2], values[:, 2:]
+    if what == _SIZED:
+        high = low + high
+    elif what == _CENTRED:
+        low, high = low - high / 2, low + high / 2
+    return np.hstack([low, high])
+
+
+def _add_images(
+    found: Collector, lines: list[_Line], what: str
+) -> dict[str, int]:
     """Add each image once; gives its index by the name in a line."""
     paths = found.listing.find_all({line.file for line in lines})
-    # Else they are the size of something else, such as the box.
-    are_sizes = all(
-        start + extent <= size + BORDER_TOLERANCE_PX
-        for line in lines
-        for start, extent, size in zip(
-            line.box[:2], line.box[2:], line.size or (), strict=False
-        )
-    )
+    stated = [line for line in lines if line.box and line.size]
+    sizes = np.array([line.size for line in stated]).reshape(-1, 2)
+    inside = _edges(stated, what)[:, 2:] <= sizes + BORDER_TOLERANCE_PX
+    # Else it is the size of something else, such as the box.
+    are_sizes = 2 * inside.all(axis=1).sum() >= len(stated)
     added: dict[str, int | None] = {}
     for line in lines:
         path = paths[line.file]
@@ -313,28 +351,23 @@ def _add_images(found: Collector, lines: list[_Line]) -> dict[str, int]:
 
 
 def _in_pixels(
-    found: Collector, lines: list[_Line], images: dict[str, int]
-) -> np.ndarray:
-    """The boxes of lines as a table has them, float64 (K, 4)."""
-    boxes = np.array([line.box for line in lines], float).reshape(-1, 4)
-    sizes = [found.images[images[line.file]][-2:] for line in lines]
+    lines: list[_Line], sizes: list, readings: tuple[str, ...]
+) -> tuple[np.ndarray, str]:
+    """Boxes as a table has them, float64 (K, 4), and what they were."""
     sizes = np.array(sizes, float).reshape(-1, 2)
-    finite = boxes[np.isfinite(boxes)]
-    if (np.abs(finite) <= MAX_SHARE).all():
-        edges = near_whole(
-            np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
-            * np.tile(sizes, 2)
-        )
-        boxes = np.hstack([edges[:, :2], edges[:, 2:] - edges[:, :2]])
-    low, high = boxes[:, :2], boxes[:, 2:]
-    most = sizes + BORDER_TOLERANCE_PX
-    # As corners all are in their images, as widths and heights they are not.
-    corners = ((low < high) & (high <= most)).all()
-    if corners and (low + high > most).any():
-        kind = 'file of boxes that are taken as x1, y1, x2, y2'
-        found.warnings.add(kind, found.source.ann)
-        high -= low
-    return boxes
+    slack, boxes = BORDER_TOLERANCE_PX, []
+    are_shares = all(
+        not abs(value) > MAX_SHARE for line in lines for value in line.box
+    )
+    for what in readings:
+        edges = _edges(lines, what)
+        if are_shares:
+            edges = near_whole(edges * np.tile(sizes, 2))
+        low, high = edges[:, :2], edges[:, 2:]
+        boxes.append(np.hstack([low, high - low]))
+        if ((low >= -slack) & (low < high) & (high <= sizes + slack)).all():
+            return boxes[-1], what
+    return boxes[0], readings[0]
 
 
 def _names_of_codes(ann: str, codes: set[str]) -> dict[str, str]:

@@ -114,6 +114,10 @@ def find_data(
         f'{data_root} is in {table.source.format} format: '
         f'{len(table.classes)} classes ({shorten(table.classes)})'
     ]
+    others = {'COCO', 'VOC', 'CSV'} - {table.source.format}
+    others = sorted(others & {*found.found})
+    if others and not (train_ann or val_ann):
+        notes.append(f'its annotations in {", ".join(others)} are not used')
     if train is None and divides(table):
         val = val._replace(part=('val', None, seed))
     if val is None:
@@ -128,7 +132,7 @@ def find_data(
         why = f'(--val-fraction {share:g}, seed {seed}){why}' if share else ''
         notes.append(
             f'{len(read_boxes(val))} of the {len(table)} images are set apart '
-            f'for validation {why or "as their file says"}'
+            f'for validation {why or "as their file or folder says"}'
         )
     unknown = classes_beyond(read_boxes(val), table.classes)
     if unknown:
@@ -275,8 +279,9 @@ class _Folder:
                 f'{shorten(fitting)}; say which one with --{option}-ann FILE'
             )
         for path in fitting:
-            place, role = str(self.root / path), role_of(path) or role
-            return self._annotated(kind, place, role, option, img)
+            told = role_of(path) or (role if kind == 'COCO' else None)
+            path = str(self.root / path)
+            return self._annotated(kind, path, told, option, img)
         return None
 
     def _of_role(self, role: str, paths: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ from .table import BoxTable, DatasetError, Problems, Source
 ROLES = {
     'train': {'train', 'training', 'trainvalminusminival'},
     'trainval': {'trainval'},
-    'val': {'val', 'valid', 'validation', 'minival'},
+    'val': {'val', 'valid', 'validation', 'eval', 'dev', 'minival'},
     'test': {'test', 'testing'},
 }
 #: What serves as a split, in the order of preference; None has no role.
@@ -174,8 +174,16 @@ class Collector:
             return None
         index = len(self.images)
         number = index if number is None else number
+        split = split or self._split_of(path)
         self.images.append((number, name, path, record, split, *size))
         return index
+
+    def _split_of(self, path: str) -> str | None:
+        """What the folder says that an image is for."""
+        for root in self.source.images:
+            if path.startswith(os.path.join(root, '')):
+                return role_of(os.path.relpath(os.path.dirname(path), root))
+        return None
 
     def add_box(
         self, image, line, label, box, crowd=False, area=np.nan, number=None

@@ -36,7 +36,7 @@ class Source(NamedTuple):
         exif: 'apply' if boxes are on the pictures as viewers show them,
             'ignore' if they are on the pixels as they are stored.
         part: 'train' or 'val', the share that is set apart for 'val' (None
-            where the file says of each image what it is for), and the seed,
+            where files or folders say what each image is for), and the seed,
             where the images of one source are divided.
     """
 
@@ -97,7 +97,7 @@ class BoxTable:
     image_ids: np.ndarray  # int64 (N,)
     sizes: np.ndarray  # width and height, float64 (N, 2)
     records: list[str]  # the file that an image's boxes were read from
-    splits: list[str | None]  # what it is for, where the file says so
+    splits: list[str | None]  # as its line or folder says
     boxes: np.ndarray  # float64 (K, 4)
     labels: np.ndarray  # int64 (K,)
     image: np.ndarray  # index of each box's image, int64 (K,)

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 from coco_files import BOX, SIX, check_two_classes, picture, read_test
+from PIL import Image
 
 from mmdet_shufflenetv2.data.folders import find_data
 from mmdet_shufflenetv2.data.reading import read_boxes
@@ -133,18 +135,23 @@ def test_split_that_the_lines_name_is_used(tmp_path):
     assert len(read_boxes(some.train)) + len(read_boxes(some.val)) == 6
 
 
-def test_one_column_of_corners_is_not_taken_for_sizes(tmp_path):
-    """Boxes as large as their right lower corner were trained on."""
-    line = '{},"[24, 16, 34, 28]",{}'
-    write(tmp_path / 'a.csv', 'image,bbox,label', line)
+@pytest.mark.parametrize(
+    'header, line, what',
+    [
+        ('image,bbox,label', '{},"[24, 16, 34, 28]",{}', 'x1, y1, x2, y2'),
+        ('image,bbox,label', '{},"[.6, .53333, .85, .93333]",{}', 'x1, y1'),
+        ('image,x,y,w,h,label', '{},29,22,10,12,{}', 'x, y of the centre'),
+        ('', '{},24,16,10,12,{}', 'x, y, width, height'),
+    ],
+)
+def test_boxes_are_read_so_that_all_are_in_their_images(
+    tmp_path, header, line, what
+):
+    """Corners were taken for a corner and a size, of garbage that trains."""
+    write(tmp_path / 'a.csv', header, line)
     table = read_test(tmp_path)
-    assert table.boxes.tolist() == [[24, 16, 10, 12]] * 6
-    assert 'taken as x1, y1, x2, y2' in str(table.warnings)
-    # One box that cannot be corners, and they are none.
-    write(tmp_path / 'a.csv', 'image,bbox,label', line)
-    with (tmp_path / 'a.csv').open('a') as file:
-        file.write('a.jpg,"[24, 16, 10, 12]",cat\n')
-    assert read_test(tmp_path).boxes.tolist()[-1] == [24, 16, 10, 12]
+    assert np.allclose(table.boxes, [24, 16, 10, 12], atol=0.01)
+    assert f'taken as {what}' in str(table.warnings)
 
 
 def test_pictures_of_another_size_than_stated_are_left_out(tmp_path):
@@ -166,6 +173,12 @@ def test_numbers_of_classes_are_named_by_the_file_beside(tmp_path, mapping):
     assert read_test(tmp_path).classes == ('7', '8')
     (tmp_path / 'classes.csv').write_text(mapping)
     check_two_classes(find_data(tmp_path))
+
+
+def test_boxes_in_per_cent_are_a_warning(tmp_path):
+    Image.new('RGB', (400, 300)).save(tmp_path / 'a.jpg')
+    (tmp_path / 'a.csv').write_text(f'{PLAIN[0]}\na.jpg,cat,10,20,60,60\n')
+    assert 'as per cent do' in str(read_test(tmp_path).warnings)
 
 
 def test_class_that_no_line_has_is_told(tmp_path):

@@ -348,7 +348,7 @@ OBJECT = """<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin>
 
 
 def convert(table, root, kind):
-    """Write a table as YOLO or VOC."""
+    """Write a table as YOLO, VOC or CSV."""
     for name in 'images', 'labels':
         (root / name).mkdir()
     if kind == 'YOLO':
@@ -368,6 +368,12 @@ def convert(table, root, kind):
             np.savetxt(f'{file}.txt', rows, '%d %.6f %.6f %.6f %.6f')
             continue
         corners = np.hstack([low, low + extent]).tolist()
+        if kind == 'CSV':
+            with (root / 'boxes.csv').open('a') as csv:
+                for label, box in zip(labels, corners, strict=True):
+                    words = name, *map(str, box), table.classes[label]
+                    csv.write(','.join(words) + '\n')
+            continue
         objects = ''.join(
             OBJECT.format(table.classes[label], *box)
             for label, box in zip(labels, corners, strict=True)
@@ -380,7 +386,7 @@ def convert(table, root, kind):
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize('kind', ['YOLO', 'VOC'])
+@pytest.mark.parametrize('kind', ['YOLO', 'VOC', 'CSV'])
 def test_bccd_is_the_same_table_in_every_format(real_data, tmp_path, kind):
     expected = read_boxes(find_data(real_data / 'bccd').train)
     convert(expected, tmp_path, kind)

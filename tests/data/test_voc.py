@@ -97,6 +97,14 @@ def test_voc_of_roboflow_is_read(tmp_path):
     assert splits.val.images == (str(tmp_path / 'valid'),)
 
 
+def test_folders_of_images_tell_the_split(tmp_path):
+    write_voc(tmp_path, SIX[:3], 'xml', 'images/train')
+    write_voc(tmp_path, SIX[3:5], 'xml', 'images/val')
+    splits = find_data(tmp_path)
+    assert read_boxes(splits.train).names == SIX[:3]
+    assert read_boxes(splits.val).names == SIX[3:5]
+
+
 @pytest.mark.parametrize(
     'old, new',
     [
