@@ -33,7 +33,7 @@ from .receptive_field import (
     theoretical_fields,
 )
 from .recording import Times, record, time_operations
-from .report import layer_rows, report, write_csv, write_json
+from .report import report, write_csv, write_json
 from .roofline import Peaks
 from .twins import Breach
 
@@ -84,7 +84,6 @@ class Analysis:
     trace: str = '{"traceEvents": []}\n'
 
     advice = property(advise)
-    rows = layer_rows
     table = report
     to_csv = write_csv
     to_json = write_json

@@ -20,7 +20,7 @@ class Convolution:
         in_channels, out_channels: channels of both maps; ``groups``
             divides both.
         in_size: (H, W) of the input map.
-        out_size: (H, W) of the output map; None means the same.
+        out_size: (H, W) of the output map.
         kernel_size: (height, width) of the kernel.
         groups: groups of channels that do not see each other.
         batch: N, images that share one read of the weights.
@@ -33,8 +33,8 @@ class Convolution:
     in_channels: int
     out_channels: int
     in_size: tuple[int, int]
-    out_size: tuple[int, int] | None = None
-    kernel_size: tuple[int, int] = (1, 1)
+    out_size: tuple[int, int]
+    kernel_size: tuple[int, int]
     groups: int = 1
     batch: int = 1
     transposed: bool = False
@@ -42,10 +42,6 @@ class Convolution:
     padding: tuple[int, ...] = (0, 0)
     dilation: tuple[int, ...] = (1, 1)
     in_strides: tuple[int, ...] | None = None
-
-    def __post_init__(self):
-        if self.out_size is None:
-            object.__setattr__(self, 'out_size', self.in_size)
 
     @property
     def is_depthwise(self) -> bool:

@@ -151,8 +151,8 @@ def load_checkpoint(
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition('\n')[0]
         raise UserError(f'device {device}: {reason}') from error
+    content = CheckpointLoader.load_checkpoint(path, 'cpu', logger=None)
     if config is None:
-        content = CheckpointLoader.load_checkpoint(path, 'cpu', logger=None)
         config = read_config((content.get('meta') or {}).get('cfg'), path)
     elif not isinstance(config, Config):
         config = Config.fromfile(os.fspath(config))
@@ -162,7 +162,7 @@ def load_checkpoint(
             f'{path} is a classifier; expected a detector. '
             'tools/test.py CONFIG CKPT --eval error tests it'
         )
-    model = load_detector(config, path, device)
+    model = load_detector(config, content, path, device)
     if not model.dataset_meta['classes']:
         head = getattr(model, 'roi_head', model).bbox_head
         model.dataset_meta['classes'] = (*map(str, range(head.num_classes)),)

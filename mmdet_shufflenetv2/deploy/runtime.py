@@ -244,7 +244,7 @@ class Detector:
             pixels, size, source = image
             factor = np.divide(size, pixels.shape[1::-1], dtype=np.float32)
             boxes = boxes[:count] * np.tile(factor, 2)
-            boxes = boxes.clip(max=np.tile(size, 2))
+            boxes = boxes.clip(max=np.tile(np.float32(size), 2))
             given = boxes, scores[:count], labels[:count], self.classes
             yield Detections(*given, size, source).above(self.score_thr)
 

@@ -1,5 +1,6 @@
 """What a network gets its weights from: a backbone's file, a detector's."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -122,24 +123,31 @@ def mismatches(wanted: Mapping, state: Mapping, most: int = 5) -> list[str]:
     ]
 
 
-def load_detector(cfg: Config, checkpoint: str, device: str) -> nn.Module:
+def load_detector(
+    cfg: Config, checkpoint: dict, source: str, device: str
+) -> nn.Module:
     """Build a detector with the classes its checkpoint knows.
 
     The number of classes and the input format are changed in ``cfg``. The
     model is in evaluation mode, with ``cfg`` and ``dataset_meta`` as
     ``mmdet.apis.inference_detector`` wants them.
+
+    Args:
+        cfg: Its config.
+        checkpoint: What its file holds.
+        source: The file, for messages.
+        device: Where it goes.
     """
-    content = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
-    classes = checkpoint_classes(content)
+    classes = checkpoint_classes(checkpoint)
     if classes:
         set_classes(cfg, classes)
-    adopt(cfg, content, checkpoint)
+    adopt(cfg, checkpoint, source)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     # The checkpoint brings the weights; pretrained ones would be read twice.
     cfg.model.backbone.pop('init_cfg', None)
     model = MODELS.build(cfg.model)
-    content = fitting(model, content, checkpoint)
-    model.load_state_dict(content['state_dict'])
+    checkpoint = fitting(model, checkpoint, source)
+    model.load_state_dict(checkpoint['state_dict'])
     model.cfg = cfg
     model.dataset_meta = dict(classes=classes, palette='random')
     return model.to(device).eval()
@@ -256,19 +264,19 @@ def load_other_classes(
         for key, value in checkpoint.get('state_dict', checkpoint).items()
     }
     target = model.state_dict()
-    layers = _class_layers(cfg, len(classes), len(known))
+    layers = _class_layers(cfg, target, len(classes))
     # As a network of this config with the checkpoint's classes would be.
-    wanted = target | {
-        key: torch.empty(shape, device='meta')
-        for key, (shape, _) in layers.items()
-    }
+    wanted = dict(target)
+    for key, rows in layers.items():
+        count = len(target[key]) + rows * (len(known) - len(classes))
+        wanted[key] = torch.empty(count, *target[key].shape[1:], device='meta')
     problems = mismatches(wanted, state)
     if problems:
         raise CheckpointMismatch(
             f'--from {filename} is of another network than this config, with '
             f'{len(known)} classes:\n  ' + '\n  '.join(problems)
         )
-    for key, (_, rows) in layers.items():
+    for key, rows in layers.items():
         # One-stage heads have all classes of an anchor in a block, two-stage
         # ones all rows of a class.
         by_anchor = rows if key.startswith('bbox_head.') else 1
@@ -296,24 +304,19 @@ def load_other_classes(
     )
 
 
-def _class_layers(cfg: Config, ours: int, theirs: int) -> dict:
-    """Entries of a model that grow with one class more.
-
-    For each the shape it has with the checkpoint's number of classes, and how
-    many rows each class has.
+def _class_layers(cfg: Config, state: Mapping, count: int) -> dict[str, int]:
+    """The entries of a model that grow with one class more than it has, and by
+    how many rows.
     """
-    shapes = []
-    for count in ours, ours + 1, theirs:
-        config = Config(dict(model=cfg.model.to_dict())).model
-        for node in dicts_of(config):
-            if 'num_classes' in node:
-                node['num_classes'] = count
-        model = outlined(config, cfg.get('default_scope') or 'mmdet')
-        shapes.append({k: v.shape for k, v in model.state_dict().items()})
+    config = copy.deepcopy(cfg.model)
+    for node in dicts_of(config):
+        if 'num_classes' in node:
+            node['num_classes'] = count + 1
+    grown = outlined(config, cfg.get('default_scope') or 'mmdet').state_dict()
     return {
-        key: (shapes[2][key], shapes[1][key][0] - shape[0])
-        for key, shape in shapes[0].items()
-        if shape != shapes[1][key]
+        key: len(grown[key]) - len(value)
+        for key, value in state.items()
+        if grown[key].shape != value.shape
     }
 
 

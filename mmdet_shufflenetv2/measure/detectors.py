@@ -143,7 +143,7 @@ def benchmarks(
         column = [*TABLE7, ''].index(column_of(path.stem))
         return column, path.stem != reference_of(path.stem)
 
-    paths = [find_config(text, None)[0] for text in args.configs]
+    paths = [find_config(text) for text in args.configs]
     paths = sorted(paths or default_configs(), key=position)
     # The first of those that share it.
     firsts = {_post_processing(path): path for path in reversed(paths)}

@@ -113,14 +113,11 @@ def test_a_record_has_a_row_for_each_kind_and_what_is_between(
     assert [row['kind'] for row in rows] == list(analysis.kinds_ms)
     shares = sum(float(row['share']) for row in rows)
     assert shares == pytest.approx(1, abs=1e-3)
-    for row in rows:
-        assert (row['network'], row['input']) == ('unit', '4x4')
-        # Half a millisecond of the pass lies between operations.
-        assert float(row['unexplained_share']) == pytest.approx(
-            0.5 / analysis.ms, rel=1e-3
-        )
-        assert float(row['mflops']) == pytest.approx(1024 / 1e6)
-        assert (row['passes'], row['status']) == ('2', 'ok')
+    # Half a millisecond of the pass lies between operations.
+    expected = dict(network='unit', input='4x4', passes='2', status='ok')
+    expected |= dict(pass_ms='8.5', unexplained_share='0.05882')
+    expected |= dict(peak_gflops_per_s='0.001', mflops='0.001024')
+    assert all(expected.items() <= row.items() for row in rows)
 
 
 def test_the_picture_is_drawn_of_layers_that_no_clock_saw(analysis, tmp_path):

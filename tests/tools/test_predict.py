@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from mmdet_shufflenetv2 import Detector
 from mmdet_shufflenetv2.cli.predict import find_files
@@ -141,11 +142,12 @@ def test_nothing_is_overwritten_nor_taken_from_an_earlier_call(
         (['a.png', 'absent.pth'], 'absent.pth: no such file'),
         (['a.png', 'a.png', '--device', 'none_such'], 'device none_such'),
         (['a.png', 'x.pth', '--save', 'video'], 'expected a video'),
-        (['a.png', 'configs/demo/pretrain_shufflenetv2_shapes.py', 'a.png'],
+        (['a.png', 'configs/demo/pretrain_shufflenetv2_shapes.py', 'x.pth'],
          'is a classifier'),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_one_message(here, tmp_path, arguments, message):
     (tmp_path / 'a.png').touch()
+    torch.save({}, tmp_path / 'x.pth')
     assert message in here('predict', *arguments, code=2, cwd=tmp_path)
     assert not (tmp_path / 'detections').exists()
