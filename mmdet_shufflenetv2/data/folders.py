@@ -114,8 +114,8 @@ def find_data(
         f'{data_root} is in {table.source.format} format: '
         f'{len(table.classes)} classes ({shorten(table.classes)})'
     ]
-    others = {'COCO', 'VOC', 'CSV'} - {table.source.format}
-    others = sorted(others & {*found.found})
+    others = [k for k in ('COCO', 'VOC', 'CSV') if found.found[k]]
+    others = [kind for kind in others if kind != table.source.format]
     if others and not (train_ann or val_ann):
         notes.append(f'its annotations in {", ".join(others)} are not used')
     if train is None and divides(table):

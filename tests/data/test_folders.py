@@ -77,6 +77,14 @@ def test_other_files_and_folders_are_passed_over(tmp_path):
     assert splits.train.ann.endswith('instances_train2017.json')
 
 
+def test_format_that_is_not_used_is_told(tmp_path):
+    put(tmp_path, 'train.json', '.')
+    assert len(find_data(tmp_path).notes) == 2
+    line = 'filename,class,xmin,ymin,xmax,ymax\na.jpg,cat,4,6,24,18\n'
+    (tmp_path / 'boxes.csv').write_text(line)
+    assert find_data(tmp_path).notes[1].endswith('in CSV are not used')
+
+
 def test_class_that_training_lacks_is_an_error_where_it_has_boxes(tmp_path):
     put(tmp_path, 'train.json', '.', classes=('cat', 'dog'))
     put(tmp_path, 'val.json', '.', classes=('cat', 'bird'))
