@@ -131,11 +131,3 @@ def test_another_length_moves_the_rate_to_its_place(epochs, trained, tmp_path):
         for each in runs
     ]
     assert rates[1] == pytest.approx(rates[0], rel=1e-4, abs=1e-9)
-
-
-def test_a_finished_run_says_that_nothing_is_left(trained, tmp_path):
-    trained(2)
-    again = trained(2, resume=True)
-    assert again.model.seen == []
-    log = next(tmp_path.glob(f'{again.timestamp}/*.log')).read_text()
-    assert 'has all 8 iterations: nothing is left to train' in log

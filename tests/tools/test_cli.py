@@ -4,7 +4,6 @@ import argparse
 import errno
 
 import pytest
-import torch.distributed as dist
 from mmdet.registry import MODELS
 
 from mmdet_shufflenetv2 import cli
@@ -101,15 +100,6 @@ def test_a_bug_keeps_its_traceback_and_ctrl_c_is_one_message(capsys):
     with pytest.raises(ConnectionResetError):
         cli.report_errors(raising(bug))
     assert shown(capsys, raising(KeyboardInterrupt()), 130) == '\nstopped\n'
-
-
-def test_a_command_leaves_its_process_group(tmp_path):
-    cli.report_errors(
-        lambda: dist.init_process_group(
-            'gloo', f'file://{tmp_path}/store', rank=0, world_size=1
-        )
-    )
-    assert not dist.is_initialized()
 
 
 @pytest.mark.parametrize(

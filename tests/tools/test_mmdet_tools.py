@@ -89,18 +89,12 @@ def mmdets(here, monkeypatch):
     return lambda name, *arguments: here('mmdet', name, *arguments)
 
 
-def test_mmdets_test_tool_reads_what_a_run_and_a_test_leave(
-    left, dumped, mmdets, tmp_path
+def test_test_tools_read_what_a_run_and_a_test_leave(
+    left, dumped, here, mmdets, tmp_path
 ):
     for config in left[0], dumped / CONFIG.name:
         printed = mmdets('test', config, left[1], '--work-dir', tmp_path)
         assert 'Average Precision' in printed
-
-
-def test_our_test_command_reads_the_config_that_it_left(
-    left, dumped, here, tmp_path
-):
-    config = dumped / CONFIG.name
     printed = here('test', config, left[1], '--work-dir', tmp_path)
     assert 'coco/bbox_mAP' in printed
 
