@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from .listing import Collector, walk
-from .table import BoxTable, DatasetError, Source, box_around
+from .table import BoxTable, DatasetError, Source, box_around, decode_text
 
 
 def read_voc(source: Source) -> BoxTable:
@@ -74,16 +74,17 @@ def _parse(file: str) -> ElementTree.Element:
     content = Path(file).read_bytes()
     # Codes that the parser does not know, such as GBK.
     code = re.match(rb'<\?xml[^>]* encoding=.([\w-]+)', content)
-    text = content.decode(code[1].decode()) if code else content
-    # What entities unfold to may fill the memory.
-    root = None if b'<!ENTITY' in content else ElementTree.XML(text)
-    for item in root.iter() if root is not None else ():
+    text = content.decode(code[1].decode()) if code else decode_text(content)
+    if '<!ENTITY' in text:
+        # What they unfold to may fill the memory.
+        raise ValueError('it has XML entities, which are not read')
+    root = ElementTree.XML(text)
+    for item in root.iter():
         item.tag = str(item.tag).rpartition('}')[2]
-    if root is None or root.tag != 'annotation':
-        got = 'entities' if root is None else f'<{root.tag}>'
+    if root.tag != 'annotation':
         raise ValueError(
-            f'expected <annotation> and no XML entities, got {got}; of other '
-            'formats (such as CVAT for images) export COCO, YOLO or VOC'
+            f'expected <annotation>, got <{root.tag}>; of other formats (such '
+            'as CVAT for images) export COCO, YOLO or VOC'
         )
     return root
 

@@ -153,7 +153,8 @@ def test_code_that_a_file_names_is_read(tmp_path):
 def test_records_that_cannot_be_used_are_named(tmp_path):
     write_voc(tmp_path)
     folder = tmp_path / 'Annotations'
-    (folder / 'a.xml').write_text('<!DOCTYPE x [<!ENTITY y "z">]><x/>')
+    entity = '<!DOCTYPE annotation [<!ENTITY y "z">]><annotation/>'
+    (folder / 'a.xml').write_text(entity, 'utf-16')
     (folder / 'b.xml').write_text(XML.replace('24', 'wide'))
     (folder / 'c2.xml').write_text(XML.replace('renamed', 'c'))
     hard = (folder / 'd.xml').read_text().replace('0</diff', '1</diff')
@@ -163,7 +164,12 @@ def test_records_that_cannot_be_used_are_named(tmp_path):
     table = read_test(tmp_path)
     assert table.crowd.sum() == 1
     assert sum(table.errors.counts.values()) == 5
-    for name in 'a.xml', 'b.xml, object 1', 'c2.xml', 'e.xml, object 1':
+    for name in (
+        'a.xml: it has XML entities',
+        'b.xml, object 1',
+        'c2.xml',
+        'e.xml, object 1',
+    ):
         assert name in str(table.errors)
     assert 'got <annotations>; of other formats' in str(table.errors)
 
