@@ -84,6 +84,20 @@ model = dict(
     ),
 )
 
+# Averaged weights are validated and saved. The window of 1000 steps opens
+# within the first few hundred: small data sets have few steps.
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(
+        type='EMAHook',
+        ema_type='ExpMomentumEMA',
+        momentum=0.001,
+        gamma=200,
+        update_buffers=True,
+        priority=49,
+    ),
+]
+
 # Larger where the boxes are small, see docs/training.md; --image-size sets it.
 image_size_from_data = True
 scale = _base_.scale

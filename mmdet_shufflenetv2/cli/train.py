@@ -52,7 +52,6 @@ SWITCHES = {
     '--multi-scale': 'train at 5 sizes, 0.75 to 1.25 times the image size, '
     'which is then not chosen by the data',
     '--amp': 'automatic mixed precision',
-    '--ema': 'average the weights over steps',
     '--sync-bn': 'batch norms train, over the images of all GPUs',
     '--auto-scale-lr': 'scale the learning rate to the batch; on anyway '
     'where the config knows the batch of its recipe',
@@ -100,6 +99,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=['none', 'light', 'strong'],
         help='of training images; light: flip and sizes; strong: wider, with '
         'crops and colours; default: of the config',
+    )
+    group.add_argument(
+        '--ema',
+        action=argparse.BooleanOptionalAction,
+        help='average the weights over steps; default: of the config',
     )
     for name, text in SWITCHES.items():
         group.add_argument(name, action='store_true', help=text)

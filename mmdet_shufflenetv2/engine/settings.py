@@ -243,9 +243,9 @@ def set_multi_scale(cfg: Config) -> None:
 
 def add_hooks(cfg: Config, args: Namespace) -> None:
     """Add the hooks of ``--ema`` and ``--patience``, in the place of others of
-    their types.
+    their types; ``--no-ema`` takes the config's out.
     """
-    hooks = []
+    hooks, replaced = [], {'EMAHook'} if args.ema is False else set()
     if args.ema:
         # A window of 1000 steps that opens within the first few hundred:
         # small data sets have few steps.
@@ -259,9 +259,10 @@ def add_hooks(cfg: Config, args: Namespace) -> None:
         stopping = dict(type='EarlyStoppingHook', patience=args.patience)
         stopping |= dict(monitor=best, rule=saving.get('rule', 'greater'))
         hooks.append(dict(stopping, min_delta=0.0))
-    if hooks:
-        types, others = [h['type'] for h in hooks], cfg.get('custom_hooks')
-        others = [hook for hook in others or () if hook.type not in types]
+    replaced |= {hook['type'] for hook in hooks}
+    if replaced:
+        others = cfg.get('custom_hooks') or ()
+        others = [hook for hook in others if hook.type not in replaced]
         cfg.custom_hooks = [*others, *hooks]
 
 

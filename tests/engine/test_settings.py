@@ -129,6 +129,15 @@ def test_from_scratch_trains_all_there_is(configured, fetched, path):
     assert path != CUSTOM or len(cfg.model.backbone.init_cfg) == 2
 
 
+def test_custom_config_averages_weights_unless_told_not_to(configured):
+    def is_averaged(*options):
+        hooks = configured(CUSTOM, *options).custom_hooks
+        return 'EMAHook' in [hook.type for hook in hooks]
+
+    assert is_averaged()
+    assert not is_averaged('--no-ema')
+
+
 def test_ema_and_patience_add_mmengines_hooks_once(configured):
     cfg = configured(CUSTOM, '--ema', '--patience', '3')
     assert 'EMAHook' in [hook.type for hook in cfg.custom_hooks]
