@@ -218,6 +218,8 @@ class BoxMetric(CocoMetric):
         self.ann_file = ann_file
         #: The boxes to judge by; of the model's classes once it has judged.
         self.table = read_boxes(make_source(ann_file, img_dir, **options))
+        #: A file of results that were written before, to judge instead.
+        self.written: str | None = None
         # mmdet asks whether there is an index; it is made by these classes.
         self._coco_api = COCO()
 
@@ -243,7 +245,9 @@ class BoxMetric(CocoMetric):
         That is pycocotools' order of the classes, which mmdet's numbers of
         each class go by.
         """
-        files = super().results2json(*args, **kwargs)
+        files = dict(bbox=self.written)
+        if self.written is None:
+            files = super().results2json(*args, **kwargs)
         self.cat_ids = sorted(self.cat_ids)
         return files
 

@@ -235,9 +235,8 @@ def _text(amounts: Sequence[Sequence[float]], unit: str) -> str:
         """A number and its unit: -6 % faster is 6 % slower."""
         # Adding zero makes a rounded -0 positive.
         value = round(value, digits) + 0
-        return f'{abs(value):.{digits}f}', unit if value >= 0 else OPPOSITE[
-            unit
-        ]
+        own = unit if value >= 0 else OPPOSITE[unit]
+        return f'{abs(value):.{digits}f}', own
 
     def span(low: float, high: float, known: str = '') -> str:
         (first, one), (last, other) = said(low), said(high)
