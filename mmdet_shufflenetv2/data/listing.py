@@ -202,8 +202,8 @@ class Collector:
     def no_image(self, where: str) -> None:
         """Note a record whose image is not there."""
         self.errors.add(
-            f'image not found in {", ".join(self.source.images)}, or one name '
-            'of several for it (--train-img and --val-img name a folder)',
+            f'image not found in {", ".join(self.source.images)}, or one of '
+            'several (--train-img and --val-img name a folder)',
             where,
         )
 

@@ -49,7 +49,6 @@ def test_coco_layout_is_detected(tmp_path, name):
     assert splits.val.format == 'COCO'
     for split, (ann, img) in zip(splits, COCO_LAYOUTS[name], strict=False):
         assert split.ann == str(tmp_path / ann)
-        assert split.images == (str(tmp_path / img),)
         folders = {os.path.dirname(path) for path in read_boxes(split).files}
         assert folders == {os.path.normpath(tmp_path / img)}
 
@@ -103,7 +102,7 @@ def test_class_that_training_lacks_is_an_error_where_it_has_boxes(tmp_path):
         ),
         (
             [('train.json', 'small'), ('train.json', 'big')],
-            r'several .* --train-img DIR',
+            r'one of several \(--train-img',
         ),
     ],
 )
@@ -121,7 +120,7 @@ def test_what_is_missing_is_told_with_the_way_out(tmp_path):
         find_data(tmp_path)
     put(tmp_path, 'train.json', 'images')
     shutil.rmtree(tmp_path / 'images')
-    message = r'no folder .*a\.jpg.* --train-img DIR'
+    message = r'no usable image\n.*--train-img (.|\n)*a\.jpg'
     with pytest.raises(DatasetError, match=message):
         find_data(tmp_path)
     with pytest.raises(DatasetError, match=r'--train-ann no\.json: not found'):

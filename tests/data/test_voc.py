@@ -100,7 +100,10 @@ def test_voc_of_roboflow_is_read(tmp_path):
         write_voc(tmp_path, SIX[:2], split, split)
     splits = find_data(tmp_path)
     check_two_classes(splits)
-    assert splits.val.images == (str(tmp_path / 'valid'),)
+    # Both splits use the same file names.
+    for split, folder in zip(splits, ('train', 'valid'), strict=False):
+        files = read_boxes(split).files
+        assert {Path(file).parent for file in files} == {tmp_path / folder}
 
 
 def test_folders_of_images_tell_the_split(tmp_path):
