@@ -193,6 +193,24 @@ def test_names_that_may_mean_several_images_are_not_guessed(tmp_path):
 
 
 @pytest.mark.parametrize(
+    'ann, listed, other, image',
+    [
+        ('boxes.json', 'one/a.jpg', 'two/a.jpg', 'one/a.jpg'),
+        ('annotations/val.json', 'a.jpg', 'train/a.jpg', 'img/val/a.jpg'),
+        ('two/ann/x.json', 'a.jpg', 'one/a.jpg', 'two/img/a.jpg'),
+    ],
+)
+def test_of_images_named_alike_the_likeliest_is_meant(
+    tmp_path, ann, listed, other, image
+):
+    for path in other, image:
+        picture(tmp_path / path)
+    write_coco(tmp_path / ann, [listed])
+    table = read_test(tmp_path, val_ann=ann)
+    assert table.files == [str(tmp_path / image)]
+
+
+@pytest.mark.parametrize(
     'rows, classes',
     [
         # Roboflow's group row is no class; one that has no boxes may be.
