@@ -65,12 +65,19 @@ def plain(name: str) -> str:
     return re.sub(r'^(\./)+', '', name)
 
 
-def _last_part(name: str) -> str:
-    """The file's name at the end of a path or URL."""
+def _path_of(name: str) -> str:
+    """The path in a name that may be a URL."""
     name = re.sub(r'^[a-z]+://', '', plain(name))
     # Label Studio's local files: /data/local-files/?d=folder/a.jpg
     name = name.rpartition('?d=')[2]
-    return unquote(name.partition('?')[0]).rpartition('/')[2]
+    return unquote(name.partition('?')[0])
+
+
+def _ends(path: str) -> Iterator[str]:
+    """The path, the same without its first folder, and so on to its name."""
+    while path:
+        yield path
+        path = path.partition('/')[2]
 
 
 def role_of(path: str) -> str | None:
@@ -103,26 +110,28 @@ class Listing:
 
     @cached_property
     def _by_end(self) -> dict[str, str | None]:
-        """Path by last part of the name, and by that without its suffix, in
+        """Path by each end of the name, and by that without its suffix, in
         small letters; None where several files share it.
         """
         found: dict[str, str | None] = {}
         for name, path in self.paths.items():
-            last = name.rpartition('/')[2]
-            for end in last, os.path.splitext(last)[0]:
-                end = end.casefold()
-                found[end] = None if end in found else path
+            for whole in name, os.path.splitext(name)[0]:
+                for end in _ends(whole.casefold()):
+                    found[end] = None if found.get(end, path) != path else path
         return found
 
     def find(self, name: str) -> str | None:
         """The path of the image that a record means.
 
-        That is the file of this name, or else the only one whose name ends
+        That is the file of this name, or else the only one whose path ends
         alike, as exports have the paths and URLs of other machines, and some
         no suffixes.
         """
+        ends = filter(
+            self._by_end.__contains__, _ends(_path_of(name).casefold())
+        )
         exact = self.paths.get(plain(name))
-        return exact or self._by_end.get(_last_part(name).casefold())
+        return exact or self._by_end.get(next(ends, ''))
 
     def find_all(self, names: Iterable[str]) -> dict[str, str | None]:
         """The path of each name. Where several names end like one image, only

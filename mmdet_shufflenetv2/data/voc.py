@@ -38,7 +38,8 @@ def read_voc(source: Source) -> BoxTable:
             continue
         name = (root.findtext('filename') or '').strip()
         # Many tools leave the name of a file as it was before it was renamed.
-        path, named = map(found.listing.find, (Path(file).stem, name))
+        own = os.path.splitext(os.path.relpath(file, source.ann))[0]
+        path, named = map(found.listing.find, (own, name))
         if path and named and path != named:
             kind = (
                 'XML file that names another image than the one called alike'

@@ -1,8 +1,9 @@
 """YOLO's text files: one per image, one line per object.
 
 A line is ``class cx cy width height`` in shares of the image, with a score or
-not, or ``class x1 y1 x2 y2 ...``, a polygon. Class names are in a YAML file
-(Ultralytics, Roboflow, FiftyOne) or one per line (CVAT, Label Studio).
+not, or ``class x1 y1 x2 y2 ...``, a polygon. Where the YAML file has a
+``kpt_shape``, the points of a pose follow the box. Class names are in a YAML
+file (Ultralytics, Roboflow, FiftyOne) or one per line (CVAT, Label Studio).
 """
 
 import os
@@ -75,6 +76,8 @@ def label_file(image: str) -> str | None:
 def read_yolo(source: Source) -> BoxTable:
     """Read the label file of every image below the folders."""
     names = class_names(source.ann)
+    is_yaml = source.ann.lower().endswith(('.yaml', '.yml'))
+    has_pose = is_yaml and 'kpt_shape' in read_yaml(source.ann)
     found = Collector(source)
     labelled = 0
     for name, path in found.listing.paths.items():
@@ -90,7 +93,8 @@ def read_yolo(source: Source) -> BoxTable:
             if not text.strip():
                 continue
             try:
-                label, box = _read_line(text, found.images[image][-2:])
+                words = text.split()[: 5 if has_pose else None]
+                label, box = _read_line(words, found.images[image][-2:])
                 if label < 0 or (names and label >= len(names)):
                     raise ValueError(f'there is no class {label} of {names}')
                 found.add_box(image, line, label, box)
@@ -114,9 +118,9 @@ def read_yolo(source: Source) -> BoxTable:
     return found.table(names)
 
 
-def _read_line(text: str, size: tuple) -> tuple[int, np.ndarray]:
+def _read_line(words: list[str], size: tuple) -> tuple[int, np.ndarray]:
     """The label and the box in pixels."""
-    values = np.array(text.split(), np.float64)
+    values = np.array(words, np.float64)
     label, values = values[0], values[1:]
     is_polygon = len(values) >= 6 and len(values) % 2 == 0
     if (
@@ -126,7 +130,7 @@ def _read_line(text: str, size: tuple) -> tuple[int, np.ndarray]:
     ):
         raise ValueError(
             'expected a class number and 4 shares of the image from 0 to 1, '
-            f'or those of the points of a polygon, got {text!r:.80}'
+            f'or those of the points of a polygon, got {" ".join(words)!r:.80}'
         )
     if is_polygon:
         points = values.reshape(-1, 2)
