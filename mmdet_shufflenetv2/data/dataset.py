@@ -22,7 +22,7 @@ from mmengine.logging import print_log
 from .folders import guess_format
 from .images import decode_image
 from .reading import READERS, read_boxes, report
-from .table import BoxTable, DatasetError, Source
+from .table import BoxTable, DatasetError, Source, read_text
 
 #: What configs say of a :class:`.Source` besides where it is.
 OPTIONS = 'annotation_format', 'image_list', 'exif', 'part'
@@ -78,7 +78,7 @@ def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
             )
     classes = metainfo.get('classes')
     if isinstance(classes, str) and os.path.isfile(classes):
-        classes = filter(None, map(str.strip, fileio.list_from_file(classes)))
+        classes = filter(None, map(str.strip, read_text(classes).splitlines()))
     elif isinstance(classes, str):
         # ('ship') is a text; what is meant is ('ship',).
         classes = [classes]

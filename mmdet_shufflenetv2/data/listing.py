@@ -130,8 +130,8 @@ class Listing:
         name = re.sub('^[a-z]+://', '', plain(name))
         # Label Studio's local files: /data/local-files/?d=folder/a.jpg
         name = unquote(name.rpartition('?d=')[2].partition('?')[0])
-        *folders, last = name.split('/')
-        found = self._by_end.get(last.casefold(), ())
+        *folders, last = name.casefold().split('/')
+        found = self._by_end.get(last, ())
         if len(found) < 2:
             return self.paths[found[0]] if found else None
         root = self.folders[0]
@@ -141,8 +141,9 @@ class Listing:
         def fit(name: str) -> tuple[int, int, int]:
             there = name.split('/')[:-1]
             of, shared = role_of('/'.join(there)), _shared(here, there)
+            same = [folder.casefold() for folder in there]
             return (
-                _shared(folders[::-1], there[::-1]),
+                _shared(folders[::-1], same[::-1]),
                 2 if of == role else of is None,
                 2 * shared - len(there),
             )

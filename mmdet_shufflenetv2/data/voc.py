@@ -37,7 +37,8 @@ def read_voc(source: Source) -> BoxTable:
             continue
         name = (root.findtext('filename') or '').strip()
         # Many tools leave the name of a file as it was before it was renamed.
-        path = found.listing.find(Path(file).stem, file)
+        own = os.path.splitext(os.path.relpath(file, source.ann))[0]
+        path = found.listing.find(own, file)
         named = found.listing.find(name, file)
         if path and named and path != named:
             found.warnings.add(

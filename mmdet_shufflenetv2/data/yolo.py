@@ -1,8 +1,9 @@
 """YOLO's text files: one per image, one line per object.
 
 A line is ``class cx cy width height`` in shares of the image, with a score or
-not, or ``class x1 y1 x2 y2 ...``, a polygon. Class names are in a YAML file
-(Ultralytics, Roboflow, FiftyOne) or one per line (CVAT, Label Studio).
+not, or ``class x1 y1 x2 y2 ...``, a polygon. Where the YAML file has a
+``kpt_shape``, the points of a pose follow the box. Class names are in a YAML
+file (Ultralytics, Roboflow, FiftyOne) or one per line (CVAT, Label Studio).
 """
 
 import os
@@ -75,6 +76,8 @@ def label_file(image: str) -> str | None:
 def read_yolo(source: Source) -> BoxTable:
     """Read the label file of every image below the folders."""
     names, found = class_names(source.ann), Collector(source)
+    is_yaml = source.ann.lower().endswith(('.yaml', '.yml'))
+    has_pose = is_yaml and 'kpt_shape' in read_yaml(source.ann)
     files = {path: label_file(path) for path in found.listing.paths.values()}
     for name, path in found.listing.paths.items():
         file = files[path]
@@ -83,9 +86,10 @@ def read_yolo(source: Source) -> BoxTable:
             image = found.add_image(name, path, file or path)
             for line, text in enumerate(lines, 1):
                 where = f'{file}, line {line}'
-                if image is not None and text.strip():
+                words = text.split()[: 5 if has_pose else None]
+                if image is not None and words:
                     with found.rejecting('line that is not a box', where):
-                        label, box = _read_line(text, found.images[image][-1])
+                        label, box = _read_line(words, found.images[image][-1])
                         if label < 0 or (names and label >= len(names)):
                             problem = f'there is no class {label} of {names}'
                             raise ValueError(problem)
@@ -107,9 +111,9 @@ def read_yolo(source: Source) -> BoxTable:
     return found.table(names)
 
 
-def _read_line(text: str, size: tuple) -> tuple[int, np.ndarray]:
+def _read_line(words: list[str], size: tuple) -> tuple[int, np.ndarray]:
     """The label and the box in pixels."""
-    label, *values = map(float, text.split())
+    label, *values = map(float, words)
     points = np.reshape(values[: len(values) // 2 * 2], (-1, 2))
     is_box = len(values) in (4, 5)
     is_polygon = len(values) >= 6 and len(values) % 2 == 0
@@ -120,7 +124,7 @@ def _read_line(text: str, size: tuple) -> tuple[int, np.ndarray]:
     ):
         raise ValueError(
             'expected a class number and 4 shares of the image from 0 to 1, '
-            f'or those of the points of a polygon, got {text!r:.80}'
+            f'or those of the points of a polygon, got {" ".join(words)!r:.80}'
         )
     low, high = points.min(axis=0), points.max(axis=0)
     if is_box:

@@ -359,14 +359,15 @@ def _check_metric(metric: ConfigDict, tables: list[BoxTable]) -> None:
                     'measure masks'
                 )
         return
-    for table in tables:
-        ann = table.source.ann
-        if not (given and ann) or _same_file(given, ann):
-            return _point_to(table.source, metric)
-    raise UserError(
-        f'the evaluator reads {given}, which is not the file of the images '
-        f'that it judges, {tables[0].title}'
-    )
+    (source, *others) = {table.source for table in tables}
+    ann = source.ann
+    if others or (given and ann and not _same_file(given, ann)):
+        # Of two files, images and boxes may have the same ids.
+        raise UserError(
+            f'the evaluator reads {given}, which is not the file of the '
+            f'images that it judges, {" and ".join(t.title for t in tables)}'
+        )
+    _point_to(source, metric)
 
 
 def require_data(name: str, source: Source) -> None:

@@ -180,6 +180,17 @@ def test_names_of_other_machines_are_matched_by_their_end(tmp_path, form):
     assert report(table, strict=True) == []
 
 
+def test_equal_names_are_told_apart_by_their_folders(tmp_path):
+    """Kaggle's paths, say, of pictures that two cameras numbered."""
+    names = 'one/1.jpg', 'two/1.jpg', 'two/2.jpg'
+    for each in names:
+        picture(tmp_path / 'images' / each)
+    write_coco(tmp_path / 'x.json', [f'/kaggle/input/{n}' for n in names])
+    table = read_test(tmp_path)
+    images = str(tmp_path / 'images')
+    assert [os.path.relpath(f, images) for f in table.files] == [*names]
+
+
 def test_names_that_may_mean_several_images_are_not_guessed(tmp_path):
     for name in 'one/a.jpg', 'two/a.jpg', 'b.jpg', 'c.jpg':
         picture(tmp_path / name)
@@ -289,6 +300,19 @@ def test_lines_that_are_no_boxes_are_named(tmp_path):
     assert table.boxes[mine].tolist() == [BOX] * 2
     for line in range(2, 2 + len(bad)):
         assert f'a.txt, line {line}: ' in str(table.errors)
+
+
+def test_points_of_a_pose_are_no_polygon(tmp_path):
+    write_yolo(tmp_path)
+    (tmp_path / 'labels' / 'a.txt').write_text(
+        '0 0.35 0.4 0.5 0.4 0.1 0.1 0.9 0.9'
+    )
+    (tmp_path / 'data.yaml').write_text(
+        'val: images\nnames: [cat, dog]\nkpt_shape: [2, 2]\n'
+    )
+    table = read_test(tmp_path)
+    mine = table.image == table.names.index('a.jpg')
+    assert table.boxes[mine].tolist() == [BOX]
 
 
 def test_yolo_lists_of_images_are_followed(tmp_path):

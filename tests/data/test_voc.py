@@ -116,6 +116,17 @@ def test_voc_of_roboflow_is_read(tmp_path):
         assert {Path(file).parent for file in files} == {tmp_path / folder}
 
 
+@pytest.mark.parametrize('xml', ['pictures', 'xml'])
+def test_equal_names_are_told_apart_by_their_folders(tmp_path, xml):
+    for folder in 'one', 'two':
+        place = f'{xml}/{folder}', f'pictures/{folder}'
+        write_voc(tmp_path, ['1.jpg', '2.jpg'], *place)
+    table = read_test(tmp_path)
+    for file, record in zip(table.files, table.records, strict=True):
+        assert Path(file).parent.name == Path(record).parent.name
+    assert len(table) == 4
+
+
 def test_folders_of_images_tell_the_split(tmp_path):
     write_voc(tmp_path, SIX[:3], 'xml', 'images/train')
     write_voc(tmp_path, SIX[3:5], 'xml', 'images/val')

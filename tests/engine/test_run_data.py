@@ -1,5 +1,6 @@
 """A run's data sets, metrics, class lists, and its folder."""
 
+import copy
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -56,9 +57,9 @@ def check(cfg, *splits):
     return run_data.check_data(cfg, splits or ('train', 'val'))
 
 
-def join(cfg, second):
+def join(cfg, second, split='train'):
     """Let a config train on two data sets."""
-    loader = cfg.train_dataloader
+    loader = cfg[f'{split}_dataloader']
     joined = dict(type='ConcatDataset', datasets=[loader.dataset, second])
     loader.dataset = ConfigDict(joined)
 
@@ -245,9 +246,14 @@ def test_other_formats_are_not_read_as_coco(pointed):
 
 def test_evaluator_of_another_file_is_named(pointed, data):
     write(data, 'other', count=3)
+    joined = copy.deepcopy(pointed)
     pointed.val_evaluator.ann_file = str(data / 'other.json')
-    with pytest.raises(UserError, match=r'evaluator reads .*other\.json'):
-        check(pointed)
+    # One of two files would be judged by the other's ids too.
+    more = dict(ann_file='other.json', data_prefix=dict(img='other/'))
+    join(joined, dict(joined.val_dataloader.dataset, **more), 'val')
+    for each in pointed, joined:
+        with pytest.raises(UserError, match=r'evaluator reads .*other\.json'):
+            check(each, 'val')
     # The same file by another name is the same file.
     pointed.val_evaluator.ann_file = f'{data}/train/../val.json'
     check(pointed)
