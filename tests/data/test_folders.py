@@ -180,17 +180,6 @@ def test_names_of_other_machines_are_matched_by_their_end(tmp_path, form):
     assert report(table, strict=True) == []
 
 
-def test_equal_names_are_told_apart_by_their_folders(tmp_path):
-    """Kaggle's paths, say, of pictures that two cameras numbered."""
-    names = 'one/1.jpg', 'two/1.jpg', 'two/2.jpg'
-    for each in names:
-        picture(tmp_path / 'images' / each)
-    write_coco(tmp_path / 'x.json', [f'/kaggle/input/{n}' for n in names])
-    table = read_test(tmp_path)
-    images = str(tmp_path / 'images')
-    assert [os.path.relpath(f, images) for f in table.files] == [*names]
-
-
 def test_names_that_may_mean_several_images_are_not_guessed(tmp_path):
     for name in 'one/a.jpg', 'two/a.jpg', 'b.jpg', 'c.jpg':
         picture(tmp_path / name)
@@ -206,9 +195,12 @@ def test_names_that_may_mean_several_images_are_not_guessed(tmp_path):
 @pytest.mark.parametrize(
     'ann, listed, other, image',
     [
-        ('boxes.json', 'one/a.jpg', 'two/a.jpg', 'one/a.jpg'),
+        # Kaggle's paths of pictures that two cameras numbered.
+        ('boxes.json', '/kaggle/one/a.jpg', 'img/two/a.jpg', 'img/one/a.jpg'),
         ('annotations/val.json', 'a.jpg', 'train/a.jpg', 'img/val/a.jpg'),
         ('two/ann/x.json', 'a.jpg', 'one/a.jpg', 'two/img/a.jpg'),
+        ('annotations/val.json', 'a.jpg', 'a.jpg', 'val/a.jpg'),
+        ('sub/x.json', 'a.jpg', 'a.jpg', 'sub/a.jpg'),
     ],
 )
 def test_of_images_named_alike_the_likeliest_is_meant(
