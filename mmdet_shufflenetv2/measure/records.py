@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import UserError
 
-SCHEMA = 1
+SCHEMA = '1'
 # Columns of earlier files by the names they have now.
 RENAMED = {'doubt': 'warning'}
 
@@ -77,7 +77,7 @@ class Records:
             ValueError: a row has a column that the file has not.
             RecordsError: the system does not write.
         """
-        blank = dict.fromkeys(self.columns, '') | {'schema': str(SCHEMA)}
+        blank = dict.fromkeys(self.columns, '') | {'schema': SCHEMA}
         added = [
             blank | {k: ' '.join(str(v).splitlines()) for k, v in row.items()}
             for row in rows
@@ -116,32 +116,42 @@ class Records:
         if not data:
             return [], 0
         try:
-            # With the mark that spreadsheets put in front, or without.
-            lines = (data[:whole] or data).decode('utf-8-sig').split('\n')
-            # One by one: an open quote of a bad line spoils no other.
-            header, *found = (next(csv.reader([line]), []) for line in lines)
+            header, *found = parse(data[:whole] or data)
         except (UnicodeDecodeError, csv.Error) as error:
             raise RecordsError(
                 f'{self.path} is not a CSV file: {error}'
             ) from error
-        schemas = {row[0] for row in found if header[:1] == ['schema'] and row}
-        if newer := schemas - {'schema', str(SCHEMA)}:
+        schemas = {row[0] for row in found if header[:1] == ['schema']}
+        if newer := schemas - {SCHEMA}:
             raise RecordsError(
                 f'{self.path} was written by a newer version of this package '
                 f'(schema {max(newer)}, this one knows {SCHEMA}) and is left '
                 'as it is; update the package or name another file'
             )
-        names = [RENAMED.get(name, name) for name in header]
-        if names != [RENAMED.get(name, name) for name in self.columns]:
+        if header != list(self.columns):
             raise RecordsError(
                 f'{self.path}: its columns are {", ".join(header)}; the new '
                 f'rows have {", ".join(self.columns)}; move the file away or '
                 'name another one'
             )
-        # Two commands that began the file at once both wrote a header.
         rows = [
             dict(zip(self.columns, row, strict=True))
             for row in found
-            if len(row) == len(header) and row != header
+            if len(row) == len(header)
         ]
         return rows, whole
+
+
+def parse(data: bytes) -> list[list[str]]:
+    """The header of a CSV file under today's names, and the rows under it.
+
+    Raises:
+        UnicodeDecodeError, csv.Error: it is not a CSV file.
+    """
+    # With the mark that spreadsheets put in front, or without.
+    lines = data.decode('utf-8-sig').splitlines()
+    # One by one: an open quote of a bad line spoils no other.
+    header, *rows = [next(csv.reader([line]), []) for line in lines] or [[]]
+    # Two commands that began the file at once both wrote a header.
+    rows = [row for row in rows if row and row != header]
+    return [[RENAMED.get(name, name) for name in header], *rows]

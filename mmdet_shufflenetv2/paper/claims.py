@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from importlib.resources import files
 from typing import NamedTuple
 
-from .published import Key, speeds
+from ..measure.published import Key, speeds
 from .results import Measured, Results, Row, newest_of_machines
 
 NOT_MEASURED = 'not measured'

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from ..measure.published import figures, speeds, values
 from .claims import BATCHES
-from .published import figures, speeds, values
 from .results import Conditions, Results
 
 # How the names of a family's networks begin, its title, and its colour. The
