@@ -233,7 +233,7 @@ class Detector:
         device, dtype = torch.device(setting.device).type, setting.dtype
         half = dtype != torch.float32
         self.autocast = torch.autocast(device, dtype, enabled=half)
-        wide = replace(setting, precision='fp32')
+        self.setting, wide = setting, replace(setting, precision='fp32')
         torch.manual_seed(0)
         model = MODELS.build(cfg.model)
         head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
