@@ -10,7 +10,7 @@ many as come closest to its FLOPs.
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 
 import torch
@@ -103,18 +103,21 @@ def benchmarks(
     Raises:
         UserError: there is no such network.
     """
-    return [
-        _benchmark(key, competitors, setting, args.energy)
-        for setting in settings
-        for cases in (_whole_networks, _stacked_units)
-        for key, competitors in cases(args, setting.on_gpu)
-    ]
+    found = []
+    for setting in settings:
+        for cases in _whole_networks, _stacked_units:
+            for key, *both in cases(args, setting.on_gpu):
+                _, (batch, *_, height, width) = both[0]
+                key |= {'input': size_text((width, height)), 'batch': batch}
+                measure = partial(_measure, *both, setting, args.energy)
+                found.append(Benchmark(key, setting, measure))
+    return found
 
 
 # A network or a family of `UNITS`, and the (N, C, H, W) of its input.
 Competitor = tuple[str, tuple[int, int, int, int]]
 # A key, whose it is, and the reference if there is one.
-Case = tuple[Row, list[Competitor]]
+Case = tuple[Row, Competitor, Competitor | None]
 
 
 def _whole_networks(args: argparse.Namespace, on_gpu: bool) -> Iterator[Case]:
@@ -123,13 +126,15 @@ def _whole_networks(args: argparse.Namespace, on_gpu: bool) -> Iterator[Case]:
             table, column, reference = place_of(name, size)
             small = size == OWN_SIZE or (size, column) == ((320, 320), '40M')
             for batch in args.batch or [8 if on_gpu and small else 1]:
+                key = {'table': table, 'column': column, 'network': name}
                 yield (
-                    {'table': table, 'column': column, 'network': name},
-                    [
+                    key,
+                    *(
                         (each, (batch, 3, *_input(each, size)))
-                        for each in (name, reference)
                         if each
-                    ],
+                        else None
+                        for each in (name, reference)
+                    ),
                 )
 
 
@@ -147,7 +152,7 @@ def _stacked_units(args: argparse.Namespace, on_gpu: bool) -> Iterator[Case]:
             'network': f'{UNIT_COUNT} units of {family}, {mine[1][1]} '
             'channels',
         }
-        yield key, [mine, reference]
+        yield key, mine, reference
 
 
 def _tables(size: Size) -> list[str]:
@@ -183,32 +188,26 @@ def _input(name: str, size: Size) -> tuple[int, int]:
     return (own, own) if size == OWN_SIZE else size[::-1]
 
 
-def _benchmark(
-    key: Row, competitors: list[Competitor], setting: Setting, energy: bool
-) -> Benchmark:
-    """One competitor beside another, its reference, or alone."""
-    mine, *reference = competitors
-    _, (batch, *_, height, width) = mine
+def _measure(
+    mine: Competitor,
+    reference: Competitor | None,
+    setting: Setting,
+    energy: bool,
+    time: Time,
+) -> list[Row]:
+    def build(
+        each: Competitor, mode: str = setting.mode
+    ) -> tuple[nn.Module, Callable[[], object]]:
+        network, (_, shape) = _prepared(each, setting), each
+        return network, inference(network, shape, replace(setting, mode=mode))
 
-    def measure(time: Time) -> list[Row]:
-        networks = {
-            each: _prepared(each, setting) for each in (*reference, mine)
-        }
-        runs = {
-            each: inference(network, each[1], setting)
-            for each, network in networks.items()
-        }
-        times, which, run = time(runs), networks[mine], runs[mine]
-        pair = times[mine], *map(times.get, reference or [None])
-        row = speed(*pair, batch, which, run, setting, energy)
-        if setting.mode == 'graph':
-            # A graph's maps are not the allocator's, those of its pass are.
-            run = inference(which, mine[1], replace(setting, mode='eager'))
-            row['peak_mb'] = significant(peak_mb(run, setting.device))
-        return [row]
-
-    key = {**key, 'input': size_text((width, height)), 'batch': batch}
-    return Benchmark(key, setting, measure)
+    batch, *_ = mine[1]
+    row = speed(time, build, mine, reference, batch, setting, energy)
+    if setting.mode == 'graph':
+        # A graph's maps are not the allocator's, those of its pass are.
+        _, run = build(mine, 'eager')
+        row['peak_mb'] = significant(peak_mb(run, setting.device))
+    return [row]
 
 
 # A reference stays, for it is everybody's in its column.

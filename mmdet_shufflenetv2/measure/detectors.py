@@ -13,7 +13,7 @@ import copy
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import cycle, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +28,7 @@ from mmdet.structures.bbox import bbox2roi
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..engine.run_config import (
     dicts_of,
@@ -136,20 +136,20 @@ def benchmarks(
     # The first of those that share it.
     firsts = {_post_processing(path): path for path in reversed(paths)}
     by_part['post-processing'] = [p for p in paths if p in firsts.values()]
-    return [
-        _benchmark(
-            path,
-            args.size or (PAPER_SIZE if setting.on_gpu else CPU_SIZE),
-            batch,
-            setting,
-            part,
-            args.energy,
-        )
-        for setting, batch in product(settings, args.batch)
-        for part, configs in by_part.items()
-        if part in args.part
-        for path in configs
-    ]
+    found = []
+    for setting, batch, part in product(settings, args.batch, by_part):
+        size = args.size or (PAPER_SIZE if setting.on_gpu else CPU_SIZE)
+        for path in by_part[part] if part in args.part else ():
+            key = {
+                'config': path.stem,
+                'column': column_of(path.stem),
+                'part': part,
+                'input': size_text(size),
+                'batch': batch,
+            }
+            where = path, size, batch, setting, part, args.energy
+            found.append(Benchmark(key, setting, partial(_measure, *where)))
+    return found
 
 
 @cache
@@ -166,38 +166,28 @@ def _post_processing(path: Path) -> str:
     return repr((heads, model.get('test_cfg')))
 
 
-def _benchmark(
+def _measure(
     path: Path,
     size: tuple[int, int],
     batch: int,
     setting: Setting,
     part: str,
     energy: bool,
-) -> Benchmark:
-    def measure(time: Time) -> list[Row]:
-        reference = _own(reference_of(path.stem))
-        if path.resolve() == reference.resolve():
-            reference = path
-        detectors = {
-            each: _detector(each, size, batch, setting)
-            for each in (reference, path)
-        }
-        runs = {each: PARTS[part](d) for each, d in detectors.items()}
-        times, mine, run = time(runs), detectors[path], runs[path]
-        pair = times[path], times[reference]
-        row = speed(*pair, batch, mine.model, run, setting, energy)
-        if part not in ('network', 'training step'):
-            row['warning'] = joined(mine.warning, row['warning'])
-        return [row]
+    time: Time,
+) -> list[Row]:
+    reference = _own(reference_of(path.stem))
+    if path.resolve() == reference.resolve():
+        reference = path
 
-    key = {
-        'config': path.stem,
-        'column': column_of(path.stem),
-        'part': part,
-        'input': size_text(size),
-        'batch': batch,
-    }
-    return Benchmark(key, setting, measure)
+    def build(each: Path) -> tuple[nn.Module, Callable[[], object]]:
+        detector = _detector(each, size, batch, setting)
+        return detector.model, PARTS[part](detector)
+
+    row = speed(time, build, path, reference, batch, setting, energy)
+    if part not in ('network', 'training step'):
+        warning = _detector(path, size, batch, setting).warning
+        row['warning'] = joined(warning, row['warning'])
+    return [row]
 
 
 # A reference stays, for it is everybody's in its column.

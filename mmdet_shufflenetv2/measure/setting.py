@@ -219,9 +219,8 @@ def settings_of(args: argparse.Namespace) -> list[Setting]:
         UserError: a combination is impossible.
     """
     found = []
-    for precision, mode in product(
-        args.precision, getattr(args, 'mode', ['eager'])
-    ):
+    modes = getattr(args, 'mode', ['eager'])
+    for precision, mode in product(args.precision, modes):
         wide = PRECISIONS[precision] == torch.float32 and args.device != 'cpu'
         layout = args.layout or ('contiguous' if wide else 'channels_last')
         rest = precision, layout, mode, args.clock
