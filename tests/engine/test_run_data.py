@@ -73,7 +73,7 @@ def test_a_folder_reaches_data_sets_metrics_and_classes(cfg, data):
     assert cfg.model.roi_head.bbox_head.num_classes == 2
     datasets = dict(run_data.datasets_of(cfg))
     assert datasets['train'].ann_file == str(data / 'train.json')
-    assert datasets['val'].data_prefix.img == str(data / 'val')
+    assert datasets['val'].data_prefix.img == str(data)
     for _, metric in run_data.metrics_of(cfg):
         assert metric.type == 'BoxMetric'
         assert metric.ann_file == str(data / 'val.json')
@@ -96,7 +96,7 @@ def test_every_joined_data_set_is_checked(pointed, data):
 def test_part_set_apart_is_written_down_and_kept(cfg, data):
     def listed(name):
         text = Path(cfg.work_dir, f'{name}.txt').read_text()
-        return text.splitlines()[1:]
+        return [Path(line).name for line in text.splitlines()[1:]]
 
     def names(source):
         return read_boxes(source).names
