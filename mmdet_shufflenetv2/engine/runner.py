@@ -13,6 +13,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ..compat.atomic_files import remove_abandoned
+from ..compat.checkpoints import CheckpointError
 from ..compat.input_format import (
     META_KEY,
     delivered_format,
@@ -22,7 +23,7 @@ from .early_log import write_kept_records
 from .hooks import DivergenceHook, InputCheckHook
 from .pictures import RunPicturesHook
 from .run_config import resizing
-from .weights import CheckpointMismatch, fitting
+from .weights import fitting
 
 
 @RUNNERS.register_module()
@@ -114,7 +115,7 @@ class CheckedRunner(Runner):
             wanted.append('param_schedulers')
         missing = [part for part in wanted if part not in checkpoint]
         if missing:
-            raise CheckpointMismatch(
+            raise CheckpointError(
                 f'{filename} lacks {", ".join(missing)}, so a run cannot go '
                 'on from it; resume from an epoch_N.pth, or start a new run '
                 f"from its weights: --cfg-options load_from='{filename}'"
