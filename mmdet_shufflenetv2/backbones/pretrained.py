@@ -218,36 +218,39 @@ def find_fit(
     if formats is None:
         kind = type(backbone).__name__
         parts = {key.partition('.')[0] for key in backbone.state_dict()}
-        signature = tuple(re.escape(f'{part}.') for part in parts)
+        signature = tuple(rf'{re.escape(part)}(?:\.|$)' for part in parts)
         formats = (WeightFormat(kind, 'mmdet', signature=signature),)
         weights = content.get('state_dict', content)
     else:
         weights = weights_of(content, source)
-    inner = weights
     if prefix is not None:
         prefix = prefix.rstrip('.') + '.'
-        inner = {k: v for k, v in weights.items() if k.startswith(prefix)}
     hits = {
-        at: [_fit(backbone, within(weights, at), each, at, style)
-             for each in found]
-        for at, found in recognise(inner, formats).items()
+        at: found
+        for at, found in recognise(weights, formats).items()
         if prefix in (None, at)
-    }  # fmt: skip
+    }
     if len(hits) > 1 and next(iter(hits)) not in USUAL_PREFIXES:
         raise CheckpointError(
             f'checkpoint {source!r} has several backbones; prefix must be '
             f'one of {", ".join(hits)}'
         )
     if hits:
-        fit = min(next(iter(hits.values())), key=lambda fit: fit.distance)
+        at = next(iter(hits))
+        inner = within(weights, at)
+        fits = [_fit(backbone, inner, found, at, style) for found in hits[at]]
+        fit = min(fits, key=lambda fit: fit.distance)
     else:
         at = prefix or next(
-            p for p in reversed(USUAL_PREFIXES) if within(weights, p)
+            (p for p in reversed(USUAL_PREFIXES) if within(weights, p)), ''
         )
-        why = f'it looks like {family_of(weights)}'
+        why = [f'it looks like {family_of(weights)}']
+        if not hasattr(backbone, 'formats'):
+            wanted = backbone.state_dict()
+            why += phrases(mismatches(wanted, within(weights, at)))
         try:
-            if recognise(weights) or not hasattr(backbone, 'formats'):
-                raise CheckpointError(why)
+            if recognise(weights) or len(why) > 1:
+                raise CheckpointError('; '.join(why))
             fit = _fit_in_order(backbone, within(weights, at), at, style)
         except CheckpointError as error:
             raise CheckpointError(

@@ -73,7 +73,7 @@ def test_a_pretrained_backbone_needs_the_images_it_expects(saved, line_run):
     first = model.backbone.conv1[0].weight
     assert torch.equal(first, weights['conv1.0.weight'])
     other = line_run(model=Detector(init_cfg=init_cfg))
-    with pytest.raises(CheckpointError, match=r'bgr_to_rgb=False .*mean=\['):
+    with pytest.raises(CheckpointError, match=r'bgr_to_rgb="False" .*mean='):
         other._init_model_weights()
 
 

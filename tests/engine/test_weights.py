@@ -85,6 +85,14 @@ def test_a_config_adapts_to_the_weights(written):
     MODELS.build(cfg.model.backbone).init_weights()
 
 
+def test_a_network_that_has_no_styles_starts_from_a_file(written):
+    backbone = dict(type='MobileNetV1', widen_factor=0.25)
+    cfg = Config(dict(model=dict(backbone=backbone)))
+    path = written(MODELS.build(backbone).state_dict())
+    use_backbone_weights(cfg, path)
+    assert cfg.model.backbone.init_cfg.checkpoint == path
+
+
 @pytest.mark.parametrize(
     'make, message',
     [
