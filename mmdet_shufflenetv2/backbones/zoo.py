@@ -1,7 +1,7 @@
 """Every network the ShuffleNet V2 paper compares, by its published name.
 
 A row says how to build a network and what is to be known about its published
-figures, which are in `mmdet_shufflenetv2.paper.published` under the same name.
+figures, which `mmdet_shufflenetv2.measure.published` has under the same name.
 """
 
 from collections.abc import Mapping

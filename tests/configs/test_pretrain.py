@@ -14,7 +14,7 @@ from mmpretrain.structures import DataSample
 
 from mmdet_shufflenetv2.backbones.zoo import NETWORKS, network
 from mmdet_shufflenetv2.engine import run_config
-from mmdet_shufflenetv2.paper.published import values
+from mmdet_shufflenetv2.measure.published import values
 
 CONFIG = ROOT / 'configs' / 'pretrain.py'
 REFERENCE = 'shufflenet_v2_x1_0'

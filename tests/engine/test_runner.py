@@ -119,15 +119,40 @@ def test_training_goes_on_from_the_weights_that_were_trained(hooks, trained):
     assert rest.weight.item() == pytest.approx(whole.weight.item(), abs=1e-6)
 
 
-@pytest.mark.parametrize('epochs', [3, 8])
-def test_another_length_moves_the_rate_to_its_place(epochs, trained, tmp_path):
+def test_without_averaging_training_goes_on_from_the_trained_weights(trained):
+    averaged = trained(2, custom_hooks=[dict(type='EMAHook', momentum=0.3)])
+    rest = trained(4, resume=True).model
+    assert rest.seen[0] == pytest.approx(averaged.model.weight.item())
+
+
+# Steps of an epoch, as another batch size would change them.
+TWO_STEPS = dict(
+    dataset=[torch.ones(1)] * 2,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    batch_size=1,
+)
+
+
+@pytest.mark.parametrize(
+    'epochs, changes',
+    [
+        (3, {}),
+        (8, {}),
+        (4, dict(train_dataloader=TWO_STEPS)),
+        (4, dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)))),
+    ],
+)
+def test_another_length_batch_or_rate_has_its_place_in_the_schedule(
+    epochs, changes, trained, tmp_path
+):
     trained(4)
     runs = (
-        trained(epochs, work_dir=str(tmp_path / 'whole')),
-        trained(epochs, resume=True),
+        trained(epochs, work_dir=str(tmp_path / 'whole'), **changes),
+        trained(epochs, resume=True, **changes),
     )
+    assert runs[0].iter == runs[1].iter
     rates = [
-        list(each.message_hub.get_scalar('train/lr').data[0][-4:])
+        list(each.message_hub.get_scalar('train/lr').data[0][-2:])
         for each in runs
     ]
     assert rates[1] == pytest.approx(rates[0], rel=1e-4, abs=1e-9)
