@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from commands import CONFIG, run
+from commands import CONFIG
 from mmdet.evaluation.metrics import coco_metric
 
 from mmdet_shufflenetv2 import Detector
@@ -20,20 +20,6 @@ PLOTS = {
     'confusion_matrix.png',
     'worst_images.jpg',
 }
-
-
-@pytest.fixture(scope='module')
-def tested(trained, tmp_path_factory):
-    """What one test run printed, and the folder with what it wrote."""
-    folder = tmp_path_factory.mktemp('test')
-    printed = run(
-        *('test', trained[0] / CONFIG.name, trained[0] / 'epoch_2.pth'),
-        *('--eval', 'bbox', 'proposal', 'bbox', '--work-dir', folder),
-        *('--out', folder / 'results.pkl', '--json', folder / 'results.json'),
-        *('--show-dir', folder / 'pictures', '--plots'),
-        *('--cfg-options', 'model.test_cfg.rcnn.score_thr=0.0'),
-    )
-    return printed, folder
 
 
 def test_prints_the_twelve_numbers_and_recalls_of_as_many_as_it_says(tested):
