@@ -18,7 +18,7 @@ import shutil
 import tempfile
 
 from ..errors import UserError
-from .options import add_run_options, check_run_options
+from .options import add_run_options, check_run_options, image_size
 
 PICKLES = '.pkl', '.pickle'
 SWITCHES = {
@@ -56,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--show-dir', metavar='DIR', help='draw what was found here'
     )
     parser.add_argument(
+        '--image-size',
+        type=image_size,
+        metavar='WxH',
+        help='test at this size; default: the size of the training. A little '
+        'more than that may find more',
+    )
+    parser.add_argument(
         '--show-score-thr',
         type=float,
         default=0.3,
@@ -87,6 +94,8 @@ def run(args: argparse.Namespace) -> None:
     if not cfg.get('test_dataloader'):
         raise UserError(f'{args.config} has no test_dataloader')
     task = tasks.task_of(cfg, args)
+    if args.image_size:
+        run_config.set_image_size(cfg, args.image_size)
     cfg.launcher = args.launcher
     cfg.load_from, cfg.resume = args.checkpoint, False
     # Beside the runs: what a test leaves must not replace a run's config.
@@ -145,11 +154,11 @@ def check_outputs(args: argparse.Namespace, needs_network: bool) -> None:
             'draw with one process'
         )
     proposal = 'proposal' in (args.eval or ())
-    of_network = proposal or args.out or args.show_dir or args.tta
-    if of_network and not needs_network:
+    of_network = proposal, args.out, args.show_dir, args.tta, args.image_size
+    if any(of_network) and not needs_network:
         raise UserError(
-            '--eval proposal, --out, --show-dir and --tta need a checkpoint, '
-            f'got {args.checkpoint}'
+            '--eval proposal, --out, --show-dir, --tta and --image-size need '
+            f'a checkpoint, got {args.checkpoint}'
         )
     for option, path in ('--out', args.out), ('--json', args.json):
         if path and os.path.isdir(path):

@@ -112,6 +112,7 @@ def test_fast_numbers_are_those_of_pycocotools(tested, shapes):
         (['x.pth', '--launcher', 'pytorch', '--show-dir', 'd'],
          'draw with one process'),
         (['x.onnx', '--eval', 'proposal'], 'need a checkpoint, got x.onnx'),
+        (['x.onnx', '--image-size', '64x64'], 'a checkpoint, got x.onnx'),
         (['nowhere.pth'], 'nowhere.pth'),
     ],
 )  # fmt: skip
@@ -121,6 +122,20 @@ def test_wrong_arguments_are_one_message(
     monkeypatch.setenv('RANK', '0')
     said = here('test', CONFIG, *arguments, cwd=tmp_path, code=2)
     assert message in said
+
+
+def test_image_size_replaces_that_of_the_training(
+    here, trained, shapes, tmp_path
+):
+    folder = trained[0]
+    here(
+        *('test', folder / CONFIG.name, folder / 'epoch_2.pth'),
+        *('--data-root', shapes, '--image-size', '160x96'),
+        *('--work-dir', tmp_path),
+    )
+    used = run_config.load_config(str(tmp_path / CONFIG.name))
+    (step,) = run_config.resizing(used, 'test')
+    assert tuple(step.scale) == (160, 96)
 
 
 def test_proposals_are_asked_of_what_has_some(root):
