@@ -7,15 +7,25 @@ from coco_files import put
 
 from mmdet_shufflenetv2.data import find_data, read_boxes
 
-NAMES = {'train': ['1.jpg', '2.jpg'], 'val': ['3.jpg']}
+IDS = {'train': [1, 2], 'val': [3]}
 
 
 @pytest.fixture
 def data_root(tmp_path):
-    for split, names in NAMES.items():
+    for split, ids in IDS.items():
         folder = f'{split}2017'
         ann = f'annotations/instances_{folder}.json'
-        put(tmp_path, ann, folder, names, classes=('person',))
+        names = [f'{number}.jpg' for number in ids]
+        images = [
+            dict(id=number, file_name=name, width=40, height=30)
+            for number, name in zip(ids, names, strict=True)
+        ]
+        boxes = [
+            dict(id=n, image_id=n, category_id=9, bbox=[1, 2, 3, 4])
+            for n in ids
+        ]
+        content = dict(images=images, annotations=boxes)
+        put(tmp_path, ann, folder, names, classes=('person',), **content)
     return tmp_path
 
 
@@ -31,8 +41,8 @@ def test_command_it_names_finds_files_and_images(data_root, here):
         train_ann=options['--train-ann'],
         val_ann=options['--val-ann'],
     )
-    for source, names in zip(splits, NAMES.values(), strict=False):
-        assert read_boxes(source).names == names
+    for source, ids in zip(splits, IDS.values(), strict=False):
+        assert read_boxes(source).image_ids.tolist() == ids
 
 
 def test_what_is_missing_or_wrong_is_one_message(data_root, here):
