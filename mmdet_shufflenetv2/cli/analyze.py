@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
     require_writable(str(folder), 'output folder', '--out-dir')
     if args.record:
         records = Records(args.record, (*RECORDED, *describe(setting)))
-        records.check_writable()
+        records.append([])
     setting.apply()
     is_trained = args.checkpoint is not None
     try:

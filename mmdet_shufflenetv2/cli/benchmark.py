@@ -34,8 +34,8 @@ from ..measure import (
     shuffle,
 )
 from ..measure import benchmark as benchmarks
+from ..measure.published import annotate
 from ..measure.timing import QUICK
-from ..paper.published import annotate
 from .options import image_size, positive_int, positive_number
 
 KINDS = {

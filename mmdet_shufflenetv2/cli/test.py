@@ -178,7 +178,7 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
     from ..data import BoxMetric
     from ..engine import CheckedRunner
     from ..engine.evaluation import keep_proposals, use_tta
-    from ..paper.published import top1_error
+    from ..measure.published import values
 
     if args.show_dir:
         cfg.default_hooks.visualization = dict(
@@ -193,7 +193,8 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
         words.append('bbox')
     known = {}
     if task.MODEL == 'classifier':
-        known['published'] = top1_error(cfg.model.get('network'))
+        errors = values('top-1 error')
+        known['published'] = errors.get(cfg.model.get('network'))
     prefix = os.path.join(folder, 'results')
     cfg.test_evaluator = task.metrics(cfg, words, prefix, **known)
     if args.out:

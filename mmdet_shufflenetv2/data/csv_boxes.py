@@ -30,7 +30,7 @@ from .table import (
 
 CSV_SUFFIXES = ('.csv', '.tsv')
 #: Names of columns by what these hold, as :func:`_plain` has them; the first
-#: one that is there counts.
+#: one that is there, and holds nothing else yet, counts.
 _NAMES = {
     'file': 'filename filenames filepath imagename imagenames imagepath '
     'imagefile imageurl path image images img fname file imageid patientid '
@@ -38,10 +38,10 @@ _NAMES = {
     'label': 'classname labelname categoryname instanceclassname class label '
     'category object objectname type celltype name annotationtag tag classid '
     'labelid categoryid',
-    'x1': 'xmin x1 xtl left x xtopleft upperleftcornerx',
-    'y1': 'ymin y1 ytl top y ytopleft upperleftcornery',
-    'x2': 'xmax x2 xbr right xbottomright lowerrightcornerx',
-    'y2': 'ymax y2 ybr bottom ybottomright lowerrightcornery',
+    'x1': 'x0 xmin x1 xtl left x xtopleft upperleftcornerx',
+    'y1': 'y0 ymin y1 ytl top y ytopleft upperleftcornery',
+    'x2': 'xmax x2 xbr right xbottomright lowerrightcornerx x1',
+    'y2': 'ymax y2 ybr bottom ybottomright lowerrightcornery y1',
     'cx': 'xcenter xcentre centerx centrex cx xc',
     'cy': 'ycenter ycentre centery centrey cy yc',
     'w': 'w',
@@ -53,7 +53,6 @@ _NAMES = {
     'height': 'height imageheight imgheight',
     'split': 'split set subset partition',
 }
-_FROM_ZERO = {'x0': 'xmin', 'y0': 'ymin', 'x1': 'xmax', 'y1': 'ymax'}
 _CORNERS, _SIZED = 'x1, y1, x2, y2', 'x, y, width, height'
 _CENTRED = 'x, y of the centre, width, height'
 #: Columns of a box in the order of preference, and what they hold: the first
@@ -80,30 +79,72 @@ MAX_NAMES_BYTES = 1 << 20
 #: Up to which numbers are shares of the image, by rounding more than 1.
 MAX_SHARE = 1.5
 _NO_BOX = 'line that is not a box'
-
-
-class _Layout(NamedTuple):
-    """How a file is written; the first ``skipped`` lines hold no boxes."""
-
-    delimiter: str
-    skipped: int
-    columns: dict[str, int]
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """The columns of the box."""
-        return next(r for r in _BOXES if self.columns.keys() >= {*r})
+#: By name, what a line of a file has in a column.
+_Row = dict[str, str]
 
 
 class _Line(NamedTuple):
     """What a line says; the box is as the file has it, [] for none."""
 
+    where: str
     number: int
     file: str
     split: str | None
-    size: tuple[float, float] | None
+    size: tuple[float, float]  # NaN where it does not say
     label: str
     box: list[float]
+
+
+def read_csv(source: Source) -> BoxTable:
+    """Read a CSV file of boxes; an image without any has one empty line."""
+    found, ann = Collector(source), source.ann
+    try:
+        # Excel writes in the code page of its machine.
+        text = decode_text(Path(ann).read_bytes(), 'cp1252')
+        layout = _layout(text)
+        rows = list(_rows(text, layout[0])) if layout else []
+    except (OSError, ValueError, csv.Error) as error:
+        raise DatasetError(f'{ann} cannot be read: {error}') from error
+    if not layout:
+        raise DatasetError(
+            f'{ann}: expected columns such as filename, class, xmin, ymin, '
+            f'xmax, ymax, got {text.partition(chr(10))[0]!r:.200}'
+        )
+    _, skipped, columns = layout
+    roles = next(roles for roles in _BOXES if columns.keys() >= {*roles})
+    lines = []
+    for number, cells in rows[skipped:]:
+        if any(cells):
+            cells += [''] * (1 + max(columns.values()) - len(cells))
+            row = {role: cells[index] for role, index in columns.items()}
+            lines.append(_read_line(found, number, row, roles))
+    readings = _BOXES[roles]
+    images = _add_images(found, lines, readings[0])
+    lines = [line for line in lines if line.box and line.file in images]
+    sizes = [found.images[images[line.file]][-1] for line in lines]
+    boxes, what = _in_pixels(lines, sizes, readings)
+    labels = {line.label for line in lines}
+    odd = {
+        f'file of boxes that are taken as {what}': what != readings[0],
+        'file of boxes that all lie in the first 100 px, as per cent do': (
+            len(boxes) and boxes.max() <= 100 and np.min(sizes) >= 200
+        ),
+        "file without a class of any box; all are called 'object'": (
+            labels == {''}
+        ),
+    }
+    for kind, is_so in odd.items():
+        found.warnings.add(kind, *[ann] * bool(is_so))
+    names = _names_of_codes(ann, labels - {''})
+    classes: dict[str, int] = {}
+    for line, box in zip(lines, boxes, strict=True):
+        if labels > {''} and not line.label:
+            found.errors.add(_NO_BOX, f'{line.where}: it has no class')
+            continue
+        name = names.get(line.label, line.label or 'object')
+        label = classes.setdefault(name, len(classes))
+        found.add_box(images[line.file], line.number, label, box)
+    return found.table(list(classes))
 
 
 def looks_like_boxes(path: str) -> bool:
@@ -116,103 +157,30 @@ def looks_like_boxes(path: str) -> bool:
         return False
 
 
-def read_csv(source: Source) -> BoxTable:
-    """Read a CSV file of boxes; an image without any has one empty line."""
-    found = Collector(source)
-    layout, rows = _read_rows(source.ann)
-    lines = list(_lines(found, layout, rows))
-    readings = _BOXES[layout.roles]
-    images = _add_images(found, lines, readings[0])
-    lines = [line for line in lines if line.box and line.file in images]
-    sizes = [found.images[images[line.file]][-2:] for line in lines]
-    boxes, what = _in_pixels(lines, sizes, readings)
-    if what != readings[0]:
-        found.warnings.add(
-            f'file of boxes that are taken as {what}', source.ann
-        )
-    if len(boxes) and boxes.max() <= 100 and np.min(sizes) >= 200:
-        kind = 'file of boxes that all lie in the first 100 px, as per cent do'
-        found.warnings.add(kind, source.ann)
-    labels = {line.label for line in lines}
-    if labels == {''}:
-        kind = "file without a class of any box; all are called 'object'"
-        found.warnings.add(kind, source.ann)
-    names = _names_of_codes(source.ann, labels - {''})
-    classes: dict[str, int] = {}
-    for line, box in zip(lines, boxes, strict=True):
-        if labels > {''} and not line.label:
-            where = f'{source.ann}, line {line.number}: it has no class'
-            found.errors.add(_NO_BOX, where)
-            continue
-        name = names.get(line.label, line.label or 'object')
-        label = classes.setdefault(name, len(classes))
-        found.add_box(images[line.file], line.number, label, box)
-    return found.table(list(classes))
-
-
-def _read_rows(ann: str) -> tuple[_Layout, list[tuple[int, list[str]]]]:
-    """How a file is written, and the number and cells of its lines."""
-    try:
-        # Excel writes in the code page of its machine.
-        text = decode_text(Path(ann).read_bytes(), 'cp1252')
-        layout = _layout(text)
-        if layout is not None:
-            rows = list(_rows(text, layout.delimiter))
-            return layout, rows[layout.skipped :]
-    except (OSError, ValueError, csv.Error) as error:
-        raise DatasetError(f'{ann} cannot be read: {error}') from error
-    raise DatasetError(
-        f'{ann}: expected columns such as filename, class, xmin, ymin, xmax, '
-        f'ymax, got {text.partition(chr(10))[0]!r:.200}'
-    )
-
-
-def _lines(
-    found: Collector, layout: _Layout, rows: list[tuple[int, list[str]]]
-) -> Iterator[_Line]:
-    """What lines say; those that cannot be read have no box."""
-    for number, cells in rows:
-        if not any(cells):
-            continue
-        cells += [''] * (1 + max(layout.columns.values()) - len(cells))
-        row = {role: cells[i] for role, i in layout.columns.items()}
-        label, box = '', []
-        try:
-            label, box = _label(row), _box(layout.roles, row)
-        except (AttributeError, TypeError, ValueError) as error:
-            where = f'{found.source.ann}, line {number}: {error}'
-            found.errors.add(_NO_BOX, where)
-        # Some write zeros for an image without objects.
-        box = box if label or any(box) else []
-        split = role_of(row.get('split', ''))
-        yield _Line(number, row['file'], split, _size(row), label, box)
+# How a file is written ---------------------------------------------------
 
 
 def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The number of each line and its cells."""
-    reader = csv.reader(
-        io.StringIO(text, newline=''),
-        delimiter=delimiter,
-        skipinitialspace=True,
-    )
+    lines = io.StringIO(text, newline='')
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     for cells in reader:
         yield reader.line_num, [cell.strip() for cell in cells]
 
 
-def _layout(text: str) -> _Layout | None:
-    """How a file is written; None if it does not hold boxes."""
+def _layout(text: str) -> tuple[str, int, dict[str, int]] | None:
+    """Delimiter, number of lines before the boxes, and the columns; None if a
+    file does not hold boxes.
+    """
     for delimiter in ',;\t|':
         has_header = False
-        first = islice(_rows(text, delimiter), 20)
-        for index, (_, cells) in enumerate(first):
-            columns = _named_columns(cells)
-            if columns:
-                return _Layout(delimiter, index + 1, columns)
+        for index, (_, cells) in enumerate(islice(_rows(text, delimiter), 20)):
+            if columns := _named_columns(cells):
+                return delimiter, index + 1, columns
             # A header that is not known may mean another order.
             has_header |= any(cells) and not any(map(is_image, cells))
-            columns = None if has_header else _usual_columns(cells)
-            if columns:
-                return _Layout(delimiter, 0, columns)
+            if not has_header and (columns := _usual_columns(cells)):
+                return delimiter, 0, columns
     return None
 
 
@@ -226,8 +194,6 @@ def _plain(name: str) -> str:
 def _named_columns(header: list[str]) -> dict[str, int] | None:
     """The columns by a header; None if it is not that of boxes."""
     words = [_plain(name) for name in header]
-    if 'x0' in words:
-        words = [_FROM_ZERO.get(word, word) for word in words]
     columns: dict[str, int] = {}
     for role, names in _NAMES.items():
         known = (words.index(name) for name in names.split() if name in words)
@@ -257,6 +223,9 @@ def _usual_columns(cells: list[str]) -> dict[str, int] | None:
     return None
 
 
+# What a line says --------------------------------------------------------
+
+
 def _is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text.replace(',', '.')) is not None
 
@@ -265,16 +234,23 @@ def _number(text: str) -> float:
     return float(text.replace(',', '.'))
 
 
-def _size(row: dict[str, str]) -> tuple[float, float] | None:
-    """The width and height that a line states."""
-    texts = [row.get(side, '') for side in ('width', 'height')]
-    if not all(map(_is_number, texts)):
-        return None
-    width, height = map(_number, texts)
-    return (width, height) if min(width, height) >= 1 else None
+def _read_line(
+    found: Collector, number: int, row: _Row, roles: tuple[str, ...]
+) -> _Line:
+    """A line; one that cannot be read has no box."""
+    where, label, box = f'{found.source.ann}, line {number}', '', []
+    with found.rejecting(_NO_BOX, where):
+        label, box = _label(row), _box(roles, row)
+    # Some write zeros for an image without objects.
+    box = box if label or any(box) else []
+    sides = [row.get(side, '') for side in ('width', 'height')]
+    size = tuple(_number(x) if _is_number(x) else np.nan for x in sides)
+    size = size if min(size) >= 1 else (np.nan, np.nan)
+    split = role_of(row.get('split', ''))
+    return _Line(where, number, row['file'], split, size, label, box)
 
 
-def _label(row: dict[str, str]) -> str:
+def _label(row: _Row) -> str:
     """A line's class, '' for none; in VIA it is one of the attributes."""
     if 'attributes' not in row:
         return row.get('label', '')
@@ -288,7 +264,7 @@ def _label(row: dict[str, str]) -> str:
     return ''
 
 
-def _box(roles: tuple[str, ...], row: dict[str, str]) -> list[float]:
+def _box(roles: tuple[str, ...], row: _Row) -> list[float]:
     """The four numbers of a box; [] for an image without objects."""
     texts = [row[role] for role in roles]
     if all(text.lower() in _NOTHING for text in texts):
@@ -314,6 +290,9 @@ def _box_of_shape(shape: dict) -> list[float]:
     return [float(shape.get(e)) for e in ('x', 'y', 'width', 'height')]
 
 
+# What the lines mean together --------------------------------------------
+
+
 def _edges(lines: list[_Line], what: str) -> np.ndarray:
     """Left, top, right and lower edge of boxes in the file's unit, (K, 4)."""
     values = np.array([line.box for line in lines], float).reshape(-1, 4)
@@ -329,26 +308,25 @@ def _add_images(
     found: Collector, lines: list[_Line], what: str
 ) -> dict[str, int]:
     """Add each image once; gives its index by the name in a line."""
-    paths = found.listing.find_all({line.file for line in lines})
-    stated = [line for line in lines if line.box and line.size]
+    stated = [line for line in lines if line.box and line.size[0] >= 1]
     sizes = np.array([line.size for line in stated]).reshape(-1, 2)
     inside = _edges(stated, what)[:, 2:] <= sizes + BORDER_TOLERANCE_PX
     # Else it is the size of something else, such as the box.
     are_sizes = 2 * inside.all(axis=1).sum() >= len(stated)
-    added: dict[str, int | None] = {}
+    names = {line.file for line in lines}
+    paths = found.listing.find_all(names, found.source.ann)
+    added: dict[str | None, int | None] = {None: None}
     for line in lines:
         path = paths[line.file]
         if path is None:
-            kind = 'image not found, or one name of several for it'
-            where = f'{found.source.ann}, line {line.number}'
-            found.errors.add(kind, f'{where}: {line.file!r}')
+            found.no_image(f'{line.where}: {line.file!r}')
         elif path not in added:
-            size = line.size if are_sizes else None
+            size = line.size if are_sizes and line.size[0] >= 1 else None
             record = found.source.ann
             added[path] = found.add_image(
                 line.file, path, record, size, split=line.split
             )
-    images = {name: added.get(path) for name, path in paths.items()}
+    images = {name: added[path] for name, path in paths.items()}
     return {name: image for name, image in images.items() if image is not None}
 
 
@@ -380,15 +358,13 @@ def _names_of_codes(ann: str, codes: set[str]) -> dict[str, str]:
         return {}
     for file in sorted(Path(ann).parent.iterdir()):
         is_csv = file.suffix.lower() in CSV_SUFFIXES
-        if not is_csv or file.stat().st_size > MAX_NAMES_BYTES:
-            continue
-        text = decode_text(file.read_bytes(), 'latin-1')
-        lines = filter(str.strip, text.splitlines())
-        rows = [re.split(r'[\s"]*,[\s"]*', line.strip(' "')) for line in lines]
-        for step in 1, -1:
-            two = all(len(cells) == 2 for cells in rows)
-            names = dict(cells[::step] for cells in rows) if two else {}
-            texts = [names.get(code, '') for code in codes]
-            if all(texts) and not any(map(_is_number, texts)):
-                return dict(zip(codes, texts, strict=True))
+        if is_csv and file.stat().st_size <= MAX_NAMES_BYTES:
+            text = decode_text(file.read_bytes(), 'latin-1')
+            rows = [cells for _, cells in _rows(text, ',') if any(cells)]
+            rows = rows if all(len(cells) == 2 for cells in rows) else []
+            for step in 1, -1:
+                names = dict(cells[::step] for cells in rows)
+                texts = [names.get(code, '') for code in codes]
+                if all(texts) and not any(map(_is_number, texts)):
+                    return dict(zip(codes, texts, strict=True))
     return {}

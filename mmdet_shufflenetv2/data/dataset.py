@@ -22,8 +22,10 @@ from mmengine.logging import print_log
 from .folders import guess_format
 from .images import decode_image
 from .reading import READERS, read_boxes, report
-from .table import BoxTable, DatasetError, Source
+from .table import BoxTable, DatasetError, Source, read_text
 
+#: What configs say of a :class:`.Source` besides where it is.
+OPTIONS = 'annotation_format', 'image_list', 'exif', 'part'
 #: What this process has logged of data; see :func:`.reading.report`.
 said: set = set()
 
@@ -35,47 +37,30 @@ def say_once(text: str) -> None:
         print_log(text, 'current', 30)
 
 
-def make_source(
-    ann_file: str,
-    images: str | Sequence[str] = (),
-    annotation_format: str | None = None,
-    image_list: str | Sequence[str] | None = None,
-    exif: str | None = None,
-    part: Sequence | None = None,
-) -> Source:
-    """A source as configs write it; by default without images."""
-    kind = annotation_format or guess_format(ann_file)
+def config_source(config: dict) -> Source:
+    """The source that the config of a data set or of a metric names.
+
+    Images of a data set are next to its file where it names no folder.
+    """
+    root, ann = config.get('data_root') or '', config.get('ann_file') or ''
+    ann = ann and os.path.normpath(os.path.join(root, ann))
+    img = (config.get('data_prefix') or {}).get('img', '')
+    img = config.get('img_dir', img)
+    folders = [img] if isinstance(img, str) else img
+    folders = [os.path.join(root, each) for each in folders if each or root]
+    folders = list(map(os.path.normpath, folders))
+    if ann and not folders and 'img_dir' not in config:
+        folders = [ann if os.path.isdir(ann) else os.path.dirname(ann) or '.']
+    kind = config.get('annotation_format') or guess_format(ann)
     if kind not in READERS:
         raise DatasetError(
             f'expected annotation_format to be one of {", ".join(READERS)}, '
-            f'got {annotation_format!r}'
+            f'got {kind!r}'
         )
-    folders = [images] if isinstance(images, str) else images
-    ann, *folders = (f and os.path.normpath(f) for f in (ann_file, *folders))
-    folders, part = tuple(filter(None, folders)), part and tuple(part)
-    lists = [image_list] if isinstance(image_list, str) else image_list or ()
-    return Source(kind, ann, folders, tuple(lists), exif or 'apply', part)
-
-
-def dataset_source(dataset: dict) -> Source:
-    """The source of a data set's config; images are next to its file where it
-    names no folder of them.
-    """
-    root, ann = dataset.get('data_root') or '', dataset.get('ann_file') or ''
-    ann = ann and os.path.join(root, ann)
-    img = (dataset.get('data_prefix') or {}).get('img', '')
-    folders = [img] if isinstance(img, str) else img
-    folders = [f for f in (os.path.join(root, each) for each in folders) if f]
-    if ann and not folders:
-        is_folder = os.path.isdir(ann)
-        folders = [ann if is_folder else os.path.dirname(ann) or '.']
-    return make_source(ann, folders, **_pop_options(dict(dataset)))
-
-
-def _pop_options(kwargs: dict) -> dict:
-    """Take out what :func:`make_source` takes."""
-    names = 'annotation_format', 'image_list', 'exif', 'part'
-    return {name: kwargs.pop(name, None) for name in names}
+    listed, part = config.get('image_list') or (), config.get('part')
+    listed = (listed,) if isinstance(listed, str) else tuple(listed)
+    exif, part = config.get('exif') or 'apply', part and tuple(part)
+    return Source(kind, ann, tuple(folders), listed, exif, part)
 
 
 def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
@@ -93,7 +78,7 @@ def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
             )
     classes = metainfo.get('classes')
     if isinstance(classes, str) and os.path.isfile(classes):
-        classes = filter(None, map(str.strip, fileio.list_from_file(classes)))
+        classes = filter(None, map(str.strip, read_text(classes).splitlines()))
     elif isinstance(classes, str):
         # ('ship') is a text; what is meant is ('ship',).
         classes = [classes]
@@ -141,7 +126,8 @@ class BoxDataset(CocoDataset):
     """
 
     def __init__(self, *args, strict: bool = False, **kwargs) -> None:
-        self.source_options, self.strict = _pop_options(kwargs), strict
+        self.source_options = {n: kwargs.pop(n, None) for n in OPTIONS}
+        self.strict = strict
         kwargs.setdefault('data_prefix', dict(img=''))
         pipeline = [*kwargs.get('pipeline', ())]
         for index, step in enumerate(pipeline):
@@ -157,14 +143,14 @@ class BoxDataset(CocoDataset):
         return loaded if classes is None else dict(loaded, classes=classes)
 
     def _join_prefix(self) -> None:
-        """Paths are joined in :func:`dataset_source`."""
+        """Paths are joined in :func:`config_source`."""
 
     def load_data_list(self) -> list[dict]:
         """For each image what mmdet's ``CocoDataset`` gives; classes that
         ``metainfo`` lacks are filled in.
         """
-        options = {**vars(self), **self.source_options}
-        table = read_boxes(dataset_source(options))
+        config = {**vars(self), **self.source_options}
+        table = read_boxes(config_source(config))
         for line in report(table, self.strict, said):
             print_log(line, 'current', 30)
         classes = self._metainfo.setdefault('classes', table.classes)
@@ -213,11 +199,12 @@ class BoxMetric(CocoMetric):
     def __init__(
         self, ann_file: str, img_dir: str | Sequence[str] = '', **kwargs
     ) -> None:
-        options = _pop_options(kwargs)
+        config = {name: kwargs.pop(name, None) for name in OPTIONS}
+        config.update(ann_file=ann_file, img_dir=img_dir)
         super().__init__(**kwargs)
         self.ann_file = ann_file
         #: The boxes to judge by; of the model's classes once it has judged.
-        self.table = read_boxes(make_source(ann_file, img_dir, **options))
+        self.table = read_boxes(config_source(config))
         #: A file of results that were written before, to judge instead.
         self.written: str | None = None
         # mmdet asks whether there is an index; it is made by these classes.

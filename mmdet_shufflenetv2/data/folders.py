@@ -3,27 +3,24 @@
 Annotation formats are told by looking: COCO JSON (its own layout, files beside
 the images, Roboflow's ``train/_annotations.coco.json``), YOLO (a YAML file, or
 ``images/`` and ``labels/``), Pascal VOC's XML, CSV. File and folder names tell
-the split; image folders are those that hold the files which the annotations
-name. Where two files fit equally well nothing is guessed: the user has to say
-which. Where nothing is set apart for validation, a part of the training images
-is.
+the split. Where two files fit equally well nothing is guessed: the user has to
+say which. Where nothing is set apart for validation, a part of the training
+images is.
 """
 
 import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from .coco import image_names
 from .csv_boxes import CSV_SUFFIXES, looks_like_boxes
 from .listing import (
     ORDER,
     ROLES,
-    Listing,
     is_image,
     plain,
     role_of,
@@ -107,9 +104,10 @@ def find_data(
     if val and not val.ann:
         note = f'{data_root} has images without annotations'
         return Splits(None, val, (), (note,))
-    table = read_boxes(train or val)
-    if not len(table):
-        raise DatasetError(f'{table.title}: no usable image{table.errors}')
+    for source in filter(None, (val, train)):
+        table = read_boxes(source)
+        if not len(table):
+            raise DatasetError(f'{table.title}: no usable image{table.errors}')
     notes = [
         f'{data_root} is in {table.source.format} format: '
         f'{len(table.classes)} classes ({shorten(table.classes)})'
@@ -193,7 +191,7 @@ class _Folder:
         self.found: dict[str, list[str]] = defaultdict(list)
         for folder, names in self.folders.items():
             for name in names:
-                path = f'{folder}/{name}' if folder else name
+                path = os.path.join(folder, name)
                 kind = _kind(root / path)
                 path = folder if kind == 'VOC' else path
                 if path not in self.found[kind][-1:]:
@@ -207,20 +205,20 @@ class _Folder:
         but: Source | None = None,
     ) -> Source | None:
         """One split, but not that of training; a user names ann and img."""
-        option = 'train' if role == 'train' else 'val'
-        img = img and self._path(img, f'--{option}-img')
+        option = _option(role)
+        img = img and self._path(img, f'{option}-img')
         if ann:
-            path = self._path(ann, f'--{option}-ann')
+            path = self._path(ann, f'{option}-ann')
             kind = guess_format(path)
             if kind == 'YOLO':
                 return self._yolo_of(path, role, img)
-            told = role_of(ann) or role
-            return self._annotated(kind, path, told, option, img)
+            return self._source(kind, path, img or self.root)
         kinds = [but.format] if but else ['COCO', 'YOLO', 'VOC', 'CSV']
         # A YAML file without labels may be that of anything.
         kinds.sort(key=lambda kind: kind == 'YOLO' and not self._labelled)
         for kind in kinds:
-            source = self._find(kind, role, option, img)
+            find = self._yolo if kind == 'YOLO' else partial(self._find, kind)
+            source = find(role, img)
             if source not in (None, but):
                 return source
         if role == 'val':
@@ -236,19 +234,19 @@ class _Folder:
             'COCO (such as annotations/instances_train.json or '
             'train/_annotations.coco.json), YOLO (data.yaml, or images/ and '
             'labels/), Pascal VOC (XML) or CSV; name a file, that of training '
-            f'included, with --{option}-ann FILE'
+            f'included, with {option}-ann FILE'
         )
 
     def _unknown(self) -> str:
         """Files that may have been meant, as a part of a message."""
         told = []
         for path in self.found['other']:
-            suffix = os.path.splitext(path)[1].lower()
-            if suffix in ('.json', *CSV_SUFFIXES):
+            kind = Path(path).suffix.lower()
+            if kind in ('.json', *CSV_SUFFIXES):
                 with open(self.root / path, 'rb') as file:
                     start = file.read(80).decode('latin-1')
                 told.append(f'{path} (it begins with {start!r})')
-            elif suffix in ('.xlsx', '.xls', '.parquet', '.txt'):
+            elif kind in ('.xlsx', '.xls', '.parquet', '.txt'):
                 told.append(path)
         return f', but cannot read {shorten(told[:3])}' if told else ''
 
@@ -264,87 +262,26 @@ class _Folder:
         images = tuple(map(str, images))
         return Source(kind, str(ann), images, tuple(listed), self.exif)
 
-    def _find(self, kind, role, option, img) -> Source | None:
-        """A split of one format, if there is one."""
-        paths = self.found[kind]
-        if kind == 'YOLO':
-            return self._yolo(role, img)
+    def _find(self, kind: str, role: str, img: str | None) -> Source | None:
+        """A split of COCO, VOC or CSV, if there is one."""
+        paths, listed = self.found[kind], ()
+        fitting = _of_role(role, paths)
         if kind == 'VOC' and paths and not any(map(role_of, paths)):
             listed = self._image_lists(role)
-            if role == 'val' and not listed:
-                return None
-            place = os.path.commonpath([str(self.root / p) for p in paths])
-            source = self._annotated(kind, place, None, option, img)
-            return source._replace(image_list=listed)
-        fitting = self._of_role(role, paths)
+            fitting = [os.path.commonpath(paths)]
+            fitting = fitting if listed or role != 'val' else []
         best = [p for p in fitting if Path(p).stem.startswith('instances')]
         fitting = best or fitting
         if len(fitting) > 1:
             raise DatasetError(
                 f'{self.root} has several annotation files for {role}: '
-                f'{shorten(fitting)}; say which one with --{option}-ann FILE'
+                f'{shorten(fitting)}; say which one with {_option(role)}-ann '
+                'FILE'
             )
         for path in fitting:
-            told = role_of(path) or (role if kind == 'COCO' else None)
-            path = str(self.root / path)
-            return self._annotated(kind, path, told, option, img)
+            ann, images = self.root / path, img or self.root
+            return self._source(kind, ann, images, listed=listed)
         return None
-
-    def _of_role(self, role: str, paths: Sequence[str]) -> list[str]:
-        for wanted in ORDER[role]:
-            fitting = [path for path in paths if role_of(path) == wanted]
-            if fitting:
-                return fitting
-        return []
-
-    def _annotated(self, kind, path: str, role, option, img) -> Source:
-        """The images of a file or folder of annotations, by the names in it
-        for COCO, else beside it or anywhere of this split.
-        """
-        if not img and kind == 'COCO':
-            img = self._coco_images(path, role, option)
-        folder = path if os.path.isdir(path) else os.path.dirname(path)
-        if not img and any(map(is_image, os.listdir(folder))):
-            img = folder
-        return self._source(kind, path, img or self._images_of(role))
-
-    def _images_of(self, role: str | None) -> Path:
-        """The first folder of images of a split, else the root."""
-        for folder, files in self.folders.items():
-            if role and role_of(folder) == role and any(map(is_image, files)):
-                return self.root / folder
-        return self.root
-
-    def _coco_images(self, path: str, role: str, option: str) -> str:
-        """The folder that the file names of a COCO file are relative to."""
-        names = list(map(plain, image_names(path)))
-        names = names[:: max(1, len(names) // 50)]
-        images = set(map(plain, self.found['image']))
-        # Splits may use the same file names, so folders' names count.
-        fitting: dict[int, list[str]] = defaultdict(list)
-        for folder in self.folders:
-            prefix = f'{folder}/' if folder else ''
-            hits = sum(prefix + name in images for name in names)
-            if names and 2 * hits >= len(names):
-                place, told = self.root / folder, role_of(folder)
-                beside = os.path.samefile(place, os.path.dirname(path) or '.')
-                rank = 0 if beside or told == role else 1 + bool(told)
-                fitting[rank].append(str(place))
-        best = fitting[min(fitting)] if fitting else []
-        if len(best) > 1:
-            raise DatasetError(
-                f'the images of {path} are in several folders: '
-                f'{shorten(best)}; say which one with --{option}-img DIR'
-            )
-        # Names of another machine: of this split's images, or of all here.
-        for place in best or map(str, (self._images_of(role), self.root)):
-            if best or any(map(Listing([place]).find, names)):
-                return place
-        raise DatasetError(
-            f'the images of {path} are in no folder of {self.root}: looked '
-            f'for {shorten(names[:2]) or "none"} and so on; name the folder '
-            f'with --{option}-img DIR'
-        )
 
     def _image_lists(self, role: str) -> tuple[str, ...]:
         """VOC's lists of the images of a split: train.txt in every folder, or
@@ -358,42 +295,16 @@ class _Folder:
             split = role_of(stem)
             if suffix != '.txt' or not split or {*folders} & OTHER_TASKS:
                 continue
-            lines = filter(str.strip, read_text(self.root / path).splitlines())
-            if any(
-                {Path(line).stem, Path(line.split()[0]).stem} & images
-                for line in lines
-            ):
+            text = read_text(self.root / path)
+            # Of one class, they have a second column.
+            words = {*text.splitlines(), *text.split()}
+            if images & {Path(word).stem for word in words}:
                 place = 'main' in folders, stem in ROLES[split], split
                 lists[place].append(str(self.root / path))
         for place in product((True, False), (True, False), ORDER[role]):
             if place in lists:
                 return tuple(lists[place])
         return ()
-
-    def _yolo(self, role: str, img: str | None) -> Source | None:
-        for path in self.found['YAML']:
-            source = self._from_yaml(str(self.root / path), role, img)
-            if source is not None:
-                return source
-        folders = self._of_role(role, self._labelled)
-        if not folders:
-            return None
-        images = [img] if img else [self.root / each for each in folders]
-        return self._source('YOLO', self._names(), *images)
-
-    def _yolo_of(self, path: str, role: str, img: str | None) -> Source:
-        """What a user names: a YAML file, a list of names, a folder."""
-        if os.path.isdir(path):
-            return self._source('YOLO', self._names(), img or path)
-        source = None
-        if path.endswith(('.yaml', '.yml')):
-            source = self._from_yaml(path, role, img)
-        return source or self._source('YOLO', path, img or self.root)
-
-    def _names(self) -> Path:
-        """Where YOLO's class names are, or the root where nowhere."""
-        others = [p for p in self.found['other'] if Path(p).name in NAME_FILES]
-        return self.root / [*self.found['YAML'], *others, ''][0]
 
     @cached_property
     def _labelled(self) -> list[str]:
@@ -407,11 +318,38 @@ class _Folder:
             )
         ]
 
+    def _names(self) -> Path:
+        """Where YOLO's class names are, or the root where nowhere."""
+        others = [p for p in self.found['other'] if Path(p).name in NAME_FILES]
+        return self.root / [*self.found['YAML'], *others, ''][0]
+
+    def _yolo(self, role: str, img: str | None) -> Source | None:
+        for path in self.found['YAML']:
+            source = self._from_yaml(str(self.root / path), role, img)
+            if source is not None:
+                return source
+        folders = _of_role(role, self._labelled)
+        images = [img] if img else [self.root / each for each in folders]
+        return (
+            self._source('YOLO', self._names(), *images) if folders else None
+        )
+
+    def _yolo_of(self, path: str, role: str, img: str | None) -> Source:
+        """What a user names: a YAML file, a list of names, a folder."""
+        source, ann = None, path
+        if os.path.isdir(path):
+            img, ann = img or path, self._names()
+        elif path.endswith(('.yaml', '.yml')):
+            source = self._from_yaml(path, role, img)
+        return source or self._source('YOLO', ann, img or self.root)
+
     def _from_yaml(self, path: str, role: str, img) -> Source | None:
         """A split of a YAML file; None if it has none."""
         data = read_yaml(path)
-        if img or 'names' not in data:
-            return self._source('YOLO', path, img) if 'names' in data else None
+        if 'names' not in data:
+            return None
+        if img:
+            return self._source('YOLO', path, img)
         if 'valid' in data:
             data = {'val': data['valid'], **data}
         given = [data[key] for key in ORDER[role] if data.get(key)]
@@ -436,14 +374,25 @@ class _Folder:
         value, parent = plain(value), Path(path).parent
         # Roboflow writes ../train/images for train/images.
         shorter = re.sub(r'^(\.\./)+', '', value)
-        root = os.path.realpath(self.root)
+        base, root = plain(str(data.get('path') or '')), self.root.resolve()
         for place in (
-            parent / plain(str(data.get('path') or '')) / value,
-            parent / value,
-            parent / shorter,
-            self.root / shorter,
+            *(parent / base / value, parent / value),
+            *(parent / shorter, self.root / shorter),
         ):
-            real = os.path.realpath(place)
-            if place.exists() and os.path.commonpath([root, real]) == root:
+            if place.exists() and place.resolve().is_relative_to(root):
                 return str(place)
         return None
+
+
+def _option(role: str) -> str:
+    """What begins the options of a split."""
+    return '--train' if role == 'train' else '--val'
+
+
+def _of_role(role: str, paths: Sequence[str]) -> list[str]:
+    """The paths of the split that serves best."""
+    for wanted in ORDER[role]:
+        fitting = [path for path in paths if role_of(path) == wanted]
+        if fitting:
+            return fitting
+    return []

@@ -7,15 +7,25 @@ that are there, so one that leads out of the folder finds nothing.
 import os
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
+from itertools import accumulate
+from operator import and_, eq
 from urllib.parse import unquote
 
 import numpy as np
 
 from .images import image_size
-from .table import BoxTable, DatasetError, Problems, Source
+from .table import (
+    BOX_ROW,
+    IMAGE_ROW,
+    BoxTable,
+    DatasetError,
+    Problems,
+    Source,
+)
 
 #: Words in file or folder names by the part of the data they stand for.
 ROLES = {
@@ -65,14 +75,6 @@ def plain(name: str) -> str:
     return re.sub(r'^(\./)+', '', name)
 
 
-def _last_part(name: str) -> str:
-    """The file's name at the end of a path or URL."""
-    name = re.sub(r'^[a-z]+://', '', plain(name))
-    # Label Studio's local files: /data/local-files/?d=folder/a.jpg
-    name = name.rpartition('?d=')[2]
-    return unquote(name.partition('?')[0]).rpartition('/')[2]
-
-
 def role_of(path: str) -> str | None:
     """The split a relative path stands for; the last name that tells wins."""
     for part in reversed(plain(path).split('/')):
@@ -91,51 +93,85 @@ class Listing:
     """
 
     def __init__(self, folders: Iterable[str | os.PathLike]) -> None:
+        self.folders = tuple(folders)
         self.paths: dict[str, str] = {}
-        for root in folders:
+        for root in self.folders:
             for folder, files in walk(root):
                 for name in filter(is_image, files):
-                    relative = f'{folder}/{name}' if folder else name
+                    relative = os.path.join(folder, name)
                     path = os.path.join(root, relative)
                     if self.paths.setdefault(plain(relative), path) != path:
                         # Of two folders; by its name alone it is the first's.
                         self.paths[plain(path)] = path
 
     @cached_property
-    def _by_end(self) -> dict[str, str | None]:
-        """Path by last part of the name, and by that without its suffix, in
-        small letters; None where several files share it.
+    def _by_end(self) -> dict[str, list[str]]:
+        """Names by their last part, and by that without its suffix, in small
+        letters.
         """
-        found: dict[str, str | None] = {}
-        for name, path in self.paths.items():
-            last = name.rpartition('/')[2]
+        found: dict[str, list[str]] = defaultdict(list)
+        for name in self.paths:
+            last = name.rpartition('/')[2].casefold()
             for end in last, os.path.splitext(last)[0]:
-                end = end.casefold()
-                found[end] = None if end in found else path
+                found[end].append(name)
         return found
 
-    def find(self, name: str) -> str | None:
-        """The path of the image that a record means.
+    def find(self, name: str, record: str) -> str | None:
+        """The path of the image that a record means; None where that is not
+        clear.
 
-        That is the file of this name, or else the only one whose name ends
-        alike, as exports have the paths and URLs of other machines, and some
-        no suffixes.
+        That is the file of this name where the record is not among the
+        images. Else, of those whose names end alike (exports have the paths
+        and URLs of other machines, and some no suffixes), it is the one with
+        the most of its folders, then of the split that the path of the record
+        tells, then the nearest to it.
         """
         exact = self.paths.get(plain(name))
-        return exact or self._by_end.get(_last_part(name).casefold())
+        url = re.sub('^[a-z]+://', '', plain(name))
+        # Label Studio's local files: /data/local-files/?d=folder/a.jpg
+        url = unquote(url.rpartition('?d=')[2].partition('?')[0])
+        name = plain(name) if exact else url
+        *folders, last = name.casefold().split('/')
+        found = self._by_end.get(last, ())
+        if len(found) < 2:
+            return self.paths[found[0]] if found else None
+        place = os.path.relpath(record, self.folders[0]).replace(os.sep, '/')
+        *here, _ = place.split('/')
+        role = role_of(place)
+        if exact and here[:1] == ['..']:
+            return exact
 
-    def find_all(self, names: Iterable[str]) -> dict[str, str | None]:
+        def fit(name: str) -> tuple[int, int, int]:
+            there = name.split('/')[:-1]
+            of, shared = role_of('/'.join(there)), _shared(here, there)
+            same = [folder.casefold() for folder in there]
+            return (
+                _shared(folders[::-1], same[::-1]),
+                2 if of == role else of is None,
+                2 * shared - len(there),
+            )
+
+        *_, second, best = sorted(found, key=fit)
+        return exact if fit(second) == fit(best) else self.paths[best]
+
+    def find_all(
+        self, names: Iterable[str], record: str
+    ) -> dict[str, str | None]:
         """The path of each name. Where several names end like one image, only
         the one of that very name means it.
         """
-        found = {name: self.find(name) for name in names}
+        found = {name: self.find(name, record) for name in names}
         uses = Counter(found.values())
-        return {
-            name: path
-            if uses[path] == 1 or plain(name) in self.paths
-            else None
-            for name, path in found.items()
-        }
+        for name, path in found.items():
+            is_whole = f'/{path}'.endswith(f'/{plain(name)}')
+            if uses[path] > 1 and not is_whole:
+                found[name] = None
+        return found
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many items at the beginning are the same."""
+    return sum(accumulate(map(eq, one, other), and_))
 
 
 class Collector:
@@ -143,17 +179,37 @@ class Collector:
 
     Attributes:
         listing: The images that there are.
-        images: (id, name, path, record, split, width, height) of each image.
-        boxes: (image, line, id, label, crowd, area, x, y, width, height) of
-            each box.
+        images, boxes: As in ``IMAGE_ROW`` and ``BOX_ROW``.
         errors, warnings: What is wrong, and what is odd.
     """
 
     def __init__(self, source: Source) -> None:
         self.source, self.listing = source, Listing(source.images)
+        #: Whether the annotations are of one split, wherever images lie.
+        self.has_role = bool(
+            source.ann
+            and source.images
+            and role_of(os.path.relpath(source.ann, source.images[0]))
+        )
         self.images: list[tuple] = []
         self.boxes: list[tuple] = []
         self.errors, self.warnings = Problems(), Problems()
+
+    @contextmanager
+    def rejecting(self, kind: str, where: str) -> Iterator[None]:
+        """Where this fails, a record is left out and noted."""
+        try:
+            yield
+        except Exception as error:  # Of any parser.
+            self.errors.add(kind, f'{where}: {error}')
+
+    def no_image(self, where: str) -> None:
+        """Note a record whose image is not there."""
+        self.errors.add(
+            f'image not found in {", ".join(self.source.images)}, or one of '
+            'several (--train-img and --val-img name a folder)',
+            where,
+        )
 
     def add_image(
         self,
@@ -172,59 +228,48 @@ class Collector:
         except DatasetError as error:
             self.errors.add('broken image; left out', error)
             return None
+        for root in () if split or self.has_role else self.source.images:
+            if path.startswith(os.path.join(root, '')):
+                split = role_of(os.path.relpath(os.path.dirname(path), root))
+                break
         index = len(self.images)
         number = index if number is None else number
-        split = split or self._split_of(path)
-        self.images.append((number, name, path, record, split, *size))
+        self.images.append((number, name, path, record, split, tuple(size)))
         return index
-
-    def _split_of(self, path: str) -> str | None:
-        """What the folder says that an image is for."""
-        for root in self.source.images:
-            if path.startswith(os.path.join(root, '')):
-                return role_of(os.path.relpath(os.path.dirname(path), root))
-        return None
 
     def add_box(
         self, image, line, label, box, crowd=False, area=np.nan, number=None
     ) -> None:
         """Add a box; without an area it is that of the box."""
         number = -1 if number is None else number
-        self.boxes.append((image, line, number, label, crowd, area, *box))
+        row = image, line, number, label, crowd, area, tuple(box)
+        self.boxes.append(row)
 
     def table(
         self, classes: Sequence[str], category_ids: Sequence[int] | None = None
     ) -> BoxTable:
         """The table; by default classes are numbered from 0."""
-        columns = [list(c) for c in zip(*self.images, strict=True)] or [[]] * 7
-        numbers, names, files, records, splits, *sizes = columns
-        rows = np.array(self.boxes, np.float64).reshape(-1, 10)
-        whole = rows[:, :5].astype(np.int64).T
-        boxes, area = rows[:, 6:], rows[:, 5]
+        uses = Counter(map(str.casefold, classes))
+        self.warnings.add(
+            'class whose name differs from another only in case',
+            *(name for name in classes if uses[name.casefold()] > 1),
+        )
+        images = np.array(self.images, IMAGE_ROW)
+        rows = np.array(self.boxes, BOX_ROW)
         with np.errstate(invalid='ignore', over='ignore'):
-            area = np.where(area > 0, area, boxes[:, 2] * boxes[:, 3])
-        alike = Counter(map(str.casefold, classes))
-        alike = [n for n in classes if alike[n.casefold()] > 1]
-        kind = 'class whose name differs from another only in case'
-        self.warnings.add(kind, *alike)
+            areas = rows['boxes'][:, 2] * rows['boxes'][:, 3]
+            rows['area'] = np.where(rows['area'] > 0, rows['area'], areas)
+        columns = {name: images[name] for name in IMAGE_ROW.names}
+        for name, column in columns.items():
+            if column.dtype == object:
+                columns[name] = column.tolist()
         ids = range(len(classes)) if category_ids is None else category_ids
         return BoxTable(
-            source=self.source,
-            classes=tuple(classes),
-            category_ids=np.array(ids, np.int64),
-            names=names,
-            files=files,
-            records=records,
-            splits=splits,
-            image_ids=np.array(numbers, np.int64),
-            sizes=np.array(sizes, np.float64).T,
-            boxes=boxes,
-            area=area,
-            image=whole[0],
-            lines=whole[1],
-            ids=whole[2],
-            labels=whole[3],
-            crowd=whole[4] > 0,
+            self.source,
+            tuple(classes),
+            np.array(ids, np.int64),
+            **columns,
+            **{name: rows[name] for name in BOX_ROW.names},
             errors=self.errors,
             warnings=self.warnings,
         )

@@ -14,7 +14,7 @@ import numpy as np
 from .coco import read_coco
 from .csv_boxes import read_csv
 from .images import broken, image_header
-from .listing import Collector, Listing
+from .listing import Collector, Listing, plain
 from .rules import apply_rules
 from .split import images_of_part
 from .table import BoxTable, DatasetError, Source, read_text
@@ -84,16 +84,20 @@ def _choose_images(table: BoxTable) -> BoxTable:
     """Keep the images that the source's list names."""
     listing = Listing(table.source.images)
     place = {path: index for index, path in enumerate(table.files)}
-    keep = np.zeros(len(table), bool)
-    warnings = deepcopy(table.warnings)
+    # There may be masks of the same names.
+    paths = listing.paths.items()
+    listing.paths = {name: path for name, path in paths if path in place}
+    keep, warnings = np.zeros(len(table), bool), deepcopy(table.warnings)
     for chosen in table.source.image_list:
         for line in map(str.strip, read_text(chosen).splitlines()):
             if not line or line[0] == '#':
                 continue
             # VOC's lists of one class have a second column.
-            path = listing.find(line) or listing.find(line.split()[0])
-            if path in place:
-                keep[place[path]] = True
+            words = line, line.split()[0]
+            found = [listing.paths.get(plain(word)) for word in words]
+            found += [listing.find(word, chosen) for word in words]
+            if any(found):
+                keep[place[next(filter(None, found))]] = True
             else:
                 kind = 'image of the list without annotations, or not there'
                 warnings.add(kind, f'{chosen}: {line!r}')
@@ -112,13 +116,12 @@ def _without_broken(table: BoxTable) -> BoxTable:
     decode = sum(map(os.path.getsize, table.files)) <= DECODED_BYTES
 
     def look(index: int) -> tuple[str | None, list[str], int]:
-        path, notes = table.files[index], []
+        path, notes, error = table.files[index], [], None
         size = tuple(table.sizes[index, ::-1].astype(int))
         try:
             *stored, orientation = image_header(path)
-        except DatasetError as error:
-            return str(error), notes, 1
-        error = None
+        except DatasetError as problem:
+            return str(problem), notes, 1
         if decode:
             error = broken(path, size, exif, notes.append)
         elif set(stored) != set(size):
@@ -129,17 +132,15 @@ def _without_broken(table: BoxTable) -> BoxTable:
         looks = list(pool.map(look, range(len(table))))
     side = 'as viewers show it; --exif ignore takes the stored pixels'
     side = side if exif == 'apply' else 'as it is stored'
+    turned = 'image with an EXIF orientation; boxes are taken to be on the '
     for index, (error, notes, orientation) in enumerate(looks):
         errors.add('broken image; left out', *filter(None, [error]))
         warnings.add('image that is not as it should be', *notes)
         # A size that annotations state tells which way a picture lies.
         stated = table.source.format in ('COCO', 'VOC') and orientation >= 5
         if orientation > 1 and not (stated and np.ptp(table.sizes[index])):
-            warnings.add(
-                'image with an EXIF orientation; boxes are taken to be on the '
-                f'picture {side}',
-                f'{table.describe_image(index)}: {orientation}',
-            )
+            image = table.describe_image(index)
+            warnings.add(f'{turned}picture {side}', f'{image}: {orientation}')
     return table.keep_images(np.array([not e for e, *_ in looks], bool))
 
 
@@ -163,9 +164,9 @@ def report(
     )
     lines = []
     for what, problems in (wrong, table.errors), ('warnings:', table.warnings):
-        ann = table.source.ann
-        texts = [t for t in problems.texts() if (ann, t) not in said]
-        said.update((ann, text) for text in texts)
+        pairs = [(table.source.ann, text) for text in problems.texts()]
+        texts = [text for ann, text in pairs if (ann, text) not in said]
+        said.update(pairs)
         if texts:
             lines.append(f'{table.title}: {what}{"".join(texts)}')
     return lines

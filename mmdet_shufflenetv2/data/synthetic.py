@@ -21,18 +21,6 @@ from tqdm import tqdm
 
 from .table import DatasetError
 
-#: As apples are red: most objects have their class's colour, give or take.
-#: Colour alone does not tell the class, but it makes minutes of training
-#: count. The order is that of the labels.
-USUAL_COLORS = {
-    'circle': (50, 50, 210),
-    'square': (215, 80, 50),
-    'triangle': (40, 200, 230),
-    'star': (70, 170, 50),
-    'ring': (190, 60, 165),
-    'cross': (205, 195, 40),
-}
-CLASSES = tuple(USUAL_COLORS)
 #: Square roots of the areas in pixels, inside COCO's three ranges, and how
 #: often each is tried. Below a height of about 192 no large object fits.
 SIZES, SIZE_RATES = ((13, 31), (34, 94), (100, 125)), (0.15, 0.6, 0.25)
@@ -52,24 +40,28 @@ def _ngon(sides: int, radius: float = 1.0, turn: float = 0.0) -> np.ndarray:
     return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
+_STAR = np.stack([_ngon(5), _ngon(5, 0.381966, 0.1)], 1).reshape(-1, 2)
 _ARM = np.array([(1, 0.3), (0.3, 0.3), (0.3, 1)])
-_ARMS = [_ARM, _ARM[::-1] * (-1, 1), -_ARM, _ARM[::-1] * (1, -1)]
-#: Contours of each class within a circle of radius 1: its edge and its hole.
-OUTLINES = {
-    'circle': [_ngon(64)],
-    'square': [_ngon(4, 0.8 * math.sqrt(2), 0.125)],
-    'triangle': [_ngon(3)],
-    'star': [np.stack([_ngon(5), _ngon(5, 0.381966, 0.1)], 1).reshape(-1, 2)],
-    'ring': [_ngon(64), _ngon(48, 0.48)],
-    'cross': [np.concatenate(_ARMS)],
+_CROSS = [_ARM, _ARM[::-1] * (-1, 1), -_ARM, _ARM[::-1] * (1, -1)]
+#: By class, in the order of the labels: the colour that most objects have,
+#: give or take, as apples are red (it does not tell the class, but makes
+#: minutes of training count), and the edge and hole in a circle of radius 1.
+SHAPES = {
+    'circle': ((50, 50, 210), [_ngon(64)]),
+    'square': ((215, 80, 50), [_ngon(4, 0.8 * math.sqrt(2), 0.125)]),
+    'triangle': ((40, 200, 230), [_ngon(3)]),
+    'star': ((70, 170, 50), [_STAR]),
+    'ring': ((190, 60, 165), [_ngon(64), _ngon(48, 0.48)]),
+    'cross': ((205, 195, 40), [np.concatenate(_CROSS)]),
 }
+CLASSES = tuple(SHAPES)
+COLORS, OUTLINES = zip(*SHAPES.values(), strict=True)
 
 
-_FILLS = {
-    n: [cv2.contourArea(np.float32(p)) for p in OUTLINES[n]] for n in CLASSES
-}
-#: Of a shape of radius 1, without its hole.
-AREAS = {name: edge - sum(hole) for name, (edge, *hole) in _FILLS.items()}
+def _area(label: int) -> float:
+    """Of a shape of radius 1, without its hole."""
+    edge, *hole = (cv2.contourArea(np.float32(p)) for p in OUTLINES[label])
+    return edge - sum(hole)
 
 
 def draw_picture(
@@ -101,10 +93,10 @@ def draw_crop(key: tuple[int, ...], label: int, side: int = 64) -> np.ndarray:
     owner = canvas.new_owner(label)
     while True:
         squeeze = rng.uniform(0.6, 1.0)
-        radius = side * rng.uniform(0.25, 0.75)
-        radius /= math.sqrt(AREAS[CLASSES[label]] * squeeze)
+        size = side * rng.uniform(0.25, 0.75)
         middle = side * rng.uniform(0.3, 0.7, 2)
         # Refused where too much of it would be outside.
+        radius = size / math.sqrt(_area(label) * squeeze)
         if canvas.try_paint(owner, middle, radius, squeeze):
             return canvas.finish()[0]
 
@@ -162,18 +154,20 @@ class _Canvas:
     def _blend(self, coverage: np.ndarray, paint: np.ndarray) -> None:
         self.picture += (paint - self.picture) * coverage[..., None]
 
+    def _place(self) -> np.ndarray:
+        return self.rng.uniform(0, self.shape[::-1])
+
     def _add_clutter(self) -> None:
         """A line or a blurred blob, which belong to no class."""
         rng, mask = self.rng, np.zeros(self.shape, np.float32)
-        here = rng.uniform(0, self.shape[::-1]).astype(int).tolist()
+        here = self._place().astype(int)
         if rng.random() < 0.6:
-            there = rng.uniform(0, self.shape[::-1]).astype(int).tolist()
+            there = self._place().astype(int)
             cv2.line(mask, here, there, 1.0, int(rng.integers(1, 7)))
             mask = cv2.GaussianBlur(mask, (3, 3), 0)
         else:
-            axes = rng.uniform(4, 24, 2).astype(int).tolist()
-            turn = rng.uniform(0, 360)
-            cv2.ellipse(mask, here, axes, turn, 0, 360, 1.0, -1)
+            axes = rng.uniform(4, 24, 2).astype(int)
+            cv2.ellipse(mask, here, axes, rng.uniform(0, 360), 0, 360, 1.0, -1)
             mask = cv2.GaussianBlur(mask, (0, 0), 6)
         color = rng.uniform(0, 255, 3).astype(np.float32)
         self._blend(mask * np.float32(rng.uniform(0.4, 1.0)), color)
@@ -187,21 +181,20 @@ class _Canvas:
         """Paint a shape, at a random turn, unless it is cut off or would hide
         too much.
         """
-        name = CLASSES[self.labels[owner]]
-        angle = self.rng.uniform(0, 2 * np.pi)
+        label, angle = self.labels[owner], self.rng.uniform(0, 2 * np.pi)
         cos, sin = np.cos(angle), np.sin(angle)
         turn = np.array([[cos, sin], [-sin, cos]])
-        # Four bits after the point.
         points = [
-            np.round(((part * [1, squeeze]) @ turn * radius + middle) * 16)
-            for part in OUTLINES[name]
+            ((part * [1, squeeze]) @ turn * radius + middle) * 16
+            for part in OUTLINES[label]
         ]
+        # Four bits after the point.
+        points = [np.round(part).astype(np.int32) for part in points]
         coverage = np.zeros(self.shape, np.uint8)
-        points = [part.astype(np.int32) for part in points]
         cv2.fillPoly(coverage, points, 255, cv2.LINE_AA, 4)
         coverage = coverage.astype(np.float32) / 255
         mask = coverage >= 0.5
-        pixels, whole = int(mask.sum()), AREAS[name] * radius**2 * squeeze
+        pixels, whole = int(mask.sum()), _area(label) * radius**2 * squeeze
         if pixels < max(MIN_PIXELS, MIN_VISIBLE * whole):
             return False
         count = len(self.labels)
@@ -221,8 +214,7 @@ class _Canvas:
 
     def _pick_fill(self, owner: int, mask: np.ndarray) -> tuple:
         """Two colours, the first far enough from what is there now."""
-        rng = self.rng
-        own = USUAL_COLORS[CLASSES[self.labels[owner]]]
+        rng, own = self.rng, COLORS[self.labels[owner]]
         usual = rng.random() < self.usual
         there = self.picture[mask].mean(axis=0)
         best, contrast = None, -1.0
@@ -238,14 +230,12 @@ class _Canvas:
     def add_object(self) -> None:
         rng = self.rng
         label = int(rng.integers(len(CLASSES)))
-        owner = self.new_owner(label)
-        squeeze = rng.uniform(0.75, 1.0)
-        area = AREAS[CLASSES[label]] * squeeze
+        owner, squeeze = self.new_owner(label), rng.uniform(0.75, 1.0)
         for _ in range(10):
             side = rng.uniform(*SIZES[rng.choice(3, p=SIZE_RATES)])
-            radius = min(side / math.sqrt(area), 0.55 * min(self.shape))
-            middle = rng.uniform(0, self.shape[::-1])
-            if self.try_paint(owner, middle, radius, squeeze):
+            radius = side / math.sqrt(_area(label) * squeeze)
+            radius = min(radius, 0.55 * min(self.shape))
+            if self.try_paint(owner, self._place(), radius, squeeze):
                 return
 
     def add_crowd(self) -> None:
@@ -267,14 +257,10 @@ class _Canvas:
         objects = []
         for owner in np.unique(self.owner[self.owner > 0]):
             mask = (self.owner == owner).astype(np.uint8)
-            objects.append(
-                dict(
-                    category_id=self.labels[owner] + 1,
-                    bbox=list(cv2.boundingRect(mask)),
-                    area=int(mask.sum()),
-                    iscrowd=int(owner in self.crowds),
-                )
-            )
+            row = dict(category_id=self.labels[owner] + 1)
+            row['bbox'], row['area'] = cv2.boundingRect(mask), int(mask.sum())
+            row['iscrowd'] = int(owner in self.crowds)
+            objects.append(row)
         return image.astype(np.uint8), objects
 
 
@@ -290,31 +276,27 @@ class DetectionSet:
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Names and contents."""
-        width, height = self.size
+        sides = dict(zip(('width', 'height'), self.size, strict=True))
+        kinds = [
+            dict(id=number, name=name, supercategory='shape')
+            for number, name in enumerate(CLASSES, 1)
+        ]
         for split, first in ('train', 1), ('val', self.train + 1):
-            images, annotations = [], []
+            images, rows = [], []
             for index in range(getattr(self, split)):
                 key = self.seed, int(split == 'val'), index
                 image, objects = draw_picture(key, *self.size, self.empty_rate)
                 name, number = f'{index:06d}.png', first + index
                 yield f'{split}/{name}', _png(image)
-                images.append(
-                    dict(id=number, file_name=name, width=width, height=height)
-                )
+                images.append(dict(id=number, file_name=name, **sides))
                 for each in objects:
-                    ids = dict(id=len(annotations) + 1, image_id=number)
-                    annotations.append({**ids, **each})
-            content = dict(
-                info=dict(description='synthetic shapes'),
-                images=images,
-                annotations=annotations,
-                categories=[
-                    dict(id=label, name=name, supercategory='shape')
-                    for label, name in enumerate(CLASSES, 1)
-                ],
-            )
-            name = f'annotations/instances_{split}.json'
-            yield name, json.dumps(content).encode()
+                    rows.append(
+                        dict(id=len(rows) + 1, image_id=number, **each)
+                    )
+            info = dict(description='synthetic shapes')
+            content = dict(info=info, images=images, annotations=rows)
+            content = json.dumps(content | dict(categories=kinds))
+            yield f'annotations/instances_{split}.json', content.encode()
 
 
 @dataclass(frozen=True)
@@ -359,13 +341,12 @@ def write_set(
                 f'expected {name} to be at least {least}, got {given[name]}'
             )
     folder = Path(os.path.abspath(out_dir))
-    manifest = {'options': {'synthetic': VERSION, **vars(content)}}
-    manifest = json.dumps(manifest)
+    manifest = json.dumps({'options': {'synthetic': VERSION, **vars(content)}})
+    # It is written with the rest of the set, or not at all.
+    written = folder / 'manifest.json'
+    if written.is_file() and written.read_text('latin-1') == manifest:
+        return False
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        written = folder / 'manifest.json'
-        # It is written with the rest of the set, or not at all.
-        if written.is_file() and written.read_text('latin-1') == manifest:
-            return False
         raise DatasetError(
             f'{folder} holds something else, or another version of this set; '
             'name a new folder, or remove this one first'
@@ -380,7 +361,7 @@ def write_set(
         ):
             (whole / name).parent.mkdir(parents=True, exist_ok=True)
             (whole / name).write_bytes(data)
-        (whole / 'manifest.json').write_text(manifest)
+        (whole / written.name).write_text(manifest)
         # An empty folder of that name gives way.
         whole.replace(folder)
     return True

@@ -5,6 +5,8 @@ Legend: N images, K boxes, C classes; a box is (x, y, width, height) in pixels.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,8 +65,7 @@ class Problems:
         """Count records; only those that are shown are described."""
         if records:
             shown = self.examples.setdefault(kind, [])
-            first = records[: MAX_EXAMPLES - len(shown)]
-            shown += map(describe, first)
+            shown += map(describe, records[: MAX_EXAMPLES - len(shown)])
             self.counts[kind] = self.counts.get(kind, 0) + len(records)
 
     def texts(self) -> list[str]:
@@ -84,6 +85,19 @@ class Problems:
         return ''.join(self.texts())
 
 
+def _columns(names: str, formats: str) -> np.dtype:
+    return np.dtype(dict(names=names.split(), formats=formats.split()))
+
+
+#: What readers collect of an image and of a box; columns of a table.
+IMAGE_ROW = _columns(
+    'image_ids names files records splits sizes', 'i8 O O O O 2f8'
+)
+BOX_ROW = _columns(
+    'image lines ids labels crowd area boxes', 'i8 i8 i8 i8 ? f8 4f8'
+)
+
+
 @dataclass
 class BoxTable:
     """Images and boxes as columns, and what was wrong with the others."""
@@ -92,19 +106,19 @@ class BoxTable:
     #: Names in the order of the labels, and the number of each in the file.
     classes: tuple[str, ...]
     category_ids: np.ndarray  # int64 (C,)
+    image_ids: np.ndarray  # int64 (N,)
     names: list[str]  # of each image in the annotations
     files: list[str]  # its path; '' where images are not looked for
-    image_ids: np.ndarray  # int64 (N,)
-    sizes: np.ndarray  # width and height, float64 (N, 2)
     records: list[str]  # the file that an image's boxes were read from
     splits: list[str | None]  # as its line or folder says
-    boxes: np.ndarray  # float64 (K, 4)
-    labels: np.ndarray  # int64 (K,)
+    sizes: np.ndarray  # width and height, float64 (N, 2)
     image: np.ndarray  # index of each box's image, int64 (K,)
-    crowd: np.ndarray  # neither to be learned nor to be found, bool (K,)
-    area: np.ndarray  # of the object, not of its box, float64 (K,)
     lines: np.ndarray  # position of its record in its file, int64 (K,)
     ids: np.ndarray  # its id, -1 where it has none, int64 (K,)
+    labels: np.ndarray  # int64 (K,)
+    crowd: np.ndarray  # neither to be learned nor to be found, bool (K,)
+    area: np.ndarray  # of the object, not of its box, float64 (K,)
+    boxes: np.ndarray  # float64 (K, 4)
     #: Records that are not in the table, and those that are odd.
     errors: Problems = field(default_factory=Problems)
     warnings: Problems = field(default_factory=Problems)
@@ -135,25 +149,20 @@ class BoxTable:
 
     def keep_boxes(self, keep: np.ndarray) -> 'BoxTable':
         """The table with some of its boxes; ``keep`` is bool (K,)."""
-        columns = 'boxes', 'labels', 'image', 'crowd', 'area', 'lines', 'ids'
-        return replace(self, **{c: getattr(self, c)[keep] for c in columns})
+        rows = {name: getattr(self, name)[keep] for name in BOX_ROW.names}
+        return replace(self, **rows)
 
     def keep_images(self, keep: np.ndarray) -> 'BoxTable':
         """The table with some of its images and their boxes; ``keep`` is bool
         (N,).
         """
-        table, kept = self.keep_boxes(keep[self.image]), np.flatnonzero(keep)
-        lists = {
-            column: [getattr(self, column)[i] for i in kept]
-            for column in ('names', 'files', 'records', 'splits')
-        }
-        return replace(
-            table,
-            image_ids=self.image_ids[keep],
-            sizes=self.sizes[keep],
-            image=(np.cumsum(keep) - 1)[table.image],
-            **lists,
-        )
+        table, kept = self.keep_boxes(keep[self.image]), {}
+        for name in IMAGE_ROW.names:
+            values = getattr(self, name)
+            some = list(compress(values, keep))
+            kept[name] = some if isinstance(values, list) else values[keep]
+        image = (np.cumsum(keep) - 1)[table.image]
+        return replace(table, image=image, **kept)
 
     def with_classes(self, classes: Sequence[str]) -> 'BoxTable':
         """The table of other classes, matched by name; one that the file
@@ -203,27 +212,26 @@ class BoxTable:
         none.
         """
 
-        def rows(**columns: Iterable) -> list[dict]:
-            values = zip(*columns.values(), strict=True)
-            return [dict(zip(columns, row, strict=True)) for row in values]
+        def rows(names: str, *columns: Iterable) -> list[dict]:
+            values = (np.array(column).tolist() for column in columns)
+            pairs = partial(zip, names.split(), strict=True)
+            return list(map(dict, map(pairs, zip(*values, strict=True))))
 
-        width, height = self.sizes.astype(int).T.tolist()
+        images = rows(
+            'id file_name width height',
+            *(self.image_ids, self.names, *self.sizes.astype(int).T),
+        )
+        annotations = rows(
+            'id image_id category_id bbox area iscrowd',
+            range(1, len(self.boxes) + 1),
+            self.image_ids[self.image],
+            self.category_ids[self.labels],
+            *(self.boxes, self.area, self.crowd.astype(int)),
+        )
         return dict(
-            images=rows(
-                id=self.image_ids.tolist(),
-                file_name=self.names,
-                width=width,
-                height=height,
-            ),
-            annotations=rows(
-                id=range(1, len(self.boxes) + 1),
-                image_id=self.image_ids[self.image].tolist(),
-                category_id=self.category_ids[self.labels].tolist(),
-                bbox=self.boxes.tolist(),
-                area=self.area.tolist(),
-                iscrowd=self.crowd.astype(int).tolist(),
-            ),
-            categories=rows(id=self.category_ids.tolist(), name=self.classes),
+            images=images,
+            annotations=annotations,
+            categories=rows('id name', self.category_ids, self.classes),
         )
 
 

@@ -30,20 +30,21 @@ def read_voc(source: Source) -> BoxTable:
     if not files:
         raise DatasetError(f'{source.ann} holds no XML file')
     for file in files:
-        try:
+        root = None
+        with found.rejecting('XML file that cannot be read', file):
             root = _parse(file)
-        except (OSError, SyntaxError, LookupError, ValueError) as error:
-            kind = 'XML file that cannot be read'
-            found.errors.add(kind, f'{file}: {error}')
+        if root is None:
             continue
         name = (root.findtext('filename') or '').strip()
         # Many tools leave the name of a file as it was before it was renamed.
-        path, named = map(found.listing.find, (Path(file).stem, name))
+        own = os.path.splitext(os.path.relpath(file, source.ann))[0]
+        path = found.listing.find(own, file)
+        named = found.listing.find(name, file)
         if path and named and path != named:
-            kind = (
-                'XML file that names another image than the one called alike'
+            found.warnings.add(
+                'XML file that names another image than the one called alike',
+                f'{file}: {name!r}, taken is {path}',
             )
-            found.warnings.add(kind, f'{file}: {name!r}, taken is {path}')
         path = path or named
         if path is None or owners.setdefault(path, file) != file:
             told = f'{owners[path]} is of {path} too' if path else repr(name)
@@ -56,17 +57,16 @@ def read_voc(source: Source) -> BoxTable:
         items = root.findall('object') or root.iter('object')
         for number, item in enumerate(items if image is not None else (), 1):
             where = f'{file}, object {number}'
-            try:
-                label, box, crowd = _object(item)
-            except ValueError as error:
-                kind = 'object without a name or a box'
-                found.errors.add(kind, f'{where}: {error}')
-                continue
-            if crowd:
-                kind = "object marked 'difficult'; neither learned nor counted"
-                found.warnings.add(kind, where)
-            label = classes.setdefault(label, len(classes))
-            found.add_box(image, number, label, box, crowd)
+            with found.rejecting('object without a name or a box', where):
+                label, box = _name(item), _box(item)
+                hard = (item.findtext('difficult') or '').strip().lower()
+                hard = hard in ('1', 'true', 'yes')
+                found.warnings.add(
+                    "object marked 'difficult'; neither learned nor counted",
+                    *[where] * hard,
+                )
+                label = classes.setdefault(label, len(classes))
+                found.add_box(image, number, label, box, hard)
     return found.table(list(classes))
 
 
@@ -89,23 +89,20 @@ def _parse(file: str) -> ElementTree.Element:
     return root
 
 
-def _size(root: ElementTree.Element) -> tuple[float, float] | None:
+def _size(root: ElementTree.Element) -> list[float] | None:
     """Width and height, None where a tool wrote 0 or nothing."""
+    sides = [root.findtext(f'size/{side}') for side in ('width', 'height')]
     try:
-        width = float(root.findtext('size/width') or 0)
-        height = float(root.findtext('size/height') or 0)
+        size = [float(side or 0) for side in sides]
     except ValueError:
         return None
-    return (width, height) if width >= 1 and height >= 1 else None
+    return size if min(size) >= 1 else None
 
 
-def _object(item: ElementTree.Element) -> tuple[str, list[float], bool]:
-    """Name, box, and whether it is difficult."""
-    name = (item.findtext('name') or '').strip()
-    if not name:
-        raise ValueError('it has no name')
-    hard = (item.findtext('difficult') or '').strip().lower()
-    return name, _box(item), hard in ('1', 'true', 'yes')
+def _name(item: ElementTree.Element) -> str:
+    if name := (item.findtext('name') or '').strip():
+        return name
+    raise ValueError('it has no name')
 
 
 def _box(item: ElementTree.Element) -> list[float]:

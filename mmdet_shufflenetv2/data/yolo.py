@@ -1,8 +1,9 @@
 """YOLO's text files: one per image, one line per object.
 
 A line is ``class cx cy width height`` in shares of the image, with a score or
-not, or ``class x1 y1 x2 y2 ...``, a polygon. Class names are in a YAML file
-(Ultralytics, Roboflow, FiftyOne) or one per line (CVAT, Label Studio).
+not, or ``class x1 y1 x2 y2 ...``, a polygon. Where the YAML file has a
+``kpt_shape``, the points of a pose follow the box. Class names are in a YAML
+file (Ultralytics, Roboflow, FiftyOne) or one per line (CVAT, Label Studio).
 """
 
 import os
@@ -43,8 +44,8 @@ def class_names(ann: str | os.PathLike) -> list[str] | None:
             numbered = {str(key): name for key, name in names.items()}
             names = [numbered.get(str(i)) for i in range(len(names))]
     else:
-        names = [line.strip() for line in read_text(path).splitlines()]
-        names = [name for name in names if name]
+        names = filter(None, map(str.strip, read_text(path).splitlines()))
+        names = list(names)
     is_list = isinstance(names, list) and names and None not in names
     if not is_list or len(set(map(str, names))) < len(names):
         raise DatasetError(
@@ -74,37 +75,33 @@ def label_file(image: str) -> str | None:
 
 def read_yolo(source: Source) -> BoxTable:
     """Read the label file of every image below the folders."""
-    names = class_names(source.ann)
-    found = Collector(source)
-    labelled = 0
+    names, found = class_names(source.ann), Collector(source)
+    is_yaml = source.ann.lower().endswith(('.yaml', '.yml'))
+    has_pose = is_yaml and 'kpt_shape' in read_yaml(source.ann)
+    files = {path: label_file(path) for path in found.listing.paths.values()}
     for name, path in found.listing.paths.items():
-        file = label_file(path)
-        labelled += file is not None
-        try:
+        file = files[path]
+        with found.rejecting('label file that cannot be read', path):
             lines = read_text(file).splitlines() if file else []
-        except DatasetError as error:
-            found.errors.add('label file that cannot be read', error)
-            continue
-        image = found.add_image(name, path, file or path)
-        for line, text in enumerate(lines if image is not None else (), 1):
-            if not text.strip():
-                continue
-            try:
-                label, box = _read_line(text, found.images[image][-2:])
-                if label < 0 or (names and label >= len(names)):
-                    raise ValueError(f'there is no class {label} of {names}')
-                found.add_box(image, line, label, box)
-            except ValueError as error:
-                where = f'{file}, line {line}: {error}'
-                found.errors.add('line that is not a box', where)
-    if not labelled:
+            image = found.add_image(name, path, file or path)
+            for line, text in enumerate(lines, 1):
+                where = f'{file}, line {line}'
+                words = text.split()[: 5 if has_pose else None]
+                if image is not None and words:
+                    with found.rejecting('line that is not a box', where):
+                        label, box = _read_line(words, found.images[image][-1])
+                        if label < 0 or (names and label >= len(names)):
+                            problem = f'there is no class {label} of {names}'
+                            raise ValueError(problem)
+                        found.add_box(image, line, label, box)
+    if not any(files.values()):
         raise DatasetError(
             f'none of the {len(found.images)} images of '
             f'{", ".join(source.images)} has a YOLO label file (NAME.txt '
             'beside it, or labels/ beside images/)'
         )
     if names is None:
-        highest = max((box[3] for box in found.boxes), default=-1)
+        highest = max((row[3] for row in found.boxes), default=-1)
         names = [f'class_{number}' for number in range(highest + 1)]
         found.warnings.add(
             'data set without names of classes; they are called by their '
@@ -114,24 +111,24 @@ def read_yolo(source: Source) -> BoxTable:
     return found.table(names)
 
 
-def _read_line(text: str, size: tuple) -> tuple[int, np.ndarray]:
+def _read_line(words: list[str], size: tuple) -> tuple[int, np.ndarray]:
     """The label and the box in pixels."""
-    values = np.array(text.split(), np.float64)
-    label, values = values[0], values[1:]
+    label, *values = map(float, words)
+    points = np.reshape(values[: len(values) // 2 * 2], (-1, 2))
+    is_box = len(values) in (4, 5)
     is_polygon = len(values) >= 6 and len(values) % 2 == 0
     if (
         not label.is_integer()
-        or not (is_polygon or len(values) in (4, 5))
-        or np.abs(values[:4]).max() > 2
+        or not (is_polygon or is_box)
+        or np.abs(points[:2]).max() > 2
     ):
         raise ValueError(
             'expected a class number and 4 shares of the image from 0 to 1, '
-            f'or those of the points of a polygon, got {text!r:.80}'
+            f'or those of the points of a polygon, got {" ".join(words)!r:.80}'
         )
-    if is_polygon:
-        points = values.reshape(-1, 2)
-        low, high = points.min(0), points.max(0)
-    else:
-        low, high = values[:2] - values[2:4] / 2, values[:2] + values[2:4] / 2
+    low, high = points.min(axis=0), points.max(axis=0)
+    if is_box:
+        middle, extent = points
+        low, high = middle - extent / 2, middle + extent / 2
     low, high = near_whole(np.stack([low, high]) * size)
     return int(label), np.concatenate([low, high - low])

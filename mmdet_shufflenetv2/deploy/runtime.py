@@ -380,6 +380,8 @@ def _read_file(path: str) -> np.ndarray:
                 f'too large: {image.width} x {image.height}, more than '
                 f'{MAX_PIXELS / 1e6:g} million pixels'
             )
+        if image.mode.startswith('RGB') and ';16' in str(image.tile):
+            return _deep_colours(path)
         try:
             return _pixels(ImageOps.exif_transpose(image))
         except OSError:
@@ -393,18 +395,41 @@ def _read_file(path: str) -> np.ndarray:
     return pixels
 
 
+def _deep_colours(path: str) -> np.ndarray:
+    """Colours of 16 bits: Pillow keeps the upper 8, or the lower ones where it
+    takes the two bytes for exchanged.
+    """
+    from PIL import Image, ImageOps
+
+    def exchanged(args):
+        if isinstance(args, str):
+            return args[:-1] + dict(B='L', L='B', N='B')[args[-1]]
+        return exchanged(args[0]), *args[1:]
+
+    with Image.open(path) as upper, Image.open(path) as lower:
+        for index, tile in enumerate(lower.tile):
+            make = getattr(tile, '_make', tuple)  # Of Pillow 11 or later.
+            lower.tile[index] = make([*tile[:3], exchanged(tile[3])])
+        high, low = (
+            _pixels(ImageOps.exif_transpose(each)) for each in (upper, lower)
+        )
+    return _eight_bits((high.astype(np.uint16) << 8) | low)
+
+
 def _pixels(image) -> np.ndarray:
     """A ``PIL.Image`` as (H, W, 3) uint8 RGB; 16 bits become 8."""
     if image.mode == 'F':
         raise ImageError('image: expected 8 or 16 bits, got floats')
     if not image.mode.startswith('I'):
         return np.asarray(image.convert('RGB'))
-    values = np.asarray(image)
-    # Cameras store 12 bits in 16: scaled by those that are used.
+    return np.repeat(_eight_bits(np.asarray(image))[..., None], 3, 2)
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    """Cameras store 12 bits in 16: scaled by those that are used."""
     highest = int(values.max(initial=0))
     bits = next((n for n in (8, 12, 14, 16) if highest < 2**n), 16)
-    grey = (values >> (bits - 8)).clip(0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, 2)
+    return (values >> (bits - 8)).clip(0, 255).astype(np.uint8)
 
 
 def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:

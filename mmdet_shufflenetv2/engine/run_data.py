@@ -22,13 +22,15 @@ from mmengine.dist import (
 from mmengine.logging import print_log
 
 from ..data.dataset import (
+    OPTIONS,
     class_list,
-    dataset_source,
+    config_source,
     require_shared_class,
     said,
     say_once,
 )
 from ..data.folders import Splits, classes_beyond, find_data
+from ..data.listing import Listing
 from ..data.reading import read_boxes, remember, report
 from ..data.rules import require_trainable
 from ..data.table import BoxTable, Source, read_text, shorten
@@ -117,9 +119,9 @@ def _coco_class(dataset: ConfigDict) -> type[CocoDataset] | None:
 def source_of(dataset: ConfigDict) -> Source | None:
     """Where a data set is read from; None if its format is not known here."""
     if str(dataset.get('type')).rpartition('.')[2] == 'BoxDataset':
-        return dataset_source(dataset)
+        return config_source(dataset)
     if _coco_class(dataset):
-        return dataset_source(dict(dataset, annotation_format='COCO'))
+        return config_source(dict(dataset, annotation_format='COCO'))
     return None
 
 
@@ -165,11 +167,10 @@ def use_data_root(
         if run_dir is not None and listed.is_file():
             whole = find_data(data_root, **options)
             if whole.train.part and _is_list_of(listed, whole.train):
-                source = whole.train._replace(
-                    part=None, image_list=(str(listed),)
-                )
+                chosen = dict(part=None, image_list=(str(listed),))
+                val = whole.train._replace(**chosen)
                 note = f'testing on the images of {listed}'
-                return Splits(None, source, whole.classes, (note,))
+                return Splits(None, val, whole.classes, (note,))
         return find_data(data_root, wanted, **options)
 
     splits = once_per_run(find)
@@ -182,33 +183,26 @@ def use_data_root(
                 # All of them would be the same data.
                 wrapper['datasets'] = wrapper['datasets'][:1]
     for name, dataset in datasets_of(cfg):
-        _point_to(dataset, (name == 'train' and splits.train) or splits.val)
+        _point_to((name == 'train' and splits.train) or splits.val, dataset)
     for _, metric in metrics_of(cfg):
         if metric.type in _METRICS:
-            _judge_by(metric, splits.val)
+            _point_to(splits.val, metric)
     if splits.classes:
         set_classes(cfg, splits.classes)
 
 
-def _point_to(dataset: ConfigDict, source: Source) -> None:
-    images, options = _options(source)
-    dataset.update(type='BoxDataset', data_root='', **options)
-    dataset.data_prefix = dict(img=images)
-
-
-def _judge_by(metric: ConfigDict, source: Source) -> None:
-    if metric.type == 'VOCMetric':
-        metric.clear()
-    images, options = _options(source)
-    metric.update(type='BoxMetric', img_dir=images, **options)
-
-
-def _options(source: Source) -> tuple[str | list[str], dict]:
-    """The folders of images, and the rest as configs name it."""
+def _point_to(source: Source, node: ConfigDict) -> None:
+    """Let a data set or a metric of a config read a source."""
     kind, ann, images, *rest = source
-    names = 'ann_file', 'annotation_format', 'image_list', 'exif', 'part'
     images = images[0] if len(images) == 1 else list(images)
-    return images, dict(zip(names, (ann, kind, *rest), strict=True))
+    if node.type in _METRICS:
+        if node.type == 'VOCMetric':
+            node.clear()
+        node.update(type='BoxMetric', img_dir=images)
+    else:
+        node.update(type='BoxDataset', data_root='')
+        node.data_prefix = dict(img=images)
+    node.update(dict(zip(OPTIONS, (kind, *rest), strict=True)), ann_file=ann)
 
 
 def list_parts(cfg: Config) -> None:
@@ -220,14 +214,12 @@ def list_parts(cfg: Config) -> None:
     """
 
     def write(path: Path, source: Source) -> None:
-        if _is_list_of(path, source):
-            return
-        lines = [_LIST_OF + os.path.abspath(source.ann)]
-        for file in map(Path, read_boxes(source).files):
-            folders = map(Path, source.images)
-            root = next(each for each in folders if each in file.parents)
-            lines.append(file.relative_to(root).as_posix())
-        path.write_text('\n'.join(lines) + '\n', 'utf-8')
+        if not _is_list_of(path, source):
+            found = Listing(source.images).paths
+            names = {file: name for name, file in found.items()}
+            lines = [names[file] for file in read_boxes(source).files]
+            first = _LIST_OF + os.path.abspath(source.ann)
+            path.write_text('\n'.join([first, *lines, '']), 'utf-8')
 
     for nodes in datasets_of(cfg), metrics_of(cfg):
         for _, node in nodes:
@@ -286,23 +278,22 @@ def check_data(
         source = source._replace(exif=exif or source.exif)
         table, stop = _read(source), strict or dataset.get('strict', False)
         # What mmdet reads again, for its masks, has all records.
-        masks = any(
-            node.get('with_mask') or node.get('with_seg')
-            for node in dicts_of(dataset.get('pipeline') or [])
-        )
+        steps = list(dicts_of(dataset.get('pipeline') or []))
+        masks = any(s.get('with_mask') or s.get('with_seg') for s in steps)
         for line in report(table, stop or masks, said):
             print_log(line, 'current', 30)
         classes = _agree_on_classes(cfg, name, dataset, table)
         lists.setdefault(classes, f'{name} ({table.title})')
         if not masks:
-            _point_to(dataset, source)
+            _point_to(source, dataset)
             dataset.strict = stop
         tables.setdefault(name, []).append(table.with_classes(classes))
     if len(lists) > 1:
-        told = [f'{where}: {shorten(names)}' for names, where in lists.items()]
+        told = [
+            f'\n  {where}: {shorten(names)}' for names, where in lists.items()
+        ]
         raise UserError(
-            'the data sets of this run differ in classes:\n  '
-            + '\n  '.join(told)
+            f'the data sets of this run differ in classes:{"".join(told)}'
         )
     if 'train' in tables:
         # Of joined data sets one may be there for its backgrounds.
@@ -368,14 +359,15 @@ def _check_metric(metric: ConfigDict, tables: list[BoxTable]) -> None:
                     'measure masks'
                 )
         return
-    for table in tables:
-        ann = table.source.ann
-        if not (given and ann) or _same_file(given, ann):
-            return _judge_by(metric, table.source)
-    raise UserError(
-        f'the evaluator reads {given}, which is not the file of the images '
-        f'that it judges, {tables[0].title}'
-    )
+    (source, *others) = {table.source for table in tables}
+    ann = source.ann
+    if others or (given and ann and not _same_file(given, ann)):
+        # Of two files, images and boxes may have the same ids.
+        raise UserError(
+            f'the evaluator reads {given}, which is not the file of the '
+            f'images that it judges, {" and ".join(t.title for t in tables)}'
+        )
+    _point_to(source, metric)
 
 
 def require_data(name: str, source: Source) -> None:

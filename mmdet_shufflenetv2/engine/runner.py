@@ -7,22 +7,26 @@ import torch
 from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.dist import init_dist, is_distributed, is_main_process
+from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ..compat.atomic_files import remove_abandoned
+from ..compat.checkpoints import CheckpointError
 from ..compat.input_format import (
     META_KEY,
     delivered_format,
     require_same_input,
 )
+from ..compat.weight_formats import within
+from ..data.table import shorten
 from .early_log import write_kept_records
 from .hooks import DivergenceHook, InputCheckHook
 from .pictures import RunPicturesHook
-from .run_config import resizing
-from .weights import CheckpointMismatch, fitting
+from .run_config import checkpoint_classes, resizing
+from .weights import fitting
 
 
 @RUNNERS.register_module()
@@ -91,6 +95,11 @@ class CheckedRunner(Runner):
         # Before the model gets its weights: what EMAHook saves under
         # `state_dict` are the averaged ones, and it exchanges them here.
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        if self._resume and not any(
+            isinstance(h, EMAHook) for h in self.hooks
+        ):
+            trained = within(checkpoint.get('ema_state_dict') or {}, 'module.')
+            checkpoint['state_dict'].update(trained)
         model.load_state_dict(checkpoint['state_dict'])
         self._has_loaded = True
         self.logger.info(f'Loaded checkpoint {filename}')
@@ -114,14 +123,31 @@ class CheckedRunner(Runner):
             wanted.append('param_schedulers')
         missing = [part for part in wanted if part not in checkpoint]
         if missing:
-            raise CheckpointMismatch(
+            raise CheckpointError(
                 f'{filename} lacks {", ".join(missing)}, so a run cannot go '
                 'on from it; resume from an epoch_N.pth, or start a new run '
                 f"from its weights: --cfg-options load_from='{filename}'"
             )
-        planned = self._schedule()
+        known = checkpoint_classes(checkpoint)
+        meta = getattr(self.train_dataloader.dataset, 'metainfo', {})
+        classes = meta.get('classes')
+        if known and classes and known != tuple(classes):
+            raise CheckpointError(
+                f'{filename} was trained on the classes {shorten(known)}, in '
+                f'this order, and the data has {shorten(classes)}; start a '
+                'new run from its weights with --from'
+            )
+        planned = self._plan()
+        groups = [dict(group) for group in self.optim_wrapper.param_groups]
         super().resume(filename, *args, **kwargs)
-        if self._schedule() != planned and self.cfg.get('param_scheduler'):
+        if isinstance(self.train_loop, EpochBasedTrainLoop):
+            # An epoch of another batch size has another number of steps.
+            self.train_loop._iter = self.epoch * len(self.train_dataloader)
+        if self._plan() != planned:
+            for group, own in zip(
+                self.optim_wrapper.param_groups, groups, strict=True
+            ):
+                group.update(own, params=group['params'])
             self._follow_new_schedule()
         if self.iter >= self.max_iters:
             self.logger.warning(
@@ -129,24 +155,30 @@ class CheckedRunner(Runner):
                 'left to train; --epochs N makes a longer run'
             )
 
-    def _schedule(self) -> list[list]:
-        """The settings of the schedulers, without their progress."""
+    def _plan(self) -> list[list]:
+        """The settings of optimizer and schedulers, without their progress."""
         names = 'begin', 'end', 'T_max', 'milestones', 'total_iters', 'gamma'
-        return [
+        schedule = [
             [getattr(scheduler, name, None) for name in names]
             for scheduler in self.param_schedulers or ()
         ]
+        names = 'momentum', 'betas', 'weight_decay'
+        groups = [
+            [g.get('initial_lr', g['lr']), *map(g.get, names)]
+            for g in self.optim_wrapper.param_groups
+        ]
+        return schedule + groups
 
     def _follow_new_schedule(self) -> None:
         """Bring the rates to where the config's schedule has them by now.
 
-        mmengine restores the stored schedule, which ends where the run
-        before was to end.
+        mmengine restores the stored settings: the rate of the run before, and
+        the end that it was to have.
         """
         for group in self.optim_wrapper.param_groups:
-            group['lr'] = group['initial_lr']
+            group['lr'] = group.get('initial_lr', group['lr'])
         self.param_schedulers = self.build_param_scheduler(
-            self.cfg.param_scheduler
+            self.cfg.get('param_scheduler') or []
         )
         epoch_length = len(self.train_dataloader)
         with warnings.catch_warnings():
@@ -156,9 +188,10 @@ class CheckedRunner(Runner):
                 for scheduler in self.param_schedulers:
                     if not scheduler.by_epoch or step % epoch_length == 0:
                         scheduler.step()
+        rate = self.optim_wrapper.get_lr()['lr'][0]
         self.logger.info(
-            'The run has another length or schedule than before; the learning '
-            f'rate goes on at {self.optim_wrapper.get_lr()["lr"][0]:.3g}'
+            'The run has another length, batch or rate than before; the '
+            f'learning rate goes on at {rate:.3g}'
         )
 
     def save_checkpoint(self, *args, meta: dict | None = None, **kwargs):

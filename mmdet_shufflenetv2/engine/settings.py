@@ -315,6 +315,7 @@ def scale_rate(cfg: Config, args: Namespace) -> None:
             )
         return
     batch = cfg.train_dataloader.batch_size * get_world_size()
+    batch *= cfg.optim_wrapper.get('accumulative_counts', 1)
     # Done here, and not again by a run from the config that this one leaves.
     cfg.auto_scale_lr = dict(enable=False, base_batch_size=batch)
     optimizer = cfg.optim_wrapper.optimizer

@@ -8,9 +8,9 @@ many as come closest to its FLOPs.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 
 import torch
@@ -26,6 +26,7 @@ from ..errors import UserError
 from .benchmark import COUNTS, ENERGY, SIZE, Benchmark, Row, Time, size_text
 from .memory import peak_mb
 from .networks import inference, prepare
+from .published import columns
 from .setting import Setting
 from .speed import SPEEDS, speed
 from .timing import Effort, significant
@@ -43,41 +44,6 @@ COLUMNS = (
     'paper_mflops',
 )
 Size = tuple[int, int]
-
-# Networks by column of complexity, ShuffleNet V2 first.
-_TABLE8 = {
-    '40M': 'shufflenet_v2_x0_5 mobilenet_v1_x0_25 mobilenet_v2_x0_4 '
-    'mobilenet_v2_x0_15 shufflenet_v1_x0_5_g3 densenet_x0_5 xception_x0_5 '
-    'igcv2_0_25',
-    '140M': 'shufflenet_v2_x1_0 mobilenet_v1_x0_5 mobilenet_v2_x0_75 '
-    'mobilenet_v2_x0_6 shufflenet_v1_x1_0_g3 densenet_x1_0 xception_x1_0 '
-    'igcv2_0_5 igcv3_d_0_7',
-    '300M': 'shufflenet_v2_x1_5 mobilenet_v1_x0_75 mobilenet_v2_x1_0 '
-    'shufflenet_v1_x1_5_g3 densenet_x1_5 condensenet_g8_c8 xception_x1_5 '
-    'igcv3_d_1_0',
-    '500M': 'shufflenet_v2_x2_0 mobilenet_v1_x1_0 mobilenet_v2_x1_4 '
-    'shufflenet_v1_x2_0_g3 densenet_x2_0 condensenet_g4_c4 xception_x2_0 '
-    'igcv2_1_0 igcv3_d_1_4 se_shufflenet_v2_x2_0 nasnet_a_4_1056 pnasnet_5',
-}
-TABLE8 = {column: names.split() for column, names in _TABLE8.items()}
-# Large networks, of which the paper has no speed and no columns.
-TABLE6 = [
-    *('shufflenet_v2_50', 'shufflenet_v1_50_g3', 'resnet_50'),
-    *('se_shufflenet_v2_164', 'senet'),
-]
-# Table 1a of the appendix names families; these are their networks by column.
-# MobileNet V2 has two near 40 and 140 MFLOPs: those for 224x224 are meant
-# where the size of the image is given.
-_FAMILIES = {
-    'shufflenet_v2': 'x0_5 x1_0 x1_5 x2_0',
-    'shufflenet_v1': 'x0_5_g3 x1_0_g3 x1_5_g3 x2_0_g3',
-    'mobilenet_v2': 'x0_15 x0_6 x1_0 x1_4',
-    'xception': 'x0_5 x1_0 x1_5 x2_0',
-}
-FAMILIES = {
-    family: [f'{family}_{width}' for width in widths.split()]
-    for family, widths in _FAMILIES.items()
-}
 # The size that stands for each network's own.
 OWN_SIZE = (224, 224)
 SIZES = [OWN_SIZE, (320, 320), (640, 480), (1080, 720)]
@@ -139,30 +105,64 @@ def benchmarks(
     """
     found = []
     for setting in settings:
-        rows = []
-        for size in args.size:
-            for name in args.network or _paper_networks(size):
-                own = [_paper_batch(size, place_of(name, size)[1], setting)]
-                for batch in args.batch or own:
-                    rows.append(_of_network(name, size, batch))
-        batches = args.batch or [8 if setting.on_gpu else 1]
-        for row in product(batches, args.units, range(3), UNITS):
-            rows.append(_of_units(*row))
-        found += [_benchmark(*row, setting, args.energy) for row in rows]
+        for cases in _whole_networks, _stacked_units:
+            for key, *both in cases(args, setting.on_gpu):
+                _, (batch, *_, height, width) = both[0]
+                key |= {'input': size_text((width, height)), 'batch': batch}
+                measure = partial(_measure, *both, setting, args.energy)
+                found.append(Benchmark(key, setting, measure))
     return found
 
 
-def _paper_networks(size: Size) -> list[str]:
-    """Those of the paper's table at a size, a column after the other."""
-    columns = TABLE8.values()
-    if size != OWN_SIZE:
-        columns = zip(*FAMILIES.values(), strict=True)
-    return [name for names in columns for name in names]
+# A network or a family of `UNITS`, and the (N, C, H, W) of its input.
+Competitor = tuple[str, tuple[int, int, int, int]]
+# A key, whose it is, and the reference if there is one.
+Case = tuple[Row, Competitor, Competitor | None]
 
 
-def _paper_batch(size: Size, column: str, setting: Setting) -> int:
-    small = size == OWN_SIZE or (size, column) == ((320, 320), '40M')
-    return 8 if setting.on_gpu and small else 1
+def _whole_networks(args: argparse.Namespace, on_gpu: bool) -> Iterator[Case]:
+    for size in args.size:
+        for name in args.network or _networks(_tables(size)[0]):
+            table, column, reference = place_of(name, size)
+            small = size == OWN_SIZE or (size, column) == ((320, 320), '40M')
+            for batch in args.batch or [8 if on_gpu and small else 1]:
+                key = {'table': table, 'column': column, 'network': name}
+                yield (
+                    key,
+                    *(
+                        (each, (batch, 3, *_input(each, size)))
+                        if each
+                        else None
+                        for each in (name, reference)
+                    ),
+                )
+
+
+def _stacked_units(args: argparse.Namespace, on_gpu: bool) -> Iterator[Case]:
+    for batch, size, at, family in product(
+        args.batch or [8 if on_gpu else 1], args.units, range(3), UNITS
+    ):
+        mine, reference = (
+            (each, (batch, UNITS[each][1][at], *reversed(size)))
+            for each in (family, 'shufflenet_v2')
+        )
+        key = {
+            'table': 'Appendix Table 1b',
+            'column': f'c{reference[1][1]}',
+            'network': f'{UNIT_COUNT} units of {family}, {mine[1][1]} '
+            'channels',
+        }
+        yield key, mine, reference
+
+
+def _tables(size: Size) -> list[str]:
+    """The paper's of networks at a size, the one of their speeds first."""
+    own = size == OWN_SIZE
+    return ['Table 8', 'Table 6'] if own else ['Appendix Table 1a']
+
+
+def _networks(table: str) -> list[str]:
+    return [name for names in columns(table).values() for name in names]
 
 
 def place_of(name: str, size: Size) -> tuple[str, str, str]:
@@ -171,84 +171,43 @@ def place_of(name: str, size: Size) -> tuple[str, str, str]:
     Empty for a network of which the paper has no table at this size, or no
     column; such a one is compared with nothing.
     """
-    columns = {**TABLE8, 'Table 6': TABLE6}
+    table = next((t for t in _tables(size) if name in _networks(t)), '')
     plain = name.replace('_star', '')
-    column = next((c for c, names in columns.items() if plain in names), '')
-    reference = columns[column][0] if column else ''
-    table = ''
-    if name in _paper_networks(size):
-        table = 'Table 8' if size == OWN_SIZE else 'Appendix Table 1a'
-    elif name in TABLE6 and size == OWN_SIZE:
-        table = 'Table 6'
-    return table, column, reference
+    for column, names in {**columns('Table 8'), **columns('Table 6')}.items():
+        if plain in names:
+            return table, column, names[0]
+    return table, '', ''
 
 
-# A network or a family of `UNITS`, and the (N, C, H, W) of its input.
-Competitor = tuple[str, tuple[int, int, int, int]]
+def _input(name: str, size: Size) -> tuple[int, int]:
+    """Height and width for a network."""
+    try:
+        own = network(name).input_size
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return (own, own) if size == OWN_SIZE else size[::-1]
 
 
-def _of_network(
-    name: str, size: Size, batch: int
-) -> tuple[Row, Competitor, Competitor | None]:
-    """The key of a network, it and its reference."""
-
-    def competitor(each: str) -> Competitor:
-        try:
-            own = (network(each).input_size,) * 2
-        except ValueError as error:
-            raise UserError(str(error)) from error
-        width, height = own if size == OWN_SIZE else size
-        return each, (batch, 3, height, width)
-
-    table, column, reference = place_of(name, size)
-    key = {'table': table, 'column': column, 'network': name}
-    other = competitor(reference) if reference else None
-    return key, competitor(name), other
-
-
-def _of_units(
-    batch: int, size: Size, column: int, family: str
-) -> tuple[Row, Competitor, Competitor]:
-    """The key of stacked units, they and their reference."""
-    mine, reference = (
-        (each, (batch, UNITS[each][1][column], *reversed(size)))
-        for each in (family, 'shufflenet_v2')
-    )
-    key = {
-        'table': 'Appendix Table 1b',
-        'column': f'c{reference[1][1]}',
-        'network': f'{UNIT_COUNT} units of {family}, {mine[1][1]} channels',
-    }
-    return key, mine, reference
-
-
-def _benchmark(
-    key: Row,
+def _measure(
     mine: Competitor,
     reference: Competitor | None,
     setting: Setting,
     energy: bool,
-) -> Benchmark:
-    _, shape = mine
-    batch, _, height, width = shape
+    time: Time,
+) -> list[Row]:
+    def build(
+        each: Competitor, mode: str = setting.mode
+    ) -> tuple[nn.Module, Callable[[], object]]:
+        network, (_, shape) = _prepared(each, setting), each
+        return network, inference(network, shape, replace(setting, mode=mode))
 
-    def measure(time: Time) -> list[Row]:
-        both = [each for each in (reference, mine) if each]
-        networks = {each: _prepared(each, setting) for each in both}
-        runs = {
-            each: inference(networks[each], each[1], setting) for each in both
-        }
-        times, which, run = time(runs), networks[mine], runs[mine]
-        pair = times[mine], times.get(reference)
-        row = speed(*pair, batch, which, run, setting, energy)
-        if setting.mode == 'graph':
-            # A graph's maps are not the allocator's, those of its pass are.
-            run = inference(which, shape, replace(setting, mode='eager'))
-            row['peak_mb'] = significant(peak_mb(run, setting.device))
-        return [row]
-
-    key = {**key, 'input': size_text((width, height)), 'batch': batch}
-    return Benchmark(key, setting, measure)
+    batch, *_ = mine[1]
+    row = speed(time, build, mine, reference, batch, setting, energy)
+    if setting.mode == 'graph':
+        # A graph's maps are not the allocator's, those of its pass are.
+        _, run = build(mine, 'eager')
+        row['peak_mb'] = significant(peak_mb(run, setting.device))
+    return [row]
 
 
 # A reference stays, for it is everybody's in its column.

@@ -125,7 +125,7 @@ def run(
         RecordsError: the file cannot be written; told before anything is
             measured.
     """
-    records.check_writable()
+    records.append([])
 
     def recorded(each: Benchmark) -> list[dict[str, str]]:
         known = {**each.key, **describe(each.setting), 'status': OK}
@@ -146,21 +146,26 @@ def run(
         for name in bar:
             if time.monotonic() > deadline:
                 break
-            bar.set_description_str(wanted[name].label)
-            rows = _measure(wanted[name], effort, annotate, is_try)
+            each = wanted[name]
+            bar.set_description_str(each.label)
+            rows, status = _measure(each, effort)
+            environment = {'status': status, **describe(each.setting)}
+            load, busy = environment['load'], ''
+            if load != '' and load > each.setting.threads + BUSY:
+                busy = f'busy machine: load {load}'
+            for row in rows:
+                row |= {**each.key, **environment}
+                warnings = TRY * is_try, busy, row.get('warning', '')
+                row['warning'] = joined(*warnings)
+                row |= annotate(row) if status == OK else {}
             found[name] = records.append(rows)
     left = sum(not rows for rows in found.values())
     return [row for rows in found.values() for row in rows], left
 
 
-def _measure(
-    benchmark: Benchmark,
-    effort: Effort,
-    annotate: Callable[[Row], Row],
-    is_try: bool,
-) -> list[Row]:
-    """The rows of one benchmark; of one that fails, a row that says so."""
-    setting, status = benchmark.setting, OK
+def _measure(benchmark: Benchmark, effort: Effort) -> tuple[list[Row], str]:
+    """The rows of one benchmark, empty if it failed, and how it went."""
+    setting = benchmark.setting
     room = nullcontext() if setting.on_gpu else refused_rather_than_killed()
     try:
         setting.apply()
@@ -170,20 +175,12 @@ def _measure(
             rows = benchmark.measure(
                 partial(interleave, watch=watch, effort=effort)
             )
+        return [dict(row) for row in rows], OK
     except Exception as error:
-        rows, status = [{}], _status_of(error, benchmark)
-    if setting.on_gpu:
-        torch.cuda.empty_cache()
-    environment = describe(setting)
-    load, busy = environment['load'], ''
-    if load != '' and load > setting.threads + BUSY:
-        busy = f'busy machine: load {load}'
-    finished = []
-    for row in rows:
-        row = {**benchmark.key, **row, 'status': status, **environment}
-        row['warning'] = joined(TRY * is_try, busy, row.get('warning', ''))
-        finished.append(row | (annotate(row) if status == OK else {}))
-    return finished
+        return [{}], _status_of(error, benchmark)
+    finally:
+        if setting.on_gpu:
+            torch.cuda.empty_cache()
 
 
 def _status_of(error: Exception, benchmark: Benchmark) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import cache, partial
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +25,7 @@ from ..engine.early_log import quiet_log
 from ..engine.run_config import load_config, packaged_config
 from ..errors import UserError
 from .benchmark import SIZE, Benchmark, Row, Time, size_text
-from .detectors import Detector
+from .detectors import PARTS, Detector
 from .flops import macs
 from .memory import peak_mb
 from .process import Process
@@ -43,15 +44,6 @@ COLUMNS = (
     *('against_ms', 'gmac_per_s', 'against_gmac_per_s', 'ps_roi_share'),
     *('peak_mb', 'against_peak_mb'),
 )
-CASES = (
-    'eager detector',
-    'matrix product',
-    'other file',
-    'int8',
-    'PSRoI align',
-    'backbone',
-    'training step',
-)
 STOCK = 'swap/faster-rcnn_shufflenetv2_fpn_coco'
 FULL, TRAINING = 'lighthead_shufflenetv2', 'lighthead_shufflenetv2_custom'
 LIGHT = {
@@ -65,8 +57,28 @@ PRODUCT = size_text((SIDE, SIDE))
 Size = tuple[int, int]
 # A config, a file, a backbone or a product.
 Who = str | Path
-# Builds a competitor, in another process.
-Build = Callable[[], Callable[[], object]]
+# What, against what, and the size of images; of a size and files asked for.
+CASES: dict[str, Callable[..., list[tuple[Who, Who, Size | None]]]] = {
+    'eager detector': lambda args: [(FULL, STOCK, args.size or (1200, 800))],
+    'matrix product': lambda args: [(FULL, PRODUCT, args.size or (1200, 800))],
+    'other file': lambda args: [
+        (config, Path(path), args.size or own)
+        for path in args.against
+        for config, own in LIGHT.items()
+    ],
+    'int8': lambda args: (
+        [(*map(Path, args.int8[::-1]), None)] if args.int8 else []
+    ),
+    'PSRoI align': lambda args: [
+        (config, '', args.size or own)
+        for config, own in list(LIGHT.items())[:2]
+    ],
+    'backbone': lambda args: [
+        ('ShuffleNetV2', 'torchvision', own)
+        for own in ([args.size] if args.size else [(224, 224), (1216, 800)])
+    ],
+    'training step': lambda args: [(TRAINING, STOCK, args.size or (480, 360))],
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -94,83 +106,57 @@ def benchmarks(
             raise UserError(f'no file {path}')
     if any(s.on_gpu or s.precision != 'fp32' for s in settings):
         raise UserError('deploy: expected --device cpu --precision fp32')
-    size = args.size
-    full = size or (1200, 800)
-    light = [(config, size or own) for config, own in LIGHT.items()]
-    # What, against what, and the size of images.
-    rows = {
-        'eager detector': [(FULL, STOCK, full)],
-        'matrix product': [(FULL, PRODUCT, full)],
-        'other file': [
-            (config, Path(path), own)
-            for path in args.against
-            for config, own in light
-        ],
-        'int8': [(*map(Path, args.int8[::-1]), None)] if args.int8 else [],
-        'PSRoI align': [(config, '', own) for config, own in light[:2]],
-        'backbone': [
-            ('ShuffleNetV2', 'torchvision', own)
-            for own in ([size] if size else [(224, 224), (1216, 800)])
-        ],
-        'training step': [(TRAINING, STOCK, size or (480, 360))],
-    }
-    return [
-        _benchmark(setting, case, *row)
-        for setting in settings
-        for case in CASES
-        if case in args.case
-        for row in rows[case]
-    ]
+    found = []
+    for setting, case in product(settings, CASES):
+        for what, against, size in CASES[case](args):
+            if case in args.case:
+                key = {
+                    'case': case,
+                    'what': getattr(what, 'name', what),
+                    'against': getattr(against, 'name', against),
+                    'input': size_text(size) if size else '',
+                    'batch': TRAINING_BATCH if case == 'training step' else 1,
+                }
+                who = [each for each in (what, against) if each]
+                measure = partial(_measure, setting, case, who, size)
+                found.append(Benchmark(key, setting, measure))
+    return found
 
 
-def _benchmark(
-    setting: Setting, case: str, what: Who, against: Who, size: Size | None
-) -> Benchmark:
-    def measure(time: Time) -> list[Row]:
-        builds = [
-            _competitor(case, who, size, setting)
-            for who in (what, against)
-            if who
+def _measure(
+    setting: Setting, case: str, who: list[Who], size: Size | None, time: Time
+) -> list[Row]:
+    builds = [_competitor(case, each, size, setting) for each in who]
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(Process(build, setting)) for build in builds
         ]
-        with ExitStack() as stack:
-            processes = [
-                stack.enter_context(Process(build, setting))
-                for build in builds
-            ]
-            times = list(time(dict(enumerate(processes))).values())
-        mine, other = times[0], times[1] if against else None
-        row = timed(mine, 'times_faster', other, mine)
-        if against:
-            row['against_ms'] = other.median_ms
-        if case == 'matrix product':
-            macs_done = _apart(_macs, what, size), SIDE**3
-            rates = [
-                significant(done / each.median_ms / 1e6)
-                for each, done in zip(times, macs_done, strict=True)
-            ]
-            row['gmac_per_s'], row['against_gmac_per_s'] = rates
-        if case == 'PSRoI align':
-            path, *_ = builds[0].args
-            row['ps_roi_share'] = _apart(_ps_roi_share, path, setting.threads)
-        if case == 'training step':
-            peaks = [_apart(_peak, build, setting) for build in builds]
-            row['peak_mb'], row['against_peak_mb'] = peaks
-        return [row]
-
-    key = {
-        'case': case,
-        'what': getattr(what, 'name', what),
-        'against': getattr(against, 'name', against),
-        'input': size_text(size) if size else '',
-        'batch': TRAINING_BATCH if case == 'training step' else 1,
-    }
-    return Benchmark(key, setting, measure)
+        times = list(time(dict(enumerate(processes))).values())
+    mine, *others = times
+    other = others[0] if others else None
+    row = timed(mine, 'times_faster', other, mine)
+    if other:
+        row['against_ms'] = other.median_ms
+    if case == 'matrix product':
+        macs_done = _apart(_macs, who[0], size), SIDE**3
+        rates = [
+            significant(done / each.median_ms / 1e6)
+            for each, done in zip(times, macs_done, strict=True)
+        ]
+        row['gmac_per_s'], row['against_gmac_per_s'] = rates
+    if case == 'PSRoI align':
+        path, *_ = builds[0].args
+        row['ps_roi_share'] = _apart(_ps_roi_share, path, setting.threads)
+    if case == 'training step':
+        peaks = [_apart(_peak, build, setting) for build in builds]
+        row['peak_mb'], row['against_peak_mb'] = peaks
+    return [row]
 
 
 def _competitor(
     case: str, who: Who, size: Size | None, setting: Setting
-) -> Build:
-    """How to build one."""
+) -> partial:
+    """How to build one, in another process."""
     threads = setting.threads
     if case == 'training step':
         return partial(training, who, size, setting)
@@ -179,7 +165,7 @@ def _competitor(
     if isinstance(who, Path):
         return partial(network_alone, who, threads)
     if who == PRODUCT:
-        return product
+        return partial(matrix_product)
     if who == STOCK:
         return partial(stock, who, size)
     rois = ROIS if case == 'PSRoI align' else None
@@ -296,7 +282,7 @@ def stock(config: str, size: Size) -> Callable:
     return torch.inference_mode()(run)
 
 
-def product() -> Callable:
+def matrix_product() -> Callable:
     """A large product of matrices."""
     return partial(torch.mm, *torch.randn(2, SIDE, SIDE))
 
@@ -306,10 +292,10 @@ def training(config: str, size: Size, setting: Setting) -> Callable:
     """A training step of a config's detector."""
     cfg = load_config(str(_config(config)))
     detector = Detector(cfg, size, TRAINING_BATCH, setting)
-    return detector.part('training step')
+    return PARTS['training step'](detector)
 
 
-def _peak(build: Build, setting: Setting) -> float:
+def _peak(build: Callable, setting: Setting) -> float:
     setting.apply()
     run = build()
     run()

@@ -13,7 +13,7 @@ import copy
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import cycle, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +28,7 @@ from mmdet.structures.bbox import bbox2roi
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..engine.run_config import (
     dicts_of,
@@ -49,6 +49,7 @@ from .benchmark import (
     size_text,
 )
 from .networks import maps_in_turn, place, settle_norms
+from .published import columns
 from .setting import Setting
 from .speed import SPEEDS, speed
 from .timing import Effort
@@ -61,21 +62,6 @@ COLUMNS = ('config', 'column', 'part', 'input', 'batch', *SPEEDS)
 PAPER_SIZE, PAPER_BATCH = (1200, 800), 4
 # On a CPU, where 22 configs at the full size would take a night.
 CPU_SIZE = (600, 400)
-# Configs by column of complexity, the reference first.
-_TABLE7 = {
-    '40M': 'shufflenetv2_x0_5 shufflenetv2star_x0_5 xception_x0_5 '
-    'shufflenetv1_x0_5 mobilenetv2_x0_15',
-    '140M': 'shufflenetv2 shufflenetv2star_x1_0 xception_x1_0 '
-    'shufflenetv1_x1_0 mobilenetv2_x0_6',
-    '300M': 'shufflenetv2_x1_5 shufflenetv2star_x1_5 xception_x1_5 '
-    'shufflenetv1_x1_5 mobilenetv2_x1_0',
-    '500M': 'shufflenetv2_x2_0 shufflenetv2star_x2_0 xception_x2_0 '
-    'shufflenetv1_x2_0 mobilenetv2_x1_4',
-}
-TABLE7 = {
-    column: [f'lighthead_{name}' for name in names.split()]
-    for column, names in _TABLE7.items()
-}
 # How configs with the recipe for one's own data end.
 OWN_DATA = '_custom'
 
@@ -91,7 +77,8 @@ LOGIT_STD, PROPOSAL_STD, ROI_STD = 2.0, 0.1, 1.0
 
 def column_of(stem: str) -> str:
     """The column of Table 7 that a config is in; empty if in none."""
-    return next((c for c, stems in TABLE7.items() if stem in stems), '')
+    table = columns('Table 7').items()
+    return next((column for column, stems in table if stem in stems), '')
 
 
 def reference_of(stem: str) -> str:
@@ -99,13 +86,13 @@ def reference_of(stem: str) -> str:
 
     Of a config for one's own data it is such a one, too.
     """
-    reference, *_ = TABLE7[column_of(stem) or '140M']
+    reference, *_ = columns('Table 7')[column_of(stem) or '140M']
     return reference + OWN_DATA * stem.endswith(OWN_DATA)
 
 
 def default_configs() -> list[Path]:
     """Every Light-Head config but the recipes for one's own data."""
-    found = sorted(_own(TABLE7['140M'][0]).parent.glob('lighthead_*.py'))
+    found = sorted(_own(reference_of('')).parent.glob('lighthead_*.py'))
     return [path for path in found if not path.stem.endswith(OWN_DATA)]
 
 
@@ -140,22 +127,29 @@ def benchmarks(
 
     def position(path: Path) -> tuple[int, bool]:
         # Columns after each other, so that a reference is built once.
-        column = [*TABLE7, ''].index(column_of(path.stem))
+        column = [*columns('Table 7'), ''].index(column_of(path.stem))
         return column, path.stem != reference_of(path.stem)
 
     paths = [find_config(text) for text in args.configs]
     paths = sorted(paths or default_configs(), key=position)
+    by_part = dict.fromkeys(PARTS, paths)
     # The first of those that share it.
     firsts = {_post_processing(path): path for path in reversed(paths)}
-    firsts = [path for path in paths if path in firsts.values()]
-    return [
-        _benchmark(path, size, batch, setting, part, args.energy)
-        for setting, batch in product(settings, args.batch)
-        for size in [args.size or (PAPER_SIZE if setting.on_gpu else CPU_SIZE)]
-        for part in PARTS
-        if part in args.part
-        for path in (firsts if part == 'post-processing' else paths)
-    ]
+    by_part['post-processing'] = [p for p in paths if p in firsts.values()]
+    found = []
+    for setting, batch, part in product(settings, args.batch, by_part):
+        size = args.size or (PAPER_SIZE if setting.on_gpu else CPU_SIZE)
+        for path in by_part[part] if part in args.part else ():
+            key = {
+                'config': path.stem,
+                'column': column_of(path.stem),
+                'part': part,
+                'input': size_text(size),
+                'batch': batch,
+            }
+            where = path, size, batch, setting, part, args.energy
+            found.append(Benchmark(key, setting, partial(_measure, *where)))
+    return found
 
 
 @cache
@@ -172,38 +166,28 @@ def _post_processing(path: Path) -> str:
     return repr((heads, model.get('test_cfg')))
 
 
-def _benchmark(
+def _measure(
     path: Path,
     size: tuple[int, int],
     batch: int,
     setting: Setting,
     part: str,
     energy: bool,
-) -> Benchmark:
-    def measure(time: Time) -> list[Row]:
-        reference = _own(reference_of(path.stem))
-        if path.resolve() == reference.resolve():
-            reference = path
-        detectors = {
-            each: _detector(each, size, batch, setting)
-            for each in (reference, path)
-        }
-        runs = {each: d.part(part) for each, d in detectors.items()}
-        times, mine, run = time(runs), detectors[path], runs[path]
-        pair = times[path], times[reference]
-        columns = speed(*pair, batch, mine.model, run, setting, energy)
-        if part not in ('network', 'training step'):
-            columns['warning'] = joined(mine.warning, columns['warning'])
-        return [columns]
+    time: Time,
+) -> list[Row]:
+    reference = _own(reference_of(path.stem))
+    if path.resolve() == reference.resolve():
+        reference = path
 
-    key = {
-        'config': path.stem,
-        'column': column_of(path.stem),
-        'part': part,
-        'input': size_text(size),
-        'batch': batch,
-    }
-    return Benchmark(key, setting, measure)
+    def build(each: Path) -> tuple[nn.Module, Callable[[], object]]:
+        detector = _detector(each, size, batch, setting)
+        return detector.model, PARTS[part](detector)
+
+    row = speed(time, build, path, reference, batch, setting, energy)
+    if part not in ('network', 'training step'):
+        warning = _detector(path, size, batch, setting).warning
+        row['warning'] = joined(warning, row['warning'])
+    return [row]
 
 
 # A reference stays, for it is everybody's in its column.
@@ -236,6 +220,9 @@ class Detector:
         # Speed does not depend on where weights come from.
         without_pretrained(cfg)
         self.cfg, self.size, self.batch = cfg, size, batch
+        device, dtype = torch.device(setting.device).type, setting.dtype
+        half = dtype != torch.float32
+        self.autocast = torch.autocast(device, dtype, enabled=half)
         self.setting, wide = setting, replace(setting, precision='fp32')
         torch.manual_seed(0)
         model = MODELS.build(cfg.model)
@@ -267,21 +254,23 @@ class Detector:
         threshold = self.model.roi_head.test_cfg.score_thr
 
         def propose_synthetic(cls_scores, bbox_preds, *args, **kwargs):
-            scores = [normal(each, LOGIT_STD) for each in cls_scores]
-            deltas = [normal(each, PROPOSAL_STD) for each in bbox_preds]
+            scores = [seeded(each, LOGIT_STD) for each in cls_scores]
+            deltas = [seeded(each, PROPOSAL_STD) for each in bbox_preds]
             return propose(scores, deltas, *args, **kwargs)
 
         def detect_synthetic(rois, cls_scores, bbox_preds, *args, **kwargs):
             # Those of one image.
-            scores = [class_scores(each, threshold) for each in cls_scores]
-            deltas = [normal(each, ROI_STD) for each in bbox_preds]
+            scores = [
+                seeded(each, LOGIT_STD, threshold) for each in cls_scores
+            ]
+            deltas = [seeded(each, ROI_STD) for each in bbox_preds]
             return detect(rois, scores, deltas, *args, **kwargs)
 
         rpn.predict_by_feat = propose_synthetic
         box_head.predict_by_feat = detect_synthetic
         _, rois, outputs = self._as_used(self._forward)(self.inputs())
         first = outputs['cls_score'][rois[:, 0] == 0]
-        scores = class_scores(first, threshold).float().softmax(1)
+        scores = seeded(first, LOGIT_STD, threshold).float().softmax(1)
         found = (scores[:, :-1] > threshold).sum().item()
         if abs(found / CANDIDATES - 1) < 0.05:
             return ''
@@ -292,16 +281,7 @@ class Detector:
 
     def _as_used(self, function: Callable) -> Callable:
         """Without gradients, and 16 bits under autocast."""
-        return torch.inference_mode()(self._autocast()(function))
-
-    def _autocast(self) -> torch.autocast:
-        device, dtype = torch.device(self.setting.device), self.setting.dtype
-        enabled = dtype != torch.float32
-        return torch.autocast(device.type, dtype, enabled=enabled)
-
-    def part(self, name: str) -> Callable[[], object]:
-        """What to call to run one of `PARTS` once."""
-        return PARTS[name](self)
+        return torch.inference_mode()(self.autocast(function))
 
     def _forward(self, images: Tensor, rois: Tensor | None = None) -> tuple:
         """Everything with weights: RPN outputs, RoIs, and RoI outputs."""
@@ -385,7 +365,7 @@ class Detector:
         scaler = torch.amp.GradScaler(enabled=is_half)
 
         def run() -> None:
-            with self._autocast():
+            with self.autocast:
                 losses = model.loss(self.inputs(), self.samples)
                 total, _ = model.parse_losses(losses)
             scaler.scale(total).backward()
@@ -407,42 +387,32 @@ PARTS = {
 }
 
 
-def normal(like: Tensor, std: float) -> Tensor:
-    """Seeded normally distributed values, of a tensor's shape and type."""
-    return _normal(like.shape, like.dtype, like.device, std)
+def seeded(like: Tensor, std: float, threshold: float = 0.0) -> Tensor:
+    """Seeded normally distributed values, of a tensor's shape and type.
 
-
-@cache
-@torch.inference_mode(False)
-def _normal(shape: torch.Size, dtype, device, std: float) -> Tensor:
-    values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    return (std * values).to(device, dtype)
-
-
-def class_scores(like: Tensor, threshold: float) -> Tensor:
-    """Seeded logits (K, classes + 1), the background last.
-
-    For `CANDIDATES` boxes and classes the probability is above the
-    threshold, or for as many as can be.
+    With a threshold they are logits (K, classes + 1), the background last,
+    whose probabilities are above it for `CANDIDATES` boxes and classes, or
+    as many as can be.
     """
-    how = like.shape, like.dtype, like.device
-    return _class_scores(*how, threshold, CANDIDATES)
+    return _seeded(like.shape, like.dtype, like.device, std, threshold)
 
 
 @cache
 @torch.inference_mode(False)
-def _class_scores(
-    shape: torch.Size, dtype, device, threshold: float, candidates: int
-) -> Tensor:
-    logits = _normal(shape, torch.float32, 'cpu', LOGIT_STD).clone()
-    shares = logits.exp()
-    classes, background = shares[:, :-1], shares[:, -1:]
-    # One passes while the background is multiplied by less than this.
-    limits = (classes / threshold - classes.sum(1, keepdim=True)) / background
-    if candidates < limits.numel() and threshold > 0:
-        factor = limits.flatten().sort(descending=True).values[candidates]
-        logits[:, -1] += factor.clamp(min=1e-20).log()
-    return logits.to(device, dtype)
+def _seeded(shape: torch.Size, dtype, device, std, threshold) -> Tensor:
+    values = std * torch.randn(
+        shape, generator=torch.Generator().manual_seed(0)
+    )
+    if threshold > 0:
+        shares = values.exp()
+        classes, background = shares[:, :-1], shares[:, -1:]
+        # One passes while the background is multiplied by less than this.
+        limits = classes / threshold - classes.sum(1, keepdim=True)
+        limits = (limits / background).flatten()
+        if len(limits) > CANDIDATES:
+            factor = limits.sort(descending=True).values[CANDIDATES]
+            values[:, -1] += factor.clamp(min=1e-20).log()
+    return values.to(device, dtype)
 
 
 def make_samples(

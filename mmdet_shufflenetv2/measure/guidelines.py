@@ -19,7 +19,7 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
-from itertools import groupby, product
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -216,20 +216,12 @@ def predict(cell: Cell, batch: int) -> tuple[int, int]:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add which guidelines to test, and with which channels."""
     add = parser.add_argument
-    names = dict(nargs='*', type=_guideline, metavar='GUIDELINE')
-    add('guidelines', **names, help=f'{" ".join(TABLES)}; default: all')
+    names = dict(nargs='*', choices=[*TABLES, 'all'], default='all')
+    text = f'{" ".join(TABLES)}; default: all'
+    add('guidelines', **names, metavar='GUIDELINE', help=text)
     add('--batch', **COUNTS, help='default: 1; on a GPU 8 and 1')
     text = "whose channels; default: the paper's for such a device"
     add('--platform', choices=('gpu', 'arm'), help=text)
-
-
-def _guideline(text: str) -> str:
-    # `choices` would refuse that there are none.
-    if text not in TABLES:
-        raise argparse.ArgumentTypeError(
-            f'expected one of {", ".join(TABLES)}, got {text!r}'
-        )
-    return text
 
 
 def benchmarks(
@@ -239,43 +231,45 @@ def benchmarks(
     found = []
     for setting in settings:
         platform, batches = ('gpu', [8, 1]) if setting.on_gpu else ('arm', [1])
-        platform = args.platform or platform
-        for batch in args.batch or batches:
-            for guideline in args.guidelines or TABLES:
-                for scale, row in product(SCALES, TABLES[guideline]):
-                    cell = Cell(guideline, platform, row, scale)
-                    found.append(_benchmark(cell, batch, setting))
+        names = TABLES if 'all' in args.guidelines else args.guidelines
+        for batch, guideline in product(args.batch or batches, names):
+            for scale, row in product(SCALES, TABLES[guideline]):
+                cell = Cell(guideline, args.platform or platform, row, scale)
+                key = {
+                    'guideline': guideline,
+                    'platform': cell.platform,
+                    'scale': f'x{scale}',
+                    'row': row,
+                    'channels': '-'.join(map(str, cell.channels)),
+                    'batch': batch,
+                }
+                measure = partial(_measure, cell, batch, setting)
+                found.append(Benchmark(key, setting, measure))
     return found
 
 
-def _benchmark(cell: Cell, batch: int, setting: Setting) -> Benchmark:
+def _measure(
+    cell: Cell, batch: int, setting: Setting, time: Time
+) -> list[Row]:
     first = cell._replace(row=next(iter(TABLES[cell.guideline])))
-
-    def step(each: Cell) -> Callable[[], object]:
+    runs = {}
+    for each in first, cell:
         torch.manual_seed(0)
         network = each.build().eval().requires_grad_(False)
         shape = (batch, each.channels[0], *SIZE)
-        return inference(place(network, setting), shape, setting)
-
-    def measure(time: Time) -> list[Row]:
-        times = time({each: step(each) for each in {first: 0, cell: 0}})
-        row = timed(times[cell], 'time_ratio', times[cell], times[first])
-        row['per_s'] = significant(1e3 / row['median_ms'])
-        flops, memory_access = predict(cell, batch)
-        _, first_access = predict(first, batch)
-        row['memory_access_ratio'] = round(memory_access / first_access, 3)
-        row['flops_m'] = round(flops / batch / 1e6, 1)
-        return [row]
-
-    key = {
-        'guideline': cell.guideline,
-        'platform': cell.platform,
-        'scale': f'x{cell.scale}',
-        'row': cell.row,
-        'channels': '-'.join(map(str, cell.channels)),
-        'batch': batch,
-    }
-    return Benchmark(key, setting, measure)
+        runs[each] = inference(place(network, setting), shape, setting)
+    times = time(runs)
+    row = timed(times[cell], 'time_ratio', times[cell], times[first])
+    flops, memory_access = predict(cell, batch)
+    _, first_access = predict(first, batch)
+    return [
+        {
+            **row,
+            'per_s': significant(1e3 / row['median_ms']),
+            'memory_access_ratio': round(memory_access / first_access, 3),
+            'flops_m': round(flops / batch / 1e6, 1),
+        }
+    ]
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[str]:
@@ -283,27 +277,27 @@ def summary(rows: Sequence[dict[str, str]]) -> list[str]:
 
     It holds at a scale where nine of ten rounds agree with it.
     """
-
-    def kind(row: dict[str, str]) -> tuple[str, ...]:
-        names = 'guideline', 'batch', 'precision', 'mode', 'layout'
-        return tuple(row[name] for name in names)
-
-    lasts = {name: list(rows)[-1] for name, rows in TABLES.items()}
-    telling = [row for row in rows if row['row'] == lasts[row['guideline']]]
+    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    names = 'guideline', 'batch', 'precision', 'mode', 'layout'
+    for row in rows:
+        if row['row'] == list(TABLES[row['guideline']])[-1]:
+            kind = tuple(row[name] for name in names)
+            groups.setdefault(kind, []).append(row)
     lines = []
-    for _, group in groupby(sorted(telling, key=kind), kind):
-        group = list(group)
+    for (guideline, batch, precision, mode, _), group in sorted(
+        groups.items()
+    ):
         holds = [row['scale'] for row in group if _holds(row)]
         answer = f'holds here at {", ".join(holds)} only'
         if len(holds) in (0, len(group)):
             answer = 'holds here' if holds else 'does not hold'
-        row = group[0]
         lines.append(
-            f'{row["guideline"]} ({TITLES[row["guideline"]]}) {answer}: '
-            f'{row["row"]} takes {_span(group, "time_ratio")} times the time '
-            f'of the first row (paper: {_span(group, "paper_time_ratio")}; '
-            f'memory access: {_span(group, "memory_access_ratio")}). Batch '
-            f'{row["batch"]}, {row["precision"]}, {row["mode"]}.'
+            f'{guideline} ({TITLES[guideline]}) {answer}: '
+            f'{group[0]["row"]} takes {_span(group, "time_ratio")} times the '
+            f'time of the first row (paper: '
+            f'{_span(group, "paper_time_ratio")}; memory access: '
+            f'{_span(group, "memory_access_ratio")}). Batch {batch}, '
+            f'{precision}, {mode}.'
         )
     return lines
 

@@ -74,61 +74,61 @@ def benchmarks(
 ) -> list[Benchmark]:
     """Each map and op, in both layouts of the map unless one is wanted."""
     return [
-        _benchmark(op, case, map_layout, replace(setting, layout=memory))
+        Benchmark(
+            {'op': op, 'case': case, 'map_layout': name},
+            placed,
+            partial(_measure, op, case, name == BIN_MAJOR, placed),
+        )
         for setting, case, op in product(settings, args.case, args.op)
-        for map_layout, memory in LAYOUTS.items()
-        if args.layout in (None, memory)
+        for name, layout in LAYOUTS.items()
+        if args.layout in (None, layout)
+        for placed in [replace(setting, layout=layout)]
     ]
 
 
-def _benchmark(
-    op: str, case: str, map_layout: str, setting: Setting
-) -> Benchmark:
-    def measure(time: Time) -> list[Row]:
-        what, (ours, theirs, extra) = CASES[case], OPS[op]
-        generator = torch.Generator().manual_seed(1)
-        ps_map = torch.randn(what.shape, generator=generator)
-        ps_map = ps_map.to(setting.device, setting.dtype)
-        rois = random_rois(what).to(setting.device, setting.dtype)
-        args = (rois, BINS, 1 / what.stride, *extra)
-        warning = ''
-        try:
-            theirs(ps_map, *args)
-        except RuntimeError:
-            theirs = partial(_through_float32, theirs)
-            warning = (
-                f"torchvision's has no {setting.precision} and goes through "
-                'fp32'
-            )
-        if map_layout == BIN_MAJOR:
-            ours = partial(ours, bin_major=True)
-        # What the row says of the layout is what is timed.
-        placed = ps_map.to(memory_format=MEMORY[setting.layout])
-        times = time(
-            {
-                'copy': ps_map.clone,
-                **_passes('theirs', theirs, ps_map, args),
-                **_passes('ours', ours, placed, args),
-            }
+def _measure(
+    op: str, case: str, bin_major: bool, setting: Setting, time: Time
+) -> list[Row]:
+    what, (ours, theirs, extra) = CASES[case], OPS[op]
+    generator = torch.Generator().manual_seed(1)
+    ps_map = torch.randn(what.shape, generator=generator)
+    ps_map = ps_map.to(setting.device, setting.dtype)
+    rois = random_rois(what).to(setting.device, setting.dtype)
+    args = (rois, BINS, 1 / what.stride, *extra)
+    warning = ''
+    try:
+        theirs(ps_map, *args)
+    except RuntimeError:
+        theirs = partial(_through_float32, theirs)
+        warning = (
+            f"torchvision's has no {setting.precision} and goes through fp32"
         )
-        rows = []
-        for passes in PASSES:
-            mine, other = times['ours', passes], times['theirs', passes]
-            row = timed(mine, 'times_faster', other, mine)
-            row['warning'] = joined(warning, row['warning'])
-            row |= {
-                'map': 'x'.join(map(str, what.shape)),
-                'rois': what.rois,
-                'passes': passes,
-                'torchvision_ms': other.median_ms,
-                'copy_ms': times['copy'].median_ms,
-                'torchvision': torchvision.__version__,
-            }
-            rows.append(row)
-        return rows
-
-    key = {'op': op, 'case': case, 'map_layout': map_layout}
-    return Benchmark(key, setting, measure)
+    if bin_major:
+        ours = partial(ours, bin_major=True)
+    # What the row says of the layout is what is timed.
+    placed = ps_map.to(memory_format=MEMORY[setting.layout])
+    runs = {'copy': ps_map.clone}
+    for pool, pooled in (theirs, ps_map), (ours, placed):
+        leaf = pooled.clone().requires_grad_()
+        run = partial(pool, leaf, *args)
+        runs[pool, PASSES[0]] = torch.no_grad()(run)
+        runs[pool, PASSES[1]] = with_backward(run, [leaf])
+    times = time(runs)
+    rows = []
+    for passes in PASSES:
+        mine, other = times[ours, passes], times[theirs, passes]
+        row = timed(mine, 'times_faster', other, mine)
+        row['warning'] = joined(warning, row['warning'])
+        row |= {
+            'map': 'x'.join(map(str, what.shape)),
+            'rois': what.rois,
+            'passes': passes,
+            'torchvision_ms': other.median_ms,
+            'copy_ms': times['copy'].median_ms,
+            'torchvision': torchvision.__version__,
+        }
+        rows.append(row)
+    return rows
 
 
 def random_rois(case: Case) -> Tensor:
@@ -156,17 +156,3 @@ def _through_float32(
 ) -> Tensor:
     """An op for a type that it has no kernel for, as autocast runs it."""
     return pool(leaf.float(), rois.float(), *args).to(leaf.dtype)
-
-
-def _passes(
-    who: str, pool: Callable[..., Tensor], ps_map: Tensor, args: tuple
-) -> dict[tuple[str, str], Callable[[], object]]:
-    """An op over a map, its forward pass alone and both."""
-    leaf = ps_map.clone().requires_grad_()
-    runs = (
-        torch.no_grad()(lambda: pool(leaf, *args)),
-        with_backward(lambda: pool(leaf, *args), [leaf]),
-    )
-    return {
-        (who, passes): run for passes, run in zip(PASSES, runs, strict=True)
-    }

@@ -6,10 +6,12 @@ So competitors of different runtimes get a process each, and run in turn; a
 process stands still while it is not its turn.
 """
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from multiprocessing import get_context
 
 from .setting import Setting
 
@@ -18,6 +20,8 @@ class Process:
     """A function that is built and called in another process.
 
     Used in a ``with`` block, and given to `interleave` beside others.
+    Whatever fails there raises the same here; `BrokenProcessPool` says that
+    the process ended.
 
     Args:
         build: gives what is to be called; picklable.
@@ -25,66 +29,46 @@ class Process:
     """
 
     def __init__(self, build: Callable[[], Callable], setting: Setting):
-        self._name = getattr(build, 'func', build).__qualname__
-        context = multiprocessing.get_context('spawn')
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(theirs, build, setting), daemon=True
-        )
-        self._process.start()
-        theirs.close()
+        # Ctrl-C ends it without a word, even while it stands still.
+        at_start = dict(initializer=signal.signal)
+        at_start['initargs'] = signal.SIGINT, signal.SIG_DFL
+        self._pool = ProcessPoolExecutor(1, get_context('spawn'), **at_start)
+        self.pid = self._pool.submit(os.getpid).result()
+        self._built = self._pool.submit(_build, build, setting)
 
     def __enter__(self) -> 'Process':
         try:
-            self._receive()
+            self._built.result()
         except BaseException:
             self.__exit__()
             raise
+        self._signal('SIGSTOP')
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._process.kill()
-        self._process.join()
-        self._pipe.close()
+        self._signal('SIGCONT')
+        self._pool.shutdown()
 
     def elapsed_ms(self) -> float:
-        """Call the function once; milliseconds by the other side's clock.
-
-        Raises:
-            RuntimeError: it failed there, or the process ended.
-        """
+        """Call the function once; milliseconds by the other side's clock."""
         self._signal('SIGCONT')
-        self._pipe.send('run')
-        return self._receive()
-
-    def _receive(self) -> float:
-        try:
-            elapsed, problem = self._pipe.recv()
-        except EOFError:
-            self._process.join()
-            problem = f'it ended with exit code {self._process.exitcode}'
-        if problem:
-            raise RuntimeError(f'the process of {self._name}: {problem}')
+        elapsed = self._pool.submit(_elapsed_ms).result()
         self._signal('SIGSTOP')
         return elapsed
 
     def _signal(self, name: str) -> None:
         # Windows has neither.
-        if hasattr(signal, name) and self._process.is_alive():
-            os.kill(self._process.pid, getattr(signal, name))
+        if hasattr(signal, name):
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, getattr(signal, name))
 
 
-def _serve(pipe, build: Callable[[], Callable], setting: Setting) -> None:
-    """Build a function, then call it whenever the other side says so."""
-    try:
-        setting.apply()
-        function, watch = build(), setting.stopwatch()
-        pipe.send((0.0, None))
-        while True:
-            pipe.recv()
-            pipe.send((watch(function), None))
-    except EOFError:
-        # Nobody wants more.
-        pass
-    except Exception as error:
-        pipe.send((0.0, f'{type(error).__name__}: {error}'))
+def _build(build: Callable[[], Callable], setting: Setting) -> None:
+    """In the other process: make what `_elapsed_ms` calls."""
+    global _function, _watch
+    setting.apply()
+    _function, _watch = build(), setting.stopwatch()
+
+
+def _elapsed_ms() -> float:
+    return _watch(_function)

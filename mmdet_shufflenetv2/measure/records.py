@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import UserError
 
-SCHEMA = 1
+SCHEMA = '1'
 # Columns of earlier files by the names they have now.
 RENAMED = {'doubt': 'warning'}
 
@@ -22,8 +22,23 @@ class RecordsError(UserError):
     """A file that is not one of records, or cannot be written."""
 
 
+def parse(data: bytes) -> list[list[str]]:
+    """The header of a CSV file, by today's names, and its rows.
+
+    Raises:
+        UnicodeDecodeError, csv.Error: it is not a CSV file.
+    """
+    # With the mark that spreadsheets put in front, or without.
+    lines = data.decode('utf-8-sig').splitlines()
+    # One by one: an open quote of a bad line spoils no other.
+    header, *rows = [next(csv.reader([line]), []) for line in lines] or [[]]
+    # Two commands that began the file at once both wrote a header.
+    rows = [row for row in rows if row and row != header]
+    return [[RENAMED.get(name, name) for name in header], *rows]
+
+
 class Records:
-    """The rows of one CSV file, which is made with the first of them.
+    """The rows of one CSV file.
 
     Args:
         path: the file.
@@ -47,25 +62,13 @@ class Records:
         wanted = {key: str(value) for key, value in identity.items()}
         return [row for row in self.rows if wanted.items() <= row.items()]
 
-    def check_writable(self) -> None:
-        """Fail before the minutes of measuring, not after them.
-
-        Raises:
-            RecordsError: the file cannot be written.
-        """
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open('ab') as file:
-                is_new = not file.tell()
-        except OSError as error:
-            raise self._not_written(error) from error
-        if is_new:
-            self.path.unlink()
-
     def append(
         self, rows: Sequence[Mapping[str, object]]
     ) -> list[dict[str, str]]:
         """Write rows, all of them or, if the system fails, none.
+
+        Without any it makes sure that the file can be written: before the
+        minutes of measuring, not after them.
 
         Args:
             rows: columns that one lacks stay empty.
@@ -77,7 +80,7 @@ class Records:
             ValueError: a row has a column that the file has not.
             RecordsError: the system does not write.
         """
-        blank = dict.fromkeys(self.columns, '') | {'schema': str(SCHEMA)}
+        blank = dict.fromkeys(self.columns, '') | {'schema': SCHEMA}
         added = [
             blank | {k: ' '.join(str(v).splitlines()) for k, v in row.items()}
             for row in rows
@@ -90,24 +93,24 @@ class Records:
             writer.writeheader()
         writer.writerows(added)
         data = text.getvalue().encode()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open('a+b', buffering=0) as file:
-            file.truncate(whole)
-            try:
-                while data:
-                    data = data[file.write(data) :]
-                os.fsync(file.fileno())
-            except OSError as error:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open('a+b', buffering=0) as file:
                 file.truncate(whole)
-                raise self._not_written(error) from error
+                try:
+                    while data:
+                        data = data[file.write(data) :]
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(whole)
+                    raise
+        except OSError as error:
+            raise RecordsError(
+                f'{self.path} cannot be written: {error.strerror}; the '
+                f'{len(self.rows)} rows in it are whole'
+            ) from error
         self.rows += added
         return added
-
-    def _not_written(self, error: OSError) -> RecordsError:
-        return RecordsError(
-            f'{self.path} cannot be written: {error.strerror}; the '
-            f'{len(self.rows)} rows in it are whole'
-        )
 
     def _read(self) -> tuple[list[dict[str, str]], int]:
         """The whole rows, and how many bytes the whole lines take."""
@@ -116,32 +119,23 @@ class Records:
         if not data:
             return [], 0
         try:
-            # With the mark that spreadsheets put in front, or without.
-            lines = (data[:whole] or data).decode('utf-8-sig').split('\n')
-            # One by one: an open quote of a bad line spoils no other.
-            header, *found = (next(csv.reader([line]), []) for line in lines)
+            header, *found = parse(data[:whole] or data)
         except (UnicodeDecodeError, csv.Error) as error:
             raise RecordsError(
                 f'{self.path} is not a CSV file: {error}'
             ) from error
-        schemas = {row[0] for row in found if header[:1] == ['schema'] and row}
-        if newer := schemas - {'schema', str(SCHEMA)}:
+        schemas = {row[0] for row in found if header[:1] == ['schema']}
+        if newer := schemas - {SCHEMA}:
             raise RecordsError(
                 f'{self.path} was written by a newer version of this package '
                 f'(schema {max(newer)}, this one knows {SCHEMA}) and is left '
                 'as it is; update the package or name another file'
             )
-        names = [RENAMED.get(name, name) for name in header]
-        if names != [RENAMED.get(name, name) for name in self.columns]:
+        if header != list(self.columns):
             raise RecordsError(
                 f'{self.path}: its columns are {", ".join(header)}; the new '
                 f'rows have {", ".join(self.columns)}; move the file away or '
                 'name another one'
             )
-        # Two commands that began the file at once both wrote a header.
-        rows = [
-            dict(zip(self.columns, row, strict=True))
-            for row in found
-            if len(row) == len(header) and row != header
-        ]
-        return rows, whole
+        whole_rows = [row for row in found if len(row) == len(header)]
+        return [dict(zip(header, r, strict=True)) for r in whole_rows], whole

@@ -138,11 +138,9 @@ def describe(setting: Setting) -> dict[str, object]:
 
 @cache
 def _cpu_name() -> str:
-    path, name = Path('/proc/cpuinfo'), None
-    if path.is_file():
-        text = path.read_text(errors='replace')
-        name = re.search(r'^model name\s*:[ \t]*(\S.*?)\s*$', text, re.M)
-    if name:
+    path = Path('/proc/cpuinfo')
+    text = path.read_text(errors='replace') if path.is_file() else ''
+    if name := re.search(r'^model name\s*:[ \t]*(\S.*?)\s*$', text, re.M):
         return name[1]
     return platform.processor() or platform.machine() or 'unknown'
 
@@ -150,21 +148,18 @@ def _cpu_name() -> str:
 @cache
 def _commit() -> str:
     """The checkout's commit, ``+`` if changed; else the version."""
-
-    def git(*arguments: str) -> str:
-        command = 'git', '-C', str(Path(__file__).parent), *arguments
-        return subprocess.check_output(
-            command, stderr=subprocess.DEVNULL, text=True, timeout=30
-        ).strip()
-
-    try:
+    found = ''
+    for command in (
         # An installed copy may lie in somebody else's repository.
-        git('ls-files', '--error-unmatch', Path(__file__).name)
-        return git(
-            'describe', '--always', '--exclude=*', '--abbrev=9', '--dirty=+'
-        )
-    except (OSError, subprocess.SubprocessError):
-        return f'version {__version__}'
+        ('ls-files', '--error-unmatch', Path(__file__).name),
+        ('describe', '--always', '--exclude=*', '--abbrev=9', '--dirty=+'),
+    ):
+        git = 'git', '-C', str(Path(__file__).parent), *command
+        try:
+            found = subprocess.check_output(git, stderr=subprocess.DEVNULL)
+        except (OSError, subprocess.SubprocessError):
+            return f'version {__version__}'
+    return found.decode().strip()
 
 
 def require_device(device: str) -> str:
@@ -224,9 +219,8 @@ def settings_of(args: argparse.Namespace) -> list[Setting]:
         UserError: a combination is impossible.
     """
     found = []
-    for precision, mode in product(
-        args.precision, getattr(args, 'mode', ['eager'])
-    ):
+    modes = getattr(args, 'mode', ['eager'])
+    for precision, mode in product(args.precision, modes):
         wide = PRECISIONS[precision] == torch.float32 and args.device != 'cpu'
         layout = args.layout or ('contiguous' if wide else 'channels_last')
         rest = precision, layout, mode, args.clock

@@ -6,6 +6,7 @@ transpose, copy, view.
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 
 import torch
@@ -50,52 +51,65 @@ def benchmarks(
 ) -> list[Benchmark]:
     """Each part and pass, our way and the plain one."""
     return [
-        _benchmark(setting, args.size, batch, part, passes)
+        Benchmark(
+            dict(
+                part=part,
+                input=size_text(args.size),
+                batch=batch,
+                passes=passes,
+            ),
+            setting,
+            partial(_measure, setting, args.size, batch, part, passes),
+        )
         for setting, batch, part, passes in product(
             settings, args.batch, args.part, PASSES
         )
     ]
 
 
-def _benchmark(
+def _measure(
     setting: Setting,
     size: tuple[int, int],
     batch: int,
     part: str,
     passes: str,
-) -> Benchmark:
+    time: Time,
+) -> list[Row]:
     (width, height), (channels, stride) = size, PARTS[part]
     shape = batch, channels, height // stride, width // stride
 
-    def measure(time: Time) -> list[Row]:
-        plain = with_plain_units(_build(part, setting))
-        plain, ours = time(
-            {
-                'plain': _pass(plain, shape, passes, setting),
-                'ours': _pass(_build(part, setting), shape, passes, setting),
-            }
-        ).values()
-        columns = timed(ours, 'times_faster', plain, ours)
-        return [{**columns, 'plain_ms': plain.median_ms}]
+    def competitor(network: nn.Module) -> Callable[[], object]:
+        module = network.to(setting.device)
+        settle_norms(module, torch.randn(8, 3, 64, 64, device=setting.device))
+        if part != 'network':
+            # All units but the first, which changes size and channels.
+            module = nn.Sequential(*list(getattr(module, part))[1:])
+        inputs, module = maps_in_turn(shape, setting), place(module, setting)
+        if passes == PASSES[0]:
+            module.eval()
+            return torch.inference_mode()(lambda: module(inputs()))
 
-    key = dict(part=part, input=size_text(size), batch=batch, passes=passes)
-    return Benchmark(key, setting, measure)
+        def run() -> Tensor:
+            # In a network, a unit's input needs its gradient too.
+            output = module(inputs().detach().requires_grad_(channels > 3))
+            return output[-1] if isinstance(output, tuple) else output
+
+        return with_backward(run, module.parameters())
+
+    plain, ours = time(
+        {
+            'plain': competitor(with_plain_units(build_network())),
+            'ours': competitor(build_network()),
+        }
+    ).values()
+    row = timed(ours, 'times_faster', plain, ours)
+    return [{**row, 'plain_ms': plain.median_ms}]
 
 
 def build_network() -> nn.Module:
-    """The network whose units are exchanged: ShuffleNet V2 1x."""
-    return MODELS.build(dict(type='ShuffleNetV2', widen_factor=1.0))
-
-
-def _build(part: str, setting: Setting) -> nn.Module:
-    """A part of the network, the same each time."""
+    """The network whose units are exchanged: ShuffleNet V2 1x, seeded."""
     torch.manual_seed(0)
-    network = build_network().to(setting.device)
-    settle_norms(network, torch.randn(8, 3, 64, 64, device=setting.device))
-    if part == 'network':
-        return network
-    # All units but the first, which changes size and channels.
-    return nn.Sequential(*list(getattr(network, part))[1:])
+    return MODELS.build(dict(type='ShuffleNetV2', widen_factor=1.0))
 
 
 class PlainShuffleUnit(ShuffleUnit):
@@ -119,20 +133,3 @@ def with_plain_units(network: nn.Module) -> nn.Module:
         if isinstance(module, ShuffleUnit):
             module.__class__ = PlainShuffleUnit
     return network
-
-
-def _pass(
-    module: nn.Module, shape: tuple[int, ...], passes: str, setting: Setting
-) -> Callable[[], object]:
-    inputs, module = maps_in_turn(shape, setting), place(module, setting)
-    if passes == PASSES[0]:
-        module.eval()
-        return torch.inference_mode()(lambda: module(inputs()))
-    module.train()
-
-    def run() -> Tensor:
-        # In a network, a unit's input needs its gradient too.
-        output = module(inputs().detach().requires_grad_(shape[1] > 3))
-        return output[-1] if isinstance(output, tuple) else output
-
-    return with_backward(run, module.parameters())

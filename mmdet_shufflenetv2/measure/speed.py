@@ -1,15 +1,16 @@
 """Speed, memory and energy of a network beside those of a reference."""
 
-import time
 from collections.abc import Callable
+from time import perf_counter
+from typing import Any
 
 import torch
 from torch import nn
 
-from .benchmark import Row
+from .benchmark import Row, Time
 from .memory import peak_mb, weights_mb
 from .setting import Setting
-from .timing import Timing, significant, timed, timed_columns
+from .timing import significant, timed, timed_columns
 
 NOT_MEASURED = 'not measured'
 SPEEDS = (
@@ -22,20 +23,32 @@ ENERGY_SECONDS = 1.0
 
 
 def speed(
-    mine: Timing,
-    reference: Timing | None,
+    time: Time,
+    build: Callable[[Any], tuple[nn.Module, Callable[[], object]]],
+    mine: Any,
+    reference: Any,
     images: int,
-    network: nn.Module,
-    run: Callable[[], object],
     setting: Setting,
     with_energy: bool,
 ) -> Row:
-    """The measured columns of `SPEEDS`, for a call with so many images."""
-    columns = timed(mine, 'speed_ratio', reference, mine)
+    """The measured columns of `SPEEDS`.
+
+    Args:
+        time: times in turn.
+        build: gives the network of a competitor and what runs it once.
+        mine, reference: competitors; no reference: nothing to compare with.
+        images: of one run.
+        setting: what it runs under.
+        with_energy: also measure joules, where something counts them.
+    """
+    built = {each: build(each) for each in (reference, mine) if each}
+    times = time({each: run for each, (_, run) in built.items()})
+    network, run = built[mine]
+    row = timed(times[mine], 'speed_ratio', times.get(reference), times[mine])
     counter = energy_counter(setting) if with_energy else None
     return {
-        **columns,
-        'images_per_s': significant(images * 1e3 / columns['median_ms']),
+        **row,
+        'images_per_s': significant(images * 1e3 / row['median_ms']),
         'weights_mb': significant(weights_mb(network)),
         'peak_mb': significant(peak_mb(run, setting.device)),
         'joules': joules(run, counter) if counter else NOT_MEASURED,
@@ -70,7 +83,7 @@ def energy_counter(setting: Setting) -> Callable[[], float] | None:
 def joules(
     run: Callable[[], object],
     counter: Callable[[], float],
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] = perf_counter,
 ) -> float:
     """Energy of one call, the mean over as many as fill `ENERGY_SECONDS`.
 

@@ -7,6 +7,7 @@ how much to believe.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import median, quantiles
 from typing import NamedTuple
 
@@ -144,16 +145,16 @@ def interleave(
         the timing of each name.
     """
     watches = {
-        name: getattr(function, 'elapsed_ms', lambda f=function: watch(f))
+        name: getattr(function, 'elapsed_ms', partial(watch, function))
         for name, function in functions.items()
     }
+    warm_up, kept = ({name: [] for name in watches} for _ in range(2))
 
     def play_round(times: dict[object, list[float]]) -> float:
         for name, elapsed_ms in watches.items():
             times[name].append(elapsed_ms())
         return sum(series[-1] for series in times.values()) / 1e3
 
-    warm_up, kept = ({name: [] for name in watches} for _ in range(2))
     left, settled = effort.warmup_seconds, False
     while left > 0 and not settled:
         left -= play_round(warm_up)
@@ -204,8 +205,7 @@ def timed(
         warnings.append('warm-up did not settle')
     values = (
         *map(significant, spread(mine.times_ms)),
-        len(mine.times_ms),
-        mine.warmup_runs,
+        *(len(mine.times_ms), mine.warmup_runs),
         *(map(significant, factor) if slow else [''] * 3),
         ', '.join(warnings),
     )

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from importlib.resources import files
 from typing import NamedTuple
 
-from .published import Key, speeds
+from ..measure.published import Key, speeds
 from .results import Measured, Results, Row, newest_of_machines
 
 NOT_MEASURED = 'not measured'
@@ -115,10 +115,13 @@ def _rows(claim: Claim, results: Results) -> list[tuple[str, ...]]:
             for place, each in chosen.items()
             if place in claim.places()
         }
+        # A machine may have measured the rest of the table only.
+        if not ratios:
+            continue
         access = [
             float(each.row['memory_access_ratio'])
-            for each in chosen.values()
-            if claim.table == 'Table 1' and each.key.row != '1:1'
+            for (row, _), each in chosen.items()
+            if claim.table == 'Table 1' and row != '1:1'
         ]
         text, verdict = finding(claim, ratios, access)
         one = next(iter(chosen.values()))
@@ -139,41 +142,34 @@ def published_ratios(claim: Claim, platform: str) -> Ratios:
 def _answers(
     claim: Claim, results: Results
 ) -> list[Mapping[tuple[str, str], Measured]]:
-    """What each machine measured of a claim, by row and column.
+    """What each machine measured of a claim's table, by row and column.
 
     Only fp32 counts, at the paper's batch. Of a machine's settings one does:
     the newest in which everything was measured that the claim is about.
     """
-    rows = [
-        each
-        for each in results.measured
-        if each.key
-        and each.key.table == claim.table
-        and each.is_sound
-        and _is_papers_setting(each)
-        # What is said of a CPU needs no answer from a GPU.
-        and not (claim.said_of == CPU and each.conditions.on_gpu)
-    ]
-    found = newest_of_machines(
+    rows = []
+    for each in results.measured:
+        if not (each.key and each.key.table == claim.table and each.is_sound):
+            continue
+        on_gpu = each.conditions.on_gpu
+        if (
+            all(each.ratio)
+            # What is said of a CPU needs no answer from a GPU.
+            and not (claim.said_of == CPU and on_gpu)
+            and (each.key.platform == GPU) == on_gpu
+            and each.conditions.precision == 'fp32'
+            and each.conditions.mode in MODES
+            and each.row['batch'] == BATCHES[each.kind][on_gpu]
+            # Of a detector: all others' post-processing is the same.
+            and each.row.get('part', 'network') == 'network'
+        ):
+            rows.append(each)
+    return newest_of_machines(
         rows,
         lambda each: (each.key.row, each.key.column),
         wanted=claim.places(),
         group=lambda each: (each.conditions, _size(each)),
         prefer=lambda each: -MODES.index(each.conditions.mode),
-    )
-    return [chosen for chosen in found if chosen.keys() & claim.places()]
-
-
-def _is_papers_setting(each: Measured) -> bool:
-    on_gpu = each.conditions.on_gpu
-    return (
-        all(each.ratio)
-        and (each.key.platform == GPU) == on_gpu
-        and each.conditions.precision == 'fp32'
-        and each.conditions.mode in MODES
-        and each.row['batch'] == BATCHES[each.kind][on_gpu]
-        # Of a detector: all others' post-processing is the same.
-        and each.row.get('part', 'network') == 'network'
     )
 
 
@@ -205,13 +201,9 @@ def finding(
             f'; memory access of unequal channels {min(memory_access):.2f} '
             f'to {max(memory_access):.2f} times that of equal ones'
         )
+    surely = [min(ends) for _, *ends in amounts]
     if claim.table == 'Table 1':
-        lowest = *memory_access, *(min(ends) for _, *ends in amounts)
-        return text, 'yes' if min(lowest) > 1 else 'no'
-    return text, _verdict(claim, amounts)
-
-
-def _verdict(claim: Claim, amounts: Sequence[Sequence[float]]) -> str:
+        return text, 'yes' if min([*memory_access, *surely]) > 1 else 'no'
     stated = int(claim.figure)
     value = PICKS[claim.pick]([value for value, *_ in amounts])
     if claim.quantity != 'times':
@@ -219,17 +211,15 @@ def _verdict(claim: Claim, amounts: Sequence[Sequence[float]]) -> str:
         step = 1 if stated % 10 else 10
         value = step * round(value / step)
     if claim.goal == 'at most':
-        return 'yes' if value <= stated else 'no'
-    if value >= stated:
-        return 'yes'
+        return text, 'yes' if value <= stated else 'no'
     nothing = 1 if claim.quantity == 'times' else 0
-    return 'less' if all(min(e) > nothing for _, *e in amounts) else 'no'
+    less = 'less' if min(surely) > nothing else 'no'
+    return text, 'yes' if value >= stated else less
 
 
 def _text(amounts: Sequence[Sequence[float]], unit: str) -> str:
     """Such as ``'41 to 54 % faster'``, or one figure with its spread."""
     digits = 0 if unit in OPPOSITE else 2
-    values = sorted(value for value, *_ in amounts)
 
     def said(value: float) -> tuple[str, str]:
         """A number and its unit: -6 % faster is 6 % slower."""
@@ -238,18 +228,17 @@ def _text(amounts: Sequence[Sequence[float]], unit: str) -> str:
         own = unit if value >= 0 else OPPOSITE[unit]
         return f'{abs(value):.{digits}f}', own
 
-    def span(low: float, high: float, known: str = '') -> str:
-        (first, one), (last, other) = said(low), said(high)
+    def span(values: Sequence[float], known: str = '') -> str:
+        (low, one), (high, other) = said(min(values)), said(max(values))
         if one != other:
-            return f'{first} {one} to {last} {other}'
+            return f'{low} {one} to {high} {other}'
         if one != unit:
-            first, last = last, first
-        return f'{first} to {last} {one}'.removesuffix(f' {known}')
+            low, high = high, low
+        return f'{low} to {high} {one}'.removesuffix(f' {known}')
 
-    if len(values) > 1:
-        return span(values[0], values[-1])
-    ((value, *ends),) = amounts
-    low, high = sorted(ends)
+    (value, *ends), *others = amounts
+    if others:
+        return span([value for value, *_ in amounts])
     number, own = said(value)
-    spread = f' ({span(low, high, own)})' if low < high else ''
+    spread = f' ({span(ends, own)})' if ends[0] != ends[1] else ''
     return f'{number} {own}{spread}'

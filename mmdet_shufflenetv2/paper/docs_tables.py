@@ -8,7 +8,6 @@ import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -17,17 +16,16 @@ from torch import nn
 from ..backbones.zoo import NETWORKS, build_classifier, network, network_of
 from ..errors import UserError
 from ..measure.flops import macs
+from ..measure.published import Key, figures, speeds, values
 from .claims import NOT_MEASURED, claim_rows
-from .published import Key, figures, speeds, values
 from .results import (
     OK,
+    Conditions,
     Measured,
     Results,
     Row,
-    conditions_of,
     newest_complete,
     newest_of_machines,
-    warning_of,
 )
 
 BLOCK = re.compile(r'(<!-- table (\w+): ([^>]*) -->\n).*?(<!-- end -->)', re.S)
@@ -86,20 +84,16 @@ def docs_tables(root: Path, results: Results) -> dict[str, list[Row]]:
 
 def table7_rows(root: Path, results: Results) -> list[Row]:
     """Table 7 by config: published figures, and mmAP that was reached here."""
-    images_per_s = {
-        key.row: speed.per_s
-        for key, speed in speeds().items()
-        if key.table == 'Table 7'
-    }
+    images_per_s = {key.row: speed.per_s for key, speed in speeds().items()}
     rows = []
     for key, published, here in coco_map(results):
         path = f'configs/{key.row}.py'
-        backbone = network_of(config(root / path).model.backbone)
+        mflops, _ = cost(network_of(config(root / path).model.backbone))
         rows.append(
             {
                 'complexity': key.column,
                 'config': f'[{key.row}]({path})',
-                'backbone MFLOPs': f'{cost(backbone).mflops:.1f}',
+                'backbone MFLOPs': f'{mflops:.1f}',
                 'paper: mmAP': f'{published:.1f}',
                 'here: mmAP': f'{here:.1f}' if here else '',
                 'paper: images/s': f'{images_per_s[key.row]:g}',
@@ -116,9 +110,9 @@ def coco_map(results: Results) -> list[tuple[Key, float, float | None]]:
         if run['data'].startswith('COCO') and run['mAP']
     }
     return [
-        (each.key, each.value, here.get(each.key.row))
-        for each in figures()
-        if each.quantity == 'mmAP'
+        (key, value, here.get(key.row))
+        for key, quantity, value, *_ in figures()
+        if quantity == 'mmAP'
     ]
 
 
@@ -137,17 +131,20 @@ def bccd_rows(results: Results) -> list[Row]:
     rows = []
     for run in runs:
         name = run['config']
-        row = {
-            'config': f'[{name}](configs/{name}.py)',
-            'mAP': run['mAP'],
-            'AP50': run['AP50'],
-            **dict.fromkeys((*BCCD_SPEEDS, 'speed measured on'), ''),
-        }
-        for title, part in BCCD_SPEEDS.items():
-            if each := chosen.get((name, part)):
-                row[title] = each.row['images_per_s']
-                row['speed measured on'] = each.conditions.place
-        rows.append(row)
+        speeds = {t: chosen.get((name, p)) for t, p in BCCD_SPEEDS.items()}
+        places = [each.conditions.place for each in speeds.values() if each]
+        rows.append(
+            {
+                'config': f'[{name}](configs/{name}.py)',
+                'mAP': run['mAP'],
+                'AP50': run['AP50'],
+                **{
+                    title: each.row['images_per_s'] if each else ''
+                    for title, each in speeds.items()
+                },
+                'speed measured on': places[0] if places else '',
+            }
+        )
     return rows
 
 
@@ -161,28 +158,60 @@ def ops_rows(results: Results) -> list[Row]:
         for each in results.sound('ops')
         if each.row['map_layout'] == 'as torchvision' and all(each.ratio)
     ]
-    found: dict[tuple[str, str], list[tuple[str, float]]] = {}
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for each in _cases(rows, 'op', 'passes', 'map', 'rois'):
-        times = found.setdefault((each.row['op'], each.conditions.place), [])
-        times.append((each.row['passes'], float(each.ratio[0])))
+        where = each.row['op'], each.conditions.place
+        passes = {'forward': [], 'forward and backward': []}
+        times = found.setdefault(where, passes)[each.row['passes']]
+        times.append(float(each.ratio[0]))
     table = []
-    for (name, place), times in sorted(found.items()):
-        row = dict.fromkeys(('op', 'forward', 'forward and backward'), '')
-        row['op'] = f'`{name}`'
-        for passes in {passes for passes, _ in times}:
-            ends = sorted(each for p, each in times if p == passes)
-            text = f'{ends[0]:.2g}', f'{ends[-1]:.2g}'
-            row[passes] = ' to '.join(dict.fromkeys(text))
-        slower = sum(each < 1 for _, each in times)
-        row['slower than torchvision in'] = f'{slower} of {len(times)} cases'
-        table.append({**row, 'measured on': place})
+    for (name, place), passes in sorted(found.items()):
+        every = [each for times in passes.values() for each in times]
+        slower = sum(each < 1 for each in every)
+        table.append(
+            {
+                'op': f'`{name}`',
+                **{title: _span(times) for title, times in passes.items()},
+                'slower than torchvision in': f'{slower} of {len(every)} '
+                'cases',
+                'measured on': place,
+            }
+        )
     return table
+
+
+def _span(values: Sequence[float]) -> str:
+    ends = (f'{min(values):.2g}', f'{max(values):.2g}') if values else ()
+    return ' to '.join(dict.fromkeys(ends))
 
 
 def deploy_rows(results: Results) -> list[Row]:
     """All cases but the small detectors' beside other files."""
-    cases = _deploy_cases(results)
-    return [_deploy_row(m) for m in cases if m.row['case'] != 'other file']
+    rows = []
+    for each in _cases(results.sound('deploy'), *DEPLOYED):
+        row, extra = each.row, []
+        if row['case'] == 'other file':
+            continue
+        if row['gmac_per_s']:
+            rates = row['gmac_per_s'], row['against_gmac_per_s']
+            extra.append(f'{" of ".join(rates)} GMAC/s')
+        if row['ps_roi_share']:
+            extra.append(f'PSRoI align is {float(row["ps_roi_share"]):.0%}')
+        if row['peak_mb']:
+            peaks = row['peak_mb'], row['against_peak_mb']
+            extra.append(f'{" against ".join(peaks)} MB')
+        cells = {
+            'what': f'{row["what"]} {row["input"]}'.strip(),
+            'against': row['against'],
+            'ms': row['median_ms'],
+            'ms of the other': row['against_ms'],
+            # Of a matrix product the rates are compared.
+            'times as fast': row['times_faster'] * (not row['gmac_per_s']),
+            'besides': ', '.join(extra),
+            'measured on': each.conditions.place,
+        }
+        rows.append({title: text or '-' for title, text in cells.items()})
+    return rows
 
 
 def light_rows(results: Results) -> list[Row]:
@@ -192,25 +221,22 @@ def light_rows(results: Results) -> list[Row]:
     or their ratio spread.
     """
     table: dict[tuple[str, str], Row] = {}
-    for each in _deploy_cases(results):
-        row = each.row
+    for each in _cases(results.sound('deploy'), *DEPLOYED):
+        row, place = each.row, each.conditions.place
         if row['case'] == 'other file':
-            found = table.setdefault(
-                (row['what'], each.conditions.place),
-                {
-                    'detector': f'{row["what"]} {row["input"]}',
-                    'ms': row['median_ms'],
-                    'measured on': each.conditions.place,
-                },
-            )
+            cells = {
+                'detector': f'{row["what"]} {row["input"]}',
+                'ms': row['median_ms'],
+                'measured on': place,
+            }
+            found = table.setdefault((row['what'], place), cells)
             mark = '~' if row['warning'] else ''
             found[row['against']] = f'{mark}{float(row["times_faster"]):.2f}'
     return list(table.values())
 
 
-def _deploy_cases(results: Results) -> list[Measured]:
-    names = 'case', 'what', 'against', 'input'
-    return _cases(results.sound('deploy'), *names)
+# What is the same in all rows of a case.
+DEPLOYED = ('case', 'what', 'against', 'input')
 
 
 def _cases(rows: Iterable[Measured], *names: str) -> list[Measured]:
@@ -219,67 +245,43 @@ def _cases(rows: Iterable[Measured], *names: str) -> list[Measured]:
     return [each for cases in chosen for each in cases.values()]
 
 
-def _deploy_row(each: Measured) -> Row:
-    row, extra = each.row, []
-    if row['gmac_per_s']:
-        rates = row['gmac_per_s'], row['against_gmac_per_s']
-        extra.append(f'{" of ".join(rates)} GMAC/s')
-    if row['ps_roi_share']:
-        extra.append(f'PSRoI align is {float(row["ps_roi_share"]):.0%}')
-    if row['peak_mb']:
-        extra.append(f'{row["peak_mb"]} against {row["against_peak_mb"]} MB')
-    # Of a matrix product the rates are compared.
-    times = '' if row['gmac_per_s'] else row['times_faster']
-    return {
-        'what': f'{row["what"]} {row["input"]}'.strip(),
-        'against': row['against'] or '-',
-        'ms': row['median_ms'],
-        'ms of the other': row['against_ms'] or '-',
-        'times as fast': times or '-',
-        'besides': ', '.join(extra) or '-',
-        'measured on': each.conditions.place,
-    }
-
-
 def figure2_rows(results: Results) -> list[Row]:
     """Figure 2, where the time goes: a row for each network of one setting."""
     rows = [r for r in results.table('analysis_cpu') if r['status'] == OK]
     rows.sort(key=lambda row: row['date'])
 
     def setting(row: Row) -> Hashable:
-        return conditions_of(row), row['input'], row['batch']
+        return Conditions.of(row), row['input'], row['batch']
 
     def record(row: Row) -> Hashable:
         return setting(row), row['network'], row['pass_ms'], row['commit']
 
+    table = []
     chosen = newest_complete(rows, lambda row: row['network'], group=setting)
-    return [
-        _figure2_row([row for row in rows if record(row) == record(last)])
-        for last in chosen.values()
-    ]
-
-
-def _figure2_row(record: Sequence[Row]) -> Row:
-    shares = {row['kind']: float(row['share']) for row in record}
-    first = record[0]
-    other = sum(
-        share
-        for kind, share in shares.items()
-        if kind not in (*WORK, UNEXPLAINED)
-    )
-    # Multiply-adds a second, as a share of a matrix product's.
-    of_peak = float(first['mflops']) / float(first['pass_ms'])
-    of_peak /= float(first['peak_gflops_per_s'])
-    return {
-        'network': first['network'],
-        'ms': f'{float(first["pass_ms"]):.1f}',
-        **{kind: f'{shares.get(kind, 0):.0%}' for kind in WORK},
-        'other': f'{other:.0%}',
-        'unexplained': f'{float(first["unexplained_share"]):.0%}',
-        'of peak': f'{of_peak:.0%}',
-        'warning': warning_of(first) or 'none',
-        'measured on': conditions_of(first).place,
-    }
+    for name, last in chosen.items():
+        shares = {
+            row['kind']: float(row['share'])
+            for row in rows
+            if record(row) == record(last)
+        }
+        work = {kind: shares.pop(kind, 0) for kind in WORK}
+        shares.pop(UNEXPLAINED, 0)
+        # Multiply-adds a second, as a share of a matrix product's.
+        of_peak = float(last['mflops']) / float(last['pass_ms'])
+        of_peak /= float(last['peak_gflops_per_s'])
+        table.append(
+            {
+                'network': name,
+                'ms': f'{float(last["pass_ms"]):.1f}',
+                **{kind: f'{share:.0%}' for kind, share in work.items()},
+                'other': f'{sum(shares.values()):.0%}',
+                'unexplained': f'{float(last["unexplained_share"]):.0%}',
+                'of peak': f'{of_peak:.0%}',
+                'warning': last.get('warning') or 'none',
+                'measured on': Conditions.of(last).place,
+            }
+        )
+    return table
 
 
 @cache
@@ -288,16 +290,12 @@ def config(path: Path) -> Config:
     return Config.fromfile(path)
 
 
-class Cost(NamedTuple):
-    """Multiply-adds of one image and parameters of a network, in millions."""
-
-    mflops: float
-    params_m: float
-
-
 @cache
-def cost(name: str) -> Cost:
-    """What a network of the zoo costs at its size, with 1000 classes."""
+def cost(name: str) -> tuple[float, float]:
+    """Multiply-adds and parameters of a network of the zoo, in millions.
+
+    Of one image of its size, and with 1000 classes.
+    """
     side = network(name).input_size
     with torch.device('meta'):
         model = build_classifier(name).eval()
@@ -307,7 +305,7 @@ def cost(name: str) -> Cost:
         # Costs no multiply-adds, and half of the time of counting them.
         if isinstance(layer, nn.BatchNorm2d):
             layer.forward = lambda x: x
-    return Cost(macs(model, image) / 1e6, params / 1e6)
+    return macs(model, image) / 1e6, params / 1e6
 
 
 def network_rows(names: Iterable[str] = NETWORKS) -> list[Row]:
@@ -315,34 +313,25 @@ def network_rows(names: Iterable[str] = NETWORKS) -> list[Row]:
     notes = {row['what was chosen']: row['note'] for row in choice_rows()}
     rows = []
     for name in names:
-        here = cost(name)
-        mflops = values('multiply-adds').get(name)
-        params_m = values('parameters').get(name)
-        rows.append(
-            {
-                'network': name,
-                'image': str(network(name).input_size),
-                **_compared('MFLOPs', mflops, here.mflops, 0),
-                **_compared('M params', params_m, here.params_m, 1),
-                'note': notes.get(network(name).choice, '-'),
-            }
-        )
+        row = {'network': name, 'image': str(network(name).input_size)}
+        for unit, quantity, digits, here in zip(
+            ('MFLOPs', 'M params'),
+            ('multiply-adds', 'parameters'),
+            (0, 1),
+            cost(name),
+            strict=True,
+        ):
+            text, off = 'not published', '-'
+            if published := values(quantity).get(name):
+                text = f'{published:.{digits}f}'
+                # Adding zero makes a rounded -0.0 positive.
+                off = round(100 * (here / published - 1), 1) + 0
+                off = f'{off:+.1f} %'
+            row[f'{unit} published'] = text
+            row[f'{unit} here'] = f'{here:.{digits + 1}f}'
+            row[f'{unit} off by'] = off
+        rows.append({**row, 'note': notes.get(network(name).choice, '-')})
     return rows
-
-
-def _compared(
-    unit: str, published: float | None, here: float, digits: int
-) -> Row:
-    text, off = 'not published', '-'
-    if published is not None:
-        text = f'{published:.{digits}f}'
-        # Adding zero makes a rounded -0.0 positive.
-        off = f'{round(100 * (here / published - 1), 1) + 0:+.1f} %'
-    return {
-        f'{unit} published': text,
-        f'{unit} here': f'{here:.{digits + 1}f}',
-        f'{unit} off by': off,
-    }
 
 
 def choice_rows() -> list[Row]:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from ..measure.published import figures, speeds, values
 from .claims import BATCHES
-from .published import figures, speeds, values
 from .results import Conditions, Results
 
 # How the names of a family's networks begin, its title, and its colour. The
@@ -62,30 +62,25 @@ def charts(results: Results) -> list[Chart]:
             for key, speed in speeds().items()
             if key.table == 'Table 8' and key.platform == platform
         }
-        measured = _measured(results, on_gpu=platform == 'gpu')
+        # On each machine and setting, at the paper's batch.
+        measured: dict[Conditions, dict[str, float]] = {}
+        on_gpu = platform == 'gpu'
+        for each in results.sound('backbones'):
+            if (
+                each.row['table'] == 'Table 8'
+                and each.row['batch'] == BATCHES['backbones'][on_gpu]
+                and each.conditions.on_gpu == on_gpu
+            ):
+                per_s = measured.setdefault(each.conditions, {})
+                per_s[each.key.row] = each.per_s
         figure = _axes(UNITS[platform], over_flops)
-        _add_lines(figure, published, over_flops)
+        _add_lines(figure, published, over_flops, ('', ''), 'circle-open')
         symbols = cycle(SYMBOLS)
         for where, per_s in measured.items():
-            _add_lines(figure, per_s, over_flops, where, next(symbols))
+            place = where.machine, where.setting
+            _add_lines(figure, per_s, over_flops, place, next(symbols))
         name, title = f'figure1{letter}', f'({letter}) {title}'
         found.append(Chart(name, title, figure, bool(measured)))
-    return found
-
-
-def _measured(
-    results: Results, on_gpu: bool
-) -> dict[Conditions, dict[str, float]]:
-    """Networks per second on each machine and setting, at paper's batch."""
-    found: dict[Conditions, dict[str, float]] = {}
-    for each in results.sound('backbones'):
-        if (
-            each.row['table'] == 'Table 8'
-            and each.row['batch'] == BATCHES['backbones'][on_gpu]
-            and each.conditions.on_gpu == on_gpu
-        ):
-            per_s = found.setdefault(each.conditions, {})
-            per_s[each.key.row] = each.per_s
     return found
 
 
@@ -93,17 +88,28 @@ def _add_lines(
     figure: go.Figure,
     per_s: Mapping[str, float],
     over_flops: bool,
-    where: Conditions | None = None,
-    symbol: str = 'circle-open',
+    place: tuple[str, str],
+    symbol: str,
 ) -> None:
-    """A line for each family; of published speeds if it is not said where."""
-    device, setting = (where.machine, where.setting) if where else ('', '')
-    source = f'{device}, {setting}' if where else 'published'
+    """A line for each family; no device and setting: published speeds."""
+    source = ', '.join(place) if any(place) else 'published'
+    mflops = {
+        key.row: value
+        for key, quantity, value, *_ in figures()
+        if (key.table, quantity) == ('Table 8', 'multiply-adds')
+        # A network of smaller images would bend the line of its family.
+        and key.input == '224x224'
+    }
+    errors = values('top-1 error')
     for number, (start, (title, colour)) in enumerate(FAMILIES.items()):
-        points = _points(per_s, start, over_flops)
-        if not points:
+        names = [n for n in per_s if n in mflops and n.startswith(start)]
+        if not names:
             continue
-        x, y, names = zip(*points, strict=True)
+        if over_flops:
+            points = [(mflops[name], per_s[name], name) for name in names]
+        else:
+            points = [(per_s[n], round(100 - errors[n], 2), n) for n in names]
+        x, y, names = zip(*sorted(points), strict=True)
         figure.add_scatter(
             x=x,
             y=y,
@@ -114,28 +120,10 @@ def _add_lines(
             showlegend=title not in {line.name for line in figure.data},
             visible=True if number < OF_THE_PAPER else 'legendonly',
             mode='lines+markers',
-            line=dict(color=colour, dash='solid' if where else 'dot'),
+            line=dict(color=colour, dash='solid' if any(place) else 'dot'),
             marker=dict(size=9, symbol=symbol),
-            meta=dict(device=device, setting=setting),
+            meta=dict(zip(('device', 'setting'), place, strict=True)),
         )
-
-
-def _points(
-    per_s: Mapping[str, float], start: str, over_flops: bool
-) -> list[tuple[float, float, str]]:
-    """x, y and the name of each network of a family, sorted by x."""
-    mflops = {
-        key.row: value
-        for key, quantity, value, *_ in figures()
-        if (key.table, quantity) == ('Table 8', 'multiply-adds')
-        # A network of smaller images would bend the line of its family.
-        and key.input == '224x224'
-    }
-    names = [n for n in per_s if n in mflops and n.startswith(start)]
-    if over_flops:
-        return sorted((mflops[name], per_s[name], name) for name in names)
-    errors = values('top-1 error')
-    return sorted((per_s[n], round(100 - errors[n], 2), n) for n in names)
 
 
 def _axes(unit: str, over_flops: bool) -> go.Figure:

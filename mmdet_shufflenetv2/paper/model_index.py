@@ -7,8 +7,8 @@ import yaml
 from mmengine.config import Config
 
 from ..backbones.zoo import network_of
+from ..measure.published import values
 from .docs_tables import config, cost
-from .published import values
 from .results import Results, Row
 
 
@@ -47,7 +47,7 @@ def model_index(root: Path, results: Results) -> dict:
 def _metadata(cfg: Config, stem: str) -> dict:
     metadata = {'Epochs': cfg.train_cfg.max_epochs}
     if name := network_of(cfg.model.backbone):
-        metadata['Backbone MFLOPs'] = round(cost(name).mflops, 1)
+        metadata['Backbone MFLOPs'] = round(cost(name)[0], 1)
     if mmap := values('mmAP').get(stem):
         metadata['Published box AP'] = mmap
     if stem.endswith('_custom'):

@@ -12,10 +12,10 @@ from jinja2 import Environment, PackageLoader
 from plotly.offline import get_plotlyjs
 
 from .. import __version__
+from ..measure.published import PAPER_KINDS, PAPER_PARTS, Key, speeds
 from .claims import NOT_MEASURED, claim_rows
 from .docs_tables import coco_map
 from .figure1 import charts
-from .published import PAPER_KINDS, PAPER_PARTS, Key, speeds
 from .results import (
     OK,
     Conditions,
@@ -24,7 +24,6 @@ from .results import (
     Row,
     kind_of,
     read_results,
-    warning_of,
 )
 
 NONE = '-'
@@ -37,17 +36,11 @@ PAPER_TABLES = {
     'appendix1a': 'Appendix Table 1a',
     'appendix1b': 'Appendix Table 1b',
 }
-# Cells of a paper's table, beside the machine's.
-COLUMNS = (
-    *('column', 'row', 'input', 'part', 'batch', 'paper', 'here'),
-    *('here / paper', 'paper ratio', 'here ratio', 'p10 to p90'),
-    *('here ratio / paper', 'ms'),
-)
 # Columns of measurements that the table of environments has.
 BOOKKEEPING = {
     *Conditions._fields,
     *('schema', 'status', 'cores', 'load', 'python', 'commit', 'date'),
-    *('p10_ms', 'p90_ms', 'runs', 'warmup_runs', 'doubt', 'warning'),
+    *('p10_ms', 'p90_ms', 'runs', 'warmup_runs', 'warning'),
 }
 
 
@@ -118,9 +111,8 @@ def paper_rows(table: str, results: Results) -> list[Row]:
         if each.key and each.key.table == table:
             row = each.row
             place = each.conditions, each.key, row['batch'], row.get('part')
-            before = found.get(place)
             # A measurement goes before a try, and a try before a failure.
-            if not before or _weight(each) >= _weight(before):
+            if _weight(each) >= _weight(found.get(place)):
                 found[place] = each
     published = [key for key in speeds() if key.table == table]
     order = {(key.column, key.row): at for at, key in enumerate(published)}
@@ -138,8 +130,8 @@ def paper_rows(table: str, results: Results) -> list[Row]:
     ]
 
 
-def _weight(each: Measured) -> int:
-    return 2 if each.is_sound else each.row['status'] == OK
+def _weight(each: Measured | None) -> int:
+    return each.is_sound + (each.row['status'] == OK) if each else 0
 
 
 def _row(key: Key, each: Measured | None = None) -> Row:
@@ -147,40 +139,37 @@ def _row(key: Key, each: Measured | None = None) -> Row:
     row = each.row if each else {}
     speed = each.published if each else speeds()[key]
     ratio = speed and speed.ratio
-    cells = {
-        **dict.fromkeys(COLUMNS, NONE),
-        'column': key.column,
-        'row': key.row,
-        'input': key.input,
-        'part': row.get('part', NONE),
-        'batch': row.get('batch') or key.batch or NONE,
-        'here': row.get('status', NOT_MEASURED),
-        'warning': warning_of(row),
-        'device': f'{PLATFORMS[key.platform]}: {NOT_MEASURED}',
-        'setting': NONE,
-        **(_place(each) if each else {}),
-    }
-    if key.table != 'Table 7':
-        del cells['part']
-    elif cells['part'] in PAPER_PARTS:
+    part = row.get('part')
+    if part in PAPER_PARTS and not speed:
         # The ratio of a GPU and larger images, for want of others.
         where = {'platform': 'gpu', 'input': '1200x800', 'batch': '4'}
         on_gpu = speeds().get(key._replace(**where))
         ratio = on_gpu and on_gpu.ratio
-    if speed:
-        cells['paper'] = f'{speed.per_s:g}'
-    if ratio:
-        cells['paper ratio'] = f'{ratio:.4g}'
-    if row.get('status') == OK:
-        cells |= {'here': f'{each.per_s:.4g}', 'ms': row['median_ms']}
-        if speed:
-            cells['here / paper'] = f'{each.per_s / speed.per_s:.3g}'
-        if all(each.ratio):
-            value, low, high = each.ratio
-            cells |= {'here ratio': value, 'p10 to p90': f'{low} to {high}'}
-            if ratio:
-                cells['here ratio / paper'] = f'{float(value) / ratio:.3g}'
-    return cells
+    is_ok = row.get('status') == OK
+    here, low, high = each.ratio if is_ok and all(each.ratio) else [''] * 3
+    per_s = each.per_s if is_ok else 0
+    cells = {
+        'column': key.column,
+        'row': key.row,
+        'input': key.input,
+        **({'part': part} if key.table == 'Table 7' else {}),
+        'batch': row.get('batch') or key.batch,
+        'paper': speed and f'{speed.per_s:g}',
+        'here': f'{per_s:.4g}' if is_ok else row.get('status', NOT_MEASURED),
+        'here / paper': is_ok and speed and f'{per_s / speed.per_s:.3g}',
+        'paper ratio': ratio and f'{ratio:.4g}',
+        'here ratio': here,
+        'p10 to p90': here and f'{low} to {high}',
+        'here ratio / paper': here and ratio and f'{float(here) / ratio:.3g}',
+        'ms': is_ok and row['median_ms'],
+    }
+    return {
+        **{title: text or NONE for title, text in cells.items()},
+        'warning': row.get('warning', ''),
+        'device': f'{PLATFORMS[key.platform]}: {NOT_MEASURED}',
+        'setting': NONE,
+        **(_place(each) if each else {}),
+    }
 
 
 def _place(each: Measured) -> Row:
@@ -211,7 +200,8 @@ def own_rows(kind: str, results: Results) -> list[Row]:
             cells = {k: v for k, v in row.items() if k not in BOOKKEEPING}
             if row['status'] != OK:
                 cells['median_ms'] = row['status']
-            found.append({**cells, 'warning': warning_of(row), **_place(each)})
+            warning = row.get('warning', '')
+            found.append({**cells, 'warning': warning, **_place(each)})
     return found
 
 
@@ -222,18 +212,18 @@ def environment_rows(results: Results) -> list[Row]:
     for each in results.measured:
         key = *each.conditions, *(each.row[name] for name in names)
         groups.setdefault(key, []).append(each)
-    return [
-        {
-            **_place(group[0]),
-            **{name: group[0].row[name] for name in names},
-            'date': _listed((group[0], group[-1]), 'date', ' to '),
-            'commit': _listed(group, 'commit'),
-            'files': ', '.join(dict.fromkeys(each.file for each in group)),
-            'rows': str(len(group)),
-        }
-        for group in groups.values()
-    ]
-
-
-def _listed(group: list[Measured], name: str, between: str = ', ') -> str:
-    return between.join(dict.fromkeys(each.row[name] for each in group))
+    table = []
+    for group in groups.values():
+        rows = [each.row for each in group]
+        dates = rows[0]['date'], rows[-1]['date']
+        table.append(
+            {
+                **_place(group[0]),
+                **{name: rows[0][name] for name in names},
+                'date': ' to '.join(dict.fromkeys(dates)),
+                'commit': ', '.join(dict.fromkeys(r['commit'] for r in rows)),
+                'files': ', '.join(dict.fromkeys(m.file for m in group)),
+                'rows': str(len(group)),
+            }
+        )
+    return table

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UserError
-from .published import KINDS, Key, Speed, beside
+from ..measure.published import KINDS, Key, Speed, beside
+from ..measure.records import SCHEMA, parse
 
 Row = dict[str, str]
-SCHEMA, OK = '1', 'ok'
+OK = 'ok'
 USUAL = ('fp32', 'eager', 'channels_last', 'contiguous')
 
 
@@ -40,6 +41,11 @@ class Conditions(NamedTuple):
     mode: str
     clock: str
     torch: str
+
+    @classmethod
+    def of(cls, row: Row) -> 'Conditions':
+        """Those of a measured row."""
+        return cls(*(row[name] for name in cls._fields))
 
     @property
     def on_gpu(self) -> bool:
@@ -82,16 +88,16 @@ class Measured(NamedTuple):
     file: str
     row: Row
     conditions: Conditions
+    # To the reference, with its p10 and p90; all empty if there was none.
+    ratio: list[str]
     # As `beside` has them.
     key: Key | None
     published: Speed | None
-    # To the reference, with its p10 and p90; all empty if there was none.
-    ratio: tuple[str, str, str]
 
     @property
     def is_sound(self) -> bool:
         """Whether it counts: neither a failure nor measured by --quick."""
-        is_try = warning_of(self.row).startswith('--quick')
+        is_try = self.row.get('warning', '').startswith('--quick')
         return self.row['status'] == OK and not is_try
 
     @property
@@ -120,16 +126,6 @@ class Results(NamedTuple):
         return [m for m in self.measured if m.kind == kind and m.is_sound]
 
 
-def conditions_of(row: Row) -> Conditions:
-    """Machine and setting of a measured row."""
-    return Conditions(*(row[name] for name in Conditions._fields))
-
-
-def warning_of(row: Row) -> str:
-    """What a row warns of; older files call the column ``doubt``."""
-    return row.get('warning') or row.get('doubt') or ''
-
-
 def kind_of(name: str) -> str | None:
     """The kind of measurements in ``KIND_*.csv``; None for other tables."""
     kind = name.partition('_')[0]
@@ -146,28 +142,23 @@ def read_results(folder: Path) -> Results:
         kind = kind_of(path.stem)
         rows = tables[path.stem] = _read(path, kind, problems)
         try:
-            measured += [_join(kind, path, row) for row in rows if kind]
+            for row in rows if kind else ():
+                known = Conditions.of(row), _ratio(kind, row)
+                known += beside(kind, row)
+                measured.append(Measured(kind, path.name, row, *known))
         except UserError as error:
             problems.append(str(error))
     measured.sort(key=lambda each: each.row['date'])
     return Results(tables, measured, problems)
 
 
-def _join(kind: str, path: Path, row: Row) -> Measured:
-    ratio = tuple(row.get(name, '') for name in _ratio_columns(kind))
-    known = conditions_of(row), *beside(kind, row), ratio
-    return Measured(kind, path.name, row, *known)
-
-
-def _ratio_columns(kind: str) -> list[str]:
-    return [f'{KINDS[kind]}{end}' for end in ('', '_p10', '_p90')]
+def _ratio(kind: str, row: Row) -> list[str]:
+    return [row.get(f'{KINDS[kind]}{end}', '') for end in ('', '_p10', '_p90')]
 
 
 def _read(path: Path, kind: str | None, problems: list[str]) -> list[Row]:
     try:
-        # A row is a line, so that one that was cut short spoils no other.
-        lines = path.read_text('utf-8-sig').splitlines() or ['']
-        header, *records = (next(csv.reader([line]), []) for line in lines)
+        header, *records = parse(path.read_bytes())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         problems.append(f'{path} cannot be read: {error}')
         return []
@@ -177,9 +168,6 @@ def _read(path: Path, kind: str | None, problems: list[str]) -> list[Row]:
         return []
     rows = []
     for number, values in enumerate(records, start=1):
-        if not values or values == header:
-            # Two commands that began the file at once both wrote a header.
-            continue
         row = FileRow(path, zip(header, values, strict=False))
         problem = f'expected {len(header)} values, got {len(values)}'
         if len(values) == len(header):
@@ -198,9 +186,9 @@ def _problem(kind: str, row: Row) -> str | None:
     if row['status'] != OK:
         return None
     numbers = {'median_ms': row['median_ms'], 'batch': row.get('batch', '1')}
-    ratio = {name: row.get(name, '') for name in _ratio_columns(kind)}
-    if any(ratio.values()):
-        numbers |= ratio
+    if any(ratio := _ratio(kind, row)):
+        names = (f'{KINDS[kind]}{end}' for end in ('', '_p10', '_p90'))
+        numbers |= zip(names, ratio, strict=True)
     for name, text in numbers.items():
         try:
             is_positive = 0 < float(text) < math.inf
@@ -232,13 +220,11 @@ def newest_complete(
         groups.setdefault(group(row), {})[key(row)] = place, row
 
     def rank(found: dict[Hashable, tuple[int, Any]]) -> tuple:
-        places = [
-            place
-            for k, (place, _) in found.items()
-            if not wanted or k in wanted
+        counted = [
+            at for k, (at, _) in found.items() if k in (wanted or found)
         ]
         _, first = next(iter(found.values()))
-        return len(places), prefer(first), max(places, default=-1)
+        return len(counted), prefer(first), max(counted, default=-1)
 
     best = max(groups.values(), key=rank, default={})
     return {k: row for k, (_, row) in best.items()}

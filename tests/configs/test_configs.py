@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 
 from mmdet_shufflenetv2.engine.run_config import without_pretrained
-from mmdet_shufflenetv2.paper.published import figures
+from mmdet_shufflenetv2.measure.published import figures
 
 LEAVES = sorted(
     path.relative_to(ROOT).as_posix()

@@ -113,6 +113,13 @@ def test_exports_are_read(tmp_path, name):
     check_two_classes(find_data(tmp_path))
 
 
+def test_other_picture_beside_the_file_is_none_of_its_images(tmp_path):
+    """Then none was looked for in other folders."""
+    write(tmp_path / 'boxes.csv', *PLAIN)
+    picture(tmp_path / 'cover.jpg')
+    check_two_classes(find_data(tmp_path))
+
+
 @pytest.mark.parametrize('code', ['utf-8-sig', 'utf-16', 'cp1252'])
 def test_codes_of_excel_are_read(tmp_path, code):
     write(tmp_path / 'a.csv', *PLAIN)

@@ -57,7 +57,7 @@ def test_real_coco_is_what_mmdets_data_set_gives(real_data):
 
 def test_class_lists_are_read_in_every_form(tmp_path):
     names = tmp_path / 'names.txt'
-    names.write_text('cat\ndog\n')
+    names.write_text('\ufeffcat\r\ndog\n', 'utf-8')
     assert class_list(dict(classes=['cat', 'dog'])) == ('cat', 'dog')
     assert class_list(dict(classes=str(names))) == ('cat', 'dog')
     # ('ship') is a text, of which each letter was a class.

@@ -69,6 +69,16 @@ def test_lists_tell_the_split(tmp_path, place, lists, train, val):
     assert read_test(tmp_path).names == [f'{val}.jpg']
 
 
+def test_masks_named_as_images_are_not_on_the_lists(tmp_path):
+    """VOC's own: the images that have masks were not found."""
+    for letter in 'ab':
+        text = XML.replace('renamed', letter)
+        write_voc(tmp_path, [f'{letter}.jpg'], text=text)
+    picture(tmp_path / 'SegmentationClass' / 'a.png')
+    write_lists(tmp_path / 'ImageSets' / 'Main', train='ab', val='b')
+    assert read_boxes(find_data(tmp_path).train).names == SIX[:2]
+
+
 def test_images_on_both_sides_are_told(tmp_path):
     write_voc(tmp_path, SIX[:3])
     write_lists(tmp_path / 'ImageSets' / 'Main', trainval='abc', val='c')
@@ -100,7 +110,21 @@ def test_voc_of_roboflow_is_read(tmp_path):
         write_voc(tmp_path, SIX[:2], split, split)
     splits = find_data(tmp_path)
     check_two_classes(splits)
-    assert splits.val.images == (str(tmp_path / 'valid'),)
+    # Both splits use the same file names.
+    for split, folder in zip(splits, ('train', 'valid'), strict=False):
+        files = read_boxes(split).files
+        assert {Path(file).parent for file in files} == {tmp_path / folder}
+
+
+@pytest.mark.parametrize('xml', ['pictures', 'xml'])
+def test_equal_names_are_told_apart_by_their_folders(tmp_path, xml):
+    for folder in 'one', 'two':
+        place = f'{xml}/{folder}', f'pictures/{folder}'
+        write_voc(tmp_path, ['1.jpg', '2.jpg'], *place)
+    table = read_test(tmp_path)
+    for file, record in zip(table.files, table.records, strict=True):
+        assert Path(file).parent.name == Path(record).parent.name
+    assert len(table) == 4
 
 
 def test_folders_of_images_tell_the_split(tmp_path):

@@ -134,6 +134,13 @@ def test_16_bits_are_scaled_by_those_that_are_used(detector, tmp_path, bits):
     Image.fromarray(deep).save(tmp_path / 'deep.png')
     expected = detector(grey.astype(np.uint8))
     assert_same(detector(tmp_path / 'deep.png'), expected)
+    # Of colours Pillow keeps the upper half, which is black.
+    colours = np.stack([deep, deep[::-1], deep.T.reshape(deep.shape)], 2)
+    for suffix in 'png', 'tif':
+        path = tmp_path / f'deep.{suffix}'
+        cv2.imwrite(str(path), colours)
+        expected = (colours[..., ::-1] >> (bits - 8)).astype(np.uint8)
+        assert np.array_equal(runtime.read_image(path)[1], expected)
 
 
 def test_orientation_of_a_camera_is_applied(folder, detector, tmp_path):

@@ -1,5 +1,6 @@
 """A run's data sets, metrics, class lists, and its folder."""
 
+import copy
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -56,9 +57,9 @@ def check(cfg, *splits):
     return run_data.check_data(cfg, splits or ('train', 'val'))
 
 
-def join(cfg, second):
+def join(cfg, second, split='train'):
     """Let a config train on two data sets."""
-    loader = cfg.train_dataloader
+    loader = cfg[f'{split}_dataloader']
     joined = dict(type='ConcatDataset', datasets=[loader.dataset, second])
     loader.dataset = ConfigDict(joined)
 
@@ -72,7 +73,7 @@ def test_a_folder_reaches_data_sets_metrics_and_classes(cfg, data):
     assert cfg.model.roi_head.bbox_head.num_classes == 2
     datasets = dict(run_data.datasets_of(cfg))
     assert datasets['train'].ann_file == str(data / 'train.json')
-    assert datasets['val'].data_prefix.img == str(data / 'val')
+    assert datasets['val'].data_prefix.img == str(data)
     for _, metric in run_data.metrics_of(cfg):
         assert metric.type == 'BoxMetric'
         assert metric.ann_file == str(data / 'val.json')
@@ -95,7 +96,7 @@ def test_every_joined_data_set_is_checked(pointed, data):
 def test_part_set_apart_is_written_down_and_kept(cfg, data):
     def listed(name):
         text = Path(cfg.work_dir, f'{name}.txt').read_text()
-        return text.splitlines()[1:]
+        return [Path(line).name for line in text.splitlines()[1:]]
 
     def names(source):
         return read_boxes(source).names
@@ -240,9 +241,14 @@ def test_other_formats_are_not_read_as_coco(pointed):
 
 def test_evaluator_of_another_file_is_named(pointed, data):
     write(data, 'other', count=3)
+    joined = copy.deepcopy(pointed)
     pointed.val_evaluator.ann_file = str(data / 'other.json')
-    with pytest.raises(UserError, match=r'evaluator reads .*other\.json'):
-        check(pointed)
+    # One of two files would be judged by the other's ids too.
+    more = dict(ann_file='other.json', data_prefix=dict(img='other/'))
+    join(joined, dict(joined.val_dataloader.dataset, **more), 'val')
+    for each in pointed, joined:
+        with pytest.raises(UserError, match=r'evaluator reads .*other\.json'):
+            check(each, 'val')
     # The same file by another name is the same file.
     pointed.val_evaluator.ann_file = f'{data}/train/../val.json'
     check(pointed)

@@ -14,7 +14,7 @@ from mmdet.models import DetDataPreprocessor
 from mmdet_shufflenetv2.compat.checkpoints import CheckpointError
 from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, RAW_BGR
 from mmdet_shufflenetv2.engine.early_log import keep_records
-from mmdet_shufflenetv2.engine.weights import CheckpointMismatch, load_fitting
+from mmdet_shufflenetv2.engine.weights import load_fitting
 
 
 def network(classes=3):
@@ -28,7 +28,7 @@ def test_every_kind_of_mismatch_is_named_and_nothing_is_loaded(saved):
     target = network()
     before = target[0].weight.clone()
     path = saved(state, dataset_meta=dict(classes=list('abcde')))
-    with pytest.raises(CheckpointMismatch) as error:
+    with pytest.raises(CheckpointError) as error:
         load_fitting(target, path)
     for words in (
         '1 missing in the checkpoint: 0.bias',
@@ -59,7 +59,7 @@ def test_other_images_or_channels_of_equal_shapes_are_refused(saved, tmp_path):
     path = saved(state, style='authors')
     (tmp_path / 'run.py').touch()
     said = r'backbone\.style=authors\n  the config of its run .*run\.py'
-    with pytest.raises(CheckpointMismatch, match=said):
+    with pytest.raises(CheckpointError, match=said):
         load_fitting(Detector(), path)
     load_fitting(Detector(style='authors'), path)
 
@@ -73,7 +73,7 @@ def test_a_pretrained_backbone_needs_the_images_it_expects(saved, line_run):
     first = model.backbone.conv1[0].weight
     assert torch.equal(first, weights['conv1.0.weight'])
     other = line_run(model=Detector(init_cfg=init_cfg))
-    with pytest.raises(CheckpointError, match=r'bgr_to_rgb=False .*mean=\['):
+    with pytest.raises(CheckpointError, match=r'bgr_to_rgb="False" .*mean='):
         other._init_model_weights()
 
 
@@ -119,15 +119,40 @@ def test_training_goes_on_from_the_weights_that_were_trained(hooks, trained):
     assert rest.weight.item() == pytest.approx(whole.weight.item(), abs=1e-6)
 
 
-@pytest.mark.parametrize('epochs', [3, 8])
-def test_another_length_moves_the_rate_to_its_place(epochs, trained, tmp_path):
+def test_without_averaging_training_goes_on_from_the_trained_weights(trained):
+    averaged = trained(2, custom_hooks=[dict(type='EMAHook', momentum=0.3)])
+    rest = trained(4, resume=True).model
+    assert rest.seen[0] == pytest.approx(averaged.model.weight.item())
+
+
+# Steps of an epoch, as another batch size would change them.
+TWO_STEPS = dict(
+    dataset=[torch.ones(1)] * 2,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    batch_size=1,
+)
+
+
+@pytest.mark.parametrize(
+    'epochs, changes',
+    [
+        (3, {}),
+        (8, {}),
+        (4, dict(train_dataloader=TWO_STEPS)),
+        (4, dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)))),
+    ],
+)
+def test_another_length_batch_or_rate_has_its_place_in_the_schedule(
+    epochs, changes, trained, tmp_path
+):
     trained(4)
     runs = (
-        trained(epochs, work_dir=str(tmp_path / 'whole')),
-        trained(epochs, resume=True),
+        trained(epochs, work_dir=str(tmp_path / 'whole'), **changes),
+        trained(epochs, resume=True, **changes),
     )
+    assert runs[0].iter == runs[1].iter
     rates = [
-        list(each.message_hub.get_scalar('train/lr').data[0][-4:])
+        list(each.message_hub.get_scalar('train/lr').data[0][-2:])
         for each in runs
     ]
     assert rates[1] == pytest.approx(rates[0], rel=1e-4, abs=1e-9)

@@ -8,13 +8,13 @@ from mmdet_shufflenetv2.engine.run_config import load_config
 from mmdet_shufflenetv2.measure import detectors
 from mmdet_shufflenetv2.measure.detectors import (
     PARTS,
-    TABLE7,
     Detector,
-    class_scores,
     column_of,
     default_configs,
     reference_of,
+    seeded,
 )
+from mmdet_shufflenetv2.measure.published import columns
 from mmdet_shufflenetv2.measure.setting import Setting
 
 BATCH = 2
@@ -51,14 +51,14 @@ def values(detections):
 def test_every_network_gives_post_processing_the_same_to_do(detector):
     other = build('lighthead_xception_x0_5')
     found = [
-        values(each.part(part)())
+        values(PARTS[part](each)())
         for each in (detector, other)
         for part in ('detection', 'post-processing')
     ]
     for images in zip(*found, strict=True):
         assert len(images[0])
         assert all(torch.equal(images[0], image) for image in images)
-    rois = [each.part('network')()[1] for each in (detector, other)]
+    rois = [PARTS['network'](each)()[1] for each in (detector, other)]
     assert torch.equal(*rois)
     assert len(rois[0]) > BATCH
 
@@ -77,7 +77,7 @@ def test_training_moves_no_weight_and_no_other_part(detector, monkeypatch):
         assert all(map(torch.equal, before, weights))
 
     monkeypatch.setattr(torch.optim.SGD, 'step', watched)
-    detector.part('training step')()
+    PARTS['training step'](detector)()
     # Stem and norms are frozen.
     assert len(seen) > 50
     assert all(seen)
@@ -89,7 +89,7 @@ def test_training_moves_no_weight_and_no_other_part(detector, monkeypatch):
 
 def test_so_many_boxes_pass_the_score_threshold(detector):
     for classes in 3, 81:
-        scores = class_scores(torch.empty(900, classes), 0.01)
+        scores = seeded(torch.empty(900, classes), 2.0, 0.01)
         assert (scores.softmax(1)[:, :-1] > 0.01).sum() == 40
     assert detector.warning == ''
     warning = build(threshold=0).warning
@@ -105,7 +105,7 @@ def test_end_to_end_reads_another_file_each_time(detector, monkeypatch):
             return super().__call__(data)
 
     monkeypatch.setattr(detectors, 'Compose', Noting)
-    run = detector.part('end to end')
+    run = PARTS['end to end'](detector)
     results = run()
     run()
     assert read == ['0.jpg', '1.jpg', '2.jpg', '0.jpg']
@@ -115,10 +115,10 @@ def test_end_to_end_reads_another_file_each_time(detector, monkeypatch):
 
 def test_sixteen_bits_run_under_autocast():
     wide = build(precision='bf16')
-    _, _, outputs = wide.part('network')()
+    _, _, outputs = PARTS['network'](wide)()
     assert outputs['cls_score'].dtype == torch.bfloat16
     for part in PARTS:
-        wide.part(part)()
+        PARTS[part](wide)()
 
 
 def test_post_processing_is_measured_once_for_those_that_share_it(asked):
@@ -128,12 +128,12 @@ def test_post_processing_is_measured_once_for_those_that_share_it(asked):
     (shared,) = by_part.pop('post-processing')
     assert shared == reference_of(shared)
     names = {path.stem for path in default_configs()}
-    assert names.issuperset(chain(*TABLE7.values()))
+    assert names.issuperset(chain(*columns('Table 7').values()))
     assert all({*configs} == names for configs in by_part.values())
     # Columns follow each other, so that a reference is built once.
-    columns = [column_of(name) for name in by_part['network']]
-    changes = sum(a != b for a, b in pairwise(columns))
-    assert changes == len(set(columns)) - 1
+    found = [column_of(name) for name in by_part['network']]
+    changes = sum(a != b for a, b in pairwise(found))
+    assert changes == len(set(found)) - 1
 
 
 def test_a_reference_has_the_column_and_the_recipe_of_the_config():

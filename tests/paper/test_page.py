@@ -7,9 +7,9 @@ from report_rows import GPU, detector, g1, network, op
 
 pytest.importorskip('plotly', reason='needs plotly: pip install .[report]')
 
+from mmdet_shufflenetv2.measure.published import speeds, values
 from mmdet_shufflenetv2.paper.figure1 import FAMILIES, charts
 from mmdet_shufflenetv2.paper.page import make_page, page_tables
-from mmdet_shufflenetv2.paper.published import speeds, values
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import torch
 from torchvision.models import DenseNet
 
 from mmdet_shufflenetv2.cli import benchmark
+from mmdet_shufflenetv2.measure.published import annotate
 from mmdet_shufflenetv2.measure.setting import settings_of
 from mmdet_shufflenetv2.measure.timing import Effort
-from mmdet_shufflenetv2.paper.published import annotate
 
 
 def rows_of(path):

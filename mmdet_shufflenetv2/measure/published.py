@@ -8,7 +8,7 @@ The columns of the file:
 - ``column``: of the table: a scale (``x1``) or a complexity (``140M``).
 - ``row``: a variant, a network or a config, called as in ``results/*.csv``.
   Table 7 names families only: a row is the config whose backbone Table 8 has
-  at that complexity and 224x224.
+  at that complexity and 224x224; so does Table 1a of the appendix.
 - ``input``, ``batch``: what it was measured on; no batch where the paper has
   none. For Table 1b of the appendix, which has none either, it is Table 8's.
 - ``quantity``: ``speed``, ``multiply-adds`` and ``parameters`` (millions),
@@ -16,7 +16,8 @@ The columns of the file:
 
 The first row of a column is the one that the others are compared with.
 
-`beside` is the one join of these figures with what was measured.
+`columns` is what to measure, `beside` the one join of these figures with what
+was measured.
 """
 
 import csv
@@ -76,16 +77,22 @@ PAPER_PARTS = ('network', 'detection', 'end to end')
 def figures() -> tuple[Figure, ...]:
     """All published figures, in the order of the file."""
     text = files(__package__).joinpath('published.csv').read_text('utf-8')
-    return tuple(
-        Figure(
-            Key(*(row[name] for name in Key._fields)),
-            row['quantity'],
-            float(row['value']),
-            row['unit'],
-            row['source'],
-        )
-        for row in csv.DictReader(text.splitlines())
-    )
+    found = []
+    for table, *row in list(csv.reader(text.splitlines()))[1:]:
+        *key, quantity, value, unit, source = row
+        key = Key(table, *key)
+        found.append(Figure(key, quantity, float(value), unit, source))
+    return tuple(found)
+
+
+@cache
+def columns(table: str) -> Mapping[str, list[str]]:
+    """The rows of a table by column; the first one is the reference."""
+    found: dict[str, dict[str, None]] = {}
+    for key, *_ in figures():
+        if key.table == table:
+            found.setdefault(key.column, {})[key.row] = None
+    return {column: list(rows) for column, rows in found.items()}
 
 
 @cache
@@ -110,16 +117,8 @@ def values(quantity: str) -> Mapping[str, float]:
 
     Of two tables that have a network the first in the file counts.
     """
-    found: dict[str, float] = {}
-    for figure in figures():
-        if figure.quantity == quantity:
-            found.setdefault(figure.key.row, figure.value)
-    return found
-
-
-def top1_error(network: str | None) -> float | None:
-    """Published top-1 error on ImageNet in %; None if there is none."""
-    return values('top-1 error').get(network)
+    found = reversed([each for each in figures() if each.quantity == quantity])
+    return {each.key.row: each.value for each in found}
 
 
 def beside(
