@@ -248,12 +248,12 @@ class StagedBackbone(BaseModule):
     @property
     def formats(self) -> tuple[WeightFormat, ...]:
         """What weights of such a network are found in."""
-        return self.formats_for(vars(self))
+        return formats_of_family(self.family)
 
     @classmethod
-    def formats_for(cls, config: Mapping) -> tuple[WeightFormat, ...]:
-        """The same of a config, without building the network."""
-        return formats_of_family(cls.family)
+    def family_in(cls, config: Mapping) -> str:
+        """The family of a config, without building the network."""
+        return cls.family
 
     @property
     def styles_of_these_shapes(self) -> tuple[str, ...]:
@@ -270,8 +270,8 @@ class StagedBackbone(BaseModule):
     def rename_former_keys(self, state: dict, prefix: str) -> None:
         """Give the weights under a prefix their names of today, in place."""
         inner = within(state, prefix)
-        for each in self.formats:
-            if each.is_former and each.recognises(inner):
+        for each in formats_of_family(self.family):
+            if each.is_former and '' in each.prefixes(inner):
                 for key in inner:
                     name = each.to_ours(key) or key
                     state[prefix + name] = state.pop(prefix + key)

@@ -5,6 +5,7 @@ running statistics of the first norm say what it received in pretraining, so
 they are compared with what it receives from images at hand.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,7 @@ class InputFit:
 
 
 class _Reached(Exception):
-    """Ends a forward pass at its first norm."""
+    """Ends a forward pass at the first norm, with what it receives."""
 
 
 @torch.no_grad()
@@ -77,41 +78,35 @@ def input_fit(
     """
 
     def stop(module: nn.Module, inputs: tuple[Tensor, ...]):
-        raise _Reached(module, inputs[0].transpose(0, 1).flatten(1))
+        raise _Reached(inputs[0].transpose(0, 1).flatten(1))
 
-    names = {m: name for name, m in backbone.named_modules()}
-    training = {m: m.training for m in names}
-    handles = [
-        norm.register_forward_pre_hook(stop)
-        for norm in names
-        if isinstance(norm, _BatchNorm)
-    ]
-    device = next(backbone.parameters()).device
-    first, offsets = None, {}
-    backbone.eval()
-    try:
-        for each in dict.fromkeys(candidates):
-            received = []
-            for image in images:
-                try:
-                    backbone(_as_input(image, each).to(device))
-                except _Reached as reached:
-                    first, values = reached.args
-                    received.append(values)
-            mean = getattr(first, 'running_mean', None)
-            # A constructor leaves 0 and 1.
-            if mean is None or not (
-                mean.any() or first.running_var.ne(1).any()
-            ):
-                return None
-            offsets[each] = _offset(first, torch.cat(received, 1))
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in training.items():
-            module.training = mode
-    order = sorted(offsets.items(), key=lambda item: item[1])
-    return InputFit(names[first], dict(order))
+    backbone = copy.deepcopy(backbone).eval()
+    norms = (
+        (name, module)
+        for name, module in backbone.named_modules()
+        if isinstance(module, _BatchNorm)
+    )
+    name, norm = next(norms, ('', None))
+    mean = getattr(norm, 'running_mean', None)
+    # A constructor leaves 0 and 1.
+    if mean is None or not (mean.any() or norm.running_var.ne(1).any()):
+        return None
+    norm.register_forward_pre_hook(stop)
+    deviation = norm.running_var.sqrt()
+    offsets = {}
+    for each in dict.fromkeys(candidates):
+        received = []
+        for image in images:
+            try:
+                backbone(_as_input(image, each).to(mean.device))
+            except _Reached as reached:
+                received += reached.args
+        values = torch.cat(received, 1)
+        off = (values.mean(1) - mean).abs() / deviation
+        off += (values.std(1) / deviation).log().abs()
+        # Some channels may be dead.
+        offsets[each] = float(off.nan_to_num(torch.inf).median())
+    return InputFit(name, dict(sorted(offsets.items(), key=lambda o: o[1])))
 
 
 def _as_input(image: Tensor, input_format: InputFormat) -> Tensor:
@@ -123,11 +118,3 @@ def _as_input(image: Tensor, input_format: InputFormat) -> Tensor:
         for values in (input_format.mean, input_format.std)
     )
     return ((image - mean) / std)[None]
-
-
-def _offset(norm: _BatchNorm, received: Tensor) -> float:
-    """The median over channels, some of which may be dead."""
-    deviation = norm.running_var.sqrt()
-    off = (received.mean(1) - norm.running_mean).abs() / deviation
-    scale = (received.std(1) / deviation).log().abs()
-    return float((off + scale).nan_to_num(torch.inf).median())

@@ -5,6 +5,7 @@ mmengine downloads them once, into the cache of torch hub.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, groupby, permutations, product
@@ -21,12 +22,11 @@ from ..compat.weight_formats import (
     USUAL_PREFIXES,
     WeightFormat,
     family_of,
-    prefixes_of,
+    recognise,
     within,
-    wrapping_of,
 )
 from ..errors import UserError
-from .zoo import network_like, network_of
+from .zoo import NETWORKS, family_in, network_of, outlined
 
 # Published name of a network -> address. V2* has V2's: its extra convolutions
 # then pass their input on. ShuffleNet V1's are of style 'mmpretrain'.
@@ -46,8 +46,9 @@ RESNETS = {50: 'torchvision://resnet50', 101: 'torchvision://resnet101'}
 WRAPPERS = ('state_dict', 'model', 'model_state_dict')
 # Old checkpoints lack it, and it has no effect with a fixed momentum.
 COUNTER = 'num_batches_tracked'
-# Who calls a branch of a ShuffleNet V2's unit so.
-STYLE_WORDS = {'branch_main': 'authors', 'branch2': 'torchvision'}
+# What DistributedDataParallel and `torch.compile` put before every name.
+WRAPPING = re.compile(r'((module|_orig_mod)\.)*')
+MISSING = 'missing in the checkpoint'
 
 
 def public_weights(backbone: Mapping) -> str | None:
@@ -109,30 +110,26 @@ def load_pretrained(
             network, width or style; the backbone is unchanged.
     """
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location)
-    weights = weights_of(content, checkpoint)
-    style = declared_style(content) or style
-    fit = find_fit(backbone, weights, checkpoint, prefix, style)
-    what = fit.title(backbone)
-    if fit.problems:
-        raise CheckpointError(
-            f'checkpoint {checkpoint!r} looks like {what}, but does not fit '
-            f'{type(backbone).__name__}: ' + '; '.join(fit.problems)
-        )
+    fit = find_fit(backbone, content, checkpoint, prefix, style)
+    fit.check(backbone, checkpoint)
     own = backbone.state_dict()
+    weights = {**fit.new, **fit.named}
     counters = {k: v for k, v in own.items() if k.endswith(COUNTER)}
-    backbone.load_state_dict({**counters, **fit.loaded}, strict=True)
-    expected = declared_format(content, checkpoint) or fit.input_format
-    backbone.expected_input = expected
+    weights = counters | {k: v for k, v in weights.items() if k in own}
+    backbone.load_state_dict(weights)
+    backbone.expected_input = fit.expected_input
     report = [
-        f'Loaded {len(fit.loaded) - len(fit.new)} tensors from {checkpoint} '
-        f'({what}), none missing, none unexpected.',
-        *_told('Ignored', fit.ignored, '.'),
-        *_told('Belongs to levels not built here', fit.not_built, '.'),
-        *_told(
-            'New layers, which pass their input on unchanged', fit.new, '.'
-        ),
-        f'Images it expects: {expected or "not stated"}.',
+        f'Loaded {len(fit.named) - len(fit.not_built)} tensors from '
+        f'{checkpoint} ({fit.title(backbone)}), none missing, none unexpected.'
     ]
+    for what, keys in (
+        ('Ignored', fit.ignored),
+        ('Belongs to levels not built here', fit.not_built),
+        ('New layers, which pass their input on unchanged', list(fit.new)),
+    ):
+        if keys:
+            report.append(f'{what}: {shown(keys)}.')
+    report.append(f'Images it expects: {fit.expected_input or "not stated"}.')
     print_log(' '.join(report), logger='current')
 
 
@@ -141,88 +138,130 @@ class Fit:
     """How a checkpoint and a backbone go together.
 
     Attributes:
-        found: the format of the names; None if it is not known.
+        found: the format of the names; None if they are not known, and the
+            tensors go in by their order.
+        prefix: of the backbone's names in the checkpoint.
         style: of the network that the weights are of; None if any would do.
-        loaded, new: what the backbone gets, and what of it is not from the
-            checkpoint, by its own names.
-        ignored, not_built: keys of classifiers, and of levels not built.
-        problems: what does not fit, as parts of a sentence.
-        shapes: of the checkpoint's tensors, by our names.
+        named: its tensors by the backbone's names, with levels not built;
+            those that have none there by their own.
+        ignored, not_built: keys of what is not the backbone, such as a
+            classifier, and of levels not built.
+        new: what the backbone needs besides, to compute the same.
+        problems: names that do not fit, by what is wrong with them.
+        expected_input: what the weights expect of images, if it is known.
     """
 
     found: WeightFormat | None
+    prefix: str
     style: str | None
-    loaded: dict[str, Tensor] = field(default_factory=dict)
-    new: list[str] = field(default_factory=list)
+    named: dict[str, Tensor] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
     not_built: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    shapes: dict[str | None, tuple[int, ...]] = field(default_factory=dict)
+    new: dict[str, Tensor] = field(default_factory=dict)
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    expected_input: InputFormat | None = None
 
     @property
-    def input_format(self) -> InputFormat | None:
-        return self.found.input_format if self.found else None
+    def distance(self) -> int:
+        """How many entries do not fit."""
+        return sum(map(len, self.problems.values()))
 
     def title(self, backbone: nn.Module) -> str:
         """Published network, if it is one, family and format."""
-        name = network_like(type(backbone), self.shapes, self.style)
-        names = (
-            f'the format of {self.found}' if self.found else 'unknown names'
+        family = getattr(backbone, 'family', type(backbone).__name__)
+        if not self.found:
+            title = f'{family} in unknown names'
+        else:
+            title = f'{family} in the format of {self.found}'
+        meta = dict(style=self.style)
+        name, _, fit = closest_network(
+            dict(state_dict=self.named, meta=meta), '', [family]
         )
-        title = f'{backbone.family} in {names}'
-        return f'{name}, {title}' if name else title
+        # A detector's backbone lacks the last levels.
+        known = name and fit.problems.keys() <= {MISSING}
+        return f'{name}, {title}' if known else title
+
+    def misfits(self, backbone: nn.Module) -> list[str]:
+        """What does not fit, a phrase a kind."""
+        told = phrases(self.problems)
+        own = getattr(backbone, 'style', None)
+        if self.style not in (None, own):
+            told.append(f'style must be {self.style!r}, got {own!r}')
+        return told
+
+    def check(self, backbone: nn.Module, source: str) -> None:
+        """Raise `CheckpointError` unless all fits."""
+        if misfits := self.misfits(backbone):
+            raise CheckpointError(
+                f'checkpoint {source!r} looks like {self.title(backbone)}, '
+                f'but does not fit {type(backbone).__name__}: '
+                + '; '.join(misfits)
+            )
 
 
 def find_fit(
     backbone: nn.Module,
-    weights: Mapping[str, Tensor],
+    content: object,
     source: str,
     prefix: str | None = None,
     style: str | None = None,
 ) -> Fit:
-    """Find out how `weights_of` a checkpoint go into a backbone.
+    """Find out how what a checkpoint holds goes into a backbone.
 
-    Nothing is loaded, so the backbone may be on the meta device. Raises
-    where there is no such prefix or more than one, or another family.
+    Nothing is loaded, so the backbone may be on the meta device. One of
+    another project than this has names of its own only, and they are looked
+    up where mmengine does. `CheckpointError` where there is no such prefix or
+    more than one, or another family.
     """
-    prefixes = prefixes_of(weights)
+    style = meta_of(content).get('style') or style
+    formats = getattr(backbone, 'formats', None)
+    if formats is None:
+        kind = type(backbone).__name__
+        parts = {key.partition('.')[0] for key in backbone.state_dict()}
+        signature = tuple(rf'{re.escape(part)}(?:\.|$)' for part in parts)
+        formats = (WeightFormat(kind, 'mmdet', signature=signature),)
+        weights = content.get('state_dict', content)
+    else:
+        weights = weights_of(content, source)
     if prefix is not None:
-        prefixes = [prefix.rstrip('.') + '.']
-    inner = {p: within(weights, p) for p in prefixes}
-    hits = {}
-    for each, found in product(prefixes, backbone.formats):
-        if found.recognises(inner[each]):
-            fit = _fit(backbone, inner[each], found, style)
-            best = hits.setdefault(each, fit)
-            if len(fit.problems) < len(best.problems):
-                hits[each] = fit
-    # The usual ones are the first.
+        prefix = prefix.rstrip('.') + '.'
+    hits = {
+        at: found
+        for at, found in recognise(weights, formats).items()
+        if prefix in (None, at)
+    }
     if len(hits) > 1 and next(iter(hits)) not in USUAL_PREFIXES:
         raise CheckpointError(
             f'checkpoint {source!r} has several backbones; prefix must be '
             f'one of {", ".join(hits)}'
         )
     if hits:
-        at, fit = next(iter(hits.items()))
+        at = next(iter(hits))
+        inner = within(weights, at)
+        fits = [_fit(backbone, inner, found, at, style) for found in hits[at]]
+        fit = min(fits, key=lambda fit: fit.distance)
     else:
-        nested = [p for p in USUAL_PREFIXES[1:] if inner.get(p)]
-        at = (nested or prefixes)[0]
-        family = family_of(weights)
+        at = prefix or next(
+            (p for p in reversed(USUAL_PREFIXES) if within(weights, p)), ''
+        )
+        why = [f'it looks like {family_of(weights)}']
+        if not hasattr(backbone, 'formats'):
+            wanted = backbone.state_dict()
+            why += phrases(mismatches(wanted, within(weights, at)))
         try:
-            if family:
-                raise CheckpointError(f'it looks like {family}')
-            fit = _fit_in_order(backbone, inner[at], style)
+            if recognise(weights) or len(why) > 1:
+                raise CheckpointError('; '.join(why))
+            fit = _fit_in_order(backbone, within(weights, at), at, style)
         except CheckpointError as error:
-            names = ', '.join(map(str, backbone.formats))
             raise CheckpointError(
                 f'checkpoint {source!r} is, under prefix {at!r}, in none of '
-                f'the formats that {type(backbone).__name__} reads ({names}); '
-                f'{error}; its keys are {_shown(weights)}'
+                f'the formats that {type(backbone).__name__} reads '
+                f'({", ".join(map(str, formats))}); {error}; its keys are '
+                + shown(weights)
             ) from None
-    own = getattr(backbone, 'style', None)
-    if fit.style not in (None, own):
-        fit.problems.append(f'style must be {fit.style!r}, got {own!r}')
-    fit.ignored += [key for key in weights if not key.startswith(at)]
+    fit.ignored += [key for key in weights if not key.startswith(fit.prefix)]
+    stated = fit.found and fit.found.input_format
+    fit.expected_input = declared_format(content, source) or stated
     return fit
 
 
@@ -230,63 +269,70 @@ def _fit(
     backbone: nn.Module,
     weights: dict[str, Tensor],
     found: WeightFormat,
+    prefix: str,
     style: str | None,
 ) -> Fit:
     """Sort a checkpoint's keys by what becomes of them."""
-    fit = Fit(found, found.style or style)
-    expected = backbone.state_dict()
-    not_built = set(backbone.level_names) - set(backbone.stage_names)
-    unexpected, shapes = [], []
+    fit = Fit(found, prefix, found.style or style)
+    wanted = backbone.state_dict()
+    levels = set(getattr(backbone, 'level_names', ()))
+    levels -= set(getattr(backbone, 'stage_names', ()))
+    parts = levels | {key.partition('.')[0] for key in wanted}
+    names = {key: found.to_ours(key) or '' for key in weights}
+    names = {k: n for k, n in names.items() if n.partition('.')[0] in parts}
+    # Besides, a module of theirs that is ours may hold nothing.
+    theirs = {key.partition('.')[0] for key in names}
     for key, value in weights.items():
-        if found.is_classifier(key):
-            fit.ignored.append(key)
-            continue
-        name = found.to_ours(key)
-        shape = fit.shapes[name] = tuple(value.shape)
-        if name in expected:
-            fit.loaded[name] = value
-            wanted = tuple(expected[name].shape)
-            if shape != wanted:
-                shapes.append(f'{key} {shape} instead of {wanted}')
-        elif name and name.split('.')[0] in not_built:
-            fit.not_built.append(key)
+        if key in names or key.partition('.')[0] in theirs:
+            fit.named[names.get(key, key)] = value
         else:
-            unexpected.append(key)
-    new = backbone.neutral_weights()
-    if not new.keys() & fit.loaded.keys():
-        fit.new = list(new)
-        fit.loaded.update(new)
-    missing = (k for k in expected if not k.endswith(COUNTER))
-    fit.problems += [
-        *_told('missing', [k for k in missing if k not in fit.loaded]),
-        *_told('unexpected', unexpected),
-        *_told('of another shape', shapes),
-    ]
+            fit.ignored.append(key)
+    fit.not_built = [k for k in fit.named if k.partition('.')[0] in levels]
+    if hasattr(backbone, 'neutral_weights'):
+        new = backbone.neutral_weights()
+        if not new.keys() & fit.named.keys():
+            fit.new = new
+    # Files that are older than the counter are whole without it.
+    counters = {k: v for k, v in wanted.items() if k.endswith(COUNTER)}
+    given = {k: v for k, v in fit.named.items() if k not in fit.not_built}
+    fit.problems = mismatches(wanted, counters | fit.new | given)
     return fit
 
 
 def _fit_in_order(
-    backbone: nn.Module, weights: dict[str, Tensor], style: str | None
+    backbone: nn.Module,
+    weights: dict[str, Tensor],
+    prefix: str,
+    style: str | None,
 ) -> Fit:
     """Match tensors of unknown names by their order and shapes.
 
     The branches of a unit may come in another order. What is left is not
     built, or a classifier. An error is a part of a sentence.
     """
-    words = {word for key in weights for word in key.split('.')}
-    told = {s for word, s in STYLE_WORDS.items() if word in words}
-    fit = Fit(None, told.pop() if len(told) == 1 else style)
+    fit = Fit(None, prefix, style)
     given, wanted = (
         [(k, v) for k, v in entries.items() if not k.endswith(COUNTER)]
         for entries in (weights, backbone.state_dict())
     )
-    for unit, entries in groupby(wanted, _unit_of):
+
+    def unit_of(entry: tuple[str, Tensor]) -> str:
+        parts = entry[0].split('.')
+        return '.'.join(parts[: 2 if len(parts) > 3 else 1])
+
+    def branch_of(entry: tuple[str, Tensor]) -> list[str]:
+        return re.findall(r'\.branch\d?', entry[0])
+
+    def kinds(entries: list[tuple[str, Tensor]]) -> list[tuple]:
+        # Weight or bias, mean or variance; and the shape.
+        return [(k.rpartition('.')[2], v.shape) for k, v in entries]
+
+    for unit, entries in groupby(wanted, unit_of):
         entries = list(entries)
         here, given = given[: len(entries)], given[len(entries) :]
-        branches = [list(each) for _, each in groupby(entries, _branch_of)]
+        branches = [list(each) for _, each in groupby(entries, branch_of)]
         orders = [list(chain(*each)) for each in permutations(branches)]
-        kinds = [_kind(entry) for entry in here]
-        orders = [o for o in orders if [_kind(e) for e in o] == kinds]
+        orders = [o for o in orders if kinds(o) == kinds(here)]
         if len(orders) != 1:
             first = ''.join(f'{k} {tuple(v.shape)}' for k, v in here[:1])
             raise CheckpointError(
@@ -294,11 +340,10 @@ def _fit_in_order(
                 f'{unit}' + (' in one way only' if orders else '')
             )
         for (name, _), (_, value) in zip(orders[0], here, strict=True):
-            fit.loaded[name] = value
-            fit.shapes[name] = tuple(value.shape)
+            fit.named[name] = value
     fit.ignored = [key for key, _ in given]
     styles = backbone.styles_of_these_shapes
-    if fit.style is None and len(styles) > 1:
+    if style is None and len(styles) > 1:
         raise CheckpointError(
             'its tensors fit one to one, but neither names nor shapes tell '
             'whose order of channels they have: set style of the backbone '
@@ -307,36 +352,51 @@ def _fit_in_order(
     return fit
 
 
-def _unit_of(entry: tuple[str, Tensor]) -> str:
-    """The unit that a weight is of: ``stage2.0`` or ``conv1``."""
-    parts = entry[0].split('.')
-    return '.'.join(parts[: 2 if len(parts) > 3 else 1])
+def closest_network(
+    content: object, source: str, families: Iterable[str] | None = None
+) -> tuple[str | None, nn.Module | None, Fit | None]:
+    """The network of the zoo that what a checkpoint holds is closest to.
+
+    With its backbone without values, and how they fit; among the families
+    that the names are of, or those given. None if it is like no network.
+    """
+    weights, declared = weights_of(content, source), meta_of(content)
+    rows = chain(*recognise(weights).values())
+    styles = {
+        (row.family, declared.get('style') or row.style): None
+        for row in rows
+        if families is None or row.family in families
+    }
+    best = None, None, None
+    for name, (family, style) in product(NETWORKS, styles):
+        if family == family_in(NETWORKS[name].config):
+            backbone = outlined(name, style)
+            fit = find_fit(backbone, content, source, style=style)
+            if best[2] is None or fit.distance < best[2].distance:
+                best = name, backbone, fit
+    return best
 
 
-def _branch_of(entry: tuple[str, Tensor]) -> str:
-    parts = entry[0].split('.')
-    return next((p for p in parts if p.startswith('branch')), '')
+def mismatches(
+    wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]
+) -> dict[str, list[str]]:
+    """Names that a state dict lacks, has too much or in another shape."""
+    kinds = {
+        MISSING: [k for k in wanted if k not in state],
+        'unknown to the model': [k for k in state if k not in wanted],
+        'of another shape': [
+            f'{k} (checkpoint {tuple(state[k].shape)}, '
+            f'model {tuple(wanted[k].shape)})'
+            for k in wanted
+            if k in state and state[k].shape != wanted[k].shape
+        ],
+    }
+    return {kind: keys for kind, keys in kinds.items() if keys}
 
 
-def _kind(entry: tuple[str, Tensor]) -> tuple[str, tuple[int, ...]]:
-    """What has to agree: weight or bias, mean or variance; and the shape."""
-    return entry[0].rpartition('.')[2], tuple(entry[1].shape)
-
-
-def current_names(
-    model: nn.Module, state: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """This package's weights by the names a model's backbones have now."""
-    state = dict(state)
-    for name, module in model.named_modules():
-        if hasattr(module, 'rename_former_keys'):
-            module.rename_former_keys(state, f'{name}.' if name else '')
-    return state
-
-
-def declared_style(content: object) -> str | None:
-    """The ``style`` of network that a checkpoint of ours is of."""
-    return meta_of(content).get('style')
+def phrases(problems: Mapping[str, list[str]]) -> list[str]:
+    """What `mismatches` found, a phrase a kind."""
+    return [f'{len(v)} {kind}: {shown(v)}' for kind, v in problems.items()]
 
 
 def weights_of(content: object, source: str) -> dict[str, Tensor]:
@@ -356,16 +416,11 @@ def weights_of(content: object, source: str) -> dict[str, Tensor]:
             f'checkpoint {source!r} must hold named tensors, alone or under '
             f'one of {", ".join(WRAPPERS)}; it holds none'
         )
-    wrapper = wrapping_of(weights)
+    wrapper = min((WRAPPING.match(key)[0] for key in weights), key=len)
     return {k.removeprefix(wrapper): v for k, v in weights.items()}
 
 
-def _told(what: str, keys: Iterable[str], end: str = '') -> list[str]:
-    """A part of a sentence on keys, if there are any."""
-    return [f'{what}: {_shown(keys)}{end}'] if keys else []
-
-
-def _shown(keys: Iterable[str], most: int = 6) -> str:
+def shown(keys: Iterable[str], most: int = 5) -> str:
+    """The first of some names."""
     keys = list(keys)
-    rest = f' and {len(keys) - most} more' if len(keys) > most else ''
-    return ', '.join(keys[:most]) + rest
+    return ', '.join(keys[:most]) + (', ...' if len(keys) > most else '')

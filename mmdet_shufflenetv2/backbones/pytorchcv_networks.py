@@ -28,7 +28,7 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 from ..arguments import check_choice
-from ..compat.weight_formats import WeightFormat, formats_of_family
+from ..compat.weight_formats import WeightFormat
 from ..errors import UserError
 from .base import StagedBackbone
 from .layers import channel_shuffle
@@ -177,10 +177,17 @@ class PytorchcvBackbone(StagedBackbone):
             self.add_stage(name, units, channels, reduction)
         self.freeze_stages()
 
+    @property
+    def formats(self) -> tuple[WeightFormat, ...]:
+        """Those of the family; the library itself tells its names."""
+        own, library = super().formats
+        names = partial(_module_names, self.prefix + self.arch)
+        return own, replace(library, modules=names)
+
     @classmethod
-    def formats_for(cls, config: Mapping) -> tuple[WeightFormat, ...]:
-        """Those of ``arch``; the library is needed to translate names."""
-        return _formats(cls.prefix + config.get('arch', 'mobile'))
+    def family_in(cls, config: Mapping) -> str:
+        """The family of ``arch``, without the library."""
+        return ARCHITECTURES[cls.prefix + config.get('arch', 'mobile')][0]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of images of any size, which are padded as mmdet does."""
@@ -241,17 +248,6 @@ class CellWithPrevious(nn.Module):
 
 
 @cache
-def _formats(arch: str) -> tuple[WeightFormat, ...]:
-    family, _ = ARCHITECTURES[arch]
-    own, library = formats_of_family(family)
-    has_dropout = family in (*CELLS, 'SENet')
-    return own, replace(
-        library,
-        modules=partial(_module_names, arch),
-        classifier='output.fc' if has_dropout else 'output',
-    )
-
-
 def _module_names(arch: str) -> dict[str, str]:
     """Of every module that has weights, our name -> the library's."""
     levels = range(LEVELS[ARCHITECTURES[arch][0]].count(' '))

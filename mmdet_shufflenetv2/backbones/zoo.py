@@ -185,39 +185,23 @@ def build_classifier(name: str, num_classes: int = 1000) -> Classifier:
     return Classifier(MODELS.build(config), num_classes, row.channels)
 
 
-def network_like(
-    kind: type, shapes: Mapping[str, tuple[int, ...]], style: str | None
-) -> str | None:
-    """The smallest network of a class that has all of these weights.
-
-    A detector's backbone lacks the last levels.
-    """
-    fitting = [
-        name
-        for name, row in NETWORKS.items()
-        if MODELS.get(row.config['type']) is kind
-        and shapes.items() <= entries_of(name, style)
-    ]
-    sizes = {name: len(entries_of(name, style)) for name in fitting}
-    return min(fitting, key=sizes.get, default=None)
+def family_in(config: Mapping) -> str | None:
+    """The family of a backbone's weights; None of another project's."""
+    kind = MODELS.get(config['type'])
+    return kind.family_in(config) if hasattr(kind, 'family_in') else None
 
 
 @cache
-def entries_of(
-    network: str, style: str | None
-) -> frozenset[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of a network's weights, without the classifier."""
-    weights = outlined(network, style).state_dict()
-    return frozenset((k, tuple(v.shape)) for k, v in weights.items())
+def outlined(network: str, style: str | None = None) -> nn.Module:
+    """A network's backbone with all its levels, without values.
 
-
-def outlined(network: str, style: str | None) -> nn.Module:
-    """A network's backbone with all its levels, without values."""
+    It is shared by all who ask, so it must not be changed.
+    """
     row = NETWORKS[network]
     config = dict(row.config, out_indices=(row.last_level,))
-    if style:
-        config['style'] = style
     # Not by the registry, which may look into another project's first.
     kind = MODELS.get(config.pop('type'))
+    if style in getattr(kind, 'styles', ()):
+        config['style'] = style
     with torch.device('meta'):
         return kind(**config)

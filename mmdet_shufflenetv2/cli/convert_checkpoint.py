@@ -49,10 +49,10 @@ def run(args: argparse.Namespace) -> None:
     head = classifier.head.get('weight', ())
     style = f', style {classifier.style}' if classifier.style else ''
     classes = f'{len(head)} classes' if len(head) else 'backbone only'
+    fit = classifier.fit
     print(
-        f'{args.source}: {classifier.network}{style}, '
-        f'{classifier.found} format, {classes}\n'
-        f'images it expects: {classifier.expected_input or "not stated"}\n'
-        f'{args.target}: {args.to} format, {len(classifier.backbone)} '
-        'tensors of the backbone'
+        f'{args.source}: {classifier.network}{style}, {fit.found} format, '
+        f'{classes}\nimages it expects: {fit.expected_input or "not stated"}\n'
+        f'{args.target}: {args.to} format, {len(fit.named)} tensors of the '
+        'backbone'
     )

@@ -7,9 +7,9 @@ the model's ``data_preprocessor``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from math import isclose
+from dataclasses import asdict, dataclass
 
+import numpy as np
 from torch import nn
 
 from .checkpoints import CheckpointError
@@ -47,9 +47,9 @@ class InputFormat:
 
     def agrees_with(self, other: 'InputFormat') -> bool:
         """Whether a network sees the same pixels, but for rounding."""
-        pairs = zip(self.mean + self.std, other.mean + other.std, strict=True)
-        return self.channel_order == other.channel_order and all(
-            isclose(a, b, rel_tol=1e-3, abs_tol=1e-3) for a, b in pairs
+        ours, theirs = self.mean + self.std, other.mean + other.std
+        return self.channel_order == other.channel_order and np.allclose(
+            ours, theirs, rtol=1e-3, atol=1e-3
         )
 
     def preprocessor_options(self, preprocessor: Mapping) -> dict:
@@ -59,16 +59,22 @@ class InputFormat:
             preprocessor: Its config, of mmdet's type or mmpretrain's.
         """
         kind = preprocessor.get('type', '')
-        flag = 'bgr_to_rgb'
-        if kind.endswith('ClsDataPreprocessor'):  # mmpretrain's
-            flag = 'to_rgb'
+        is_mmpretrains = kind.endswith('ClsDataPreprocessor')
+        flag = 'to_rgb' if is_mmpretrains else 'bgr_to_rgb'
         values = dict(mean=list(self.mean), std=list(self.std))
         return {flag: self.channel_order == 'RGB', **values}
 
+    def cfg_options(self, preprocessor: Mapping) -> str:
+        """The same as a command line takes it."""
+        options = self.preprocessor_options(preprocessor).items()
+        return '--cfg-options ' + ' '.join(
+            f'model.data_preprocessor.{key}="{value}"'
+            for key, value in options
+        )
+
     def to_meta(self) -> dict:
         """As a checkpoint's meta data hold it."""
-        values = dict(mean=list(self.mean), std=list(self.std))
-        return dict(channel_order=self.channel_order, **values)
+        return asdict(self)
 
 
 NORMALISED_RGB = InputFormat(
@@ -151,12 +157,8 @@ def require_same_input(
     if not declared or not delivered or declared.agrees_with(delivered):
         return
     kind = dict(type=type(preprocessor).__name__)
-    options = ' '.join(
-        f'model.data_preprocessor.{key}={value}'.replace(' ', '')
-        for key, value in declared.preprocessor_options(kind).items()
-    )
     raise CheckpointError(
         f'the weights of {source} expect images as {declared}, but '
-        f'data_preprocessor of this config gives {delivered}; add\n'
-        f'  --cfg-options {options}'
+        f'data_preprocessor of this config gives {delivered}; add\n  '
+        + declared.cfg_options(kind)
     )

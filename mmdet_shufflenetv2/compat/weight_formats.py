@@ -22,12 +22,8 @@ from itertools import product
 from .input_format import NORMALISED_RGB, RAW_BGR, SCALED_BGR, InputFormat
 
 OURS = 'mmdet_shufflenetv2'
-# What DistributedDataParallel and `torch.compile` put before every name.
-_WRAPPING = re.compile(r'((module|_orig_mod)\.)*')
-# A backbone's own file, a detector's, and Lightning's.
-USUAL_PREFIXES = ('', 'backbone.', 'model.backbone.')
-# Where the units of stages are not given: more than any network has.
-_ANY_UNITS = (48,) * 7
+# Before the names in a backbone's own file, a detector's, and Lightning's.
+USUAL_PREFIXES = ['', 'backbone.', 'model.backbone.']
 
 
 def _alternatives(template: str) -> list[str]:
@@ -42,17 +38,11 @@ def _alternatives(template: str) -> list[str]:
 
 def _places(units: tuple[int, ...], first: int) -> list[dict[str, int]]:
     """Every unit's numbers, by what a template may ask for."""
-    pairs = [
-        (stage, unit)
-        for stage, count in enumerate(units, first)
-        for unit in range(count)
-    ]
+    pairs = [(s, u) for s, n in enumerate(units, first) for u in range(n)]
     return [
-        {
-            **{'s': stage, 's-1': stage - 1, 's-2': stage - 2},
-            **{'u': unit, 'u+1': unit + 1, 'n': n, 'n+1': n + 1},
-        }
-        for n, (stage, unit) in enumerate(pairs)
+        {'s': s, 's-1': s - 1, 's-2': s - 2, 'u': u, 'u+1': u + 1}
+        | {'n': n, 'n+1': n + 1}
+        for n, (s, u) in enumerate(pairs)
     ]
 
 
@@ -66,13 +56,13 @@ class WeightFormat:
     # Templates of modules' names, and ours in the same order. A file is in
     # this format if it has some first modules of the first two of theirs,
     theirs: tuple[str, ...] = field(default=(), repr=False)
-    # keys that match each of these patterns, and none that matches `absent`.
+    # and keys that match each of these patterns.
     signature: tuple[str, ...] = ()
-    absent: str | None = None
     # What messages call it; None means `name`.
     title: str | None = None
-    # Units of our first stages, and of theirs if they divide them otherwise.
-    units: tuple[int, ...] = _ANY_UNITS
+    # Units of our first stages, and of theirs if they divide them otherwise;
+    # by default more than any network has.
+    units: tuple[int, ...] = (48,) * 7
     their_units: tuple[int, ...] | None = None
     # Number of the first stage.
     first: int = 1
@@ -80,12 +70,10 @@ class WeightFormat:
     modules: Callable[[], Mapping[str, str]] | None = None
     # Those of `backbones.zoo` that can be written; None: all of the family.
     networks: tuple[str, ...] | None = ()
-    # The linear layer of a whole file, and whether it has a bias.
-    classifier: str = 'fc'
+    # The linear layer over all channels of a whole file, None if it is
+    # another, and whether it has a bias.
+    classifier: str | None = 'fc'
     classifier_bias: bool = True
-    # A part of a sentence: why their classifier is no linear layer over all
-    # channels; None if it is one.
-    only_backbone: str | None = None
     # Of the backbone's keys in a whole file.
     prefix: str = ''
     # Whether the file has the weights under 'state_dict'.
@@ -104,27 +92,21 @@ class WeightFormat:
         """Whether these are names that this package had once."""
         return self.name == OURS and bool(self.theirs)
 
-    def recognises(self, keys: Iterable[str]) -> bool:
-        """Whether a backbone with these keys, or a file, is in this format."""
-        keys = list(keys)
-
-        def found(pattern: str) -> bool:
-            return any(re.match(pattern, key) for key in keys)
-
+    def prefixes(self, keys: Iterable[str]) -> list[str]:
+        """What is before a network in this format, wherever keys have one."""
         first = (_alternatives(each)[0] for each in self.theirs[:2])
         modules = (
             re.sub(r'\\\{.+?\\\}', r'\\d+', re.escape(name)) for name in first
         )
-        wanted = all(map(found, (*self.signature, *modules)))
-        return wanted and not (self.absent and found(self.absent))
-
-    def is_classifier(self, key: str) -> bool:
-        """Whether a key is of the linear layer."""
-        return key.startswith(f'{self.classifier}.')
-
-    def writes(self, network: str) -> bool:
-        """Whether the project has a network of the family, by our name."""
-        return self.networks is None or network in self.networks
+        patterns = [
+            re.compile(rf'((?:.*\.)?){each}')
+            for each in (*modules, *self.signature)
+        ]
+        found = [
+            dict.fromkeys(hit[1] for hit in map(each.match, keys) if hit)
+            for each in patterns
+        ]
+        return [p for p in found[0] if all(p in each for each in found)]
 
     def to_ours(self, key: str) -> str | None:
         """Our name of a backbone's weight; None if there is none."""
@@ -428,7 +410,6 @@ MOBILENET_V2 = (
             'features.final_block.{conv|bn}',
         ),
         (r'features\.stage4\.unit7\.conv3\.bn\.',),
-        absent=r'features\.stage2\.unit3\.',  # IGCV3
         title='pytorchcv (mobilenetv2b)',
         their_units=(1, 2, 3, 7, 4),
         classifier_bias=False,
@@ -442,7 +423,7 @@ def _of_library(family: str, ours: str, *theirs: str, **options):
 
     It is there that the names' table is made, from the network itself.
     """
-    options = dict(networks=None, input_format=NORMALISED_RGB) | options
+    options = dict(_pytorchcv, networks=None) | options
     library = WeightFormat(family, 'pytorchcv', signature=theirs, **options)
     return _own(family, r'stem\.', ours), library
 
@@ -470,23 +451,27 @@ FORMATS = (
         'CondenseNet',
         r'stage1\.1\.conv1\.index',
         r'features\.stage1\.unit1\.conv1\.index',
-        only_backbone='reads half of the channels, those in output.index',
+        # It reads half of the channels, those in output.index.
+        classifier=None,
     ),
     *_of_library(
         'NASNet',
         r'stage1\.0\.unit\.conv1x1\.',
         r'features\.stem1_unit\.conv1x1\.',
+        classifier='output.fc',
     ),
     *_of_library(
         'PNASNet',
         r'stage1\.0\.unit\.conv_1x1\.',
         r'features\.stem1_unit\.conv_1x1\.',
+        classifier='output.fc',
     ),
     *_of_library(
         'SENet',
         r'stage1\.0\.body\.',
         r'features\.init_block\.conv3\.conv\.weight',
         r'features\.stage1\.unit1\.se\.',
+        classifier='output.fc',
     ),
     # What people try most often, and nothing here loads.
     WeightFormat(
@@ -506,19 +491,22 @@ def formats_of_family(family: str) -> tuple[WeightFormat, ...]:
     return tuple(f for f in FORMATS if f.family == family)
 
 
-def wrapping_of(keys: Iterable[str]) -> str:
-    """What wrappers such as DistributedDataParallel put before all keys."""
-    return min((_WRAPPING.match(key)[0] for key in keys), key=len, default='')
+def recognise(
+    keys: Iterable[str], formats: Iterable[WeightFormat] = FORMATS
+) -> dict[str, list[WeightFormat]]:
+    """The formats that keys may be in, by prefix, the usual ones first."""
+    found = {prefix: [] for prefix in USUAL_PREFIXES}
+    for each in formats:
+        for prefix in each.prefixes(keys):
+            found.setdefault(prefix, []).append(each)
+    return {prefix: each for prefix, each in found.items() if each}
 
 
-def prefixes_of(keys: Iterable[str]) -> list[str]:
-    """Names of modules in which a backbone may be, the usual ones first."""
-    found = dict.fromkeys(USUAL_PREFIXES)
-    for key in keys:
-        *modules, _ = key.split('.')
-        for depth in range(1, min(len(modules), 4)):
-            found['.'.join(modules[:depth]) + '.'] = None
-    return list(found)
+def family_of(keys: Iterable[str]) -> str:
+    """What keys look like: "MobileNetV2 in the format of torchvision"."""
+    for first, *_ in recognise(keys).values():
+        return f'{first.family} in the format of {first}'
+    return 'no known network'
 
 
 def within(weights: Mapping[str, object], prefix: str) -> dict:
@@ -528,14 +516,3 @@ def within(weights: Mapping[str, object], prefix: str) -> dict:
         for key, value in weights.items()
         if key.startswith(prefix)
     }
-
-
-def family_of(keys: Iterable[str]) -> str | None:
-    """What keys look like: "MobileNetV2 in the format of torchvision"."""
-    keys = dict.fromkeys(keys)
-    for prefix in USUAL_PREFIXES:
-        inner = within(keys, prefix)
-        for each in FORMATS:
-            if each.recognises(inner):
-                return f'{each.family} in the format of {each}'
-    return None

@@ -95,11 +95,16 @@ class Listing:
     def __init__(self, folders: Iterable[str | os.PathLike]) -> None:
         self.folders = tuple(folders)
         self.paths: dict[str, str] = {}
+        # A folder may lie in another one.
+        known: set[str] = set()
         for root in self.folders:
             for folder, files in walk(root):
                 for name in filter(is_image, files):
                     relative = os.path.join(folder, name)
                     path = os.path.join(root, relative)
+                    if path in known:
+                        continue
+                    known.add(path)
                     if self.paths.setdefault(plain(relative), path) != path:
                         # Of two folders; by its name alone it is the first's.
                         self.paths[plain(path)] = path
@@ -120,23 +125,26 @@ class Listing:
         """The path of the image that a record means; None where that is not
         clear.
 
-        That is the file of this name, or else of those whose names end alike
-        (exports have the paths and URLs of other machines, and some no
-        suffixes) the one with the most of its folders, then of the split that
-        the path of the record tells, then the nearest to it.
+        That is the file of this name where the record is not among the
+        images. Else, of those whose names end alike (exports have the paths
+        and URLs of other machines, and some no suffixes), it is the one with
+        the most of its folders, then of the split that the path of the record
+        tells, then the nearest to it.
         """
-        if exact := self.paths.get(plain(name)):
-            return exact
-        name = re.sub('^[a-z]+://', '', plain(name))
+        exact = self.paths.get(plain(name))
+        url = re.sub('^[a-z]+://', '', plain(name))
         # Label Studio's local files: /data/local-files/?d=folder/a.jpg
-        name = unquote(name.rpartition('?d=')[2].partition('?')[0])
+        url = unquote(url.rpartition('?d=')[2].partition('?')[0])
+        name = plain(name) if exact else url
         *folders, last = name.casefold().split('/')
         found = self._by_end.get(last, ())
         if len(found) < 2:
             return self.paths[found[0]] if found else None
-        root = self.folders[0]
-        *here, file = os.path.relpath(record, root).split(os.sep)
-        role = role_of('/'.join((*here, file)))
+        place = os.path.relpath(record, self.folders[0]).replace(os.sep, '/')
+        *here, _ = place.split('/')
+        role = role_of(place)
+        if exact and here[:1] == ['..']:
+            return exact
 
         def fit(name: str) -> tuple[int, int, int]:
             there = name.split('/')[:-1]
@@ -149,7 +157,7 @@ class Listing:
             )
 
         *_, second, best = sorted(found, key=fit)
-        return None if fit(second) == fit(best) else self.paths[best]
+        return exact if fit(second) == fit(best) else self.paths[best]
 
     def find_all(
         self, names: Iterable[str], record: str

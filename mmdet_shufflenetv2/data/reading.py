@@ -14,7 +14,7 @@ import numpy as np
 from .coco import read_coco
 from .csv_boxes import read_csv
 from .images import broken, image_header
-from .listing import Collector, Listing
+from .listing import Collector, Listing, plain
 from .rules import apply_rules
 from .split import images_of_part
 from .table import BoxTable, DatasetError, Source, read_text
@@ -94,9 +94,10 @@ def _choose_images(table: BoxTable) -> BoxTable:
                 continue
             # VOC's lists of one class have a second column.
             words = line, line.split()[0]
-            found = [listing.find(word, chosen) for word in words]
+            found = [listing.paths.get(plain(word)) for word in words]
+            found += [listing.find(word, chosen) for word in words]
             if any(found):
-                keep[place[found[0] or found[1]]] = True
+                keep[place[next(filter(None, found))]] = True
             else:
                 kind = 'image of the list without annotations, or not there'
                 warnings.add(kind, f'{chosen}: {line!r}')

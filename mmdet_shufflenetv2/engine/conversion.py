@@ -8,21 +8,21 @@ there and back again gives the same bits.
 from dataclasses import dataclass
 
 import torch
-from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from ..backbones.pretrained import COUNTER, declared_style, weights_of
-from ..backbones.zoo import NETWORKS, entries_of, outlined
-from ..compat.checkpoints import CheckpointError
-from ..compat.input_format import (
-    META_KEY,
-    InputFormat,
-    declared_format,
+from ..backbones.pretrained import (
+    COUNTER,
+    Fit,
+    closest_network,
+    mismatches,
+    phrases,
+    shown,
+    weights_of,
 )
-from ..compat.weight_formats import OURS, WeightFormat, family_of, within
-from .weights import mismatches
-
-Weights = dict[str, Tensor]
+from ..backbones.zoo import NETWORKS, outlined
+from ..compat.checkpoints import CheckpointError
+from ..compat.input_format import META_KEY
+from ..compat.weight_formats import OURS, family_of, within
 
 
 @dataclass
@@ -31,19 +31,10 @@ class Classifier:
 
     network: str
     style: str | None
-    # The format they were in.
-    found: WeightFormat
-    # With all of BN's batch counters.
-    backbone: Weights
+    # How the backbone's weights, with all of BN's counters, were found.
+    fit: Fit
     # Weight and bias of the linear layer, if the file had one.
-    head: Weights
-    expected_input: InputFormat | None
-
-
-def formats_of(config: dict) -> tuple[WeightFormat, ...]:
-    """The formats that a backbone's weights are found in."""
-    kind = MODELS.get(config['type'])
-    return kind.formats_for(config) if hasattr(kind, 'formats_for') else ()
+    head: dict[str, Tensor]
 
 
 def read(content: object, source: str) -> Classifier:
@@ -52,82 +43,42 @@ def read(content: object, source: str) -> Classifier:
     `CheckpointError` unless it is one whole network, with a linear layer or
     without; says what is missing or too much.
     """
-    weights, declared = weights_of(content, source), declared_style(content)
-    family = family_of(weights) or 'no known network'
-    least, best = float('inf'), None
-    for name, row in NETWORKS.items():
-        for found in formats_of(row.config):
-            keys = (key.removeprefix(found.prefix) for key in weights)
-            if not found.recognises(keys):
-                continue
-            kind = MODELS.get(row.config['type'])
-            styles = (found.style,) if found.style else kind.styles
-            if declared not in (None, *styles):
-                raise CheckpointError(
-                    f'{source} looks like {found}, so its meta.style must be '
-                    f'one of {(None, *styles)}, got {declared!r}'
-                )
-            style = declared or found.style
-            backbone, head = _parts(weights, found)
-            shapes = {(k, tuple(v.shape)) for k, v in backbone.items()}
-            distance = len(shapes ^ entries_of(name, style))
-            if distance < least:
-                least, best = distance, (name, found, style, backbone, head)
-    if best is None:
+    weights = weights_of(content, source)
+    name, backbone, fit = closest_network(content, source)
+    if fit is None:
         raise CheckpointError(
             f'{source} does not hold a network that can be converted; it '
-            f'looks like {family}; its keys are '
-            f'{", ".join(list(weights)[:6])}, ...'
+            f'looks like {family_of(weights)}; its keys are {shown(weights)}'
         )
-    name, found, style, backbone, head = best
-    model = outlined(name, style)
-    wanted = model.state_dict()
-    if head:
-        classes = next(iter(head.get('weight', torch.empty(0)).shape), 0)
-        channels = NETWORKS[name].channels or model.out_channels[-1]
-        linear = nn.Linear(channels, classes, device='meta').state_dict()
-        wanted |= {f'{found.classifier}.{k}': v for k, v in linear.items()}
-    given = {f'{found.classifier}.{k}': v for k, v in head.items()}
-    problems = mismatches(wanted, backbone | given)
-    if head and found.only_backbone:
+    named, layer = fit.named, fit.found.classifier
+    for key, value in backbone.state_dict().items():
+        if key.endswith(COUNTER):
+            named.setdefault(key, torch.zeros_like(value, device='cpu'))
+    head = within(weights, f'{layer}.') if layer else {}
+    others = {*fit.ignored} - {f'{layer}.{key}' for key in head}
+    problems = fit.misfits(backbone)
+    if others:
         problems.append(
-            f'its classifier {found.only_backbone}, which no other format '
-            'can hold; the backbone alone can be converted'
+            'neither of the backbone nor of a linear layer over all its '
+            f'channels: {shown(sorted(others))}'
         )
+    if head:
+        weight = head.get('weight', torch.empty(1, 0))
+        if weight.shape[2:] == (1, 1):
+            # A classifier may be written as a 1x1 convolution.
+            weight = head['weight'] = weight.flatten(1)
+        if not fit.found.classifier_bias:
+            head.setdefault('bias', torch.zeros(len(weight)))
+        channels = NETWORKS[name].channels or backbone.out_channels[-1]
+        linear = nn.Linear(channels, len(weight), device='meta').state_dict()
+        problems += phrases(mismatches(linear, head))
     if problems:
         raise CheckpointError(
-            f'{source} looks like {family}, but is not a whole network that '
-            f'can be converted; it is closest to {name}:\n  '
+            f'{source} looks like {family_of(weights)}, but is not a whole '
+            f'network that can be converted; it is closest to {name}:\n  '
             + '\n  '.join(problems)
         )
-    return Classifier(
-        name,
-        getattr(model, 'style', None),
-        found,
-        backbone,
-        head,
-        declared_format(content, source) or found.input_format,
-    )
-
-
-def _parts(weights: Weights, found: WeightFormat) -> tuple[Weights, Weights]:
-    """The backbone, with all counters, and the linear layer."""
-    head = within(weights, f'{found.classifier}.')
-    backbone = {}
-    for key, value in weights.items():
-        if not found.is_classifier(key):
-            key = found.to_ours(key.removeprefix(found.prefix)) or key
-            backbone[key] = value
-            if key.endswith('running_var'):
-                counter = key.removesuffix('running_var') + COUNTER
-                backbone.setdefault(counter, torch.tensor(0))
-    weight = head.get('weight')
-    if weight is not None and weight.shape[2:] == (1, 1):
-        # A classifier may be written as a 1x1 convolution.
-        head['weight'] = weight.flatten(1)
-    if weight is not None and not found.classifier_bias:
-        head.setdefault('bias', torch.zeros(len(weight)))
-    return backbone, head
+    return Classifier(name, getattr(backbone, 'style', None), fit, head)
 
 
 def write(classifier: Classifier, to: str) -> dict:
@@ -136,41 +87,42 @@ def write(classifier: Classifier, to: str) -> dict:
     `CheckpointError` where the project has no such network, or has it in
     another style, for other images or with another classifier.
     """
+    network, style = classifier.network, classifier.style
     formats = {
         each.name: each
-        for each in formats_of(NETWORKS[classifier.network].config)
-        if each.writes(classifier.network)
+        for each in outlined(network, style).formats
+        if each.networks is None or network in each.networks
     }
     if to not in formats:
         raise CheckpointError(
-            f'{to} has no such network as {classifier.network}, which can be '
-            f'written as {", ".join(formats)}'
+            f'{to} has no such network as {network}, which can be written as '
+            + ', '.join(formats)
         )
     target, head = formats[to], classifier.head
-    theirs, ours = target.input_format, classifier.expected_input
+    theirs, ours = target.input_format, classifier.fit.expected_input
     wrong = None
-    if target.style not in (None, classifier.style):
-        wrong = f'of style {target.style!r}, not {classifier.style!r}'
+    if target.style not in (None, style):
+        wrong = f'of style {target.style!r}, not {style!r}'
     elif theirs and ours and not theirs.agrees_with(ours):
         wrong = f'for images as {theirs}, not {ours}'
+    elif head and not target.classifier:
+        wrong = 'with a classifier that reads a part of the channels'
     elif head and not target.classifier_bias and head['bias'].any():
         wrong = 'without a bias in the linear layer, which is not zero here'
-    elif head and target.only_backbone:
-        wrong = f'with a classifier that {target.only_backbone}'
     if wrong:
         raise CheckpointError(
             f'files of {target} are {wrong}: this would be another network'
         )
     weights = {
         target.prefix + target.to_theirs(key): value
-        for key, value in classifier.backbone.items()
+        for key, value in classifier.fit.named.items()
     }
     for name, value in head.items():
         if name == 'weight' or target.classifier_bias:
             weights[f'{target.classifier}.{name}'] = value
     if to != OURS:
         return dict(state_dict=weights) if target.wrapped else weights
-    meta = dict(network=classifier.network, style=classifier.style)
+    meta = dict(network=network, style=style)
     if ours:
         meta[META_KEY] = ours.to_meta()
     return dict(meta=meta, state_dict=weights)

@@ -186,11 +186,6 @@ class InputCheckHook(Hook):
             return
         text, level = f'{start.checkpoint}: {fit.message(given)}', logging.INFO
         if not fit.fits(given):
-            wanted = fit.best.preprocessor_options(config.data_preprocessor)
-            options = [
-                f'model.data_preprocessor.{key}="{value}"'
-                for key, value in wanted.items()
-            ]
-            text += ': --cfg-options ' + ' '.join(options).replace("'", '')
+            text += ': ' + fit.best.cfg_options(config.data_preprocessor)
             level = logging.WARNING
         runner.logger.log(level, text)

@@ -14,6 +14,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ..compat.atomic_files import remove_abandoned
+from ..compat.checkpoints import CheckpointError
 from ..compat.input_format import (
     META_KEY,
     delivered_format,
@@ -25,7 +26,7 @@ from .early_log import write_kept_records
 from .hooks import DivergenceHook, InputCheckHook
 from .pictures import RunPicturesHook
 from .run_config import checkpoint_classes, resizing
-from .weights import CheckpointMismatch, fitting
+from .weights import fitting
 
 
 @RUNNERS.register_module()
@@ -122,7 +123,7 @@ class CheckedRunner(Runner):
             wanted.append('param_schedulers')
         missing = [part for part in wanted if part not in checkpoint]
         if missing:
-            raise CheckpointMismatch(
+            raise CheckpointError(
                 f'{filename} lacks {", ".join(missing)}, so a run cannot go '
                 'on from it; resume from an epoch_N.pth, or start a new run '
                 f"from its weights: --cfg-options load_from='{filename}'"
@@ -131,7 +132,7 @@ class CheckedRunner(Runner):
         meta = getattr(self.train_dataloader.dataset, 'metainfo', {})
         classes = meta.get('classes')
         if known and classes and known != tuple(classes):
-            raise CheckpointMismatch(
+            raise CheckpointError(
                 f'{filename} was trained on the classes {shorten(known)}, in '
                 f'this order, and the data has {shorten(classes)}; start a '
                 'new run from its weights with --from'

@@ -12,19 +12,15 @@ from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ..backbones.base import StagedBackbone
-from ..backbones.pretrained import (
-    COUNTER,
-    current_names,
-    declared_style,
-    find_fit,
-    weights_of,
-)
+from ..backbones.pretrained import find_fit, mismatches, phrases
 from ..backbones.zoo import network
-from ..compat.input_format import declared_format, require_same_input
-from ..compat.weight_formats import family_of, prefixes_of, within, wrapping_of
+from ..compat.checkpoints import CheckpointError
+from ..compat.input_format import (
+    declared_format,
+    meta_of,
+    require_same_input,
+)
 from ..data.table import shorten
-from ..errors import UserError
 from .run_config import (
     adopt,
     adopt_input_format,
@@ -32,10 +28,6 @@ from .run_config import (
     dicts_of,
 )
 from .run_data import set_classes
-
-
-class CheckpointMismatch(UserError):
-    """A checkpoint that does not hold exactly the model's parameters."""
 
 
 def load_fitting(model: nn.Module, filename: str) -> None:
@@ -49,27 +41,25 @@ def fitting(model: nn.Module, checkpoint: dict, filename: str) -> dict:
     """A checkpoint that holds exactly the model's entries, by their names of
     today.
 
-    `CheckpointMismatch` names what does not fit; `CheckpointError` says that
-    it expects other images than the model gives.
+    `CheckpointError` names what does not fit, or says that it expects other
+    images than the model gives.
     """
     if 'state_dict' not in checkpoint:
         checkpoint = dict(state_dict=checkpoint)
     checkpoint.setdefault('meta', {})
-
-    def renamed(state: dict) -> dict:
-        bare = {key.removeprefix('module.'): v for key, v in state.items()}
-        return current_names(model, bare)
-
-    state = checkpoint['state_dict'] = renamed(checkpoint['state_dict'])
+    state = checkpoint['state_dict'] = names_of_today(
+        model, checkpoint['state_dict']
+    )
     averaged = checkpoint.get('ema_state_dict')
     if averaged:
         steps = {k: averaged.pop(k) for k in ('steps',) if k in averaged}
         checkpoint['ema_state_dict'] = steps | {
-            f'module.{k}': v for k, v in renamed(averaged).items()
+            f'module.{key}': value
+            for key, value in names_of_today(model, averaged).items()
         }
-    problems = mismatches(model.state_dict(), state)
+    problems = phrases(mismatches(model.state_dict(), state))
     # Two styles of a network may have the same shapes.
-    declared = declared_style(checkpoint)
+    declared = meta_of(checkpoint).get('style')
     own = getattr(getattr(model, 'backbone', None), 'style', None)
     if None not in (declared, own) and declared != own:
         problems.append(
@@ -94,7 +84,7 @@ def fitting(model: nn.Module, checkpoint: dict, filename: str) -> dict:
                 'the config of its run lies beside it: '
                 + ', '.join(map(str, configs))
             )
-        raise CheckpointMismatch(
+        raise CheckpointError(
             f'{filename} does not fit the model of this config:\n  '
             + '\n  '.join(problems)
         )
@@ -102,25 +92,15 @@ def fitting(model: nn.Module, checkpoint: dict, filename: str) -> dict:
     return checkpoint
 
 
-def mismatches(wanted: Mapping, state: Mapping, most: int = 5) -> list[str]:
-    """Where a state dict differs from the wanted one: a phrase a kind."""
-    kinds = {
-        'missing in the checkpoint': [k for k in wanted if k not in state],
-        'unknown to the model': [k for k in state if k not in wanted],
-        'of another shape': [
-            f'{k} (checkpoint {tuple(state[k].shape)}, '
-            f'model {tuple(wanted[k].shape)})'
-            for k in wanted
-            if k in state and state[k].shape != wanted[k].shape
-        ],
-    }
-    return [
-        f'{len(keys)} {kind}: '
-        + ', '.join(keys[:most])
-        + (', ...' if len(keys) > most else '')
-        for kind, keys in kinds.items()
-        if keys
-    ]
+def names_of_today(
+    model: nn.Module, state: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """A checkpoint's weights by the names that the model has now."""
+    state = {k.removeprefix('module.'): v for k, v in state.items()}
+    for name, module in model.named_modules():
+        if hasattr(module, 'rename_former_keys'):
+            module.rename_former_keys(state, f'{name}.' if name else '')
+    return state
 
 
 def load_detector(
@@ -163,80 +143,36 @@ def outlined(config: Mapping, scope: str = 'mmdet') -> nn.Module:
 def use_backbone_weights(cfg: Config, filename: str) -> None:
     """Start the backbone of a config from a file.
 
-    The config then has the ``style`` of the weights, where the backbone is of
-    this package, and gives it the images that they expect, where that is
-    known. `CheckpointMismatch` names what the backbone would not get.
+    The config then has the ``style`` of the weights, and gives the backbone
+    the images that they expect, where that is known. `CheckpointError` names
+    what the backbone would not get.
     """
     content = CheckpointLoader.load_checkpoint(filename, 'cpu')
-    init_cfg = dict(type='Pretrained', checkpoint=filename)
-    backbone, fit = _fitted(cfg, content, filename)
-    if fit and fit.style not in (None, backbone.style):
-        cfg.model.backbone.style = fit.style
+    own, scope = cfg.model.backbone, cfg.get('default_scope') or 'mmdet'
+    base = {}
+    if 'network' in cfg.model:
+        base, scope = network(cfg.model.network).config, 'mmdet'
+    backbone = outlined(base | own, scope)
+    # Where neither the file nor its names tell, the config decides.
+    fit = find_fit(backbone, content, filename, style=own.get('style'))
+    style = getattr(backbone, 'style', None)
+    if style and fit.style not in (None, style):
+        own.style = fit.style
         print_log(
             f'Style of the backbone as in {filename}: {fit.style}', 'current'
         )
-        backbone, fit = _fitted(cfg, content, filename)
-    if fit:
-        if fit.problems:
-            raise CheckpointMismatch(
-                f'{filename} looks like {fit.title(backbone)}, but does not '
-                f'fit the {type(backbone).__name__} of this config: '
-                + '; '.join(fit.problems)
-            )
+        backbone = outlined(base | own, scope)
+        fit = find_fit(backbone, content, filename, style=fit.style)
+    fit.check(backbone, filename)
+    adopt_input_format(cfg, fit.expected_input, filename)
+    init_cfg = dict(type='Pretrained', checkpoint=filename)
+    if hasattr(backbone, 'formats'):
         if fit.style and not fit.found:
             init_cfg['style'] = fit.style
-        expected = declared_format(content, filename) or fit.input_format
-        adopt_input_format(cfg, expected, filename)
-    else:
-        prefix = _prefix_of_all(backbone, content, filename)
-        # mmengine takes 'module.' away itself.
-        if prefix not in ('', 'module.'):
-            init_cfg['prefix'] = prefix
-    cfg.model.backbone.init_cfg = init_cfg
-
-
-def _fitted(cfg: Config, content: object, source: str):
-    """A config's backbone and, if it is of this package, how weights fit."""
-    config, scope = cfg.model.backbone, cfg.get('default_scope') or 'mmdet'
-    if 'network' in cfg.model:
-        config, scope = network(cfg.model.network).config | config, 'mmdet'
-    backbone = outlined(config, scope)
-    if not isinstance(backbone, StagedBackbone):
-        return backbone, None
-    # Where neither the file nor its names tell, the config decides.
-    style = declared_style(content) or cfg.model.backbone.get('style')
-    weights = weights_of(content, source)
-    return backbone, find_fit(backbone, weights, source, style=style)
-
-
-def _prefix_of_all(backbone: nn.Module, content: Mapping, source: str) -> str:
-    """Find where in a file mmengine's loader finds a backbone's weights.
-
-    mmengine passes over what does not fit. Modules that the backbone does not
-    have, such as a classifier, may be in the file, but a module of both must
-    be the same in both.
-    """
-    # mmengine looks into this wrapper and into no other.
-    state = content.get('state_dict', content)
-    wanted = backbone.state_dict()
-    modules = {key.partition('.')[0] for key in wanted}
-    # Files that are older than the counter are whole without it.
-    counters = {k: v for k, v in wanted.items() if k.endswith(COUNTER)}
-    inner = {prefix: within(state, prefix) for prefix in prefixes_of(state)}
-    hits = {p: len(wanted.keys() & each) for p, each in inner.items()}
-    best = [prefix for prefix in hits if hits[prefix] == max(hits.values())]
-    found = inner[best[0]]
-    found = {k: v for k, v in found.items() if k.partition('.')[0] in modules}
-    problems = mismatches(wanted, counters | found)
-    if not problems and len(best) > 1:
-        problems = [f'it has several backbones: {", ".join(best)}']
-    if not problems:
-        return best[0]
-    family = family_of(within(state, wrapping_of(state))) or 'none known'
-    raise CheckpointMismatch(
-        f'{source} does not fit the {type(backbone).__name__} of this '
-        f'config; it looks like {family}:\n  ' + '\n  '.join(problems)
-    )
+    # mmengine, which loads the others, takes 'module.' away itself.
+    elif fit.prefix not in ('', 'module.'):
+        init_cfg['prefix'] = fit.prefix
+    own.init_cfg = init_cfg
 
 
 def prepare_for(cfg: Config, filename: str) -> None:
@@ -256,13 +192,10 @@ def load_other_classes(
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
     known = checkpoint_classes(checkpoint)
     if known is None:
-        raise CheckpointMismatch(
+        raise CheckpointError(
             f'--from {filename}: it does not say which classes it knows'
         )
-    state = {
-        key.removeprefix('module.'): value
-        for key, value in checkpoint.get('state_dict', checkpoint).items()
-    }
+    state = names_of_today(model, checkpoint.get('state_dict', checkpoint))
     target = model.state_dict()
     layers = _class_layers(cfg, target, len(classes))
     # As a network of this config with the checkpoint's classes would be.
@@ -270,9 +203,9 @@ def load_other_classes(
     for key, rows in layers.items():
         count = len(target[key]) + rows * (len(known) - len(classes))
         wanted[key] = torch.empty(count, *target[key].shape[1:], device='meta')
-    problems = mismatches(wanted, state)
+    problems = phrases(mismatches(wanted, state))
     if problems:
-        raise CheckpointMismatch(
+        raise CheckpointError(
             f'--from {filename} is of another network than this config, with '
             f'{len(known)} classes:\n  ' + '\n  '.join(problems)
         )

@@ -6,8 +6,7 @@ from mmdet_shufflenetv2.backbones.zoo import outlined
 from mmdet_shufflenetv2.compat.weight_formats import (
     family_of,
     formats_of_family,
-    prefixes_of,
-    wrapping_of,
+    recognise,
 )
 
 # One of each family.
@@ -51,8 +50,9 @@ def test_an_unknown_key_has_no_name(key):
             assert found.to_theirs(f'stage9.9.{key}') is None
 
 
-def test_wrappers_and_prefixes_are_read_off_the_keys():
-    keys = ['module._orig_mod.a.b.weight', 'module._orig_mod.c.weight']
-    assert wrapping_of(keys) == 'module._orig_mod.'
-    assert wrapping_of([*keys, 'module.d']) == 'module.'
-    assert set(prefixes_of(['net.enc.conv.weight'])) >= {'net.', 'net.enc.'}
+def test_a_network_is_found_wherever_it_is_in_a_file():
+    keys = ['conv1.0.weight', 'stage2.0.branch2.0.weight', 'stage2.0.conv1.0.']
+    for prefix in '', 'backbone.', 'net.enc.':
+        assert [*recognise([prefix + key for key in keys])] == [prefix]
+    both = [prefix + key for prefix in ('a.', 'backbone.') for key in keys]
+    assert [*recognise(both)] == ['backbone.', 'a.']

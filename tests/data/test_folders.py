@@ -180,17 +180,6 @@ def test_names_of_other_machines_are_matched_by_their_end(tmp_path, form):
     assert report(table, strict=True) == []
 
 
-def test_equal_names_are_told_apart_by_their_folders(tmp_path):
-    """Kaggle's paths, say, of pictures that two cameras numbered."""
-    names = 'one/1.jpg', 'two/1.jpg', 'two/2.jpg'
-    for each in names:
-        picture(tmp_path / 'images' / each)
-    write_coco(tmp_path / 'x.json', [f'/kaggle/input/{n}' for n in names])
-    table = read_test(tmp_path)
-    images = str(tmp_path / 'images')
-    assert [os.path.relpath(f, images) for f in table.files] == [*names]
-
-
 def test_names_that_may_mean_several_images_are_not_guessed(tmp_path):
     for name in 'one/a.jpg', 'two/a.jpg', 'b.jpg', 'c.jpg':
         picture(tmp_path / name)
@@ -206,9 +195,12 @@ def test_names_that_may_mean_several_images_are_not_guessed(tmp_path):
 @pytest.mark.parametrize(
     'ann, listed, other, image',
     [
-        ('boxes.json', 'one/a.jpg', 'two/a.jpg', 'one/a.jpg'),
+        # Kaggle's paths of pictures that two cameras numbered.
+        ('boxes.json', '/kaggle/one/a.jpg', 'img/two/a.jpg', 'img/one/a.jpg'),
         ('annotations/val.json', 'a.jpg', 'train/a.jpg', 'img/val/a.jpg'),
         ('two/ann/x.json', 'a.jpg', 'one/a.jpg', 'two/img/a.jpg'),
+        ('annotations/val.json', 'a.jpg', 'a.jpg', 'val/a.jpg'),
+        ('sub/x.json', 'a.jpg', 'a.jpg', 'sub/a.jpg'),
     ],
 )
 def test_of_images_named_alike_the_likeliest_is_meant(
@@ -347,6 +339,15 @@ def test_yolo_without_a_yaml_file_is_read(
         check_two_classes(find_data(tmp_path))
     else:
         assert find_data(tmp_path).classes == ('class_0', 'class_1')
+
+
+def test_images_of_a_folder_in_a_folder_are_there_once(tmp_path):
+    """They were trained on twice, and set apart for validation too."""
+    write_yolo(tmp_path, SIX[:3])
+    write_yolo(tmp_path, SIX, 'labels/more', 'images/more')
+    splits = find_data(tmp_path)
+    files = [f for part in splits[:2] for f in read_boxes(part).files]
+    assert len(files) == len({*files}) == 9
 
 
 def test_yaml_file_cannot_lead_out_of_the_folder(tmp_path):

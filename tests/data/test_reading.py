@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import cv2
 import numpy as np
@@ -143,6 +144,13 @@ def test_file_that_cannot_be_read_at_all_is_an_error(coco, spoil, message):
     with pytest.raises(DatasetError, match=message) as error:
         coco.read()
     assert str(coco.ann_file) in str(error.value)
+
+
+def test_names_are_relative_to_the_folder_that_a_config_names(coco):
+    coco.ann_file = coco.ann_file.with_name('val.json')
+    (coco.img_dir / 'val').mkdir()
+    shutil.copy(coco.img_dir / '0.png', coco.img_dir / 'val')
+    assert coco.read().files[0] == str(coco.img_dir / '0.png')
 
 
 def test_what_exports_leave_out_is_told_from_the_rest(coco):

@@ -100,7 +100,7 @@ def test_what_is_not_a_whole_network_is_refused():
     assert 'stage2.0.branch1.2.weight' in text
     # Its CondenseNet classifies half of the channels, which an index picks.
     text = refusal(on_meta(condensenet.condensenet74_c8_g8))
-    assert 'half of the channels, those in output.index' in text
+    assert 'a linear layer over all its channels: output.index' in text
 
 
 def test_nothing_that_a_format_does_not_tell_is_lost():

@@ -7,10 +7,10 @@ from mmengine.config import Config
 from torch import nn
 from torchvision import models
 
+from mmdet_shufflenetv2.compat.checkpoints import CheckpointError
 from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB
 from mmdet_shufflenetv2.engine import run_data
 from mmdet_shufflenetv2.engine.weights import (
-    CheckpointMismatch,
     load_fitting,
     load_other_classes,
     use_backbone_weights,
@@ -85,6 +85,14 @@ def test_a_config_adapts_to_the_weights(written):
     MODELS.build(cfg.model.backbone).init_weights()
 
 
+def test_a_network_that_has_no_styles_starts_from_a_file(written):
+    backbone = dict(type='MobileNetV1', widen_factor=0.25)
+    cfg = Config(dict(model=dict(backbone=backbone)))
+    path = written(MODELS.build(backbone).state_dict())
+    use_backbone_weights(cfg, path)
+    assert cfg.model.backbone.init_cfg.checkpoint == path
+
+
 @pytest.mark.parametrize(
     'make, message',
     [
@@ -94,7 +102,7 @@ def test_a_config_adapts_to_the_weights(written):
 )
 def test_a_wrong_file_is_refused_before_the_run(written, make, message):
     cfg = resnet_config()
-    with pytest.raises(CheckpointMismatch, match=message):
+    with pytest.raises(CheckpointError, match=message):
         use_backbone_weights(cfg, written(make().state_dict()))
     assert 'init_cfg' not in cfg.model.backbone
 
@@ -166,9 +174,9 @@ def test_shared_classes_keep_their_weights_under_other_labels(
 def test_another_network_and_an_unnamed_one_are_refused(detector, saved):
     cfg, target = detector(LIGHT_HEAD, OURS)
     state = target.state_dict()
-    with pytest.raises(CheckpointMismatch, match='which classes it knows'):
+    with pytest.raises(CheckpointError, match='which classes it knows'):
         load_other_classes(target, cfg, saved(state), OURS)
     del state['rpn_head.rpn_conv.weight']
     path = saved(state, dataset_meta=dict(classes=OURS))
-    with pytest.raises(CheckpointMismatch, match=r'rpn_head\.rpn_conv\.weig'):
+    with pytest.raises(CheckpointError, match=r'rpn_head\.rpn_conv\.weig'):
         load_other_classes(target, cfg, path, OURS)
