@@ -3,7 +3,6 @@
 The wheel is built from the source distribution, so both are covered.
 """
 
-import re
 import shutil
 import zipfile
 from email.parser import Parser
@@ -90,9 +89,3 @@ def test_unpacked_wheel_works_without_a_checkout(wheel, tmp_path):
     said = python('-c', USE_OF_THE_COPY, cwd=empty, PYTHONPATH=str(site))
     assert f'configs: {site}' in said
     assert '--work-dir' in said
-
-
-def test_pre_commit_formats_with_the_ruff_of_the_tests(root):
-    hook = (root / '.pre-commit-config.yaml').read_text()
-    pinned = re.findall(r"'ruff==([\d.]+)'", (root / 'setup.py').read_text())
-    assert re.findall(r'rev: v([\d.]+)', hook) == pinned

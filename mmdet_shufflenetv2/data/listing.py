@@ -95,11 +95,16 @@ class Listing:
     def __init__(self, folders: Iterable[str | os.PathLike]) -> None:
         self.folders = tuple(folders)
         self.paths: dict[str, str] = {}
+        # A folder may lie in another one.
+        known: set[str] = set()
         for root in self.folders:
             for folder, files in walk(root):
                 for name in filter(is_image, files):
                     relative = os.path.join(folder, name)
                     path = os.path.join(root, relative)
+                    if path in known:
+                        continue
+                    known.add(path)
                     if self.paths.setdefault(plain(relative), path) != path:
                         # Of two folders; by its name alone it is the first's.
                         self.paths[plain(path)] = path

@@ -153,17 +153,20 @@ def run(
             load, busy = environment['load'], ''
             if load != '' and load > each.setting.threads + BUSY:
                 busy = f'busy machine: load {load}'
+            finished = []
             for row in rows:
-                row |= {**each.key, **environment}
+                row = {**each.key, **row, **environment}
                 warnings = TRY * is_try, busy, row.get('warning', '')
                 row['warning'] = joined(*warnings)
-                row |= annotate(row) if status == OK else {}
-            found[name] = records.append(rows)
+                finished.append(row | (annotate(row) if status == OK else {}))
+            found[name] = records.append(finished)
     left = sum(not rows for rows in found.values())
     return [row for rows in found.values() for row in rows], left
 
 
-def _measure(benchmark: Benchmark, effort: Effort) -> tuple[list[Row], str]:
+def _measure(
+    benchmark: Benchmark, effort: Effort
+) -> tuple[Sequence[Row], str]:
     """The rows of one benchmark, empty if it failed, and how it went."""
     setting = benchmark.setting
     room = nullcontext() if setting.on_gpu else refused_rather_than_killed()
@@ -175,7 +178,7 @@ def _measure(benchmark: Benchmark, effort: Effort) -> tuple[list[Row], str]:
             rows = benchmark.measure(
                 partial(interleave, watch=watch, effort=effort)
             )
-        return [dict(row) for row in rows], OK
+        return rows, OK
     except Exception as error:
         return [{}], _status_of(error, benchmark)
     finally:

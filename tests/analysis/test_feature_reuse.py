@@ -1,4 +1,3 @@
-import csv
 import math
 
 import pytest
@@ -7,10 +6,7 @@ from torchvision.models import DenseNet as TorchvisionDenseNet
 
 from mmdet_shufflenetv2.analysis.feature_reuse import (
     dense_weights,
-    describe,
-    draw,
     passed_channels,
-    write_csv,
 )
 
 
@@ -56,27 +52,3 @@ def test_a_planted_weight_is_found_between_its_layers(older):
     assert values == {0: (0.1, 0.25), 1: (0.4, 1.0), 2: (0.1, 0.25)}
     pairs = {(r.part, r.source, r.target) for r in found}
     assert len(pairs) == len(found) == (1 + 2) + (1 + 2 + 3)
-
-
-def test_other_networks_are_refused():
-    with pytest.raises(ValueError, match='ShuffleNet V2 units, got DenseNet'):
-        passed_channels(MODELS.build(dict(type='DenseNet')))
-    with pytest.raises(ValueError, match='must hold a DenseNet'):
-        dense_weights(shufflenet().state_dict())
-
-
-def test_text_table_and_picture_hold_every_pair(tmp_path):
-    networks = {
-        'v2': passed_channels(shufflenet()),
-        'dense': dense_weights(densenet()),
-    }
-    text = describe(networks)
-    assert '48 (48)' in text
-    assert 'block 2: mean |weight|' in text
-    write_csv(tmp_path / 'reuse.csv', networks)
-    with (tmp_path / 'reuse.csv').open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == sum(map(len, networks.values()))
-    images = [a for a in draw(networks).axes if a.images]
-    assert len(images) == 3 + 2
-    assert images[1].images[0].get_array().count() == 7 * 8 // 2

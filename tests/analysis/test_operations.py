@@ -38,8 +38,12 @@ def test_convolution_is_the_layer_it_was_called_with():
         *(6, 4, (9, 5), (5, 3), (3, 1), 2, 2, False, (2, 2), (1, 0), (1, 1)),
         x.stride(),
     )
-    assert work.flops == work.convolution.flops
-    assert work.bytes == 4 * work.convolution.memory_access
+    # 3 channels in a group and 3 weights for each of 2 x 4 x 15 values.
+    assert work.flops == 3 * 3 * 120
+    assert work.bytes == 4 * (2 * 6 * 45 + 36 + 120)
+    # A transposed one works per position of the input.
+    (work,) = works(F.conv_transpose2d, x, torch.randn(6, 2, 2, 2), stride=2)
+    assert work.flops == 90 * 6 * 2 * 4
 
 
 def test_views_are_free_and_a_copy_is_not():

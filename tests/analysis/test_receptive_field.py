@@ -45,7 +45,6 @@ def conv(kernel, out=3, **options):
         # The wider of two branches counts.
         (lambda m, x: torch.cat((m.b(x), m.a(x)), 1), 5, 1),
         (lambda m, x: torch.maximum(m.a(x) + 9, m.b(x)), 5, 1),
-        (lambda m, x: torch.minimum(m.a(x), m.b(x) + 9), 5, 1),
         # Signs, zeros and what is negative hide nothing.
         (lambda m, x: -m.b(x).relu() - 3, 5, 1),
         (lambda m, x: 0 * m.zero(x) + m.b(x).clamp(0, 0.1), 5, 1),
@@ -53,7 +52,6 @@ def conv(kernel, out=3, **options):
         # Maps of a quarter are enlarged again.
         (lambda m, x: F.interpolate(m.c(x), scale_factor=2), 4, 2),
         (lambda m, x: m.up(m.c(x)), 8, 2),
-        (lambda m, x: F.max_pool2d(x, 3, 2, 1, 2), 5, 2),
         (lambda m, x: m.d(x), 31, 24),
         # It looks where a plain one does.
         (lambda m, x: deform_conv2d(x, m.offset(x), m.e.weight), 3, 1),

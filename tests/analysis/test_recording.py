@@ -49,7 +49,6 @@ def conv() -> nn.Module:
 @pytest.mark.parametrize(
     'network, expected',
     [
-        (nn.Sequential(conv(), nn.ReLU(True), conv()), {'0': 1, '2': 1}),
         # Branches of one, two and one, then one over their sum.
         (
             Net(

@@ -8,6 +8,7 @@ import copy
 from functools import partial
 from operator import floordiv
 
+import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -210,15 +211,6 @@ def test_the_memory_layout_changes_no_value(name, channels_last):
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('name', [STAR, V1, 'densenet_x0_5', 'pnasnet_5'])
-def test_tracing_gives_the_same_features(name):
-    backbone = build(NETWORKS[name], out_indices=(0,)).eval()
-    traced = torch.jit.trace(backbone, images(1, (32, 32)), check_trace=False)
-    x = images(2)
-    got, expected = traced(x), backbone(x)
-    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize('name', DILATED)
 def test_a_dilated_network_computes_the_strided_one_at_more_places(name):
     plain = randomised(build(NETWORKS[name]))
@@ -243,17 +235,13 @@ def test_scratch_weights_keep_the_scale_of_features(config):
 @pytest.mark.parametrize(
     'name, changes, allowed',
     [
-        *((V2, dict(out_indices=bad), '0 to 3') for bad in ((), (1, 0), 9, 3)),
-        *((V2, dict(frozen_stages=bad), '-1, 0, 1') for bad in (9, None)),
-        (V2, dict(norm_eval='no'), 'True, False'),
+        *((V2, dict(out_indices=bad), '0 to 3') for bad in ((), (1, 0), 9)),
+        *((V2, dict(frozen_stages=bad), '-1, 0, 1') for bad in (9, 1.0, True)),
+        *((V2, dict(norm_eval=bad), 'True, False') for bad in ('no', 0)),
         (V2, dict(strides=(3,) * 3), 'have 3 values, each one of (1, 2)'),
-        (V2, dict(strides=(2,) * 9), 'have 3 values, each one of (1, 2)'),
         (V2, dict(dilations=2), 'have 3 values'),
-        (V2, dict(arch='v3'), "arch must be one of 'v2', 'v2_50'"),
-        (V2, dict(receptive_field='large'), "'standard', 'enlarged'"),
         (V2, dict(arch='v2_50'), "widen_factor with arch='v2_50' must be one"),
-        (V1, dict(widen_factor=0.75), 'groups=3 must be one of 0.5, 1.0'),
-        ('xception_x0_5', dict(widen_factor=[1.0]), '0.5, 1.0, 1.5, 2.0'),
+        (V1, dict(widen_factor=[1.0]), 'groups=3 must be one of 0.5, 1.0'),
         ('densenet_x0_5', dict(strides=(2, 2, 1)), 'each one of (2,)'),
         ('igcv3_d_0_7', dict(dilations=(1, 1, 1, 2)), 'each one of (1,)'),
         ('pnasnet_5', dict(channels_last=True), 'None, False'),
@@ -264,3 +252,8 @@ def test_a_value_that_does_not_exist_is_refused(name, changes, allowed):
     with pytest.raises(ValueError, match=r' must .* got ') as error:
         outlined(NETWORKS[name], **changes)
     assert allowed in str(error.value)
+
+
+def test_numbers_of_other_libraries_are_numbers():
+    options = dict(groups=np.int64(3), widen_factor=np.float64(1))
+    assert outlined(NETWORKS[V1], **options).out_channels[-1] == 960

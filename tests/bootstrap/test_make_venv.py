@@ -46,14 +46,6 @@ def test_what_is_no_python_to_install_for_is_one_line(
     assert '\n' not in str(raised.value)
 
 
-def test_query_is_none_for_a_command_that_fails(tmp_path):
-    shim = tmp_path / 'python3.13'
-    shim.write_text('#!/bin/sh\nexit 127\n')
-    shim.chmod(0o755)
-    assert make_venv.query(shim) is None
-    assert make_venv.query(sys.executable).version == sys.version_info[:2]
-
-
 def test_full_disk_is_one_line_with_both_figures(monkeypatch):
     monkeypatch.setattr(make_venv, 'NEEDED_GB', 10)
     with pytest.raises(SetupError, match=r'no space: 4\.0 GB.*10\.0 GB'):

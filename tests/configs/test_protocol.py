@@ -5,6 +5,8 @@ https://github.com/zengarden/light_head_rcnn (see the base config).
 """
 
 import re
+from functools import reduce
+from operator import getitem
 
 import pytest
 import torch
@@ -33,6 +35,37 @@ KINDS = (
 )
 
 
+# As the config has them; the batch is a GPU's, of 8.
+POINTS = {
+    'train_dataloader.batch_size': 2,
+    'auto_scale_lr': dict(enable=True, base_batch_size=16),
+    'optim_wrapper.optimizer': dict(
+        type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4
+    ),
+    'model.rpn_head.anchor_generator.scales': [2, 4, 8, 16, 32],
+    'model.rpn_head.anchor_generator.ratios': [0.5, 1.0, 2.0],
+    'model.rpn_head.loss_bbox': dict(
+        type='SmoothL1Loss', beta=1 / 3**2, loss_weight=1.0
+    ),
+    'model.roi_head.bbox_head.loss_bbox': dict(
+        type='SmoothL1Loss', beta=1.0, loss_weight=2.0
+    ),
+    'model.roi_head.bbox_head.ohem_num': 256,
+    'model.train_cfg.rpn_proposal.nms_pre': 12000,
+    'model.train_cfg.rpn_proposal.max_per_img': 2000,
+    'model.train_cfg.rpn_proposal.nms.iou_threshold': 0.7,
+    'model.train_cfg.rcnn.sampler.add_gt_as_proposals': True,
+    'model.train_cfg.rcnn.sampler.pos_fraction': 1.0,
+    'model.train_cfg.rcnn.sampler.neg_pos_ub': -1,
+    'model.test_cfg.rpn.nms_pre': 6000,
+    'model.test_cfg.rpn.max_per_img': 1000,
+    'model.test_cfg.rpn.nms.iou_threshold': 0.7,
+    'model.test_cfg.rcnn.score_thr': 0,
+    'model.test_cfg.rcnn.nms.iou_threshold': 0.5,
+    'model.test_cfg.rcnn.max_per_img': 100,
+}
+
+
 @pytest.fixture(scope='module', params=KINDS)
 def cfg(request) -> Config:
     return Config.fromfile(ROOT / 'configs' / f'{request.param}.py')
@@ -55,14 +88,6 @@ def test_frozen_are_batch_norms_stem_and_first_stage(cfg):
             assert not any(p.requires_grad for p in module.parameters())
 
 
-def test_optimizer_batch_and_rate(cfg):
-    assert 8 * cfg.train_dataloader.batch_size == 16
-    assert cfg.optim_wrapper.optimizer == dict(
-        type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4
-    )
-    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=16)
-
-
 def test_biases_do_not_decay_and_the_thin_map_learns_faster(cfg):
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
@@ -78,50 +103,20 @@ def test_biases_do_not_decay_and_the_thin_map_learns_faster(cfg):
         assert group['lr'] == pytest.approx(0.03 if new else 0.01), name
 
 
-def test_warm_up_and_drops(cfg):
+def test_values_are_the_authors(cfg):
+    for name, expected in POINTS.items():
+        assert reduce(getitem, name.split('.'), cfg) == expected, name
+    # All RoIs and the ground truth compete for the hardest.
+    assert cfg.model.train_cfg.rcnn.sampler.num > 2000 + 100
+    # 30 epochs of 80,000 images, in whole epochs of train2017.
+    images = cfg.train_cfg.max_epochs * 118_287
+    assert images == pytest.approx(30 * 80_000, rel=0.02)
     warm_up, drops = cfg.param_scheduler
     assert warm_up.start_factor == pytest.approx(1 / 3)
     assert (warm_up.begin, warm_up.end, warm_up.by_epoch) == (0, 500, False)
     assert drops.scheduler == dict(
         type='MultiStepLR', milestones=[19 / 30, 25 / 30], gamma=0.1
     )
-    # 30 epochs of 80,000 images, in whole epochs of train2017.
-    images = cfg.train_cfg.max_epochs * 118_287
-    assert images == pytest.approx(30 * 80_000, rel=0.02)
-
-
-def test_proposals(cfg):
-    train, test = cfg.model.train_cfg.rpn_proposal, cfg.model.test_cfg.rpn
-    assert (train.nms_pre, train.max_per_img) == (12000, 2000)
-    assert (test.nms_pre, test.max_per_img) == (6000, 1000)
-    assert train.nms.iou_threshold == test.nms.iou_threshold == 0.7
-    anchors = cfg.model.rpn_head.anchor_generator
-    assert anchors.scales == [2, 4, 8, 16, 32]
-    assert anchors.ratios == [0.5, 1.0, 2.0]
-
-
-def test_all_rois_and_ground_truth_compete_for_the_hardest(cfg):
-    sampler = cfg.model.train_cfg.rcnn.sampler
-    assert sampler.add_gt_as_proposals
-    assert sampler.num > 2000 + 100
-    assert (sampler.pos_fraction, sampler.neg_pos_ub) == (1.0, -1)
-    assert cfg.model.roi_head.bbox_head.ohem_num == 256
-
-
-def test_losses(cfg):
-    assert cfg.model.rpn_head.loss_bbox == dict(
-        type='SmoothL1Loss', beta=1 / 3**2, loss_weight=1.0
-    )
-    assert cfg.model.roi_head.bbox_head.loss_bbox == dict(
-        type='SmoothL1Loss', beta=1.0, loss_weight=2.0
-    )
-
-
-def test_test_time(cfg):
-    rcnn = cfg.model.test_cfg.rcnn
-    assert rcnn.score_thr == 0
-    assert rcnn.nms.iou_threshold == 0.5
-    assert rcnn.max_per_img == 100
     for loader in cfg.train_dataloader, cfg.test_dataloader:
         (resize,) = (t for t in loader.dataset.pipeline if t.type == 'Resize')
         assert (resize.scale, resize.keep_ratio) == ((1333, 800), True)
@@ -132,13 +127,10 @@ def test_bins_are_the_largest_of_2x2_samples(cfg):
     if cfg.model.type == 'RFCN':
         # What makes it R-FCN.
         assert layer.type == 'PSRoIPool'
-        return
-    assert layer.type == 'PSRoIAlign'
-    assert (layer.mode, layer.aligned, layer.sampling_ratio) == (
-        'max',
-        False,
-        2,
-    )
+    else:
+        assert layer.type == 'PSRoIAlign'
+        how = layer.mode, layer.aligned, layer.sampling_ratio
+        assert how == ('max', False, 2)
 
 
 @pytest.mark.parametrize('path', FOLLOWERS, ids=lambda path: path.stem)

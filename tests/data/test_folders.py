@@ -341,6 +341,15 @@ def test_yolo_without_a_yaml_file_is_read(
         assert find_data(tmp_path).classes == ('class_0', 'class_1')
 
 
+def test_images_of_a_folder_in_a_folder_are_there_once(tmp_path):
+    """They were trained on twice, and set apart for validation too."""
+    write_yolo(tmp_path, SIX[:3])
+    write_yolo(tmp_path, SIX, 'labels/more', 'images/more')
+    splits = find_data(tmp_path)
+    files = [f for part in splits[:2] for f in read_boxes(part).files]
+    assert len(files) == len({*files}) == 9
+
+
 def test_yaml_file_cannot_lead_out_of_the_folder(tmp_path):
     write_yolo(tmp_path / 'other', ('a.jpg',))
     root = tmp_path / 'root'

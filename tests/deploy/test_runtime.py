@@ -1,6 +1,5 @@
 """The runner of exported files: results, hostile input, no PyTorch."""
 
-import json
 import shutil
 import subprocess
 import venv
@@ -103,18 +102,6 @@ def test_callers_of_one_detector_get_their_own_answers(detector, photo):
         list(callers.map(call, range(6)))
     for one, other in zip(given, expected, strict=True):
         assert_same(one, other)
-
-
-def test_coco_records_are_corners_and_extents(detector, photo):
-    found = detector(photo)
-    records = found.to_coco(7, category_ids=[10, 20, 30, 40, 50])
-    x1, y1, x2, y2 = found.boxes[0]
-    assert records[0]['image_id'] == 7
-    assert records[0]['category_id'] == 10 * (found.labels[0] + 1)
-    np.testing.assert_allclose(
-        records[0]['bbox'], [x1, y1, x2 - x1, y2 - y1], atol=1e-2
-    )
-    json.dumps(records)
 
 
 WRITERS = {
@@ -233,26 +220,17 @@ def test_array_of_another_shape_is_refused(detector, shape):
         detector(np.zeros(shape, np.uint8))
 
 
-@pytest.mark.parametrize('kind', ['absent', 'empty', 'cut', 'text'])
-def test_unreadable_model_is_an_error_that_names_it(folder, tmp_path, kind):
+@pytest.mark.parametrize('kind', ['absent', 'cut', 'format', 'classes'])
+def test_unreadable_or_foreign_model_is_named(folder, tmp_path, kind):
     path = tmp_path / f'{kind}.onnx'
-    whole = (folder / 'model.onnx').read_bytes()
-    contents = dict(empty=b'', cut=whole[: len(whole) // 2], text=b'no model')
-    if kind in contents:
-        path.write_bytes(contents[kind])
-    with pytest.raises(runtime.ModelError, match=f'model {path}: '):
-        runtime.Detector(path)
-
-
-@pytest.mark.parametrize('key', ['format', 'classes'])
-def test_foreign_or_damaged_metadata_are_an_error(folder, tmp_path, key):
-    path = tmp_path / 'damaged.onnx'
     model = onnx.load(folder / 'model.onnx')
     for each in model.metadata_props:
-        if each.key == key:
+        if each.key == kind:
             each.value = '["cell"'
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(runtime.ModelError, match='expected the metadata of'):
+    content = model.SerializeToString()
+    if kind != 'absent':
+        path.write_bytes(content[: len(content) // (1 + (kind == 'cut'))])
+    with pytest.raises(runtime.ModelError, match=f'{path}: '):
         runtime.Detector(path)
 
 
@@ -306,16 +284,14 @@ def test_file_copied_beside_the_model_runs_in_an_environment_of_its_own(
 
 def test_config_in_a_checkpoint_is_read_and_never_run(tmp_path):
     marker = tmp_path / 'ran'
-    for text in (
-        f"import os\nos.system('touch {marker}')",
-        f"model = open({str(marker)!r}, 'w')",
-        f"model = dict(a=__import__('os').system('touch {marker}'))",
+    for meta in (
+        {},
+        dict(cfg=f"import os\nos.system('touch {marker}')"),
+        dict(cfg=f"model = open({str(marker)!r}, 'w')"),
+        dict(cfg=f"model = dict(a=__import__('os').system('touch {marker}'))"),
     ):
-        content = dict(state_dict={}, meta=dict(cfg=text))
-        torch.save(content, tmp_path / 'evil.pth')
-        with pytest.raises(
-            UserError, match='no config in it that can be read'
-        ):
+        torch.save(dict(state_dict={}, meta=meta), tmp_path / 'evil.pth')
+        with pytest.raises(UserError, match='no config in it'):
             checkpoints.Detector(tmp_path / 'evil.pth')
     assert not marker.exists()
 
@@ -324,12 +300,6 @@ def test_every_kind_of_value_in_a_config_is_read(root):
     cfg = Config.fromfile(root / 'configs/rfcn_shufflenetv2.py')
     again = checkpoints.read_config(cfg.pretty_text, 'best.pth')
     assert again.to_dict() == cfg.to_dict()
-
-
-def test_checkpoint_without_a_config_asks_for_one(tmp_path):
-    torch.save(dict(state_dict={}), tmp_path / 'bare.pth')
-    with pytest.raises(UserError, match=r'no config in it (?s:.*) name the'):
-        checkpoints.Detector(tmp_path / 'bare.pth')
 
 
 @pytest.mark.parametrize('size', [(97, 61), (640, 479), (7, 500), (1, 1)])

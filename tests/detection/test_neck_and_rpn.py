@@ -5,10 +5,9 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import nn
-from torchvision.ops import nms
 
 from mmdet_shufflenetv2.detection import LargeSeparableConv
-from mmdet_shufflenetv2.detection.rpn_head import RPNHead, first_kept
+from mmdet_shufflenetv2.detection.rpn_head import RPNHead
 
 
 def test_sum_of_branches_is_a_plain_large_convolution():
@@ -66,19 +65,8 @@ def test_neck_levels_are_chosen_by_index():
     assert rpn is conv5
     with pytest.raises(ValueError, match='expects 2 backbone levels'):
         neck((stage3,))
-
-
-@pytest.mark.parametrize(
-    'argument, value',
-    [
-        *(('thin_level', 2), ('rpn_level', -3), ('rpn_level', 0.0)),
-        *(('in_channels', bad) for bad in (16, (), (16, 0), (8.0,), (True,))),
-    ],
-)
-def test_neck_refuses_levels_that_there_are_not(argument, value):
-    with pytest.raises(ValueError, match=f'^{argument} must') as error:
-        build_neck(**{argument: value})
-    assert str(error.value).endswith(f'got {value!r}')
+    with pytest.raises(ValueError, match=r'^thin_level must .* got 2$'):
+        build_neck(thin_level=2)
 
 
 TEST_CFG = dict(nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0)
@@ -105,8 +93,8 @@ def heads():
 
 
 @pytest.mark.parametrize('rescale', [False, True])
-@pytest.mark.parametrize('nms_pre', [-1, 30, 10_000])
-@pytest.mark.parametrize('max_per_img', [5, 40, 2000])
+@pytest.mark.parametrize('nms_pre', [-1, 30])
+@pytest.mark.parametrize('max_per_img', [1, 5, 2000])
 def test_proposals_equal_mmdets(heads, rescale, nms_pre, max_per_img):
     ours, stock = heads
     x = (torch.randn(2, 8, 8, 10),)
@@ -124,12 +112,3 @@ def test_proposals_equal_mmdets(heads, rescale, nms_pre, max_per_img):
         torch.testing.assert_close(result.bboxes, wanted.bboxes)
         assert result.labels.dtype == torch.long
         assert len(result.labels) == len(result.bboxes) > 0
-
-
-@pytest.mark.parametrize('max_num', [1, 7, 1000])
-def test_first_kept_are_the_first_of_all(max_num):
-    corner = torch.rand(500, 2) * 50
-    boxes = torch.cat([corner, corner + 5 + torch.rand(500, 2) * 30], 1)
-    scores = torch.rand(500).sort(descending=True).values
-    expected = nms(boxes, scores, 0.5)[:max_num]
-    assert torch.equal(first_kept(boxes, scores, 0.5, max_num), expected)

@@ -3,11 +3,9 @@
 import re
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub
 from torch import nn
 
 from mmdet_shufflenetv2.backbones import ShuffleNetV2
@@ -21,26 +19,7 @@ from mmdet_shufflenetv2.engine.hooks import (
     DivergenceHook,
     InputCheckHook,
     TrainingDiverged,
-    draw_curves,
 )
-
-
-def test_curves_show_every_loss_and_score():
-    hub = MessageHub('curves')
-    for step in range(1000):
-        hub.update_scalar('train/loss', float(step))
-        hub.update_scalar('train/lr', 1.0)
-    # No object of some size is a gap.
-    for score in 0.1, 0.3, -1.0:
-        hub.update_scalar('val/coco/bbox_mAP', score)
-    losses, scores = draw_curves(hub, 5, 'epoch', 12).axes
-    (loss,), (score,) = losses.lines, scores.lines
-    assert (loss.get_label(), score.get_label()) == ('loss', 'coco/bbox_mAP')
-    np.testing.assert_allclose(loss.get_ydata(), np.arange(981) + 9.5)
-    assert loss.get_xdata()[-1] == 1000
-    # The last score is drawn where the run ends.
-    np.testing.assert_allclose(score.get_xdata(), [5, 10, 12])
-    np.testing.assert_allclose(score.get_ydata(), [0.1, 0.3, np.nan])
 
 
 class Spoiled(nn.Module):

