@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
 #: PyTorch sorts this many integers and more by radix, fewer by comparisons.
 RADIX_SORTED = 2**15
@@ -82,14 +83,9 @@ def _gather(rows: Tensor, bags: Bags) -> Tensor:
     mutates_args=(),
     schema=f'(Tensor table, {_BAGS}) -> Tensor',
 )
-def row_sum(
+def _row_sum(
     table: Tensor, index: Tensor, weight: Tensor | None, offset: Tensor
 ) -> Tensor:
-    """Sum weighted rows of a table ``(P, ..., C)`` to ``(P, B, C)``.
-
-    Differentiable in the table, whose rows may lie in any order of memory;
-    the other arguments are those of `Bags`.
-    """
     # Detached, for an embedding bag prepares for a backward otherwise.
     bags = _by_plane(Bags(index, weight, offset), table.size(0))
     # Rows of a single image can be a view, but strided ones are read slowly.
@@ -171,7 +167,7 @@ def gather_backward(grad: Tensor, bags: Bags, rows: int) -> Tensor:
     return _gather(grad.contiguous(), transposed)
 
 
-@row_sum.register_fake
+@_row_sum.register_fake
 def _(table: Tensor, index: Tensor, weight: Tensor | None, offset: Tensor):
     bags = (offset.numel() - 1) // table.size(0)
     return table.new_empty(table.size(0), bags, table.size(-1))
@@ -196,4 +192,23 @@ def _differentiate(ctx, grad: Tensor):
     return grad, None, None, None
 
 
-row_sum.register_autograd(_differentiate, setup_context=_keep)
+_row_sum.register_autograd(_differentiate, setup_context=_keep)
+
+
+def row_sum(
+    table: Tensor, index: Tensor, weight: Tensor | None, offset: Tensor
+) -> Tensor:
+    """Sum weighted rows of a table ``(P, ..., C)`` to ``(P, B, C)``.
+
+    Differentiable in the table, whose rows may lie in any order of memory;
+    the other arguments are those of `Bags`.
+    """
+    bags = index, weight, offset
+    if torch.compiler.is_compiling():
+        return _row_sum(table, *bags)
+    # A custom operator loses forward-mode tangents; the sum is linear.
+    table, tangent = forward_ad.unpack_dual(table)
+    sums = _row_sum(table, *bags)
+    if tangent is None:
+        return sums
+    return forward_ad.make_dual(sums, _row_sum(tangent, *bags))

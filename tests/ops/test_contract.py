@@ -149,7 +149,8 @@ def test_gradcheck(pool, ps_map, rois):
     def run(m):
         return pool(m, rois, scale=0.03)
 
-    assert torch.autograd.gradcheck(run, leaf, fast_mode=True)
+    options = dict(fast_mode=True, check_forward_ad=True)
+    assert torch.autograd.gradcheck(run, leaf, **options)
 
 
 @every_kind
