@@ -134,7 +134,8 @@ def read_csv(source: Source) -> BoxTable:
         ),
     }
     for kind, is_so in odd.items():
-        found.warnings.add(kind, *[ann] * bool(is_so))
+        if is_so:
+            found.warnings.add(kind, ann)
     names = _names_of_codes(ann, labels - {''})
     classes: dict[str, int] = {}
     for line, box in zip(lines, boxes, strict=True):
