@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -58,6 +59,7 @@ CLASSES = tuple(SHAPES)
 COLORS, OUTLINES = zip(*SHAPES.values(), strict=True)
 
 
+@cache
 def _area(label: int) -> float:
     """Of a shape of radius 1, without its hole."""
     edge, *hole = (cv2.contourArea(np.float32(p)) for p in OUTLINES[label])
