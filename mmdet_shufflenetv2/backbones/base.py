@@ -1,7 +1,7 @@
-"""What every backbone family shares.
+"""The base class of all backbones.
 
-A family is one file. Its constructor calls this one, sets its stem, and adds
-its stages, none after the last level asked for.
+Each family is one file. Its constructor calls `StagedBackbone`'s, sets the
+stem and adds stages up to the last level in ``out_indices``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from .layers import ACT_CFG, NORM_CFG
 from .pretrained import load_pretrained
 
 SCRATCH_INIT = (
-    # fan_in, unlike fan_out, gives depthwise kernels their true fan, k * k.
+    # Only fan_in gives depthwise kernels their true fan, k * k.
     dict(type='Kaiming', layer='Conv2d', mode='fan_in'),
     dict(type='Constant', layer=['_BatchNorm', 'GroupNorm'], val=1, bias=0),
 )
@@ -29,36 +29,36 @@ PRETRAINED = ('Pretrained', PretrainedInit)
 
 
 class StagedBackbone(BaseModule):
-    """A stem followed by named stages, some of which are returned.
+    """A stem and named stages; returns the output of selected stages.
 
     Args:
-        level_names: all stages the network has; those after the last one
-            asked for are not built.
+        level_names: names of all stages. Stages after the last one in
+            ``out_indices`` are not built.
         out_indices: levels to return, ascending; None means all.
-        frozen_stages: -1 trains all, 0 freezes the stem, k the first k stages
-            too: no gradient, BN in evaluation mode.
+        frozen_stages: -1 freezes nothing, 0 the stem, k the stem and the
+            first k stages: no gradients, BN in evaluation mode.
         norm_eval: keep every BN (SyncBN too) in evaluation mode.
-        with_cp: trade computation for memory in training.
-        channels_last: memory layout; None means channels-last on the CPU,
-            where it was measured to be faster, elsewhere the input's.
+        with_cp: save memory in training by recomputing activations.
+        channels_last: whether to convert inputs to channels-last memory. None
+            converts on the CPU only, where it measured faster.
         strides: of each stage's first unit; None means the published ones.
         dilations: of each stage; see `add_stages`.
-        norm_cfg, act_cfg: mmcv's types of normalisation and activation; None
+        norm_cfg, act_cfg: mmcv configs of normalisation and activation; None
             for none.
-        init_cfg: as everywhere in OpenMMLab; None means `SCRATCH_INIT`. Of
-            type ``'Pretrained'`` it takes the options of `load_pretrained`.
+        init_cfg: as in mmengine; None means `SCRATCH_INIT`. The type
+            ``'Pretrained'`` takes the options of `load_pretrained`.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of range.
     """
 
-    # Modules in front of the first stage.
+    # Modules before the first stage.
     stem_names = ('stem',)
-    # The rows of `compat.weight_formats` that weights of it may be in.
+    # Selects the rows of `compat.weight_formats` that fit this backbone.
     family = ''
-    # What its argument ``style`` may be, where it has one.
+    # Values of the argument ``style``; empty if there is no such argument.
     styles: tuple[str, ...] = ()
-    # What pretrained weights, once loaded, expect of the images.
+    # The input format of the pretrained weights, once they are loaded.
     expected_input: InputFormat | None = None
 
     def __init__(
@@ -87,7 +87,7 @@ class StagedBackbone(BaseModule):
                 'out_indices must be an ascending sequence of levels, 0 to '
                 f'{count - 1}, got {out_indices!r}'
             )
-        # Those that are built.
+        # Only these are built.
         self.stage_names = self.level_names[: ascending[-1] + 1]
         stages = range(-1, len(self.stage_names) + 1)
         for name, value, allowed in (
@@ -105,7 +105,7 @@ class StagedBackbone(BaseModule):
     def strides_and_dilations(
         self, own: Sequence[int], fixed: bool = False
     ) -> list[tuple[int, int]]:
-        """Of each stage: those asked for, or its own stride, undilated."""
+        """(stride, dilation) per stage; ``fixed`` allows only (2, 1)."""
         strides, dilations = self.steps
         count = len(own)
         if strides is not None:
@@ -125,20 +125,21 @@ class StagedBackbone(BaseModule):
         strides: Sequence[int],
         reduction: int = 4,
     ) -> tuple[int, int]:
-        """Add stages of equal units, up to the last level asked for.
+        """Add stages of one kind of unit, up to the last level returned.
 
-        A stage's first unit has the previous stage's dilation, so that a
-        network with a stride exchanged for a dilation computes what the
-        strided one does, at more places, and can use its weights.
+        A stage's first unit keeps the previous stage's dilation, so a network
+        that trades a stride for a dilation computes what the strided one does
+        at more positions, and can use its weights.
 
         Args:
-            unit: called with the channels before and after it, its stride,
-                and the dilations of its convolutions up to the strided one
-                and of those after it.
-            in_channels, reduction: of the stem's output; the last stage's
-                are returned.
+            unit: called with input and output channels, stride, and a pair
+                of dilations: of the convolutions up to and including the
+                strided one, and of those after it.
+            in_channels, reduction: of the stem's output.
             widths: output channels of each unit, per stage.
-            strides: the published one of each stage.
+            strides: the published stride of each stage.
+
+        Returns the last stage's channels and reduction.
         """
         steps = self.strides_and_dilations(strides)
         before = 1
@@ -163,7 +164,7 @@ class StagedBackbone(BaseModule):
         out_channels: int,
         reduction: int,
     ) -> None:
-        """Add the next stage: one module, or units that run in order."""
+        """Add the next stage: a module, or units to run in sequence."""
         if not isinstance(units, nn.Module):
             units = UnitSequence(units, self.with_cp)
         self.add_module(name, units)
@@ -183,11 +184,11 @@ class StagedBackbone(BaseModule):
         return tuple(level['reduction'] for level in self.feature_info)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Features of images (N, 3, H, W), as ``feature_info`` says."""
+        """Map images (N, 3, H, W) to the levels in ``feature_info``."""
         channels_last = self.channels_last
         if channels_last is None:
             channels_last = x.device.type == 'cpu'
-        # A compiler chooses layouts itself; a graph has none.
+        # Compilers choose layouts themselves, and traced graphs have none.
         in_graph = torch.jit.is_tracing() or torch.compiler.is_compiling()
         if channels_last and not in_graph:
             x = x.contiguous(memory_format=torch.channels_last)
@@ -201,11 +202,11 @@ class StagedBackbone(BaseModule):
         return tuple(outputs)
 
     def feature(self, state: Tensor) -> Tensor:
-        """The map a level returns, from what its stage hands to the next."""
+        """The feature map to return, given what a stage passes on."""
         return state
 
     def train(self, mode: bool = True) -> 'StagedBackbone':
-        """Set the mode; what is frozen stays in evaluation mode."""
+        """Set the mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         self.freeze_stages()
         if self.norm_eval:
@@ -215,17 +216,17 @@ class StagedBackbone(BaseModule):
         return self
 
     def freeze_stages(self) -> None:
-        """Freeze what ``frozen_stages`` says; a constructor's last line."""
+        """Apply ``frozen_stages``; every constructor calls this last."""
         if self.frozen_stages >= 0:
             stages = self.stage_names[: self.frozen_stages]
             for name in (*self.stem_names, *stages):
                 getattr(self, name).eval().requires_grad_(False)
 
     def init_weights(self) -> None:
-        """Set weights as ``init_cfg`` says; those of files fit as a whole."""
+        """Initialise by ``init_cfg``, files through `load_pretrained`."""
         if not hasattr(self, '_params_init_info'):
-            # mmengine's log is written by the outermost module, and before
-            # weights are loaded below if this were it.
+            # The outermost module writes mmengine's log at the end of its
+            # own init_weights, which for this one is before weights load.
             outer = BaseModule()
             outer.backbone = self
             return outer.init_weights()
@@ -247,28 +248,28 @@ class StagedBackbone(BaseModule):
 
     @property
     def formats(self) -> tuple[WeightFormat, ...]:
-        """What weights of such a network are found in."""
+        """The formats in which weights of this family are published."""
         return formats_of_family(self.family)
 
     @classmethod
     def family_in(cls, config: Mapping) -> str:
-        """The family of a config, without building the network."""
+        """The family of a config's backbone, without building it."""
         return cls.family
 
     @property
     def styles_of_these_shapes(self) -> tuple[str, ...]:
-        """The styles in which all weights would have the same shapes."""
+        """The styles that share the shapes of all weights."""
         return self.styles
 
     def neutral_weights(self) -> dict[str, Tensor]:
-        """Weights of layers that the published network lacks.
+        """Weights that neutralise layers the published network lacks.
 
-        With them the network computes what the published one does.
+        With them this network computes the same as the published one.
         """
         return {}
 
     def rename_former_keys(self, state: dict, prefix: str) -> None:
-        """Give the weights under a prefix their names of today, in place."""
+        """Rename weights saved under former names, in place."""
         inner = within(state, prefix)
         for each in formats_of_family(self.family):
             if each.is_former and '' in each.prefixes(inner):
@@ -282,7 +283,7 @@ class StagedBackbone(BaseModule):
 
 
 class UnitSequence(nn.Sequential):
-    """The units of one stage; ``with_cp`` keeps only the input of each."""
+    """The units of a stage; ``with_cp`` checkpoints each in training."""
 
     def __init__(self, units: Sequence[nn.Module], with_cp: bool):
         super().__init__(*units)
@@ -294,7 +295,7 @@ class UnitSequence(nn.Sequential):
         for unit in self:
             options = {}
             if not torch.compiler.is_compiling():
-                # A compiler recomputes values alone, not what is written.
+                # A compiler recomputes values but not side effects.
                 contexts = nullcontext(), norm_statistics_kept(unit)
                 options['context_fn'] = lambda contexts=contexts: contexts
             x = checkpoint(unit, x, use_reentrant=False, **options)
@@ -303,10 +304,10 @@ class UnitSequence(nn.Sequential):
 
 @contextmanager
 def norm_statistics_kept(module: nn.Module):
-    """Let BN normalise by the batch but leave its running values alone.
+    """Let BN normalise by batch statistics without changing running ones.
 
-    Only the first run of a checkpointed unit may count. The second has to
-    save the same tensors, so the values are updated by nothing.
+    The recomputation of a checkpointed unit must not update them again, but
+    has to save the same tensors, so it updates them with a momentum of 0.
     """
     before = {
         m: (m.momentum, m.num_batches_tracked)
@@ -323,5 +324,5 @@ def norm_statistics_kept(module: nn.Module):
 
 
 def repeated(channels: Sequence[int], units: Sequence[int]) -> list[list[int]]:
-    """The widths of `add_stages`, of stages each of one width."""
+    """Expand per-stage channels to the ``widths`` of `add_stages`."""
     return [[c] * n for c, n in zip(channels, units, strict=True)]

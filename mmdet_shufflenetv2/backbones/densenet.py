@@ -1,12 +1,12 @@
-"""DenseNet as the ShuffleNet V2 paper compares it.
+"""DenseNet, as in the comparisons of the ShuffleNet V2 paper.
 
 Paper: "Densely Connected Convolutional Networks",
 https://arxiv.org/abs/1608.06993, in the layout of Table 5 of
-https://arxiv.org/abs/1807.11164: its stem, and stages 2 to 4 out of DenseNet
-blocks, "the number of channels" adjusted to Table 8's FLOPs.
+https://arxiv.org/abs/1807.11164: its stem, then stages 2 to 4 of DenseNet
+blocks, with "the number of channels" adjusted to the FLOPs of Table 8.
 Original code: https://github.com/liuzhuang13/DenseNet (MIT).
-Written from the papers. A stage ends with the normalisation and activation
-that the original has at the beginning of the next transition.
+Written from the papers. Stages end with the normalisation and activation that
+start the next transition in the original.
 """
 
 from collections.abc import Sequence
@@ -22,19 +22,19 @@ from .base import StagedBackbone
 from .layers import activation, normalisation, pooled_stem
 
 STEM = 24
-# Those of stride 1 in Table 5; for the others DenseNet has transitions.
+# Table 5's units of stride 1; DenseNet has transitions for the strided ones.
 UNITS = (3, 7, 3)
-# As in DenseNet-BC, of which the paper's ImageNet networks are.
+# As in DenseNet-BC, the paper's variant for ImageNet.
 BOTTLENECK = 4
 COMPRESSION = 0.5
-# widen_factor -> growth rate. The ShuffleNet V2 paper states neither these
-# nor what becomes of Table 5's conv5; only without it does a rate come within
-# 3 % of all of Table 8's FLOPs (docs/decisions.md).
+# widen_factor -> growth rate. The ShuffleNet V2 paper states neither these nor
+# whether Table 5's conv5 is kept; only without it do all of Table 8's FLOPs
+# come out within 3 % (docs/decisions.md).
 GROWTH_RATES = {0.5: 13, 1.0: 26, 1.5: 39, 2.0: 52}
 
 
 class DenseUnit(nn.Module):
-    """Add ``growth_rate`` channels, computed from all there are (section 3).
+    """Append ``growth_rate`` channels computed from all others (section 3).
 
     Normalisation and activation precede the convolutions.
     """
@@ -47,13 +47,13 @@ class DenseUnit(nn.Module):
         self.conv = ConvModule(middle, growth_rate, 3, padding=1, **types)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels + growth_rate, H, W) of (N, in_channels, H, W)."""
+        """Map (N, C, H, W) to (N, C + growth_rate, H, W)."""
         return torch.cat((x, self.conv(self.pointwise(x))), 1)
 
 
 @MODELS.register_module()
 class DenseNet(StagedBackbone):
-    """DenseNet-BC with the stem and the depth of ShuffleNet V2's Table 5.
+    """DenseNet-BC with the stem and depth of ShuffleNet V2's Table 5.
 
     Levels: 0 stage2, 1 stage3 and 2 stage4, at strides 8, 16 and 32.
 
@@ -76,7 +76,7 @@ class DenseNet(StagedBackbone):
         growth_rate = GROWTH_RATES[width]
         self.stem = pooled_stem(STEM, **self.types)
         channels, reduction = STEM, 4
-        # Ends with the last stage asked for.
+        # stage_names ends with the last level to return.
         for name, units in zip(self.stage_names, UNITS, strict=False):
             transition = nn.Sequential()
             compressed = int(channels * COMPRESSION)

@@ -1,9 +1,9 @@
 """IGCV2.
 
 Paper: "IGCV2: Interleaved Structured Sparse Convolutional Neural Networks",
-https://arxiv.org/abs/1804.06202: MobileNet V1 whose pointwise convolutions
-are exchanged for two pointwise group convolutions with a permutation between
-them, at which the network can be wider. No code of it was published.
+https://arxiv.org/abs/1804.06202: MobileNet V1 with each pointwise convolution
+replaced by two pointwise group convolutions and a permutation between them,
+which lets the network be wider. Its code was not published.
 """
 
 import torch.nn as nn
@@ -13,8 +13,8 @@ from torch import Tensor
 from .layers import channel_shuffle, depthwise, pointwise
 from .mobilenet_v1 import CHANNELS, STEM, MobileNetV1
 
-# How much wider than MobileNet V1, and in how many groups, was found from the
-# published FLOPs (docs/decisions.md); the last one emits MobileNet V1's 1024.
+# The width, relative to MobileNet V1, and the groups follow from the published
+# FLOPs (docs/decisions.md). The last unit emits MobileNet V1's 1024 channels.
 WIDER = 2
 GROUPS = (8, 8)
 LAST_GROUPS = (8, 4)
@@ -23,8 +23,8 @@ LAST_GROUPS = (8, 4)
 class InterleavedUnit(nn.Module):
     """A depthwise and two pointwise group convolutions (section 3.2).
 
-    The pointwise ones make up one sparse convolution, so nothing is
-    activated between them.
+    The pointwise ones form one sparse convolution, so there is no activation
+    between them.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class InterleavedUnit(nn.Module):
         act_cfg: dict | None,
     ):
         super().__init__()
-        # All units but the very last one are at least as wide.
+        # Only the very last unit reduces the number of channels.
         first, last = LAST_GROUPS if out_channels < in_channels else GROUPS
         self.groups = first
         types = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
@@ -59,7 +59,7 @@ class IGCV2(MobileNetV1):
 
     Args:
         widen_factor: 0.25, 0.5 or 1.0.
-        others: levels and all other arguments are those of `MobileNetV1`.
+        others: as in `MobileNetV1`, as are the levels.
     """
 
     family = 'IGCV2'

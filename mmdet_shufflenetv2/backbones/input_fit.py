@@ -1,8 +1,8 @@
-"""Which input pretrained weights expect, read off their first norm.
+"""Detect which input pretrained weights expect from their first norm.
 
-Wrong channel order, mean or scale does not fail, it gives poor features. The
-running statistics of the first norm say what it received in pretraining, so
-they are compared with what it receives from images at hand.
+A wrong channel order, mean or scale raises no error but gives poor features.
+The running statistics of the first norm record what it received during
+pretraining; they are compared with what it receives from given images.
 """
 
 import copy
@@ -21,20 +21,20 @@ CANDIDATES = (
     *(known.SCALED_RGB, known.SCALED_BGR),
     *(known.RAW_RGB, known.RAW_BGR),
 )
-# An input is wrong if it is so much further off than the best one. As they
-# should be given, photographs are 0.15 off, microscope images 1.1.
+# An input is wrong if its offset exceeds the best one's by more than this.
+# With the right input, photographs are 0.15 off and microscope images 1.1.
 FAR = 0.5
 
 
 @dataclass(frozen=True)
 class InputFit:
-    """How far each input is from what a network was trained on.
+    """How far each input format is from what a network was trained on.
 
     Attributes:
         norm: name of the network's first norm.
-        offsets: of each input, the best one first: the median over channels
-            of the distance of the means, in standard deviations, plus the
-            logarithm of the ratio of the deviations.
+        offsets: input format -> offset, the best first. An offset is the
+            median over channels of the distance between the means, in
+            standard deviations, plus the log ratio of the deviations.
     """
 
     norm: str
@@ -45,11 +45,11 @@ class InputFit:
         return next(iter(self.offsets))
 
     def fits(self, given: InputFormat) -> bool:
-        """Whether an input, one of ``offsets``, is about the best."""
+        """Whether an input, one of ``offsets``, is about as good as `best`."""
         return self.offsets[given] - self.offsets[self.best] <= FAR
 
     def message(self, given: InputFormat) -> str:
-        """What to tell a user whose images are given so."""
+        """The message for a user whose images have this format."""
         text = (
             f'images as {given} are {self.offsets[given]:.2g} standard '
             f'deviations off the statistics of the first norm, {self.norm}'
@@ -61,7 +61,7 @@ class InputFit:
 
 
 class _Reached(Exception):
-    """Ends a forward pass at the first norm, with what it receives."""
+    """Ends a forward pass at the first norm; carries that norm's input."""
 
 
 @torch.no_grad()
@@ -70,11 +70,11 @@ def input_fit(
     images: Sequence[Tensor],
     candidates: Iterable[InputFormat] = CANDIDATES,
 ) -> InputFit | None:
-    """Compare inputs by what the first norm of a network receives.
+    """Compare input formats by what a network's first norm receives.
 
-    None if there is no first norm with running statistics, or it was not
-    trained. Images are (3, H, W), BGR of 0 to 255, as mmdet's pipelines give
-    them; a dozen is enough.
+    Images are (3, H, W), BGR from 0 to 255, as from mmdet's pipelines; a
+    dozen is enough. None if the first norm has no running statistics, was not
+    trained, or does not exist.
     """
 
     def stop(module: nn.Module, inputs: tuple[Tensor, ...]):
@@ -88,7 +88,7 @@ def input_fit(
     )
     name, norm = next(norms, ('', None))
     mean = getattr(norm, 'running_mean', None)
-    # A constructor leaves 0 and 1.
+    # Untrained norms have mean 0 and variance 1.
     if mean is None or not (mean.any() or norm.running_var.ne(1).any()):
         return None
     norm.register_forward_pre_hook(stop)
@@ -101,12 +101,12 @@ def input_fit(
                 backbone(_as_input(image, each).to(mean.device))
             except _Reached as reached:
                 received += reached.args
-        if not received:  # A forward pass leaves the norm out.
+        if not received:  # The forward pass skips this norm.
             return None
         values = torch.cat(received, 1)
         off = (values.mean(1) - mean).abs() / deviation
         off += (values.std(1) / deviation).log().abs()
-        # Some channels may be dead.
+        # Dead channels give NaN.
         offsets[each] = float(off.nan_to_num(torch.inf).median())
     return InputFit(name, dict(sorted(offsets.items(), key=lambda o: o[1])))
 

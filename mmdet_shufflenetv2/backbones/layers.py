@@ -1,6 +1,6 @@
-"""Layers that several families are made of.
+"""Layers shared by several backbone families.
 
-N images, C channels, H x W pixels.
+Shapes: N images, C channels, H x W pixels.
 """
 
 import torch
@@ -14,22 +14,22 @@ ACT_CFG = dict(type='ReLU', inplace=True)
 
 
 def activation(act_cfg: dict | None) -> nn.Module:
-    """An activation by itself; None for none."""
+    """Build an activation; the identity for None."""
     return build_activation_layer(act_cfg) if act_cfg else nn.Identity()
 
 
 def normalisation(norm_cfg: dict | None, channels: int) -> nn.Module:
-    """A norm by itself; None for none."""
+    """Build a normalisation layer; the identity for None."""
     if norm_cfg:
         return build_norm_layer(norm_cfg, channels)[1]
     return nn.Identity()
 
 
 class FoldedSequential(nn.Sequential):
-    """Layers in order; in training a frozen BN is folded into the convolution.
+    """A sequence that folds frozen BN into convolutions during training.
 
-    That leaves out a pass over memory, and one map of two that is kept for
-    the backward pass.
+    Folding saves a pass over memory, and one of the two maps that are kept
+    for the backward pass.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class FoldedSequential(nn.Sequential):
 
 
 def _can_be_folded(conv: nn.Module, norm: nn.Module) -> bool:
-    """Whether they are nobody else's business, and the norm is frozen."""
+    """Whether the norm is frozen and neither layer has hooks."""
     return (
         type(conv) is nn.Conv2d
         and isinstance(norm, _BatchNorm)
@@ -67,14 +67,14 @@ def _can_be_folded(conv: nn.Module, norm: nn.Module) -> bool:
 def pointwise(
     in_channels: int, out_channels: int, groups: int = 1, **types: dict | None
 ) -> ConvModule:
-    """A 1x1 convolution; ``types`` are its norm_cfg and act_cfg."""
+    """A 1x1 convolution; ``types`` are norm_cfg and act_cfg."""
     return ConvModule(in_channels, out_channels, 1, groups=groups, **types)
 
 
 def depthwise(
     channels: int, stride: int = 1, dilation: int = 1, **types: dict | None
 ) -> ConvModule:
-    """A 3x3 convolution of each channel by itself."""
+    """A 3x3 depthwise convolution."""
     places = dict(stride=stride, padding=dilation, dilation=dilation)
     return ConvModule(
         channels, channels, 3, groups=channels, **places, **types
@@ -87,7 +87,7 @@ def image_conv(channels: int, **types: dict | None) -> ConvModule:
 
 
 def pooled_stem(channels: int, **types: dict | None) -> nn.Sequential:
-    """The first layer and a 3x3 max pool, to a quarter of the image."""
+    """The first layer and a 3x3 max pool: stride 4 in total."""
     stem = nn.Sequential()
     stem.conv1 = image_conv(channels, **types)
     stem.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
@@ -95,10 +95,10 @@ def pooled_stem(channels: int, **types: dict | None) -> nn.Sequential:
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
-    """Mix the channels of all groups (arXiv 1707.01083, Fig. 1).
+    """Shuffle channels across groups (arXiv 1707.01083, Fig. 1).
 
     Channel ``g * C / groups + i`` moves to channel ``i * groups + g``. Keeps
-    the memory layout, which every layer that follows would convert.
+    the memory layout, so that no later layer has to convert it.
     """
     if groups == 1:
         return x
@@ -122,10 +122,10 @@ def interleave(even: Tensor, odd: Tensor) -> Tensor:
 
 
 def split_even_odd(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Undo `interleave`: even and odd channels, as views (N, C / 2, H, W)."""
+    """Split into even and odd channels, as views (N, C / 2, H, W)."""
     if not _is_channels_last(x):
         return x.unflatten(1, (-1, 2)).unbind(2)
-    # The same views, but their gradient comes back channels-last.
+    # The same views, but their gradient is channels-last.
     even, odd = x.permute(0, 2, 3, 1).unflatten(3, (-1, 2)).unbind(4)
     return even.permute(0, 3, 1, 2), odd.permute(0, 3, 1, 2)
 
@@ -142,10 +142,10 @@ def _interleave_channels_last(even: Tensor, odd: Tensor) -> Tensor:
 
 
 class _InterleaveChannelsLast(torch.autograd.Function):
-    """`interleave` whose gradients are dense.
+    """`interleave` with dense gradients.
 
-    The derivative of ``stack`` is a view, in which channels-last kernels were
-    up to 11 times slower than in a copy (`docs/decisions.md`).
+    The gradients of ``stack`` are views, on which channels-last kernels were
+    up to 11 times slower than on copies (docs/decisions.md).
     """
 
     @staticmethod

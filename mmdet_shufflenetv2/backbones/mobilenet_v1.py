@@ -2,9 +2,9 @@
 
 Paper: "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
 Applications", https://arxiv.org/abs/1704.04861.
-Original code: https://github.com/tensorflow/models (Apache-2.0), whose
-strided convolutions pad one side only; these pad both, as PyTorch's networks
-do. Written from the paper's Table 1; equal to pytorchcv's networks.
+Original code: https://github.com/tensorflow/models (Apache-2.0). Its strided
+convolutions pad one side only; these pad both, as usual in PyTorch.
+Written from the paper's Table 1; equal to pytorchcv's networks.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ CHANNELS = ((64,), (128,) * 2, (256,) * 2, (512,) * 6, (1024,) * 2)
 
 @MODELS.register_module()
 class MobileNetV1(StagedBackbone):
-    """MobileNet V1: depthwise separable convolutions in a row.
+    """MobileNet V1: a chain of depthwise separable convolutions.
 
     Levels: 0 stage1, 1 stage2, 2 stage3, 3 stage4 and 4 stage5 at strides
     2, 4, 8, 16 and 32.
@@ -37,7 +37,7 @@ class MobileNetV1(StagedBackbone):
 
     family = 'MobileNetV1'
     widths = (0.25, 0.5, 0.75, 1.0)
-    # Of the stem, and of the units of each stage.
+    # Of the stem, and of each stage's units.
     channels = ((STEM,), *CHANNELS)
 
     def __init__(
@@ -67,7 +67,7 @@ class MobileNetV1(StagedBackbone):
         dilations: tuple[int, int],
         **types,
     ) -> nn.Module:
-        """A depthwise separable convolution, activated after either half."""
+        """A depthwise separable convolution, with both parts activated."""
         unit = nn.Sequential()
         unit.depthwise = depthwise(in_channels, stride, dilations[0], **types)
         unit.pointwise = pointwise(in_channels, out_channels, **types)

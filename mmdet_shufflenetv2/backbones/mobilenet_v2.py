@@ -1,4 +1,4 @@
-"""MobileNet V2, out of mmdet's blocks and equal to mmdet's from 1.0 on.
+"""MobileNet V2, built from mmdet's blocks; equal to mmdet's from 1.0 on.
 
 Paper: "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
 https://arxiv.org/abs/1801.04381.
@@ -21,7 +21,7 @@ WIDTHS = (0.15, 0.4, 0.6, 0.75, 1.0, 1.4)
 ACT_CFG = dict(type='ReLU6', inplace=True)
 STEM = 32
 EXPANSION = 6
-# Per layer (Table 2).
+# Of each layer (Table 2).
 CHANNELS = (16, 24, 32, 64, 96, 160, 320)
 BLOCKS = (1, 2, 3, 4, 3, 3, 1)
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
@@ -29,11 +29,11 @@ LAST = 1280
 
 
 def scaled(channels: int, width: float) -> int:
-    """Channels of a layer at a width.
+    """Scale a layer's channels by a width.
 
-    From 1.0 on a multiple of 8, as the original code and mmdet do it. For the
-    narrow ones plainly rounded channels after a first layer of 16 were chosen
-    to meet Table 8 of arXiv 1807.11164 (docs/decisions.md).
+    From 1.0 on rounds to a multiple of 8, as the original code and mmdet do.
+    Smaller widths round up and keep the first layer's 16 channels, which
+    matches Table 8 of arXiv 1807.11164 (docs/decisions.md).
     """
     if width >= 1:
         return make_divisible(channels * width, 8)
@@ -87,7 +87,7 @@ class StagedMobileNetV2(StagedBackbone):
         stride: int,
         dilations: tuple[int, int],
     ) -> nn.Module:
-        """An inverted residual; the very first one expands nothing."""
+        """An inverted residual; the very first one has no expansion."""
         expands = hasattr(self, 'layer1')
         unit = InvertedResidual(
             in_channels,

@@ -1,7 +1,7 @@
-"""Pretrained weights: which are public, and how a file's fit a backbone.
+"""Public pretrained weights, and how to load any checkpoint into a backbone.
 
-A config names weights by ``init_cfg=dict(type='Pretrained', checkpoint=URL)``;
-mmengine downloads them once, into the cache of torch hub.
+Configs name weights in ``init_cfg=dict(type='Pretrained', checkpoint=URL)``;
+mmengine downloads them once, into torch hub's cache.
 """
 
 import os
@@ -28,8 +28,8 @@ from ..compat.weight_formats import (
 from ..errors import UserError
 from .zoo import NETWORKS, family_in, network_of, outlined
 
-# Published name of a network -> address. V2* has V2's: its extra convolutions
-# then pass their input on. ShuffleNet V1's are of style 'mmpretrain'.
+# Published network name -> URL. V2* starts from V2's weights, with its extra
+# convolutions as identities. ShuffleNet V1's have style 'mmpretrain'.
 PUBLIC_WEIGHTS = {
     f'shufflenet_v2_{star}{w}': f'torchvision://shufflenet_v2_{w}.imagenet1k_v1'
     for star in ('', 'star_')
@@ -42,27 +42,27 @@ PUBLIC_WEIGHTS = {
     ),
 }
 RESNETS = {50: 'torchvision://resnet50', 101: 'torchvision://resnet101'}
-# Where training frameworks keep the weights within a checkpoint.
+# Checkpoint keys under which training frameworks store the weights.
 WRAPPERS = ('state_dict', 'model', 'model_state_dict')
-# Old checkpoints lack it, and it has no effect with a fixed momentum.
+# Old checkpoints lack it; it has no effect when the momentum is fixed.
 COUNTER = 'num_batches_tracked'
-# What DistributedDataParallel and `torch.compile` put before every name.
+# Prefixes that DistributedDataParallel and `torch.compile` add to every name.
 WRAPPING = re.compile(r'((module|_orig_mod)\.)*')
 MISSING = 'missing in the checkpoint'
 
 
 def public_weights(backbone: Mapping) -> str | None:
-    """The address of weights for a config's backbone, if there are any."""
+    """The URL of public weights for a config's backbone, or None."""
     if backbone.get('type') == 'ResNet':
         return RESNETS.get(backbone.get('depth'))
-    # Strides, dilations and the like change where it computes, not what.
+    # The same weights fit whatever these are.
     others = ('strides', 'dilations', 'norm_cfg')
     config = {k: v for k, v in backbone.items() if k not in others}
     return PUBLIC_WEIGHTS.get(network_of(config))
 
 
 def fetch_weights(checkpoint: str) -> None:
-    """Download weights if they are not here; or name three ways to go on."""
+    """Download weights unless cached; the UserError lists alternatives."""
     try:
         CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
     except (OSError, KeyError) as error:
@@ -76,11 +76,11 @@ def fetch_weights(checkpoint: str) -> None:
             path = f'{torch.hub.get_dir()}/checkpoints/{os.path.basename(url)}'
             cache = f'  put a copy of {url}\n    at {path}\n'
         raise UserError(
-            f'the starting weights {checkpoint} cannot be had: {reason}\n'
-            f'One of these goes on:\n{cache}'
+            f'cannot load the starting weights {checkpoint}: {reason}\n'
+            f'Do one of the following:\n{cache}'
             '  --backbone-weights FILE   start from weights you have\n'
             '  --from-scratch            start from random weights, which '
-            'gives other results'
+            'gives different results'
         ) from error
 
 
@@ -91,19 +91,19 @@ def load_pretrained(
     map_location: str = 'cpu',
     style: str | None = None,
 ) -> None:
-    """Load a checkpoint in any naming, if it is of the backbone's network.
+    """Load a checkpoint of the backbone's network, whatever its key names.
 
-    Names are looked up in `compat.weight_formats`; others load where tensors
-    fit one to one in their order. Levels not built, and classifiers, are left
-    out; everything else has to fit. What happened is logged; what the weights
-    expect of images becomes the backbone's ``expected_input``.
+    Names are translated by `compat.weight_formats`. Unknown names load if the
+    tensors fit one to one in order. Classifiers and levels that are not built
+    are ignored; everything else must match. Logs the result, and stores the
+    input format of the weights as the backbone's ``expected_input``.
 
     Args:
         backbone: a `StagedBackbone`.
-        checkpoint: path or address of the file.
-        prefix: the backbone's name in a larger model, where it is not found.
-        map_location: as of ``torch.load``.
-        style: of the weights' network, where neither names nor shapes tell.
+        checkpoint: path or URL.
+        prefix: of the backbone's keys, if it cannot be detected.
+        map_location: as in ``torch.load``.
+        style: of the weights, if neither names nor shapes determine it.
 
     Raises:
         CheckpointError: the file holds no weights, or weights of another
@@ -113,10 +113,9 @@ def load_pretrained(
     fit = find_fit(backbone, content, checkpoint, prefix, style)
     fit.check(backbone, checkpoint)
     own = backbone.state_dict()
-    weights = {**fit.new, **fit.named}
     counters = {k: v for k, v in own.items() if k.endswith(COUNTER)}
-    weights = counters | {k: v for k, v in weights.items() if k in own}
-    backbone.load_state_dict(weights)
+    weights = counters | fit.new | fit.named
+    backbone.load_state_dict({key: weights[key] for key in own})
     backbone.expected_input = fit.expected_input
     report = [
         f'Loaded {len(fit.named) - len(fit.not_built)} tensors from '
@@ -124,31 +123,31 @@ def load_pretrained(
     ]
     for what, keys in (
         ('Ignored', fit.ignored),
-        ('Belongs to levels not built here', fit.not_built),
-        ('New layers, which pass their input on unchanged', list(fit.new)),
+        ('Ignored, of levels not built', fit.not_built),
+        ('New layers, initialised as identities', fit.new),
     ):
         if keys:
             report.append(f'{what}: {shown(keys)}.')
-    report.append(f'Images it expects: {fit.expected_input or "not stated"}.')
+    report.append(f'Expected input: {fit.expected_input or "not stated"}.')
     print_log(' '.join(report), logger='current')
 
 
 @dataclass
 class Fit:
-    """How a checkpoint and a backbone go together.
+    """How a checkpoint maps to a backbone.
 
     Attributes:
-        found: the format of the names; None if they are not known, and the
-            tensors go in by their order.
-        prefix: of the backbone's names in the checkpoint.
-        style: of the network that the weights are of; None if any would do.
-        named: its tensors by the backbone's names, with levels not built;
-            those that have none there by their own.
-        ignored, not_built: keys of what is not the backbone, such as a
-            classifier, and of levels not built.
-        new: what the backbone needs besides, to compute the same.
-        problems: names that do not fit, by what is wrong with them.
-        expected_input: what the weights expect of images, if it is known.
+        found: the format of the names; None if they are unknown and tensors
+            are matched by order.
+        prefix: of the backbone's keys in the checkpoint.
+        style: of the network the weights were saved from; None if unknown.
+        named: the backbone's tensors, including levels not built, under our
+            names where there are any and their own otherwise.
+        ignored: keys outside of the backbone, such as a classifier's.
+        not_built: keys of levels that are not built.
+        new: neutral weights for layers that the checkpoint lacks.
+        problems: kind of mismatch -> names.
+        expected_input: the weights' input format, if it is known.
     """
 
     found: WeightFormat | None
@@ -163,34 +162,34 @@ class Fit:
 
     @property
     def distance(self) -> int:
-        """How many entries do not fit."""
+        """The number of entries that do not fit."""
         return sum(map(len, self.problems.values()))
 
     def title(self, backbone: nn.Module) -> str:
-        """Published network, if it is one, family and format."""
+        """The network's published name, if it has one, family and format."""
         family = getattr(backbone, 'family', type(backbone).__name__)
         if not self.found:
-            title = f'{family} in unknown names'
+            title = f'{family} with unknown names'
         else:
             title = f'{family} in the format of {self.found}'
         meta = dict(style=self.style)
         name, _, fit = closest_network(
             dict(state_dict=self.named, meta=meta), '', [family]
         )
-        # A detector's backbone lacks the last levels.
+        # The last levels may be missing: detectors do not build them.
         known = name and fit.problems.keys() <= {MISSING}
         return f'{name}, {title}' if known else title
 
     def misfits(self, backbone: nn.Module) -> list[str]:
-        """What does not fit, a phrase a kind."""
-        told = phrases(self.problems)
+        """One phrase for each kind of problem."""
+        problems = phrases(self.problems)
         own = getattr(backbone, 'style', None)
         if self.style not in (None, own):
-            told.append(f'style must be {self.style!r}, got {own!r}')
-        return told
+            problems.append(f'style must be {self.style!r}, got {own!r}')
+        return problems
 
     def check(self, backbone: nn.Module, source: str) -> None:
-        """Raise `CheckpointError` unless all fits."""
+        """Raise `CheckpointError` if anything does not fit."""
         if misfits := self.misfits(backbone):
             raise CheckpointError(
                 f'checkpoint {source!r} looks like {self.title(backbone)}, '
@@ -206,12 +205,14 @@ def find_fit(
     prefix: str | None = None,
     style: str | None = None,
 ) -> Fit:
-    """Find out how what a checkpoint holds goes into a backbone.
+    """Map a checkpoint's content to a backbone without loading it.
 
-    Nothing is loaded, so the backbone may be on the meta device. One of
-    another project than this has names of its own only, and they are looked
-    up where mmengine does. `CheckpointError` where there is no such prefix or
-    more than one, or another family.
+    The backbone may be on the meta device. Backbones of other projects accept
+    no names but their own, stored where mmengine looks for them.
+
+    Raises:
+        CheckpointError: the prefix is missing or ambiguous, or the weights
+            are of another family.
     """
     style = meta_of(content).get('style') or style
     formats = getattr(backbone, 'formats', None)
@@ -244,17 +245,17 @@ def find_fit(
         at = prefix or next(
             (p for p in reversed(USUAL_PREFIXES) if within(weights, p)), ''
         )
-        why = [f'it looks like {family_of(weights)}']
+        inner = within(weights, at)
+        problems = [f'it looks like {family_of(weights)}']
         if not hasattr(backbone, 'formats'):
-            wanted = backbone.state_dict()
-            why += phrases(mismatches(wanted, within(weights, at)))
+            problems += phrases(mismatches(backbone.state_dict(), inner))
         try:
-            if recognise(weights) or len(why) > 1:
-                raise CheckpointError('; '.join(why))
-            fit = _fit_in_order(backbone, within(weights, at), at, style)
+            if recognise(weights) or len(problems) > 1:
+                raise CheckpointError('; '.join(problems))
+            fit = _fit_in_order(backbone, inner, at, style)
         except CheckpointError as error:
             raise CheckpointError(
-                f'checkpoint {source!r} is, under prefix {at!r}, in none of '
+                f'checkpoint {source!r}, under prefix {at!r}, has none of '
                 f'the formats that {type(backbone).__name__} reads '
                 f'({", ".join(map(str, formats))}); {error}; its keys are '
                 + shown(weights)
@@ -272,7 +273,7 @@ def _fit(
     prefix: str,
     style: str | None,
 ) -> Fit:
-    """Sort a checkpoint's keys by what becomes of them."""
+    """Translate a checkpoint's keys and compare them with the backbone's."""
     fit = Fit(found, prefix, found.style or style)
     wanted = backbone.state_dict()
     levels = set(getattr(backbone, 'level_names', ()))
@@ -280,7 +281,7 @@ def _fit(
     parts = levels | {key.partition('.')[0] for key in wanted}
     names = {key: found.to_ours(key) or '' for key in weights}
     names = {k: n for k, n in names.items() if n.partition('.')[0] in parts}
-    # Besides, a module of theirs that is ours may hold nothing.
+    # Unknown keys in a top-level module that has known ones are misfits.
     theirs = {key.partition('.')[0] for key in names}
     for key, value in weights.items():
         if key in names or key.partition('.')[0] in theirs:
@@ -292,7 +293,7 @@ def _fit(
         new = backbone.neutral_weights()
         if not new.keys() & fit.named.keys():
             fit.new = new
-    # Files that are older than the counter are whole without it.
+    # Files older than the counter are complete without it.
     counters = {k: v for k, v in wanted.items() if k.endswith(COUNTER)}
     given = {k: v for k, v in fit.named.items() if k not in fit.not_built}
     fit.problems = mismatches(wanted, counters | fit.new | given)
@@ -305,10 +306,10 @@ def _fit_in_order(
     prefix: str,
     style: str | None,
 ) -> Fit:
-    """Match tensors of unknown names by their order and shapes.
+    """Match tensors with unknown names by order and shape.
 
-    The branches of a unit may come in another order. What is left is not
-    built, or a classifier. An error is a part of a sentence.
+    The branches of a unit may come in any order. The tensors left over are
+    levels not built or a classifier. `find_fit` completes the errors.
     """
     fit = Fit(None, prefix, style)
     given, wanted = (
@@ -324,7 +325,7 @@ def _fit_in_order(
         return re.findall(r'\.branch\d?', entry[0])
 
     def kinds(entries: list[tuple[str, Tensor]]) -> list[tuple]:
-        # Weight or bias, mean or variance; and the shape.
+        # The parameter's own name, such as "weight", and its shape.
         return [(k.rpartition('.')[2], v.shape) for k, v in entries]
 
     for unit, entries in groupby(wanted, unit_of):
@@ -335,9 +336,10 @@ def _fit_in_order(
         orders = [o for o in orders if kinds(o) == kinds(here)]
         if len(orders) != 1:
             first = ''.join(f'{k} {tuple(v.shape)}' for k, v in here[:1])
+            several = f'fit {unit} in more than one way'
             raise CheckpointError(
-                f'in their order, its tensors from {first} on do not fit '
-                f'{unit}' + (' in one way only' if orders else '')
+                f'matched in order, its tensors from {first} on '
+                + (several if orders else f'do not fit {unit}')
             )
         for (name, _), (_, value) in zip(orders[0], here, strict=True):
             fit.named[name] = value
@@ -345,9 +347,9 @@ def _fit_in_order(
     styles = backbone.styles_of_these_shapes
     if style is None and len(styles) > 1:
         raise CheckpointError(
-            'its tensors fit one to one, but neither names nor shapes tell '
-            'whose order of channels they have: set style of the backbone '
-            f'and of its init_cfg to one of {", ".join(styles)}'
+            'its tensors fit one to one, but neither names nor shapes '
+            'determine the order of their channels: set style, of the '
+            f'backbone and of its init_cfg, to one of {", ".join(styles)}'
         )
     return fit
 
@@ -355,10 +357,10 @@ def _fit_in_order(
 def closest_network(
     content: object, source: str, families: Iterable[str] | None = None
 ) -> tuple[str | None, nn.Module | None, Fit | None]:
-    """The network of the zoo that what a checkpoint holds is closest to.
+    """The zoo's network closest to a checkpoint, its backbone and the fit.
 
-    With its backbone without values, and how they fit; among the families
-    that the names are of, or those given. None if it is like no network.
+    Considers ``families``, or else those that the names belong to. The
+    backbone is on the meta device. All three are None if nothing matches.
     """
     weights, declared = weights_of(content, source), meta_of(content)
     rows = chain(*recognise(weights).values())
@@ -380,7 +382,7 @@ def closest_network(
 def mismatches(
     wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]
 ) -> dict[str, list[str]]:
-    """Names that a state dict lacks, has too much or in another shape."""
+    """Names that are missing, unknown or of another shape, by kind."""
     kinds = {
         MISSING: [k for k in wanted if k not in state],
         'unknown to the model': [k for k in state if k not in wanted],
@@ -395,12 +397,12 @@ def mismatches(
 
 
 def phrases(problems: Mapping[str, list[str]]) -> list[str]:
-    """What `mismatches` found, a phrase a kind."""
+    """Phrases for messages, one for each kind of `mismatches`."""
     return [f'{len(v)} {kind}: {shown(v)}' for kind, v in problems.items()]
 
 
 def weights_of(content: object, source: str) -> dict[str, Tensor]:
-    """The weights in a checkpoint, without wrappers."""
+    """The weights in a checkpoint, without dict or name wrappers."""
     if not isinstance(content, Mapping):
         content = {}
     for wrapper in WRAPPERS:
@@ -421,6 +423,6 @@ def weights_of(content: object, source: str) -> dict[str, Tensor]:
 
 
 def shown(keys: Iterable[str], most: int = 5) -> str:
-    """The first of some names."""
+    """The first few names, for messages."""
     keys = list(keys)
     return ', '.join(keys[:most]) + (', ...' if len(keys) > most else '')

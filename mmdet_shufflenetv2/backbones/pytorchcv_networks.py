@@ -1,13 +1,14 @@
-"""Networks of the library pytorchcv, as levels.
+"""Backbones built from networks of the pytorchcv library.
 
 Papers: IGCV3, https://arxiv.org/abs/1806.00178; CondenseNet,
 https://arxiv.org/abs/1711.09224; NASNet, https://arxiv.org/abs/1707.07012;
 PNASNet-5, https://arxiv.org/abs/1712.00559; SENet,
 https://arxiv.org/abs/1709.01507.
 Library: https://github.com/osmr/pytorchcv (MIT), version 0.0.74; optional,
-and imported when a network is built.
-What differs from the library: images may have any size; IGCV3-D rounds its
-channels as MobileNet V2 does; CondenseNet's learned groups start as plain.
+imported only when a network is built.
+Differences from the library: images may have any size; IGCV3-D rounds its
+channels as MobileNet V2 does; CondenseNet's learned groups start as plain
+groups.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ from .base import StagedBackbone
 from .layers import channel_shuffle
 
 REQUIREMENT = 'pytorchcv==0.0.74'
-# family -> the library's blocks: of the stem, of the stages from stride 4 on,
-# and of conv5. What it has besides is its poolings for one size of images,
-# and the last activation of cells.
+# family -> the library's blocks of the stem, of each stage from stride 4 on,
+# and of conv5. Left out are poolings for one fixed image size, and the last
+# activation of cells.
 LEVELS = {
     'IGCV3': 'init_block+stage1 stage2 stage3 stage4 stage5 final_block',
     'CondenseNet': 'init_block+stage1 stage2 stage3 stage4 stage5+post_activ',
@@ -44,27 +45,28 @@ LEVELS = {
     'PNASNet': 'init_block stem1_unit stage1 stage2 stage3',
     'SENet': 'init_block stage1 stage2 stage3 stage4',
 }
-# Their cells also read the input of the cell before.
+# Cells of these networks also read the previous cell's input.
 CELLS = ('NASNet', 'PNASNet')
-# Their poolings round down, so images are padded; they compute contiguously.
+# Poolings of these round down, so images are padded; layout is contiguous.
 PADDED = ('CondenseNet', *CELLS)
 SIZE_DIVISOR = 32
 
 
 class MissingLibrary(UserError, ImportError):
-    """An optional library that a network is taken from is not installed."""
+    """A network needs an optional library that is not installed."""
 
 
 def _igcv3(library: ModuleType, widen_factor: float) -> nn.Module:
     """IGCV3-D (section 4.1) of any width, in multiples of 8 channels.
 
-    The library's even numbers are further off the published multiply-adds.
+    The library rounds to even numbers, which is further off the published
+    multiply-adds.
     """
 
     def scaled(channels: int) -> int:
         return make_divisible(channels * widen_factor, 8)
 
-    # Of each unit, per stage.
+    # Channels of each unit, per stage.
     stages = (16,), (24,) * 4, (32,) * 6, (64,) * 8 + (96,) * 6
     stages += ((160,) * 6 + (320,),)
     return library.IGCV3(
@@ -75,26 +77,23 @@ def _igcv3(library: ModuleType, widen_factor: float) -> nn.Module:
 
 
 def _pnasnet(library: ModuleType, size: tuple[int, int, int]) -> nn.Module:
-    """PNASNet-5 of a stem, N cells and F filters (section 5.2).
-
-    A cell has five blocks.
-    """
+    """PNASNet-5; ``size`` is (stem channels, N, F) of section 5.2."""
     stem, cells, filters = size
-    f = 5 * filters
+    f = 5 * filters  # A cell concatenates five blocks.
     first = [5 * (filters // 2)] + [f] * cells
     network = library.PNASNet(
         [first, [2 * f] * cells, [4 * f] * cells], stem, 5 * (filters // 4)
     )
     for module in network.modules():
         if isinstance(module, library.NasPathBlock):
-            # The library halves an odd number of channels twice.
+            # Both of the library's halves of an odd number round down.
             rest = module.bn.num_features - module.path1.conv.out_channels
             conv = module.path2.conv
             module.path2.conv = library.conv1x1(conv.in_channels, rest)
     return network
 
 
-# arch -> family, and what makes the network from the library's module of it.
+# arch -> family, and a function that builds it from the library's module.
 ARCHITECTURES: dict[str, tuple[str, Callable[[ModuleType], nn.Module]]] = {
     'igcv3_d_x0_7': ('IGCV3', partial(_igcv3, widen_factor=0.7)),
     'igcv3_d_x1_0': ('IGCV3', partial(_igcv3, widen_factor=1.0)),
@@ -110,21 +109,22 @@ ARCHITECTURES: dict[str, tuple[str, Callable[[ModuleType], nn.Module]]] = {
 
 @MODELS.register_module()
 class PytorchcvBackbone(StagedBackbone):
-    """A network of the library pytorchcv as a backbone.
+    """A network of the pytorchcv library as a backbone.
 
+    Reads the library's pretrained weights as well as its own.
     Levels: 0 stage1, 1 stage2, 2 stage3 and 3 stage4, at strides 4, 8, 16
     and 32; IGCV3-D also has 4 conv5, at stride 32.
 
     Args:
         arch: a key of `ARCHITECTURES`.
-        norm_cfg: type of normalisation; None means the library's BN.
-        channels_last: memory layout; None means on the CPU only.
-            CondenseNet, NASNet and PNASNet have no choice but False.
+        norm_cfg: normalisation; None means the library's BN.
+        channels_last: as in `StagedBackbone`; CondenseNet, NASNet and PNASNet
+            do not support True.
         out_indices, staged: as in `StagedBackbone`; strides and dilations
-            are fixed. Pretrained weights may be the library's.
+            are fixed.
     """
 
-    # Of the keys, which `arch` lacks.
+    # Prefix of the keys of `ARCHITECTURES`, left out in ``arch``.
     prefix = ''
 
     def __init__(
@@ -159,12 +159,12 @@ class PytorchcvBackbone(StagedBackbone):
             **staged,
         )
         self.strides_and_dilations((2,) * 4, fixed=True)
-        # Without values, which costs next to nothing.
+        # Runs the network on the meta device to learn its channels.
         x = torch.empty(1, 3, 64, 64, device='meta')
         for unit in stem:
             x = unit(x)
         self.stem = nn.Sequential(*(_real(unit, norm_cfg) for unit in stem))
-        # Ends with the last level asked for.
+        # stage_names ends with the last level to return.
         for name, units, reduction in zip(
             self.stage_names, stages, (4, 8, 16, 32, 32), strict=False
         ):
@@ -179,24 +179,24 @@ class PytorchcvBackbone(StagedBackbone):
 
     @property
     def formats(self) -> tuple[WeightFormat, ...]:
-        """Those of the family; the library itself tells its names."""
+        """The family's formats; the network itself provides library names."""
         own, library = super().formats
         names = partial(_module_names, self.prefix + self.arch)
         return own, replace(library, modules=names)
 
     @classmethod
     def family_in(cls, config: Mapping) -> str:
-        """The family of ``arch``, without the library."""
+        """The family of a config's ``arch``; does not need the library."""
         return ARCHITECTURES[cls.prefix + config.get('arch', 'mobile')][0]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Features of images of any size, which are padded as mmdet does."""
+        """Features of images of any size, padded at the right and bottom."""
         if self.family not in PADDED:
             return super().forward(x)
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % SIZE_DIVISOR, 0, -height % SIZE_DIVISOR))
-        # Channels-last, the backward pass of a strided pointwise convolution
-        # of few channels writes where it must not (oneDNN's issue 6035).
+        # In channels-last layout, the backward pass of a strided pointwise
+        # convolution with few channels writes out of bounds (oneDNN #6035).
         x = x.contiguous()
         return tuple(
             feature[..., : -(-height // stride), : -(-width // stride)]
@@ -206,7 +206,7 @@ class PytorchcvBackbone(StagedBackbone):
         )
 
     def feature(self, state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
-        """A stage's output; of cells, with the next cell's activation."""
+        """A stage's output; of cells, after the next cell's activation."""
         return F.relu(state[0]) if isinstance(state, tuple) else state
 
 
@@ -221,7 +221,7 @@ class PNASNet(PytorchcvBackbone):
 
 
 class ChannelShuffle(nn.Module):
-    """`channel_shuffle` in the place of the library's."""
+    """`channel_shuffle` as a module, to replace the library's."""
 
     def __init__(self, groups: int):
         super().__init__()
@@ -232,7 +232,7 @@ class ChannelShuffle(nn.Module):
 
 
 class CellWithPrevious(nn.Module):
-    """The library's cell, with its input and the one before it as state."""
+    """A library cell that passes (output, input) on as one state."""
 
     def __init__(self, unit: nn.Module):
         super().__init__()
@@ -241,7 +241,7 @@ class CellWithPrevious(nn.Module):
     def forward(
         self, state: Tensor | tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """The cell's output, and its input for the cell after it."""
+        """The cell's output, and its input for the next cell."""
         if not isinstance(state, tuple):
             return self.unit(state), state
         return self.unit(*state), state[0]
@@ -249,12 +249,12 @@ class CellWithPrevious(nn.Module):
 
 @cache
 def _module_names(arch: str) -> dict[str, str]:
-    """Of every module that has weights, our name -> the library's."""
+    """Our name -> the library's, for every module with weights."""
     levels = range(LEVELS[ARCHITECTURES[arch][0]].count(' '))
     with torch.device('meta'):
         ours = PytorchcvBackbone(arch, out_indices=levels).state_dict()
     theirs = _network(arch).features.state_dict()
-    # The same modules in the same order.
+    # Both have the same modules in the same order.
     return {
         a.rpartition('.')[0]: f'features.{b.rpartition(".")[0]}'
         for a, b in zip(ours, theirs, strict=True)
@@ -276,7 +276,7 @@ def _network(arch: str) -> nn.Module:
 
 
 def _units(features: nn.Module, blocks: Sequence[str]) -> list[nn.Module]:
-    """Of a stage its units, of another block itself."""
+    """The named blocks in order, with stages split into their units."""
     units = []
     for name in blocks:
         block = getattr(features, name)
@@ -285,15 +285,15 @@ def _units(features: nn.Module, blocks: Sequence[str]) -> list[nn.Module]:
 
 
 def _real(unit: nn.Module, norm_cfg: dict | None) -> nn.Module:
-    """A unit with values, and with this package's own modules in it."""
-    # Not get_default_device: torch 2.4's overlooks `with torch.device(...)`.
+    """Initialise a meta unit, and swap in our shuffle and ``norm_cfg``."""
+    # Not get_default_device: torch 2.4's ignores `with torch.device(...)`.
     unit.to_empty(device=torch.empty(0).device).train()
     for module in list(unit.modules()):
         if hasattr(module, 'reset_parameters'):
             module.reset_parameters()
         if isinstance(getattr(module, 'index', None), Tensor):
-            # The channels that CondenseNet's groups read as long as none are
-            # learned: in turn, so that every group reads of every unit.
+            # The channels that CondenseNet's groups read until they are
+            # learned: in turn, so that every group reads from every unit.
             order = torch.arange(module.index.numel())
             order = order.unflatten(0, (-1, module.conv.groups))
             module.index = order.T.flatten()

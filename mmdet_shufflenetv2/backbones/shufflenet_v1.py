@@ -3,8 +3,8 @@
 Paper: "ShuffleNet: An Extremely Efficient Convolutional Neural Network for
 Mobile Devices", https://arxiv.org/abs/1707.01083.
 Original code: https://github.com/megvii-model/ShuffleNet-Series (MIT).
-Written from the paper. What the paper leaves open, the order of channels in
-a concatenation, and where and how channels are shuffled, is a ``style``.
+Written from the paper. ``style`` selects what the paper leaves open: the
+order of concatenated channels, and where and how channels are shuffled.
 """
 
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ from .layers import (
     pooled_stem,
 )
 
-# (arch, groups, widen_factor) -> output channels of the stem and per stage; a
-# quarter of them inside a unit. Widths of 1.0: Table 1 of the V1 paper.
-# Others: the authors' code, which has them for 3 and 8 groups and rounds the
-# stem its own way; stages of 0.5 with 2 or 4 groups would not divide.
-# 'v1_50': Table 2 of the V2 paper's appendix. Its first unit has 296 channels
-# of its own, which 3 groups do not divide, so it is not grouped.
+# (arch, groups, widen_factor) -> output channels of the stem, and of each
+# stage; units have a quarter of them inside. Width 1.0: Table 1 of the V1
+# paper. Other widths: the authors' code, which has 3 and 8 groups only and its
+# own rounding of the stem; at 0.5, 2 or 4 groups would not divide the stages.
+# 'v1_50': Table 2 of the V2 paper's appendix. Its first unit adds 296
+# channels, which 3 groups do not divide, so it is not grouped.
 VARIANTS = {
     ('v1', 1, 1.0): (24, (144, 288, 576)),
     ('v1', 2, 1.0): (24, (200, 400, 800)),
@@ -49,15 +49,15 @@ VARIANTS = {
 }
 # Units per stage.
 UNITS = {'v1': (4, 8, 4), 'v1_50': (3, 4, 6, 3)}
-# Whose order of channels weights have. 'paper' shuffles in front of the
-# depthwise convolution and concatenates the shortcut last, as pytorchcv reads
-# it; the others shuffle after it and put the shortcut first, the authors with
-# as many groups as a group has channels.
+# Whose order of channels to use. 'paper', as pytorchcv reads the paper,
+# shuffles before the depthwise convolution and concatenates the shortcut last.
+# The others shuffle after it and put the shortcut first; 'authors' shuffles
+# with as many groups as a group has channels.
 STYLES = ('paper', 'authors', 'mmpretrain')
 
 
 class MeanPool(nn.AvgPool2d):
-    """Mean of 3x3 pixels, zeros around the map; may be dilated."""
+    """3x3 average pooling with zero padding and optional dilation."""
 
     def __init__(self, stride: int, dilation: int):
         super().__init__(3, stride, padding=1)
@@ -72,14 +72,14 @@ class MeanPool(nn.AvgPool2d):
 
 
 class ShuffleUnitV1(nn.Module):
-    """A unit of Fig. 2 (b), or (c) where the number of channels changes.
+    """The unit of Fig. 2 (b), or (c) if the number of channels changes.
 
     Args:
         in_channels, out_channels: channels of the input and the output.
-        stride: of the depthwise convolution; 1 where channels do not change.
-        dilations: the first one is that of the depthwise convolution and of
-            the pool.
-        groups: groups of the first and of the second pointwise convolution.
+        stride: of the depthwise convolution; 1 for unit (b).
+        dilations: see `StagedBackbone.add_stages`; the first applies to the
+            depthwise convolution and the pooling.
+        groups: of the first and the second pointwise convolution.
         others: as in `ShuffleNetV1`.
     """
 
@@ -140,8 +140,8 @@ class ShuffleNetV1(StagedBackbone):
         groups: groups of the pointwise convolutions: 1, 2, 3, 4 or 8.
         arch: ``'v1'`` or ``'v1_50'``, which has 3 groups.
         style: ``'paper'``, ``'authors'`` or ``'mmpretrain'``: whose order of
-            channels, and so whose pretrained weights fit. ``'paper'`` equals
-            pytorchcv's networks.
+            channels to use, and so whose pretrained weights fit. ``'paper'``
+            equals pytorchcv's networks.
         out_indices, others: as in `StagedBackbone`.
     """
 
@@ -162,7 +162,7 @@ class ShuffleNetV1(StagedBackbone):
         )
         check_choice('style', style, STYLES)
         count = len(channels)
-        # The paper calls the stage of stride 8 stage2.
+        # In the paper, stage2 is the stage of stride 8.
         stages = [f'stage{5 - count + i}' for i in range(count)]
         super().__init__(stages, out_indices, **staged)
         self.style = style
@@ -171,7 +171,7 @@ class ShuffleNetV1(StagedBackbone):
         def unit(in_channels: int, *args) -> nn.Module:
             both = (groups, groups)
             if in_channels == stem:
-                # Few channels, which the paper does not group (section 3.3).
+                # The paper does not group so few channels (section 3.3).
                 both = (1, 1 if arch == 'v1_50' else groups)
             return ShuffleUnitV1(
                 in_channels, *args, groups=both, style=style, **self.types

@@ -3,13 +3,13 @@
 Paper: "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture
 Design", https://arxiv.org/abs/1807.11164.
 Original code: https://github.com/megvii-model/ShuffleNet-Series (MIT).
-Written from the paper, with torchvision's names of layers, whose weights fit
-as they are. By default a network equals torchvision's. With
-``style='authors'`` it equals the authors' code, which shuffles where a unit
-begins and gives the two branches of stage2's first unit 24 and C - 24
-channels instead of C / 2 each; the paper's FLOPs count the latter.
+Written from the paper, with torchvision's layer names, so torchvision's
+weights load unchanged. By default the networks equal torchvision's. With
+``style='authors'`` they equal the authors' code, whose FLOPs the paper
+states: it shuffles channels at the start of a unit, and the two branches of
+stage2's first unit have 24 and C - 24 channels instead of C / 2 each.
 
-N images, C channels, H x W pixels.
+Shapes: N images, C channels, H x W pixels.
 """
 
 from collections.abc import Sequence
@@ -40,9 +40,13 @@ STYLES = ('torchvision', 'authors')
 
 @dataclass(frozen=True)
 class Variant:
-    """One network: channels and units per stage, the stem's 3x3 convolutions
-    in front of the max pool, the channels of conv5 (0 for none), and what the
-    units have by default.
+    """One network.
+
+    Attributes:
+        channels, units: output channels and number of units per stage.
+        conv5: output channels of conv5; 0 for no conv5.
+        stem: output channels of the 3x3 convolutions before the max pool.
+        kernel_size, with_se, with_residual: defaults of its units.
     """
 
     channels: tuple[int, ...]
@@ -54,7 +58,7 @@ class Variant:
     with_residual: bool = False
 
 
-# (arch, widen_factor) -> network: Table 5 and Table 2 of the appendix.
+# (arch, widen_factor) -> network: Table 5, and Table 2 of the appendix.
 VARIANTS = {
     ('v2', 0.5): Variant((48, 96, 192), 1024),
     ('v2', 1.0): Variant((116, 232, 464), 1024),
@@ -82,7 +86,7 @@ def conv_and_norm(
     dilation: int = 1,
     **options: int,
 ) -> tuple[nn.Module, nn.Module]:
-    """A convolution, which keeps the size but for its stride, and its norm."""
+    """A "same"-padded convolution and its norm."""
     conv = nn.Conv2d(
         in_channels,
         out_channels,
@@ -96,16 +100,15 @@ def conv_and_norm(
 
 
 class ShuffleUnit(nn.Module):
-    """A unit of Fig. 3 (c), or (d) where the number of channels changes.
+    """The unit of Fig. 3 (c), or (d) if the number of channels changes.
 
-    The latter transforms both branches instead of passing half through.
+    Unit (d) transforms both branches; unit (c) passes half of its input on.
 
     Args:
         in_channels, out_channels: channels of the input and the output.
-        stride: of the depthwise convolutions; 1 where channels do not change.
-        dilations: the first one is that of the depthwise convolutions, none
-            of which comes after the stride.
-        enlarged: the extra depthwise convolution of V2*.
+        stride: of the depthwise convolutions; 1 for unit (c).
+        dilations: see `StagedBackbone.add_stages`; only the first applies.
+        enlarged: add the extra depthwise convolution of V2*.
         kernel_size: of the depthwise convolutions.
         others: as in `ShuffleNetV2`.
     """
@@ -151,7 +154,7 @@ class ShuffleUnit(nn.Module):
             )
         self.enlarge = nn.Identity()
         if enlarged:
-            # V2*: an extra 3x3 depthwise convolution, not activated.
+            # The extra depthwise convolution of V2* has no activation.
             self.enlarge = FoldedSequential(*depthwise(main_in, 1))
         self.branch2 = FoldedSequential(
             *conv_and_norm(main_in, half, 1, norm_cfg),
@@ -161,8 +164,7 @@ class ShuffleUnit(nn.Module):
         )
         self.se = nn.Identity()
         if with_se:
-            # As wide as its input: half of a unit's channels, as Table 2 of
-            # the appendix asks for.
+            # Not reduced: Table 2 of the appendix has half a unit's channels.
             self.se = SqueezeExcitation(
                 main_out, main_out, lambda: activation(act_cfg)
             )
@@ -193,24 +195,25 @@ class ShuffleNetV2(StagedBackbone):
     strides 8, 16, 32 and 32. The deep variants start at stride 4: 0 stage1,
     1 stage2, 2 stage3, 3 stage4 and 4 conv5.
 
-    ``init_cfg=dict(type='Pretrained', checkpoint=...)`` reads torchvision's,
-    the authors', mmpretrain's and other files as they are; V2* starts from
-    V2's weights too, and then computes the same.
+    ``init_cfg=dict(type='Pretrained', checkpoint=...)`` reads the files of
+    torchvision, the authors, mmpretrain and others directly. V2* can load
+    V2's weights and then computes the same features.
 
     Args:
         widen_factor: 0.5, 1.0, 1.5 or 2.0; 1.0 for the deep variants.
-        out_indices: levels to return; None means all stages but conv5.
+        out_indices: levels to return; None means all but conv5.
         arch: ``'v2'`` (Table 5), ``'v2_50'`` or ``'se_v2_164'`` (Table 2 of
             the appendix).
-        style: ``'torchvision'`` or ``'authors'``: whose unit, and so whose
-            pretrained weights fit; they differ in stage2's first unit and
-            in the order of channels.
-        receptive_field: ``'enlarged'`` is the paper's V2* (section 4,
-            object detection): a 3x3 depthwise convolution in front of the
-            first pointwise one of every unit's main branch.
-        with_se: squeeze and excitation at the end of every main branch.
-        with_residual: add the main branch's input to its output where both
-            have the same size. None means as the variant has it, of both.
+        style: ``'torchvision'`` or ``'authors'``: whose units to build, and
+            so whose pretrained weights fit. They differ in stage2's first
+            unit and in the order of channels.
+        receptive_field: ``'standard'``, or ``'enlarged'`` for the paper's
+            V2* (section 4, object detection): a 3x3 depthwise convolution
+            before the first pointwise one of every unit's main branch.
+        with_se: end main branches with squeeze and excitation. For this and
+            the next option None means the variant's default.
+        with_residual: add a main branch's input to its output if they have
+            the same size.
         others: as in `StagedBackbone`.
     """
 
@@ -243,7 +246,7 @@ class ShuffleNetV2(StagedBackbone):
         if with_residual is None:
             with_residual = variant.with_residual
         count = len(variant.units)
-        # The paper's Table 5 calls the stage of stride 8 stage2.
+        # In Table 5 of the paper, stage2 is the stage of stride 8.
         levels = [f'stage{5 - count + i}' for i in range(count)]
         if variant.conv5:
             levels.append('conv5')
@@ -289,13 +292,13 @@ class ShuffleNetV2(StagedBackbone):
 
     @property
     def styles_of_these_shapes(self) -> tuple[str, ...]:
-        """Those that do not differ in the channels of the first unit."""
+        """All styles if the first unit has the same channels in each."""
         first = getattr(self, self.stage_names[0])[0]
         same = first.branch1[0].in_channels == first.branch2[0].out_channels
         return STYLES if same else (self.style,)
 
     def neutral_weights(self) -> dict[str, Tensor]:
-        """V2* from V2: the extra convolution passes its input on."""
+        """Weights that make V2* equal V2: identities for `enlarge`."""
         weights = {}
         for name, module in self.named_modules():
             if not name.endswith(('.enlarge.0', '.enlarge.1')):
@@ -310,7 +313,7 @@ class ShuffleNetV2(StagedBackbone):
                 new['weight'].fill_(1)
                 new['running_var'].fill_(1 - module.eps)
             elif new:
-                # Such as GroupNorm, which cannot be the identity.
+                # Other norms, such as GroupNorm, cannot be the identity.
                 return {}
             weights |= {f'{name}.{key}': value for key, value in new.items()}
         return weights

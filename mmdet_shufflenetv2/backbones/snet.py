@@ -2,11 +2,11 @@
 
 Paper: "ThunderNet: Towards Real-time Generic Object Detection on Mobile
 Devices", https://arxiv.org/abs/1903.11752, Table 1 and section 3.1.
-No code of the authors is public. It is ShuffleNet V2 with 5x5 depthwise
-convolutions, which see farther, and fewer channels at the end.
+The authors published no code. SNet is ShuffleNet V2 with 5x5 depthwise
+convolutions, for a larger receptive field, and fewer channels at the end.
 
-The paper calls a network by its million multiply-adds. With a classifier of
-1000 classes these have 51.2, 161.1 and 535.4 (docs/decisions.md).
+The paper names the networks after their million multiply-adds. With a
+1000-class classifier these have 51.2, 161.1 and 535.4 (docs/decisions.md).
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ from .shufflenet_v2 import ShuffleNetV2, Variant
 class SNet(ShuffleNetV2):
     """SNet49, SNet146 and SNet535.
 
-    Levels: 0 stage2, 1 stage3, 2 stage4 and, of SNet49, 3 conv5, at strides
-    8, 16, 32 and 32. ThunderNet's C4 is level 1, its C5 the last level.
+    Levels: 0 stage2, 1 stage3, 2 stage4 and, in SNet49 only, 3 conv5, at
+    strides 8, 16, 32 and 32. ThunderNet's C4 is level 1, its C5 the last.
 
     Args:
-        depth: 49, 146 or 535, the paper's name.
+        depth: 49, 146 or 535, as in the paper's names.
         out_indices: levels to return, ascending; None means C4 and C5.
-        options: as in `ShuffleNetV2`, but ``widen_factor`` and ``arch``.
+        options: as in `ShuffleNetV2`, except ``widen_factor`` and ``arch``.
     """
 
     family = 'SNet'

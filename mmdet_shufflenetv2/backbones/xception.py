@@ -3,12 +3,12 @@
 Paper: "Light-Head R-CNN: In Defense of Two-Stage Object Detector",
 https://arxiv.org/abs/1711.07264 (Table 7: stages and channels of 1.0), after
 "Xception: Deep Learning with Depthwise Separable Convolutions",
-https://arxiv.org/abs/1610.02357. No code of it was published.
+https://arxiv.org/abs/1610.02357. Its code was not published.
 
-What is known of its unit: it is a bottleneck whose convolutions are
-depthwise (separable) ones, without pre-activation (arXiv 1711.07264, section
-on the fast detector), and it sees 7 pixels, so it has three 3x3 convolutions
-(arXiv 1807.11164, section 4, object detection). The rest was chosen.
+The unit is known to be a bottleneck of depthwise separable convolutions
+without pre-activation (arXiv 1711.07264, section on the fast detector), with
+a receptive field of 7 pixels, hence three 3x3 convolutions (arXiv 1807.11164,
+section 4, object detection). The rest is this project's choice.
 """
 
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ from .layers import (
     pooled_stem,
 )
 
-# widen_factor -> output channels of the stem and per stage; a quarter of them
-# inside a unit. 1.0 is Table 7 of arXiv 1711.07264; the other widths scale
-# its stages. Chosen to meet the FLOPs column of Table 8 of arXiv 1807.11164
+# widen_factor -> output channels of the stem, and of each stage; units have a
+# quarter of them inside. 1.0 is Table 7 of arXiv 1711.07264; other widths
+# scale its stages. Chosen to match the FLOPs in Table 8 of arXiv 1807.11164
 # (docs/decisions.md): a depthwise convolution between two separable ones, no
-# shortcut where the number of channels changes, and the stem of the others.
+# shortcut if the number of channels changes, and the other networks' stem.
 VARIANTS = {
     0.5: (8, (72, 144, 288)),
     1.0: (24, (144, 288, 576)),
@@ -46,9 +46,9 @@ UNITS = (4, 8, 4)
 class XceptionUnit(nn.Module):
     """A bottleneck of depthwise separable convolutions.
 
-    Where the number of channels stays, the input is added to the output. The
-    first convolution has the stride; ``dilations`` are its, and those of the
-    two after it.
+    The input is added to the output if they have the same channels. The first
+    depthwise convolution has ``stride`` and the first of ``dilations``; the
+    two after it have the second.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class XceptionUnit(nn.Module):
 
 @MODELS.register_module()
 class Xception(StagedBackbone):
-    """The light Xception of Light-Head R-CNN and of Tables 7 and 8.
+    """The light Xception of Light-Head R-CNN (Tables 7 and 8).
 
     Levels: 0 stage2, 1 stage3 and 2 stage4 at strides 8, 16 and 32.
 

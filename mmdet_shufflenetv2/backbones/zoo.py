@@ -1,7 +1,7 @@
-"""Every network the ShuffleNet V2 paper compares, by its published name.
+"""Every network that the ShuffleNet V2 paper compares, by published name.
 
-A row says how to build a network and what is to be known about its published
-figures, which `mmdet_shufflenetv2.measure.published` has under the same name.
+A row says how to build a network and how to read its published figures, which
+are in `mmdet_shufflenetv2.measure.published` under the same name.
 """
 
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ class Network:
     """One network.
 
     Attributes:
-        config: the backbone without ``out_indices``.
+        config: the backbone's config without ``out_indices``.
         last_level: the level that the classifier reads.
-        input_size: side of the image that the figures were published for.
-        choice: what the publication leaves open and was chosen here, why.
-        channels: what the classifier reads, where ``out_channels`` is absent.
+        input_size: image side, in pixels, of the published figures.
+        choice: what this project chose where the publication is unclear.
+        channels: of ``last_level``; None if the backbone has `out_channels`.
     """
 
     config: dict
@@ -40,8 +40,8 @@ _V1 = dict(type='ShuffleNetV1')
 _M1, _M2 = dict(type='MobileNetV1'), dict(type='StagedMobileNetV2')
 _XC, _DN = dict(type='Xception'), dict(type='DenseNet')
 _CV = dict(type='PytorchcvBackbone')
-# Backbone, last level, and names; these end with widths and groups, but for
-# a few of which the backbone says all.
+# Backbone, last level and names. Names that end in a width, or a width and
+# groups, set those of the backbone.
 _ROWS = (
     (_V2, 3, 'shufflenet_v2_x0_5 shufflenet_v2_x1_0'),
     (_V2, 3, 'shufflenet_v2_x1_5 shufflenet_v2_x2_0'),
@@ -76,7 +76,7 @@ _ROWS = (
     (dict(_CV, arch='senet_154'), 3, 'senet'),
     (dict(type='ResNet', depth=50, style='caffe'), 3, 'resnet_50'),
 )
-# Of all networks whose names begin so.
+# Start of a name -> `Network.choice`.
 _CHOICES = {
     'shufflenet_v1_50': 'as described: bottleneck 1:4 and 3 groups; 1:2 would '
     "have 2396 million, and no groups in the first of a unit's two pointwise "
@@ -124,7 +124,7 @@ NETWORKS = {
 
 
 def network(name: str) -> Network:
-    """The row of a network; raises ValueError where there is none."""
+    """The row of a network; ValueError if the name is unknown."""
     if not isinstance(name, str) or name not in NETWORKS:
         near = get_close_matches(str(name), NETWORKS, n=3)
         choices = ', '.join(near or NETWORKS)
@@ -135,16 +135,16 @@ def network(name: str) -> Network:
 
 
 def network_of(backbone: Mapping) -> str | None:
-    """The published name of the network that a config's backbone is."""
-    # The network is the same with any of these.
+    """The published name of a config's backbone, or None."""
+    # Options that do not change the network.
     options = 'out_indices frozen_stages norm_eval with_cp channels_last'
     others = (*options.split(), 'init_cfg')
     config = {k: v for k, v in backbone.items() if k not in others}
-    # Frozen or synchronised, it is the batch norm that the row means.
+    # Frozen or synchronised BN is still the row's.
     if (config.get('norm_cfg') or {}).get('type') in ('BN', 'SyncBN'):
         del config['norm_cfg']
-    # Whose order of channels it has, in this package; mmdet's ResNet has
-    # its strides in other layers.
+    # In this package the style only decides whose weights fit. In mmdet's
+    # ResNet, whose row states it, it decides which layers have the strides.
     plain = {k: v for k, v in config.items() if k != 'style'}
     for name, row in NETWORKS.items():
         if row.config == (config if 'style' in row.config else plain):
@@ -153,10 +153,10 @@ def network_of(backbone: Mapping) -> str | None:
 
 
 class Classifier(nn.Module):
-    """A backbone, the mean over its last level, and a linear layer.
+    """A backbone, global average pooling and a linear layer.
 
-    It is what published FLOPs, parameters and speeds are those of.
-    ``channels`` are the last level's, where the backbone does not tell.
+    Published FLOPs, parameters and speeds refer to this. ``channels`` are the
+    last level's; needed if the backbone has no ``out_channels``.
     """
 
     def __init__(
@@ -176,9 +176,9 @@ class Classifier(nn.Module):
 
 
 def build_classifier(name: str, num_classes: int = 1000) -> Classifier:
-    """The classification network of a published name, not yet trained.
+    """Build the untrained classifier of a published name.
 
-    Under ``with torch.device('meta')`` it costs neither time nor memory.
+    Under ``with torch.device('meta')`` this takes almost no time or memory.
     """
     row = network(name)
     config = dict(row.config, out_indices=(row.last_level,))
@@ -186,20 +186,20 @@ def build_classifier(name: str, num_classes: int = 1000) -> Classifier:
 
 
 def family_in(config: Mapping) -> str | None:
-    """The family of a backbone's weights; None of another project's."""
+    """The weight family of a config's backbone; None if it is not ours."""
     kind = MODELS.get(config['type'])
     return kind.family_in(config) if hasattr(kind, 'family_in') else None
 
 
 @cache
 def outlined(network: str, style: str | None = None) -> nn.Module:
-    """A network's backbone with all its levels, without values.
+    """A network's backbone with all levels, on the meta device.
 
-    It is shared by all who ask, so it must not be changed.
+    Cached and shared, so callers must not change it.
     """
     row = NETWORKS[network]
     config = dict(row.config, out_indices=(row.last_level,))
-    # Not by the registry, which may look into another project's first.
+    # Not MODELS.build, which may prefer another project's registry.
     kind = MODELS.get(config.pop('type'))
     if style in getattr(kind, 'styles', ()):
         config['style'] = style

@@ -76,7 +76,7 @@ def test_torchvisions_weights_load_and_say_what_they_are(written, report):
     likeness = 'shufflenet_v2_x0_5, ShuffleNetV2 in the format of torchvision'
     assert likeness in text
     assert 'Ignored: fc.weight, fc.bias.' in text
-    assert 'Images it expects: RGB' in text
+    assert 'Expected input: RGB' in text
 
 
 # By hand, because tests do without timm.
@@ -141,7 +141,7 @@ def test_v2_star_starts_from_v2s_weights_and_computes_the_same(
     build = partial(kind, receptive_field='enlarged', out_indices=(0, 1, 2, 3))
     star = loaded(written(theirs.state_dict()), build)
     assert_same_values(star(IMAGES), theirs(IMAGES))
-    assert 'pass their input on unchanged: stage2.0.enlarge.0' in report()
+    assert 'initialised as identities: stage2.0.enlarge.0' in report()
     # Its own weights are its own.
     randomised(star)
     again = loaded(written(star.state_dict()), build)
