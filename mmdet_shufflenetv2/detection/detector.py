@@ -1,7 +1,7 @@
-"""The two-stage detector around position-sensitive maps.
+"""The two-stage detector with position-sensitive maps.
 
-Shapes: the neck's RoI map has C * P * P channels, one for each of C values
-and of P x P bins; pooling makes (K, C, P, P) of K RoIs.
+Shapes: the neck's RoI map has C * P * P channels, one for each of C values in
+each of P x P bins. Pooling K RoIs gives (K, C, P, P).
 """
 
 from mmdet.models.detectors import TwoStageDetector
@@ -14,10 +14,10 @@ from .roi_head import LightHeadBBoxHead, PSRoIExtractor
 
 @MODELS.register_module(name=['LightHeadRCNN', 'RFCN'])
 class LightHeadRCNN(TwoStageDetector):
-    """mmdet's ``TwoStageDetector``, its parts checked to fit each other.
+    """mmdet's ``TwoStageDetector``, with a check that its parts fit.
 
     Raises:
-        ValueError: Neck, pooling and heads do not fit.
+        ValueError: The shapes of neck, pooling and heads do not agree.
     """
 
     def __init__(self, *args, **kwargs):
@@ -27,11 +27,11 @@ class LightHeadRCNN(TwoStageDetector):
             self._check_box_head()
 
     def _check_rpn(self) -> None:
-        arrives = self.neck.rpn_channels
-        if self.rpn_head.in_channels != arrives:
+        expected = self.neck.rpn_channels
+        if self.rpn_head.in_channels != expected:
             raise ValueError(
-                f'rpn_head.in_channels: expected {arrives}, the channels of '
-                f'what the neck passes on, got {self.rpn_head.in_channels}'
+                f'rpn_head.in_channels: expected {expected}, the channels of '
+                f"the neck's RPN features, got {self.rpn_head.in_channels}"
             )
 
     def _check_box_head(self) -> None:
@@ -40,12 +40,12 @@ class LightHeadRCNN(TwoStageDetector):
         if not isinstance(extractor, PSRoIExtractor):
             return
         bins = _pair(extractor.roi_layers[0].output_size)
-        # Another head of mmdet's reads every bin, as Light-Head's does.
+        # Heads of mmdet's own read every bin, as Light-Head's does.
         is_known = hasattr(head, 'values_per_bin')
         reads_every_bin = head.reads_every_bin if is_known else True
         if reads_every_bin and head.roi_feat_size != bins:
             raise ValueError(
-                f'bbox_head.roi_feat_size: expected {bins}, that is '
+                f'bbox_head.roi_feat_size: expected {bins}, as in '
                 f'roi_layer.output_size, got {head.roi_feat_size}'
             )
         values = head.values_per_bin if is_known else head.in_channels
@@ -53,7 +53,7 @@ class LightHeadRCNN(TwoStageDetector):
         expected = values * bins[0] * bins[1]
         if self.neck.out_channels != expected:
             raise ValueError(
-                f'neck: expected {expected} channels, {values} values of '
-                f'{bins[0]}x{bins[1]} bins each, which bbox_head reads, got '
+                f'neck: expected {expected} channels, because bbox_head reads '
+                f'{values} values in each of {bins[0]}x{bins[1]} bins, got '
                 f'{self.neck.out_channels}; {advice}'
             )

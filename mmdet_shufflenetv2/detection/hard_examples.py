@@ -1,7 +1,7 @@
-"""Online hard example mining (OHEM) without a quota of foreground.
+"""Online hard example mining (OHEM) without a foreground quota.
 
-As Light-Head R-CNN (arXiv 1711.07264) and R-FCN (arXiv 1605.06409, section
-2) do it. Shapes: K RoIs of all images together.
+As in Light-Head R-CNN (arXiv 1711.07264) and R-FCN (arXiv 1605.06409, section
+2). Shapes: K RoIs of all images together.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ from ..arguments import check_positive
 
 
 class HardExampleLoss:
-    """Lets a box head of mmdet train on the hardest RoIs only.
+    """Mixin that trains an mmdet box head on the hardest RoIs only.
 
-    A mixin before a ``BBoxHead``. All RoIs must reach the loss: use mmdet's
+    Put it before a ``BBoxHead``. All RoIs must reach the loss: use mmdet's
     ``PseudoSampler``, or ``RandomSampler`` with ``pos_fraction=1`` and a
-    ``num`` above the number of proposals, which adds the ground truth. In a
-    `LightHeadRoIHead` only the chosen ones take memory.
+    ``num`` above the number of proposals, which also adds the ground truth.
+    In a `LightHeadRoIHead` only the hardest RoIs take memory.
 
     Args:
-        ohem_num: How many RoIs of an image train the head: those with the
-            largest sum of class and box loss. ``None`` trains on whatever
-            the sampler chose.
+        ohem_num: The number of RoIs per image that train the head: those with
+            the largest sum of class and box loss. ``None`` trains on all RoIs
+            that the sampler chose.
         num_hard: An older name of ``ohem_num``.
-        kwargs: Those of the box head.
+        kwargs: As in the box head.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class HardExampleLoss:
         bbox_weights: Tensor,
         reduction_override: str | None = None,
     ) -> dict:
-        """Class and box loss of all or of the hardest RoIs.
+        """Class and box loss of the hardest RoIs, or of all.
 
         Arguments and result are those of mmdet's ``BBoxHead.loss``.
         """
@@ -81,18 +81,17 @@ class HardExampleLoss:
     ) -> Tensor | None:
         """Ascending indices of the RoIs to train on; None for all.
 
-        Losses differ in the shape of what they do not reduce: one value per
-        RoI, or one per class or coordinate of it, for all RoIs or for the
-        positive ones.
+        Unreduced losses have one value per RoI, or one per class or
+        coordinate of a RoI, for all RoIs or for the positive ones only.
 
         Raises:
-            ValueError: A loss cannot be told apart by RoI.
+            ValueError: A loss has no values per RoI.
         """
         image = rois[:, 0]
         most = self.ohem_num or len(rois)
         if len(rois) == 0 or int(image.long().bincount().max()) <= most:
             return None
-        # SeesawLoss counts what it sees: those that are trained on, once.
+        # SeesawLoss counts samples: it must see only those trained on, once.
         counts = [buffer.clone() for buffer in self.loss_cls.buffers()]
         losses = super().loss(
             cls_score, bbox_pred, rois, labels, *targets, 'none'
@@ -116,20 +115,20 @@ class HardExampleLoss:
                 each[positive] += rows
             else:
                 raise ValueError(
-                    f'ohem_num needs a loss of each RoI: expected {name} of '
-                    f'{len(labels)} RoIs or of their {num_positive} positive '
-                    f"ones under reduction='none', got {tuple(loss.shape)}"
+                    f'ohem_num needs one loss per RoI: expected {name} of '
+                    f'{len(labels)} RoIs or of the {num_positive} positive '
+                    f"ones with reduction='none', got {tuple(loss.shape)}"
                 )
         return hardest_per_image(each, image, self.ohem_num)
 
 
 @MODELS.register_module()
 class LightHeadRoIHead(StandardRoIHead):
-    """mmdet's RoI head that keeps nothing of the RoIs it does not train on.
+    """mmdet's RoI head with less memory for hard example mining.
 
-    With hard example mining all RoIs are ranked without a graph, and the
-    chosen ones run again with one: losses and gradients are the same, at an
-    eighth of the memory of 2000 proposals.
+    It ranks all RoIs without autograd and runs the hardest ones again with
+    it. Losses and gradients are the same, and 2000 proposals take an eighth
+    of the memory.
     """
 
     def bbox_loss(self, x: Sequence[Tensor], sampling_results: list) -> dict:
@@ -158,7 +157,8 @@ class LightHeadRoIHead(StandardRoIHead):
 def hardest_per_image(losses: Tensor, image: Tensor, num: int) -> Tensor:
     """Ascending indices of the ``num`` largest losses (K,) of each image.
 
-    ``image`` (K,) is the one each belongs to; where it has fewer, all.
+    ``image`` (K,) has the index of each loss's image. Images with fewer losses
+    keep all of them.
     """
     order = losses.argsort(descending=True)
     order = order[image[order].argsort(stable=True)]

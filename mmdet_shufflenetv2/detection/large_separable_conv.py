@@ -1,7 +1,7 @@
 """The thin feature map of Light-Head R-CNN (arXiv 1711.07264, section 3.2).
 
 Shapes: N images, C_in channels of the backbone's map, C_out = C * P * P
-channels of the thin map (10 * 7 * 7 = 490), h x w its size.
+channels of the thin map (10 * 7 * 7 = 490), h x w its height and width.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ class LargeSeparableConv(nn.Module):
 
     Args:
         in_channels, out_channels: C_in and C_out.
-        mid_channels: Channels between the two convolutions of a branch: 64
-            for small backbones, 256 for ResNet-101 in the paper.
+        mid_channels: Channels between the two convolutions of a branch; in
+            the paper 64 for small backbones, 256 for ResNet-101.
         kernel_size: Length k of the one-dimensional kernels; odd.
-        act_each: ``False`` sums the branches, then applies one ReLU, as the
-            authors' TensorFlow code does; ``True`` puts a ReLU after every
-            convolution, as the Caffe and MXNet ports do.
-        norm_cfg: The norm after each branch's second convolution, as in
-            mmdet. Not in the paper; steadies training from scratch.
+        act_each: ``False`` applies one ReLU to the sum of the branches, as in
+            the authors' TensorFlow code; ``True`` applies one after every
+            convolution, as in the Caffe and MXNet ports.
+        norm_cfg: mmdet's config of a norm after each branch's second
+            convolution. Not in the paper; stabilises training from scratch.
     """
 
     def __init__(
@@ -87,17 +87,16 @@ class LargeSeparableConv(nn.Module):
 
 @MODELS.register_module()
 class LightHeadNeck(RoIMapNeck):
-    """The thin map, and the RPN's map as it arrives.
+    """Compute the thin map, and pass the RPN's level on unchanged.
 
     Args:
-        in_channels: Channels of each backbone level that arrives.
+        in_channels: Channels of each input level.
         out_channels: Channels of the thin map, C * P * P.
         mid_channels, kernel_size, act_each, norm_cfg: See
             :class:`LargeSeparableConv`.
         norm: ``True`` is short for ``norm_cfg=dict(type='BN')``.
-        thin_level, rpn_level: Which arriving level the thin map is computed
-            from, and which one the RPN reads.
-        init_cfg: The default keeps the scale of activations.
+        thin_level, rpn_level: The input levels of the thin map and the RPN.
+        init_cfg: The default preserves the scale of activations.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the necks of region-based detectors here have in common."""
+"""The base class of the necks in this package."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ from ..arguments import whole_number, whole_numbers
 
 
 class RoIMapNeck(BaseModule):
-    """Turn backbone maps into the one RoIs read and the one the RPN reads.
+    """Compute the map that RoIs are pooled from, and the RPN's features.
 
-    The output is ``(roi_map, rpn_feature)``: mmdet hands one tuple to both
-    heads, its RoI heads read the first map, `LightHeadRPNHead` the last. A
-    subclass computes the first and says how many ``out_channels`` it has.
+    The output is ``(roi_map, rpn_features)``. mmdet passes the tuple to both
+    heads: its RoI heads read the first map, `LightHeadRPNHead` the last.
+    Subclasses implement `roi_map` and set ``out_channels``, its channels.
 
     Args:
-        in_channels: Channels of each backbone level that arrives.
-        levels: Names and values of the two arguments that choose a level:
-            that of the RoI map's input, then that of the RPN's map.
-        init_cfg: As in every mmengine module.
+        in_channels: Channels of each input level.
+        levels: Name and value of the two arguments that select a level: first
+            the input of the RoI map, then the RPN's features.
+        init_cfg: As in mmengine.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class RoIMapNeck(BaseModule):
         self.rpn_channels = channels[self.rpn_level]
 
     def roi_map(self, x: Tensor) -> Tensor:
-        """Compute the map that RoIs read from a level (N, C_in, h, w)."""
+        """Compute the RoI map from a level (N, C_in, h, w)."""
         raise NotImplementedError
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The RoI map (N, C * P * P, h, w) and the RPN's, of all levels."""
+        """Map the levels to (N, C * P * P, h, w) and the RPN's features."""
         if len(inputs) != len(self.in_channels):
             raise ValueError(
                 f'the neck expects {len(self.in_channels)} backbone levels '

@@ -1,7 +1,7 @@
-"""R-FCN (arXiv 1605.06409): RoIs vote on position-sensitive maps.
+"""R-FCN (arXiv 1605.06409): the bins of position-sensitive maps vote.
 
-Shapes: N images, K RoIs, P x P bins, S = classes + 1 scores, B = 4 box
-values (times the classes unless boxes are class-agnostic), h x w the map.
+Shapes: N images, K RoIs, P x P bins, S = classes + 1 scores, B = 4 box values
+(times the classes unless boxes are class-agnostic), h x w the map's size.
 """
 
 from collections.abc import Sequence
@@ -21,21 +21,20 @@ from .soft_voting import SoftVoting
 class RFCNNeck(RoIMapNeck):
     """The score map and the box map of R-FCN, in one tensor.
 
-    Both maps are pooled from the same RoIs, so one tensor and one pooling
-    serve both. The score map alone has ``P * P * S`` channels, 3969 for
-    COCO: this is what Light-Head R-CNN makes thin.
+    One pooling serves both maps, because they are pooled from the same RoIs.
+    The score map alone has ``P * P * S`` channels, 3969 for COCO: this is
+    what Light-Head R-CNN makes thin.
 
     Args:
-        in_channels: Channels of each backbone level that arrives.
+        in_channels: Channels of each input level.
         num_classes: Without the background.
-        mid_channels: Output of a 1x1 convolution with ReLU before the
-            maps, 1024 in the paper; ``None`` leaves it out.
+        mid_channels: Output channels of a 1x1 convolution with ReLU before
+            the maps, 1024 in the paper; ``None`` leaves it out.
         bins: P, bins per side of a RoI.
         reg_class_agnostic: One box per RoI, as in the paper, or one per
-            class; must be what the box head has.
-        map_level, rpn_level: Which arriving level the maps are computed
-            from, and which one the RPN reads.
-        init_cfg: The default is the paper's: Gaussian of 0.01.
+            class; must be the same in the box head.
+        map_level, rpn_level: The input levels of the maps and the RPN.
+        init_cfg: The default is the paper's Gaussian with std 0.01.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class RFCNNeck(RoIMapNeck):
         self.out_channels = bins**2 * (num_classes + 1 + box_dim)
 
     def roi_map(self, x: Tensor) -> Tensor:
-        """Map (N, C_in, h, w) to scores, then boxes, (N, (S+B)*P*P, h, w)."""
+        """Map (N, C_in, h, w) to (N, (S+B)*P*P, h, w), scores first."""
         if self.reduce is not None:
             x = self.reduce(x)
         return torch.cat([self.score_conv(x), self.box_conv(x)], 1)
@@ -78,12 +77,12 @@ class RFCNNeck(RoIMapNeck):
 
 @MODELS.register_module()
 class RFCNBBoxHead(SoftVoting, HardExampleLoss, BBoxHead):
-    """The bins of a RoI vote by their mean; there is no layer to train.
+    """Average the votes of a RoI's bins, without any trainable layer.
 
     Args:
-        num_classes: Without the background; the neck must have as many.
+        num_classes: Without the background; must be the same in the neck.
         reg_class_agnostic: See :class:`RFCNNeck`.
-        kwargs: Those of mmdet's ``BBoxHead``, and ``ohem_num`` of
+        kwargs: As in mmdet's ``BBoxHead``, and ``ohem_num`` of
             :class:`HardExampleLoss` (128 in the paper).
     """
 
@@ -94,7 +93,7 @@ class RFCNBBoxHead(SoftVoting, HardExampleLoss, BBoxHead):
             *args,
             in_channels=1,
             reg_class_agnostic=reg_class_agnostic,
-            # Not None, which would initialise the layers deleted below.
+            # None would initialise the layers deleted below.
             init_cfg=[],
             **kwargs,
         )
@@ -108,15 +107,15 @@ class RFCNBBoxHead(SoftVoting, HardExampleLoss, BBoxHead):
 
     @property
     def values_per_bin(self) -> int:
-        """S + B, the scores and the box values that each bin votes for."""
+        """S + B, the scores and box values that each bin votes for."""
         boxes = 4 if self.reg_class_agnostic else 4 * self.num_classes
         return self.num_classes + 1 + boxes
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (K, S) and deltas (K, B) of pooled maps (K, S + B, P, P)."""
+        """Map pooled (K, S + B, P, P) to scores (K, S) and deltas (K, B)."""
         if x.shape[1] != self.values_per_bin:
             raise ValueError(
-                f'bbox_head reads {self.values_per_bin} values of a bin, got '
-                f'{x.shape[1]}; {self.fitting_options}'
+                f'bbox_head: expected {self.values_per_bin} values per bin, '
+                f'got {x.shape[1]}; {self.fitting_options}'
             )
         return x.mean((2, 3)).tensor_split([self.num_classes + 1], 1)

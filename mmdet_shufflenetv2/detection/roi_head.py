@@ -22,12 +22,12 @@ class PSRoIExtractor(BaseRoIExtractor):
     """Position-sensitive pooling of one map.
 
     Args:
-        roi_layer: ``dict(type=..., output_size=7, ...)`` with the type
-            ``'PSRoIAlign'`` or ``'PSRoIPool'`` of this package; the
-            remaining keys go to it.
-        featmap_strides: The stride of the one map, in a list.
-        out_channels: Channels C of a pooled bin, for readers only: the map's
-            own channels decide.
+        roi_layer: ``dict(type=..., output_size=7, ...)`` where the type is
+            this package's ``'PSRoIAlign'`` or ``'PSRoIPool'``; the other keys
+            are its arguments.
+        featmap_strides: A list with the map's stride.
+        out_channels: Channels C of a pooled bin. Documents the config only;
+            the map's channels determine C.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class PSRoIExtractor(BaseRoIExtractor):
     def build_roi_layers(
         self, layer_cfg: dict, featmap_strides: list[int]
     ) -> nn.ModuleList:
-        """Build the layer from our ops; mmdet's would look in mmcv's."""
+        """Build the layer from our ops; mmdet would search mmcv's only."""
         layer_cfg = dict(layer_cfg)
         layer_type = layer_cfg.pop('type', None)
         if layer_type not in ROI_LAYERS:
@@ -74,10 +74,10 @@ class PSRoIExtractor(BaseRoIExtractor):
 
 @MODELS.register_module()
 class LightHeadBBoxHead(SoftVoting, HardExampleLoss, ConvFCBBoxHead):
-    """One fully connected layer, class scores and boxes.
+    """One fully connected layer, then class scores and boxes.
 
     Args:
-        kwargs: Those of mmdet's ``ConvFCBBoxHead``, and ``ohem_num`` of
+        kwargs: As in mmdet's ``ConvFCBBoxHead``, and ``ohem_num`` of
             :class:`HardExampleLoss` (256 in the authors' code).
     """
 
@@ -107,7 +107,7 @@ class LightHeadBBoxHead(SoftVoting, HardExampleLoss, ConvFCBBoxHead):
         return self.in_channels
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Class scores and box deltas of pooled maps (K, C, P, P)."""
+        """Map pooled (K, C, P, P) to class scores and box deltas."""
         expected = (self.in_channels, *self.roi_feat_size)
         if x.shape[1:] != expected:
             raise ValueError(

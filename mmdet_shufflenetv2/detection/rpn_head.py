@@ -1,7 +1,6 @@
-"""The region proposal part of Light-Head R-CNN (arXiv 1711.07264).
+"""The region proposal network of Light-Head R-CNN (arXiv 1711.07264).
 
-Shapes: N images, A anchors per place, h x w the RPN's map, B = h * w * A
-anchors per image.
+Shapes: N images, A anchors per position, h x w the RPN's map.
 """
 
 from collections.abc import Sequence
@@ -15,11 +14,10 @@ from torchvision.ops import nms
 
 @MODELS.register_module()
 class LightHeadRPNHead(RPNHead):
-    """mmdet's RPN head on the last of the neck's maps.
+    """mmdet's RPN head on the last of the neck's maps, with faster proposals.
 
-    Proposals are ranked and decoded for the whole batch at once, and the
-    suppression stops as soon as ``max_per_img`` boxes are sure to be kept;
-    the proposals are those of mmdet's own loop.
+    It ranks and decodes the whole batch at once, and NMS stops as soon as
+    ``max_per_img`` boxes are kept. The proposals equal mmdet's.
     """
 
     def forward(self, x: Sequence[Tensor]) -> tuple[list, list]:
@@ -38,8 +36,8 @@ class LightHeadRPNHead(RPNHead):
     ) -> list[InstanceData]:
         """Turn scores and deltas into ranked proposals.
 
-        Arguments and result are those of mmdet's ``RPNHead``: for each image
-        the ``bboxes`` (n, 4), ``scores`` (n,), best first, and ``labels``.
+        Arguments and result are those of mmdet's ``RPNHead``: per image,
+        ``bboxes`` (n, 4), ``scores`` (n,) and ``labels`` (n,), best first.
         """
         cfg = self.test_cfg if cfg is None else cfg
         stock = not self.use_sigmoid_cls or cfg.nms.type != 'nms'
@@ -70,7 +68,7 @@ class LightHeadRPNHead(RPNHead):
     def _suppress(
         scores: Tensor, boxes: Tensor, meta: dict, cfg: dict, rescale: bool
     ) -> InstanceData:
-        """Drop an image's small and overlapping boxes."""
+        """Drop small and overlapping boxes of one image."""
         if rescale:
             boxes = boxes / boxes.new_tensor(meta['scale_factor']).repeat(2)
         min_size = cfg.get('min_bbox_size', -1)
@@ -93,9 +91,9 @@ class LightHeadRPNHead(RPNHead):
         nms_pre: int,
         img_shapes: list[tuple[int, int]],
     ) -> tuple[Tensor, Tensor]:
-        """Decode the best ``nms_pre`` anchors, or all, and clip them.
+        """Decode and clip the best ``nms_pre`` anchors, or all.
 
-        Scores (N, n), descending, and boxes (N, n, 4).
+        Returns descending scores (N, n) and boxes (N, n, 4).
         """
         num_images, featmap_size = len(logits), logits.shape[-2:]
         # (N, A, h, w) -> (N, h * w * A), the order of the anchors.
@@ -104,13 +102,13 @@ class LightHeadRPNHead(RPNHead):
         count = logits.shape[1]
         if nms_pre > 0:
             count = min(count, nms_pre)
-        # The sigmoid is monotonic: rank first, squash what is left.
+        # The sigmoid is monotonic, so it can wait until after the ranking.
         logits, index = logits.topk(count)
         priors = self.prior_generator.sparse_priors(
             index.flatten(), featmap_size, 0, logits.dtype, logits.device
         ).view(num_images, count, 4)
         deltas = deltas.gather(1, index[..., None].expand(-1, -1, 4))
-        # The coder's own clipping takes one shape or a slow general path.
+        # The coder clips to several shapes on a slow path only; clip below.
         boxes = self.bbox_coder.decode(
             priors.flatten(0, 1), deltas.flatten(0, 1)
         ).view(num_images, count, 4)
@@ -122,13 +120,12 @@ class LightHeadRPNHead(RPNHead):
 def first_kept(
     boxes: Tensor, scores: Tensor, iou_threshold: float, max_num: int
 ) -> Tensor:
-    """Give the first ``max_num`` survivors of non-maximum suppression.
+    """Indices of the first ``max_num`` boxes that survive NMS.
 
-    Whether a box survives depends on better boxes only, so the survivors
-    among the best n are the first survivors of all. On the CPU, where the
-    suppression is a quadratic loop, it therefore runs on a growing prefix
-    until enough survive; a GPU does all pairs at once without waiting.
-    ``boxes`` (n, 4) and ``scores`` (n,) come best first.
+    ``boxes`` (n, 4) and ``scores`` (n,) must be sorted, best first. Whether a
+    box survives depends on better boxes only. On the CPU, where NMS is a
+    quadratic loop, it therefore runs on a growing prefix until enough boxes
+    survive; a GPU handles all pairs at once, without synchronising.
     """
     prefix = len(boxes) if boxes.is_cuda else 2 * max_num
     while True:

@@ -1,13 +1,13 @@
-"""Non-maximum suppression that still uses the boxes it suppresses.
+"""Non-maximum suppression that also uses the boxes it suppresses.
 
 A suppressed box keeps a share of its score, as in soft-NMS (arXiv 1704.04503,
-the linear rule, against the survivors only), but too small a share to show in
-a picture. Each detection is the mean of the boxes around it, weighted by score
+linear rule, against the survivors only), but too small a share to be drawn in
+pictures. Each detection is the mean of the boxes around it, weighted by score
 and overlap (arXiv 1809.08545, section 3.3, without a predicted variance).
 
-Shapes: N images, n candidates of each, best first, D detections. Boxes are
-x1, y1, x2, y2; ``apart`` are those moved so that boxes of different classes
-do not meet. A score below 0 is padding.
+Shapes: N images, n candidates per image, best first, D detections. Boxes are
+x1, y1, x2, y2. ``apart`` are boxes shifted by class so that different classes
+do not overlap. A negative score marks padding.
 """
 
 import torch
@@ -19,18 +19,18 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 NAME = 'soft_voting'
-#: The best candidates alone have a say: this many for each detection wanted.
+#: Candidates per requested detection; worse boxes are ignored.
 CANDIDATES = 6
-#: What a suppressed box keeps of its score, times 1 - IoU.
+#: A suppressed box keeps this share of its score, times 1 - IoU.
 SHARE = 0.3
-#: How fast a box's weight falls with its distance 1 - IoU.
+#: How fast a box's weight falls with its distance, 1 - IoU.
 SIGMA = 0.025
 
 
 def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
     """IoU (N, D, n) of boxes (N, D, 4) with others (N, n, 4).
 
-    Broken into differences, which ONNX Runtime broadcasts ten times as fast
+    Uses differences, because ONNX Runtime broadcasts them ten times as fast
     as minima and maxima.
     """
     x1, y1, x2, y2 = boxes[:, :, None].unbind(3)
@@ -45,9 +45,9 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
 def decayed_scores(
     apart: Tensor, scores: Tensor, survivors: Tensor, iou_threshold: float
 ) -> Tensor:
-    """Scores (N, n), of what plain suppression removes reduced.
+    """Scores (N, n), reduced for the boxes that plain NMS would remove.
 
-    ``survivors`` (N, S) are candidates by number, n standing for none.
+    ``survivors`` (N, S) are indices of candidates; n is padding.
     """
     count = scores.size(1)
     chosen = survivors.clamp(max=count - 1)[..., None].expand(-1, -1, 4)
@@ -66,10 +66,10 @@ def voted_boxes(
     scores: Tensor,
     sigma: float = SIGMA,
 ) -> Tensor:
-    """Means (N, D, 4) of ``boxes`` around those detected (N, D, 4)."""
+    """Weighted means (N, D, 4) of the ``boxes`` around each detection."""
     distance = 1 - overlaps(detected_apart, apart)
     weights = (-(distance**2) / sigma).exp() * scores.clamp(min=0)[:, None]
-    # A box without area overlaps nothing, not even itself.
+    # A box without area does not even overlap itself.
     least = 1e-6
     total = weights.sum(2, keepdim=True) + least
     return (weights @ boxes + least * detected) / total
@@ -83,13 +83,13 @@ def suppress(
     score_thr: float,
     most: int,
 ) -> InstanceData:
-    """The detections among boxes (n, 4) with scores and labels (n,).
+    """Turn boxes (n, 4) with scores and labels (n,) into detections.
 
     Args:
-        nms: ``dict(type='soft_voting', iou_threshold=0.5)``; may have
+        nms: ``dict(type='soft_voting', iou_threshold=0.5)``, optionally with
             ``sigma`` and ``class_agnostic``.
-        score_thr: What scores must exceed, before and after.
-        most: How many there are at most; -1 for any number.
+        score_thr: Scores must exceed this before and after suppression.
+        most: The maximum number of detections; -1 for no limit.
     """
     index = (scores > score_thr).nonzero().squeeze(1)
     index = index[scores[index].argsort(descending=True, stable=True)]
@@ -118,9 +118,9 @@ def suppress(
 
 
 class SoftVoting:
-    """Lets a box head's test config say ``nms=dict(type='soft_voting')``.
+    """Mixin that supports ``nms=dict(type='soft_voting')`` in test configs.
 
-    A mixin before a ``BBoxHead``.
+    Put it before a ``BBoxHead``.
     """
 
     def _predict_by_feat_single(
@@ -148,12 +148,12 @@ class SoftVoting:
 
 @MODELS.register_module()
 class SoftVotingTTA(DetTTAModel):
-    """mmdet's test-time augmentation, merging views by soft voting.
+    """mmdet's test-time augmentation with views merged by soft voting.
 
     Args:
-        tta_cfg: ``dict(nms=..., max_per_img=...)`` as in a box head's test
+        tta_cfg: ``dict(nms=..., max_per_img=...)``, as in a box head's test
             config.
-        kwargs: Those of mmdet's ``DetTTAModel``.
+        kwargs: As in mmdet's ``DetTTAModel``.
     """
 
     def _merge_single_sample(

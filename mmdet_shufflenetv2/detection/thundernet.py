@@ -1,12 +1,12 @@
 """ThunderNet (arXiv 1903.11752), the successor of Light-Head R-CNN.
 
-By the same group; no code of the authors is public. Written from the paper,
-section 3.2 and 3.3. It is Light-Head R-CNN with another neck: context of three
-sizes in one map of stride 16 (CEM), an RPN of one 5x5 depthwise convolution,
-and the RPN's features telling the map where the foreground is (SAM).
+By the same group; the authors published no code. Written from sections 3.2 and
+3.3 of the paper. It is Light-Head R-CNN with another neck: one map of stride
+16 combines context at three scales (CEM), the RPN has a 5x5 depthwise
+convolution, and its features emphasise the map's foreground (SAM).
 
-Shapes: N images, C4 and C5 channels of the backbone's maps of stride 16 and
-32, h x w the former's size, P x P bins, 5 * P * P = 245 channels.
+Shapes: N images, C4 and C5 channels of the backbone's maps at strides 16 and
+32, h x w the size at stride 16, P x P bins, 5 * P * P = 245 channels.
 """
 
 from collections.abc import Sequence
@@ -25,17 +25,17 @@ from .rpn_head import LightHeadRPNHead
 class ThunderNetNeck(RoIMapNeck):
     """Context enhancement, the RPN's convolution and spatial attention.
 
-    The RPN's own layers are here, because the map that RoIs read needs their
-    features; :class:`ThunderNetRPNHead` has the last ones.
+    The RPN's convolution is here because attention needs its features;
+    :class:`ThunderNetRPNHead` only has the prediction layers.
 
     Args:
         in_channels: C4 and C5.
-        out_channels: Channels of the map that RoIs read.
+        out_channels: Channels of the RoI map.
         rpn_channels: Channels of the RPN's features, 256 in the paper.
         kernel_size: Of the RPN's depthwise convolution.
-        with_attention: Spatial attention (SAM); ``False`` leaves it out.
+        with_attention: Whether to apply spatial attention (SAM).
         norm_cfg: The norm of the attention, the only one in the paper.
-        init_cfg: Gaussian of 0.01 by default.
+        init_cfg: The default is a Gaussian with std 0.01.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class ThunderNetNeck(RoIMapNeck):
         )
         if len(self.in_channels) != 2:
             raise ValueError(
-                'in_channels: expected those of two maps, of stride 16 and '
-                f'32, got {in_channels!r}'
+                'in_channels: expected the channels of two maps, at strides '
+                f'16 and 32, got {in_channels!r}'
             )
         self.out_channels = check_positive('out_channels', out_channels)
         self.rpn_channels = check_positive('rpn_channels', rpn_channels)
@@ -82,14 +82,14 @@ class ThunderNetNeck(RoIMapNeck):
             )
 
     def roi_map(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Context of three sizes (N, ``out_channels``, h, w)."""
+        """Context at three scales, (N, ``out_channels``, h, w)."""
         c4, c5 = inputs
         large = F.interpolate(self.context5(c5), c4.shape[2:], mode='nearest')
         everywhere = self.context_global(c5.mean((2, 3), keepdim=True))
         return self.context4(c4) + large + everywhere
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The map that RoIs read and the RPN's features, both (N, ., h, w)."""
+        """The RoI map and the RPN's features, both (N, ., h, w)."""
         if len(inputs) != 2:
             raise ValueError(
                 f'the neck expects 2 backbone levels, got {len(inputs)}'
@@ -103,10 +103,10 @@ class ThunderNetNeck(RoIMapNeck):
 
 @MODELS.register_module()
 class ThunderNetRPNHead(LightHeadRPNHead):
-    """Scores and boxes by a pointwise convolution each of the RPN's features.
+    """Predict scores and boxes from the RPN's features.
 
-    ``in_channels`` are the neck's ``rpn_channels``; the convolution before
-    them is the neck's.
+    The neck has the RPN's convolution; ``in_channels`` must be the neck's
+    ``rpn_channels``.
     """
 
     def _init_layers(self) -> None:

@@ -1,9 +1,9 @@
-"""From taps along rows and columns to pooled bins of a position-sensitive map.
+"""Pool bins of a position-sensitive map, given taps along rows and columns.
 
 Shapes: N images, K RoIs, C output channels, ``ph`` by ``pw`` bins, S samples
-per bin and side, T taps (cells with a weight) per sample and side.
+per bin and side, T taps (weighted cells) per sample and side.
 
-Everything here is separable: a bin's cells are a product of rows and columns.
+Everything is separable: a bin's cells are the product of rows and columns.
 """
 
 import math
@@ -17,22 +17,22 @@ from .row_sum import exporting, row_sum
 
 
 class Taps(NamedTuple):
-    """Cells and weights of bins along one side, ``(S, T, bins, K)``."""
+    """Cells and weights along one side, ``(S, T, bins, K)``."""
 
     cell: Tensor
     weight: Tensor
 
 
-# RoIs' indices (None: all of them), and their taps along y and x.
+# Indices of RoIs (None for all), and their taps along y and x.
 Group = tuple[Tensor | None, Taps, Taps]
 
 
 class Table(NamedTuple):
     """A map as rows of C values, one row per (bin, image, y, x).
 
-    ``planes`` (P, ..., C) hold all bins in one, or a row of bins (``P = ph``)
-    each; ``strides`` are rows from one row of bins, bin, image, y and x to
-    the next, 0 for rows of bins in planes of their own.
+    ``planes`` (P, ..., C) is one plane with all bins, or ``P = ph`` planes
+    with a row of bins each. ``strides`` count rows of the table along the
+    rows of bins (0 if they are planes), bins, images, y and x.
     """
 
     planes: Tensor
@@ -40,24 +40,24 @@ class Table(NamedTuple):
 
     @property
     def index_dtype(self) -> torch.dtype:
-        """int32 halves the traffic of indices; int64 when it must be."""
+        """int32 if it suffices, which halves the index traffic."""
         few = self.planes[0, ..., 0].numel() < 2**31
         return torch.int32 if few and not exporting() else torch.int64
 
 
 def split_bins(input: Tensor, bins: int, bin_major: bool) -> Tensor:
-    """Return ``(N, C * bins, H, W)`` as a view ``(bins, N, H, W, C)``."""
+    """View ``(N, C * bins, H, W)`` as ``(bins, N, H, W, C)``."""
     if bin_major:
         return input.unflatten(1, (bins, -1)).permute(1, 0, 3, 4, 2)
     return input.unflatten(1, (-1, bins)).permute(2, 0, 3, 4, 1)
 
 
 def as_table(input: Tensor, bins: tuple[int, int], bin_major: bool) -> Table:
-    """See a map ``(N, C * ph * pw, H, W)`` as a table, in float32 at least.
+    """View a map ``(N, C * ph * pw, H, W)`` as a table, in float32 at least.
 
-    A bin-major map in channels-last memory is a table of one plane. Any
-    other has to be copied bin by bin, so that neighbouring taps share cache
-    lines; on CPUs one row of bins at a time, which a cache can hold.
+    A bin-major map in channels-last memory already is a table of one plane.
+    Others are copied bin by bin later, so that neighbouring taps share cache
+    lines; on CPUs one row of bins at a time, which fits into the cache.
     """
     input = input.to(torch.promote_types(input.dtype, torch.float32))
     (ph, pw), (batch, _, height, width) = bins, input.shape
@@ -87,8 +87,8 @@ def _taps_of_bags(
     column = pw_index * bin_step + x.cell.to(dtype) * x_step
 
     def along(value: Tensor, is_row: bool) -> Tensor:
-        # A long contiguous innermost axis is what makes the two outer sums
-        # below fast: one small transpose per side instead of short loops.
+        # One small transpose per side gives the outer sums below a long
+        # contiguous innermost axis instead of short loops.
         bins = value.size(2)
         value = value[:, None, :, None] if is_row else value[None, :, None]
         value = value.expand(sy, sx, ty, tx, bins, rois)
@@ -105,8 +105,9 @@ def pool_groups(
 ) -> Tensor:
     """Pool every bin of every RoI: ``(K, C, ph, pw)`` in the table's dtype.
 
-    The K RoIs, each of an ``image`` (K,), come in groups of as many samples
-    and taps. ``maximum`` takes a bin's largest sample instead of their sum.
+    ``image`` (K,) is the image index of each RoI. RoIs of one group have the
+    same number of samples and taps. ``maximum`` takes a bin's largest sample
+    instead of the sum.
     """
     index, weight, shapes, starts, first = [], [], [], [], 0
     planes, channels = table.planes.size(0), table.planes.size(-1)
@@ -121,8 +122,8 @@ def pool_groups(
         shapes.append((ph, pw, rois, samples, channels))
         taps = sy * sx * ty * tx // samples
         if exporting():
-            # Gather, Mul and ReduceSum, which any format has, at the price of
-            # a value of memory for each tap and channel. There is one group.
+            # Every format has Gather, Mul and ReduceSum, but they store a
+            # value per tap and channel. Exports have a single group.
             rows = table.planes[0].flatten(0, -2)
             taken = rows.index_select(0, i.flatten())
             taken = taken.view(-1, taps, channels) * w.view(-1, taps, 1)
@@ -131,7 +132,7 @@ def pool_groups(
         starts.append(torch.arange(first, first + size, taps))
         first += size
     else:
-        # Groups together, plane by plane.
+        # Concatenate the groups within each plane.
         start = torch.arange(planes)[:, None] * first + torch.cat(starts)
         offset = F.pad(start.flatten(), (0, 1), value=planes * first)
         index, weight = (torch.cat(x, 1).flatten() for x in (index, weight))

@@ -3,20 +3,20 @@
 Shapes: N images, K RoIs, C output channels, ``ph`` by ``pw`` bins, S samples
 per bin and side.
 
-A bin averages S x S bilinear samples. Samples are a grid and a bilinear
-sample is a product, so a bin is ``sum_ij wy[i] wx[j] map[y[i], x[j]]``: a
-weighted sum over 2S rows and 2S columns, all of them known before the map.
+A bin averages S x S bilinear samples. The samples form a grid and bilinear
+weights are separable, so a bin is ``sum_ij wy[i] wx[j] map[y[i], x[j]]``: a
+weighted sum over 2S rows and 2S columns that do not depend on the map.
 
-The defaults give the values of ``torchvision.ops.ps_roi_align``. A RoI that
-is NaN, infinite, empty (``x2 <= x1`` or ``y2 <= y1``) or outside of the map
-is pooled as zeros and sends no gradient, where torchvision crashes, returns
-NaN, or samples an empty box along a line or backwards. The original
-Light-Head R-CNN code takes the largest of 2 x 2 samples, with a cell's value
-at its corner: ``sampling_ratio=2, mode='max', aligned=False``.
+The defaults give the values of ``torchvision.ops.ps_roi_align``. RoIs that
+are NaN, infinite, empty (``x2 <= x1`` or ``y2 <= y1``) or outside of the map
+give zeros and no gradient, whereas torchvision crashes, returns NaN, or
+samples an empty box along a line or backwards. The original Light-Head R-CNN
+code takes the largest of 2 x 2 samples, with a cell's value at its corner:
+``sampling_ratio=2, mode='max', aligned=False``.
 
-Work is done in float32, for a float64 map in float64. No gradient goes to the
-boxes. With ``sampling_ratio <= 0`` the grid depends on the boxes' values,
-which are then read on the host: a wait on a GPU, and a graph break under
+Computation is in float32, or float64 for float64 maps. Boxes get no gradient.
+With ``sampling_ratio <= 0`` the grid depends on the values of the boxes, so
+they are read on the host, which synchronises a GPU and breaks the graph under
 ``torch.compile``.
 """
 
@@ -38,7 +38,7 @@ from .rois import (
 )
 
 MODES = ('avg', 'max')
-# (bins, cells of the map) along y and along x.
+# (number of bins, cells of the map) along y, then along x.
 Sides = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -49,18 +49,18 @@ def _side_taps(
     maximum: bool,
     merge: bool,
 ) -> Taps:
-    """Return the cells beside the samples along one side.
+    """Return the cells around the samples along one side, with weights.
 
-    A sample within one cell of the map takes the border's value, one farther
-    away takes none; both as in torchvision.
+    As in torchvision, a sample up to one cell outside of the map takes the
+    border's value, and one farther away is zero.
 
     Args:
-        edges: ``(K,)`` first and last coordinate of the RoIs, in cells.
-        side: bins, and cells of the map.
-        samples: samples per bin, ``(K,)`` where RoIs differ.
-        maximum: samples are compared, not averaged.
-        merge: samples are at most a cell apart and to be added: they share
-            S + 1 cells, where each has 2 of its own otherwise.
+        edges: first and last coordinates ``(K,)`` of the RoIs, in cells.
+        side: number of bins, and cells of the map.
+        samples: samples per bin, ``(K,)`` if RoIs differ.
+        maximum: whether samples are compared instead of averaged.
+        merge: whether a bin's samples share S + 1 cells instead of having 2
+            each; valid for averages of samples at most a cell apart.
     """
     (start, end), (bins, length) = edges, side
     differ = isinstance(samples, Tensor)
@@ -74,7 +74,7 @@ def _side_taps(
     bin_start = torch.arange(bins, **like)[:, None] * bin_size + start
     valid = 1
     if differ:
-        # A RoI much larger than the map: only its samples near the map.
+        # RoIs much larger than the map skip samples far outside of it.
         skipped = ((-1 - bin_start) * samples / bin_size - 0.5).floor()
         skipped = skipped.clamp(min=0).minimum((samples - most).clamp(min=0))
         step = step + torch.where(samples > most, skipped, 0)
@@ -84,16 +84,16 @@ def _side_taps(
     share = ((position >= -1) & (position <= length)).to(position.dtype)
     if not maximum:
         share = share * valid / samples
-    # (samples of their own cells, samples that share cells, bins, K)
+    # (samples with their own cells, samples that share cells, bins, K)
     together = most if merge else 1
     position = position.clamp(0, length - 1).unflatten(0, (-1, together))
     share = share.unflatten(0, (-1, together))
     window = torch.arange(together + 1, device=start.device, dtype=torch.int32)
-    # Positions are not negative: a conversion rounds down.
+    # Positions are not negative, so the conversion rounds down.
     cell = position[:, :1].int() + window.view(-1, 1, 1)
     distance = (position[:, :, None] - cell[:, None]).abs()
     weight = (1 - distance).clamp(min=0) * share[:, :, None]
-    # A cell after the last one has no weight.
+    # Cells past the last one are clamped; their weight is 0.
     return Taps(cell.clamp(max=length - 1), weight.sum(1))
 
 
@@ -105,7 +105,7 @@ def _taps(
     maximum: bool,
     merge: bool,
 ) -> tuple[Taps, Taps]:
-    """Return the (y, x) taps of boxes ``(K, 4)`` in cells, 0 where invalid."""
+    """The (y, x) taps of boxes ``(K, 4)`` in cells; weight 0 if invalid."""
     x1, y1, x2, y2 = box.unbind(1)
     y = _side_taps((y1, y2), sides[0], samples[0], maximum, merge)
     x = _side_taps((x1, x2), sides[1], samples[1], maximum, merge)
@@ -116,14 +116,14 @@ def _taps(
 def _adaptive_groups(
     valid: Tensor, box: Tensor, sides: Sides, maximum: bool
 ) -> list[Group]:
-    """Group RoIs by the grid their size asks for."""
+    """Group RoIs by the sampling grid that their size requires."""
     size = box[:, 2:] - box[:, :2]
     y, x = (
         (size[:, axis] / bins).ceil().clamp(min=1)
         for axis, (bins, _) in zip((1, 0), sides, strict=True)
     )
-    # Of up to twice the size together, so that small ones are not padded to
-    # the largest. Such samples are never more than a cell apart.
+    # Sizes within a group differ by up to a factor of 2, so that small RoIs
+    # are not padded to the largest. Samples are at most a cell apart.
     level = torch.frexp(y.maximum(x).float() - 0.5).exponent
     groups = []
     for value in level.unique().tolist() or [0]:
@@ -141,13 +141,13 @@ def _groups(
     sampling_ratio: int,
     maximum: bool,
 ) -> list[Group]:
-    """Return taps of all RoIs, in groups where that saves work."""
+    """Taps of all RoIs, split into groups if that saves work."""
     if sampling_ratio <= 0:
         return _adaptive_groups(valid, box, sides, maximum)
     samples = (sampling_ratio, sampling_ratio)
     if maximum or sampling_ratio == 1 or not is_eager_cpu(box) or not len(box):
         return [(None, *_taps(valid, box, sides, samples, maximum, False))]
-    # By whether their samples are at most a cell apart.
+    # RoIs whose samples are at most a cell apart can merge taps.
     (ph, _), (pw, _) = sides
     limit = box.new_tensor([pw, ph]) * sampling_ratio
     dense = (box[:, 2:] - box[:, :2] <= limit).all(dim=1)
@@ -170,30 +170,30 @@ def ps_roi_align(
     aligned: bool = True,
     bin_major: bool = False,
 ) -> Tensor:
-    """Pool each bin of each RoI from its own channels, by bilinear samples.
+    """Pool each bin of each RoI from its own channels by bilinear sampling.
 
     Args:
         input: ``(N, C*ph*pw, H, W)``.
         boxes: ``(K, 5)`` of (batch index, x1, y1, x2, y2), or one ``(L, 4)``
-            per image, in pixels of the image.
+            per image, in image pixels.
         output_size: bins, (height, width) or one number for both.
         spatial_scale: cells of the map per pixel.
-        sampling_ratio: S, samples per bin and side; when not positive,
+        sampling_ratio: S, samples per bin and side; if not positive,
             ``ceil`` of the bin's size in cells.
-        mode: ``'avg'``, or ``'max'`` for a bin's largest sample (a sample
-            outside of the map counts as zero).
+        mode: ``'avg'``, or ``'max'`` for a bin's largest sample (samples
+            outside of the map count as zero).
         aligned: whether a cell's value is at its centre, half a cell from
             its corner, or at its corner (``False``).
         bin_major: the order of input channels: ``c * ph * pw + bin`` as in
             torchvision, or ``bin * C + c`` (``True``), which in channels-last
-            memory is pooled without a copy of the map.
+            memory is pooled without copying the map.
 
     Returns:
         ``(K, C, ph, pw)`` in the input's dtype.
 
     Raises:
         ValueError: a wrong shape, type or option; on a CPU also a batch
-            index that no image has (elsewhere such a RoI gives zeros).
+            index out of range (elsewhere such a RoI gives zeros).
     """
     ph, pw = to_pair(output_size)
     channels = check_map(input, (ph, pw), spatial_scale)

@@ -2,13 +2,13 @@
 
 Shapes: N images, K RoIs, C output channels, ``ph`` by ``pw`` bins.
 
-A bin is the mean of a box of whole cells. There are two ways to it:
+A bin is the mean of a box of whole cells. There are two ways to compute it:
 
-- sum the cells: the fewest reads for the small bins of a detector, but how
-  many they are depends on the RoIs' values;
-- an integral image (sums of all cells above and left): four reads whatever
-  the size, known without a look at the RoIs, at the price of two passes over
-  the map in float64 (float32 would lose the small bins to cancellation).
+- sum the cells: the fewest reads for the small bins of a detector, but their
+  number depends on the values of the RoIs;
+- an integral image (sums of all cells above and left): four reads per bin
+  whatever the RoIs, but two passes over the map in float64 (float32 would lose
+  small bins to cancellation).
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ EdgePair = tuple[Tensor, Tensor]
 
 
 def _round_half_away(value: Tensor) -> Tensor:
-    """Round as C's ``round``: halves go away from zero."""
+    """Round half away from zero, as C's ``round`` does."""
     whole = value.trunc()
     rest = value - whole
     return whole + (rest.abs() >= 0.5) * rest.sign()
@@ -42,10 +42,10 @@ def _round_half_away(value: Tensor) -> Tensor:
 def _edges(
     low: Tensor, high: Tensor, bins: int, length: int
 ) -> tuple[Tensor, Tensor]:
-    """Return first and one-past-last cell of each bin, ``(bins, K)``.
+    """Return the first and one-past-last cell of each bin, ``(bins, K)``.
 
-    As in torchvision: the box is rounded to whole cells, at least one, and
-    bins are rounded outwards, so that neighbours may share a cell.
+    As in torchvision, boxes are rounded to at least one whole cell, and bins
+    are rounded outwards, so neighbouring bins may share a cell.
     """
     low = _round_half_away(low)
     size = (_round_half_away(high) - low).clamp(min=1)
@@ -59,17 +59,17 @@ def _edges(
 def _sum_corners(
     input: Tensor, image: Tensor, y: EdgePair, x: EdgePair, bin_major: bool
 ) -> Tensor:
-    """Pool by an integral image; bins' edges are ``(bins, K)``."""
+    """Pool with an integral image; edges of bins are ``(bins, K)``."""
     ph, pw = y[0].size(0), x[0].size(0)
     split = split_bins(input, ph * pw, bin_major).double()
-    # One row and column larger than the map.
+    # Padded with zeros at the top and left, so that edges index it directly.
     split = F.pad(split.cumsum(2).cumsum(3), (0, 0, 1, 0, 1, 0))
     batch, height, width = split.shape[1:4]
     plane = height * width
     step = (pw * batch * plane, batch * plane, plane, width, 1)
     taps = []
     for first, last in (y, x):
-        # The two edges of a bin, each with a share of one over its cells.
+        # A bin's two edges, weighted by -1 and 1 over its number of cells.
         share = 1 / (last - first).clamp(min=1)
         share = torch.where(last > first, share, 0)
         weight = torch.stack([-share, share])[None].double()
@@ -80,10 +80,10 @@ def _sum_corners(
 def _sum_cells(
     input: Tensor, image: Tensor, y: EdgePair, x: EdgePair, bin_major: bool
 ) -> Tensor:
-    """Pool by adding cells; bins' edges are ``(bins, K)``.
+    """Pool by adding cells; edges of bins are ``(bins, K)``.
 
-    A bin is a run of cells in each of its rows, so first bins are repeated
-    for their rows, then rows for their cells.
+    Each row of a bin is a run of cells, so bins are first repeated for their
+    rows, then rows for their cells.
     """
     table = as_table(input, (len(y[0]), len(x[0])), bin_major)
     dtype = table.index_dtype
@@ -101,7 +101,7 @@ def _sum_cells(
         + left * x_step
         + image.to(dtype) * image_step
     )
-    # Before any repetition: bins, then rows, then cells as one long list.
+    # All bins, then all rows, then all cells become one flat list.
     rows = height.expand_as(cells).flatten()
     of_row = torch.repeat_interleave(rows)
     first_row = rows.cumsum(0, dtype=dtype) - rows
@@ -129,13 +129,13 @@ def ps_roi_pool(
     *,
     bin_major: bool = False,
 ) -> Tensor:
-    """Average, for each bin of each RoI, the cells of its own channels.
+    """Average the cells of each bin of each RoI, from its own channels.
 
-    The values are those of ``torchvision.ops.ps_roi_pool``, whose forward
-    (but not its backward) forgets the map's last row and column. A box of
-    some size that rounds to no cell is one cell, as in torchvision.
-    Arguments, result, errors and what cannot be pooled are those of
-    :func:`ps_roi_align`; integral images are of float64.
+    Equals ``torchvision.ops.ps_roi_pool``, except that torchvision's forward
+    (but not its backward) ignores the map's last row and column. As there, a
+    non-empty box that rounds to no cell is one cell. Arguments, result, errors
+    and the RoIs that give zeros are as in :func:`ps_roi_align`; integral
+    images are in float64.
     """
     ph, pw = to_pair(output_size)
     channels = check_map(input, (ph, pw), spatial_scale)

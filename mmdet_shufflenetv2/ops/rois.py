@@ -1,4 +1,4 @@
-"""What both ops are given: RoIs, maps and options, checked and read."""
+"""Check and read the arguments of both ops: RoIs, maps and options."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from .row_sum import exporting
 
 
 class PSRoIModule(nn.Module):
-    """An op with its options, which are attributes of the same names."""
+    """A module that applies an op; its options are attributes."""
 
     op: Callable
 
@@ -36,7 +36,7 @@ class PSRoIModule(nn.Module):
 
 
 def require(condition: bool, name: str, expected: str, got: object) -> None:
-    """Raise ValueError unless an argument is as expected."""
+    """Raise ValueError with ``name``, ``expected`` and ``got`` if false."""
     if not condition:
         raise ValueError(f'{name}: expected {expected}, got {got!r}')
 
@@ -44,7 +44,7 @@ def require(condition: bool, name: str, expected: str, got: object) -> None:
 def to_rois(boxes: Tensor | Sequence[Tensor]) -> Tensor:
     """Return boxes as one ``(K, 5)`` tensor of (batch index, x1, y1, x2, y2).
 
-    They are that already, or one ``(L, 4)`` tensor for each image.
+    Accepts such a tensor, or one ``(L, 4)`` tensor per image.
     """
     is_one = isinstance(boxes, Tensor)
     parts, columns = ([boxes], 5) if is_one else (list(boxes), 4)
@@ -81,9 +81,10 @@ def to_pair(output_size: int | Sequence[int]) -> tuple[int, int]:
 def check_map(
     input: Tensor, output_size: tuple[int, int], spatial_scale: float
 ) -> int:
-    """Return the output channels of a position-sensitive map ``(N, C, H, W)``.
+    """Check a position-sensitive map ``(N, C, H, W)``; return C / bins.
 
-    It is floating point, not empty, and C a multiple of the number of bins.
+    It must be floating point and have at least one cell, and C must be a
+    multiple of the number of bins.
     """
     fits = 0 < spatial_scale < math.inf
     require(fits, 'spatial_scale', 'a positive finite number', spatial_scale)
@@ -102,7 +103,7 @@ def check_map(
 
 
 def is_eager_cpu(tensor: Tensor) -> bool:
-    """Whether values can be read now, at no cost."""
+    """Whether values can be read without synchronising or tracing."""
     return (
         tensor.device.type == 'cpu'
         and not torch.compiler.is_compiling()
@@ -114,16 +115,15 @@ def is_eager_cpu(tensor: Tensor) -> bool:
 def read_rois(
     boxes: Tensor | Sequence[Tensor], input: Tensor, spatial_scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return which RoIs can be pooled, their images and their boxes in cells.
+    """Return which RoIs are valid, their image indices and boxes in cells.
 
-    A RoI that cannot be pooled is one with a NaN or infinite value, an empty
-    one (``x2 <= x1`` or ``y2 <= y1``, in cells), or one of no existing image.
-    It is answered by the box 0, 0, 0, 0 of image 0 and shall be given no
-    weight.
+    RoIs are invalid if they have a NaN or infinite value, are empty
+    (``x2 <= x1`` or ``y2 <= y1``, in cells), or belong to no image. They come
+    back as the box 0, 0, 0, 0 of image 0; callers must give them no weight.
 
     Boxes are in the dtype of ``input``, float32 at least. A finite batch
-    index that no image has is a ValueError on an eager CPU; elsewhere the
-    check would wait for the device.
+    index out of range is a ValueError on an eager CPU; elsewhere the check
+    would synchronise the device.
     """
     dtype = torch.promote_types(input.dtype, torch.float32)
     rois = to_rois(boxes).detach().to(dtype)

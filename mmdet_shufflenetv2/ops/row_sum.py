@@ -1,15 +1,16 @@
 """Weighted sums of table rows: the one kernel behind every PSRoI op.
 
-Shapes: P planes of R rows of C values each; B bags in each plane, T taps in
-all bags together. A bag sums rows of its own plane, one for each tap, that is
-``A[p] @ table[p]`` with sparse matrices A.
+Shapes: P planes of R rows of C values; B bags per plane, T taps in all bags
+together. A bag sums rows of its own plane, one per tap: ``A[p] @ table[p]``
+with sparse matrices A.
 
-Forward is an embedding bag. Its own backward is slow on CPUs, so there the
-backward is another embedding bag, over ``A^T``: one radix sort of the taps by
-row, then each table row gathers its bags, in parallel and without atomics.
+The forward pass is an embedding bag. Its own backward is slow on CPUs, so
+there the backward pass is another embedding bag, over ``A^T``: a radix sort
+orders the taps by row, then each table row gathers its bags, in parallel and
+without atomics.
 
-A plane whose rows are not together in memory is copied when its turn comes,
-so that it is still in cache when its rows are read.
+A plane whose rows are not contiguous is copied just before its rows are read,
+so that they are still in cache.
 """
 
 import math
@@ -21,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
-#: PyTorch sorts this many integers and more by radix, fewer by comparisons.
+#: From this many integers on, PyTorch uses radix sort.
 RADIX_SORTED = 2**15
 _BAGS = 'Tensor index, Tensor? weight, Tensor offset'
 
@@ -29,8 +30,9 @@ _BAGS = 'Tensor index, Tensor? weight, Tensor offset'
 class Bags(NamedTuple):
     """The sparse matrices, plane after plane and bag after bag.
 
-    ``index`` (T,) is each tap's row in its plane, ``weight`` (T,) its weight
-    (None: all are 1), ``offset`` (P * B + 1,) each bag's first tap, and T.
+    ``index`` (T,) is each tap's row in its plane and ``weight`` (T,) its
+    weight (None means 1); ``offset`` (P * B + 1,) is each bag's first tap,
+    then T.
     """
 
     index: Tensor
@@ -40,7 +42,7 @@ class Bags(NamedTuple):
 
 def exporting() -> bool:
     """Whether a graph is being recorded for another runtime."""
-    # torch 2.4 to 2.6 cannot tell an export from a compilation.
+    # torch 2.4 to 2.6 cannot distinguish exporting from compiling.
     is_exporting = getattr(torch.compiler, 'is_exporting', bool)
     return (
         torch.jit.is_tracing()
@@ -50,7 +52,7 @@ def exporting() -> bool:
 
 
 def _by_plane(bags: Bags, planes: int) -> list[Bags]:
-    """The bags of each plane, their offsets counted from its first tap."""
+    """The bags of each plane, with offsets from the plane's first tap."""
     if planes == 1:
         return [bags]
     count = (bags.offset.numel() - 1) // planes
@@ -86,9 +88,9 @@ def _gather(rows: Tensor, bags: Bags) -> Tensor:
 def _row_sum(
     table: Tensor, index: Tensor, weight: Tensor | None, offset: Tensor
 ) -> Tensor:
-    # Detached, for an embedding bag prepares for a backward otherwise.
+    # Detached, or the embedding bag would prepare for a backward pass.
     bags = _by_plane(Bags(index, weight, offset), table.size(0))
-    # Rows of a single image can be a view, but strided ones are read slowly.
+    # Contiguous, because strided rows are slow to read.
     return torch.stack(
         [
             _gather(plane.flatten(0, -2).contiguous(), own)
@@ -118,7 +120,7 @@ def _row_sum_backward(
     planes, rows = size[0], math.prod(size[1:-1])
     bags = Bags(index, weight, offset)
     if planes > 1 and index.numel() < planes * RADIX_SORTED:
-        # Sorted together: the same bags of one table of all planes' rows.
+        # Treat all planes as one table, so that one sort covers all taps.
         count = (offset.numel() - 1) // planes
         shift = torch.arange(planes, dtype=index.dtype) * rows
         shift = shift.repeat_interleave(offset[::count].diff())
@@ -133,7 +135,7 @@ def _row_sum_backward(
 
 
 def _empty(like: Tensor, size: list[int], order: list[int]) -> Tensor:
-    """Return a tensor of that size with its axes in that order in memory."""
+    """An empty tensor of ``size`` with its axes in memory in ``order``."""
     table = like.new_empty([size[axis] for axis in order])
     return table.permute([order.index(axis) for axis in range(len(order))])
 
@@ -147,7 +149,7 @@ def _bag_of_taps(bags: Bags) -> Tensor:
 
 
 def scatter_backward(grad: Tensor, bags: Bags, rows: int) -> Tensor:
-    """Return ``A^T @ grad`` by atomic additions, without a look at values."""
+    """Return ``A^T @ grad`` by atomic additions; never synchronises."""
     taken = grad[_bag_of_taps(bags)]
     if bags.weight is not None:
         taken = taken * bags.weight[:, None]
@@ -155,7 +157,7 @@ def scatter_backward(grad: Tensor, bags: Bags, rows: int) -> Tensor:
 
 
 def gather_backward(grad: Tensor, bags: Bags, rows: int) -> Tensor:
-    """Return ``A^T @ grad`` by a sort and a gather: the fast way on CPUs."""
+    """Return ``A^T @ grad`` by a sort and a gather, which is fast on CPUs."""
     index, weight, _ = bags
     end = torch.bincount(index, minlength=rows).cumsum(0)
     order = index.sort(stable=True).indices
@@ -181,7 +183,7 @@ def _(grad: Tensor, index, weight, offset, size: list[int], order: list[int]):
 def _keep(ctx, inputs, output) -> None:
     table, *bags = inputs
     ctx.size = table.shape
-    # The gradient takes the map's own layout: no copy afterwards.
+    # The gradient takes the map's layout, which saves a copy.
     step = table.stride()
     ctx.order = sorted(range(table.dim()), key=lambda axis: -step[axis])
     ctx.save_for_backward(*bags)
@@ -200,13 +202,13 @@ def row_sum(
 ) -> Tensor:
     """Sum weighted rows of a table ``(P, ..., C)`` to ``(P, B, C)``.
 
-    Differentiable in the table, whose rows may lie in any order of memory;
-    the other arguments are those of `Bags`.
+    Differentiable in the table, which may have any memory layout. The other
+    arguments are those of `Bags`.
     """
     bags = index, weight, offset
     if torch.compiler.is_compiling():
         return _row_sum(table, *bags)
-    # A custom operator loses forward-mode tangents; the sum is linear.
+    # Custom operators lose forward-mode tangents, but the sum is linear.
     table, tangent = forward_ad.unpack_dual(table)
     sums = _row_sum(table, *bags)
     if tangent is None:
