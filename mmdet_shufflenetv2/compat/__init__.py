@@ -1,21 +1,21 @@
-"""What MMDetection's official wheels lack on today's PyTorch.
+"""Patches that make MMDetection's official wheels work on today's PyTorch.
 
-`apply_patches` is what ``import mmdet_shufflenetv2`` does: only what keeps
-mmdet from being imported, from loading and saving checkpoints, or from
-running at all. `apply_tool_patches` changes how things behave, and is for
-the commands of this package.
+``import mmdet_shufflenetv2`` calls `apply_patches`, which fixes only what
+keeps mmdet from being imported, from loading and saving checkpoints, or from
+running at all. The commands of this package also call `apply_tool_patches`,
+which changes behaviour.
 """
 
 
 def apply_patches() -> None:
-    """Make mmdet work on this machine; safe to call again.
+    """Make mmdet work on this machine; safe to call repeatedly.
 
     Call it before anything imports ``mmcv.ops``, as all of mmdet does.
 
     Raises:
-        ImportError: MMDetection is not installed; or torchvision is needed
-            in the place of mmcv's ops, and is absent or was built for
-            another torch. The message says what to install.
+        ImportError: MMDetection is not installed, or torchvision has to
+            replace mmcv's ops but is missing or built for another torch. The
+            message says what to install.
     """
     from . import needs_mmdet  # noqa: F401, I001
     from . import checkpoints, host_faults
@@ -27,11 +27,11 @@ def apply_patches() -> None:
 
 
 def apply_tool_patches() -> None:
-    """Change how the hosts behave, for a command; safe to call again.
+    """Change mmdet's behaviour for a command; safe to call repeatedly.
 
-    Files are written whole or not at all, checkpoints never run code
-    whatever the environment says, thin images keep a pixel, and
-    deprecations that only mmengine can act on are not shown.
+    Files are written completely or not at all, checkpoints never run code
+    whatever the environment says, thin images keep at least a pixel, and
+    deprecation warnings that only mmengine can act on are hidden.
     """
     from . import atomic_files, checkpoints, host_faults
 

@@ -1,8 +1,8 @@
-"""Files that are whole or not there.
+"""Atomic file writing.
 
-mmengine opens a checkpoint's final name and writes into it, so Ctrl-C, a
-full disk or a crash leaves half a file under a name that looks complete.
-Here the content goes to another name in the same folder first.
+mmengine writes checkpoints under their final names, so Ctrl-C, a full disk or
+a crash leaves half a file that looks complete. Here the content is written to
+a temporary file in the same folder first, then renamed.
 """
 
 import os
@@ -17,18 +17,18 @@ from typing import IO
 def whole_file(
     path: str | Path, mode: str = 'wb', encoding: str | None = None
 ) -> Iterator[IO]:
-    """Open ``path`` for writing; it changes only when all is written.
+    """Open ``path`` for writing, and replace it only on success.
 
-    Folders are made as needed. Until the end, and after any exception, what
-    was at ``path`` stays as it was. A link is followed; what is there and not
-    a regular file, such as ``/dev/stdout``, is written to directly.
+    Creates missing folders. An existing file is unchanged until the block
+    ends, and after any exception. Links are followed; paths that are not
+    regular files, such as ``/dev/stdout``, are written to directly.
 
     Args:
         path: The file.
         mode: 'wb' or 'w'.
 
     Raises:
-        OSError: Of the fitting kind, naming ``path``.
+        OSError: A subclass that fits the error, with ``path``.
     """
     target = Path(os.path.realpath(path))
     part = target.with_name(f'.{target.name}.{os.getpid()}.part')
@@ -55,13 +55,13 @@ def whole_file(
 
 
 def remove_abandoned(folder: str | Path) -> list[Path]:
-    """Remove what processes were writing into a folder when they were killed.
+    """Remove temporary files that killed processes left in a folder.
 
     Args:
-        folder: One that nobody else is writing to.
+        folder: No other process may be writing to it.
 
     Returns:
-        The paths of what was removed.
+        The paths of the removed files.
     """
     removed = sorted(Path(folder).glob('.*.part'))
     for part in removed:
@@ -70,12 +70,12 @@ def remove_abandoned(folder: str | Path) -> list[Path]:
 
 
 def write_atomically() -> None:
-    """Let mmengine write checkpoints, results and its notes atomically."""
+    """Make mmengine write checkpoints, results and notes atomically."""
     from mmengine.fileio import LocalBackend, register_backend
     from mmengine.hooks import checkpoint_hook
 
     class AtomicLocalBackend(LocalBackend):
-        """mmengine's backend of the local disk, with whole files only."""
+        """mmengine's local disk backend with atomic writes."""
 
         def put(self, obj: bytes, filepath: str | Path) -> None:
             with whole_file(filepath) as file:
@@ -90,6 +90,6 @@ def write_atomically() -> None:
     if getattr(checkpoint_hook, 'open', None) is whole_file:
         return
     register_backend('local', AtomicLocalBackend, force=True, prefixes='')
-    # The hook writes the name of the last checkpoint past the backends, with
-    # the built-in open, which it uses for nothing else.
+    # The hook uses the built-in open, not a backend, to write the name of the
+    # last checkpoint, and for nothing else.
     checkpoint_hook.open = whole_file

@@ -1,9 +1,8 @@
-"""Checkpoints hold data, never code.
+"""Load checkpoints as data, never as code.
 
 mmengine stores NumPy arrays and its own ``HistoryBuffer`` beside the weights.
-torch >= 2.6 refuses both by default; older ones run whatever a file says.
-Here exactly those types are allowed, and everything that mmengine loads is
-held to them, on every torch.
+torch >= 2.6 rejects both by default; older versions run any code in a file.
+Here mmengine's loaders accept exactly those types, with every torch.
 """
 
 import codecs
@@ -26,11 +25,11 @@ from .stand_ins import ChangedModule
 
 
 class CheckpointError(UserError):
-    """A file that cannot be read as a checkpoint, or must not be."""
+    """A file is not a valid checkpoint, or is not safe to load."""
 
 
 def _alias(function: Callable, full_name: str) -> Callable:
-    """``function`` under the name by which pickles refer to another."""
+    """Wrap a function under the full name that pickles refer to."""
 
     def named(*args):
         return function(*args)
@@ -41,11 +40,11 @@ def _alias(function: Callable, full_name: str) -> Callable:
 
 
 def _statistics_method(owner: type, name: str) -> Callable:
-    """What ``getattr`` means in a pickle of mmengine, and no more.
+    """The one use of ``getattr`` that mmengine's pickles need.
 
-    A ``HistoryBuffer`` stores its statistics as methods, which pickle spells
-    as ``getattr(HistoryBuffer, 'mean')``. The real ``getattr`` would open
-    every attribute of every allowed object.
+    A ``HistoryBuffer`` stores its statistics as methods, which pickle writes
+    as ``getattr(HistoryBuffer, 'mean')``. The real ``getattr`` would give
+    access to every attribute of every allowed object.
     """
     if owner is HistoryBuffer and name in HistoryBuffer._statistics_methods:
         return HistoryBuffer._statistics_methods[name]
@@ -53,7 +52,7 @@ def _statistics_method(owner: type, name: str) -> Callable:
 
 
 def _rebuild_array(subtype: type, shape: tuple, kind: bytes) -> np.ndarray:
-    """NumPy's own first step of unpickling an array, for plain arrays."""
+    """NumPy's ``_reconstruct``, restricted to plain arrays."""
     if subtype is not np.ndarray:
         raise pickle.UnpicklingError(
             f'Unsupported global: GLOBAL {subtype!r} as an array'
@@ -66,14 +65,14 @@ def _safe_types() -> list:
     scalar = np.float64(0).__reduce__()[0]
     return [
         HistoryBuffer,
-        ConfigDict,  # the meta data that a config gives to its data set
+        ConfigDict,  # for the metadata that a config gives to its dataset
         _alias(_statistics_method, 'builtins.getattr'),
-        codecs.encode,  # how pickle spells bytes; torch 2.4 lacks it
+        codecs.encode,  # pickles use it for bytes; torch 2.4 does not allow it
         np.ndarray,
         np.dtype,
-        # What a metric, a learning rate or a counter can be.
+        # Types of metrics, learning rates and counters.
         *{type(np.dtype(code)) for code in '?bhilqBHILQefd'},
-        # NumPy 2 renamed the module; a file may come from either.
+        # NumPy 2 renamed the module; files may come from either version.
         *(
             _alias(function, f'numpy.{core}.multiarray.{name}')
             for core in ('core', '_core')
@@ -85,7 +84,7 @@ def _safe_types() -> list:
     ]
 
 
-# These say by themselves what is wrong, and it is not the file's content.
+# These are clear as they are, and not about the file's content.
 PLAIN_ERRORS = (
     *(FileNotFoundError, IsADirectoryError, PermissionError, URLError),
     *(MemoryError, torch.cuda.OutOfMemoryError, ImportError),
@@ -93,17 +92,17 @@ PLAIN_ERRORS = (
 
 
 def _clear_error(filename: str, error: Exception) -> CheckpointError:
-    """Says which file is refused or broken, and why.
+    """An error that says which file is refused or broken, and why.
 
-    torch's own error advises ``weights_only=False``, which would run what
-    the file says. A broken file can raise nearly anything.
+    torch's own error suggests ``weights_only=False``, which would run code
+    from the file. Broken files can raise nearly any exception.
     """
     refused = re.search(r'GLOBAL (\S+)', str(error))
     if refused:
         return CheckpointError(
-            f'checkpoint {filename} is refused: it asks for {refused[1]!r}, '
-            'and a checkpoint may hold only tensors, numbers, text and their '
-            'containers. Nothing of it was run. If you made the file '
+            f'checkpoint {filename} is refused: it refers to {refused[1]!r}, '
+            'but may contain only tensors, numbers, text and containers of '
+            'them. None of its code was run. If you created the file '
             'yourself, save its state_dict() instead'
         )
     reason = str(error).partition('. ')[0].partition('\n')[0]
@@ -114,12 +113,12 @@ def _clear_error(filename: str, error: Exception) -> CheckpointError:
 
 
 def guard_loading() -> None:
-    """Hold every loader of mmengine's checkpoints to ``weights_only``.
+    """Make all of mmengine's checkpoint loaders use ``weights_only``.
 
-    A user who has set ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` gets what PyTorch
-    says of it, until a command calls `never_run_code`.
+    ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD``, if the user has set it, keeps its
+    meaning until a command calls `never_run_code`.
     """
-    HistoryBuffer()  # the first one of a process registers its statistics
+    HistoryBuffer()  # the first instance registers the statistics methods
     torch.serialization.add_safe_globals(_safe_types())
     if isinstance(checkpoint.torch, ChangedModule):
         return
@@ -129,28 +128,28 @@ def guard_loading() -> None:
         *args, **options, weights_only=not _user_allows_code
     )
     if hasattr(checkpoint, '_safe_torch_load'):
-        # onedl-mmengine's own answer allows the real getattr, takes the
-        # types back after each file, and tries again without weights_only.
+        # onedl-mmengine's own version allows the real getattr, removes the
+        # safe types after each file, and retries without weights_only.
         checkpoint._safe_torch_load = _load
     for prefix, loader in list(CheckpointLoader._schemes.items()):
         CheckpointLoader.register_scheme(prefix, _guarded(loader), force=True)
 
 
-#: Whether the user asked PyTorch to run what checkpoints say. What sets the
-#: variable later is not the user.
+#: Whether the user lets PyTorch run code from checkpoints. Read only once:
+#: if the variable is set later, the user did not set it.
 _user_allows_code = os.getenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '0') in (
     *('1', 'y', 'yes', 'true'),
 )
 
 
 def never_run_code() -> None:
-    """Load data only, whatever the user's environment says."""
+    """Load data only, whatever the environment says."""
     global _user_allows_code
     _user_allows_code = False
 
 
 def _load(file: str | BinaryIO, map_location: Any = None, **_: Any) -> Any:
-    # Where it is not given, torch reads the user's variable.
+    # If it is None, torch reads the environment variable.
     weights_only = None if _user_allows_code else True
     return torch.load(file, map_location, weights_only=weights_only)
 
@@ -169,8 +168,8 @@ def _guarded(loader: Callable) -> Callable:
             parts = [content.get(key, {}) for key in ('state_dict', 'meta')]
         if not all(isinstance(part, dict) for part in parts):
             raise CheckpointError(
-                f'checkpoint {filename} is not one: its state_dict and meta, '
-                'and the whole, must be a dict of named entries, got '
+                f'checkpoint {filename} is invalid: expected a dict whose '
+                'state_dict and meta, if present, are dicts, got '
                 + ', '.join(type(part).__name__ for part in parts)
             )
         return content

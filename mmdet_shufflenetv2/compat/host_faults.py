@@ -1,7 +1,6 @@
-"""Faults of the hosts: those that end a run, and those our commands avoid.
+"""Fixes for bugs in mmdet, mmcv, mmengine and mmpretrain.
 
-Each is looked for before it is fixed, so that a release without it is left
-alone.
+Each fix first checks for its bug, so that releases without it are unchanged.
 """
 
 import functools
@@ -12,20 +11,20 @@ from .stand_ins import EXT, ChangedModule, StandInFinder
 
 
 def fix_crashes() -> None:
-    """Fix what ends a run of mmdet 3.3 with an error, whatever the data."""
+    """Fix the errors that stop mmdet 3.3 whatever the data."""
     _survive_transformers_5()
     from mmdet.evaluation.functional import ytviseval
     from mmdet.models.dense_heads import SSDHead
     from mmengine.registry import MODELS
     from torch.nn import SyncBatchNorm
 
-    # Prediction asks every head for its loss_cls; this one trains without.
+    # Prediction reads every head's loss_cls, and this one has none.
     if not hasattr(SSDHead, 'loss_cls'):
         SSDHead.loss_cls = None
-    # YouTube-VIS evaluation wants what NumPy 1.24 dropped.
+    # YouTube-VIS evaluation uses np.float, which NumPy 1.24 dropped.
     if not hasattr(ytviseval.np, 'float'):
         ytviseval.np = ChangedModule(ytviseval.np, float=float)
-    # mmcv's own is of compiled ops, and computes the same.
+    # mmcv's own SyncBN needs compiled ops; PyTorch's computes the same.
     if isinstance(sys.modules[EXT].__spec__.loader, StandInFinder):
         MODELS.register_module('MMSyncBN', force=True, module=SyncBatchNorm)
 
@@ -33,14 +32,14 @@ def fix_crashes() -> None:
 def _survive_transformers_5() -> None:
     """Let mmpretrain 1.2, and so mmdet, be imported beside transformers 5.
 
-    mmdet's preprocessor of re-identification imports mmpretrain's models
-    where they are installed. Their multi-modal part is built on functions
-    that transformers 5 has dropped; without it the rest works.
+    mmdet's re-identification preprocessor imports mmpretrain's models if they
+    are installed. Their multi-modal part uses functions that transformers 5
+    dropped; disabling that part keeps the rest working.
     """
     try:
         from mmpretrain.utils import dependency
     except ImportError:
-        return  # mmdet goes on without it
+        return  # mmdet does not need mmpretrain
     if not dependency.WITH_MULTIMODAL:
         return  # transformers is not installed
     try:
@@ -53,10 +52,10 @@ def _survive_transformers_5() -> None:
 
 
 def keep_thin_images() -> None:
-    """Let every image keep a pixel in each direction when it is resized.
+    """Resize every image to at least one pixel per side.
 
-    mmcv rounds the short side of a long image to no pixel at all, and OpenCV
-    then stops the run with an assertion that names no file.
+    mmcv rounds the short side of a very long image to 0, and OpenCV then
+    stops the run with an assertion that does not name the file.
     """
     from mmcv.image import geometric
 
@@ -73,10 +72,10 @@ def keep_thin_images() -> None:
 
 
 def hide_pkg_resources_warning() -> None:
-    """Keep a deprecation from users, who can do nothing about it.
+    """Hide a deprecation warning that users cannot act on.
 
-    mmengine reloads the module each time it asks for it, so setuptools 67.5
-    to 81 would warn for every ``_base_ = 'mmdet::...'``.
+    mmengine reloads the module on every use, so setuptools 67.5 to 81 would
+    warn for every ``_base_ = 'mmdet::...'``.
     """
     warnings.filterwarnings(
         'ignore', 'pkg_resources is deprecated as an API', UserWarning

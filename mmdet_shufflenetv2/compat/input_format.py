@@ -1,9 +1,9 @@
-"""What a network's weights expect of the pixels they are given.
+"""The input format that a network's weights expect.
 
-Weights from elsewhere were trained on RGB that was normalised by ImageNet's
-statistics, or on plain BGR; fed with the other one they give nonsense without
-a word. So checkpoints carry it in their meta data, and it is compared with
-the model's ``data_preprocessor``.
+Public weights were trained on RGB normalised with ImageNet's statistics, or on
+plain BGR. The wrong input raises no error but gives useless features.
+Therefore checkpoints store the format in their metadata, and it is compared
+with the model's ``data_preprocessor``.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ META_KEY = 'input_format'
 
 @dataclass(frozen=True)
 class InputFormat:
-    """Order, offset and scale of the channels.
+    """Order, mean and scale of the channels.
 
     Attributes:
-        channel_order: ``'RGB'`` or ``'BGR'``.
-        mean: subtracted from pixels of 0 to 255, in that order.
-        std: what the difference is divided by, in that order.
+        channel_order: ``'RGB'`` or ``'BGR'``; also the order of mean and std.
+        mean: subtracted from pixel values, which are 0 to 255.
+        std: divides the difference.
     """
 
     channel_order: str
@@ -46,14 +46,14 @@ class InputFormat:
         return f'{order}, mean={list(self.mean)}, std={list(self.std)}'
 
     def agrees_with(self, other: 'InputFormat') -> bool:
-        """Whether a network sees the same pixels, but for rounding."""
+        """Whether both give a network the same input, up to rounding."""
         ours, theirs = self.mean + self.std, other.mean + other.std
         return self.channel_order == other.channel_order and np.allclose(
             ours, theirs, rtol=1e-3, atol=1e-3
         )
 
     def preprocessor_options(self, preprocessor: Mapping) -> dict:
-        """The arguments that make a ``data_preprocessor`` deliver this.
+        """The ``data_preprocessor`` arguments that produce this format.
 
         Args:
             preprocessor: Its config, of mmdet's type or mmpretrain's.
@@ -65,7 +65,7 @@ class InputFormat:
         return {flag: self.channel_order == 'RGB', **values}
 
     def cfg_options(self, preprocessor: Mapping) -> str:
-        """The same as a command line takes it."""
+        """`preprocessor_options` as a command line option."""
         options = self.preprocessor_options(preprocessor).items()
         return '--cfg-options ' + ' '.join(
             f'model.data_preprocessor.{key}="{value}"'
@@ -73,7 +73,7 @@ class InputFormat:
         )
 
     def to_meta(self) -> dict:
-        """As a checkpoint's meta data hold it."""
+        """The dict stored in a checkpoint's metadata."""
         return asdict(self)
 
 
@@ -90,20 +90,20 @@ RAW_BGR = InputFormat('BGR')
 
 
 def meta_of(checkpoint: object) -> Mapping:
-    """A checkpoint's meta data; empty if it has none."""
+    """A checkpoint's metadata; empty if it has none."""
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     return meta if isinstance(meta, Mapping) else {}
 
 
 def declared_format(checkpoint: object, source: str) -> InputFormat | None:
-    """What a checkpoint says it expects; None if it does not say.
+    """The format stored in a checkpoint; None if there is none.
 
     Args:
         checkpoint: Its content.
         source: Its path, for messages.
 
     Raises:
-        CheckpointError: it says something that makes no sense.
+        CheckpointError: The stored format is invalid.
     """
     stored = meta_of(checkpoint).get(META_KEY)
     if stored is None:
@@ -118,10 +118,10 @@ def declared_format(checkpoint: object, source: str) -> InputFormat | None:
 
 
 def delivered_format(preprocessor: nn.Module | None) -> InputFormat | None:
-    """What a model's data preprocessor gives the network.
+    """The format that a data preprocessor feeds to the network.
 
-    Images are read as BGR, as mmcv does; None where the preprocessor is of a
-    kind that does not tell.
+    Assumes that images are read as BGR, as mmcv does. None if this kind of
+    preprocessor does not expose its settings.
     """
     if not hasattr(preprocessor, '_enable_normalize'):
         return None
@@ -131,7 +131,7 @@ def delivered_format(preprocessor: nn.Module | None) -> InputFormat | None:
     order = 'RGB' if to_rgb else 'BGR'
     if not preprocessor._enable_normalize:
         return InputFormat(order)
-    # Written in float32, meant in decimals.
+    # The buffers are float32; recover the decimals of the config.
     mean, std = (
         tuple(round(value, 4) for value in buffer.flatten().tolist())
         for buffer in (preprocessor.mean, preprocessor.std)
@@ -142,15 +142,15 @@ def delivered_format(preprocessor: nn.Module | None) -> InputFormat | None:
 def require_same_input(
     source: str, declared: InputFormat | None, model: nn.Module
 ) -> None:
-    """Raise unless a model feeds its network what the weights expect.
+    """Raise unless a model's preprocessor matches what weights expect.
 
     Args:
-        source: Of the weights, for the message.
-        declared: What they expect; None if it is not known.
-        model: Has the ``data_preprocessor``.
+        source: Path of the weights, for the message.
+        declared: The format they expect; None if unknown.
+        model: The model with the ``data_preprocessor``.
 
     Raises:
-        CheckpointError: They differ; says what to set.
+        CheckpointError: The formats differ; the message says what to set.
     """
     preprocessor = getattr(model, 'data_preprocessor', None)
     delivered = delivered_format(preprocessor)
@@ -159,6 +159,6 @@ def require_same_input(
     kind = dict(type=type(preprocessor).__name__)
     raise CheckpointError(
         f'the weights of {source} expect images as {declared}, but '
-        f'data_preprocessor of this config gives {delivered}; add\n  '
+        f"this config's data_preprocessor gives {delivered}; add\n  "
         + declared.cfg_options(kind)
     )

@@ -1,7 +1,7 @@
 """Importing this module checks that MMDetection is installed.
 
-A room that cannot do without it imports this first, so that an error says
-what to install and not which line of which file came to need it.
+Subpackages that need MMDetection import this first, so that the error says
+what to install instead of which import failed.
 """
 
 from importlib.util import find_spec

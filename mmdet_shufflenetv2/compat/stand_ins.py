@@ -1,13 +1,13 @@
-"""Modules that answer only where the real ones are absent.
+"""Modules that replace missing ones.
 
-``mmcv._ext`` is the compiled part of mmcv, which the ``mmcv-lite`` wheel lacks
-while ``mmcv/ops/*.py``, which mmdet imports, call it. ``pkg_resources`` is
-what mmengine asks for where a package is installed, for every
-``_base_ = 'mmdet::...'``; setuptools 82 dropped it.
+``mmcv._ext`` is the compiled part of mmcv. The ``mmcv-lite`` wheel lacks it,
+but mmdet imports ``mmcv/ops/*.py``, which call it. mmengine uses
+``pkg_resources`` to locate packages for every ``_base_ = 'mmdet::...'``;
+setuptools 82 dropped it.
 
-The finder stands last on ``sys.meta_path``. Python asks it only after every
-other finder has said no, so an installed module always wins, and nothing is
-imported before somebody asks for it.
+The finder is the last one on ``sys.meta_path``. Python asks it only after all
+others have failed, so an installed module always wins, and no stand-in is
+loaded before it is needed.
 """
 
 import sys
@@ -43,8 +43,8 @@ def _fill_ext(module: ModuleType) -> None:
     from .kernels import KERNELS, not_offered
 
     def answer(name: str):
-        # mmcv asserts at import that the module has every op, so the refusal
-        # has to wait for the call.
+        # mmcv asserts at import that the module has every op, so missing ones
+        # can only raise when called.
         if name.startswith('_'):
             raise AttributeError(f'module {EXT!r} has no attribute {name!r}')
 
@@ -73,15 +73,14 @@ def _require_torchvision() -> None:
         problem = error
     if problem:
         raise ImportError(
-            f'torchvision, which computes the ops of {EXT} here, is absent or '
-            f'does not fit this torch: {problem}. Install a matching pair, '
-            'both from PyPI: pip install --upgrade --force-reinstall torch '
-            'torchvision'
+            f'torchvision, which replaces {EXT} here, is missing or does not '
+            f'fit this torch: {problem}. Install a matching pair, both from '
+            'PyPI: pip install --upgrade --force-reinstall torch torchvision'
         )
 
 
 class Distribution:
-    """What mmengine asks ``pkg_resources`` of an installed package."""
+    """The part of ``pkg_resources.Distribution`` that mmengine uses."""
 
     def __init__(self, name: str) -> None:
         self._found = metadata.distribution(name)
@@ -99,8 +98,8 @@ def _fill_pkg_resources(module: ModuleType) -> None:
     def answer(name: str) -> None:
         raise AttributeError(
             'pkg_resources is not installed (setuptools 82 dropped it) and '
-            f'its stand-in has no {name!r}; pip install "setuptools<81" '
-            'brings the whole module back'
+            f'its stand-in has no {name!r}; to restore the whole module: '
+            'pip install "setuptools<81"'
         )
 
     vars(module).update(
@@ -114,10 +113,10 @@ FILLERS = {EXT: _fill_ext, 'pkg_resources': _fill_pkg_resources}
 
 
 def offer_stand_ins() -> None:
-    """Make ``mmcv._ext`` and ``pkg_resources`` importable, once.
+    """Make ``mmcv._ext`` and ``pkg_resources`` importable.
 
-    For a compiled module that is present but does not load, the stand-in is
-    put in its place, with a warning that tells why.
+    If the compiled module is present but does not load, the stand-in replaces
+    it, with a warning that gives the reason.
     """
     finders = [f for f in sys.meta_path if isinstance(f, StandInFinder)]
     if not finders:
@@ -130,15 +129,15 @@ def offer_stand_ins() -> None:
             raise
         warnings.warn(
             f'the compiled {EXT} is present but does not load ({error}); '
-            'torchvision answers in its place. Compile mmcv again for this '
-            'torch, or install mmcv-lite, to get rid of this warning',
+            'using torchvision instead. To avoid this warning, recompile mmcv '
+            'for this torch or install mmcv-lite',
             stacklevel=2,
         )
         module = module_from_spec(finders[0].find_spec(EXT))
         _fill_ext(module)
         sys.modules[EXT] = module
-    # mmcv.cnn did without it if it was imported before, as by mmpretrain;
-    # mmdet then fails to import it from there.
+    # mmdet imports this class from mmcv.cnn, which lacks it if it was imported
+    # before the stand-in was there, as by mmpretrain.
     early = sys.modules.get('mmcv.cnn.bricks.transformer')
     if early and not hasattr(early, 'MultiScaleDeformableAttention'):
         ops = import_module('mmcv.ops.multi_scale_deform_attn')
@@ -146,7 +145,7 @@ def offer_stand_ins() -> None:
 
 
 class ChangedModule(ModuleType):
-    """A module with some names replaced, as one other module sees it."""
+    """A module with some names replaced, for use by one other module."""
 
     def __init__(self, module: ModuleType, **changes: Any) -> None:
         super().__init__(module.__name__)

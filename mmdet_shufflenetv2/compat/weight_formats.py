@@ -1,16 +1,16 @@
-"""How networks' weights are named where they are published: one table.
+"""How published weights are named: one table.
 
-A row of `FORMATS` is a project's naming of a family. It is recognised by
-patterns of keys; pairs of templates, theirs and ours, name the modules in
-both directions. Values stay as they are, because the networks are numerically
-the same. Names that are in no row load in their order
-(`backbones.pretrained`); a row is for what order cannot tell: what images the
-weights expect, in which style their channels are, what to write.
+A row of `FORMATS` describes how one project names the weights of one family.
+Files are recognised by patterns of keys, and pairs of templates, theirs and
+ours, translate module names in both directions. Values do not change, because
+the networks are numerically the same. Names without a row load in order
+(`backbones.pretrained`). A row adds what the order cannot: the input that the
+weights expect, the style of their channels, and the names to write.
 
-In a template ``{s}`` is a stage's number, ``{u}`` a unit's in it and ``{n}``
-a unit's in the whole network, each with what is added where it is written;
-``{a|b}`` pairs with the alternative at the same place on the other side, and
-``{a|b}.{c|d}`` is short for ``{a.c|a.d|b.c|b.d}``.
+In a template, ``{s}`` is the number of a stage, ``{u}`` that of a unit in its
+stage and ``{n}`` that of a unit in the network; ``{u+1}`` and the like are
+offset. ``{a|b}`` pairs with the alternative at the same place on the other
+side, and ``{a|b}.{c|d}`` is short for ``{a.c|a.d|b.c|b.d}``.
 """
 
 import re
@@ -22,12 +22,12 @@ from itertools import product
 from .input_format import NORMALISED_RGB, RAW_BGR, SCALED_BGR, InputFormat
 
 OURS = 'mmdet_shufflenetv2'
-# Before the names in a backbone's own file, a detector's, and Lightning's.
+# Key prefixes in files of a backbone, a detector and a Lightning module.
 USUAL_PREFIXES = ['', 'backbone.', 'model.backbone.']
 
 
 def _alternatives(template: str) -> list[str]:
-    """A template for each choice of alternatives, in order."""
+    """Expand a template's alternatives, in order."""
     pieces = re.split(r'\{([^}]*\|[^}]*)\}', template)
     choices = (
         piece.split('|') if i % 2 else [piece]
@@ -37,7 +37,7 @@ def _alternatives(template: str) -> list[str]:
 
 
 def _places(units: tuple[int, ...], first: int) -> list[dict[str, int]]:
-    """Every unit's numbers, by what a template may ask for."""
+    """The values of a template's fields, for every unit."""
     pairs = [(s, u) for s, n in enumerate(units, first) for u in range(n)]
     return [
         {'s': s, 's-1': s - 1, 's-2': s - 2, 'u': u, 'u+1': u + 1}
@@ -48,39 +48,44 @@ def _places(units: tuple[int, ...], first: int) -> list[dict[str, int]]:
 
 @dataclass(frozen=True, eq=False)
 class WeightFormat:
-    """A project's way to name a family's weights."""
+    """How one project names the weights of one family.
+
+    A file has this format if it has modules that match the first alternatives
+    of the first two templates, and keys that match each pattern.
+
+    Attributes:
+        name: the project, as on the command line.
+        theirs, ours: paired templates of module names.
+        signature: regular expressions of keys.
+        title: the name in messages; None means `name`.
+        units: units per stage; the default exceeds every network's.
+        their_units: the same of theirs, if they divide stages differently.
+        first: the number of the first stage.
+        modules: returns our name -> theirs, instead of templates.
+        networks: those of `backbones.zoo` that can be written; None for all.
+        classifier: the linear layer in a file of a whole network; None if
+            it does not read all channels.
+        prefix: of the backbone's keys in such a file.
+        wrapped: whether the file has the weights under 'state_dict'.
+        input_format: the expected input; None if only the metadata know.
+        style: the backbone's `style` that the weights fit; None for any.
+    """
 
     family: str
-    # Of the project, as a command line takes it.
     name: str
-    # Templates of modules' names, and ours in the same order. A file is in
-    # this format if it has some first modules of the first two of theirs,
     theirs: tuple[str, ...] = field(default=(), repr=False)
-    # and keys that match each of these patterns.
     signature: tuple[str, ...] = ()
-    # What messages call it; None means `name`.
     title: str | None = None
-    # Units of our first stages, and of theirs if they divide them otherwise;
-    # by default more than any network has.
     units: tuple[int, ...] = (48,) * 7
     their_units: tuple[int, ...] | None = None
-    # Number of the first stage.
     first: int = 1
-    # Instead of templates: our module -> theirs, of all that have weights.
     modules: Callable[[], Mapping[str, str]] | None = None
-    # Those of `backbones.zoo` that can be written; None: all of the family.
     networks: tuple[str, ...] | None = ()
-    # The linear layer over all channels of a whole file, None if it is
-    # another, and whether it has a bias.
     classifier: str | None = 'fc'
     classifier_bias: bool = True
-    # Of the backbone's keys in a whole file.
     prefix: str = ''
-    # Whether the file has the weights under 'state_dict'.
     wrapped: bool = False
-    # What they expect of data_preprocessor; None: the meta data say it.
     input_format: InputFormat | None = None
-    # The `style` of network that they fit; None for any.
     style: str | None = None
     ours: tuple[str, ...] = field(default=(), repr=False)
 
@@ -89,11 +94,11 @@ class WeightFormat:
 
     @property
     def is_former(self) -> bool:
-        """Whether these are names that this package had once."""
+        """Whether these are former names of this package."""
         return self.name == OURS and bool(self.theirs)
 
     def prefixes(self, keys: Iterable[str]) -> list[str]:
-        """What is before a network in this format, wherever keys have one."""
+        """The prefixes under which ``keys`` have a network in this format."""
         first = (_alternatives(each)[0] for each in self.theirs[:2])
         modules = (
             re.sub(r'\\\{.+?\\\}', r'\\d+', re.escape(name)) for name in first
@@ -109,11 +114,11 @@ class WeightFormat:
         return [p for p in found[0] if all(p in each for each in found)]
 
     def to_ours(self, key: str) -> str | None:
-        """Our name of a backbone's weight; None if there is none."""
+        """Translate their key of a backbone to ours; None if unknown."""
         return self._translated(key, 0)
 
     def to_theirs(self, key: str) -> str | None:
-        """Their name of a backbone's weight; None if there is none."""
+        """Translate our key of a backbone to theirs; None if unknown."""
         return self._translated(key, 1)
 
     def _translated(self, key: str, direction: int) -> str | None:
@@ -133,7 +138,7 @@ class WeightFormat:
             for theirs, ours in zip(*map(_alternatives, row), strict=True):
                 for a, b in zip(their_places, places, strict=True):
                     names = theirs.format_map(a), ours.format_map(b)
-                    # The first row that names a module decides.
+                    # The first template that names a module wins.
                     to_ours.setdefault(*names)
                     to_theirs.setdefault(*names[::-1])
         return to_ours, to_theirs
@@ -171,7 +176,7 @@ _pytorchcv = dict(classifier='output', input_format=NORMALISED_RGB)
 
 # Three stages from stage2 on (Table 5).
 _shuffle = dict(units=(4, 8, 4), first=2)
-# Neither the deeper networks nor those with other units are elsewhere.
+# Other projects have neither the deep networks nor those with other units.
 V2_WIDTHS = tuple(f'shufflenet_v2_x{w}' for w in ('0_5', '1_0', '1_5', '2_0'))
 V2_NAMES = (
     'conv1.{0|1}',
@@ -217,7 +222,7 @@ SHUFFLENET_V2 = (
         **_shuffle,
         **_authors,
     ),
-    # The authors' unit without conv5, on RGB or BGR divided by 255.
+    # The authors' units without conv5; input RGB or BGR divided by 255.
     _v2(
         'fastestdet',
         (
@@ -243,7 +248,7 @@ SHUFFLENET_V2 = (
         **_shuffle,
         **_mmpretrain,
     ),
-    # Its shufflenetv2b at 0.5x; the other widths mix both styles.
+    # pytorchcv's shufflenetv2b at 0.5x; its other widths mix both styles.
     _v2(
         'pytorchcv',
         (
@@ -258,7 +263,7 @@ SHUFFLENET_V2 = (
         **_shuffle,
         **_pytorchcv,
     ),
-    # Its tensors have the same shapes; nothing here loads them.
+    # The tensors have the same shapes, but nothing here loads them.
     WeightFormat(
         'ShuffleNetV2 with other pooling',
         'pytorchcv (shufflenetv2)',
@@ -266,7 +271,7 @@ SHUFFLENET_V2 = (
     ),
 )
 
-# Elsewhere the stem is as wide as the stages, which the authors' is not.
+# Other projects scale the stem like the stages, the authors do not.
 V1_AS_WIDE_A_STEM = (
     *(f'shufflenet_v1_x1_0_g{groups}' for groups in (1, 2, 3, 4, 8)),
     *('shufflenet_v1_x0_5_g3', 'shufflenet_v1_x2_0_g3'),
@@ -342,7 +347,7 @@ MBV2_NAMES = (
     'layer{s}.{u}.{expand|depthwise|linear}_conv.{conv|bn}',
     'conv2.{conv|bn}',
 )
-# Of narrower ones the channels are rounded in another way here.
+# Narrower networks round their channels differently in this package.
 MBV2_WIDTHS = ('mobilenet_v2_x1_0', 'mobilenet_v2_x1_4')
 _blocks = dict(units=(1, 2, 3, 4, 3, 3, 1), ours=MBV2_NAMES)
 _mbv2 = partial(WeightFormat, 'MobileNetV2', **_blocks)
@@ -357,7 +362,7 @@ MOBILENET_V2 = (
         ours=MBV2_NAMES,
         **_former,
     ),
-    # The same names; what is written has another classifier.
+    # Our names, but with another classifier.
     _mbv2(
         'mmdet',
         signature=(r'conv1\.conv\.', r'layer1\.0\.depthwise_conv\.'),
@@ -396,7 +401,7 @@ MOBILENET_V2 = (
             'blocks.{s-1}.{u}.{conv_pw|bn1|conv_dw|bn2|conv_pwl|bn3}',
             '{conv_head|bn2}',
         ),
-        # Not MobileNet V3, which ends otherwise.
+        # Excludes MobileNet V3.
         (r'blocks\.6\.0\.conv_pwl\.',),
         classifier='classifier',
         input_format=NORMALISED_RGB,
@@ -421,7 +426,7 @@ MOBILENET_V2 = (
 def _of_library(family: str, ours: str, *theirs: str, **options):
     """Formats of a network that `PytorchcvBackbone` takes from pytorchcv.
 
-    It is there that the names' table is made, from the network itself.
+    `PytorchcvBackbone` derives the names from the network itself.
     """
     options = dict(_pytorchcv, networks=None) | options
     library = WeightFormat(family, 'pytorchcv', signature=theirs, **options)
@@ -435,23 +440,23 @@ FORMATS = (
     *_of_library(
         'IGCV3',
         r'stage1\.0\.conv3\.',
-        # MobileNet V2 and DPN have the same names, and fewer units there.
+        # MobileNet V2 and DPN have the same names but fewer units.
         r'features\.stage4\.unit14\.conv3\.',
-        # The library rounds the channels of the others in another way.
+        # The library rounds the channels of other widths differently.
         networks=('igcv3_d_1_0',),
     ),
     *MOBILENET_V2,
-    # Its names are those of ShuffleNet V2.
+    # The same names as ShuffleNet V2.
     _own('SNet', r'conv1\.0\.weight', r'stage\d\.0\.branch2\.0\.'),
     _own('Xception', r'stem\.', r'stage\d\.0\.branch\.'),
-    # mmdet's CSPDarknet has a stem and convolutions in stages as well.
+    # mmdet's CSPDarknet also has a stem, and convolutions in stages.
     _own('DenseNet', r'stem\.conv1\.', r'stage\d\.0\.conv\.'),
     _own('IGCV2', r'stem\.', r'stage\d\.0\.mix1\.'),
     *_of_library(
         'CondenseNet',
         r'stage1\.1\.conv1\.index',
         r'features\.stage1\.unit1\.conv1\.index',
-        # It reads half of the channels, those in output.index.
+        # The classifier reads only the channels in output.index, half of all.
         classifier=None,
     ),
     *_of_library(
@@ -473,28 +478,28 @@ FORMATS = (
         r'features\.stage1\.unit1\.se\.',
         classifier='output.fc',
     ),
-    # What people try most often, and nothing here loads.
+    # The wrong file that people try most often; nothing here loads it.
     WeightFormat(
         'ResNet',
         'torchvision and mmdet',
         signature=(r'conv1\.weight', r'layer1\.0\.conv1\.'),
     ),
 )
-# What a converted file may be written as; a network has some of them.
+# Formats to convert to; each network supports some of them.
 FORMAT_NAMES = tuple(
     dict.fromkeys([OURS, *(f.name for f in FORMATS if f.networks != ())])
 )
 
 
 def formats_of_family(family: str) -> tuple[WeightFormat, ...]:
-    """The formats that a family's weights are read in."""
+    """The formats in which weights of a family can be read."""
     return tuple(f for f in FORMATS if f.family == family)
 
 
 def recognise(
     keys: Iterable[str], formats: Iterable[WeightFormat] = FORMATS
 ) -> dict[str, list[WeightFormat]]:
-    """The formats that keys may be in, by prefix, the usual ones first."""
+    """Prefix -> formats that the keys may have; usual prefixes first."""
     found = {prefix: [] for prefix in USUAL_PREFIXES}
     for each in formats:
         for prefix in each.prefixes(keys):
@@ -503,14 +508,14 @@ def recognise(
 
 
 def family_of(keys: Iterable[str]) -> str:
-    """What keys look like: "MobileNetV2 in the format of torchvision"."""
+    """Describe keys, as in "MobileNetV2 in the format of torchvision"."""
     for first, *_ in recognise(keys).values():
         return f'{first.family} in the format of {first}'
     return 'no known network'
 
 
 def within(weights: Mapping[str, object], prefix: str) -> dict:
-    """The entries under a prefix, without it."""
+    """The entries under a prefix, with the prefix removed."""
     return {
         key.removeprefix(prefix): value
         for key, value in weights.items()

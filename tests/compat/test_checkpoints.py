@@ -202,6 +202,6 @@ def test_data_that_is_no_checkpoint_is_named(tmp_path, content, message):
     path = str(tmp_path / 'other.pth')
     torch.save(content, path)
     with pytest.raises(
-        CheckpointError, match=rf'other\.pth is not one: .*, got {message}$'
+        CheckpointError, match=rf'other\.pth is invalid: .*, got {message}$'
     ):
         CheckpointLoader.load_checkpoint(path)
