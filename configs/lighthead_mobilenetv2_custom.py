@@ -1,4 +1,4 @@
-"""Light-Head R-CNN, MobileNet V2 0.6 (141 MFLOPs), for your own data set.
+"""Light-Head R-CNN, MobileNet V2 0.6 (141 MFLOPs), on your own data set.
 
     python tools/train.py configs/lighthead_mobilenetv2_custom.py \
         --data-root DIR

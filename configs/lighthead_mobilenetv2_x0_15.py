@@ -2,7 +2,7 @@
 
 Paper (Table 7, 40 MFLOPs): 20.7 mmAP. Not trained here.
 
-The width was chosen by its FLOPs at 224x224; Table 7 has no widths.
+Table 7 states no widths; this one has its FLOPs at 224x224.
 """
 
 _base_ = 'lighthead_mobilenetv2_x1_0.py'

@@ -2,8 +2,8 @@
 
 Paper (Table 7, 300 MFLOPs): 30.0 mmAP. Not trained here.
 
-Table 7 states FLOPs, not widths: 0.15, 0.6, 1.0 and 1.4 have them at 224x224.
-The RPN reads layer5, the last one at stride 16, the thin map is computed from
+Table 7 states no widths; 0.15, 0.6, 1.0 and 1.4 have its FLOPs at 224x224.
+The RPN reads layer5, the last one at stride 16. The thin map is computed from
 conv2, the last 1x1 convolution.
 """
 

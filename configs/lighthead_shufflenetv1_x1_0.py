@@ -2,8 +2,8 @@
 
 Paper (Table 7, 140 MFLOPs): 27.0 mmAP. Not trained here.
 
-3 groups. The RPN reads stage3, the thin map is computed from stage4, the last
-one there is.
+3 groups. The RPN reads stage3; the thin map is computed from stage4, the last
+stage.
 """
 
 _base_ = 'lighthead_shufflenetv2.py'
@@ -14,7 +14,7 @@ model = dict(
         groups=3,
         widen_factor=1.0,
         out_indices=(1, 2),
-        # The weights' order of branches.
+        # The order of channels in the weights.
         style='mmpretrain',
         init_cfg=dict(
             checkpoint='https://download.openmmlab.com/mmclassification/v0/'

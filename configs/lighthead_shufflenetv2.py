@@ -3,8 +3,8 @@
     python tools/train.py configs/lighthead_shufflenetv2.py
     python tools/test.py configs/lighthead_shufflenetv2.py CKPT --eval bbox
 
-Paper (Table 7, 140 MFLOPs): 29.0 mmAP. Not trained here. The protocol is the
-authors', point by point in ``_base_/lighthead_protocol.py``.
+Paper (Table 7, 140 MFLOPs): 29.0 mmAP. Not trained here. Follows the authors'
+protocol, documented in ``_base_/lighthead_protocol.py``.
 """
 
 _base_ = '_base_/lighthead_protocol.py'

@@ -6,9 +6,9 @@
         --data-root DIR --eval bbox
     python tools/demo.py IMAGE configs/lighthead_shufflenetv2_custom.py CKPT
 
-A recipe of its own for small data sets, not that of the paper's authors:
-AdamW, small images, every layer trains, few and balanced samples. It starts
-from ImageNet weights; ``--from-scratch`` from random ones.
+This recipe is for small data sets and differs from the paper's: AdamW, small
+images, no frozen layers, few and balanced samples. It starts from ImageNet
+weights, or from random ones with ``--from-scratch``.
 """
 
 _base_ = [
@@ -19,8 +19,8 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
-# Without pretrained weights: what batch norm rescales anyway starts small, so
-# that an update of a given size turns it further.
+# Without pretrained weights, weights before batch norm start small, so that an
+# update of a given size changes their direction more.
 small_init = dict(
     type='Kaiming',
     layer='Conv2d',
@@ -33,8 +33,8 @@ scratch_init = [
     dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
 ]
 model = dict(
-    # Small images keep their detail in a thin map of stride 16. Without
-    # conv5 and with a shorter kernel the classes are learned sooner.
+    # A thin map at stride 16 keeps the detail of small images. Classes are
+    # learned faster without conv5 and with a shorter kernel.
     backbone=dict(
         out_indices=(1, 2),
         strides=(2, 2, 1),
@@ -53,7 +53,7 @@ model = dict(
         norm=True,
         init_cfg=small_init,
     ),
-    # Half of the main config's sizes, as the images are.
+    # Half of the main config's sizes, like the images.
     rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 8, 16])),
     roi_head=dict(
         bbox_roi_extractor=dict(
@@ -64,8 +64,8 @@ model = dict(
     # Small images have few anchors, and few of them survive.
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=2000, max_per_img=1000),
-        # Few and balanced samples: the background does not drown the
-        # classes, nor a common class a rare one.
+        # Few, balanced samples keep background from dominating the classes,
+        # and common classes from dominating rare ones.
         rcnn=dict(
             sampler=dict(
                 _delete_=True,
@@ -84,8 +84,8 @@ model = dict(
     ),
 )
 
-# Averaged weights are validated and saved. The window of 1000 steps opens
-# within the first few hundred: small data sets have few steps.
+# Validate and save averaged weights. Small data sets have few steps, so the
+# averaging window grows to its 1000 steps within the first few hundred.
 custom_hooks = [
     *_base_.custom_hooks,
     dict(
@@ -98,7 +98,7 @@ custom_hooks = [
     ),
 ]
 
-# Larger where the boxes are small, see docs/training.md; --image-size sets it.
+# Larger if boxes are small, see docs/training.md; --image-size overrides it.
 image_size_from_data = True
 scale = _base_.scale
 train_pipeline = [

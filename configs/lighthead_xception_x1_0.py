@@ -2,8 +2,8 @@
 
 Paper (Table 7, 140 MFLOPs): 29.0 mmAP. Not trained here.
 
-The light one of the Light-Head R-CNN paper. The RPN reads stage3, the thin
-map is computed from stage4, the last one there is.
+The light Xception of the Light-Head R-CNN paper. The RPN reads stage3; the
+thin map is computed from stage4, the last stage.
 """
 
 _base_ = 'lighthead_shufflenetv2.py'

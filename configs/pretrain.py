@@ -1,4 +1,4 @@
-"""ImageNet classification by the paper's protocol, of any of its networks.
+"""ImageNet classification with any of the paper's networks, by its protocol.
 
     torchrun --nproc-per-node 8 tools/train.py configs/pretrain.py \
         --network shufflenet_v2_x0_5

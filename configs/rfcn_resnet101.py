@@ -2,7 +2,7 @@
 
     python tools/train.py configs/rfcn_resnet101.py
 
-The last stage keeps stride 16 and is dilated, a 1x1 convolution takes its
+The last stage is dilated to keep stride 16, and a 1x1 convolution reduces its
 2048 channels to 1024. The paper reports 29.9 mmAP on test-dev with multi-scale
 training. Not trained here.
 """

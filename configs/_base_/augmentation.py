@@ -1,4 +1,4 @@
-"""How ``--augment`` varies training images between loading and packing."""
+"""The transforms of each ``--augment`` level, between loading and packing."""
 
 scale = (480, 360)
 flip = dict(type='RandomFlip', prob=0.5)

@@ -1,4 +1,4 @@
-"""What every run shares: imports, hooks, logging."""
+"""Settings shared by all runs: imports, hooks, logging."""
 
 custom_imports = dict(
     imports=['mmdet_shufflenetv2'], allow_failed_imports=False

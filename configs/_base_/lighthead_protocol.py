@@ -1,15 +1,15 @@
-"""How the authors of Light-Head R-CNN train and test, on COCO, point by point.
+"""The training and test protocol of Light-Head R-CNN's authors on COCO.
 
 The ShuffleNet V2 paper follows "the same training and test protocols"
-(section 4, arXiv 1807.11164). They are those of the authors' code,
-https://github.com/zengarden/light_head_rcnn, whose files are named here by
-their last names: config.py and network_desp.py of the experiment
-``light_head_rcnn.ori_res101.coco.ps_roialign``, and tools/train.py. Each
-point is a switch that a config may turn.
+(section 4, arXiv 1807.11164). They come from the authors' code,
+https://github.com/zengarden/light_head_rcnn. Comments name the file: config.py
+and network_desp.py of the experiment
+``light_head_rcnn.ori_res101.coco.ps_roialign``, and tools/train.py. Configs
+can override each point.
 
-Not as there: mmdet's smooth L1 loss and its RPN of one score an anchor, the
-same optimum; the learning rate falls between epochs of 118287 images, since
-train2017 is trained on in whole epochs.
+Differences: mmdet's smooth L1 loss, and its RPN with one score per anchor,
+which has the same optimum; training runs whole epochs of train2017 (118287
+images), so the learning rate falls between those.
 """
 
 _base_ = [
@@ -34,13 +34,13 @@ model = dict(
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(
-            # psalign_pooling_op: the largest of 2x2 samples of a bin, whose
-            # corners are pixels' centres.
+            # psalign_pooling_op: the largest of 2x2 samples per bin, without
+            # a half-pixel offset.
             roi_layer=dict(mode='max', aligned=False, sampling_ratio=2)
         ),
         bbox_head=dict(
-            # config.py: nr_ohem_sampling = 256 * train_batch_per_gpu, of the
-            # sum of both losses (loss_opr.sum_ohem_loss).
+            # config.py: nr_ohem_sampling = 256 * train_batch_per_gpu, ranked
+            # by the sum of both losses (loss_opr.sum_ohem_loss).
             ohem_num=256,
             # network_desp.py: loss_box *= 2.
             loss_bbox=dict(
@@ -67,7 +67,7 @@ model = dict(
         ),
     ),
     test_cfg=dict(
-        # config.py: the same of TEST.
+        # config.py: the same settings under TEST.
         rpn=dict(
             nms_pre=6000,
             max_per_img=1000,
@@ -82,7 +82,7 @@ model = dict(
     ),
 )
 
-# config.py: image_short_size = 800, image_max_size = 1333, and of eval.
+# config.py: image_short_size = 800, image_max_size = 1333, also in eval.
 scale = (1333, 800)
 train_pipeline = _base_.train_pipeline
 test_pipeline = _base_.test_pipeline
@@ -95,8 +95,8 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-# config.py: max_epoch = 30 of nr_image_per_epoch = 80000. That is 20.3 epochs
-# of train2017; 20 whole ones are trained on, 1.4 % less.
+# config.py: max_epoch = 30 with nr_image_per_epoch = 80000. That is 20.3
+# epochs of train2017; this config trains 20, which is 1.4 % less.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
@@ -106,8 +106,8 @@ param_scheduler = [
     dict(
         type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=500
     ),
-    # config.py: a tenth after 19 and after 25 of 30 epochs, so at these shares
-    # of the run, however long it is.
+    # config.py: a tenth after 19 and 25 of 30 epochs; as shares, these points
+    # follow the length of the run.
     dict(
         type='OfRun',
         convert_to_iter_based=True,
@@ -118,14 +118,14 @@ param_scheduler = [
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
-    # config.py: basic_lr = 5e-4 * 2 * 1.25 for a GPU, momentum, weight_decay;
-    # train.py multiplies by the number of GPUs.
+    # config.py: basic_lr = 5e-4 * 2 * 1.25 per GPU, momentum, weight_decay;
+    # train.py multiplies the rate by the number of GPUs.
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4),
     paramwise_cfg=dict(
         # config.py: BIAS_DECAY = False.
         bias_decay_mult=0.0,
-        # train.py: the gradients of conv_new, the regularisation included,
-        # times 3. mmengine forgets `bias_decay_mult` of what is named here.
+        # train.py: three times the gradients of conv_new, including weight
+        # decay. mmengine ignores `bias_decay_mult` for keys listed here.
         custom_keys={
             'neck.thin_conv': dict(lr_mult=3.0),
             'neck.reduce': dict(lr_mult=3.0),

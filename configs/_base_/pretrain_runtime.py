@@ -1,4 +1,4 @@
-"""What every classification run shares: imports, hooks, logging."""
+"""Settings shared by classification runs: imports, hooks, logging."""
 
 _base_ = 'default_runtime.py'
 

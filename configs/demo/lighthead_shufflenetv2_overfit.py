@@ -1,11 +1,11 @@
-"""Can it learn at all? The main network made to memorise a few images.
+"""Overfit the main network on a few images, as a sanity check.
 
     python tools/train.py configs/demo/lighthead_shufflenetv2_overfit.py \
         --data-root DIR --val-ann annotations/instances_train2017.json \
         --val-img train2017
 
-The check to make before a long run on new data: small images, no
-augmentation, and a recipe that starts from nothing.
+Run this before a long run on new data. It uses small images, no augmentation
+and random initial weights.
 """
 
 _base_ = [
@@ -58,5 +58,5 @@ val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 train_cfg = dict(max_epochs=150, val_interval=30)
-# Nothing to generalise to.
+# Overfitting is the aim, so no weight decay.
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.0))

@@ -1,4 +1,4 @@
-"""The real detector on the synthetic data set: what ``make demo`` runs.
+"""The detector on the synthetic data set; ``make demo`` runs this.
 
     python -m mmdet_shufflenetv2 synthetic data/shapes
     python tools/train.py configs/demo/lighthead_shufflenetv2_shapes.py
@@ -13,17 +13,17 @@ metainfo = dict(
     classes=('circle', 'square', 'triangle', 'star', 'ring', 'cross')
 )
 model = dict(
-    # From random weights: the demo needs no download.
+    # Random initial weights, so that the demo needs no download.
     backbone=dict(init_cfg=_base_.scratch_init),
     roi_head=dict(bbox_head=dict(num_classes=6)),
-    # Ten objects at most: fewer proposals train as well, and faster.
+    # With ten objects at most, fewer proposals train as well and faster.
     train_cfg=dict(rpn_proposal=dict(nms_pre=1000, max_per_img=300)),
 )
 
 image_size_from_data = False
 scale = (320, 240)
 test_pipeline = _base_.test_pipeline
-# The pictures are drawn in all sizes and colours: flipped, no more.
+# The images already vary in size and colour, so they are only flipped.
 train_pipeline = [
     *_base_.train_pipeline[:2],
     dict(type='Resize', scale=scale, keep_ratio=True),

@@ -4,7 +4,7 @@
     python tools/test.py configs/light/lighthead_shufflenetv2_x1_0_320.py \
         CKPT --eval bbox
 
-As at 416: 100 proposals. Not trained here.
+100 proposals, as at 416. Not trained here.
 """
 
 _base_ = 'lighthead_shufflenetv2_x1_0_416.py'

@@ -14,7 +14,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# Not padded: the global context would see the padding.
+# Squashed, not padded, because padding would enter the global context.
 scale = (320, 320)
 train_pipeline = _base_.train_pipeline
 test_pipeline = _base_.test_pipeline

@@ -13,7 +13,7 @@ model = dict(
     neck=dict(in_channels=[116, 232, 464], num_outs=4),
     rpn_head=dict(anchor_generator=dict(scales=[4], strides=[8, 16, 32, 64])),
     roi_head=dict(
-        # A RoI of 112 pixels is where the finest map ends: twice 56.
+        # Twice mmdet's 56, because the strides are doubled.
         bbox_roi_extractor=dict(featmap_strides=[8, 16, 32], finest_scale=112)
     ),
 )

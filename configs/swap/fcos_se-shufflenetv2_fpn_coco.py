@@ -1,7 +1,6 @@
 """mmdet's FCOS with SE-ShuffleNet V2 1x. Not trained here.
 
-The base feeds BGR images without scaling; ours are trained on normalised
-RGB.
+The base config feeds unscaled BGR images; this one feeds normalised RGB.
 """
 
 _base_ = [

@@ -1,6 +1,6 @@
 """mmdet's RTMDet-tiny with ShuffleNet V2 1x. Not trained here.
 
-The base feeds BGR images; ours are trained on RGB.
+The base config feeds BGR images; the pretrained weights expect RGB.
 """
 
 _base_ = [
@@ -14,7 +14,7 @@ model = dict(
     neck=dict(in_channels=[116, 232, 464]),
 )
 
-# mmdet's schedule, whose times follow the length of the run here.
+# mmdet's schedule, scaled to the length of the run.
 param_scheduler = [
     _base_.param_scheduler[0],
     dict(

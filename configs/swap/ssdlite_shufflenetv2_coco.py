@@ -14,7 +14,7 @@ model = dict(
     bbox_head=dict(in_channels=channels),
 )
 
-# mmdet's schedule, which follows the length of the run here.
+# mmdet's schedule, scaled to the length of the run.
 param_scheduler = [
     _base_.param_scheduler[0],
     dict(type='CosineAnnealingLR', by_epoch=True, eta_min=0),

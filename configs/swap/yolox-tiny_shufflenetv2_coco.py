@@ -1,7 +1,7 @@
 """mmdet's YOLOX-tiny with ShuffleNet V2 1x. Not trained here.
 
-The base feeds BGR images without scaling; ours are trained on normalised
-RGB.
+The base config feeds unscaled BGR images; the pretrained weights expect
+normalised RGB.
 """
 
 _base_ = [
@@ -15,7 +15,7 @@ model = dict(
     neck=dict(in_channels=[116, 232, 464]),
 )
 
-# mmdet's schedule, whose times follow the length of the run here.
+# mmdet's schedule, scaled to the length of the run.
 param_scheduler = [
     dict(
         type='OfRun',

@@ -1,9 +1,9 @@
-"""What ``mmcv._ext`` computes, through torch and torchvision.
+"""The ops of ``mmcv._ext``, implemented with torch and torchvision.
 
 Every op has the signature with which ``mmcv/ops/*.py`` calls the compiled
-one: tensors first, most results written into buffers that the caller made,
-settings as keywords. All of them compute in float32 at least, as torchvision
-does under autocast.
+one: tensors first, settings as keywords, and most results written to buffers
+from the caller. All ops compute in float32 at least, as torchvision does
+under autocast.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, logsigmoid, pad
 
 compiled = torch.ops.torchvision
-#: Every op by its name; what the models and configs of mmdet 3.3 use.
+#: Name -> op, for everything that models and configs of mmdet 3.3 use.
 KERNELS: dict[str, Callable] = {}
 
 
@@ -25,10 +25,10 @@ def _kernel(function: Callable) -> Callable:
 
 
 def not_offered(what: str) -> NotImplementedError:
-    """The error for what the stand-in lacks."""
+    """The error for ops that the stand-in lacks."""
     return NotImplementedError(
         f'{what} needs mmcv._ext, which is not installed, and its stand-in '
-        'does not offer it. To use it, install mmcv with compiled ops '
+        'does not support it. To use it, install mmcv with compiled ops '
         "instead of 'mmcv-lite': pip uninstall mmcv-lite; pip install "
         '--no-build-isolation "mmcv>=2.0.0,<2.2.0" (compiles for about 20 '
         'minutes)'
@@ -36,7 +36,7 @@ def not_offered(what: str) -> NotImplementedError:
 
 
 def _full(tensor: Tensor) -> Tensor:
-    """``tensor`` in float32 unless it is float32 or float64 already."""
+    """Convert ``tensor`` to float32; float64 stays as it is."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
@@ -46,7 +46,7 @@ def _differentiate(
     grad_output: Tensor,
     buffers: Sequence[Tensor],
 ) -> None:
-    """Gradients of ``function`` into ``buffers``, computing it once more."""
+    """Recompute ``function`` and write its gradients to ``buffers``."""
     leaves = [_full(x).detach().requires_grad_() for x in inputs]
     with torch.enable_grad():
         output = function(*leaves)
@@ -58,8 +58,8 @@ def _differentiate(
             buffer.copy_(grad)
 
 
-# Overlapping boxes. N boxes are (N, 4) corners x1, y1, x2, y2 in pixels;
-# ``offset`` 1 is the old convention by which a box from 0 to 0 is one pixel.
+# Overlapping boxes. N boxes are (N, 4) corners x1, y1, x2, y2 in pixels; with
+# ``offset`` 1, the old convention, a box from 0 to 0 is one pixel wide.
 
 
 @_kernel
@@ -73,8 +73,8 @@ def nms(
     return compiled.nms(boxes, scores.to(boxes.dtype), iou_threshold)
 
 
-# By the numbers that mmcv.ops.soft_nms sends for 'naive', 'linear' and
-# 'gaussian': the factor on a score whose box overlaps a better one.
+# Factors on the score of a box that overlaps a better one, in the order of
+# mmcv.ops.soft_nms's numbers: 'naive', 'linear' and 'gaussian'.
 SCORE_DECAYS = (
     lambda iou, threshold, sigma: iou < threshold,
     lambda iou, threshold, sigma: np.where(iou < threshold, 1, 1 - iou),
@@ -86,10 +86,10 @@ SCORE_DECAYS = (
 def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, **settings) -> Tensor:
     """Soft-NMS (arXiv 1704.04503), on the CPU.
 
-    In NumPy: a step is a dozen operations on short arrays.
+    Uses NumPy, because a step is a dozen operations on short arrays.
 
-    The K boxes kept and their decayed scores go into ``dets`` (N, 5); their
-    indices are returned.
+    Writes the K boxes kept, with decayed scores, to ``dets`` (N, 5), and
+    returns their indices.
     """
     corners = _full(boxes).detach().numpy()
     left = _full(scores).detach().numpy().copy()
@@ -104,7 +104,7 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, **settings) -> Tensor:
         left[best] = -np.inf
         iou = _overlaps_of_one(corners[best], corners, settings['offset'])
         factor = decay(iou, settings['iou_threshold'], settings['sigma'])
-        # A decay of zero times minus infinity would bring a box back as NaN.
+        # Zero times minus infinity would bring a removed box back as NaN.
         np.multiply(left, factor, out=left, where=left > -np.inf)
         left[left < settings['min_score']] = -np.inf
     indices = torch.tensor(kept, dtype=torch.long)
@@ -116,7 +116,7 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, **settings) -> Tensor:
 def _overlaps_of_one(
     box: np.ndarray, boxes: np.ndarray, offset: int
 ) -> np.ndarray:
-    """IoU (N,) of one box with each; that of two without area is 0."""
+    """IoU (N,) of one box with each; 0 if neither has an area."""
     x1, y1, x2, y2 = boxes.T
     width = np.minimum(x2, box[2]) - np.maximum(x1, box[0]) + offset
     height = np.minimum(y2, box[3]) - np.maximum(y1, box[1]) + offset
@@ -129,9 +129,9 @@ def _overlaps_of_one(
 
 @_kernel
 def nms_match(dets: Tensor, *, iou_threshold: float) -> list[list[int]]:
-    """Groups of the rows of ``dets`` (N, 5), x1, y1, x2, y2, score.
+    """Group the rows of ``dets`` (N, 5), x1, y1, x2, y2, score.
 
-    Each group opens with a box that NMS keeps; then come the boxes which it
+    Each group starts with a box that NMS keeps, followed by the boxes that it
     suppresses, best score first.
     """
     rows = _full(dets).numpy()
@@ -146,12 +146,11 @@ def nms_match(dets: Tensor, *, iou_threshold: float) -> list[list[int]]:
     return groups
 
 
-# RoIs: a map of (N, C, H, W), K RoIs as (K, 5) rows of image index, x1, y1,
-# x2, y2 in pixels; a pooled value is (K, C, PH, PW) of PH x PW bins.
+# RoIs. Maps are (N, C, H, W); K RoIs are (K, 5) rows of image index, x1, y1,
+# x2, y2 in pixels; pooled values are (K, C, PH, PW) with PH x PW bins.
 
 
-# How mmcv calls what torchvision takes in this order, before and after the
-# size of the map.
+# mmcv's names of torchvision's arguments, before and after the map's size.
 ROI_ALIGN = itemgetter('spatial_scale', 'aligned_height', 'aligned_width')
 ROI_SAMPLES = itemgetter('sampling_ratio', 'aligned')
 
@@ -172,7 +171,7 @@ def roi_align_forward(
 def roi_align_backward(
     grad_output: Tensor, rois: Tensor, *tensors: Tensor, **settings
 ) -> None:
-    """Gradient of ``roi_align_forward`` by the map into the last tensor."""
+    """Write the gradient of the map to the last tensor."""
     grad, grad_input = _full(grad_output), tensors[-1]
     numbers = *ROI_ALIGN(settings), *grad_input.shape, *ROI_SAMPLES(settings)
     grad_input.copy_(
@@ -187,8 +186,8 @@ def deform_roi_pool_forward(
     """Deformable RoI pooling (arXiv 1703.06211, section 2.2).
 
     Args:
-        offset: (K, 2, PH, PW), the shift of each bin in x and y as a part of
-            the RoI's size times ``gamma``; empty for none.
+        offset: (K, 2, PH, PW), the shift of each bin in x and y in units of
+            the RoI's size times ``gamma``; empty for no shift.
         output: Receives the averages of the shifted bins.
     """
     output.copy_(_pool_shifted(_full(input), rois, _full(offset), **settings))
@@ -203,7 +202,7 @@ def deform_roi_pool_backward(
     *buffers,
     **settings,
 ) -> None:
-    """Gradients by the map and by the offsets into the buffers."""
+    """Write the gradients of the map and the offsets to the buffers."""
     _differentiate(
         lambda values, shift: _pool_shifted(values, rois, shift, **settings),
         (input, offset),
@@ -223,7 +222,7 @@ def _pool_shifted(
     sampling_ratio: int,
     gamma: float,
 ) -> Tensor:
-    """Pool RoIs of the same image and grid of samples together."""
+    """Pool RoIs, in groups of the same image and sampling grid."""
     rois = rois.to(input.dtype)
     low = rois[:, 1:3] * spatial_scale - 0.5
     size = rois[:, 3:] * spatial_scale - 0.5 - low
@@ -256,16 +255,16 @@ def _pool_shifted(
 
 
 def _grid(like: Tensor, high: int, wide: int) -> Tensor:
-    """Whole positions (high, wide, 2) in x, y."""
+    """Integer positions (high, wide, 2) in x, y."""
     x, y = (torch.arange(count).to(like) for count in (wide, high))
     return torch.stack(torch.meshgrid(x, y, indexing='xy'), -1)
 
 
 def _averages(plane: Tensor, points: Tensor) -> Tensor:
-    """Means (k, C, PH, PW) of samples of a map (C, H, W).
+    """Mean samples (k, C, PH, PW) of a map (C, H, W).
 
-    A sample up to one pixel outside takes the border's value, further out 0,
-    as in RoIAlign. Points are (k, PH, PW, samples, 2) in x, y.
+    Points are (k, PH, PW, samples, 2) in x, y. As in RoIAlign, a sample up to
+    one pixel outside takes the border's value, and one farther out is 0.
     """
     shape, samples = points.shape[:3], points.size(3)
     extent = points.new_tensor(plane.shape[:0:-1])
@@ -280,12 +279,12 @@ def _averages(plane: Tensor, points: Tensor) -> Tensor:
     return means.view(-1, *shape).transpose(0, 1)
 
 
-# Convolutions: a map of (N, C, H, W), weights (O, C / groups, KH, KW),
-# offsets (N, 2 * G * KH * KW, OH, OW) in y, x for each of G deformable groups
-# and each tap, masks (N, G * KH * KW, OH, OW).
+# Convolutions. Maps are (N, C, H, W); weights (O, C / groups, KH, KW); offsets
+# (N, 2 * G * KH * KW, OH, OW), in y, x for each of G deformable groups and
+# each tap; masks (N, G * KH * KW, OH, OW).
 
-# The names under which mmcv passes what torchvision's op takes in this order:
-# stride, padding and dilation along y and x, groups, deformable groups.
+# mmcv's names of torchvision's arguments, in torchvision's order: stride,
+# padding and dilation along y and x, groups, deformable groups.
 VERSION_1 = itemgetter(
     *('dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW'),
     *('group', 'deformable_group'),
@@ -297,14 +296,14 @@ VERSION_2 = itemgetter(
 
 
 def _known(offset: Tensor) -> Tensor:
-    """NaN moved far out, where mmcv reads 0 and torchvision any memory."""
+    """Move NaN far outside; mmcv reads 0 there, torchvision any memory."""
     return offset.nan_to_num(nan=-1e4)
 
 
 def _version_1(
     input: Tensor, weight: Tensor, offset: Tensor, settings: dict
 ) -> tuple:
-    """What torchvision's op takes, all tensors in one precision."""
+    """Arguments of torchvision's op, with all tensors in one precision."""
     input = _full(input)
     weight, offset = weight.to(input.dtype), _known(offset.to(input.dtype))
     no_mask = input.new_zeros(len(input), 1)
@@ -314,7 +313,7 @@ def _version_1(
 
 
 def _version_2(tensors: tuple, size: torch.Size, settings: dict) -> tuple:
-    """The same for an output of that size; the tensors begin as mmcv's."""
+    """Arguments of torchvision's op, given mmcv's and the output's size."""
     input, weight, bias, _, offset, mask = tensors[:6]
     input = _full(input)
     if not settings['with_bias']:
@@ -326,7 +325,7 @@ def _version_2(tensors: tuple, size: torch.Size, settings: dict) -> tuple:
 
 
 def _deform_backward(grad_output: Tensor, arguments: tuple) -> list[Tensor]:
-    """Gradients by map, weight, offset, mask and bias."""
+    """Gradients of map, weight, offset, mask and bias."""
     grads = list(
         compiled._deform_conv2d_backward(_full(grad_output), *arguments)
     )
@@ -337,10 +336,10 @@ def _deform_backward(grad_output: Tensor, arguments: tuple) -> list[Tensor]:
 def _without_border(
     grad: Tensor, input: Tensor, weight: Tensor, offset: Tensor, *others
 ) -> Tensor:
-    """A gradient by offsets, zero where they point exactly at -1.
+    """The gradient of offsets, zeroed where they point exactly at -1.
 
-    As in mmcv, where torchvision takes the derivative towards the inside:
-    the zero offsets of a fresh layer with padding 1 point at such places.
+    As in mmcv; torchvision takes the derivative towards the inside. The zero
+    offsets of a new layer with padding 1 point at such positions.
     """
     sy, sx, py, px, dy, dx, _, groups = others[2:-1]
     kh, kw = weight.shape[2:]
@@ -373,10 +372,10 @@ def deform_conv_forward(
 
 @_kernel
 def deform_conv_backward_input(*tensors: Tensor, **settings) -> None:
-    """Gradients by the map and by the offsets.
+    """Gradients of the map and the offsets.
 
-    The one by the weight comes with them. It is left in ``columns``, a
-    buffer which mmcv hands on to ``deform_conv_backward_parameters``.
+    The weight's gradient is computed too and left in ``columns``, a buffer
+    that mmcv passes on to ``deform_conv_backward_parameters``.
     """
     input, offset, grad, by_input, by_offset, weight, columns = tensors
     arguments = _version_1(input, weight, offset, settings)
@@ -388,7 +387,7 @@ def deform_conv_backward_input(*tensors: Tensor, **settings) -> None:
 
 @_kernel
 def deform_conv_backward_parameters(*tensors: Tensor, **settings) -> None:
-    """Gradient by the weight, times the scale, into its buffer."""
+    """Gradient of the weight, multiplied by the scale."""
     input, offset, grad, by_weight, columns, _ = tensors
     if columns.shape != by_weight.shape:
         # Neither the map nor the offsets needed a gradient.
@@ -408,7 +407,7 @@ def modulated_deform_conv_forward(*tensors: Tensor, **settings) -> None:
 
 @_kernel
 def modulated_deform_conv_backward(*tensors: Tensor, **settings) -> None:
-    """All gradients into their buffers; by the bias only with a bias."""
+    """All gradients; the bias's only if there is a bias."""
     by_input, by_weight, by_bias, by_offset, by_mask, grad = tensors[7:]
     arguments = _version_2(tensors, grad.shape[2:], settings)
     grads = _deform_backward(grad, arguments)
@@ -422,16 +421,17 @@ def modulated_deform_conv_backward(*tensors: Tensor, **settings) -> None:
 
 
 def _head(tensor: Tensor, size: torch.Size) -> Tensor:
-    """The first values of each image, as if its maps were of ``size``.
+    """The first values of each image, reshaped to maps of ``size``.
 
-    As mmcv reads offsets and masks larger than the output; DyHead has them.
+    This is how mmcv reads offsets and masks larger than the output, which
+    DyHead has.
     """
     if tensor.shape[2:] == size:
         return tensor
     if tensor.shape[2:].numel() < size.numel():
         raise ValueError(
             'offsets and masks of a deformable convolution must be at least '
-            f'as large as its output of {tuple(size)}, got '
+            f'as large as its output, {tuple(size)}, got '
             f'{tuple(tensor.shape[2:])}'
         )
     count = tensor.size(1) * size.numel()
@@ -443,7 +443,7 @@ def _head(tensor: Tensor, size: torch.Size) -> Tensor:
 def masked_im2col_forward(
     features: Tensor, rows: Tensor, columns: Tensor, output: Tensor, **settings
 ) -> None:
-    """Patches (C * KH * KW, M) around M places of a map (1, C, H, W)."""
+    """Patches (C * KH * KW, M) around M positions of a map (1, C, H, W)."""
     high, wide, pad_h, pad_w = itemgetter(
         'kernel_h', 'kernel_w', 'pad_h', 'pad_w'
     )(settings)
@@ -457,22 +457,21 @@ def masked_im2col_forward(
 def masked_col2im_forward(
     values: Tensor, rows: Tensor, columns: Tensor, output: Tensor, **_: int
 ) -> None:
-    """Columns (C, M) back to their places in ``output`` (1, C, H, W)."""
+    """Write columns (C, M) to their positions in ``output`` (1, C, H, W)."""
     output[0, :, rows, columns] = values
 
 
-# CARAFE upsampling (arXiv 1905.02188): features (N, C, H, W) in G groups of
-# channels, masks (N, G * K * K, S * H, S * W), output (N, C, S * H, S * W).
+# CARAFE upsampling (arXiv 1905.02188). Features are (N, C, H, W) in G groups
+# of channels, masks (N, G * K * K, S * H, S * W), output (N, C, S * H, S * W).
 # Each output pixel is the sum of the K x K features around its source pixel,
 # weighted by its own kernel.
 
 
 @_kernel
 def carafe_forward(features: Tensor, masks: Tensor, *buffers, **settings):
-    """Upsampled features into the last buffer.
+    """Write the upsampled features to the last buffer.
 
-    The first one receives what ``carafe_backward`` is handed in place of the
-    features.
+    The first buffer gets the features, as input of ``carafe_backward``.
     """
     buffers[0].copy_(features)
     buffers[-1].copy_(_upsample(_full(features), _full(masks), **settings))
@@ -482,7 +481,7 @@ def carafe_forward(features: Tensor, masks: Tensor, *buffers, **settings):
 def carafe_backward(
     grad: Tensor, rfeatures: Tensor, masks: Tensor, *buffers, **settings
 ) -> None:
-    """Gradients of ``carafe_forward`` into the last two buffers."""
+    """Write the gradients of ``carafe_forward`` to the last two buffers."""
     _differentiate(
         lambda features, masks: _upsample(features, masks, **settings),
         (rfeatures.view_as(buffers[-2]), masks),
@@ -515,16 +514,16 @@ def _upsample(
     return total.flatten(5, 6).flatten(3, 4).flatten(1, 2)
 
 
-# Multi-scale deformable attention (arXiv 2010.04159, equation 3): values
+# Multi-scale deformable attention (arXiv 2010.04159, equation 3). Values are
 # (N, keys, heads, C), places (N, queries, heads, levels, points, 2) in 0..1,
-# weights (N, queries, heads, levels, points). mmcv has the formula for the
-# CPU and asks its compiled module only for CUDA tensors.
+# weights (N, queries, heads, levels, points). mmcv has its own code for the
+# CPU and calls its compiled module for CUDA tensors only.
 
 
 def _attend(
     value: Tensor, shapes: Tensor, places: Tensor, weights: Tensor
 ) -> Tensor:
-    # mmcv imports this table while it imports this very module.
+    # Imported late, because this module of mmcv itself imports KERNELS.
     from mmcv.ops import multi_scale_deform_attn as mmcvs
 
     return mmcvs.multi_scale_deformable_attn_pytorch(
@@ -543,7 +542,7 @@ def ms_deform_attn_forward(
 
 @_kernel
 def ms_deform_attn_backward(*tensors: Tensor, **_) -> None:
-    """Gradients by values, places and weights into the last tensors."""
+    """Write the gradients of values, places and weights to the last ones."""
     value, shapes, _, places, weights, grad, *buffers = tensors
     _differentiate(
         lambda v, p, w: _attend(v, shapes, p, w),
@@ -553,15 +552,15 @@ def ms_deform_attn_backward(*tensors: Tensor, **_) -> None:
     )
 
 
-# Sigmoid focal loss (arXiv 1708.02002): logits (N, C), ``target`` (N,) of
-# class indices, where any index outside means background, ``weight`` (C,), or
-# empty for none.
+# Sigmoid focal loss (arXiv 1708.02002). Logits are (N, C); ``target`` (N,) has
+# class indices, where any index out of range means background; ``weight`` is
+# (C,), or empty for no weights.
 
 
 def _by_class(
     target: Tensor, weight: Tensor, positive: Tensor, negative: Tensor
 ) -> Tensor:
-    """The one where the class is the sample's own, the other elsewhere."""
+    """``positive`` at the sample's class, ``negative`` elsewhere, weighted."""
     classes = torch.arange(positive.size(1), device=target.device)
     value = torch.where(target[:, None] == classes, positive, negative)
     if not weight.numel():
@@ -581,7 +580,7 @@ def sigmoid_focal_loss_forward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Loss of every logit into ``output`` (N, C)."""
+    """Write the loss of every logit to ``output`` (N, C)."""
     x = _full(input)
     p = x.sigmoid()
     positive = -alpha * (1 - p) ** gamma * logsigmoid(x)
@@ -599,7 +598,7 @@ def sigmoid_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Derivative of each loss by its logit into ``grad_input`` (N, C)."""
+    """Write the derivative of each loss to ``grad_input`` (N, C)."""
     x = _full(input)
     p, q = x.sigmoid(), 1 - x.sigmoid()
     positive = -alpha * q**gamma * (q - gamma * p * logsigmoid(x))

@@ -1,13 +1,13 @@
-"""COCO: train+val minus minival to train, minival to test.
+"""COCO: train+val minus minival for training, minival for testing.
 
-In the 2017 naming that is train2017 (118287 images) and val2017 (5000);
+In 2017 naming these are train2017 (118287 images) and val2017 (5000).
 ``tools/prepare_coco.py`` checks a folder of either year and makes the same
 split from the 2014 files.
 """
 
 dataset_type = 'BoxDataset'
 data_root = 'data/coco/'
-# By name, so that the order of a file's categories does not matter.
+# Classes go by name, so the order of categories in a file does not matter.
 classes = (
     'person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, '
     'traffic light, fire hydrant, stop sign, parking meter, bench, bird, '
@@ -79,7 +79,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# The 12 numbers of COCO are defined at 1, 10 and 100 boxes per image.
+# COCO defines its 12 metrics at 1, 10 and 100 boxes per image.
 val_evaluator = dict(
     type='BoxMetric',
     ann_file=data_root + 'annotations/instances_val2017.json',

@@ -2,10 +2,10 @@
 
     python -m mmdet_shufflenetv2 class_folders data/imagenet
 
-decodes every image and names what is broken. 8 processes of 128 images are
-the paper's batch of 1024. The paper calls its range of crops mild and gives no
-figure; a quarter of the area is the choice here. The jitter is that of its
-authors' code.
+decodes every image and lists broken ones. 8 processes with 128 images each
+make the paper's batch of 1024. The paper calls its crops mild but gives no
+numbers; this config crops down to a quarter of the area. The colour jitter is
+from the authors' code.
 """
 
 train_pipeline = [

@@ -1,7 +1,7 @@
-"""Light-Head R-CNN around a ResNet-101, as the original has it.
+"""Light-Head R-CNN with ResNet-101, as in the original.
 
-The thin map, of mid 256, comes from stage 5, dilated to stride 16, and the RPN
-of 512 channels reads stage 4 (network_desp.py of the authors' code).
+The thin map (256 mid channels) comes from stage 5, dilated to stride 16, and
+the RPN (512 channels) reads stage 4; see network_desp.py of the authors' code.
 """
 
 _base_ = '../lighthead_protocol.py'

@@ -1,7 +1,7 @@
-"""Light-Head R-CNN around ShuffleNet V2 1x: every switch at its default.
+"""Light-Head R-CNN with ShuffleNet V2 1x and default settings.
 
-``_base_/lighthead_protocol.py`` turns them to where the authors have them.
-One line each, default first, for what implementations disagree about:
+``_base_/lighthead_protocol.py`` changes them to the authors' settings. These
+are the points on which implementations differ, default first:
 
 - stage 4 at stride 32 | dilated to 16: ``backbone.strides=(2, 2, 1)``,
   ``backbone.dilations=(1, 1, 2)``, ``roi_layer`` on ``featmap_strides=[16]``

@@ -1,8 +1,8 @@
-"""A published network, the mean over its last level, a linear layer.
+"""A classifier: a published network, global pooling and a linear layer.
 
-``data_preprocessor`` has to follow the checkpoint: this is what torchvision's
-and mmpretrain's weights expect. The ShuffleNet authors' expect BGR of 0-255:
-``mean=[0, 0, 0], std=[1, 1, 1], to_rgb=False`` and ``style='authors'`` in
+``data_preprocessor`` must match the checkpoint. This one is for weights of
+torchvision and mmpretrain. The ShuffleNet authors' weights expect BGR 0-255:
+set ``mean=[0, 0, 0], std=[1, 1, 1], to_rgb=False``, and ``style='authors'`` in
 ``backbone``.
 """
 

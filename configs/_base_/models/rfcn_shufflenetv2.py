@@ -1,8 +1,8 @@
-"""R-FCN around ShuffleNet V2 1x (arXiv 1605.06409), by the same protocol.
+"""R-FCN (arXiv 1605.06409) with ShuffleNet V2 1x and the same protocol.
 
-What makes it R-FCN: the maps have stride 16 (stage 4 dilated), conv5 is the
-paper's 1024-channel layer, bins are averages, and the votes of the bins are
-the scores and the box, which is one for all classes.
+As in R-FCN, the maps have stride 16 (stage 4 is dilated), conv5 serves as the
+paper's 1024-channel layer, bins are averages, and the bins vote for scores and
+one class-agnostic box.
 """
 
 _base_ = '../lighthead_protocol.py'

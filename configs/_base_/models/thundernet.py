@@ -1,8 +1,8 @@
-"""ThunderNet (arXiv 1903.11752) around SNet146, at 320x320.
+"""ThunderNet (arXiv 1903.11752) with SNet146 at 320x320.
 
-From the paper: CEM, SAM, an RPN of 5x5 depthwise and 256 channels, 25 anchors
-(5 scales, 5 ratios), PSRoI align to 7x7x5, fc 1024, hard examples, 200
-proposals in test. What it leaves open is as in Light-Head R-CNN here.
+From the paper: CEM, SAM, an RPN with a 5x5 depthwise convolution and 256
+channels, 25 anchors (5 scales, 5 ratios), PSRoI align to 7x7x5, fc 1024, OHEM,
+200 test proposals. Everything else is as in this project's Light-Head R-CNN.
 """
 
 _base_ = './lighthead_shufflenetv2.py'
@@ -34,7 +34,7 @@ model = dict(
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=2000, max_per_img=1000),
-        # All RoIs and the ground truth: the hardest are chosen of them.
+        # Keep all RoIs and the ground truth, for OHEM to choose from.
         rcnn=dict(
             sampler=dict(
                 _delete_=True,

@@ -6,7 +6,7 @@ test_cfg = dict(type='TestLoop')
 
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    # Over the whole run, however long it is.
+    # Covers the whole run, whatever its length.
     dict(
         type='CosineAnnealingLR',
         eta_min_ratio=0.01,

@@ -1,8 +1,8 @@
 """The paper's protocol: 300,000 iterations of 1024 images.
 
-SGD, rate 0.5 to 0 by a straight line, weight decay on the weights of
-convolutions and of the linear layer alone. ``tools/train.py`` scales the rate
-to the batch that you run.
+SGD with a learning rate that falls linearly from 0.5 to 0, and weight decay
+only on the weights of convolutions and the linear layer. ``tools/train.py``
+scales the learning rate to the actual batch size.
 """
 
 train_cfg = dict(
@@ -11,8 +11,8 @@ train_cfg = dict(
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
-# At iteration k the rate is 0.5 * (1 - k / (max_iters - 1)): without an end
-# of its own, the line ends with the run.
+# At iteration k the learning rate is 0.5 * (1 - k / (max_iters - 1)). Without
+# `end`, the decay ends with the run.
 param_scheduler = dict(
     type='LinearLR', start_factor=1.0, end_factor=0.0, by_epoch=False
 )

@@ -1,4 +1,4 @@
-"""What the configs of ``swap/`` share: a backbone of three levels for FPNs."""
+"""Shared by the configs in ``swap/``: a three-level backbone for FPNs."""
 
 custom_imports = dict(imports=['mmdet_shufflenetv2'])
 
@@ -16,7 +16,7 @@ normalised_rgb = dict(
     std=[58.395, 57.12, 57.375],
     bgr_to_rgb=True,
 )
-# Of mmdet's schedule 1x, whose times follow the length of the run here.
+# mmdet's 1x steps, scaled to the length of the run.
 steps_1x = dict(
     type='OfRun',
     convert_to_iter_based=True,
