@@ -140,7 +140,7 @@ class Fit:
         found: the format of the names; None if they are unknown and tensors
             are matched by order.
         prefix: of the backbone's keys in the checkpoint.
-        style: of the network the weights were saved from; None if unknown.
+        style: the backbone style that the weights need; None for any.
         named: the backbone's tensors, including levels not built, under our
             names where there are any and their own otherwise.
         ignored: keys outside of the backbone, such as a classifier's.

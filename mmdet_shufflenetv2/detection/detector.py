@@ -41,19 +41,17 @@ class LightHeadRCNN(TwoStageDetector):
             return
         bins = _pair(extractor.roi_layers[0].output_size)
         # Heads of mmdet's own read every bin, as Light-Head's does.
-        is_known = hasattr(head, 'values_per_bin')
-        reads_every_bin = head.reads_every_bin if is_known else True
-        if reads_every_bin and head.roi_feat_size != bins:
+        kind = head if hasattr(head, 'values_per_bin') else LightHeadBBoxHead
+        if kind.reads_every_bin and head.roi_feat_size != bins:
             raise ValueError(
                 f'bbox_head.roi_feat_size: expected {bins}, as in '
                 f'roi_layer.output_size, got {head.roi_feat_size}'
             )
-        values = head.values_per_bin if is_known else head.in_channels
-        advice = (head if is_known else LightHeadBBoxHead).fitting_options
+        values = getattr(head, 'values_per_bin', head.in_channels)
         expected = values * bins[0] * bins[1]
         if self.neck.out_channels != expected:
             raise ValueError(
                 f'neck: expected {expected} channels, because bbox_head reads '
                 f'{values} values in each of {bins[0]}x{bins[1]} bins, got '
-                f'{self.neck.out_channels}; {advice}'
+                f'{self.neck.out_channels}; {kind.fitting_options}'
             )
