@@ -1,4 +1,4 @@
-"""What every backbone of this package promises.
+"""The contract that every backbone of this package fulfils.
 
 All networks of the zoo are outlined, which costs next to nothing; the
 smallest of each family runs through every test.
@@ -24,7 +24,7 @@ from mmdet_shufflenetv2.backbones.base import StagedBackbone
 
 
 def levels(name: str, **changes) -> dict:
-    """A network of the zoo that returns all its levels."""
+    """The config of a network that returns all its levels."""
     row = zoo.network(name)
     every = range(row.last_level + 1)
     return {**row.config, 'out_indices': every, **changes}
@@ -39,7 +39,7 @@ NETWORKS = {
         *('xception_x0_5', 'densenet_x0_5', 'igcv2_0_25', 'igcv3_d_0_7'),
     )
 } | {
-    # Of these a test has time for a beginning.
+    # Large networks, of which only the first stage is tested.
     **{
         name: levels(name, out_indices=(0,))
         for name in ('se_shufflenet_v2_164', 'condensenet_g8_c8', 'pnasnet_5')
@@ -48,11 +48,11 @@ NETWORKS = {
     'v1_authors': levels('shufflenet_v1_x0_5_g8', style='authors'),
     'snet': dict(type='SNet', depth=49, out_indices=(0, 1, 2, 3)),
 }
-# They do not compute channels-last, and refuse to be told so.
+# These do not support channels-last and refuse it.
 CONTIGUOUS = {'condensenet_g8_c8', 'pnasnet_5'}
 LATE = dict(strides=(2, 1, 1), dilations=(1, 2, 4))
 LATER = dict(strides=(1, 2, 2, 1, 1), dilations=(1, 1, 1, 2, 4))
-# Every stage from stride 8 on.
+# Dilations instead of strides, from stride 8 on.
 DILATED = {
     **dict.fromkeys((V2, STAR, 'v2_authors', V1, 'xception_x0_5'), LATE),
     **dict.fromkeys(('mobilenet_v1_x0_25', 'igcv2_0_25'), LATER),
@@ -61,7 +61,7 @@ DILATED = {
     ),
 }
 NETWORKS['v2_dilated'] = levels(V2, **LATE)
-# Others are the host's and make promises of their own.
+# Networks of other projects have contracts of their own.
 EVERY = {
     name: levels(name)
     for name, row in zoo.NETWORKS.items()
@@ -75,7 +75,7 @@ def config(request) -> dict:
     return NETWORKS[request.param]
 
 
-# Of tensors and their collections.
+# For tensors and collections of them.
 assert_equal = partial(torch.testing.assert_close, rtol=0, atol=0)
 
 
@@ -85,7 +85,7 @@ def build(config: dict, **changes) -> torch.nn.Module:
 
 
 def outlined(config: dict, **changes) -> torch.nn.Module:
-    """A network without values, which takes no time to build."""
+    """A network on the meta device, which is fast to build."""
     with torch.device('meta'):
         return build(config, **changes)
 
@@ -103,7 +103,7 @@ def loss(features) -> torch.Tensor:
 
 
 @pytest.mark.parametrize('config', EVERY.values(), ids=EVERY)
-def test_features_are_what_feature_info_says(config):
+def test_features_match_feature_info(config):
     backbone = outlined(config, norm_cfg=dict(type='SyncBN')).train()
     assert all(p.requires_grad for p in backbone.parameters())
     assert all(m.training for m in backbone.modules())
@@ -116,7 +116,7 @@ def test_features_are_what_feature_info_says(config):
             assert feature.shape == (1, info['num_chs'], height, width)
 
 
-def test_what_is_not_asked_for_is_not_built(config):
+def test_levels_after_the_last_requested_one_are_not_built(config):
     backbone = outlined(config, out_indices=(0,))
     assert set(dict(backbone.named_children())) == {
         *backbone.stem_names,
@@ -131,13 +131,13 @@ def test_frozen_parts_do_not_change_in_a_training_step(config, frozen_stages):
     before = copy.deepcopy(backbone.state_dict())
     features = backbone(images())
     trained = [p for p in backbone.parameters() if p.requires_grad]
-    # A network may be frozen as a whole.
+    # With everything frozen there is nothing to train.
     if trained:
         loss(features).backward()
-        # A scale in front of a normalised layer has next to no gradient.
+        # A scale before a normalised layer has almost no gradient.
         torch.optim.SGD(trained, lr=1e4).step()
     for name, value in backbone.state_dict().items():
-        # Which channels a group of CondenseNet reads is no weight.
+        # CondenseNet's channel indices are buffers, not weights.
         is_frozen = name.split('.')[0] in frozen or name.endswith('.index')
         assert torch.equal(value, before[name]) == is_frozen, name
 
@@ -166,11 +166,11 @@ def test_checkpointed_equals_plain_and_saves_memory(config):
     assert kept_again < 0.7 * kept_plain
     assert_equal(again, plain)
     for (name, p), q in zip(a.named_parameters(), b.parameters(), strict=True):
-        # Every parameter of what is built takes part.
+        # Every parameter gets a gradient.
         assert p.grad.isfinite().all(), name
         assert p.grad.any(), name
         torch.testing.assert_close(p.grad, q.grad, msg=name)
-    # The second run of a checkpointed unit must not count as a batch.
+    # Recomputing a checkpointed unit must not count as another batch.
     assert_equal(dict(a.named_buffers()), dict(b.named_buffers()))
 
 
@@ -181,7 +181,7 @@ def test_checkpointing_compiles():
     compiled = torch.compile(module, backend='aot_eager', fullgraph=True)
     for backbone in (eager, compiled):
         loss(backbone(images())).backward()
-    # No batch may count twice here either.
+    # Here, too, no batch may count twice.
     expected, got = (
         [p.grad for p in backbone.parameters()] + list(backbone.buffers())
         for backbone in (eager, module)
@@ -191,12 +191,12 @@ def test_checkpointing_compiles():
 
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('name', sorted(NETWORKS.keys() - CONTIGUOUS))
-def test_the_memory_layout_changes_no_value(name, channels_last):
+def test_memory_layout_does_not_change_values(name, channels_last):
     config = NETWORKS[name]
     layout = torch.channels_last if channels_last else torch.contiguous_format
     expected = build(config, channels_last=False).eval()(images())
     backbone = build(config, channels_last=channels_last).eval()
-    # A layer that falls back to the other layout would cost every later one.
+    # If one layer changed the layout, all later ones would be slower.
     layouts = []
 
     def note(unit, inputs, output):
@@ -212,7 +212,7 @@ def test_the_memory_layout_changes_no_value(name, channels_last):
 
 
 @pytest.mark.parametrize('name', DILATED)
-def test_a_dilated_network_computes_the_strided_one_at_more_places(name):
+def test_a_dilated_network_equals_the_strided_one_at_more_positions(name):
     plain = randomised(build(NETWORKS[name]))
     dilated = build(NETWORKS[name], **DILATED[name]).eval()
     dilated.load_state_dict(plain.state_dict())
@@ -248,12 +248,12 @@ def test_scratch_weights_keep_the_scale_of_features(config):
         ('snet', dict(depth=50), 'depth must be one of 49, 146, 535'),
     ],
 )
-def test_a_value_that_does_not_exist_is_refused(name, changes, allowed):
+def test_an_invalid_value_is_rejected(name, changes, allowed):
     with pytest.raises(ValueError, match=r' must .* got ') as error:
         outlined(NETWORKS[name], **changes)
     assert allowed in str(error.value)
 
 
-def test_numbers_of_other_libraries_are_numbers():
+def test_numpy_numbers_are_accepted():
     options = dict(groups=np.int64(3), widen_factor=np.float64(1))
     assert outlined(NETWORKS[V1], **options).out_channels[-1] == 960

@@ -24,7 +24,7 @@ def test_a_shuffle_keeps_the_layout_and_moves_the_same_channels(groups):
     last = x.contiguous(memory_format=LAST).requires_grad_()
     shuffled = channel_shuffle(last, groups)
     assert torch.equal(shuffled, channel_shuffle(x, groups))
-    # A convolution that gets the gradient would have to convert it.
+    # Or the convolution that receives the gradient would convert it.
     for tensor in (
         shuffled,
         *torch.autograd.grad(shuffled, last, torch.ones_like(shuffled)),
@@ -39,7 +39,7 @@ def test_interleave_is_a_shuffled_concatenation_that_can_be_split(
 ):
     x = torch.rand(2, 6, *size, dtype=torch.double)
     x = x.contiguous(memory_format=layout).requires_grad_()
-    # A view, as the half of a map that a unit passes on.
+    # A view, like the half of a map that a unit passes on.
     first, second = x.chunk(2, dim=1)
     second = second.contiguous(memory_format=layout)
     result = interleave(first, second)

@@ -1,4 +1,4 @@
-"""Every family against other implementations of it, or its definition.
+"""Every family against other implementations or its definition.
 
 Weights come out of files in the other project's naming.
 """
@@ -43,8 +43,8 @@ V2 = partial(ShuffleNetV2, 0.5)
 THREE, FOUR = 'stage1 stage2 stage3', 'stage1 stage2 stage3 stage4'
 EIGHT = 'layer1 layer2 layer3 layer4 layer5 layer6 layer7 conv2'
 CELLS, PNASNET = 'stem1_unit stage1.unit4', 'pnasnet_5_mobile'
-# Our network, another project's (by its name that of pytorchcv), and its
-# modules where our levels end; of its ``features`` where it has them.
+# Our network, another project's (pytorchcv's if it is a name), and that
+# network's modules where our levels end, in its ``features`` if it has them.
 PEERS = [
     *(
         (name, getattr(models, name), 'stage2 stage3 stage4 conv5')
@@ -63,7 +63,7 @@ PEERS = [
     ),
     ('mobilenet_v2_x1_4', partial(mmpretrain.MobileNetV2, 1.4), EIGHT),
     ('mobilenet_v2_x1_4', partial(MobileNetV2, 1.4, range(8)), EIGHT),
-    # At 0.5x only: its other widths mix the two styles.
+    # Only at 0.5x, because its other widths mix the two styles.
     ('shufflenet_v2_x0_5', 'shufflenetv2b_wd2', f'{THREE} final_block'),
     ('shufflenet_v1_x0_5_g3', 'shufflenet_g3_wd2', THREE),
     ('shufflenet_v1_x1_0_g8', 'shufflenet_g8_w1', THREE),
@@ -81,7 +81,7 @@ PEERS = [
         'stage2 stage3 stage4 post_activ',
     ),
     ('nasnet_a_4_1056', 'nasnet_4a1056', CELLS),
-    # The library has the large one only.
+    # The library itself has only the large one.
     ('pnasnet_5', lambda: ARCHITECTURES[PNASNET][1](pnasnet), CELLS),
 ]
 
@@ -98,7 +98,7 @@ def test_weights_of_other_projects_load_and_give_their_features(
     levels = range(len(ends.split()))
     ours = MODELS.build(dict(config, out_indices=levels))
     load_pretrained(ours, path)
-    # In double precision: random weights amplify rounding by 10 a stage.
+    # In double precision, as random weights amplify rounding by 10 per stage.
     images = torch.randn(2, 3, 32, 64, dtype=torch.double)
     theirs = theirs.double()
     features = getattr(theirs, 'features', theirs)
@@ -106,7 +106,7 @@ def test_weights_of_other_projects_load_and_give_their_features(
         features.final_pool = nn.Identity()
     expected = []
     for end in ends.split():
-        # Cells hand on what they got, and the next activates what it gets.
+        # Cells also pass on their input, and activate what they receive.
         features.get_submodule(end).register_forward_hook(
             lambda _, __, out: expected.append(
                 out[0].relu() if isinstance(out, tuple) else out.clone()
@@ -131,7 +131,7 @@ def test_style_authors_equals_the_authors_code(kind, levels, theirs, tmp_path):
     model = randomised(kind(**options))
     (found,) = (f for f in model.formats if f.name == 'authors')
     weights = {found.to_theirs(k): v for k, v in model.state_dict().items()}
-    # Their files are saved from DataParallel.
+    # Their files were saved from DataParallel.
     path = str(tmp_path / 'weights.pth')
     torch.save({f'module.{k}': v for k, v in weights.items()}, path)
     ours = kind(**options)
@@ -151,7 +151,7 @@ def test_images_are_padded_at_the_right_and_the_bottom():
 
 def test_a_frozen_norm_is_folded_in_training():
     images = torch.randn(2, 3, 65, 96, dtype=torch.double)
-    # In double precision: random weights amplify rounding.
+    # In double precision, because random weights amplify rounding.
     backbone = randomised(
         ShuffleNetV2(0.5, receptive_field='enlarged', norm_eval=True)
     ).double()
@@ -170,7 +170,7 @@ def test_a_frozen_norm_is_folded_in_training():
 
 
 def rows_seen(unit: nn.Module, channels: int, size: int = 33) -> int:
-    """Rows of the input that one output pixel depends on."""
+    """The number of input rows that one output pixel depends on."""
     for module in unit.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.ones_(module.weight)
@@ -180,7 +180,7 @@ def rows_seen(unit: nn.Module, channels: int, size: int = 33) -> int:
     return int(seen[-1] - seen[0]) + 1
 
 
-def test_units_see_3_pixels_those_of_v2_star_5_and_xceptions_7():
+def test_receptive_fields_of_units_v2_3_v2_star_5_xception_7():
     for kind, rows in ('standard', 3), ('enlarged', 5):
         backbone = ShuffleNetV2(0.5, act_cfg=None, receptive_field=kind)
         for stage in backbone.stage_names:
@@ -226,7 +226,7 @@ def test_densenet_equals_pytorchcvs_blocks():
         ours.stage_names, (3, 7, 3), levels, strict=True
     ):
         transition, *dense, end = getattr(ours, name)
-        # Up to where the next stage's transition convolves.
+        # Up to the convolution of the next stage's transition.
         x = F.avg_pool2d(transition.conv(x), 2)
         channels //= 2
         for unit in dense:

@@ -49,7 +49,7 @@ IMAGES = torch.randn(2, 3, 64, 97, generator=torch.Generator().manual_seed(2))
 
 
 def loaded(path: str, build=V2, **options):
-    """A backbone that starts from a file."""
+    """A backbone initialised from a file."""
     backbone = build()
     load_pretrained(backbone, path, **options)
     return backbone.eval()
@@ -57,19 +57,19 @@ def loaded(path: str, build=V2, **options):
 
 @pytest.fixture
 def report(monkeypatch):
-    """The sentence on what was loaded."""
-    told = []
+    """The message about what was loaded."""
+    messages = []
     monkeypatch.setattr(
         f'{load_pretrained.__module__}.print_log',
-        lambda text, logger: told.append(text),
+        lambda text, logger: messages.append(text),
     )
-    return lambda: told[0]
+    return lambda: messages[0]
 
 
-def test_torchvisions_weights_load_and_say_what_they_are(written, report):
+def test_torchvision_weights_load_and_are_recognised(written, report):
     weights = shufflenet_v2_x0_5().state_dict()
     ours = loaded(written(weights), partial(V2, out_indices=(3,)))
-    # So mmengine's own loader takes them too.
+    # Therefore mmengine's own loader reads them too.
     assert weights.keys() - ours.state_dict() == {'fc.weight', 'fc.bias'}
     text = report()
     assert f'Loaded {len(ours.state_dict())} tensors' in text
@@ -79,11 +79,11 @@ def test_torchvisions_weights_load_and_say_what_they_are(written, report):
     assert 'Expected input: RGB' in text
 
 
-# By hand, because tests do without timm.
+# Written by hand, because timm is not installed for tests.
 TIMM = {
     'conv_stem.weight': 'conv1.conv.weight',
     'bn1.bias': 'conv1.bn.bias',
-    # The first block does not expand.
+    # The first block has no expansion.
     'blocks.0.0.bn1.bias': 'layer1.0.depthwise_conv.bn.bias',
     'blocks.0.0.conv_pw.weight': 'layer1.0.linear_conv.conv.weight',
     'blocks.5.2.conv_pw.weight': 'layer6.2.expand_conv.conv.weight',
@@ -106,9 +106,7 @@ def test_timms_names_of_mobilenet_v2():
         ('backbone.', 'backbone'),
     ],
 )
-def test_what_stands_before_every_name_is_found(
-    before, prefix, written, report
-):
+def test_prefixes_are_detected(before, prefix, written, report):
     theirs = randomised(V2(out_indices=(0, 1)))
     weights = {before + k: v for k, v in theirs.state_dict().items()}
     if before == 'backbone.':
@@ -134,15 +132,13 @@ def test_two_backbones_in_a_file_need_a_prefix(written):
 
 
 @pytest.mark.parametrize('kind', [V2, partial(SNet, 49)])
-def test_v2_star_starts_from_v2s_weights_and_computes_the_same(
-    kind, written, report
-):
+def test_v2_star_with_v2_weights_equals_v2(kind, written, report):
     theirs = randomised(kind(out_indices=(0, 1, 2, 3)))
     build = partial(kind, receptive_field='enlarged', out_indices=(0, 1, 2, 3))
     star = loaded(written(theirs.state_dict()), build)
     assert_same_values(star(IMAGES), theirs(IMAGES))
     assert 'initialised as identities: stage2.0.enlarge.0' in report()
-    # Its own weights are its own.
+    # Weights of V2* itself load unchanged.
     randomised(star)
     again = loaded(written(star.state_dict()), build)
     assert_same_values(again(IMAGES), star(IMAGES))
@@ -156,13 +152,13 @@ def test_v2_star_starts_from_v2s_weights_and_computes_the_same(
         partial(StagedMobileNetV2, 0.15),
     ],
 )
-def test_former_names_load_whoever_loads_them(kind, written):
+def test_former_names_load_with_every_loader(kind, written):
     theirs = randomised(kind())
     (former,) = (f for f in theirs.formats if f.is_former)
     weights = {former.to_theirs(k): v for k, v in theirs.state_dict().items()}
     assert 'stem.conv1.conv.weight' in weights
     pretrained = loaded(written(weights), kind)
-    # As a detector's checkpoint is loaded, by mmengine or PyTorch.
+    # mmengine and PyTorch load a detector's checkpoint like this.
     detector = torch.nn.ModuleDict(dict(backbone=kind()))
     weights = {f'backbone.{key}': value for key, value in weights.items()}
     load_checkpoint(detector, written(weights), strict=True)
@@ -171,7 +167,7 @@ def test_former_names_load_whoever_loads_them(kind, written):
 
 
 def unknown_names(theirs) -> dict[str, torch.Tensor]:
-    """Names that nobody uses, and the second branch in front."""
+    """Weights with made-up names and the second branch first."""
     units = {}
     for key, value in theirs.state_dict().items():
         name, _, leaf = key.rpartition('.')
@@ -198,44 +194,44 @@ def test_unknown_names_load_where_tensors_fit_one_to_one(
     assert 'Ignored: last.weight' in report()
 
 
-def test_whose_order_of_channels_has_to_be_known(written):
-    # At 0.5x all shapes of both styles agree.
+def test_an_ambiguous_style_must_be_set(written):
+    # At 0.5x both styles have the same shapes.
     theirs = AUTHORS()
     path = written(unknown_names(theirs))
     with pytest.raises(ValueError, match='one of torchvision, authors'):
         loaded(path)
     loaded(path, AUTHORS, style='authors')
-    # Known names tell.
+    # Known names determine the style.
     (known,) = (f for f in theirs.formats if f.name == 'authors')
-    told = {known.to_theirs(k): v for k, v in theirs.state_dict().items()}
+    named = {known.to_theirs(k): v for k, v in theirs.state_dict().items()}
     with pytest.raises(ValueError, match="be 'authors', got 'torchvis"):
-        loaded(written(told))
+        loaded(written(named))
 
 
 def test_mmengines_log_says_where_weights_are_from(
     written, tmp_path, monkeypatch
 ):
-    # Not the logger of another test's run.
+    # Drop loggers of other tests.
     monkeypatch.setattr(MMLogger, '_instance_dict', OrderedDict())
     log = tmp_path / 'run.log'
     MMLogger.get_instance('run', log_file=str(log))
-    # Fresh norms have the means of those loaded.
+    # The loaded norms have the same means as new ones.
     path = written(shufflenet_v2_x0_5().state_dict())
     init_cfg = [
         dict(type='Pretrained', checkpoint=path),
-        # Which weights from a file win over.
+        # Weights from the file must win.
         dict(type='Constant', layer='Conv2d', val=3.0),
     ]
     backbone = V2(init_cfg=init_cfg)
     backbone.init_weights()
     text = log.read_text()
-    told = text.count(f'loaded from {path}')
-    assert told == len(list(backbone.parameters()))
+    count = text.count(f'loaded from {path}')
+    assert count == len(list(backbone.parameters()))
     assert 'same before and after' not in text
 
 
 def refusal(path: str, **config) -> str:
-    """What the error says; the backbone has to be as it was."""
+    """The error message; also checks that the backbone is unchanged."""
     backbone = ShuffleNetV2(**{'widen_factor': 0.5, **config})
     before = {k: v.clone() for k, v in backbone.state_dict().items()}
     with pytest.raises(ValueError, match='checkpoint') as error:
@@ -245,7 +241,7 @@ def refusal(path: str, **config) -> str:
     return str(error.value)
 
 
-def test_another_width_or_key_is_refused(written):
+def test_another_width_or_unknown_key_is_rejected(written):
     weights = shufflenet_v2_x0_5().state_dict()
     text = refusal(written(weights), widen_factor=1.0)
     likeness = 'shufflenet_v2_x0_5, ShuffleNetV2 in the format of torchvision'
@@ -270,9 +266,7 @@ def test_another_width_or_key_is_refused(written):
         (MobileNetV1, 'MobileNetV1 in the format of mmdet_shufflenetv2'),
     ],
 )
-def test_a_file_of_another_network_is_refused_with_its_name(
-    build, likeness, written
-):
+def test_the_error_names_the_network_of_a_wrong_file(build, likeness, written):
     with torch.device('meta'):
         weights = build().state_dict()
     path = written({k: torch.zeros(v.shape) for k, v in weights.items()})
@@ -287,7 +281,7 @@ class Malicious:
 @pytest.mark.parametrize(
     'content', [{}, {'epoch': 3}, [1, 2], {'state_dict': Malicious()}]
 )
-def test_a_file_without_weights_or_with_code_is_refused(content, written):
+def test_a_file_without_weights_or_with_code_is_rejected(content, written):
     refusal(written(content))
 
 
@@ -300,7 +294,7 @@ def cache(tmp_path, monkeypatch):
     return folder
 
 
-def test_every_address_is_one_that_mmengine_knows():
+def test_mmengine_knows_every_url():
     known = get_torchvision_models()
     for url in (*PUBLIC_WEIGHTS.values(), *RESNETS.values()):
         scheme, _, name = url.partition('://')
@@ -312,7 +306,7 @@ def test_every_address_is_one_that_mmengine_knows():
 
 
 @pytest.mark.parametrize('changes', [{}, dict(receptive_field='enlarged')])
-def test_weights_come_out_of_the_cache(cache, changes):
+def test_weights_load_from_the_cache(cache, changes):
     backbone = dict(type='ShuffleNetV2', widen_factor=0.5, **changes)
     url = public_weights(dict(backbone, strides=(2, 2, 1)))
     weights = shufflenet_v2_x0_5().state_dict()
@@ -325,7 +319,7 @@ def test_weights_come_out_of_the_cache(cache, changes):
     assert model.expected_input == NORMALISED_RGB
 
 
-def test_without_a_network_three_ways_are_named(cache, monkeypatch):
+def test_without_internet_three_alternatives_are_listed(cache, monkeypatch):
     def refuse(*_, **__):
         raise URLError('no network here')
 
@@ -349,8 +343,8 @@ def photographs() -> torch.Tensor:
 
 
 @pytest.mark.parametrize('given', [NORMALISED_RGB, SCALED_RGB, RAW_BGR])
-def test_the_first_norm_tells_what_a_network_was_trained_on(given):
-    # Which keeps the statistics of one batch.
+def test_the_first_norm_reveals_the_input_format(given):
+    # With this momentum a norm keeps the statistics of one batch.
     norm_cfg = dict(type='BN', momentum=1.0)
     backbone = V2(out_indices=(0,), norm_cfg=norm_cfg).train()
     batch = photographs().float()
@@ -368,13 +362,13 @@ def test_the_first_norm_tells_what_a_network_was_trained_on(given):
     wrong = SCALED_BGR if given is not SCALED_RGB else RAW_BGR
     assert not fit.fits(wrong)
     assert f'as {given} they are' in fit.message(wrong)
-    # The network is as it was.
+    # The network is unchanged.
     assert backbone.training
     assert_equal(dict(backbone.state_dict()), before)
 
 
 @pytest.mark.real_data
-def test_a_published_file_loads_whole_and_photographs_tell_its_input(
+def test_a_published_file_loads_and_photographs_reveal_its_input(
     real_data, report
 ):
     path = real_data.parent / 'weights/shufflenetv2_x0_5_imagenet.pth'

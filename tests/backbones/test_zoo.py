@@ -1,4 +1,4 @@
-"""The list of the paper's networks, and what they cost."""
+"""The table of the paper's networks, and their costs."""
 
 import pytest
 import torch
@@ -16,8 +16,8 @@ from mmdet_shufflenetv2.measure.flops import macs
 V2 = NETWORKS['shufflenet_v2_x1_0'].config
 
 
-def test_a_network_costs_what_was_published_or_says_why_not(root):
-    """By the table of docs, which a test of `paper` counts again."""
+def test_costs_match_the_published_ones_or_are_explained(root):
+    """Reads the table in docs/, which a test of `paper` recomputes."""
     text = (root / 'docs/networks.md').read_text('utf-8')
     table = text.split('<!-- table networks')[1].split('<!-- end')[0]
     lines = [line.strip('| ').split(' | ') for line in table.splitlines()[3:]]
@@ -26,7 +26,7 @@ def test_a_network_costs_what_was_published_or_says_why_not(root):
         costs[name] = float(here)
         for published, value in (mflops, here), (params_m, params_here):
             if published != 'not published':
-                # Or within the rounding of a figure of one decimal.
+                # Figures with one decimal may differ by rounding.
                 allowed = max(0.03 * float(published), 0.05)
                 if abs(float(value) - float(published)) > allowed:
                     far.add(name)
@@ -39,7 +39,7 @@ def test_a_network_costs_what_was_published_or_says_why_not(root):
 
 
 @pytest.mark.parametrize('width, mflops', [(1.0, 146), (1.5, 299), (2.0, 591)])
-def test_the_authors_style_is_what_the_paper_counts(width, mflops):
+def test_the_paper_counts_flops_of_the_authors_style(width, mflops):
     config = dict(V2, widen_factor=width, style='authors', out_indices=(3,))
     with torch.device('meta'):
         model = Classifier(MODELS.build(config)).eval()
@@ -47,18 +47,18 @@ def test_the_authors_style_is_what_the_paper_counts(width, mflops):
     assert round(macs(model, images) / 1e6) == mflops
 
 
-def test_an_unknown_name_is_refused_with_similar_ones():
+def test_the_error_for_an_unknown_name_suggests_similar_ones():
     with pytest.raises(ValueError, match='shufflenet_v2_x1_0'):
         build_classifier('shufflenet_v2_x10')
 
 
-def test_a_network_is_recognised_whatever_changes_no_value(root):
+def test_a_network_is_recognised_despite_irrelevant_options(root):
     frozen = dict(type='BN', requires_grad=False)
     options = dict(out_indices=(1,), with_cp=True, norm_cfg=frozen)
     for name in 'shufflenet_v2_x1_0', 'xception_x0_5':
         assert network_of(NETWORKS[name].config | options) == name
     other = dict(type='GN', num_groups=2)
     assert network_of(dict(V2, norm_cfg=other)) is None
-    # Which has another stride.
+    # This config has other strides.
     path = root / 'configs/lighthead_shufflenetv2_custom.py'
     assert network_of(Config.fromfile(path).model.backbone) is None

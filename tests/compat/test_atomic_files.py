@@ -1,4 +1,4 @@
-"""A file is whole or not there."""
+"""Files are written completely or not at all."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""mmengine's own checkpoints load; whatever could run code does not."""
+"""mmengine's own checkpoints load; files that could run code do not."""
 
 import collections
 import os
@@ -25,11 +25,11 @@ from mmdet_shufflenetv2.compat.checkpoints import (
 
 def test_what_mmengine_stores_survives_the_file(tmp_path, monkeypatch):
     path = str(tmp_path / 'history.pth')
-    # A config file may give the data set's meta data.
+    # A dataset's metadata may come from a config file.
     meta = ConfigDict(classes=('a', 'b'), palette=[(1, 2, 3), (4, 5, 6)])
     history = HistoryBuffer([1.0, 3.0], [1, 1])
     save_checkpoint(dict(meta=meta, history=history), path)
-    # As in a process that has made none yet.
+    # As in a process that has not created any yet.
     monkeypatch.setattr(HistoryBuffer, '_statistics_methods', {})
     guard_loading()
     loaded = CheckpointLoader.load_checkpoint(path)
@@ -50,12 +50,12 @@ def test_what_mmengine_stores_survives_the_file(tmp_path, monkeypatch):
 )
 @pytest.mark.parametrize('core', ['core', '_core'])
 def test_numbers_of_both_numpys_load(tmp_path, value, core):
-    """Files of NumPy 1 say numpy.core, those of NumPy 2 numpy._core."""
+    """NumPy 1 writes numpy.core into files, NumPy 2 numpy._core."""
     data = pickle.dumps(dict(value=value), protocol=2)
     own = np.float64(0).__reduce__()[0].__module__.encode()
     data = data.replace(own, f'numpy.{core}.multiarray'.encode())
     path = str(tmp_path / 'numbers.pth')
-    # torch's zip format with the data as its pickle.
+    # torch's zip format with `data` as the pickle.
     writer = torch._C.PyTorchFileWriter(path)
     writer.write_record('data.pkl', data, len(data))
     writer.write_end_of_file()
@@ -65,7 +65,7 @@ def test_numbers_of_both_numpys_load(tmp_path, value, core):
 
 
 class Payload:
-    """Pickles as a call that would leave a trace."""
+    """Pickles as a call that leaves a trace."""
 
     def __init__(self, function, *args) -> None:
         self.call = function, args
@@ -93,7 +93,7 @@ MALICIOUS = {
 
 @pytest.mark.parametrize('name', MALICIOUS)
 @pytest.mark.parametrize('new_format', [False, True])
-def test_a_malicious_checkpoint_is_refused_and_nothing_runs(
+def test_a_malicious_checkpoint_is_rejected_without_running(
     tmp_path, name, new_format
 ):
     trace, path = tmp_path / 'trace', tmp_path / 'evil.pth'
@@ -108,8 +108,8 @@ def test_a_malicious_checkpoint_is_refused_and_nothing_runs(
     assert 'weights_only=False' not in str(raised.value)
 
 
-def test_no_scheme_of_the_loader_escapes(tmp_path, monkeypatch):
-    """A downloaded file is held to the same."""
+def test_every_scheme_of_the_loader_is_guarded(tmp_path, monkeypatch):
+    """Downloaded files are guarded too."""
     trace, path = tmp_path / 'trace', tmp_path / 'evil.pth'
     torch.save(dict(state_dict=trace_left(trace)), path)
     monkeypatch.setattr(
@@ -130,7 +130,7 @@ def test_no_scheme_of_the_loader_escapes(tmp_path, monkeypatch):
     assert not trace.exists()
 
 
-LOAD_AND_TELL = """
+LOAD_AND_PRINT = """
 import os, sys
 from pathlib import Path
 import mmdet_shufflenetv2.compat as compat
@@ -148,19 +148,17 @@ assert dict(os.environ) == before
 """
 
 
-def test_the_variable_is_the_users_except_in_our_commands(tmp_path):
-    """Whoever sets it gets what PyTorch says of it; nobody else sets it."""
+def test_the_users_variable_counts_except_in_our_commands(tmp_path):
+    """It keeps PyTorch's meaning, and nothing here changes it."""
     trace, path = tmp_path / 'trace', tmp_path / 'evil.pth'
     torch.save(dict(state_dict={}, x=trace_left(trace)), path)
     allowed = dict(TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD='1')
-    said = python('-c', LOAD_AND_TELL, path, trace, **allowed)
-    assert 'is refused' in said
+    output = python('-c', LOAD_AND_PRINT, path, trace, **allowed)
+    assert 'is refused' in output
     assert not trace.exists()
 
 
-def test_a_library_that_sets_the_variable_changes_nothing(
-    tmp_path, monkeypatch
-):
+def test_a_library_that_sets_the_variable_has_no_effect(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     trace, path = tmp_path / 'trace', tmp_path / 'evil.pth'
     torch.save(dict(state_dict=trace_left(trace)), path)
@@ -181,7 +179,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize('damage', DAMAGES)
-def test_a_broken_checkpoint_is_named(tmp_path, damage):
+def test_the_error_names_a_broken_checkpoint(tmp_path, damage):
     path = tmp_path / 'broken.pth'
     save_checkpoint(dict(state_dict=dict(a=torch.rand(1000))), str(path))
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
@@ -198,7 +196,7 @@ def test_a_broken_checkpoint_is_named(tmp_path, damage):
         (dict(meta='epoch 3'), 'dict, str'),
     ],
 )
-def test_data_that_is_no_checkpoint_is_named(tmp_path, content, message):
+def test_the_error_names_an_invalid_checkpoint(tmp_path, content, message):
     path = str(tmp_path / 'other.pth')
     torch.save(content, path)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""What weights expect of images, and what a model gives them."""
+"""The input that weights expect, and the one that a model feeds."""
 
 import pytest
 from torch import nn
@@ -32,7 +32,7 @@ def model_with(preprocessor) -> nn.Module:
 
 @pytest.mark.parametrize('expected', FORMATS, ids=str)
 @pytest.mark.parametrize('kind', PREPROCESSORS)
-def test_options_make_a_preprocessor_deliver_the_format(kind, expected):
+def test_options_make_a_preprocessor_produce_the_format(kind, expected):
     options = expected.preprocessor_options(dict(type=f'mmx.{kind}'))
     preprocessor = PREPROCESSORS[kind](**options)
     assert delivered_format(preprocessor) == expected
@@ -51,12 +51,12 @@ def test_options_make_a_preprocessor_deliver_the_format(kind, expected):
         'RGB',
     ],
 )
-def test_nonsense_is_refused(stored):
+def test_an_invalid_format_is_rejected(stored):
     with pytest.raises(CheckpointError, match='channel_order, mean and std'):
         declared_format(dict(meta=dict(input_format=stored)), 'x.pth')
 
 
 @pytest.mark.parametrize('preprocessor', [None, nn.Identity()])
-def test_a_preprocessor_that_does_not_tell_is_let_pass(preprocessor):
+def test_a_preprocessor_without_known_settings_is_accepted(preprocessor):
     assert delivered_format(preprocessor) is None
     require_same_input('x.pth', RAW_BGR, model_with(preprocessor))

@@ -1,4 +1,4 @@
-"""The stand-in for ``mmcv._ext`` comes when, and only when, it is needed."""
+"""The stand-in for ``mmcv._ext`` is used only if it is needed."""
 
 import sys
 import warnings
@@ -26,7 +26,7 @@ has_no_compiled_ops = pytest.mark.skipif(
 
 @pytest.fixture
 def import_anew(monkeypatch, tmp_path) -> Callable[[str | None], ModuleType]:
-    """Patches an mmcv whose compiled part is the given code."""
+    """Apply patches to an mmcv whose compiled part is the given code."""
 
     def run(code: str | None) -> ModuleType:
         monkeypatch.delitem(sys.modules, 'mmcv._ext')
@@ -56,14 +56,14 @@ def test_a_compiled_module_wins(import_anew):
 
 
 def test_a_broken_compiled_module_is_replaced_with_a_warning(import_anew):
-    with pytest.warns(UserWarning, match='undefined symbol: _ZN3c10') as told:
+    with pytest.warns(UserWarning, match='undefined symbol: _ZN3c10') as seen:
         module = import_anew("raise ImportError('undefined symbol: _ZN3c10')")
-    assert len(told) == 1
+    assert len(seen) == 1
     assert is_stand_in(module)
 
 
 @has_no_compiled_ops
-def test_an_op_that_is_not_offered_names_itself_when_called():
+def test_the_error_of_an_unsupported_op_names_it():
     from mmcv.ops import box_iou_rotated, nms_rotated
 
     boxes = torch.rand(2, 5)
@@ -75,7 +75,7 @@ def test_an_op_that_is_not_offered_names_itself_when_called():
         nms_rotated(boxes, torch.rand(2), 0.5)
 
 
-def test_a_torchvision_of_another_torch_is_told_by_the_first_import(
+def test_the_first_import_reports_a_torchvision_of_another_torch(
     import_anew, monkeypatch, tmp_path
 ):
     package = tmp_path / 'torchvision'

@@ -1,4 +1,4 @@
-"""What importing the package changes in a process, and what it does not."""
+"""What importing the package changes in a process, and what not."""
 
 import os
 import sys
@@ -21,14 +21,14 @@ from mmdet_shufflenetv2 import compat
 
 
 def run(code: str, *path) -> str:
-    """What code prints in a fresh process that finds modules there too."""
+    """The output of code in a new process with ``path`` on its path."""
     path = os.pathsep.join(map(str, (ROOT, *path)))
     return python('-c', textwrap.dedent(code), PYTHONPATH=path)
 
 
 @pytest.fixture
 def transformers_5(tmp_path):
-    """Stubs of transformers as 5.x is, installed for a fresh process."""
+    """Stubs of transformers 5, installed for a new process."""
     pytest.importorskip('mmpretrain')
     info = tmp_path / 'transformers-5.24.0.dist-info'
     package = tmp_path / 'transformers'
@@ -43,7 +43,7 @@ def transformers_5(tmp_path):
         'def __getattr__(name):\n    return type(name, (), {})\n'
     )
     (auto / 'auto_factory.py').write_text('class _BaseAutoModelClass: pass\n')
-    # Its apply_chunking_to_forward, of which mmpretrain is built, is gone.
+    # It lacks apply_chunking_to_forward, which mmpretrain uses.
     (package / 'modeling_utils.py').write_text('class PreTrainedModel: pass\n')
     return tmp_path
 
@@ -108,7 +108,7 @@ def test_mmpretrain_may_be_imported_first():
     )
 
 
-def test_without_mmdet_the_package_imports_and_its_rooms_say_what_to_do():
+def test_without_mmdet_subpackages_say_what_to_install():
     said = run(
         """
         import sys, warnings
@@ -149,7 +149,7 @@ def test_applying_all_patches_again_changes_nothing():
 
 
 def test_youtube_vis_results_are_accumulated():
-    """mmdet's evaluator asks for np.float, which NumPy 1.24 dropped."""
+    """mmdet's evaluator uses np.float, which NumPy 1.24 dropped."""
     mask = np.zeros((8, 8), np.uint8, order='F')
     mask[2:6, 2:6] = 1
     size = dict(height=8, width=8)
@@ -171,7 +171,7 @@ def test_youtube_vis_results_are_accumulated():
 
 
 @pytest.mark.parametrize('size', [(2, 3000), (3000, 2)])
-def test_a_long_image_keeps_a_pixel_of_its_short_side(size):
+def test_the_short_side_of_a_long_image_keeps_a_pixel(size):
     compat.apply_tool_patches()
     image = mmcv.imrescale(np.zeros((*size, 3), np.uint8), (480, 360))
     assert sorted(image.shape[:2]) == [1, 480]
@@ -179,7 +179,7 @@ def test_a_long_image_keeps_a_pixel_of_its_short_side(size):
 
 
 def test_mmcvs_sync_batch_norm_is_torchs():
-    """Four configs of mmdet name it; mmcv's own is of compiled ops."""
+    """Four configs of mmdet use it; mmcv's own needs compiled ops."""
     norm = MODELS.build(dict(type='MMSyncBN', num_features=4, eps=1e-3))
     assert isinstance(norm, torch.nn.SyncBatchNorm)
     assert norm.eps == 1e-3

@@ -1,4 +1,4 @@
-"""Packages are found although setuptools has no ``pkg_resources``."""
+"""Packages are found even if setuptools has no ``pkg_resources``."""
 
 import inspect
 import sys
@@ -21,7 +21,7 @@ host_asks = pytest.mark.skipif(
 
 @host_asks
 def test_a_base_config_of_mmdet_is_found(tmp_path, monkeypatch):
-    # As with setuptools >= 82: no other finder comes first.
+    # As with setuptools >= 82, which has no such module.
     finders = sorted(
         sys.meta_path, key=lambda each: not isinstance(each, StandInFinder)
     )
@@ -37,7 +37,7 @@ def test_a_base_config_of_mmdet_is_found(tmp_path, monkeypatch):
 
 
 @host_asks
-def test_its_deprecation_is_not_the_users(recwarn):
+def test_its_deprecation_warning_is_hidden(recwarn):
     warnings.simplefilter('always')
     hide_pkg_resources_warning()
     is_installed('mmdet')

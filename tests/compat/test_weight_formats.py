@@ -1,4 +1,4 @@
-"""The table of formats: every name has one counterpart, and is told apart."""
+"""The table of formats: names translate one to one and identify a format."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from mmdet_shufflenetv2.compat.weight_formats import (
     recognise,
 )
 
-# One of each family.
+# One network of each family.
 NETWORKS = (
     *('shufflenet_v2_x0_5', 'shufflenet_v1_x1_0_g3', 'mobilenet_v1_x1_0'),
     *('mobilenet_v2_x1_0', 'xception_x1_0', 'densenet_x1_0', 'igcv2_1_0'),
@@ -19,7 +19,7 @@ NETWORKS = (
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_names_go_there_and_back_and_are_of_one_family_and_naming(name):
+def test_names_round_trip_and_identify_family_and_format(name):
     network = outlined(name, None)
     likeness = f'{network.family} in the format of '
     for found in network.formats:
@@ -50,7 +50,7 @@ def test_an_unknown_key_has_no_name(key):
             assert found.to_theirs(f'stage9.9.{key}') is None
 
 
-def test_a_network_is_found_wherever_it_is_in_a_file():
+def test_a_network_is_found_under_any_prefix():
     keys = ['conv1.0.weight', 'stage2.0.branch2.0.weight', 'stage2.0.conv1.0.']
     for prefix in '', 'backbone.', 'net.enc.':
         assert [*recognise([prefix + key for key in keys])] == [prefix]

@@ -1,4 +1,4 @@
-"""Every detector's config builds, trains a step and predicts, in small."""
+"""Every detection config builds, trains a step and predicts, scaled down."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ LEAVES = sorted(
     if '_base_' not in path.parts
 )
 REFERENCE = 'configs/lighthead_shufflenetv2.py'
-# The custom config is another recipe by intention.
+# The custom configs intentionally use another recipe.
 REGION_BASED = [
     path
     for path in LEAVES
@@ -30,11 +30,11 @@ PAPER = {
     for figure in figures()
     if figure.key.table == 'Table 7' and figure.quantity == 'mmAP'
 }
-# The others differ in width or depth alone.
+# The others differ only in width or depth.
 KINDS = [p for p in REGION_BASED if '_x' not in p or '_x1_0' in p]
-# What may differ between backbones of Table 7, besides the backbone.
+# The values, besides the backbone, that may differ between Table 7's configs.
 CHANNELS = {'model.neck.in_channels', 'model.rpn_head.in_channels'}
-# Those that train classifiers are in test_pretrain.py.
+# test_pretrain.py tests configs that train classifiers.
 DETECTORS = [path for path in LEAVES if '/pretrain' not in path]
 
 
@@ -51,7 +51,7 @@ def test_trains_a_step_and_predicts(path):
     model = MODELS.build(cfg.model)
     model.init_weights()
     model.train()
-    # As in a loop; augmentations of whole batches count on it.
+    # As in a training loop, which batch augmentations rely on.
     MessageHub.get_current_instance().update_info('iter', 0)
     # The second image has no objects.
     batch = demo_mm_inputs(2, (3, 64, 96), num_items=[2, 0], num_classes=2)
@@ -73,7 +73,7 @@ def test_trains_a_step_and_predicts(path):
 
 
 def flat(node: dict, prefix: str = '') -> dict:
-    """A config's values under their dotted names."""
+    """A config's values by dotted name."""
     values = {}
     for key, value in node.items():
         if isinstance(value, dict):
@@ -84,8 +84,8 @@ def flat(node: dict, prefix: str = '') -> dict:
 
 
 @pytest.mark.parametrize('path', REGION_BASED)
-def test_data_and_schedule_are_one_and_backbones_differ_alone(path):
-    """Switches and thin map are one for all of Table 7."""
+def test_configs_of_table_7_differ_only_in_the_backbone(path):
+    """Data, schedule, options and thin map are the same."""
     assert len(PAPER) == 5 * 4
     one, other = (
         flat(Config.fromfile(ROOT / each).to_dict())

@@ -13,7 +13,7 @@ from mmdet_shufflenetv2.engine import run_config
 
 CONFIG = ROOT / 'configs' / 'pretrain.py'
 REFERENCE = 'shufflenet_v2_x1_0'
-# The first network of every type of backbone.
+# The first network of each backbone type.
 FAMILIES = {}
 for _name, _row in NETWORKS.items():
     FAMILIES.setdefault(_row.config['type'], _name)
@@ -21,7 +21,7 @@ for _name, _row in NETWORKS.items():
 
 @pytest.fixture(autouse=True)
 def mmpretrain_scope(mmdet_scope):
-    """As ``default_scope`` of the configs has it."""
+    """Apply the ``default_scope`` of the configs."""
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         yield
 
@@ -57,8 +57,8 @@ def test_network_is_built_for_its_size_and_trains_a_step(name):
     assert [sample.pred_score.shape for sample in predicted] == [(7,)] * 2
 
 
-def test_protocol_is_the_papers():
-    """That the line ends with the run is said by `test_schedule`."""
+def test_protocol_matches_the_paper():
+    """`test_schedule` checks that the decay ends with the run."""
     cfg = load()
     assert 8 * cfg.train_dataloader.batch_size == 1024
     assert cfg.auto_scale_lr.base_batch_size == 1024
@@ -74,7 +74,7 @@ def test_protocol_is_the_papers():
     assert resize == dict(type='ResizeEdge', scale=256, edge='short')
 
 
-def test_nothing_but_weights_of_layers_decays():
+def test_only_weights_of_layers_decay():
     cfg = load()
     model = MODELS.build(cfg.model)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)

@@ -23,7 +23,7 @@ FOLLOWERS = sorted(
     for path in (ROOT / 'configs').glob(pattern)
     if '_custom' not in path.name
 )
-# One of each kind; test_configs.py compares the others with the main one.
+# One of each kind; test_configs.py compares the others with the main config.
 KINDS = (
     'lighthead_shufflenetv2',
     'lighthead_shufflenetv1_x0_5',
@@ -35,7 +35,7 @@ KINDS = (
 )
 
 
-# As the config has them; the batch is a GPU's, of 8.
+# As in the config; the batch is that of one of 8 GPUs.
 POINTS = {
     'train_dataloader.batch_size': 2,
     'auto_scale_lr': dict(enable=True, base_batch_size=16),
@@ -71,7 +71,7 @@ def cfg(request) -> Config:
     return Config.fromfile(ROOT / 'configs' / f'{request.param}.py')
 
 
-def test_frozen_are_batch_norms_stem_and_first_stage(cfg):
+def test_batch_norms_stem_and_first_stage_are_frozen(cfg):
     backbone = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
     backbone.train()
     trained = {
@@ -103,12 +103,12 @@ def test_biases_do_not_decay_and_the_thin_map_learns_faster(cfg):
         assert group['lr'] == pytest.approx(0.03 if new else 0.01), name
 
 
-def test_values_are_the_authors(cfg):
+def test_values_match_the_authors(cfg):
     for name, expected in POINTS.items():
         assert reduce(getitem, name.split('.'), cfg) == expected, name
-    # All RoIs and the ground truth compete for the hardest.
+    # OHEM chooses from all RoIs and the ground truth.
     assert cfg.model.train_cfg.rcnn.sampler.num > 2000 + 100
-    # 30 epochs of 80,000 images, in whole epochs of train2017.
+    # 30 epochs of 80,000 images, rounded to epochs of train2017.
     images = cfg.train_cfg.max_epochs * 118_287
     assert images == pytest.approx(30 * 80_000, rel=0.02)
     warm_up, drops = cfg.param_scheduler
@@ -125,7 +125,7 @@ def test_values_are_the_authors(cfg):
 def test_bins_are_the_largest_of_2x2_samples(cfg):
     layer = cfg.model.roi_head.bbox_roi_extractor.roi_layer
     if cfg.model.type == 'RFCN':
-        # What makes it R-FCN.
+        # R-FCN averages instead.
         assert layer.type == 'PSRoIPool'
     else:
         assert layer.type == 'PSRoIAlign'

@@ -1,4 +1,4 @@
-"""Switches of the base model, and parts that do not fit each other."""
+"""Options of the base model, and the check that its parts fit."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ RFCN = dict(base='rfcn_shufflenetv2', type='RFCN')
         (RFCN, {f'{HEAD}num_classes': 3}, 'expected 392 .* num_classes'),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(build, fitting, changes, named):
+def test_parts_that_do_not_fit_are_rejected(build, fitting, changes, named):
     build(**fitting)
     with pytest.raises(ValueError, match=named):
         build(**fitting, **changes)

@@ -22,7 +22,7 @@ def test_sum_of_branches_is_a_plain_large_convolution():
             'omab,micd->oiacbd', second.weight, first.weight
         ).reshape(4, 3, 5, 5)
         bias = bias + second.bias
-        # It meets zero padding in the second: leave it out.
+        # Leave out the border, where the second convolution pads zeros.
         nn.init.zeros_(first.bias)
     expected = nn.functional.conv2d(x, kernel, bias, padding=2).relu()
     torch.testing.assert_close(layer(x), expected)
@@ -50,7 +50,7 @@ def build_neck(**options):
         (dict(norm_cfg=dict(type='GN', num_groups=7)), nn.GroupNorm),
     ],
 )
-def test_norm_of_each_branch_is_the_one_asked_for(options, kind):
+def test_each_branch_has_the_configured_norm(options, kind):
     conv = build_neck(**options).thin_conv
     for branch in conv.vertical_first, conv.horizontal_first:
         assert isinstance(branch.norm, kind)

@@ -1,4 +1,4 @@
-"""R-FCN: one tensor of two maps, and RoIs that vote on them."""
+"""R-FCN: two maps in one tensor, and bins that vote."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ FEATURES = torch.rand(2, 6, 8, 8), torch.rand(2, 8, 4, 4)
 
 
 @torch.no_grad()
-def test_votes_equal_those_of_the_two_maps_pooled_apart():
+def test_votes_equal_those_of_two_separately_pooled_maps():
     own = neck()
     rois = torch.tensor([[0, 0.0, 0, 60, 60], [1, 20, 5, 90, 120]])
     maps, _ = own(FEATURES)

@@ -1,4 +1,4 @@
-"""What RoIs go through, and mining of the hardest with every kind of loss."""
+"""RoI pooling, the box head, and OHEM with every kind of loss."""
 
 import pytest
 import torch
@@ -64,7 +64,7 @@ def bbox_head(loss_cls='softmax', loss_bbox='L1', **options):
 
 
 def loss_arguments(head, num_rois=12):
-    """RoIs of two images, the first third being foreground."""
+    """RoIs of two images; the first third is foreground."""
     generator = torch.Generator().manual_seed(1)
 
     def boxes():
@@ -101,7 +101,7 @@ def total(head, arguments, rois=slice(None)) -> float:
 @pytest.mark.parametrize('agnostic', [False, True])
 @pytest.mark.parametrize('loss_bbox', BOX_LOSSES)
 @pytest.mark.parametrize('loss_cls', CLASS_LOSSES)
-def test_loss_is_that_of_the_rois_whose_own_losses_are_largest(
+def test_loss_is_that_of_the_rois_with_the_largest_losses(
     loss_cls, loss_bbox, agnostic
 ):
     plain, mined = (
@@ -109,7 +109,7 @@ def test_loss_is_that_of_the_rois_whose_own_losses_are_largest(
         for mining in ({}, dict(ohem_num=2))
     )
     arguments = loss_arguments(plain)
-    # Seesaw loss weighs by what it has seen, which ranking begins with.
+    # Seesaw loss weights by the samples seen so far.
     seen = None
     if loss_cls == 'seesaw':
         plain.loss(**arguments)
@@ -131,7 +131,7 @@ def test_loss_is_that_of_the_rois_whose_own_losses_are_largest(
     expected = total(plain, arguments, sorted(hard))
     assert total(mined, arguments) == pytest.approx(expected)
     if seen is not None:
-        # The chosen are counted once.
+        # Seesaw loss counts the hardest RoIs once.
         assert mined.loss_cls.cum_samples.sum() == 4
 
 
@@ -152,7 +152,7 @@ class OneForAll(torch.nn.Module):
         return torch.tensor(1.0)
 
 
-def test_loss_that_cannot_be_told_apart_by_roi_is_refused():
+def test_a_loss_without_values_per_roi_is_rejected():
     head = bbox_head(ohem_num=2)
     head.loss_cls = OneForAll()
     with pytest.raises(ValueError, match='loss_cls of 12 RoIs'):

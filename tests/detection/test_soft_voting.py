@@ -1,4 +1,4 @@
-"""Suppressed boxes lend their scores and places to the detections."""
+"""Suppressed boxes contribute to the detections."""
 
 import math
 
@@ -34,7 +34,7 @@ def by_loop(boxes, scores, label, score_thr, iou_threshold, sigma):
 
 
 @pytest.mark.parametrize('agnostic', [True, False])
-def test_detections_are_those_of_a_loop(agnostic):
+def test_detections_equal_a_loop(agnostic):
     torch.manual_seed(0)
     head = LightHeadBBoxHead(
         in_channels=10, num_classes=2, reg_class_agnostic=agnostic

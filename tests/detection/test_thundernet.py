@@ -1,4 +1,4 @@
-"""ThunderNet: its cost beside the published one, and its neck."""
+"""ThunderNet: its cost against the published one, and its neck."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ from mmengine.config import Config
 
 from mmdet_shufflenetv2.measure.flops import macs
 
-# depth: million multiply-adds of backbone at 224x224 and detector at 320x320
-# as published (Tables 1 and 6), and as counted from the published channels.
+# depth -> million multiply-adds of the backbone at 224x224 and the detector at
+# 320x320: published (Tables 1 and 6), and counted from published channels.
 COSTS = {
     49: ((49, 262), (50.7, 261.3)),
     146: ((146, 473), (160.6, 500.1)),
@@ -48,7 +48,7 @@ def test_cost_is_near_the_published_one(build, depth):
 
 
 @torch.no_grad()
-def test_map_adds_three_contexts_and_attention_weighs_it(build):
+def test_map_sums_three_contexts_weighted_by_attention(build):
     neck = build(49).neck
     c4, c5 = torch.randn(2, 120, 6, 8), torch.randn(2, 512, 3, 4)
     for layer in neck.context4, neck.context5, neck.context_global:

@@ -1,4 +1,4 @@
-"""RoIs of every kind a detector meets, and options of both ops."""
+"""All kinds of RoIs that occur in a detector, and options of both ops."""
 
 import pytest
 import torch
@@ -6,21 +6,21 @@ import torch
 
 @pytest.fixture
 def rois() -> torch.Tensor:
-    """RoIs on 2 images of 9 x 11 cells, in pixels, all with a size."""
+    """Non-empty RoIs on 2 images of 9 x 11 cells, in pixels."""
     cells = [
         [0, 1.3, 2.1, 6.8, 7.9],
         [1, 0, 0, 11, 9],
         [1, 4.2, 3.1, 4.9, 3.4],
         [0, 2, 2, 4.5, 8],
-        # Over each border, and wholly outside, near and far.
+        # Across each border, and completely outside, near and far.
         [0, -3.2, -2.4, 3.1, 2.7],
         [1, 7.7, 5.2, 14.6, 12.9],
         [0, -0.6, 2, -0.1, 5],
         [1, 20, 20, 30, 30],
         [0, -30, -30, -20, -20],
-        # Larger than the map, by far.
+        # Much larger than the map.
         [1, -9, -8, 19, 16],
-        # On the half: rounding decides.
+        # At halves, where the rounding rule matters.
         [0, 2.5, 1.5, 6.5, 5.5],
     ]
     rois = torch.tensor(cells, dtype=torch.float64)
@@ -30,7 +30,7 @@ def rois() -> torch.Tensor:
 
 @pytest.fixture
 def broken() -> torch.Tensor:
-    """RoIs that nothing can be pooled from."""
+    """Invalid RoIs, which give zeros."""
     nan, inf = float('nan'), float('inf')
     return torch.tensor(
         [

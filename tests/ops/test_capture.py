@@ -1,4 +1,4 @@
-"""The ops in torch.fx and in graphs for other runtimes."""
+"""The ops in torch.fx and in exported graphs."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ every_module = pytest.mark.parametrize('name', MODULES)
 
 
 class Calls(nn.Module):
-    """Calls the functions, as a user's module does."""
+    """A user's module that calls the functions."""
 
     def forward(self, ps_map: Tensor, boxes: list[Tensor]) -> Tensor:
         aligned = ps_roi_align(ps_map, boxes, (3, 2), 0.0625, 2)
@@ -41,7 +41,7 @@ def test_fx_traces_modules_and_functions(ps_map, rois):
 
 @every_module
 def test_exported_indices_are_int64(ps_map, rois, name):
-    """ONNX Runtime refuses to gather by int32."""
+    """ONNX Runtime does not gather with int32 indices."""
     program = torch.export.export(MODULES[name](), (ps_map, rois))
     indices = [
         index.meta['val'].dtype

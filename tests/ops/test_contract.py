@@ -1,4 +1,4 @@
-"""What holds for both ops, in every mode, against loops and torchvision."""
+"""Both ops, in every mode, against loops and torchvision."""
 
 import itertools
 import sys
@@ -17,7 +17,7 @@ ALIGN = [
     dict(sampling_ratio=ratio, mode=mode, aligned=aligned)
     for aligned, ratio, mode in LAYOUTS
 ]
-#: Both ops in the ways that take different code.
+#: Both ops, with all options that take different code paths.
 KINDS = {
     'align': (ps_roi_align, dict(sampling_ratio=2)),
     'align max': (ps_roi_align, dict(sampling_ratio=2, mode='max')),
@@ -31,10 +31,10 @@ ONE_GRAPH = ['align', 'align max', 'pool by cells']
 
 @pytest.fixture
 def pool(request, monkeypatch):
-    """One kind as a function of map, RoIs and more options."""
+    """One kind, as a function of map, RoIs and further options."""
     op, options = KINDS[request.param]
     if request.param.startswith('pool'):
-        # An eager CPU tensor goes by cells, unless it is told otherwise.
+        # Eager CPU tensors would sum cells instead.
         known = request.param == 'pool by cells'
         module = sys.modules[ps_roi_pool.__module__]
         if not known:
@@ -111,7 +111,7 @@ def many(dtype, count=300):
 
 @pytest.mark.parametrize('pool', list(KINDS)[-2:], indirect=True)
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-def test_pool_equals_torchvision_but_for_the_last_row_and_column(pool, dtype):
+def test_pool_equals_torchvision_except_in_last_row_and_column(pool, dtype):
     ps_map, rois = many(dtype)
     inner = (rois[:, 3] < 27 * 16 - 8) & (rois[:, 4] < 19 * 16 - 8)
     assert 50 < int(inner.sum()) < 250
@@ -120,7 +120,7 @@ def test_pool_equals_torchvision_but_for_the_last_row_and_column(pool, dtype):
     close = dict(rtol=0, atol=TOLERANCE[dtype])
     torch.testing.assert_close(output[inner], expected[inner], **close)
     assert not torch.allclose(output[~inner], expected[~inner], atol=1e-3)
-    # torchvision's backward knows the last row and column.
+    # torchvision's backward does include the last row and column.
     torch.testing.assert_close(
         gradient(lambda m: pool(m, rois, 7), ps_map),
         gradient(
@@ -132,7 +132,7 @@ def test_pool_equals_torchvision_but_for_the_last_row_and_column(pool, dtype):
 
 @pytest.mark.parametrize('pool', list(KINDS)[-2:], indirect=True)
 def test_small_bins_keep_their_precision_on_a_large_offset(pool):
-    # Sums over the whole map are 1e7 times a bin: float32 would lose it.
+    # Sums over the map are 1e7 times a bin, too much for float32.
     generator = torch.Generator().manual_seed(3)
     ps_map = torch.randn(1, 4, 100, 100, generator=generator) + 1000
     rois = torch.tensor([[0.0, 95, 95, 99, 99]])
@@ -163,7 +163,7 @@ def test_broken_rois_give_zeros_and_no_gradient(pool, ps_map, rois, broken):
 
 
 def test_roi_far_larger_than_the_map_needs_no_more_memory(ps_map):
-    # 1e7 samples per bin and side if they were all taken.
+    # All samples would be 1e7 per bin and side.
     rois = torch.tensor([[0, -1e8, -1e8, 1e8, 1e8]], dtype=torch.float64)
     assert ps_roi_align(ps_map, rois, SIZE, SCALE).isfinite().all()
 
@@ -194,7 +194,7 @@ def test_memory_layout_does_not_matter(
         return output, *torch.autograd.grad((output * weight).sum(), leaf)
 
     expected = run(ps_map.clone())
-    # Whether the images' rows are sorted together or apart.
+    # Decides whether the rows of all images are sorted together.
     monkeypatch.setattr(row_sum, 'RADIX_SORTED', radix)
     wide = torch.zeros(images, 12, 9, 22, dtype=ps_map.dtype)
     wide[..., ::2] = ps_map

@@ -29,7 +29,7 @@ def scores() -> Tensor:
 
 
 def overlap(first: Tensor, second: Tensor, offset: int = 0) -> float:
-    """IoU of two boxes whose last pixel counts if ``offset`` is 1."""
+    """IoU of two boxes; ``offset`` 1 includes their last pixels."""
     shared = (
         torch.maximum(first[:2], second[:2]),
         torch.minimum(first[2:], second[2:]),
@@ -44,7 +44,7 @@ def overlap(first: Tensor, second: Tensor, offset: int = 0) -> float:
 def groups_of(
     boxes: Tensor, scores: Tensor, offset: int, suppresses
 ) -> list[list[int]]:
-    """Each box kept, with those it suppresses."""
+    """Each kept box, with the boxes that it suppresses."""
     order = scores.argsort(descending=True).tolist()
     groups = []
     while order:

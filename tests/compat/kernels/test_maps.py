@@ -21,7 +21,7 @@ from torch.nn.functional import conv2d, pad
 
 @pytest.fixture
 def random():
-    """Make random float64 tensors, which want a gradient."""
+    """Make random float64 tensors that require gradients."""
     generator = torch.Generator().manual_seed(0)
 
     def make(*shape: int, kind=torch.randn) -> Tensor:
@@ -43,7 +43,7 @@ def pixel(plane: Tensor, y: Tensor, x: Tensor) -> Tensor:
 
 
 def assert_same(got: Tensor, expected: Tensor, leaves: list[Tensor]) -> None:
-    """Equal values, and equal gradients by the leaves."""
+    """Check that values and gradients of the leaves are equal."""
     torch.testing.assert_close(got, expected)
     weights = torch.randn_like(got)
     gradients, slow = (
@@ -56,8 +56,8 @@ def assert_same(got: Tensor, expected: Tensor, leaves: list[Tensor]) -> None:
 
 
 BINS, ROI_SCALE, GAMMA = (3, 2), 0.5, 0.1
-# Of two images 40 pixels wide: inside, tiny, over the border, without area,
-# outside. No sample falls on a pixel's centre.
+# In two images 40 pixels wide: inside, tiny, across the border, without area,
+# outside. No sample falls on the centre of a pixel.
 ROIS = torch.tensor(
     [
         [0, 3.3, 4.1, 25.7, 17.9],
@@ -73,7 +73,7 @@ ROIS = torch.tensor(
 def pool_by_loop(
     features: Tensor, offset: Tensor, ratio: int, aligned: bool = True
 ) -> Tensor:
-    """Mean of the samples of each bin, which is moved by its offset."""
+    """Mean of the samples of each bin, shifted by its offset."""
     size = torch.tensor(features.shape[2:])
     pooled = []
     for k, p, q in product(range(len(ROIS)), *map(range, BINS)):
@@ -122,7 +122,7 @@ def test_deformable_attention_equals_the_loop(random):
     values, weights = random(2, 26, 2, 3), random(2, 4, 2, 2, 2)
     places = (random(2, 4, 2, 2, 2, 2, kind=torch.rand) * 1.4 - 0.2).detach()
     leaves = [values, places.requires_grad_(), weights]
-    # mmcv itself calls it for CUDA tensors only.
+    # mmcv itself calls this for CUDA tensors only.
     got = MultiScaleDeformableAttnFunction.apply(
         values, sizes, starts, places, weights, 64
     )
@@ -214,7 +214,7 @@ def convolve_by_loop(
 
 @pytest.fixture(params=[False, True], ids=['plain', 'modulated'])
 def tensors_for(request, random):
-    """Make the tensors of a deformable convolution with such settings."""
+    """Make the tensors of a deformable convolution."""
 
     def make(settings: tuple) -> dict[str, Tensor]:
         *steps, groups, deform_groups = settings
@@ -239,8 +239,8 @@ def test_deformable_convolutions_equal_the_loop(tensors_for, settings):
 
 def test_an_offset_to_exactly_minus_one_gets_no_gradient(tensors_for):
     tensors = tensors_for(PLAIN)
-    # Between two pixels, but for the first tap on the first outputs: that is
-    # at -1, as all taps of a fresh layer with padding are.
+    # Between two pixels, except for the first tap of the first outputs: it
+    # is at -1, like border taps of a new layer with padding.
     offset = torch.rand_like(tensors['offset']) * 0.8 + 0.1
     offset[:, 0, 0, :] = offset[:, 1, :, 0] = 0
     tensors['offset'] = offset.requires_grad_()
@@ -258,9 +258,9 @@ def test_an_offset_to_exactly_minus_one_gets_no_gradient(tensors_for):
     torch.testing.assert_close(grad[~nothing], slow[~nothing])
 
 
-def test_offsets_larger_than_the_output_are_read_from_their_head(random):
+def test_the_first_values_of_offsets_larger_than_the_output_are_used(random):
     plane, weight = random(2, 4, 5, 6), random(3, 4, 3, 3)
-    # Offsets are a slice of the channels of one map, as DyHead's are.
+    # Offsets are a slice of a map's channels, as in DyHead.
     both = random(2, 27, 7, 9)
     large = both[:, :18], both[:, 18:].sigmoid()
     heads = [
@@ -274,15 +274,15 @@ def test_offsets_larger_than_the_output_are_read_from_their_head(random):
     assert_same(got, expected, [plane, both])
 
 
-def test_a_weight_alone_gets_the_same_gradient(random):
+def test_the_weight_gets_the_same_gradient_alone(random):
     leaves = random(2, 4, 5, 6), random(2, 18, 5, 6), random(3, 4, 3, 3)
     frozen = leaves[0].detach(), leaves[1].detach(), leaves[2]
     got, expected = (deform_conv2d(*each, 1, 1) for each in (frozen, leaves))
     assert_same(got, expected, [leaves[2]])
 
 
-def test_nan_offsets_take_nothing():
-    """torchvision's kernel reads anywhere, and ends the process."""
+def test_nan_offsets_read_zeros():
+    """torchvision's kernel reads arbitrary memory and crashes."""
     plane, weight = torch.rand(1, 2, 5, 5), torch.rand(3, 2, 3, 3)
     offset = torch.full((1, 18, 5, 5), torch.nan).requires_grad_()
     mask = torch.ones(1, 9, 5, 5)
