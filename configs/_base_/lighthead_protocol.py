@@ -8,8 +8,8 @@ and network_desp.py of the experiment
 can override each point.
 
 Differences: mmdet's smooth L1 loss, and its RPN with one score per anchor,
-which has the same optimum; training runs whole epochs of train2017 (118287
-images), so the learning rate falls between those.
+which has the same optimum; epochs are those of train2017, with 118287 images
+instead of 80000.
 """
 
 _base_ = [
