@@ -291,7 +291,7 @@ def test_config_in_a_checkpoint_is_read_and_never_run(tmp_path):
         dict(cfg=f"model = dict(a=__import__('os').system('touch {marker}'))"),
     ):
         torch.save(dict(state_dict={}, meta=meta), tmp_path / 'evil.pth')
-        with pytest.raises(UserError, match='no config in it'):
+        with pytest.raises(UserError, match='contains no readable config'):
             checkpoints.Detector(tmp_path / 'evil.pth')
     assert not marker.exists()
 
