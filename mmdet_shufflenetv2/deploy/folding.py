@@ -78,7 +78,7 @@ def all_reordered(module: nn.Module, orders: dict[int, Order]) -> nn.Module:
 
 
 def layers_of(*modules: nn.Module) -> list[list]:
-    """List the convolutions, each with whether a ReLU follows.
+    """List [convolution, whether a ReLU follows] pairs.
 
     Raises:
         NotImplementedError: There is another kind of layer.
@@ -169,7 +169,7 @@ class Stage(nn.Module):
             emitted.append([padded(j for _, j in p) for p in pieces[first:]])
 
         def order(read: list, chosen: list[int]) -> Order:
-            """The order in which the chosen pieces present ``read``."""
+            """Index in ``read`` of each channel of the chosen pieces."""
             place = {name: i for i, name in enumerate(read)}
             return [
                 channel

@@ -387,7 +387,7 @@ def _read_file(path: str) -> np.ndarray:
         except OSError:
             if image.format not in ('JPEG', 'MPO'):
                 raise
-    # Viewers show a truncated JPEG. With an end marker, so does Pillow.
+    # Viewers accept a truncated JPEG; with an end marker, Pillow does, too.
     content = Path(path).read_bytes() + b'\xff\xd9'
     with Image.open(io.BytesIO(content)) as image:
         pixels = _pixels(ImageOps.exif_transpose(image))
@@ -451,8 +451,8 @@ def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _neighbours(size: int, count: int) -> tuple[np.ndarray, ...]:
-    """Interpolate at ``count`` positions along ``size`` pixels: the indices
-    of the pixels before and after each, and their weights out of 2048.
+    """Find the pixels before and after ``count`` positions along ``size``
+    pixels: their indices, and their weights in units of 1/2048.
     """
     at = (np.arange(count) + 0.5) * (size / count) - 0.5
     at = at.astype(np.float32).clip(0, size - 1)

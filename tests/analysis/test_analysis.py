@@ -77,7 +77,7 @@ def test_a_step_that_fails_costs_only_its_own_figures(monkeypatch, tmp_path):
     monkeypatch.setattr(module.twins, 'breaches_of', fail)
     result = analyze(chooser(), IMAGE, quick=True)
     assert result.problems == ['guidelines: IndexError: no such thing']
-    assert 'not found out: guidelines: IndexError' in result.table()
+    assert 'failed: guidelines: IndexError' in result.table()
     result.to_json(tmp_path / 'a.json')
     assert json.loads((tmp_path / 'a.json').read_text())['flops'] > 0
 

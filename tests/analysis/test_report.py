@@ -62,7 +62,7 @@ def test_the_report_warns_of_times_that_cannot_be_trusted(analysis):
     assert analysis.warnings == with_load(load='').warnings == []
     assert timed(analysis, [8.0, 10.0, 12.0]).warnings == ['spread 32%']
     # Evenly slowed passes have no spread.
-    assert 'WARNING: other work for all' in with_load(load=3.1).table()
+    assert 'WARNING: all cores were busy' in with_load(load=3.1).table()
     assert with_load(load=3.1, clock='cpu').warnings == []
 
 

@@ -153,6 +153,6 @@ def test_a_way_that_fails_or_gives_other_values_says_so(measured, monkeypatch):
     monkeypatch.setattr(advice, '_change', change)
     assert measured(nn.Conv2d(3, 3, 1)) == {
         'batch norm folded': (2.0, None),
-        'channels-last': (None, 'gives other values'),
+        'channels-last': (None, 'changes the outputs'),
         'contiguous': (None, "KeyError: 'part'"),
     }
