@@ -101,7 +101,7 @@ def measure_ways(
             try:
                 results.append(measured(name))
             except Exception as error:
-                # Models and compilers may raise any type.
+                # Models and compilers may raise any exception.
                 results.append(Alternative(name, problem=reason_of(error)))
     return [each for each in results if each is not None]
 
@@ -214,8 +214,8 @@ def _candidates(found: Analysis) -> list[Advice]:
         text = (
             f'{rule}, {RULES[rule]}: {len(broken)} layers'
             f'{f" ({unknown} of them not measured)" if unknown else ""}, '
-            f'mainly {found.layers[worst.layer].name} ({worst.reason}; use '
-            f'{worst.instead} instead)'
+            f'mainly {found.layers[worst.layer].name} ({worst.reason}; '
+            f'replacement: {worst.instead})'
         )
         ms = sum(breach.ms or 0 for breach in broken)
         advice.append(Advice(ms, text, REPLACED))

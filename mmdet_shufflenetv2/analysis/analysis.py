@@ -38,9 +38,9 @@ from .roofline import Peaks
 from .twins import Breach
 
 QUICK = Effort(min_runs=4, max_runs=5, seconds=0.02, warmup_seconds=1e-3)
-# Images for gradients are cropped to this: the field of a deep network.
+# Images for gradients are cropped to this side, the field of a deep network.
 GRADIENT_SIDE = 512
-# Budget for comparing layers with their twins, the slowest layers first.
+# Seconds for comparing layers with their twins, the slowest layers first.
 TWIN_SECONDS = 120
 
 
@@ -134,7 +134,7 @@ class Analysis:
 
     @property
     def kinds_ms(self) -> dict[str, float]:
-        """Time of each kind of work, and last the rest of the pass."""
+        """Time of each kind of work, followed by the rest of the pass."""
         times = sum(self.parts_ms.values(), Counter())
         result = {kind: times[kind] for kind in KINDS if kind in times}
         return result | {BETWEEN: self.ms - times.total()}

@@ -73,7 +73,7 @@ class Convolution:
 
     @property
     def positions(self) -> int:
-        """Number of positions in all images that the kernel is applied at."""
+        """Number of positions, over all images, that the kernel visits."""
         size = self.in_size if self.transposed else self.out_size
         return self.batch * math.prod(size)
 

@@ -66,7 +66,7 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
         backbone(torch.zeros(1, 3, 64, 64))
         hook.remove()
         for name in getattr(backbone, 'stage_names', ()):
-            # Skip a final convolution, which has no layers inside.
+            # A final convolution is no block: its children are leaves.
             children = getattr(backbone, name).children()
             blocks = [block for block in children if any(block.children())]
             for source, block in enumerate(blocks):

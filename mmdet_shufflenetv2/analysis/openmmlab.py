@@ -129,7 +129,7 @@ def load(
     except UserError:
         raise
     except Exception as error:
-        # Classes of other projects may raise any type.
+        # Classes of other projects may raise any exception.
         why = reason_of(error)
         raise UserError(f'{target} cannot be built: {why}') from error
     return model, size
@@ -237,7 +237,7 @@ def let_pass(
     """Set a detector's score threshold so that ``candidates`` scores pass.
 
     The cost of NMS depends on how many boxes pass the threshold. With random
-    weights, all boxes do or none.
+    weights, either all boxes pass or none.
 
     Returns:
         a note on the threshold, if scores are compared with any.

@@ -77,7 +77,7 @@ def storage_of(tensor: Tensor) -> int:
         return 0
 
 
-# Kinds that PyTorch's tags do not tell, by patterns of the operation's name;
+# Kinds that PyTorch's tags do not tell, by patterns of operation names;
 # the first match counts.
 _KINDS = {
     CONVOLUTION: 'convolution|deform_conv',

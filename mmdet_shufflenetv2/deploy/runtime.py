@@ -355,7 +355,7 @@ def read_image(image) -> tuple[str, np.ndarray]:
         path = os.fspath(image)
         try:
             return path, _read_file(path)
-        except Exception as error:  # Pillow may raise any type.
+        except Exception as error:  # Pillow may raise anything.
             reason = getattr(error, 'strerror', None) or error
             raise ImageError(f'image {path}: {reason}') from error
     if hasattr(image, 'getbands'):
