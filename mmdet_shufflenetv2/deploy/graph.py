@@ -218,46 +218,46 @@ class DetectorGraph(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Boxes (N, D, 4), scores (N, D), labels (N, D) and their number."""
         head, cfg = self.head, self.detector.test_cfg
-        batch, num_rois, num_classes = scores.shape
+        batch, _, num_classes = scores.shape
         usable = is_roi[..., None] & (scores > cfg.rcnn.score_thr)
-        flat = torch.where(usable, scores, -1.0).flatten(1)
+        scores = torch.where(usable, scores, -1.0).flatten(1)
         nms = cfg.rcnn.nms
         is_soft = nms.get('type') == soft_voting.NAME
         candidates = max(CANDIDATES, 20 * self.detections)
         if is_soft:
             candidates = soft_voting.CANDIDATES * self.detections
-        flat, index = flat.topk(min(candidates, num_rois * num_classes))
+        ranked, index = scores.topk(min(candidates, scores.size(1)))
         roi, label = index // num_classes, index % num_classes
         # (N, K, C, 4), or one box for all classes.
         box = roi if head.reg_class_agnostic else index
         deltas = take(deltas.reshape(batch, -1, 4), box)
         boxes = decode(head.bbox_coder, take(rois, roi), deltas, size)
-        apart = boxes
+        shifted = boxes
         if not nms.get('class_agnostic', False):
             # Shift the boxes of each class so that classes never overlap.
             offset = (size.amax(1)[:, None] + 1) * label
-            apart = boxes + offset[..., None]
-        kept = nms_mask(apart, flat, nms.iou_threshold, self.detections)
-        scores = torch.where(kept > 0, flat, -1.0)
+            shifted = boxes + offset[..., None]
+        kept = nms_mask(shifted, ranked, nms.iou_threshold, self.detections)
+        scores = torch.where(kept > 0, ranked, -1.0)
         if is_soft:
-            count = flat.size(1)
+            count = ranked.size(1)
             best, index = scores.topk(min(self.detections, count))
             index = torch.where(best >= 0, index, count)
             scores = soft_voting.decayed_scores(
-                apart, flat, index, nms.iou_threshold
+                shifted, ranked, index, nms.iou_threshold
             )
             usable = scores > cfg.rcnn.score_thr
             scores = torch.where(usable, scores, -1.0)
         scores, rows = best_rows(
             scores,
             self.detections,
-            torch.cat([boxes, apart, label[..., None]], 2),
+            torch.cat([boxes, shifted, label[..., None]], 2),
         )
-        found, found_apart, label = rows.split([4, 4, 1], 2)
+        found, found_shifted, label = rows.split([4, 4, 1], 2)
         if is_soft:
             sigma = nms.get('sigma', soft_voting.SIGMA)
             found = soft_voting.voted_boxes(
-                found, found_apart, boxes, apart, flat, sigma
+                found, found_shifted, boxes, shifted, ranked, sigma
             )
         is_any = scores >= 0
         return (
