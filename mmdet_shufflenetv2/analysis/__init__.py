@@ -1,11 +1,11 @@
-"""What a network costs, where its time goes, and what it sees.
+"""Analyse what a network costs, where its time goes, and what it sees.
 
-One way: a pass is recorded (`recording`) with what each operation costs
-(`operations`), put together to `layers`, compared with the machine
-(`roofline`) and with `twins`; `advice` says what would help, `receptive_field`
-what each level sees. `analysis` says in which order; `report` and `picture`
-show it; `openmmlab` builds networks of MMDetection, mmpretrain and this
-package. `feature_reuse` stands alone.
+`recording` records a forward pass with the cost of each operation
+(`operations`), and `layers` groups the operations. `roofline` and `twins`
+compare layers with the machine's limits and with cheaper layers, `advice`
+ranks what would help, and `receptive_field` measures what each level sees.
+`analysis` runs these steps; `report` and `picture` present the result.
+`openmmlab` builds networks to analyse. `feature_reuse` is independent.
 """
 
 from .analysis import Analysis, analyze

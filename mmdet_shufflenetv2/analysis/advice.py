@@ -1,8 +1,8 @@
-"""What would make a network faster here, the largest gain first.
+"""Rank what would make a network faster on this machine.
 
-Every gain says how it is known: another way to run the network that was
-measured in turn with it as it is, a layer measured beside its twin, or time
-that is taken now. Gains overlap and do not add up.
+Each gain states its source: another way to run the network, timed in turn
+with the unchanged network; a layer timed against its twin; or simply the time
+that some work takes now. Gains overlap and do not add up.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ if TYPE_CHECKING:
     from .analysis import Analysis
 
 FOLDED = 'batch norm folded'
-# Ways to run a network that leave its values as they are, and what to do for
-# each; `_change` does it to a copy.
+# Ways to run a network that do not change its outputs, and how to apply them;
+# `_change` applies them to a copy.
 WAYS = {
     FOLDED: 'fold batch norms into the convolutions before them, as '
     'mmcv.cnn.fuse_conv_bn and torch.nn.utils.fuse_conv_bn_eval do',
     'channels-last': 'keep maps channels-last: model.to(memory_format='
-    'torch.channels_last) and the images, too',
-    'contiguous': 'keep maps contiguous: in the backbone channels_last=False',
+    'torch.channels_last), and the same for the images',
+    'contiguous': 'keep maps contiguous: channels_last=False in the backbone',
     'compiled': 'compile backbone, neck and heads: module.compile()',
 }
 DEFAULT_WAYS = (FOLDED, 'channels-last', 'contiguous')
-# Largest difference to the network as it is, of the largest value.
+# Largest difference of outputs, relative to their largest value.
 TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """What one of `WAYS` was measured to give, or why it was not measured."""
+    """The result of measuring one of `WAYS`, or why it was not measured."""
 
     name: str
     ms: float | None = None
-    # How many times faster than as it is.
+    # Time of the unchanged network over that of this one.
     speedup: Spread | None = None
     problem: str | None = None
 
@@ -64,14 +64,14 @@ def measure_ways(
     ways: Sequence[str] = DEFAULT_WAYS,
     effort: Effort = Effort(),  # noqa: B008  (immutable)
 ) -> list[Alternative]:
-    """Measure a network in several ways, each in turn with it as it is.
+    """Time ways to run a network, each in turn with the unchanged network.
 
-    Those that change nothing are left out. ``features`` gives the tensors
-    that have to stay the same, from a model and its first input; by default
-    they are those of a pass.
+    Ways that change nothing are left out. ``features`` maps a model and its
+    first input to the tensors that must stay the same; by default these are
+    the outputs of ``run``.
     """
 
-    def values(model: nn.Module, inputs: tuple) -> list[Tensor]:
+    def outputs(model: nn.Module, inputs: tuple) -> list[Tensor]:
         if features is None:
             return tensors_of(run(model, inputs))
         return tensors_of(features(model, inputs[0]))
@@ -80,12 +80,12 @@ def measure_ways(
         other, given = copy.deepcopy(model), inputs
         if not _change(other, name):
             return None
-        # Some of MMDetection's backbones return None here.
+        # Not chained: `eval` of some MMDetection backbones returns None.
         other.eval()
         if name == 'channels-last':
             given = tree_map_only(Tensor, _channels_last, inputs)
-        if not _agree(expected, values(other, given)):
-            return Alternative(name, problem='gives other values')
+        if not _agree(expected, outputs(other, given)):
+            return Alternative(name, problem='changes the outputs')
         runs = {
             'as is': lambda: run(model, inputs),
             name: lambda: run(other, given),
@@ -96,24 +96,24 @@ def measure_ways(
 
     results = []
     with torch.no_grad():
-        expected = values(model, inputs)
+        expected = outputs(model, inputs)
         for name in ways:
             try:
                 results.append(measured(name))
             except Exception as error:
-                # A model or compiler may fail in any way.
+                # Models and compilers may raise any exception.
                 results.append(Alternative(name, problem=reason_of(error)))
     return [each for each in results if each is not None]
 
 
 def _change(model: nn.Module, name: str) -> bool:
-    """Whether it changes anything."""
+    """Apply one of `WAYS` in place; returns whether it had any effect."""
     modules = list(model.modules())
     if name == FOLDED:
         fold(model)
         return any(isinstance(module, _BatchNorm) for module in modules)
     if name == 'compiled':
-        # Post-processing is left as it is.
+        # Leave out post-processing.
         parts = [
             module
             for part, module in model.named_children()
@@ -123,7 +123,7 @@ def _change(model: nn.Module, name: str) -> bool:
             module.compile()
         return True
     is_last = name == 'channels-last'
-    # This package's backbones choose a layout by themselves unless told.
+    # This package's backbones choose a layout unless it is set.
     choosers = [m for m in modules if hasattr(m, 'channels_last')]
     for module in choosers:
         module.channels_last = is_last
@@ -146,20 +146,20 @@ def _agree(expected: Sequence[Tensor], found: Sequence[Tensor]) -> bool:
 
 
 MEASURED = 'measured, at least this much in nine of ten rounds'
-REPLACED = 'each layer measured beside its replacement'
-IN_PLACE = 'time taken now, the most to be gained'
-# Share of a pass below which a gain is none.
-WORTH_SAYING = 0.01
-# Spread of the passes above which they tell nothing about Python.
-TOO_WIDE = 0.3
-# Kinds of work that compute nothing one would miss: what it is, what helps.
-MISSED_BY_NOBODY = {
+REPLACED = 'each layer measured against its replacement'
+IN_PLACE = 'time taken now, an upper bound of the gain'
+# Gains below this share of a pass do not count as gains.
+_MIN_GAIN = 0.01
+# Largest spread of the passes at which Python's overhead can be told.
+_MAX_SPREAD = 0.3
+# Kinds of work that are overhead: (description, what helps).
+_OVERHEAD = {
     operations.SHUFFLE: ('channel shuffle', ''),
     operations.DATA: ('copies, concatenation, resizing', ''),
     operations.POST: (
         'post-processing',
-        '; fewer candidates (nms_pre and max_per_img in an mmdet test_cfg) '
-        'make it less',
+        '; reduce the candidates (nms_pre and max_per_img in the test_cfg of '
+        'mmdet)',
     ),
     operations.ELEMENTWISE: (
         f'G4, {RULES["G4"]}',
@@ -171,12 +171,12 @@ MISSED_BY_NOBODY = {
 
 @dataclass(frozen=True)
 class Advice:
-    """One thing that may help.
+    """A change that may make a network faster.
 
     Attributes:
-        ms: to be gained in a pass.
-        text: what it is about, and where most of it is.
-        how: how the gain is known.
+        ms: gain per pass.
+        text: what to change, and which layers matter most.
+        how: how the gain was determined.
     """
 
     ms: float
@@ -185,27 +185,27 @@ class Advice:
 
 
 def advise(found: Analysis) -> list[Advice]:
-    """What would help, the most first."""
-    return [a for a in everything(found) if a.ms > WORTH_SAYING * found.ms]
+    """Changes that would help, the largest gain first."""
+    return [a for a in _candidates(found) if a.ms > _MIN_GAIN * found.ms]
 
 
 def no_gain(found: Analysis) -> list[str]:
-    """What one might try, and what was measured to bring nothing here."""
-    tried = [a for a in everything(found) if a.how != IN_PLACE]
-    return [a.text for a in tried if a.ms <= WORTH_SAYING * found.ms]
+    """Changes that were measured and would not help on this machine."""
+    tried = [a for a in _candidates(found) if a.how != IN_PLACE]
+    return [a.text for a in tried if a.ms <= _MIN_GAIN * found.ms]
 
 
-def everything(found: Analysis) -> list[Advice]:
-    """What may help, by its gain."""
+def _candidates(found: Analysis) -> list[Advice]:
+    """All changes, useful or not, the largest gain first."""
     advice = []
     for other in found.alternatives:
-        ms, said = 0.0, other.problem
+        ms, outcome = 0.0, other.problem
         if other.speedup is not None:
             _, low, high = other.speedup
-            said = f'{low:.2f} to {high:.2f} times as fast'
+            outcome = f'{low:.2f} to {high:.2f} times as fast'
             ms = found.ms * (1 - 1 / low)
-        advice.append(Advice(ms, f'{WAYS[other.name]} ({said})', MEASURED))
-    # Element-wise work (G4) is among what takes time now.
+        advice.append(Advice(ms, f'{WAYS[other.name]} ({outcome})', MEASURED))
+    # Element-wise work (G4) has no twin and is part of `_OVERHEAD`.
     rules = dict.fromkeys(breach.rule for breach in found.breaches)
     for rule in filter('G4'.__ne__, rules):
         broken = [b for b in found.breaches if b.rule == rule]
@@ -213,19 +213,19 @@ def everything(found: Analysis) -> list[Advice]:
         unknown = sum(breach.ms is None for breach in broken)
         text = (
             f'{rule}, {RULES[rule]}: {len(broken)} layers'
-            f'{f" ({unknown} of them not measured)" if unknown else ""}, most '
-            f'{found.layers[worst.layer].name} ({worst.reason}; instead '
-            f'{worst.instead})'
+            f'{f" ({unknown} of them not measured)" if unknown else ""}, '
+            f'mainly {found.layers[worst.layer].name} ({worst.reason}; '
+            f'replacement: {worst.instead})'
         )
         ms = sum(breach.ms or 0 for breach in broken)
         advice.append(Advice(ms, text, REPLACED))
     faster = [
         a.name for a in found.alternatives if a.speedup and a.speedup.p10 > 1
     ]
-    for kind, (what, hint) in MISSED_BY_NOBODY.items():
+    for kind, (what, hint) in _OVERHEAD.items():
         chosen = [layer for layer in found.layers if layer.kind == kind]
         if FOLDED in faster:
-            # What was measured to go by folding is said already.
+            # Folding is already listed with its measured gain.
             chosen = [e for e in chosen if 'BatchNorm' not in e.type]
         times: Counter[str] = Counter()
         for layer in chosen:
@@ -233,15 +233,15 @@ def everything(found: Analysis) -> list[Advice]:
             times[layer.type if is_type else layer.name] += layer.ms
         most = [f'{name} {ms:.3g} ms' for name, ms in times.most_common(3)]
         mb = sum(layer.bytes for layer in chosen) / 1e6
-        text = f'{what}: {len(chosen)} times, {mb:.3g} MB moved, most '
+        text = f'{what}: {len(chosen)} calls, {mb:.3g} MB moved, mainly '
         text += ', '.join(most) + hint
         advice.append(Advice(times.total(), text, IN_PLACE))
-    # On a busy machine the median pass waited for other work, too; where
-    # passes differ widely, nobody can tell for how long.
+    # On a busy machine the median pass also waits for other work; if passes
+    # differ widely, it is unknown for how long.
     whole = found.times.whole_ms
-    if whole.width <= TOO_WIDE:
+    if whole.width <= _MAX_SPREAD:
         ms = found.kinds_ms[BETWEEN] - (whole.median - whole.p10)
-        text = 'Python and starting operations: compile the network, or '
+        text = 'Python and launching operations: compile the network, or '
         text += 'replay it as a CUDA graph'
         advice.append(Advice(ms, text, IN_PLACE))
     return sorted(advice, key=lambda each: -each.ms)

@@ -1,7 +1,7 @@
-"""What is found out about a network, how, and in which order.
+"""Analyse a network: the steps, their order, and the result.
 
-Recording and timing come first. Each later step costs only its own figures
-where it fails, and the result says why.
+Recording and timing come first and must succeed. If a later step fails, only
+its own figures are missing, and the result says why.
 """
 
 import os
@@ -38,29 +38,29 @@ from .roofline import Peaks
 from .twins import Breach
 
 QUICK = Effort(min_runs=4, max_runs=5, seconds=0.02, warmup_seconds=1e-3)
-# Images for gradients need no more; a deep network's field is this wide.
+# Images for gradients are cropped to this side, the field of a deep network.
 GRADIENT_SIDE = 512
-# For layers beside their twins; the slowest layers come first.
+# Seconds for comparing layers with their twins, the slowest layers first.
 TWIN_SECONDS = 120
 
 
 @dataclass
 class Analysis:
-    """Figures of a network, why some are missing, and how they are shown.
+    """The result of an analysis.
 
     Attributes:
-        inputs: shapes of what it was given.
-        environment: what it was measured on, with the load before it.
-        is_quick: whether every measurement got little time.
-        is_trained: effective receptive fields of random weights say less.
-        not_counted: how often each operation ran whose work is not
-            multiply-adds.
-        notes: what else there is to know.
-        problems: what could not be found out, and why.
-        peak_mb: the most that a pass takes besides the weights.
-        fields, gradients: of each level its receptive field, and where its
-            gradient comes from.
-        trace: a pass as `torch.profiler` saw it, in Chrome's format.
+        inputs: shapes of the input tensors.
+        environment: machine, setting, versions, and the load beforehand.
+        is_quick: whether every measurement was cut short.
+        is_trained: whether the weights are trained; effective receptive
+            fields of random weights are less informative.
+        not_counted: number of calls of each operation that FLOPs leave out.
+        notes: further lines for the report.
+        problems: the steps that failed, and why.
+        peak_mb: peak memory of a pass, without the weights.
+        fields: theoretical receptive field of each level.
+        gradients: map (H, W) of where each level's gradient comes from.
+        trace: a pass in `torch.profiler`'s Chrome trace format.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Analysis:
         draw(self, path)
 
     def to_trace(self, path: str | os.PathLike) -> None:
-        """Write a pass as a time line for ui.perfetto.dev."""
+        """Write the timeline of a pass for ui.perfetto.dev."""
         Path(path).write_text(self.trace)
 
     @property
@@ -109,39 +109,39 @@ class Analysis:
 
     @property
     def bytes(self) -> int:
-        """To be read and written in a pass."""
+        """Bytes read and written in a pass."""
         return sum(layer.bytes for layer in self.layers)
 
     @property
     def ms(self) -> float:
-        """Median of a pass left alone."""
+        """Median time of an undisturbed pass."""
         return self.times.whole_ms.median
 
     @property
     def batch(self) -> int:
-        """Images, or whatever else the first input holds, of a pass."""
+        """Batch size of the first input; 1 if it has no batch dimension."""
         first = next(iter(self.inputs), ())
         return first[0] if len(first) != 3 and first else 1
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(H, W) of the images; None if there are none."""
+        """(H, W) of the first images among the inputs, or None."""
         return next((s[-2:] for s in self.inputs if len(s) in (3, 4)), None)
 
     def floor_ms(self, *layers: Layer) -> float:
-        """The least time of layers by the roofline."""
+        """The lower bound that the roofline sets for these layers."""
         return sum(self.peaks.floor_ms(e.flops, e.bytes) for e in layers)
 
     @property
     def kinds_ms(self) -> dict[str, float]:
-        """Time of each kind of work; last, what is left of a pass."""
+        """Time of each kind of work, followed by the rest of the pass."""
         times = sum(self.parts_ms.values(), Counter())
         result = {kind: times[kind] for kind in KINDS if kind in times}
         return result | {BETWEEN: self.ms - times.total()}
 
     @property
     def parts_ms(self) -> dict[str, Counter[str]]:
-        """Time of each part of the network by kind."""
+        """Time of each part of the network, by kind of work."""
         result: dict[str, Counter] = {}
         for layer in self.layers:
             part = result.setdefault(layer.part or '(network)', Counter())
@@ -150,22 +150,22 @@ class Analysis:
 
     @property
     def warnings(self) -> list[str]:
-        """Why the times should not be trusted."""
+        """Reasons why the times should not be trusted."""
         where, found = self.environment, []
-        # A quick look has too little time to settle, and says so.
+        # A quick analysis has no time to settle, and its report says so.
         if not (self.is_quick or self.times.whole.settled):
             found.append('warm-up did not settle')
         if self.times.whole_ms.width > WIDE:
             found.append(f'spread {self.times.whole_ms.width:.0%}')
-        # Evenly slowed passes have no spread. Processor time leaves others
-        # out.
+        # Constant load slows passes without spreading them. Processor time
+        # excludes other processes.
         load = where['load'] or 0
         if where['clock'] == 'wall' and load > where['cores']:
-            found.append('other work for all cores before it began')
+            found.append('all cores were busy with other work beforehand')
         if not self.times.repeats:
             found.append(
-                'every pass executes other operations, so that the times of '
-                'layers are those of one pass'
+                'each pass executes different operations, so layer times '
+                'come from a single pass'
             )
         return found
 
@@ -186,31 +186,31 @@ def analyze(
     notes: Sequence[str] = (),
     progress: Callable[[str], object] = lambda stage: None,
 ) -> Analysis:
-    """Find out what a network costs, where its time goes and what would help.
+    """Measure what a network costs, where its time goes and what would help.
 
-    It needs nothing but PyTorch. The network runs in evaluation mode, on the
-    device and in the precision that its weights have, and stays as it is.
+    Only PyTorch is required. The network runs in evaluation mode, on the
+    device and in the precision of its weights, and is not modified.
 
     Args:
         model: any network.
-        inputs: what to call it with: a tensor, or a tuple of arguments.
-            Receptive fields are those in the first one, if it is a batch of
-            images.
-        name: for the report; the class of the model by default.
-        run: one pass of a model, if that is more than calling it.
-        features: gives the maps of a model whose receptive fields are
-            wanted, by name, from an image; by default one map of each size.
-        quick: a first look: a few runs of everything, which say less.
-        seconds: for timing the network.
+        inputs: the input tensor, or a tuple of arguments. Receptive fields
+            refer to the first argument, if it is a batch of images.
+        name: name for the report; by default the model's class.
+        run: runs one pass, if that takes more than ``model(*inputs)``.
+        features: returns the maps, by name, whose receptive fields are
+            measured, given a model and an image; by default the last map of
+            each size.
+        quick: measure everything with a few runs only, as a first look.
+        seconds: time budget for timing the network.
         samples: images for the effective receptive field, 0 for none.
-        ways: other ways to run the network, of `advice.WAYS`.
-        setting: what the process was set to; by default what the model is
-            in, and elapsed time.
-        is_trained: whether the weights are.
-        notes: what else to say in the report.
-        progress: is told what comes next.
+        ways: alternative ways to run the network, keys of `advice.WAYS`.
+        setting: the setting of the process; by default that of the model,
+            measured in elapsed time.
+        is_trained: whether the weights are trained.
+        notes: further lines for the report.
+        progress: called with the name of each step before it starts.
     """
-    # PyTorch's profiler reports on stderr.
+    # Silence the profiler's messages on stderr.
     os.environ.setdefault('KINETO_LOG_LEVEL', '9')
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     run = run or (lambda model, inputs: model(*inputs))
@@ -228,13 +228,13 @@ def analyze(
     place = torch.device(setting.device), dtype
     clock = CLOCKS[setting.clock], setting.on_gpu
     once = torch.no_grad()(partial(run, model, inputs))
-    # The load of what else runs, before the analysis adds its own.
+    # Read the load before the analysis adds its own.
     environment = describe(setting)
     if dtype == torch.float64:
         environment['precision'] = 'fp64'
     with _evaluating(model):
         progress('recording')
-        # What a network makes in its first pass and keeps is of no interest.
+        # Exclude one-time work, such as buffers that are cached.
         once()
         recorder = record(model, once, *clock)
         progress('measuring the machine')
@@ -305,7 +305,7 @@ def analyze(
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; modes and random numbers are as before afterwards."""
+    """Use evaluation mode, then restore the modes and the random state."""
     training = [each for each in model.modules() if each.training]
     model.eval()
     try:
@@ -317,7 +317,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def trace_of(model: nn.Module, run: Callable[[], object]) -> str:
-    """A pass by `torch.profiler`, with the paths of modules in it."""
+    """Profile a pass with `torch.profiler`, labelled with module paths."""
     names = {id(m): name or '(root)' for name, m in model.named_modules()}
     opened = []
 

@@ -1,12 +1,12 @@
-"""How features are reused: Figure 4 of the paper (arXiv 1807.11164).
+"""Measure feature reuse: Figure 4 of the paper (arXiv 1807.11164).
 
-In ShuffleNet V2 half of a block's channels pass to the next one untouched,
-so r^j c of a block's c channels reach, as they are, the j-th block after it,
-with r = 1/2 (section 3.2). Here they are counted in a real network.
+In ShuffleNet V2 half of a block's channels pass to the next block unchanged,
+so r^j c of a block's c channels reach the j-th block after it unchanged, with
+r = 1/2 (section 3.2). This module counts them in an actual network.
 
-In DenseNet every layer reads all that came before, but not to the same
-extent: Figure 4 shows, for each pair of layers, the mean absolute weight with
-which the later reads the earlier one, after Figure 5 of arXiv 1608.06993.
+In DenseNet every layer reads all earlier layers, but to different degrees.
+For each pair of layers, Figure 4 shows the mean absolute weight with which the
+later layer reads the earlier one, following Figure 5 of arXiv 1608.06993.
 """
 
 import csv
@@ -30,11 +30,11 @@ class Reuse(NamedTuple):
 
     Attributes:
         part: the stage or dense block.
-        source, target: indices of the layers; 0 of DenseNet is the block's
+        source, target: indices of the layers; in DenseNet, 0 is the block's
             input.
         value: channels in ShuffleNet V2, mean absolute weight in DenseNet.
-        share: of the source's channels, or of the largest value that the
-            target has.
+        share: value relative to the source's channels, or to the target's
+            largest value.
         expected: channels by the paper's formula; None for DenseNet.
     """
 
@@ -47,14 +47,14 @@ class Reuse(NamedTuple):
 
 
 def passed_channels(backbone: nn.Module) -> list[Reuse]:
-    """Count the channels that pass from block to block untouched.
+    """Count the channels that pass from block to block unchanged.
 
-    Each channel of a block's output gets a value of its own and runs through
-    the blocks after it; where that value comes out again, bit for bit, it has
-    passed. The backbone is left in evaluation mode.
+    Each channel of a block's output is filled with a unique value and run
+    through the following blocks. A channel has passed if its value reappears
+    bit for bit. The backbone is left in evaluation mode.
 
     Raises:
-        ValueError: nothing passes in any stage.
+        ValueError: no channel passes in any stage.
     """
     widths: dict[nn.Module, int] = {}
     hook = register_module_forward_hook(
@@ -66,13 +66,13 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
         backbone(torch.zeros(1, 3, 64, 64))
         hook.remove()
         for name in getattr(backbone, 'stage_names', ()):
-            # Blocks have layers of their own; a last convolution is of layers.
+            # A final convolution is no block: its children are leaves.
             children = getattr(backbone, name).children()
             blocks = [block for block in children if any(block.children())]
             for source, block in enumerate(blocks):
                 channels = widths[block]
                 values = torch.arange(1.0, channels + 1)
-                # Blocks may overwrite the map that they are given.
+                # Blocks may overwrite their input.
                 x = values.view(1, -1, 1, 1).repeat(1, 1, 2, 2)
                 for target in range(source + 1, len(blocks)):
                     if widths[blocks[target]] != channels:
@@ -87,14 +87,14 @@ def passed_channels(backbone: nn.Module) -> list[Reuse]:
                     )
     if not any(reuse.value for reuse in found):
         raise ValueError(
-            'backbone must have stages of several ShuffleNet V2 units, got '
-            f'{type(backbone).__name__}, where no channel passes a block '
-            'untouched'
+            'backbone: expected stages of several ShuffleNet V2 units, got '
+            f'{type(backbone).__name__}, in which no channel passes a block '
+            'unchanged'
         )
     return found
 
 
-# torchvision's and torch hub's older names, and this package's.
+# Names of torchvision, of older torch hub weights, and of this package.
 _DENSE_LAYER = re.compile(
     r'denseblock(\d+)\.denselayer(\d+)\.conv\.?1\.weight$|'
     r'stage(\d+)\.(\d+)\.pointwise\.conv\.weight$'
@@ -102,12 +102,12 @@ _DENSE_LAYER = re.compile(
 
 
 def dense_weights(state: Mapping[str, Tensor]) -> list[Reuse]:
-    """How strongly each layer of a DenseNet reads each earlier one.
+    """Measure how strongly each DenseNet layer reads each earlier one.
 
-    The names are those of torchvision's or of this package's DenseNet.
+    The names must be those of torchvision's or of this package's DenseNet.
 
     Raises:
-        ValueError: no such layer is found.
+        ValueError: the state has no such layer.
     """
     blocks: dict[int, dict[int, Tensor]] = {}
     for name, weight in state.items():
@@ -117,7 +117,7 @@ def dense_weights(state: Mapping[str, Tensor]) -> list[Reuse]:
     found = []
     for block, layers in sorted(blocks.items()):
         weights = [layers[layer] for layer in sorted(layers)]
-        # What each layer reads more than the one before it is that one's.
+        # A layer's additional inputs are the outputs of the previous one.
         widths = [0, *(weight.shape[1] for weight in weights)]
         sizes = [after - before for before, after in pairwise(widths)]
         for target, weight in enumerate(weights, start=1):
@@ -128,7 +128,7 @@ def dense_weights(state: Mapping[str, Tensor]) -> list[Reuse]:
                 found.append(Reuse(*pair, mean, mean / max(means)))
     if not any(reuse.value for reuse in found):
         raise ValueError(
-            'state must hold a DenseNet, with names such as '
+            'state: expected weights of a DenseNet, with names such as '
             'denseblock1.denselayer2.conv1.weight, got '
             f'{", ".join(list(state)[:3]) or "nothing"}'
         )
@@ -144,7 +144,7 @@ def _by_part(reuses: Sequence[Reuse]) -> dict[str, list[Reuse]]:
 
 
 def draw(networks: Networks) -> Figure:
-    """Maps of (source, target) pairs, a row for each network by its name."""
+    """Draw heat maps of (source, target) pairs, one row per network."""
     rows = [_by_part(reuses) for reuses in networks.values()]
     width = max(map(len, rows))
     figure = Figure(figsize=(3.4 * width, 4 * len(rows)), layout='constrained')
@@ -157,22 +157,21 @@ def draw(networks: Networks) -> Figure:
         for axis, (part, reuses) in zip(axes, parts.items(), strict=False):
             targets = [reuse.target for reuse in reuses]
             first, last = min(targets), max(targets)
-            # Nothing where nothing can be.
             grid = np.full((last, last - first + 1), np.nan)
             for reuse in reuses:
                 grid[reuse.source, reuse.target - first] = reuse.share
             extent = (first - 0.5, last + 0.5, last - 0.5, -0.5)
             picture = axis.imshow(grid, vmin=0, vmax=1, extent=extent)
             axis.set(title=part, xlabel='to block', ylabel='from block')
-        label = 'share of channels untouched'
+        label = 'share of unchanged channels'
         if reuses[0].expected is None:
-            label = 'mean |weight| / the largest'
+            label = 'mean |weight|, relative to the largest'
         line.colorbar(picture, ax=axes, shrink=0.8, label=label)
     return figure
 
 
 def write_csv(path: Path, networks: Networks) -> None:
-    """Write every entry, after the name of its network."""
+    """Write one row per entry, starting with the network's name."""
     with whole_file(path, 'w', encoding='utf-8') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(('network', *Reuse._fields))
@@ -184,7 +183,7 @@ def write_csv(path: Path, networks: Networks) -> None:
 
 
 def describe(networks: Networks) -> str:
-    """Channels counted beside r^j c; of weights the mean by distance."""
+    """Summarize channels, beside r^j c, or mean weights by distance."""
     lines = []
     for name, reuses in networks.items():
         lines.append(name)
@@ -193,12 +192,12 @@ def describe(networks: Networks) -> str:
                 shares: dict[int, list[float]] = {}
                 for e in entries:
                     shares.setdefault(e.target - e.source, []).append(e.share)
-                title = 'mean |weight| over the largest, of the layer 1, 2, '
-                title += '... before'
+                title = 'mean |weight| relative to the largest, for the layer '
+                title += '1, 2, ... before'
                 numbers = [f'{np.mean(shares[j]):.2f}' for j in sorted(shares)]
             else:
-                title = 'channels that reach the 1st, 2nd, ... block after '
-                title += 'it, counted (r^j c)'
+                title = 'channels of the first block that reach the 1st, '
+                title += '2nd, ... block after it: counted (r^j c)'
                 first = [e for e in entries if e.source == 0]
                 numbers = [f'{e.value:g} ({e.expected:g})' for e in first]
             lines.append(f'  {part}: {title}: {", ".join(numbers)}')

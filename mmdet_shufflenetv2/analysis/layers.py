@@ -1,8 +1,8 @@
-"""A network as a list of layers: operations put together as one reads code.
+"""Group recorded operations into layers.
 
-A layer is one call of a module without children, or what one function of a
-module does between the calls of its children: a shuffle, a concatenation, a
-sum. Post-processing is one layer per function, whatever it loops over.
+A layer is one call of a module without children, or the work of a module's
+own function between the calls of its children, such as a shuffle or a sum.
+Post-processing is one layer per function, including all its loops.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,17 +20,16 @@ class Layer:
     """One row of the table.
 
     Attributes:
-        name: path of the module; ``path:function`` between its children;
-            `` #2`` marks a second call.
+        name: path of the module, or ``path:function`` for work between its
+            children; `` #2`` marks a second call.
         place: ``file.py:line`` of the call.
         operations: indices into the recorded operations.
-        in_shape, out_shape: of the first input of the main operation and
-            the first output of the last one.
+        in_shape: shape of the main operation's first input.
+        out_shape: shape of the last operation's first output.
         flops: multiply-adds.
-        params: parameters; a shared module's count at its first call.
-        bytes: to be read and written.
-        branches: convolutions that could run at the same time, this one
-            included.
+        params: parameters, counted at the first call of a shared module.
+        bytes: bytes read and written.
+        branches: number of parallel branches, including this one.
     """
 
     name: str
@@ -49,12 +48,12 @@ class Layer:
     branches: int = 1
 
     def per_ms(self, amount: int) -> float:
-        """What a millisecond does of it; 0 where no clock saw any time."""
+        """An amount per millisecond; 0 if the measured time is 0."""
         return amount / self.ms if self.ms else 0.0
 
     @property
     def part(self) -> str:
-        """The part of the network it is in, such as ``backbone.stage2``."""
+        """The layer's part of the network, such as ``backbone.stage2``."""
         path = self.module.split('.')
         return '.'.join(path[:2] if path[0] == 'backbone' else path[:1])
 
@@ -64,7 +63,7 @@ def layers_of(
     recorded: Sequence[Operation],
     ms_of: Callable[[Sequence[int]], float] = lambda indices: 0.0,
 ) -> list[Layer]:
-    """Put recorded operations together; ``ms_of`` some is their time."""
+    """Group recorded operations; ``ms_of`` returns the time of indices."""
     modules = dict(model.named_modules())
     leaves = {n for n, m in modules.items() if not any(m.children())}
     branches = parallel_branches(recorded)
@@ -72,7 +71,7 @@ def layers_of(
     layers = []
     for span in _spans(recorded, leaves):
         ops = [recorded[index] for index in span]
-        # What it is there for: most multiply-adds, then most bytes.
+        # The main operation has most multiply-adds, then most bytes.
         main = max(ops, key=lambda op: (op.flops or 0, op.bytes))
         module = modules[main.owner]
         name, type_name = main.owner or '(root)', type(module).__name__
@@ -83,7 +82,7 @@ def layers_of(
             type_name = ' '.join(names[:3] + ['...'] * (len(names) > 3))
         own = [] if main.owner in counted else module.parameters(recurse=False)
         counted.add(main.owner)
-        # A linear layer's first argument is its bias.
+        # Skip the bias, the first argument of a linear layer.
         is_matrix = main.kind == operations.MATRIX
         shapes = main.inputs[-2:] if is_matrix else main.inputs
         is_view = main.kind == operations.VIEW
@@ -114,32 +113,32 @@ def _spans(recorded: Sequence[Operation], leaves: set[str]) -> list[list[int]]:
     key = kind = None
     for index, op in enumerate(recorded):
         is_leaf, is_view = op.owner in leaves, op.kind == operations.VIEW
-        asked = op.owner, op.call, '' if is_leaf else op.function
+        caller = op.owner, op.call, '' if is_leaf else op.function
         if op.kind == operations.POST:
-            # Whatever it calls and loops over.
+            # One layer per function, however often it runs.
             key, kind = (op.owner, op.function), None
-        # A function is split where the kind of its work changes; views go
-        # with the work around them.
+        # A function is split where its kind of work changes; views belong to
+        # the work around them.
         elif (
             key is None
-            or key[:3] != asked
+            or key[:3] != caller
             or not (is_leaf or is_view or kind in (None, op.kind))
         ):
-            key, kind = (*asked, index), None
+            key, kind = (*caller, index), None
         spans.setdefault(key, []).append(index)
         kind = kind if is_view else op.kind
     return [*spans.values()]
 
 
 def parallel_branches(recorded: Sequence[Operation]) -> dict[int, int]:
-    """How many branches run beside each convolution, itself included.
+    """Count the branches parallel to each convolution, including its own.
 
-    Of all that neither come before it nor after it those are counted that
-    begin a branch. Of a network with a backbone only convolutions of the
-    same part count: a lateral connection of a neck is parallel to the rest
-    of the backbone, too, but it fragments nothing.
+    A parallel convolution, which neither precedes nor follows this one, counts
+    if it begins a branch. If the network has a backbone, only convolutions of
+    the same part count: a lateral connection of the neck is also parallel to
+    the rest of the backbone, but it does not fragment it.
     """
-    # For each operation the set of those before it, as bits of an integer.
+    # The operations that precede each operation, as bits of an integer.
     before: list[int] = []
     parts: dict[int, str] = {}
     for index, op in enumerate(recorded):

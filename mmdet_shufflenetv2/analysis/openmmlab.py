@@ -1,10 +1,10 @@
-"""Networks of MMDetection, mmpretrain and this package, to be analysed.
+"""Build networks of MMDetection, mmpretrain and this package for analysis.
 
-They are named by a config of an OpenMMLab package, by a published name of
-`backbones.zoo`, or as a backbone in a registry. Random weights are made fit
-for timing: batch norms take their statistics from random images, so that maps
-keep their size from layer to layer, and a detector's score threshold is set
-to one that a usual number of boxes pass.
+A network is named by a config of an OpenMMLab package, by a published name in
+`backbones.zoo`, or by a registered backbone. Random weights are prepared for
+timing: batch norms get statistics from random images, so that maps keep their
+magnitude from layer to layer, and a detector's score threshold is set so that
+a typical number of boxes pass it.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,12 +41,12 @@ from ..measure.networks import settle_norms
 from .operations import tensors_of
 from .twins import reason_of
 
-# Boxes an image that pass the score threshold of random weights.
+# Boxes per image that pass the score threshold with random weights.
 CANDIDATES = 1000
 
 
 def run(model: nn.Module, inputs: tuple[Tensor]) -> object:
-    """One pass over images (N, 3, H, W), of a detector to its detections."""
+    """Run images (N, 3, H, W) through a network; detectors give detections."""
     (image,) = inputs
     if isinstance(model, BaseDetector):
         sizes = ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape')
@@ -61,7 +61,7 @@ def run(model: nn.Module, inputs: tuple[Tensor]) -> object:
 
 
 def features(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
-    """The maps of backbone and of a detector's neck, by name."""
+    """The maps of the backbone and of a detector's neck, by name."""
     backbone = getattr(model, 'backbone', model)
     maps = backbone(image)
     found = tensors_of(maps)
@@ -77,7 +77,7 @@ def features(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
 
 
 def random_image(batch: int, size: tuple[int, int]) -> Tensor:
-    """Normally distributed images (N, 3, H, W), the same each time."""
+    """Normally distributed images (N, 3, H, W), the same for each call."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(batch, 3, *size, generator=generator)
 
@@ -89,31 +89,31 @@ def load(
     cfg_options: Mapping | None = None,
     checkpoint: str | None = None,
 ) -> tuple[nn.Module, tuple[int, int]]:
-    """Build a network; its weights are random unless a checkpoint is given.
+    """Build a network, with random weights unless a checkpoint is given.
 
-    Nothing is downloaded: pretrained weights that a config asks for are left
-    out, since times do not depend on them.
+    Nothing is downloaded: pretrained weights named in a config are ignored,
+    because times do not depend on them.
 
     Returns:
         the network, and (H, W) of its usual images.
 
     Raises:
-        UserError: nothing is found under that name, or it cannot be built.
+        UserError: the name is unknown, or the network cannot be built.
     """
     is_config = target.endswith(('.py', '.yaml', '.yml', '.json'))
     if (cfg_options and not is_config) or (
         backbone_options and (is_config or target in NETWORKS)
     ):
         raise UserError(
-            f'{target}: a config takes --cfg-options, the name of a backbone '
-            '--backbone-options, a published network neither'
+            f'{target}: --cfg-options expects a config, --backbone-options a '
+            'registered backbone; a published network takes neither'
         )
     size = 224, 224
     try:
         if is_config:
             model, size = _from_config(target, cfg_options, checkpoint)
         elif target in NETWORKS:
-            # With every level to look at.
+            # Return the maps of all levels.
             row = NETWORKS[target]
             levels = tuple(range(row.last_level + 1))
             init_default_scope('mmdet')
@@ -129,8 +129,7 @@ def load(
     except UserError:
         raise
     except Exception as error:
-        # A class of another project may refuse its arguments, or miss a
-        # library, in any way.
+        # Classes of other projects may raise any exception.
         why = reason_of(error)
         raise UserError(f'{target} cannot be built: {why}') from error
     return model, size
@@ -153,7 +152,7 @@ def _from_config(
 
 
 def test_size(cfg: Config) -> tuple[int, int]:
-    """(H, W) of a config's test images, at its widest, padded to 32."""
+    """Largest (H, W) of a config's test images, padded to a multiple of 32."""
     size = 224
     for node in dicts_of(cfg.get('test_dataloader')):
         if node.get('type') in ('Resize', 'CenterCrop', 'LetterResize'):
@@ -168,7 +167,7 @@ def _from_registry(name: str, options: Mapping) -> nn.Module:
         try:
             import_module(f'{scope}.models')
         except Exception:
-            # One that was not asked for is in nobody's way.
+            # Ignore a broken package unless it was requested.
             if name.startswith(f'{scope}.'):
                 raise
             continue
@@ -182,20 +181,20 @@ def _from_registry(name: str, options: Mapping) -> nn.Module:
         return MODELS.build(dict(type=name, **options))
     near = get_close_matches(name, sorted(known), n=5, cutoff=0.5)
     raise UserError(
-        f'no config or backbone is called {name}: '
-        + (f'did you mean {", ".join(near)}? Or ' if near else '')
-        + 'give a config file (.py, .yaml or .json), a backbone such as '
-        'ShuffleNetV2, or a published network such as shufflenet_v2_x1_0'
+        f'unknown network {name}: expected a config file (.py, .yaml or '
+        '.json), a backbone such as ShuffleNetV2, or a published network such '
+        'as shufflenet_v2_x1_0'
+        + (f'; did you mean {", ".join(near)}?' if near else '')
     )
 
 
 def prepare(
     model: nn.Module, image: Tensor, name: str, is_trained: bool
 ) -> list[str]:
-    """Make a network fit for timing; what the report should say of it.
+    """Prepare a network for timing; returns notes for the report.
 
     Raises:
-        UserError: it does not run; says why.
+        UserError: the network does not run on the image.
     """
     once = torch.no_grad()(partial(run, model, (image,)))
     try:
@@ -205,7 +204,7 @@ def prepare(
             raise
         shape = ' x '.join(map(str, (len(image), *image.shape[-2:])))
         raise UserError(
-            f'{name} at {shape} cannot run: {reason_of(error)}'
+            f'{name} fails at {shape}: {reason_of(error)}'
         ) from error
     if not is_trained:
         settle(model, tuple(image.shape[-2:]))
@@ -219,15 +218,14 @@ def prepare(
 
 
 def settle(model: nn.Module, size: tuple[int, int]) -> None:
-    """Let maps of random weights have the size of trained ones."""
+    """Give maps of random weights the magnitude of trained ones."""
     for norm in model.modules():
-        # Residual branches are made to begin at zero, and would hide
-        # whatever they see.
+        # Zero-initialised residual branches would hide their receptive field.
         is_affine = isinstance(norm, _BatchNorm) and norm.affine
         if is_affine and not norm.weight.any():
             nn.init.ones_(norm.weight)
-    # Two images, since a map of one pixel has no variance; as large as asked
-    # for, since SSD or a transformer takes no other size.
+    # Two images, because a map of one pixel has no variance; at full size,
+    # because SSD and transformers accept no other.
     images = random_image(2, size).to(next(model.parameters()))
     settle_norms(model, images, partial(features, model))
     model.eval()
@@ -236,13 +234,13 @@ def settle(model: nn.Module, size: tuple[int, int]) -> None:
 def let_pass(
     model: nn.Module, run: Callable[[], object], candidates: int
 ) -> list[str]:
-    """Set a detector's score threshold so that so many scores are above it.
+    """Set a detector's score threshold so that ``candidates`` scores pass.
 
-    What suppression costs depends on how many boxes pass: of random weights
-    all do, or none.
+    The cost of NMS depends on how many boxes pass the threshold. With random
+    weights, either all boxes pass or none.
 
     Returns:
-        a line on it, if any score is compared with a threshold.
+        a note on the threshold, if scores are compared with any.
     """
     configs = [getattr(m, 'test_cfg', None) for m in model.modules()]
     settings = [c for c in configs if isinstance(c, dict) and 'score_thr' in c]
@@ -255,14 +253,14 @@ def let_pass(
     for cfg in settings:
         cfg['score_thr'] = threshold
     return [
-        f'random weights: the score threshold was set to {threshold:.3g}, '
-        f'which {CANDIDATES} boxes an image pass; --checkpoint FILE shows '
-        'what yours do'
+        f'random weights: the score threshold was set to {threshold:.3g}, so '
+        f'that {CANDIDATES} boxes per image pass; use --checkpoint FILE for '
+        'trained weights'
     ]
 
 
 class _Scores(TorchDispatchMode):
-    """Collects what is compared with a threshold."""
+    """Collects the scores that are compared with a threshold."""
 
     def __init__(self, thresholds: set[float]):
         super().__init__()
@@ -273,8 +271,8 @@ class _Scores(TorchDispatchMode):
         name = func._schema.name
         if name in ('aten::gt', 'aten::ge') and args[1] in self._thresholds:
             scores = args[0].flatten()
-            # Sides of boxes are compared with 0, too.
-            is_share = ((scores >= 0) & (scores <= 1)).all()
-            if scores.is_floating_point() and is_share:
+            # Side lengths of boxes may be compared with 0, too.
+            in_range = ((scores >= 0) & (scores <= 1)).all()
+            if scores.is_floating_point() and in_range:
                 self.found.append(scores.float())
         return func(*args, **(kwargs or {}))

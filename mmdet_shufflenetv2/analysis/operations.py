@@ -1,10 +1,10 @@
-"""What one operation of PyTorch is: its kind, multiply-adds, bytes moved.
+"""Classify a PyTorch operation and count its multiply-adds and bytes moved.
 
 The kinds are those of the paper's Figure 2, with matrix products and pooling
-taken out of "other". Bytes are those of what must be read and written, each
-once: views are free, an expanded tensor counts as what is stored, a lookup
-reads what it takes and not the table, an operation in place writes what it
-changes.
+separated from "other". Bytes count each element that must be read or written
+once: views are free, an expanded tensor counts its stored elements, a lookup
+reads only the elements it selects, and an in-place operation writes only the
+elements it changes.
 """
 
 import math
@@ -38,15 +38,16 @@ class Operation:
 
     Attributes:
         kind: one of ``KINDS``, or ``VIEW``.
-        flops: multiply-adds; None where they depend on values, or where the
-            work is something else, as that of NMS.
-        bytes: to be read and written.
+        flops: multiply-adds; None if they depend on values, or if the work
+            is of another sort, such as that of NMS.
+        bytes: bytes read and written.
         inputs, outputs: shapes of the tensors.
-        owner: path of the module in whose code it was called.
-        call: which call of that module it was, from 1; shared heads have
-            several.
+        owner: path of the module whose code made the call.
+        call: number of that module's call, from 1; shared heads are called
+            several times.
+        function: name of the calling function.
         place: ``file.py:line`` of the call, outside of PyTorch and mmcv.
-        sources: numbers of the operations that wrote its inputs.
+        sources: indices of the operations that wrote its inputs.
     """
 
     name: str
@@ -64,20 +65,20 @@ class Operation:
 
 
 def tensors_of(values: object) -> list[Tensor]:
-    """The tensors among arguments or results, nested ones too."""
+    """All tensors in arguments or results, however nested."""
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def storage_of(tensor: Tensor) -> int:
-    """Where a tensor is stored; 0 for one that has no storage of its own."""
+    """Address of a tensor's storage; 0 if it has none."""
     try:
         return tensor.untyped_storage().data_ptr()
     except (RuntimeError, NotImplementedError):
         return 0
 
 
-# Kinds that neither the formulas of FLOPs nor PyTorch's own tags can tell, by
-# the operation's name; the first pattern that is found in it holds.
+# Kinds that PyTorch's tags do not tell, by patterns of operation names;
+# the first match counts.
 _KINDS = {
     CONVOLUTION: 'convolution|deform_conv',
     SHUFFLE: 'channel_shuffle|pixel_shuffle|pixel_unshuffle',
@@ -94,7 +95,7 @@ _KINDS = {
         'tril|triu|take|::put'
     ),
 }
-# Work other than multiply-adds, and enough of it to be named.
+# Considerable work other than multiply-adds, to be listed as not counted.
 _NAMED = re.compile(
     'nms|roi|sort|topk|unique|fft|cdist|trilinear|linalg_(inv|eig|svd|lu)|'
     'solve'
@@ -111,9 +112,9 @@ def _kind_of(func: torch._ops.OpOverload) -> str:
 def operation_of(
     func: torch._ops.OpOverload, args: tuple, kwargs: dict, out: object
 ) -> Operation:
-    """What a call does, whosever it is; never raises."""
+    """Describe any call of an operation; never raises."""
     kind, name, convolution = _kind_of(func), func._schema.name, None
-    # What another project's operation does is not known.
+    # The work of other projects' operations is unknown.
     is_foreign = kind == OTHER and not name.startswith(('aten::', 'prim'))
     is_work = kind in (CONVOLUTION, MATRIX) or is_foreign
     try:
@@ -127,8 +128,8 @@ def operation_of(
         if flops and kind == CONVOLUTION:
             convolution = _convolution(name, args, tensors_of(out)[0])
     except Exception:
-        # An unusual tensor costs its own figures, which are then listed as
-        # not counted; it must not cost the analysis.
+        # List operations on unusual tensors as not counted, instead of
+        # failing the analysis.
         flops, moved = None, 0
     shapes = [
         tuple(() if t.is_nested else tuple(t.shape) for t in tensors_of(each))
@@ -138,7 +139,7 @@ def operation_of(
 
 
 def _is_view(func, args, kwargs, out) -> bool:
-    """Whether the result is memory of an argument that nobody changed."""
+    """Whether the result shares the memory of an unchanged argument."""
     outputs = tensors_of(out)
     if func.is_view or func._schema.is_mutable or not outputs:
         return func.is_view
@@ -147,7 +148,7 @@ def _is_view(func, args, kwargs, out) -> bool:
 
 
 def _convolution(name: str, args: tuple, out: Tensor) -> Convolution | None:
-    """The layer, where it has one or two dimensions."""
+    """The shapes of a convolution with one or two dimensions."""
     x, weight = args[:2]
     if x.dim() not in (3, 4):
         return None
@@ -167,22 +168,22 @@ def _convolution(name: str, args: tuple, out: Tensor) -> Convolution | None:
 
 
 _NOTHING_MOVES = re.compile('empty|resize|aten::set_')
-# Nothing is read of what these overwrite, or take their shape from.
+# These do not read the tensor that they overwrite or whose shape they use.
 _ONLY_WRITES = re.compile(
     '(fill|zero|copy|normal|uniform|random|bernoulli|exponential)_$'
     '|_like$|::new_'
 )
-# These take elements of their first argument, which the others choose.
+# These read elements of their first argument that the others select.
 _LOOKUPS = re.compile(
     'aten::(_unsafe_)?(index|index_select|gather|take|embedding|'
     'masked_select)$'
 )
-# These change in place what the second or third argument chooses.
+# These change in place the elements that an index or a mask selects.
 _CHANGES = re.compile('masked_(fill|scatter)|index_|scatter|::put_')
 
 
 def _bytes_of(func, args, kwargs, out) -> int:
-    """What a call of an operation, which is not a view, reads and writes."""
+    """Bytes that an operation other than a view reads and writes."""
     name, arguments = func._schema.name, func._schema.arguments
     if _NOTHING_MOVES.search(name):
         return 0
@@ -209,7 +210,7 @@ def _bytes_of(func, args, kwargs, out) -> int:
 
 
 def _total(tensors: Iterable[Tensor]) -> int:
-    """Bytes of distinct elements; expanding repeats them by a stride of 0."""
+    """Bytes of stored elements; expanded dimensions have a stride of 0."""
     total = 0
     for tensor in tensors:
         elements = tensor.numel()
@@ -221,16 +222,16 @@ def _total(tensors: Iterable[Tensor]) -> int:
 
 
 def _changed(name: str, target: Tensor, args: tuple) -> int:
-    """Bytes that a change in place writes, and reads to add to them."""
-    first = (tensors_of(args[1]) or tensors_of(args[2]))[0]
+    """Bytes of the selected elements: written, and read if added to."""
+    index = (tensors_of(args[1]) or tensors_of(args[2]))[0]
     if 'masked' in name:
-        elements = int(first.expand_as(target).count_nonzero())
+        elements = int(index.expand_as(target).count_nonzero())
     elif 'index_put' in name:
         places = (slice(None) if i is None else i for i in args[1])
         elements = target[tuple(places)].numel()
     elif 'index' in name:
-        elements = first.numel() * target.numel() // target.shape[args[1]]
+        elements = index.numel() * target.numel() // target.shape[args[1]]
     else:
-        elements = first.numel()
+        elements = index.numel()
     adds = re.search('add|reduce', name) or any(a is True for a in args[3:4])
     return (2 if adds else 1) * elements * target.element_size()

@@ -1,4 +1,4 @@
-"""The analysis as one picture."""
+"""Draw an analysis as one picture."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ try:
     from matplotlib.patches import Rectangle
 except ImportError as error:
     raise UserError(
-        f'the picture needs {error.name}, which is not installed: '
-        'pip install matplotlib'
+        f'the picture needs {error.name}: pip install matplotlib'
     ) from error
 
 from .operations import BETWEEN, KINDS
@@ -30,7 +29,7 @@ _TABLEAU = (
     *('#228833', '#ee8866', '#bbbbbb', '#777777'),
 )
 COLOURS = dict(zip((*KINDS, BETWEEN), _TABLEAU, strict=True))
-# More would be too small to see.
+# More than this would be too small to read.
 _MOST_LEVELS, _MOST_PARTS, _MOST_ADVICE = 6, 14, 8
 
 
@@ -41,7 +40,7 @@ def draw(found: Analysis, path: str | os.PathLike) -> None:
     shapes = ', '.join(' x '.join(map(str, s)) for s in found.inputs)
     figure.suptitle(
         f'{found.name}, {shapes}, {where["device"]}, threads '
-        f'{where["threads"]}: {found.ms:.3g} ms a pass'
+        f'{where["threads"]}: {found.ms:.3g} ms per pass'
     )
     grid = figure.add_gridspec(3, 6, height_ratios=(1, 1.1, 0.75))
     for index, panel in enumerate((_kinds, _parts, _roofline, _advice)):
@@ -57,7 +56,7 @@ def _kinds(axes: Axes, found: Analysis) -> None:
     kinds, values = zip(*reversed(found.kinds_ms.items()), strict=True)
     bars = axes.barh(kinds, values, color=[COLOURS[kind] for kind in kinds])
     axes.bar_label(bars, [f'{v / found.ms:.0%}' for v in values], padding=3)
-    axes.set_xlabel('ms a pass')
+    axes.set_xlabel('ms per pass')
     axes.margins(x=0.1)
 
 
@@ -65,7 +64,7 @@ def _parts(axes: Axes, found: Analysis) -> None:
     axes.set_title('By part of the network')
     times = {part: sum(ms.values()) for part, ms in found.parts_ms.items()}
     longest = sorted(times, key=times.get)[-_MOST_PARTS:]
-    # The order in which they run, from above.
+    # In execution order from top to bottom.
     parts = [part for part in times if part in longest][::-1]
     left = np.zeros(len(parts))
     for kind in KINDS:
@@ -73,11 +72,11 @@ def _parts(axes: Axes, found: Analysis) -> None:
         if values.any():
             axes.barh(parts, values, 0.8, left, color=COLOURS[kind])
             left += values
-    axes.set_xlabel('ms a pass')
+    axes.set_xlabel('ms per pass')
 
 
 def _roofline(axes: Axes, found: Analysis) -> None:
-    axes.set_title('Roofline: a circle is a layer, its area its time')
+    axes.set_title('Roofline: circles are layers, areas are their times')
     peaks = found.peaks
     layers = [each for each in found.layers if each.flops and each.bytes]
     axes.scatter(
@@ -93,7 +92,7 @@ def _roofline(axes: Axes, found: Analysis) -> None:
         (peaks.memory_gb_per_s, 'k-', 'memory'),
         (cache, 'k--', 'cache'),
     ):
-        # From the slope's foot to the corner to the far end of the roof.
+        # Left end of the slope, the corner, right end of the roof.
         intensity = (0.1, peaks.gmacs_per_s / rate, 1e3)
         roof = [min(rate * each, peaks.gmacs_per_s) for each in intensity]
         label = f'{name}, {rate:.0f} GB/s'
@@ -112,12 +111,12 @@ def _advice(axes: Axes, found: Analysis) -> None:
         lines = wrap(each.text, 84, max_lines=2, placeholder=' ...')
         axes.text(0, place, '\n'.join(lines), va='center', fontsize='small')
     axes.set_yticks([])
-    axes.set_xlabel('ms a pass')
+    axes.set_xlabel('ms per pass')
 
 
 def _field(axes: Axes, found: Analysis, level: str) -> None:
     gradients = found.gradients[level].numpy()
-    # Square roots show the weak surroundings, too.
+    # Square roots make weak gradients visible.
     axes.imshow(np.sqrt(gradients), cmap='magma', vmin=0, vmax=1)
     height, width = gradients.shape
     title = f'{level} sees {effective_size(found.gradients[level]):.0f} px'

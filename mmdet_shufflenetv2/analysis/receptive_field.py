@@ -1,17 +1,16 @@
-"""How much of the image each level of a network sees.
+"""Measure how much of the image each level of a network sees.
 
-The theoretical receptive field is where a position can be influenced from at
-all: one backward pass through a copy of the network that has random positive
-float64 weights, the identity for activations, and averages for maxima. No two
-paths can cancel, so the box around the gradient is the field. The image of
-that pass is long and narrow, once in each direction; what reaches its end is
-larger than the probe.
+The theoretical receptive field contains every pixel that can influence a
+position. It is the bounding box of the gradient in a copy of the network with
+random positive float64 weights, the identity for activations and averages for
+maxima, so that no two paths cancel. The probe image is long and narrow, once
+in each direction; a field that reaches the probe's end is larger than it.
 
-The effective one is where most of a position's gradient comes from in fact
-(Luo et al., arXiv 1701.04128).
+The effective receptive field is where most of a position's actual gradient
+comes from (Luo et al., arXiv 1701.04128).
 
-A level is a map (N, C, H, W) of some module. ``features`` takes the model and
-an image and gives the levels by name.
+A level is a map (N, C, H, W) of some module. ``features`` maps a model and an
+image to the levels by name.
 """
 
 import copy
@@ -29,22 +28,22 @@ from torch.overrides import TorchFunctionMode
 
 Features = Callable[[nn.Module, Tensor], Mapping[str, Tensor]]
 
-# A pixel counts where its gradient is at least this share of the largest:
-# one minus what lies within two standard deviations, as in the paper.
+# Least gradient, relative to the largest, of a pixel in the effective field:
+# the share of a Gaussian outside two standard deviations, as in the paper.
 THRESHOLD = 1 - 0.9545
-# The long and the narrow side of the probe, in pixels.
+# The long and the short side of the probe, in pixels.
 PROBE, NARROW = 2048, 64
-# How many times wider or higher than its image a map may be: strides may
-# differ on both sides, and odd sizes are rounded.
+# How much the aspect ratios of a map and the image may differ: strides may be
+# unequal, and odd sizes are rounded.
 SAME_SHAPE = 4
 
 
 @dataclass(frozen=True)
 class Field:
-    """Pixels, (height, width), that one position of a map depends on.
+    """The (height, width) in pixels that one position of a map depends on.
 
-    ``stride`` is between neighbouring positions; ``is_larger`` where a side
-    reached the end of the probe.
+    ``stride`` is the distance of neighbouring positions; ``is_larger`` means
+    that a side reached the end of the probe.
     """
 
     size: tuple[float, float]
@@ -57,16 +56,16 @@ def theoretical_fields(
 ) -> dict[str, Field]:
     """The receptive field of each level that depends on the image.
 
-    Neither the model changes, nor do the image's values matter.
+    The model is not modified, and the image's values do not matter.
     """
     model = copy.deepcopy(model).double().requires_grad_(False)
-    # Some of MMDetection's backbones return None here.
+    # Not chained: `eval` of some MMDetection backbones returns None.
     model.eval()
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         if parameter.is_floating_point():
             values = torch.rand(parameter.shape, generator=generator) + 0.5
-            # Maps keep their size: what is summed is averaged.
+            # Average instead of summing, to keep the magnitude of maps.
             summed = parameter[0].numel() if parameter.dim() > 1 else 1
             parameter.copy_(values / max(summed, 1))
     sides = []
@@ -74,7 +73,7 @@ def theoretical_fields(
         try:
             side = _probe(model, image, size, axis, features)
         except Exception:
-            # Some networks take images of one size only.
+            # Some networks accept only one image size.
             side = _probe(model, image, image.shape[-2:], axis, features)
         sides.append(side)
     fields = {}
@@ -109,7 +108,7 @@ def _probe(
         stride = size[axis] / count
         steps = min(8, count - 1 - count // 2)
         if size[axis] % count and steps and not is_larger:
-            # Without padding a map has fewer positions than that.
+            # Without padding, a map has fewer positions than size / stride.
             later, _ = _seen(level, x, axis, count // 2 + steps)
             stride = (later - first) / steps
         found[name] = last - first + 1, stride, is_larger
@@ -117,7 +116,7 @@ def _probe(
 
 
 def _seen(level: Tensor, x: Tensor, axis: int, place: int) -> tuple[int, int]:
-    """First and last pixel that a position depends on; (0, -1) for none."""
+    """First and last pixel that a position depends on; (0, -1) if none."""
     line = level[0].movedim(axis, 1)[:, place]
     (gradient,) = torch.autograd.grad(
         line[:, line.shape[1] // 2].sum(), x, retain_graph=True
@@ -130,24 +129,24 @@ def _seen(level: Tensor, x: Tensor, axis: int, place: int) -> tuple[int, int]:
 
 
 def as_map(level: Tensor, image: Tensor) -> Tensor | None:
-    """A level as (N, C, H, W), or None if it is not a map of the image.
+    """Return a level as (N, C, H, W), or None if it is no map of the image.
 
-    Some transformers have their channels last: the sides that fit the
-    image's better are taken for height and width.
+    Some transformers have channels last, so the axes whose aspect ratio is
+    closer to the image's are taken as height and width.
     """
     if level.dim() != 4 or not level.numel() or not level.requires_grad:
         return None
 
-    def off(map_: Tensor) -> float:
+    def mismatch(map_: Tensor) -> float:
         (high, wide), (rows, columns) = map_.shape[-2:], image.shape[-2:]
         return abs(math.log(high * columns / wide / rows))
 
-    best = min(level, level.movedim(-1, 1), key=off)
-    return best if off(best) <= math.log(SAME_SHAPE) else None
+    best = min(level, level.movedim(-1, 1), key=mismatch)
+    return best if mismatch(best) <= math.log(SAME_SHAPE) else None
 
 
 def _softmax(x, dim=-1, *_, **__):
-    """Its values, with a gradient that is positive but where a mask is."""
+    """Softmax whose gradient is positive except where a mask applies."""
     values = x.detach().softmax(dim)
     return torch.where(values > 1e-20, values * (1 + x - x.detach()), 0)
 
@@ -155,21 +154,22 @@ def _softmax(x, dim=-1, *_, **__):
 def _average_pool(
     x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False, *_, **__
 ):
-    """Average pooling that sees as much as maximum pooling does."""
+    """Average pooling with the receptive field of max pooling."""
     sides = zip(_pair(kernel), _pair(dilation), strict=True)
     reach = [(side - 1) * step + 1 for side, step in sides]
     return F.avg_pool2d(x, reach, stride or kernel, padding, ceil_mode)
 
 
-# What sees as much as functions, in place or not, do of their first argument.
+# Replacements of functions, in place or not, with the same receptive field in
+# their first argument.
 _INSTEAD = {
     'relu relu6 hardtanh hardswish silu gelu mish leaky_relu elu celu selu '
     'prelu rrelu softplus softsign threshold hardshrink softshrink tanhshrink '
     'clamp clip clamp_min clamp_max detach dropout': lambda x, *_, **__: x,
-    # Brought to the size of 1,
+    # Scaled to a magnitude of 1,
     'batch_norm layer_norm group_norm instance_norm rms_norm normalize '
     'local_response_norm': lambda x, *_, **__: x / x.detach().abs().mean(),
-    # or as a factor of about 1, so that products neither grow nor fade.
+    # or turned into factors of 1, so that products keep their magnitude.
     'sigmoid hardsigmoid tanh logsigmoid exp log_softmax': (
         lambda x, *_, **__: 1 + x - x.detach()
     ),
@@ -184,22 +184,22 @@ _INSTEAD = {n: func for names, func in _INSTEAD.items() for n in names.split()}
 
 
 class _Linear(TorchFunctionMode):
-    """Replaces what is not linear by something that sees as much."""
+    """Replaces nonlinear functions by linear ones with the same field."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name = getattr(func, '__name__', '').rstrip('_')
         x = args[0] if args else None
         if isinstance(x, Tensor) and x.is_floating_point():
             if 'deform_conv2d' in str(func):
-                # Where it looks before it learns to look elsewhere.
+                # Zero offsets: the positions of an untrained layer.
                 args = (*args[:2], 0 * args[2], *args[3:])
             func = _INSTEAD.get(name, func)
             is_pair = len(args) > 1 and isinstance(args[1], Tensor)
-            # Of one map, they are the largest value along a side.
+            # With a single tensor, max and min are reductions.
             if is_pair and re.fullmatch('f?(max|min)(imum)?', name):
                 return (x + args[1]) / 2
         out = func(*args, **(kwargs or {}))
-        # What a network makes in float32, or casts to it, has to fit.
+        # Networks may create or cast tensors in float32.
         is_number = isinstance(out, Tensor) and out.is_floating_point()
         return out.double() if is_number else out
 
@@ -207,10 +207,10 @@ class _Linear(TorchFunctionMode):
 def gradient_maps(
     model: nn.Module, image: Tensor, features: Features, samples: int
 ) -> dict[str, Tensor]:
-    """Where the gradient of each level's middle position comes from.
+    """Maps (H, W) of where the gradient of each level's centre comes from.
 
-    It is averaged over random images, each with its own random signs of the
-    channels' gradients, to maps (H, W) whose largest value is 1.
+    The gradient is averaged over random images, each with random signs of the
+    channels' gradients. The largest value is 1.
     """
     generator = torch.Generator().manual_seed(0)
     sums: dict[str, Tensor] = {}
@@ -234,14 +234,14 @@ def gradient_maps(
 
 
 def effective_size(gradients: Tensor) -> float:
-    """The side in pixels of a square as large as the area that matters."""
+    """Side in pixels of a square with the area of the effective field."""
     return math.sqrt((gradients >= THRESHOLD).sum().item())
 
 
 def maps_of(
     model: nn.Module, run: Callable[[], object], image: Tensor
 ) -> dict[str, Tensor]:
-    """The outermost modules' last map of each size, by the module's path."""
+    """The last map of each size from the outermost modules, by their path."""
     names = {id(module): name for name, module in model.named_modules()}
     best: dict[tuple[int, ...], tuple[int, str, Tensor]] = {}
 
@@ -252,9 +252,9 @@ def maps_of(
             return
         size, depth = map_.shape[2:], name.count('.')
         if depth <= best.get(size, (depth,))[0]:
-            # The order is that in which they are made.
+            # Keep the dict in execution order.
             best.pop(size, None)
-            # What comes next may overwrite it.
+            # Later in-place operations may overwrite the map.
             best[size] = depth, name, out.clone()
 
     hook = register_module_forward_hook(note)

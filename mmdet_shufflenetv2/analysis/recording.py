@@ -1,10 +1,10 @@
-"""Every operation of a forward pass: whose it is, and how long it takes.
+"""Record every operation of a forward pass: its caller and its time.
 
-A dispatch mode sees what runs, the Python stack says who asked for it. The
-stack is walked in one pass. Others only take times, in turn with passes left
-alone (A B A B), so that what else the machine does hits both alike, and the
-operations' times can be held against the whole network's. What lies between
-two operations, Python's part and the recording's own, is in neither.
+A dispatch mode sees the operations, and the Python stack shows their callers.
+One pass walks the stack. Further passes only take times, interleaved with
+undisturbed passes (A B A B) so that other load affects both alike and the
+operations' times can be compared with the whole network's. Time between two
+operations, spent in Python or in recording, belongs to no operation.
 """
 
 import os
@@ -27,30 +27,29 @@ from ..measure.timing import Effort, Spread, Stopwatch, Timing
 from . import operations
 from .operations import Operation, operation_of, storage_of, tensors_of
 
-# What detectors do with their heads' outputs, by the names mmdet and
-# torchvision give it.
+# Functions of mmdet and torchvision that process the heads' outputs.
 _POST_PROCESSING = re.compile(
     'predict_by_feat|post_?process|add_pred_to_datasample|_get_predictions|'
     'filter_proposals'
 )
 _SHUFFLES = re.compile('shuffle|^interleave$|^split_even_odd$|_interleave')
-# Position-sensitive pooling is made of many smaller operations.
+# Position-sensitive pooling consists of many smaller operations.
 _ROI = re.compile('RoI(Align|Pool|Extract)')
-# Whose calls are the caller's; not torchvision, whose folder begins alike.
+# The separator excludes torchvision, whose path starts alike.
 _TORCH = f'{Path(torch.__file__).parent}{os.sep}'
 _BUILDING_BLOCKS = re.compile(r'[/\\]mmcv[/\\]')
 
 
 class TimedPass(TorchDispatchMode):
-    """Times each operation by its own, by a host's clock or a GPU's events.
+    """Times each operation with a host clock or with GPU events.
 
-    A GPU is kept waiting while the host starts an operation, so that the
-    events enclose its kernels and not the host's delay. Where the host is the
-    slower one, the sum of all operations is therefore less than the whole
-    network's time: the difference is the device's idle time.
+    The GPU sleeps while the host launches an operation, so that the events
+    enclose its kernels but not the host's delay. If the host is the
+    bottleneck, the operations add up to less than the network's time; the
+    difference is idle time of the GPU.
 
     Attributes:
-        names: of the operations, in their order.
+        names: names of the operations, in execution order.
     """
 
     # GPU cycles, about 60 us.
@@ -76,10 +75,10 @@ class TimedPass(TorchDispatchMode):
         return out
 
     def note(self, func, args, kwargs, out) -> None:
-        """What else to keep of an operation."""
+        """Hook for subclasses, called after each operation."""
 
     def read_ms(self) -> list[float]:
-        """Milliseconds of each operation; waits for the device."""
+        """Milliseconds of each operation; synchronizes with the GPU."""
         if self._on_gpu:
             torch.cuda.synchronize()
             return [start.elapsed_time(end) for start, end in self._laps]
@@ -93,19 +92,19 @@ def _event() -> torch.cuda.Event:
 
 
 class Recorder(TimedPass):
-    """Also notes whose the operations are, by the names of modules."""
+    """Also records each operation with the module that called it."""
 
     def __init__(self, model: nn.Module, *clock: object):
         super().__init__(*clock)
         self.operations: list[Operation] = []
         self._names = {id(m): name for name, m in model.named_modules()}
         self._calls: Counter[str] = Counter()
-        # The operation that wrote a storage last.
+        # Index of the last operation that wrote a storage.
         self._writer: dict[int, int] = {}
 
     def __enter__(self):
-        # Hooks of the modules themselves would keep PyTorch's transformer
-        # layers off their fast path, which passes that are timed take.
+        # A global hook: hooks on modules would keep PyTorch's transformer
+        # layers off the fast path that the timed passes take.
         self._hook = register_module_forward_pre_hook(self._count_call)
         return super().__enter__()
 
@@ -114,7 +113,7 @@ class Recorder(TimedPass):
         return super().__exit__(*error)
 
     def _count_call(self, module: nn.Module, _) -> None:
-        # Losses and the like may be modules outside of the network.
+        # Modules outside the network, such as losses, have no name.
         if id(module) in self._names:
             self._calls[self._names[id(module)]] += 1
 
@@ -140,16 +139,16 @@ class Recorder(TimedPass):
         )
 
     def _caller(self) -> tuple[str, str, str, str]:
-        """Owner, function, place, and the kind of work that names say."""
+        """Owner, function, place, and the kind of work that names imply."""
         frame, function, place, owner, kind = sys._getframe(3), '', '', '', ''
         is_owned = False
         while frame is not None and frame.f_code is not record.__code__:
             code, file = frame.f_code, frame.f_code.co_filename
             if not file.startswith(_TORCH):
-                # Of mmcv's building blocks who uses them is of interest.
+                # Report the user of mmcv's building blocks instead of mmcv.
                 if not place and not _BUILDING_BLOCKS.search(file):
                     place = f'{Path(file).name}:{frame.f_lineno}'
-                # A comprehension is part of the function around it.
+                # Attribute comprehensions to the enclosing function.
                 if not (function or code.co_name.startswith('<')):
                     function = code.co_name
             if not is_owned:
@@ -173,7 +172,7 @@ class Recorder(TimedPass):
 def record(
     model: nn.Module, run: Callable[[], object], *clock: object
 ) -> Recorder:
-    """Record one run by a clock as `TimedPass` takes it."""
+    """Record one run; ``clock`` is passed on to :class:`TimedPass`."""
     with torch.no_grad(), Recorder(model, *clock) as recorder:
         run()
     return recorder
@@ -184,10 +183,10 @@ class Times:
     """Milliseconds of a network and of its operations.
 
     Attributes:
-        whole: of passes left alone.
-        operations: of each operation (outer), in each timed pass.
-        repeats: whether any pass executed the operations that were recorded;
-            if not, their times are those of the pass that recorded them.
+        whole: times of undisturbed passes.
+        operations: for each operation, its time in each timed pass.
+        repeats: whether any timed pass executed the recorded operations; if
+            not, the times are those of the recorded pass.
     """
 
     whole: Timing
@@ -200,7 +199,7 @@ class Times:
         return timing.spread(self.whole.times_ms)
 
     def sum_ms(self, indices: Sequence[int]) -> float:
-        """The median, over passes, of some operations' time together."""
+        """Median over passes of the summed time of some operations."""
         passes = zip(*(self.operations[i] for i in indices), strict=True)
         return statistics.median(map(sum, passes))
 
@@ -212,7 +211,7 @@ def time_operations(
     watch: Stopwatch,
     *clock: object,
 ) -> Times:
-    """Time a network, by ``watch``, and the operations that were recorded."""
+    """Time a whole network with ``watch``, and its recorded operations."""
     passes: list[TimedPass] = []
 
     def timed() -> None:
@@ -225,7 +224,7 @@ def time_operations(
             {'whole': run, 'timed': timed}, watch, effort
         )
     kept = passes[-len(timings['timed'].times_ms) :]
-    # Where values decide what is executed, other passes are left out.
+    # Drop passes that executed other operations, depending on values.
     used = [each for each in kept if each.names == recorded.names]
     laps = [each.read_ms() for each in used or [recorded]]
     by_operation = [*map(list, zip(*laps, strict=True))]

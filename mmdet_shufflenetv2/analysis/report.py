@@ -1,7 +1,7 @@
-"""The analysis as text, CSV and JSON.
+"""Present an analysis as text, CSV and JSON.
 
-The text says what to do first, then where the time goes. Tables have a row
-for each layer, and, to be kept in ``results/``, one for each kind of work.
+The text starts with advice, followed by where the time goes. Tables have one
+row per layer or, for ``results/``, one row per kind of work.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .receptive_field import effective_size
 if TYPE_CHECKING:
     from .analysis import Analysis
 
-# Raised when a key of the JSON file changes its meaning or goes.
+# Increment when a key of the JSON file changes its meaning or is removed.
 FORMAT = 4
-# Share of a pass that may be unexplained without a word.
+# A larger unexplained share of a pass is commented on.
 UNEXPLAINED = 0.1
 
 
 def report(found: Analysis, most: int | None = None) -> str:
-    """The whole report as text; ``most`` lines of advice and of layers."""
+    """The report as text, with at most ``most`` lines of advice and layers."""
     sections = (
         *(_head(found), _advice(found, most), _kinds(found), _parts(found)),
         *(_fields(found), _layers(found, most)),
@@ -45,21 +45,20 @@ def _head(found: Analysis) -> list[str]:
         f'{found.name}: {shapes} on {where["device"]} ({where["cpu"]}, '
         f'threads {where["threads"]}), {where["precision"]}, '
         f'{where["clock"]} clock, torch {where["torch"]}',
-        f'{time.median:.4g} ms a pass ({time.p10:.4g} to {time.p90:.4g}), '
+        f'{time.median:.4g} ms per pass ({time.p10:.4g} to {time.p90:.4g}), '
         f'{1e3 * found.batch / time.median:.3g} images/s',
     ]
     if found.is_quick:
         passes = len(found.times.whole.times_ms)
         lines.append(
-            f'a first look (--quick): {passes} passes; take the figures '
-            'below for their order of magnitude'
+            f'quick analysis (--quick): only {passes} passes, so the figures '
+            'below show orders of magnitude'
         )
     if found.warnings:
-        way = ', or count processor time (--threads 1 --clock cpu)'
+        way = ', or measure processor time (--threads 1 --clock cpu)'
         lines.append(
-            f'WARNING: {", ".join(found.warnings)}, at a load of '
-            f'{where["load"]} on {where["cores"]} cores. Measure again when '
-            f'this machine does nothing else'
+            f'WARNING: {", ".join(found.warnings)}; load {where["load"]} on '
+            f'{where["cores"]} cores. Remeasure when the machine is idle'
             f'{way if where["clock"] == "wall" else ""}'
         )
     lines += [
@@ -67,24 +66,24 @@ def _head(found: Analysis) -> list[str]:
         f'{_si(found.params)} parameters, {_si(found.bytes)}B moved',
         f'this machine: {peaks.gmacs_per_s:.3g} GMAC/s in a matrix product,'
         f' {peaks.memory_gb_per_s:.3g} GB/s in a copy (more in caches); its '
-        f'roofline for what is counted is {floor:.3g} ms, '
-        f'{floor / time.median:.0%} of the time taken',
+        f'roofline allows {floor:.3g} ms for the counted work, '
+        f'{floor / time.median:.0%} of the measured time',
     ]
     if found.peak_mb is not None:
         lines.append(
-            f'memory: weights {found.weights_mb:.3g} MB, maps and what '
-            f'operations need {found.peak_mb:.3g} MB at most'
+            f'memory: weights {found.weights_mb:.3g} MB, maps and workspace '
+            f'at most {found.peak_mb:.3g} MB'
         )
     lines += found.notes
     if found.not_counted:
         counts = found.not_counted.items()
         names = [f'{n.replace("::", ".")} ({count})' for n, count in counts]
         lines.append(f'not counted in FLOPs: {", ".join(names)}')
-    return lines + [f'not found out: {each}' for each in found.problems]
+    return lines + [f'failed: {each}' for each in found.problems]
 
 
 def _advice(found: Analysis, most: int | None) -> list[str]:
-    lines = ['What would help here, most first; gains overlap']
+    lines = ['What would help most on this machine; gains overlap']
     for each in found.advice[:most]:
         start = f'    {each.ms:8.3g} ms {each.ms / found.ms:5.0%}  '
         text = f'{each.text} [{each.how}]'
@@ -92,14 +91,14 @@ def _advice(found: Analysis, most: int | None) -> list[str]:
             text, 100, initial_indent=start, subsequent_indent=' ' * len(start)
         )
     if not found.advice:
-        lines.append('    nothing that was tried or measured')
+        lines.append('    nothing found')
     return lines + [f'    no gain: {line}' for line in no_gain(found)]
 
 
 def _kinds(found: Analysis) -> list[str]:
     lines = [
-        'Where the time goes (Figure 2 of the paper), and what the roofline '
-        'allows'
+        'Where the time goes (Figure 2 of the paper), and the time that the '
+        'roofline allows'
     ]
     for kind, ms in found.kinds_ms.items():
         share = ms / found.ms
@@ -108,13 +107,13 @@ def _kinds(found: Analysis) -> list[str]:
         lines.append(
             f'    {kind:20} {ms:9.3g} ms {share:5.0%} {floor:9.3g} ms  {bar}'
         )
-    # The last one is what lies between operations.
+    # The last share is that of the time between operations.
     if abs(share) > UNEXPLAINED:
-        rest = 'Python, starting operations, and on a GPU waiting for both'
+        rest = 'Python, launching operations, and on a GPU waiting for both'
         if share < 0:
-            rest = 'noise: they took longer when they were timed'
+            rest = 'noise: layers took longer in timed passes'
         elif found.times.whole_ms.width > WIDE:
-            rest += ', or other work of this machine, which is not quiet'
+            rest += ', or other work on this machine'
         lines.append(
             f'    The layers explain {1 - share:.0%} of a pass. '
             f'The rest is {rest}.'
@@ -123,19 +122,19 @@ def _kinds(found: Analysis) -> list[str]:
 
 
 def _parts(found: Analysis) -> list[str]:
-    lines = ['By part: ms, and the share of element-wise work']
+    lines = ['By part: ms, share of element-wise work, and main kind of work']
     for part, kinds in found.parts_ms.items():
         total = sum(kinds.values())
         share = kinds[ELEMENTWISE] / total if total else 0
         lines.append(
             f'    {part:24} {total:9.3g} ms {total / found.ms:5.0%}   '
-            f'element-wise {share:4.0%}   most {max(kinds, key=kinds.get)}'
+            f'element-wise {share:4.0%}   mainly {max(kinds, key=kinds.get)}'
         )
     return lines
 
 
 def _fields(found: Analysis) -> list[str]:
-    """One line for each level whose field is known, either way."""
+    """One line for each level with a known receptive field of either kind."""
     lines = []
     for name in dict.fromkeys([*found.fields, *found.gradients]):
         stride = size = 'unknown'
@@ -145,7 +144,7 @@ def _fields(found: Analysis) -> list[str]:
         effective = 'not measured'
         if name in found.gradients:
             side = effective_size(found.gradients[name])
-            # A disc that touches the image's edges fills so much of it.
+            # A disc that touches the image's edges has about this side.
             is_over = side > 0.8 * min(found.gradients[name].shape)
             effective = f'{"over " * is_over}{side:.0f}'
             effective += '' if found.is_trained else ' (random weights)'
@@ -153,8 +152,8 @@ def _fields(found: Analysis) -> list[str]:
             f'    {name:12} stride {stride:8} theoretical {size:10} '
             f'effective {effective}'
         )
-    title = 'Receptive fields in pixels; effective: the side of the area '
-    return lines and [f'{title}whose gradient matters', *lines]
+    title = 'Receptive fields in pixels; effective: side of the area with a '
+    return lines and [f'{title}relevant gradient', *lines]
 
 
 def _side(pair: Sequence[float]) -> str:
@@ -163,10 +162,10 @@ def _side(pair: Sequence[float]) -> str:
 
 def _layers(found: Analysis, most: int | None) -> list[str]:
     lines = [
-        f'Slowest of {len(found.layers)} layers (of peak: its GMAC/s of '
-        'those of a matrix product; x floor: its time over the roofline)',
+        f'Slowest of {len(found.layers)} layers (of peak: GMAC/s relative to '
+        "a matrix product; x floor: time relative to the roofline's)",
         f'    {"ms":>8} {"share":>5} {"of peak":>7} {"x floor":>8}  layer '
-        '(type, output) and what it breaks',
+        '(type, output) and broken guidelines',
     ]
     rows = sorted(layer_rows(found), key=lambda row: -row['ms'])
     for row in rows[:most]:
@@ -179,7 +178,7 @@ def _layers(found: Analysis, most: int | None) -> list[str]:
         lines.append((line + row['breaks']).rstrip())
     if any(row['of_peak'] > 1.05 for row in rows):
         lines.append(
-            '    Above 100 %: fast algorithms for 3x3 kernels do fewer '
+            '    Above 100 %: fast algorithms for 3x3 kernels need fewer '
             'multiplications than are counted.'
         )
     return lines
@@ -197,18 +196,18 @@ def _si(number: float) -> str:
 
 
 def _cell(value: object) -> object:
-    """As it is written: nothing for None, floats with four digits."""
+    """Format a table cell: None as '', floats with four digits."""
     if isinstance(value, float):
         return significant(value)
     return '' if value is None else value
 
 
 def layer_rows(found: Analysis) -> list[dict[str, object]]:
-    """One row for each layer, in the order they run.
+    """One row per layer, in execution order.
 
-    ``memory_access`` counts elements as the paper does, ``bytes`` all that
-    is read and written. Shares of peaks are of the matrix product and of a
-    copy of as many bytes.
+    ``memory_access`` counts elements as the paper does, ``bytes`` everything
+    read and written. ``of_peak`` is relative to a matrix product, ``of_copy``
+    to a copy of as many bytes.
     """
     rows = []
     for index, layer in enumerate(found.layers):
@@ -255,7 +254,7 @@ def layer_rows(found: Analysis) -> list[dict[str, object]]:
 
 
 def write_csv(found: Analysis, path: str | os.PathLike) -> None:
-    """Write one row for each layer as CSV."""
+    """Write one CSV row per layer."""
     rows = layer_rows(found)
     with open(path, 'w', newline='') as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
@@ -264,7 +263,7 @@ def write_csv(found: Analysis, path: str | os.PathLike) -> None:
 
 
 def write_json(found: Analysis, path: str | os.PathLike) -> None:
-    """Write everything, as plain values."""
+    """Write the complete analysis as JSON."""
     names = (
         'inputs batch size environment notes problems warnings flops params '
         'bytes weights_mb peak_mb not_counted kinds_ms parts_ms peaks advice '
@@ -290,7 +289,7 @@ def write_json(found: Analysis, path: str | os.PathLike) -> None:
     Path(path).write_text(f'{text}\n')
 
 
-# Columns of `kind_rows` before those of the environment.
+# Columns of `kind_rows`, followed by those of the environment.
 RECORDED = (
     *('network', 'input', 'batch', 'kind', 'ms', 'share'),
     *('unexplained_share', 'pass_ms', 'pass_p10_ms', 'pass_p90_ms', 'passes'),
@@ -300,10 +299,10 @@ RECORDED = (
 
 
 def kind_rows(found: Analysis) -> list[dict[str, object]]:
-    """Figure 2 as rows; what they share is repeated in each.
+    """Rows of Figure 2, one per kind of work; common values are repeated.
 
-    ``share`` is of the whole pass; ``unexplained_share`` that of what no
-    operation took; ``peak_gflops_per_s`` counts multiply-adds.
+    ``share`` is relative to the whole pass, ``unexplained_share`` is that of
+    the time between operations, ``peak_gflops_per_s`` counts multiply-adds.
     """
     height, width = found.size
     whole, peaks = found.times.whole_ms, found.peaks

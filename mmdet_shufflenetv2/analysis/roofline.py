@@ -1,8 +1,8 @@
-"""The best that this machine can do, measured: the roofline.
+"""Measure the machine's roofline: the best rates that it can reach.
 
-An operation needs at least the time its multiply-adds take at the rate of a
-matrix product, and at least the time of copying as many bytes as it moves.
-Copies are measured at many sizes, since what fits a cache moves faster.
+An operation takes at least as long as its multiply-adds take at the rate of a
+matrix product, and at least as long as copying the bytes that it moves.
+Copies are measured at many sizes, because data in a cache moves faster.
 """
 
 import math
@@ -23,12 +23,12 @@ _COPIED = tuple(2**power for power in range(16, 29, 2))
 
 @dataclass(frozen=True)
 class Peaks:
-    """The best rates that were measured.
+    """The best measured rates.
 
     Attributes:
         gmacs_per_s: billions of multiply-adds per second.
         copies: ((bytes read and written, GB/s), ...), ascending; the largest
-            is too large for any cache.
+            copy exceeds any cache.
     """
 
     gmacs_per_s: float
@@ -45,7 +45,7 @@ class Peaks:
         return self.copies[0][1]
 
     def gb_per_s(self, moved: int) -> float:
-        """GB/s of a copy of this many bytes, between those measured."""
+        """GB/s of a copy of this many bytes, interpolated."""
         for (low, fast), (high, slow) in pairwise(self.copies):
             if low <= moved <= high:
                 share = math.log(moved / low) / math.log(high / low)
@@ -54,12 +54,12 @@ class Peaks:
         return self.cache_gb_per_s if is_small else self.memory_gb_per_s
 
     def floor_ms(self, flops: int, moved: int) -> float:
-        """The least time of multiply-adds and of moving bytes."""
+        """Lower bound of the time for multiply-adds and bytes moved."""
         memory_ms = moved / self.gb_per_s(moved) / 1e6
         return max(flops / self.gmacs_per_s / 1e6, memory_ms)
 
     def limit(self, flops: int, moved: int) -> str:
-        """What the time would be bound by at best; nothing without work."""
+        """What bounds the time, 'memory' or 'compute'; '' without work."""
         if not moved:
             return ''
         is_memory = self.floor_ms(0, moved) > self.floor_ms(flops, 0)
@@ -72,10 +72,10 @@ def measure_peaks(
     watch: Stopwatch,
     effort: Effort = EFFORT,
 ) -> Peaks:
-    """Measure matrix products and copies; ``watch`` times a call."""
+    """Measure the rates of matrix products and copies with ``watch``."""
 
     def best_ms(function: Callable[[], object]) -> float:
-        # A peak is what the machine can do when nothing disturbs it.
+        # The minimum is the undisturbed time.
         return min(interleave({'': function}, watch, effort)[''].times_ms)
 
     place = dict(device=device, dtype=dtype)
@@ -94,8 +94,8 @@ def measure_peaks(
             for _ in range(turns):
                 target.copy_(source)
 
-        # Where a small copy is slower than a larger one, starting it takes
-        # the time, not the memory.
+        # If a small copy is slower than a larger one, launching it dominates,
+        # not the memory.
         best = max(best, moved * turns / best_ms(copy) / 1e6)
         copies.append((moved, best))
     return Peaks(max(rates), tuple(reversed(copies)))

@@ -1,14 +1,15 @@
-"""A layer that breaks a guideline beside its twin that keeps it.
+"""Compare layers that break a guideline with twins that keep it.
 
-The four guidelines of arXiv 1807.11164, section 2. What a broken one costs
-can only be told by comparison: each rule names the layer that does as many
-multiply-adds and keeps the guideline, and both run in turn, alone. By as much
-as the twin is quicker, that share of the layer's time in the network is the
-cost. It may be negative: then the guideline does not hold for this layer on
-this machine. Element-wise work (G4) has no twin; it costs the time it takes.
+The guidelines are G1 to G4 of arXiv 1807.11164, section 2. A twin has as many
+multiply-adds as the layer and keeps the guideline. Both run in turn, outside
+of the network. The cost of breaking the guideline is the share of time that
+the twin saves, applied to the layer's time in the network. It may be negative:
+then the guideline does not hold for this layer on this machine. Element-wise
+work (G4) has no twin; its cost is its own time.
 
-A fifth rule is not the paper's: a convolution that reads a slice of a wider
-map, as after a channel split, beside one that reads a map of its own.
+A fifth rule, 'layout', is not from the paper: it compares a convolution that
+reads a slice of a wider map, as after a channel split, with one that reads a
+contiguous map.
 """
 
 import math
@@ -29,13 +30,14 @@ from .convolution import Convolution
 from .layers import Layer
 
 EFFORT = Effort(min_runs=5, max_runs=50, seconds=0.4, warmup_seconds=0.2)
-# Least excess over equation (2) that counts as unbalanced: the paper's
-# mildest case, channels 1:2 on 56x56 maps, has 6 %.
+# Memory access over the bound of equation (2) from which a layer counts as
+# unbalanced. The paper's mildest case, channels 1:2 on 56x56 maps, has 1.06.
 EXCESS = 1.05
-# A shared head has a branch per level and task; nobody would build a layer
-# more than this many times as wide.
+# A shared head has a branch per level and task; a twin that replaces more of
+# them would be unrealistically wide.
 MOST_BRANCHES = 16
-# Channels that kernels take at a time, and the error of rounding to them.
+# Blocks of channels that kernels process, and the largest relative error of
+# rounding to them.
 BLOCKS = (16, 8, 4, 2)
 ROUNDING = 0.07
 
@@ -50,15 +52,14 @@ RULES = {
 
 @dataclass(frozen=True)
 class Breach:
-    """A layer that breaks a guideline, and what that costs.
+    """A layer that breaks a guideline, and the cost of it.
 
     Attributes:
-        layer: its index.
-        reason, instead: what breaks it, and what would keep it.
-        twin: the layer that keeps it; None where it is to leave out.
-        ms: the cost, of the layer's time in the network; None if not
-            measured.
-        how: how it was measured, or why it was not.
+        layer: index of the layer.
+        reason, instead: what breaks the guideline, and what would keep it.
+        twin: the layer that keeps it; None if the layer is to be removed.
+        ms: the part of the layer's time that is lost; None if not measured.
+        how: how the cost was measured, or why it was not.
     """
 
     layer: int
@@ -67,28 +68,28 @@ class Breach:
     instead: str
     twin: Convolution | None = None
     ms: float | None = None
-    how: str = 'not measured: no time was left'
+    how: str = 'not measured: out of time'
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of what an exception says."""
+    """The first line of an error message, shortened."""
     if is_out_of_memory(error):
         return 'does not fit in memory'
     first = str(error).strip().partition('\n')[0].partition(' Hint: ')[0]
     return f'{type(error).__name__}: {shorten(first, 120)}'
 
 
-# (own, twin) -> milliseconds of each.
+# Maps (own, twin) to the milliseconds of each.
 Compare = Callable[[Convolution, Convolution], tuple[float, float]]
 
 
 def breaches_of(
     layers: Sequence[Layer], compare: Compare | None = None, seconds=math.inf
 ) -> list[Breach]:
-    """Every guideline that a layer breaks, and what it costs.
+    """Find the guidelines that layers break, those of slow layers first.
 
-    Those of the slowest layers come first; nothing is measured without
-    ``compare``, or when ``seconds`` are over.
+    Their costs are measured with ``compare``, if given, until ``seconds`` have
+    passed.
     """
     end = time.monotonic() + seconds
     order = sorted(range(len(layers)), key=lambda i: -layers[i].ms)
@@ -102,10 +103,10 @@ def breaches_of(
         except (RuntimeError, MemoryError) as error:
             how = f'not measured: {reason_of(error)}'
         else:
-            # Channels are whole, so the multiply-adds differ a little.
+            # Correct for multiply-adds that differ after rounding channels.
             twin *= layer.convolution.flops / breach.twin.flops
-            # Alone, a layer finds its input in a cache, in the network it
-            # may not, so only the ratio of the two times is used.
+            # Use only the ratio: outside of the network, a layer may find its
+            # input in a cache.
             ms = layer.ms * (1 - twin / own)
             how = f'{own:.3g} ms alone, {twin:.3g} ms with {breach.instead}'
         found[place] = replace(breach, ms=ms, how=how)
@@ -117,7 +118,7 @@ def _broken(index: int, layer: Layer) -> Iterator[Breach]:
     conv = layer.convolution
     if layer.kind == operations.ELEMENTWISE:
         reason = f'{layer.type} on {"x".join(map(str, layer.out_shape))}'
-        how = 'its time in the network'
+        how = 'time in the network'
         yield Breach(index, 'G4', reason, 'nothing', ms=layer.ms, how=how)
     if conv is None or conv.in_strides is None:
         return
@@ -149,13 +150,13 @@ def _broken(index: int, layer: Layer) -> Iterator[Breach]:
             wide = [_near(conv, width * more) * groups for width in widths]
         yield Breach(
             *(index, 'G3', f'{layer.branches} parallel branches'),
-            f'one layer of {wide[0]} -> {wide[1]} channels for {times}',
+            f'one layer of {wide[0]} -> {wide[1]} channels instead of {times}',
             _with(conv, *wide, groups),
         )
     if conv.has_gaps:
         yield Breach(
-            *(index, 'layout', f'reads {before} channels out of a wider map'),
-            'a map of its own',
+            *(index, 'layout', f'reads {before} channels of a wider map'),
+            'a contiguous map',
             _with(conv, *widths, conv.groups),
         )
 
@@ -163,7 +164,7 @@ def _broken(index: int, layer: Layer) -> Iterator[Breach]:
 def _with(
     conv: Convolution, in_channels: int, out_channels: int, groups: int = 1
 ) -> Convolution:
-    """The layer with other channels, over a map of its own."""
+    """The same layer with other channels, reading a contiguous map."""
     height, width = conv.in_size
     strides = (height * width, width, 1)
     if conv.channels_last:
@@ -178,10 +179,10 @@ def _with(
 
 
 def _near(conv: Convolution, channels: float) -> int:
-    """About as many channels, as divisible as the layer's own up to 16.
+    """Round channels to the largest block, up to 16, that the layer fills.
 
-    Kernels work on channels in blocks; a twin that does not fill them would
-    be slow for a reason of its own.
+    Kernels process channels in blocks. A twin that leaves blocks partly empty
+    would be slow for an unrelated reason.
     """
     own = math.gcd(conv.in_channels, conv.out_channels)
     for block in BLOCKS:
@@ -197,8 +198,8 @@ def comparison(
     watch: Stopwatch,
     effort: Effort = EFFORT,
 ) -> Compare:
-    """How a layer is compared with its twin; each pair only once."""
-    # Of one call on an idle GPU most is the host's launching it.
+    """Return a function that times a layer and its twin, with a cache."""
+    # A single call on an idle GPU mostly measures the launch.
     turns = 20 if device.type == 'cuda' else 1
 
     @cache
@@ -216,7 +217,7 @@ def prepared(
     dtype: torch.dtype,
     turns: int = 1,
 ) -> Callable[[], object]:
-    """A convolution with random input and weights, run so many times."""
+    """A convolution of random input and weights that runs ``turns`` times."""
     place = dict(device=device, dtype=dtype)
     x = torch.empty_strided(conv.in_shape, conv.in_strides, **place)
     x.normal_()

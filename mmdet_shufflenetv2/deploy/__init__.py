@@ -1,5 +1,5 @@
-"""One file that holds a detector, and what runs it without PyTorch.
+"""Export a detector to a single file and run it without PyTorch.
 
-``export`` writes the file, ``runtime`` runs it with NumPy, ONNX Runtime and
-Pillow alone, ``detector`` runs a checkpoint in the same way.
+``export`` writes the file, ``runtime`` runs it with only NumPy, ONNX Runtime
+and Pillow, and ``detector`` runs a checkpoint through the same interface.
 """

@@ -1,8 +1,10 @@
-"""Run a checkpoint as an exported file is run: the same call and result.
+"""Run a detector from a checkpoint or an exported file.
 
-from mmdet_shufflenetv2 import Detector
-found = Detector('best.pth')('photo.jpg')
-print(found.names, found.scores, found.boxes)
+    from mmdet_shufflenetv2 import Detector
+    found = Detector('best.pth')('photo.jpg')
+    print(found.names, found.scores, found.boxes)
+
+The interface is that of the runner of exported files, :mod:`.runtime`.
 """
 
 import ast
@@ -34,19 +36,18 @@ VIDEOS = {
 
 
 class Detector(runtime.Detector):
-    """A detector from a checkpoint, or from an exported file.
+    """Any MMDetection detector, from a checkpoint or an exported file.
 
-    Any detector of MMDetection that a config describes. Beside what
-    :class:`.runtime.Detector` takes, a call takes a video file, and ``stream``
-    also the number of a camera.
+    In addition to the inputs of :class:`.runtime.Detector`, a call accepts a
+    video file, and ``stream`` a video file or the number of a camera.
 
     Args:
-        model: A checkpoint of this project's or of mmdet's training.
-        config: Its config, or the file; by default what the checkpoint says.
-        device: Of a checkpoint; a GPU by default where there is one.
-        threads: Of an exported file: how many its runtime may use.
-        score_thr: Detections below are left out.
-        batch: Images that a checkpoint takes at once.
+        model: An exported file, or a checkpoint of this project or of mmdet.
+        config: The checkpoint's config or its path; default: the stored one.
+        device: Device for a checkpoint; default: a GPU if there is one.
+        threads: Number of threads for an exported file.
+        score_thr: Drop detections that score lower.
+        batch: Batch size for a checkpoint.
         cfg_options: Overrides of the config.
     """
 
@@ -76,19 +77,19 @@ class Detector(runtime.Detector):
         self._pipeline = Compose([load, *steps])
 
     def __call__(self, images) -> Detections | list[Detections]:
-        """Detect in one image, or in each of several or of a video's."""
+        """Detect objects in one image, in several, or in a video's frames."""
         if is_video(images):
             return list(self.stream(images))
         return super().__call__(images)
 
     def stream(self, images, on_error=None) -> Iterator[Detections]:
-        """Detect in image after image, or frame after frame."""
+        """Yield the detections of each image or frame."""
         if is_video(images):
             images = frames(open_video(images))
         return super().stream(images, on_error)
 
     def prepare(self, image) -> tuple:
-        """What the pipeline makes of an image, its size, its path."""
+        """Return an image's pipeline output, (width, height) and path."""
         if self.model is None:
             return super().prepare(image)
         source, pixels = runtime.read_image(image)
@@ -98,27 +99,27 @@ class Detector(runtime.Detector):
 
     @torch.inference_mode()
     def detect(self, batch: list) -> Iterator[Detections]:
-        """What is found in each prepared image."""
+        """Detect objects in prepared images."""
         if self.model is None:
             yield from super().detect(batch)
             return
         data, *rest = zip(*batch, strict=True)
         results = self.model.test_step(pseudo_collate(data))
-        for result, *names in zip(results, *rest, strict=True):
+        for result, size, source in zip(results, *rest, strict=True):
             found = result.pred_instances.cpu().numpy()
             values = found.bboxes, found.scores, found.labels, self.classes
-            yield Detections(*values, *names).above(self.score_thr)
+            yield Detections(*values, size, source).above(self.score_thr)
 
 
 def is_video(source) -> bool:
-    """Whether this is the name of a video or the number of a camera."""
+    """Whether this is a path of a video file or the number of a camera."""
     if isinstance(source, str | os.PathLike):
         return os.path.splitext(source)[1].lower() in VIDEOS
     return isinstance(source, int)
 
 
 def open_video(source: str | os.PathLike | int) -> cv2.VideoCapture:
-    """Open a video file, or the camera of a number."""
+    """Open a video file or a camera."""
     source = source if isinstance(source, int) else os.fspath(source)
     video = cv2.VideoCapture(source)
     if not video.isOpened():
@@ -127,7 +128,7 @@ def open_video(source: str | os.PathLike | int) -> cv2.VideoCapture:
 
 
 def frames(video: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    """The frames of a video, (H, W, 3) uint8 BGR."""
+    """Yield the frames of a video, (H, W, 3) uint8 BGR."""
     while (frame := video.read())[0]:
         yield frame[1]
 
@@ -140,8 +141,9 @@ def load_checkpoint(
 ) -> nn.Module:
     """Build a checkpoint's detector, with its ``cfg`` and ``dataset_meta``.
 
-    Arguments are those of :class:`Detector`; `UserError` where there is no
-    such file or device, no config of a detector, or they do not fit.
+    Raises:
+        UserError: The file or device does not exist, there is no config of a
+            detector, or the checkpoint does not fit the config.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -159,8 +161,8 @@ def load_checkpoint(
     config.merge_from_dict(cfg_options or {})
     if config.get('default_scope') == 'mmpretrain':
         raise UserError(
-            f'{path} is a classifier; expected a detector. '
-            'tools/test.py CONFIG CKPT --eval error tests it'
+            f'checkpoint {path}: expected a detector, got a classifier; '
+            'test it with tools/test.py CONFIG CKPT --eval error'
         )
     model = load_detector(config, content, path, device)
     if not model.dataset_meta['classes']:
@@ -170,10 +172,10 @@ def load_checkpoint(
 
 
 def read_config(text: str | None, path: str) -> Config:
-    """The config that a checkpoint's training wrote into it, as Python.
+    """Parse the Python config that training stored in a checkpoint.
 
-    A file from elsewhere is not run: what is read is assignments of literals,
-    ``dict(...)`` and ``float('inf')``, which is all that mmengine writes.
+    The text is not executed, as its source may be untrusted. It may contain
+    what mmengine writes: assignments of literals, ``dict(...)``, ``float()``.
     """
     try:
         lines = (
@@ -182,8 +184,8 @@ def read_config(text: str | None, path: str) -> Config:
         return Config({name: _value(node) for name, node in lines})
     except (SyntaxError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
-            f'checkpoint {path}: no config in it that can be read ({error}): '
-            'name the config file that it was trained with'
+            f'checkpoint {path}: contains no readable config ({error}); '
+            'specify the config file that it was trained with'
         ) from error
 
 
@@ -192,7 +194,7 @@ def _value(node: ast.expr):
     if name == 'float':
         return float(ast.literal_eval(node.args[0]))
     if name == 'dict':
-        # Keys that are no names come as dict({...}).
+        # mmengine writes keys that are not identifiers as dict({...}).
         given = [pair for each in node.args for pair in _value(each).items()]
         return dict(given, **{k.arg: _value(k.value) for k in node.keywords})
     if isinstance(node, ast.List | ast.Tuple):

@@ -1,10 +1,10 @@
-"""Write a whole two-stage detector into one file, and prove it.
+"""Export a complete two-stage detector to one file and verify the file.
 
-An ONNX file has standard operators of the default domain only, image in and
-final boxes out, at a fixed number of rows (see :mod:`.graph`). What a runner
-must know (classes, resize rule, input order, thresholds) is in its metadata,
-as JSON. After writing, the file and the original run on the same pictures;
-only a file that agrees takes the place of an earlier one.
+An ONNX file maps an image to a fixed number of final boxes and contains only
+operators of the default domain (see :mod:`.graph`). Its JSON metadata holds
+what a runner must know: classes, resize rule, channel order and thresholds.
+The exported file and the original then run on the same pictures, and the file
+replaces an earlier one only if they agree.
 """
 
 import os
@@ -37,12 +37,12 @@ SUFFIXES = dict(onnx='.onnx', openvino='.xml', ncnn='.param')
 
 
 class Tolerance(NamedTuple):
-    """What a file may differ in from its original.
+    """How much an exported file may differ from the original.
 
-    Features are those of the map that RoIs read, relative to its largest
-    value, boxes in pixels. A ``share`` of the detections may differ more: a
-    box on the edge of a threshold falls to its other side. Those below
-    ``least`` of their picture's best score are not compared.
+    ``features`` is relative to the largest value of the map that RoIs are
+    pooled from, ``box`` is in pixels. A ``share`` of the detections may differ
+    by more, because a box near a threshold may end up on its other side.
+    Detections below ``least`` times their picture's best score are ignored.
     """
 
     features: float
@@ -56,19 +56,19 @@ TOLERANCES = dict(
     fp32=Tolerance(1e-3, 1e-3, 0.5, 0.02),
     fp16=Tolerance(1e-2, 1e-2, 2.0, 0.05),
     int8=Tolerance(0.5, 0.3, 16.0, 0.2, 0.3),
-    # It computes in float16 where it can.
+    # ncnn computes in float16 where it can.
     ncnn=Tolerance(0.05),
 )
-# Of PSRoIPool, which rounds the edges of RoIs to cells.
+# The minimum share for PSRoIPool, which rounds the edges of RoIs to cells.
 POOLED_SHARE = 0.05
 
 
 @dataclass
 class Differences:
-    """The largest differences between a file and its original.
+    """The largest differences between an exported file and the original.
 
-    ``scores`` and ``boxes`` are of detections that both have; ``missing`` are
-    those of the original's ``compared`` ones that the file does not have.
+    ``scores`` and ``boxes`` cover the detections found by both. ``missing``
+    lists those of the original's ``compared`` ones that the file lacks.
     """
 
     allowed: Tolerance = TOLERANCES['fp32']
@@ -92,21 +92,21 @@ class Differences:
         return is_close and len(self.missing) <= most
 
     def add_features(self, given: np.ndarray, expected: np.ndarray) -> None:
-        off = np.abs(given - expected).max() / np.abs(expected).max()
-        self.features = max(self.features, float(off))
+        error = np.abs(given - expected).max() / np.abs(expected).max()
+        self.features = max(self.features, float(error))
 
     def add_detections(
         self, name, expected, boxes, scores, labels, *, threshold: float
     ) -> None:
-        """Pair each of the original's with the file's nearest of its class.
+        """Match each expected detection to the closest one of its class.
 
-        One may be missing whose score is at the threshold, or at the end of
-        a list that is full.
+        An unmatched detection does not count as missing if its score is at
+        the threshold, or at the lowest score of a full list.
         """
         rows = np.column_stack([boxes, scores])
         limits = np.array([*[self.allowed.box] * 4, self.allowed.score])
-        last = scores[-1] if labels[-1] >= 0 else threshold
-        last += min(self.allowed.score, 0.01)
+        cutoff = scores[-1] if labels[-1] >= 0 else threshold
+        cutoff += min(self.allowed.score, 0.01)
         least = self.allowed.least * expected.scores.max(initial=0)
         for box, score, label in zip(
             expected.bboxes, expected.scores, expected.labels, strict=True
@@ -114,13 +114,13 @@ class Differences:
             if score < least:
                 continue
             self.compared += 1
-            off = np.abs(rows - [*box, score])
-            ratio = (off / limits).max(1)
+            errors = np.abs(rows - [*box, score])
+            ratio = (errors / limits).max(1)
             best = np.where(labels == label, ratio, np.inf).argmin()
             if labels[best] == label and ratio[best] <= 1:
-                self.boxes = max(self.boxes, float(off[best, :4].max()))
-                self.scores = max(self.scores, float(off[best, 4]))
-            elif score > last:
+                self.boxes = max(self.boxes, float(errors[best, :4].max()))
+                self.scores = max(self.scores, float(errors[best, 4]))
+            elif score > cutoff:
                 box = np.round(box, 1).tolist()
                 self.missing.append(
                     f'{name}: class {label}, score {score:.3f}, box {box}'
@@ -142,34 +142,36 @@ def export(
     pictures: Iterable | None = (),
     log: Callable[[str], None] = print,
 ) -> Differences | None:
-    """Write a detector to a file.
+    """Export a detector to a file and compare the two.
 
     Args:
-        detector: It, with its ``cfg`` and ``dataset_meta``.
-        output: The file, whose name ends as its format asks for.
-        source: The name of its checkpoint.
-        format, precision: ``SUFFIXES`` and ``TOLERANCES`` have their names.
-        calibration: The pictures that int8 takes the ranges of values from.
-        image_size: Width and height that images are made to fit into; the
-            config's test size by default.
-        batch: N, images of one call.
+        detector: The detector, with its ``cfg`` and ``dataset_meta``.
+        output: The file to write, with the suffix of its format.
+        source: The checkpoint's name, for metadata and messages.
+        format: A key of ``SUFFIXES``.
+        precision: 'fp32', 'fp16' or 'int8'.
+        calibration: Pictures for calibrating the value ranges of int8.
+        image_size: Width and height to fit images into; default: the config's.
+        batch: N, the number of images per call.
         dynamic: Leave height and width free, in multiples of 32.
-        proposals: K; the config's ``test_cfg.rpn.max_per_img`` by default.
-        pictures: What to compare the two on, synthetic ones if empty; with
-            ``None`` they are not compared, and ``None`` is returned.
+        proposals: K; default: the config's ``test_cfg.rpn.max_per_img``.
+        pictures: Pictures to compare on, synthetic ones if empty. ``None``
+            skips the comparison and returns ``None``.
         log: Called with each line of the report.
 
     Raises:
-        UserError: The detector has a part that is not exported here, or the
-            file disagrees; an earlier file stays as it was.
+        UserError: Part of the detector cannot be exported, or the exported
+            file does not agree; an earlier file is kept.
     """
     output = Path(output)
     if output.suffix != SUFFIXES[format]:
         raise UserError(
-            f'{output}: expected a name that ends in {SUFFIXES[format]}'
+            f'{output}: expected a file name ending in {SUFFIXES[format]}'
         )
     if format == 'ncnn' and precision != 'fp32':
-        raise UserError('--format ncnn: convert the precision by ncnn itself')
+        raise UserError(
+            f"--format ncnn: use ncnn's own tools for precision {precision}"
+        )
     for name in 'onnx', 'onnxscript', 'onnxruntime':
         runtime.load_package(name)
     from . import formats
@@ -177,9 +179,9 @@ def export(
     rule = resize_rule(detector.cfg)
     if image_size is not None:
         rule = rule._replace(width=image_size[0], height=image_size[1])
-    # A canvas of a fixed size cannot be turned.
+    # An input of fixed size cannot be turned.
     rule = rule._replace(turn=rule.turn and dynamic)
-    # Backbones halve the image five times.
+    # Backbones have an output stride of 32.
     width, height = (-(-side // 32) * 32 for side in rule[:2])
     graph = DetectorGraph(detector, proposals, dynamic).eval()
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -201,7 +203,7 @@ def export(
             file = path.with_suffix('.onnx')
             formats.write(model, file, metadata)
             if precision == 'int8':
-                # Two threads: more would disturb PyTorch.
+                # More threads would compete with PyTorch's.
                 runner = runtime.Detector(file, threads=2)
                 feeds = prepared(runner, calibration, log)
                 model = formats.quantized(model, (feed for feed, _ in feeds))
@@ -220,7 +222,7 @@ def export(
             if pictures is not None:
                 if not (pictures := list(pictures)):
                     pictures = [*synthetic(rule.width, rule.height)]
-                    log('compared on synthetic pictures; --images takes real')
+                    log('comparing on synthetic pictures; --images takes real')
                 found = Differences(TOLERANCES[precision])
                 compare(found, graph, model, path, pictures, log)
         if found is not None:
@@ -229,8 +231,8 @@ def export(
                 for line in found.missing[:10]:
                     log(f'  {line}')
                 raise UserError(
-                    f'{output}: the file does not agree with {source} '
-                    f'({found.allowed}); not written'
+                    f'{output}: the exported file does not agree with '
+                    f'{source} within {found.allowed}; not written'
                 )
         for each in Path(scratch).iterdir():
             os.replace(each, output.parent / each.name)
@@ -238,10 +240,10 @@ def export(
 
 
 def resize_rule(cfg: Config) -> runtime.Resize:
-    """How a config's test pipeline resizes an image.
+    """Read the resize rule from a config's test pipeline.
 
     Raises:
-        UserError: It has no ``Resize`` of one scale.
+        UserError: The pipeline has no ``Resize`` with a scale.
     """
     for step in get_test_pipeline_cfg(cfg):
         scale = step.get('scale')
@@ -249,14 +251,14 @@ def resize_rule(cfg: Config) -> runtime.Resize:
             keep_ratio = bool(step.get('keep_ratio', False))
             return runtime.Resize(*scale, keep_ratio, turn=keep_ratio)
     raise UserError(
-        'test_dataloader: expected a Resize with a scale in its pipeline'
+        'test_dataloader: expected a Resize with a scale in the pipeline'
     )
 
 
 def describe(
     graph: DetectorGraph, rule: runtime.Resize, source: str, precision: str
 ) -> dict:
-    """What a runner must know, and where the file comes from."""
+    """Return the file's metadata: what a runner must know, and its origin."""
     detector = graph.detector
     cfg = detector.test_cfg
     is_rgb = detector.data_preprocessor._channel_conversion
@@ -269,7 +271,7 @@ def describe(
         classes=list(detector.dataset_meta['classes']),
         input=dict(
             layout='N x H x W x 3, uint8; padding on the right and below',
-            # mmdet's pipelines give BGR.
+            # mmdet's pipelines load BGR.
             order='RGB' if is_rgb else 'BGR',
             mean=mean,
             std=std,
@@ -288,7 +290,7 @@ def describe(
 
 
 def synthetic(width: int, height: int) -> np.ndarray:
-    """Patches of colours, for a comparison without any picture at hand."""
+    """Generate three pictures of coloured squares, (3, H, W, 3) uint8."""
     noise = np.random.default_rng(0).integers(
         0, 256, (height, width, 3), np.uint8
     )
@@ -299,7 +301,7 @@ def synthetic(width: int, height: int) -> np.ndarray:
 def prepared(
     runner: runtime.Detector, pictures: Iterable, log: Callable[[str], None]
 ) -> Iterable[tuple[dict, str]]:
-    """What a file is fed for each picture, and its name."""
+    """Yield the model's inputs for each picture, and the picture's name."""
     usable = 0
     for picture in runtime.expand(pictures):
         try:
@@ -310,11 +312,11 @@ def prepared(
         usable += 1
         yield runner.feed([one]), one[2] or f'picture {usable}'
     if not usable:
-        raise UserError('none of the pictures can be used')
+        raise UserError('pictures: expected at least one usable, got none')
 
 
 def compare(found, graph, model, path, pictures, log) -> None:
-    """Run the file, ``model`` for its features, and the original."""
+    """Compare the file, and the features of ``model``, with the original."""
     if isinstance(graph.layer, PSRoIPool):
         share = max(found.allowed.share, POOLED_SHARE)
         found.allowed = found.allowed._replace(share=share)
@@ -328,7 +330,7 @@ def compare(found, graph, model, path, pictures, log) -> None:
         rows = (each[0] for each in outputs)
         found.add_detections(name, expected, *rows, threshold=threshold)
     if not found.compared:
-        log('the original finds nothing here: no detection was compared')
+        log('the original found nothing: no detection was compared')
 
 
 @torch.inference_mode()
@@ -339,7 +341,7 @@ def original(
     image, size = torch.from_numpy(image), torch.from_numpy(size)
     x = graph.normalized(image, size)
     samples = samples_of(map(tuple, size.int().tolist()))
-    # In the order of the file's channels.
+    # Put the channels in the file's order.
     features = pick(graph.detector.extract_feat(x)[0], graph.map_order, 1)
     cfg = graph.detector.rpn_head.test_cfg
     configured, cfg.max_per_img = cfg.max_per_img, graph.proposals
@@ -351,10 +353,10 @@ def original(
 
 
 def samples_of(sizes: Iterable[tuple[int, int]]) -> list[DetDataSample]:
-    """What mmdet wants beside images of these heights and widths."""
-    same = dict(scale_factor=(1.0, 1.0))
+    """mmdet's data samples for images of these (height, width)."""
+    unscaled = dict(scale_factor=(1.0, 1.0))
     return [
-        DetDataSample(metainfo=dict(img_shape=size, ori_shape=size, **same))
+        DetDataSample(metainfo=unscaled | dict(img_shape=size, ori_shape=size))
         for size in sizes
     ]
 
@@ -366,10 +368,10 @@ def seeded_detector(
     classes: tuple[str, ...] = (),
     **changes,
 ) -> nn.Module:
-    """A config's detector with random weights that finds as much as others.
+    """Build a config's detector with random weights.
 
-    Its last layers are scaled so that scores and boxes differ from RoI to
-    RoI, and suppression has work to do. ``changes`` are of the ``model``.
+    The last layers are scaled so that scores and boxes vary between RoIs and
+    NMS has work to do, in every network. ``changes`` override ``model`` keys.
     """
     cfg = Config.fromfile(config)
     cfg.model.backbone.pop('init_cfg', None)

@@ -1,12 +1,12 @@
-"""Backbone, neck and RPN as a file wants them: shuffles folded.
+"""Backbone, neck and RPN for export, with channel shuffles folded away.
 
-A channel shuffle is a permutation, so nothing has to move: weights follow the
-order in which channels arrive. A unit's last convolution emits its channels
-in pieces, by the unit that will transform them, and what a unit reads is the
-concatenation of pieces. Pieces are filled with zeros to blocks of 16, the
-layout in which ONNX Runtime computes (NCHWc), so that no map leaves it.
+A channel shuffle is a permutation, so instead of moving channels we permute
+the weights that read them. A unit's last convolution outputs its channels in
+pieces, one for each unit that will transform them, and a unit reads a
+concatenation of pieces. Pieces are padded with zeros to multiples of 16, the
+block size of ONNX Runtime's NCHWc layout, so that maps stay in that layout.
 
-An order lists which of the original's channels each channel is; -1 is zeros.
+An ``Order`` maps channels to the original's channels; -1 is a zero channel.
 """
 
 import copy
@@ -21,7 +21,7 @@ from ..backbones.shufflenet_v2 import ShuffleNetV2, ShuffleUnit
 from ..errors import UserError
 
 BLOCK = 16
-# Fewer channels than this wait in one piece with others.
+# Smaller pieces are merged with the next one.
 SMALLEST_PIECE = 12
 
 Order = list[int]
@@ -33,7 +33,7 @@ def padded(order: Iterable[int]) -> Order:
 
 
 def pick(values: Tensor, order: Order, dim: int = 0) -> Tensor:
-    """Entries of ``values`` in this order, and zeros for -1."""
+    """Select entries of ``values`` in this order, with zeros for -1."""
     index = torch.tensor(order)
     picked = values.detach().index_select(dim, index.clamp(min=0))
     shape = [1] * values.dim()
@@ -42,8 +42,8 @@ def pick(values: Tensor, order: Order, dim: int = 0) -> Tensor:
 
 
 def reordered(conv: nn.Conv2d, source: Order, target: Order) -> nn.Conv2d:
-    """A convolution between channels in these orders."""
-    weight, bias = pick(conv.weight, target), conv.bias
+    """Copy a dense or depthwise convolution, with channels in these orders."""
+    weight = pick(conv.weight, target)
     inputs = groups = len(target)
     if conv.groups == 1:
         weight = pick(weight, source, 1)
@@ -52,13 +52,13 @@ def reordered(conv: nn.Conv2d, source: Order, target: Order) -> nn.Conv2d:
     folded = nn.Conv2d(inputs, len(target), *shape, groups)
     folded.weight.data = weight
     folded.bias.data = weight.new_zeros(len(target))
-    if bias is not None:
-        folded.bias.data = pick(bias, target)
+    if conv.bias is not None:
+        folded.bias.data = pick(conv.bias, target)
     return folded
 
 
 def all_reordered(module: nn.Module, orders: dict[int, Order]) -> nn.Module:
-    """A copy in which maps of so many channels have the order of that key."""
+    """Copy a module, with maps of n channels in the order ``orders[n]``."""
     module = fuse_conv_bn(copy.deepcopy(module))
     for name, layer in list(module.named_modules()):
         if 'Norm' in type(layer).__name__:
@@ -78,7 +78,7 @@ def all_reordered(module: nn.Module, orders: dict[int, Order]) -> nn.Module:
 
 
 def layers_of(*modules: nn.Module) -> list[list]:
-    """Convolutions, and whether a ReLU follows.
+    """List [convolution, whether a ReLU follows] pairs.
 
     Raises:
         NotImplementedError: There is another kind of layer.
@@ -98,7 +98,7 @@ def layers_of(*modules: nn.Module) -> list[list]:
 
 
 class Chain(nn.Module):
-    """Convolutions in order; the last one emits its channels in pieces."""
+    """A chain of convolutions that outputs its channels in pieces."""
 
     def __init__(
         self, layers: list[list], source: Order, pieces: Sequence[Order]
@@ -124,10 +124,10 @@ class Chain(nn.Module):
 
 
 class Stage(nn.Module):
-    """A stage of shuffle units without a shuffle; ``order`` is its output's.
+    """A stage without shuffles; ``order`` is the order of its output.
 
-    Channels have names here: which chain emitted them, and their place in
-    its output.
+    Channels are identified by (index of the chain that outputs them, index in
+    its output).
     """
 
     def __init__(self, units: Sequence[ShuffleUnit], source: Order):
@@ -141,19 +141,20 @@ class Stage(nn.Module):
             [(i, channel) for channel in range(layers[-1][0].out_channels)]
             for i, layers in enumerate(chains)
         ]
-        # What each unit after the first transforms, and what leaves.
+        # The channels that each unit after the first transforms, and last the
+        # channels of the output.
         passed, reads = names[0], []
         for unit, main in zip(units, names[1:], strict=True):
             if unit.shuffle_first:
-                line = passed + main
-                passed, read = line[::2], line[1::2]
+                output = passed + main
+                passed, read = output[::2], output[1::2]
             else:
                 pairs = zip(passed, main, strict=True)
-                line = [name for pair in pairs for name in pair]
-                half = len(line) // 2
-                passed, read = line[:half], line[half:]
+                output = [name for pair in pairs for name in pair]
+                half = len(output) // 2
+                passed, read = output[:half], output[half:]
             reads.append(read)
-        reads[-1] = line
+        reads[-1] = output
         reader = {name: i for i, read in enumerate(reads) for name in read}
         pieces, emitted = [], []
         for channels in names:
@@ -168,6 +169,7 @@ class Stage(nn.Module):
             emitted.append([padded(j for _, j in p) for p in pieces[first:]])
 
         def order(read: list, chosen: list[int]) -> Order:
+            """Index in ``read`` of each channel of the chosen pieces."""
             place = {name: i for i, name in enumerate(read)}
             return [
                 channel
@@ -183,18 +185,18 @@ class Stage(nn.Module):
         self.chains = nn.ModuleList(
             map(Chain, chains, [source, source, *sources], emitted)
         )
-        # A piece of which much was read before is packed with others by a
-        # convolution of ones: cheaper than to read zeros.
-        fill = [len({*line} & {*p}) / len(padded(p)) for p in pieces]
+        # Only part of a piece's channels may belong to the output. An identity
+        # convolution packs such pieces: cheaper than reading zeros later.
+        fill = [len({*output} & {*p}) / len(padded(p)) for p in pieces]
         self.kept = [i for i in final if fill[i] >= 0.8]
         self.packed = [i for i in final if fill[i] < 0.8]
-        self.order = order(line, self.kept)
+        self.order = order(output, self.kept)
         if self.packed:
-            ones = nn.Conv2d(len(line), len(line), 1, bias=False)
-            ones.weight.data = torch.eye(len(line))[..., None, None]
-            source = order(line, self.packed)
+            identity = nn.Conv2d(len(output), len(output), 1, bias=False)
+            nn.init.dirac_(identity.weight)
+            source = order(output, self.packed)
             target = padded(channel for channel in source if channel >= 0)
-            self.pack = reordered(ones, source, target)
+            self.pack = reordered(identity, source, target)
             self.order += target
 
     def forward(self, x: Tensor) -> Tensor:
@@ -210,10 +212,10 @@ class Stage(nn.Module):
 
 
 class Backbone(nn.Module):
-    """ShuffleNet V2 or SNet; ``orders`` are those of the maps it returns.
+    """ShuffleNet V2 or SNet without shuffles; ``orders`` are its maps' orders.
 
     Raises:
-        NotImplementedError: Its units hold other layers than convolutions.
+        NotImplementedError: The units contain layers besides convolutions.
     """
 
     def __init__(self, backbone: ShuffleNetV2):
@@ -246,18 +248,18 @@ class Backbone(nn.Module):
 
 
 class Folded(nn.Module):
-    """From the image to the map that RoIs read and the RPN's outputs.
+    """The network from the image to the RoI map and the RPN's outputs.
 
     Args:
-        detector: A two-stage detector whose neck is one of this project's.
-        map_order: The order of channels of the map.
+        detector: A two-stage detector with a neck of this project.
+        map_order: The order of the map's channels.
     """
 
     def __init__(self, detector: nn.Module, map_order: Order):
         super().__init__()
         neck, self.backbone = detector.neck, detector.backbone
         maps = [list(range(count)) for count in neck.in_channels]
-        # A variant whose units hold other layers stays as it is.
+        # Variants whose units contain other layers are exported unchanged.
         if isinstance(self.backbone, ShuffleNetV2):
             with suppress(NotImplementedError):
                 self.backbone = Backbone(self.backbone)
@@ -266,14 +268,14 @@ class Folded(nn.Module):
         for count, order in zip(neck.in_channels, maps, strict=True):
             if orders.setdefault(count, order) != order:
                 raise UserError(
-                    'cannot be exported: expected maps of different numbers '
-                    f'of channels, got two of {count}'
+                    'cannot be exported: expected backbone maps with '
+                    f'different numbers of channels, got two with {count}'
                 )
         self.neck = all_reordered(neck, orders)
         self.rpn_head = all_reordered(detector.rpn_head, orders)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The map of RoIs, scores (N, A, h, w) and deltas (N, 4A, h, w)."""
+        """Return the RoI map, scores (N, A, h, w) and deltas (N, 4A, h, w)."""
         maps = self.neck(self.backbone(x))
         (scores,), (deltas,) = self.rpn_head(maps)
         return maps[0], scores, deltas

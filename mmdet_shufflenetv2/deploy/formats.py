@@ -1,4 +1,4 @@
-"""What a detector's graph becomes: ONNX, its precisions, OpenVINO, ncnn."""
+"""Convert a detector's graph to ONNX, lower precision, OpenVINO and ncnn."""
 
 import json
 import os
@@ -15,18 +15,19 @@ from onnxscript import opset18 as op
 
 from .runtime import OUTPUTS, RT_INFO, load_package
 
-# Layers whose outputs are scores and boxes, and the one that reads pixels.
+# Layers that int8 leaves in float: those that output scores and boxes, and the
+# one that reads pixels.
 FLOAT_LAYERS = (
     *('folded.rpn_head.rpn_cls', 'folded.rpn_head.rpn_reg', 'head.fc_cls'),
     *('head.fc_reg', 'folded.backbone.stem'),
 )
-# Fewer weights are not worth a conversion: matrices of box arithmetic.
+# Smaller weights stay float32: they are matrices of box arithmetic.
 MIN_WEIGHTS = 1024
 
 
 def onnx_nms_mask(boxes, scores, iou_threshold: float, most: int):
-    """The graph's `nms_mask` in operators of ONNX."""
-    # Padding has a score of -1.
+    """The graph's `nms_mask` in ONNX operators."""
+    # The score threshold drops padding, which scores -1.
     limits = [
         op.Constant(value_ints=[most]),
         op.Constant(value_floats=[iou_threshold]),
@@ -34,7 +35,7 @@ def onnx_nms_mask(boxes, scores, iou_threshold: float, most: int):
     ]
     each = op.Unsqueeze(scores, op.Constant(value_ints=[1]))
     picked = op.NonMaxSuppression(boxes, each, *limits)
-    # (image, class, box) of each survivor.
+    # Rows are (image, class, box).
     place = op.Gather(picked, op.Constant(value_ints=[0, 2]), axis=1)
     number = op.Shape(picked, start=0, end=1)
     ones = op.Expand(op.Constant(value_floats=[1.0]), number)
@@ -43,7 +44,7 @@ def onnx_nms_mask(boxes, scores, iou_threshold: float, most: int):
 
 
 def onnx_bin_align(planes, boxes, index, side: int, samples: int):
-    """The graph's `bin_align` in operators of ONNX."""
+    """The graph's `bin_align` in ONNX operators."""
     return op.RoiAlign(
         planes,
         boxes,
@@ -58,7 +59,7 @@ def onnx_bin_align(planes, boxes, index, side: int, samples: int):
 def to_onnx(
     graph: torch.nn.Module, height: int, width: int, batch: int, opset: int
 ) -> onnx.ModelProto:
-    """A ``DetectorGraph`` in ONNX, with the features as an output."""
+    """Export a ``DetectorGraph`` to ONNX, with the features as last output."""
     image = torch.zeros(batch, height, width, 3, dtype=torch.uint8)
     size = torch.tensor([[height, width]] * batch, dtype=torch.float32)
     shapes = None
@@ -86,7 +87,7 @@ def to_onnx(
             verbose=False,
         )
     model = program.model_proto
-    # Names of source files and lines of the machine that exported.
+    # Remove paths and line numbers of the exporting machine's source files.
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ''
@@ -94,7 +95,7 @@ def to_onnx(
 
 
 def write(model: onnx.ModelProto, path: Path, metadata: dict) -> None:
-    """Write the model without the output that only a comparison reads."""
+    """Write the model without its features, which only a comparison reads."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
     del model.graph.output[len(OUTPUTS) :]
     del model.metadata_props[:]
@@ -108,7 +109,7 @@ def write(model: onnx.ModelProto, path: Path, metadata: dict) -> None:
 
 
 def layers(model: onnx.ModelProto) -> Iterable[tuple]:
-    """Convolutions and matrix products, and each one's weight."""
+    """Yield convolutions and matrix products with their weights."""
     weights = {each.name: each for each in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type in ('Conv', 'Gemm', 'MatMul'):
@@ -118,29 +119,27 @@ def layers(model: onnx.ModelProto) -> Iterable[tuple]:
 
 
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights stored as float16, and turned to float32 when it is loaded.
+    """Store weights as float16, to be cast to float32 when a file is loaded.
 
-    CPUs do not compute in float16: a file of such operators would be slower
-    there, and less exact.
+    CPUs do not compute in float16: float16 operators would be slower there,
+    and less accurate.
     """
     weights = {weight.name: weight for _, weight in layers(model)}
     limit = np.finfo(np.float16).max
     for name, weight in weights.items():
         values = numpy_helper.to_array(weight).clip(-limit, limit)
         values = values.astype(np.float16)
-        half = numpy_helper.from_array(values, f'{name}_half')
-        weight.CopyFrom(half)
-        cast = helper.make_node(
-            'Cast', [half.name], [name], to=TensorProto.FLOAT
-        )
+        stored = f'{name}_half'
+        weight.CopyFrom(numpy_helper.from_array(values, stored))
+        cast = helper.make_node('Cast', [stored], [name], to=TensorProto.FLOAT)
         model.graph.node.insert(0, cast)
     return model
 
 
 def quantized(model: onnx.ModelProto, inputs: Iterable[dict]):
-    """Static quantization to int8 by ONNX Runtime, weights by channel.
+    """Quantize statically to int8 with ONNX Runtime, weights per channel.
 
-    ``inputs`` are fed to it, of pictures like those of later use.
+    ``inputs`` are the model's inputs for calibration pictures.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -160,8 +159,8 @@ def quantized(model: onnx.ModelProto, inputs: Iterable[dict]):
         if not weight.name.startswith(FLOAT_LAYERS):
             names.append(node.name)
             values |= set(node.output)
-    # ONNX Runtime moves a quantization in front of a max pool, whose int8
-    # kernel is 20 times as slow as that of floats; it does not move past Max.
+    # ONNX Runtime moves a quantization before a max pool, whose int8 kernel is
+    # 20 times slower than the float one, but never before a Max.
     lowest = numpy_helper.from_array(np.float32(-3e38), 'lowest')
     model.graph.initializer.append(lowest)
     for place, node in reversed(list(enumerate(model.graph.node))):
@@ -172,12 +171,12 @@ def quantized(model: onnx.ModelProto, inputs: Iterable[dict]):
                 'Max', [node.output[0], lowest.name], [name]
             )
             model.graph.node.insert(place + 1, barrier)
-    # What lies between them, so that maps stay int8 from layer to layer.
+    # Quantize the operators between layers too, so that maps stay int8. Inputs
+    # of Resize after the first are its sizes.
     for node in model.graph.node:
         if node.op_type in ('Relu', 'Concat', 'Add', 'Resize'):
-            sources = [name for name in node.input if name in values]
-            whole = len(sources) == len(node.input)
-            if sources and (whole or node.op_type == 'Resize'):
+            sources = node.input[: 1 if node.op_type == 'Resize' else None]
+            if values.issuperset(sources):
                 names.append(node.name)
                 values |= set(node.output)
     with tempfile.TemporaryDirectory() as folder:
@@ -197,7 +196,7 @@ def quantized(model: onnx.ModelProto, inputs: Iterable[dict]):
 
 
 def to_openvino(path: Path, target: Path, is_half: bool) -> None:
-    """Convert an ONNX file, metadata and all, to ``.xml`` and ``.bin``."""
+    """Convert an ONNX file, with its metadata, to ``.xml`` and ``.bin``."""
     openvino = load_package('openvino')
     model = openvino.convert_model(path)
     for each in onnx.load(path).metadata_props:
@@ -211,11 +210,11 @@ def to_ncnn(
     target: Path,
     log: Callable[[str], None],
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Write the network up to the RoIs' map: ncnn has no RoI operators.
+    """Write backbone, neck and RPN, because ncnn has no RoI operators.
 
     Returns:
-        Each output for this image as the files and as PyTorch compute it;
-        nothing without the package ``ncnn``.
+        Pairs of each output for ``image`` as computed by ncnn and by PyTorch;
+        an empty list if the package ``ncnn`` is missing.
     """
     pnnx = load_package('pnnx')
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
@@ -227,13 +226,14 @@ def to_ncnn(
         expected = network(image)
     log(
         f'{target.name}: in0 {tuple(image.shape[1:])}, normalised; out0 the '
-        'map that RoIs read; out1 and out2 scores and deltas of anchors. '
-        'Proposals, suppression, PSRoI pooling and the box head are not in it'
+        'map that RoIs are pooled from; out1 and out2 scores and deltas of '
+        'anchors. Proposals, NMS, PSRoI pooling and the box head are not '
+        'included'
     )
     try:
         import ncnn
     except ImportError:
-        log('not compared: pip install ncnn')
+        log('not compared: comparing needs ncnn: pip install ncnn')
         return []
     with ncnn.Net() as net:
         net.load_param(str(target))

@@ -1,12 +1,12 @@
-"""A detector as one graph of a fixed shape, for a file that any runtime reads.
+"""A detector as one graph with fixed shapes, which any runtime can run.
 
-Everything between image and final boxes is tensor arithmetic: the number of
-proposals and of detections is fixed, what is missing is padded and masked, and
-no shape depends on values. `bin_align` and `nms_mask` are custom operators,
-which ``formats.py`` translates to ONNX's RoIAlign and NonMaxSuppression. The
-latter's list of survivors becomes a mask, whose shape is fixed.
+No shape depends on values: the numbers of proposals and of detections are
+fixed, and missing ones are padded and masked. `bin_align` and `nms_mask` are
+custom operators that ``formats.py`` translates to ONNX's RoiAlign and
+NonMaxSuppression. A mask of fixed shape replaces the list of boxes that
+NonMaxSuppression returns.
 
-Shapes: N images of H x W pixels, A anchors per place, h x w a map, K
+Shapes: N images of H x W pixels, A anchors per cell of an h x w map, K
 proposals, C classes, D detections. Boxes are x1, y1, x2, y2 in pixels.
 """
 
@@ -27,8 +27,8 @@ from ..errors import UserError
 from ..ops import PSRoIAlign, PSRoIPool
 from .folding import Folded
 
-# The best candidates of all classes, which the final suppression sees. Another
-# could be one of 100 detections only if over 1900 of these were suppressed.
+# How many candidates of all classes enter the final NMS. A lower-ranked one
+# could be among 100 detections only if over 1900 of these were suppressed.
 CANDIDATES = 2000
 
 
@@ -36,15 +36,16 @@ CANDIDATES = 2000
 def nms_mask(
     boxes: Tensor, scores: Tensor, iou_threshold: float, most: int
 ) -> Tensor:
-    """Mark the first survivors of non-maximum suppression by 1, (N, n).
+    """Non-maximum suppression of boxes (N, n, 4) with scores (N, n).
 
-    Of boxes (N, n, 4) with scores (N, n), of which a negative one is padding.
+    Returns a mask (N, n) that is 1 for the ``most`` best boxes kept. Negative
+    scores are padding.
     """
     mask = torch.zeros_like(scores)
     for row, box, score in zip(mask, boxes, scores, strict=True):
-        live = (score >= 0).nonzero().squeeze(1)
-        kept = torchvision.ops.nms(box[live], score[live], iou_threshold)
-        row[live[kept[:most]]] = 1
+        valid = (score >= 0).nonzero().squeeze(1)
+        kept = torchvision.ops.nms(box[valid], score[valid], iou_threshold)
+        row[valid[kept[:most]]] = 1
     return mask
 
 
@@ -57,10 +58,10 @@ def _(boxes, scores, iou_threshold, most):
 def bin_align(
     planes: Tensor, boxes: Tensor, index: Tensor, side: int, samples: int
 ) -> Tensor:
-    """RoI align of boxes (n, 4), each from the plane (C, h, w) it names.
+    """RoI align of boxes (n, 4), each from ``planes[index]`` (C, h, w).
 
-    Boxes are in cells, whose values lie in the middle. Returns means of
-    samples (n, C, side, side).
+    Boxes are in cells, with values at the cells' centres. Returns the means
+    of samples (n, C, side, side).
     """
     boxes = torch.cat([index[:, None].to(boxes), boxes], 1)
     return torchvision.ops.roi_align(planes, boxes, side, 1, samples, True)
@@ -72,16 +73,16 @@ def _(planes, boxes, index, side, samples):
 
 
 class DetectorGraph(nn.Module):
-    """Image in, detections out, in operations that export.
+    """The exportable network from an image to final detections.
 
     Args:
         detector: A two-stage detector of this project in evaluation mode. It
-            is changed: made contiguous, its backbone's ``channels_last`` off.
+            is modified: made contiguous, with ``channels_last`` switched off.
         proposals: K; the config's number by default.
-        dynamic: Height and width are free, multiples of 32.
+        dynamic: Leave height and width free, in multiples of 32.
 
     Raises:
-        UserError: The detector has a part that is not known here.
+        UserError: A part of the detector is not supported.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class DetectorGraph(nn.Module):
     ):
         super().__init__()
         require_known(detector)
-        # Not a part of this module: only what is folded is exported.
+        # Not registered as a submodule, as only its folded copy is exported.
         self.__dict__['detector'] = detector.to(
             memory_format=torch.contiguous_format
         )
@@ -103,7 +104,7 @@ class DetectorGraph(nn.Module):
         self.proposals = proposals or rpn.max_per_img
         self.detections = rcnn.max_per_img if rcnn.max_per_img > 0 else 300
         self.layer = detector.roi_head.bbox_roi_extractor.roi_layers[0]
-        # RoI align of bins wants a map's channels bin by bin.
+        # `align_bins` expects the map's channels bin by bin.
         count = detector.neck.out_channels
         self.map_order = list(range(count))
         self.values = count // math.prod(_pair(self.layer.output_size))
@@ -111,14 +112,14 @@ class DetectorGraph(nn.Module):
             if not self.layer.bin_major:
                 by_bin = torch.arange(count).view(self.values, -1).t()
                 self.map_order = by_bin.flatten().tolist()
-            # ONNX Runtime's blocked kernels, which read this neck's map
-            # again, want a multiple of 4.
+            # Blocked kernels of ONNX Runtime also read this neck's map; they
+            # need a multiple of 4 channels.
             if isinstance(detector.neck, ThunderNetNeck):
                 while len(self.map_order) % 4:
                     self.map_order += [-1] * self.values
         self.folded = Folded(detector, self.map_order)
         self.head = detector.roi_head.bbox_head
-        # What the network wants of an image with values of 0 to 255.
+        # A preprocessor that does not normalise has no mean and std.
         source = detector.data_preprocessor
         channels = torch.zeros(1, 3, 1, 1)
         mean = getattr(source, 'mean', channels).view(1, -1, 1, 1)
@@ -127,16 +128,16 @@ class DetectorGraph(nn.Module):
         self.register_buffer('scale', 1 / std)
 
     def forward(self, image: Tensor, size: Tensor) -> tuple[Tensor, ...]:
-        """Detect.
+        """Detect objects in a batch of images.
 
         Args:
             image: (N, H, W, 3) uint8, padded on the right and below.
             size: (N, 2) float, height and width without the padding.
 
         Returns:
-            Boxes (N, D, 4), scores (N, D), best first, labels (N, D), how
-            many of the D rows are detections (N,), and the map that RoIs
-            read. A row of padding has zeros and the label -1.
+            Boxes (N, D, 4), scores (N, D) from best to worst, labels (N, D),
+            the number of detections (N,), and the map that RoIs are pooled
+            from. Padding rows are zeros with the label -1.
         """
         roi_map, *rpn = self.folded(self.normalized(image, size))
         rois, is_roi = self.propose(*rpn, size)
@@ -144,9 +145,9 @@ class DetectorGraph(nn.Module):
         return *self.select(rois, is_roi, scores, deltas, size), roi_map
 
     def normalized(self, image: Tensor, size: Tensor) -> Tensor:
-        """The network's input, padding being as in training."""
-        # Contiguous, or every layer would see channels last, and the file
-        # have a transposition for each concatenation.
+        """Normalise images and pad them as in training."""
+        # Without `contiguous`, all layers would get channels-last maps, and
+        # the file a Transpose for each concatenation.
         x = image.permute(0, 3, 1, 2).contiguous().float() - self.mean
         height, width = (
             (torch.arange(n, device=x.device) < limit[:, None]).float()
@@ -160,24 +161,24 @@ class DetectorGraph(nn.Module):
     def propose(
         self, scores: Tensor, deltas: Tensor, size: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """K proposals (N, K, 4), best first, and which are real (N, K)."""
+        """Proposals (N, K, 4), best first, and which ones are real (N, K)."""
         head, cfg = self.detector.rpn_head, self.detector.test_cfg.rpn
-        # All anchors: of an image of fixed size they are a constant.
+        # The exporter folds anchors of a fixed size into a constant.
         (anchors,) = head.prior_generator.grid_priors(
             [scores.shape[2:]], device=scores.device
         )
-        # From (h, w, A) to (A, h, w), as scores and deltas lie.
+        # From (h, w, A) to the order of scores and deltas, (A, h, w).
         anchors = anchors.view(-1, scores.size(1), 4).transpose(0, 1)
         deltas = deltas.unflatten(1, (-1, 4)).flatten(3).transpose(2, 3)
         logits = scores.flatten(1)
         most = logits.size(1)
         best = cfg.nms_pre if cfg.get('nms_pre', -1) > 0 else most
         if self.dynamic:
-            # A small image may have fewer anchors than are ranked.
+            # A small image may have fewer than `best` anchors.
             logits = F.pad(logits, (0, best), value=-torch.inf)
         elif best > most:
             best = most
-        # Rank first: what follows touches the best anchors alone.
+        # Select first, so that only the best anchors are decoded.
         logits, index = logits.topk(best)
         index = index.clamp(max=most - 1)
         deltas = take(deltas.flatten(1, 2), index)
@@ -217,46 +218,46 @@ class DetectorGraph(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Boxes (N, D, 4), scores (N, D), labels (N, D) and their number."""
         head, cfg = self.head, self.detector.test_cfg
-        batch, num_rois, num_classes = scores.shape
+        batch, _, num_classes = scores.shape
         usable = is_roi[..., None] & (scores > cfg.rcnn.score_thr)
-        flat = torch.where(usable, scores, -1.0).flatten(1)
+        scores = torch.where(usable, scores, -1.0).flatten(1)
         nms = cfg.rcnn.nms
         is_soft = nms.get('type') == soft_voting.NAME
         candidates = max(CANDIDATES, 20 * self.detections)
         if is_soft:
             candidates = soft_voting.CANDIDATES * self.detections
-        flat, index = flat.topk(min(candidates, num_rois * num_classes))
+        ranked, index = scores.topk(min(candidates, scores.size(1)))
         roi, label = index // num_classes, index % num_classes
         # (N, K, C, 4), or one box for all classes.
         box = roi if head.reg_class_agnostic else index
         deltas = take(deltas.reshape(batch, -1, 4), box)
         boxes = decode(head.bbox_coder, take(rois, roi), deltas, size)
-        apart = boxes
+        shifted = boxes
         if not nms.get('class_agnostic', False):
-            # Boxes of different classes are moved to where none meet.
+            # Shift the boxes of each class so that classes never overlap.
             offset = (size.amax(1)[:, None] + 1) * label
-            apart = boxes + offset[..., None]
-        kept = nms_mask(apart, flat, nms.iou_threshold, self.detections)
-        scores = torch.where(kept > 0, flat, -1.0)
+            shifted = boxes + offset[..., None]
+        kept = nms_mask(shifted, ranked, nms.iou_threshold, self.detections)
+        scores = torch.where(kept > 0, ranked, -1.0)
         if is_soft:
-            count = flat.size(1)
+            count = ranked.size(1)
             best, index = scores.topk(min(self.detections, count))
             index = torch.where(best >= 0, index, count)
             scores = soft_voting.decayed_scores(
-                apart, flat, index, nms.iou_threshold
+                shifted, ranked, index, nms.iou_threshold
             )
             usable = scores > cfg.rcnn.score_thr
             scores = torch.where(usable, scores, -1.0)
         scores, rows = best_rows(
             scores,
             self.detections,
-            torch.cat([boxes, apart, label[..., None]], 2),
+            torch.cat([boxes, shifted, label[..., None]], 2),
         )
-        found, found_apart, label = rows.split([4, 4, 1], 2)
+        found, found_shifted, label = rows.split([4, 4, 1], 2)
         if is_soft:
             sigma = nms.get('sigma', soft_voting.SIGMA)
             found = soft_voting.voted_boxes(
-                found, found_apart, boxes, apart, flat, sigma
+                found, found_shifted, boxes, shifted, ranked, sigma
             )
         is_any = scores >= 0
         return (
@@ -268,7 +269,7 @@ class DetectorGraph(nn.Module):
 
 
 def require_known(detector: nn.Module) -> None:
-    """Refuse a detector of which :class:`DetectorGraph` would make another."""
+    """Raise for detectors that :class:`DetectorGraph` does not reproduce."""
     necks = LightHeadNeck, RFCNNeck, ThunderNetNeck
     require('neck', getattr(detector, 'neck', None), *necks)
     rpn, head = detector.rpn_head, detector.roi_head.bbox_head
@@ -319,8 +320,8 @@ def best_rows(
 
 
 def decode(coder, anchors: Tensor, deltas: Tensor, size: Tensor) -> Tensor:
-    """Boxes of deltas (N, n, 4), within the images."""
-    # The coder itself takes a slower way in an export.
+    """Decode deltas (N, n, 4) to boxes, clipped to the images."""
+    # The coder's own `decode` takes a slower path when exported.
     boxes = delta2bbox(
         anchors.view(-1, 4),
         deltas.flatten(0, 1),
@@ -338,26 +339,26 @@ def align_bins(
 ) -> Tensor:
     """Position-sensitive RoI align as RoI align of bins.
 
-    A bin is a RoI of its own, and reads the plane of C channels that is the
-    bin's; the map has them bin by bin. RoIs are within the image, so a sample
-    is at most half a cell outside of the map and takes the border's value.
-    Returns (N * K, C, P, P), C being ``values``.
+    Each bin is a separate RoI that reads its own plane of C channels from the
+    map, whose channels are ordered bin by bin. RoIs lie within the image, so a
+    sample is at most half a cell outside the map and takes the border's value.
+    Returns (N * K, C, P, P), where C is ``values``.
     """
     batch, num_rois, _ = rois.shape
     ph, pw = _pair(layer.output_size)
     bins = torch.arange(ph * pw, device=rois.device)
-    # A bin's box is linear in its RoI's: those of four unit boxes are a
-    # matrix that makes all of them.
+    # A bin's box is linear in its RoI's box, so the bins of four unit vectors
+    # form the matrix that maps a RoI to its bins.
     corners = torch.eye(4, device=rois.device)[:, None] * layer.spatial_scale
     step = (corners[..., 2:] - corners[..., :2]) / rois.new_tensor([pw, ph])
     start = corners[..., :2] + torch.stack([bins % pw, bins // pw], 1) * step
     matrix = torch.cat([start, start + step], 2).flatten(1)
-    # RoI align's cells have their values in the middle.
+    # RoI align places values at the centres of cells.
     boxes = rois.flatten(0, 1) @ matrix + (0.0 if layer.aligned else 0.5)
     planes = roi_map.unflatten(1, (-1, values))
     index = torch.arange(batch, device=rois.device)[:, None] * planes.size(1)
     index = index + bins.repeat(num_rois)
-    # The largest sample is the largest of bins with a sample each.
+    # For the maximum, split a bin into cells with one sample each.
     side, samples = 1, layer.sampling_ratio
     if layer.mode == 'max':
         side, samples = samples, side

@@ -1,9 +1,9 @@
-"""Watch a runner's memory over many images of all kinds, good and bad.
+"""Measure a runner's memory over many images, some of them unreadable.
 
     python mmdet_shufflenetv2/deploy/memory.py best.onnx \
         --output results/deploy_memory.csv
 
-Started like this, no PyTorch is in the process.
+Run as a file like this, the process does not import PyTorch.
 """
 
 import argparse
@@ -17,12 +17,12 @@ from PIL import Image
 
 try:
     from .runtime import Detector
-except ImportError:  # Started as a file.
+except ImportError:  # Run as a file.
     from runtime import Detector
 
 
 def write_images(folder: Path) -> list[Path]:
-    """Images of several sizes and formats, and files that are none."""
+    """Write images of several sizes and formats, and files that are broken."""
     values = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
     image = Image.fromarray(values.repeat(16, 0).repeat(16, 1))
     for side in 1, 50, 640, 3000:
@@ -42,11 +42,11 @@ def write_images(folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    """Run, write a row for each 50 images, print the slope."""
+    """Record memory every 50 images and print its growth."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('model', help='what export wrote')
+    parser.add_argument('model', help='exported file')
     parser.add_argument('--images', type=int, default=1000)
-    parser.add_argument('--output', help='CSV file')
+    parser.add_argument('--output', help='CSV file to write')
     args = parser.parse_args()
     warnings.simplefilter('ignore')
     detector, errors, rows = Detector(args.model, threads=2), [], []
@@ -60,7 +60,7 @@ def main() -> None:
                 rows.append((number, len(errors), int(pages) * 4096 / 1e6))
     images, _, memory = np.array(rows)[len(rows) // 5 :].T
     slope = np.polyfit(images, memory, 1)[0] * 1000
-    print(f'{slope:.2f} MB more memory for each 1000 images')
+    print(f'memory grows by {slope:.2f} MB per 1000 images')
     if args.output:
         with open(args.output, 'w', newline='') as file:
             writer = csv.writer(file)

@@ -1,4 +1,4 @@
-"""Run an exported detector with NumPy, ONNX Runtime and Pillow alone.
+"""Run an exported detector with only NumPy, ONNX Runtime and Pillow.
 
     from mmdet_shufflenetv2.deploy.runtime import Detector
     detector = Detector('model.onnx')
@@ -6,9 +6,9 @@
     for box, score, name in zip(found.boxes, found.scores, found.names):
         print(name, score, box)
 
-This file needs nothing else of its package: copied beside the model it works
-as ``from runtime import Detector``. One detector may be called from several
-threads at once.
+This file does not depend on the rest of the package: copy it next to the model
+and use ``from runtime import Detector``. Calling one detector from several
+threads at once is safe.
 """
 
 import importlib
@@ -26,20 +26,20 @@ import numpy as np
 
 try:
     from ..errors import UserError
-except ImportError:  # Copied beside a model, without the package.
+except ImportError:  # Copied next to a model, without the package.
     UserError = ValueError
 
-# What `export` writes and this file reads; another number is another layout.
+# Increment the number when the layout of the file or its metadata changes.
 FORMAT = 'mmdet_shufflenetv2 detector 1'
 KEYS = 'format', 'classes', 'input', 'resize', 'thresholds', 'export'
-# Where an OpenVINO file has them.
+# The rt_info section of an OpenVINO file that holds these keys.
 RT_INFO = 'mmdet_shufflenetv2'
 OUTPUTS = ('boxes', 'scores', 'labels', 'count')
-# Whose files `Detector` takes.
+# Suffixes of model files.
 MODELS = '.onnx', '.xml'
 IMAGES = re.compile(r'\.(jpg|jpe|jpeg|png|bmp|webp|tif|tiff|gif)', re.I)
-# 267 MB as RGB; an image beyond it is a mistake or an attack. Pillow would
-# only warn at this number, and refuse at twice as many.
+# 267 MB as RGB; a larger image is a mistake or an attack. Pillow only warns
+# at this size, and refuses at twice the size.
 MAX_PIXELS = 89_000_000
 
 
@@ -53,15 +53,15 @@ class ImageError(UserError):
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one image.
+    """The detections of one image.
 
     Attributes:
         boxes: (n, 4) float32, x1, y1, x2, y2 in pixels of the image.
-        scores: (n,) float32, best first.
-        labels: (n,) int64, positions in ``classes``.
+        scores: (n,) float32, highest first.
+        labels: (n,) int64, indices into ``classes``.
         classes: The names of all classes.
         size: Width and height of the image.
-        source: Its path, '' for one that came as an array.
+        source: Path of the image, or '' if it was not read from a file.
     """
 
     boxes: np.ndarray
@@ -76,11 +76,11 @@ class Detections:
 
     @property
     def names(self) -> list[str]:
-        """The class name of each box."""
+        """The class name of each detection."""
         return [self.classes[label] for label in self.labels]
 
     def above(self, score: float) -> 'Detections':
-        """Those with at least this score."""
+        """Keep the detections with at least this score."""
         kept = self.scores >= score
         names = 'boxes', 'scores', 'labels'
         return replace(self, **{n: getattr(self, n)[kept] for n in names})
@@ -88,11 +88,11 @@ class Detections:
     def to_coco(
         self, image_id: int = 0, category_ids: Iterable[int] | None = None
     ) -> list[dict]:
-        """Records of COCO's results format.
+        """Convert to records of COCO's results format.
 
         Args:
             image_id: The image's id in the annotation file.
-            category_ids: The id of each class there; 1, 2, 3, ... by default.
+            category_ids: The id of each class there; by default 1, 2, 3, ...
         """
         ids = list(category_ids or range(1, len(self.classes) + 1))
         boxes = self.boxes - np.pad(self.boxes[:, :2], ((0, 0), (2, 0)))
@@ -109,7 +109,7 @@ class Detections:
         ]
 
     def to_supervision(self):
-        """As ``supervision.Detections``, which draws, tracks and counts."""
+        """Convert to ``supervision.Detections``, to draw, track or count."""
         return load_package('supervision').Detections(
             xyxy=self.boxes,
             confidence=self.scores,
@@ -119,10 +119,10 @@ class Detections:
 
 
 class Resize(NamedTuple):
-    """The width and height that images are made to fit into.
+    """The width and height that images are resized to fit into.
 
-    ``keep_ratio=False`` stretches them to exactly that; with ``turn`` a
-    portrait uses width and height exchanged, as in mmdet.
+    With ``keep_ratio=False`` images are stretched to exactly this size. With
+    ``turn`` a portrait image swaps width and height, as in mmdet.
     """
 
     width: int
@@ -131,7 +131,7 @@ class Resize(NamedTuple):
     turn: bool = False
 
     def target(self, width: int, height: int) -> tuple[int, int]:
-        """The width and height that an image of this size is resized to."""
+        """The size that an image of this width and height is resized to."""
         limits = self.width, self.height
         if not self.keep_ratio:
             return limits
@@ -145,17 +145,17 @@ class Detector:
     """An exported detector.
 
     Args:
-        model: The file that ``export`` wrote.
-        threads: How many threads a call may use; 0 is one for each core.
-        score_thr: Detections below are left out; what the file was exported
-            with by default.
+        model: A file written by ``export``.
+        threads: Number of threads for a call; 0 uses one per core.
+        score_thr: Drop detections that score lower. The threshold that the
+            file was exported with always applies.
 
     Attributes:
         classes: Names of the classes.
-        metadata: What the file says about itself.
+        metadata: The parsed metadata of the file.
 
     Raises:
-        ModelError: The file is missing, damaged or not of this project.
+        ModelError: The file is missing, damaged or not from this project.
     """
 
     def __init__(
@@ -172,12 +172,12 @@ class Detector:
         self.batch, *self._canvas, _ = self.session.shape
 
     def __call__(self, images) -> Detections | list[Detections]:
-        """Detect in one image, or in each of several.
+        """Detect objects in one image, or in each of several images.
 
         Args:
-            images: A path of an image, a ``PIL.Image``, an array (H, W, 3)
-                uint8 as ``cv2.imread`` gives it (BGR) or (H, W) of grey; or
-                a folder or a list of these, which give a list.
+            images: An image: a path, a ``PIL.Image``, or a uint8 array,
+                (H, W, 3) in BGR order as from ``cv2.imread`` or (H, W) grey.
+                A folder or a list of images returns a list.
 
         Raises:
             ImageError: An image cannot be used.
@@ -190,13 +190,13 @@ class Detector:
         images,
         on_error: Callable[[ImageError], None] | None = None,
     ) -> Iterator[Detections]:
-        """Detect in image after image, holding a batch of them at a time.
+        """Yield the detections of each image, with one batch in memory.
 
         Args:
-            images: What a call takes, or any iterable of it: a generator of
-                video frames, say.
+            images: As for a call, or any iterable of images, such as a
+                generator of video frames.
             on_error: Called with the error of an image that cannot be used,
-                which is then left out; without it the error is raised.
+                which is then skipped; by default the error is raised.
         """
         batch = []
         for image in expand(images):
@@ -213,7 +213,7 @@ class Detector:
             yield from self.detect(batch)
 
     def prepare(self, image) -> tuple[np.ndarray, tuple[int, int], str]:
-        """The resized image, the original's width and height, its path."""
+        """Return an image's resized pixels, (width, height) and path."""
         source, pixels = read_image(image)
         size = pixels.shape[1::-1]
         pixels = resize(pixels, *self._resize.target(*size))
@@ -221,14 +221,14 @@ class Detector:
         return pixels if is_rgb else pixels[..., ::-1], size, source
 
     def feed(self, batch: list) -> dict[str, np.ndarray]:
-        """What the file takes, of prepared images: see docs/deploy.md."""
+        """Pad prepared images to the inputs described in docs/deploy.md."""
         sizes = np.array([pixels.shape[:2] for pixels, _, _ in batch])
         canvas = self._canvas
-        # A dimension that is free has a name instead of a number.
+        # A dynamic dimension has a name instead of a number.
         if not all(isinstance(side, int) for side in canvas):
             canvas = -(-sizes.max(0) // 32) * 32
         image = np.zeros((self.batch, *canvas, 3), np.uint8)
-        # A row without an image is one of a pixel.
+        # Rows of an incomplete batch are images of one black pixel.
         size = np.ones((self.batch, 2), np.float32)
         size[: len(batch)] = sizes
         for row, (pixels, _, _) in zip(image, batch, strict=False):
@@ -236,21 +236,21 @@ class Detector:
         return dict(image=image, size=size)
 
     def detect(self, batch: list) -> Iterator[Detections]:
-        """What is found in each of up to ``self.batch`` prepared images."""
+        """Detect objects in up to ``self.batch`` prepared images."""
         outputs = self.session.run(OUTPUTS, self.feed(batch))
-        for image, boxes, scores, labels, count in zip(
+        for (pixels, size, source), boxes, scores, labels, count in zip(
             batch, *outputs, strict=False
         ):
-            pixels, size, source = image
             factor = np.divide(size, pixels.shape[1::-1], dtype=np.float32)
             boxes = boxes[:count] * np.tile(factor, 2)
             boxes = boxes.clip(max=np.tile(np.float32(size), 2))
-            given = boxes, scores[:count], labels[:count], self.classes
-            yield Detections(*given, size, source).above(self.score_thr)
+            values = boxes, scores[:count], labels[:count]
+            found = Detections(*values, self.classes, size, source)
+            yield found.above(self.score_thr)
 
 
 class OpenVINO:
-    """An OpenVINO model, called as an ONNX Runtime session is."""
+    """An OpenVINO model with the interface of :class:`OnnxRuntime`."""
 
     def __init__(self, path: str, threads: int):
         core = load_package('openvino').Core()
@@ -260,7 +260,7 @@ class OpenVINO:
             for key in KEYS
             if model.has_rt_info([RT_INFO, key])
         }
-        # The default is bfloat16 on some CPUs, too coarse for boxes.
+        # Some CPUs default to bfloat16, which is too coarse for boxes.
         options = {'INFERENCE_PRECISION_HINT': 'f32'}
         if threads:
             options['INFERENCE_NUM_THREADS'] = threads
@@ -269,13 +269,13 @@ class OpenVINO:
         self.shape = [n.get_length() if n.is_static else 'n' for n in shape]
 
     def run(self, names, feed: dict) -> list[np.ndarray]:
-        # A request of its own for each caller.
+        # Threads cannot share a request.
         found = self.model.create_infer_request().infer(feed)
         return [found[name].copy() for name in names]
 
 
 class OnnxRuntime:
-    """An ONNX Runtime session of a file, or of its content."""
+    """An ONNX Runtime session of a file, or of a file's content."""
 
     def __init__(self, path: str | bytes, threads: int):
         onnxruntime = load_package('onnxruntime')
@@ -291,7 +291,7 @@ class OnnxRuntime:
 
 
 def load_package(name: str):
-    """Import a package that is needed for one thing alone."""
+    """Import an optional package, or say how to install it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -299,15 +299,15 @@ def load_package(name: str):
 
 
 def open_model(path: str, threads: int) -> tuple:
-    """A session of the file's runtime, and the file's metadata."""
+    """Open a model file; returns its session and its metadata."""
     if not os.path.isfile(path) or not os.path.getsize(path):
-        raise ModelError(f'model {path}: no such file, or an empty one')
+        raise ModelError(f'model {path}: file is missing or empty')
     kind = OpenVINO if path.endswith('.xml') else OnnxRuntime
     try:
         session = kind(path, threads)
     except UserError:
         raise
-    except Exception as error:  # The runtimes' have no common base.
+    except Exception as error:  # The runtimes share no base class of errors.
         reason = ' '.join(str(error).split())[:300]
         raise ModelError(f'model {path}: cannot be read: {reason}') from error
     try:
@@ -319,20 +319,20 @@ def open_model(path: str, threads: int) -> tuple:
     except (KeyError, ValueError) as error:
         reason = f'{type(error).__name__}: {error}'
     raise ModelError(
-        f'model {path}: expected the metadata of {FORMAT!r}, got {reason}; '
-        'export it with this project'
+        f'model {path}: expected metadata of {FORMAT!r}, got {reason}; '
+        'export the model with this project'
     )
 
 
 def is_one(images) -> bool:
-    """Whether this is one image and not several."""
+    """Whether this is a single image."""
     if isinstance(images, str | os.PathLike):
         return not os.path.isdir(images)
     return hasattr(images, 'shape') or hasattr(images, 'getbands')
 
 
 def expand(images) -> Iterable:
-    """One image after the other; a folder is its images by name."""
+    """Iterate over images; those of a folder are found and sorted by path."""
     if is_one(images):
         return [images]
     if not isinstance(images, str | os.PathLike):
@@ -340,22 +340,22 @@ def expand(images) -> Iterable:
     files = filter(Path.is_file, Path(images).rglob('*'))
     found = sorted(file for file in files if IMAGES.fullmatch(file.suffix))
     if not found:
-        raise ImageError(f'folder {images}: no image in it')
+        raise ImageError(f'folder {images}: contains no images')
     return found
 
 
 def read_image(image) -> tuple[str, np.ndarray]:
-    """The path, '' without one, and the pixels (H, W, 3) uint8 in RGB.
+    """Return an image's path, '' if none, and pixels (H, W, 3) uint8 RGB.
 
     Raises:
-        ImageError: It cannot be read, is larger than ``MAX_PIXELS``, or is
-            an array of another kind.
+        ImageError: The image cannot be read, has more than ``MAX_PIXELS``, or
+            is an array of an unsupported shape or type.
     """
     if isinstance(image, str | os.PathLike):
         path = os.fspath(image)
         try:
             return path, _read_file(path)
-        except Exception as error:  # Pillow's readers raise any kind.
+        except Exception as error:  # Pillow may raise anything.
             reason = getattr(error, 'strerror', None) or error
             raise ImageError(f'image {path}: {reason}') from error
     if hasattr(image, 'getbands'):
@@ -366,7 +366,7 @@ def read_image(image) -> tuple[str, np.ndarray]:
     if array.dtype != np.uint8 or not fits or not array.size:
         raise ImageError(
             'image: expected an array (H, W, 3) or (H, W) of uint8, got '
-            f'{array.shape} of {array.dtype}'
+            f'shape {array.shape} of {array.dtype}'
         )
     return '', np.broadcast_to(values[..., ::-1], (*values.shape[:2], 3))
 
@@ -387,7 +387,7 @@ def _read_file(path: str) -> np.ndarray:
         except OSError:
             if image.format not in ('JPEG', 'MPO'):
                 raise
-    # Every viewer shows a JPEG that lacks its end: it gets another.
+    # Viewers accept a truncated JPEG; with an end marker, Pillow does, too.
     content = Path(path).read_bytes() + b'\xff\xd9'
     with Image.open(io.BytesIO(content)) as image:
         pixels = _pixels(ImageOps.exif_transpose(image))
@@ -396,20 +396,20 @@ def _read_file(path: str) -> np.ndarray:
 
 
 def _deep_colours(path: str) -> np.ndarray:
-    """Colours of 16 bits: Pillow keeps the upper 8, or the lower ones where it
-    takes the two bytes for exchanged.
+    """Read 16 bits per colour: Pillow keeps the upper byte of a value, or the
+    lower one if the byte order is swapped.
     """
     from PIL import Image, ImageOps
 
-    def exchanged(args):
+    def swapped(args):
         if isinstance(args, str):
             return args[:-1] + dict(B='L', L='B', N='B')[args[-1]]
-        return exchanged(args[0]), *args[1:]
+        return swapped(args[0]), *args[1:]
 
     with Image.open(path) as upper, Image.open(path) as lower:
         for index, tile in enumerate(lower.tile):
-            make = getattr(tile, '_make', tuple)  # Of Pillow 11 or later.
-            lower.tile[index] = make([*tile[:3], exchanged(tile[3])])
+            make = getattr(tile, '_make', tuple)  # Named since Pillow 11.
+            lower.tile[index] = make([*tile[:3], swapped(tile[3])])
         high, low = (
             _pixels(ImageOps.exif_transpose(each)) for each in (upper, lower)
         )
@@ -417,7 +417,7 @@ def _deep_colours(path: str) -> np.ndarray:
 
 
 def _pixels(image) -> np.ndarray:
-    """A ``PIL.Image`` as (H, W, 3) uint8 RGB; 16 bits become 8."""
+    """Convert a ``PIL.Image`` to (H, W, 3) uint8 RGB; 16 bits become 8."""
     if image.mode == 'F':
         raise ImageError('image: expected 8 or 16 bits, got floats')
     if not image.mode.startswith('I'):
@@ -426,16 +426,16 @@ def _pixels(image) -> np.ndarray:
 
 
 def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Cameras store 12 bits in 16: scaled by those that are used."""
+    """Scale to 8 bits by the bits in use: cameras store 12 bits in 16."""
     highest = int(values.max(initial=0))
     bits = next((n for n in (8, 12, 14, 16) if highest < 2**n), 16)
     return (values >> (bits - 8)).clip(0, 255).astype(np.uint8)
 
 
 def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Bilinear without smoothing, in whole numbers as OpenCV computes it.
+    """Resize bilinearly without antialiasing, in OpenCV's integer arithmetic.
 
-    Training resized so, and Pillow rounds down, which moved mAP by 0.003.
+    Training uses OpenCV; Pillow rounds down, which changed mAP by 0.003.
     """
     if pixels.shape[:2] == (height, width):
         return pixels
@@ -451,8 +451,8 @@ def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _neighbours(size: int, count: int) -> tuple[np.ndarray, ...]:
-    """What ``count`` places along ``size`` pixels lie between: two pixels,
-    and their weights of 2048.
+    """Find the pixels before and after ``count`` positions along ``size``
+    pixels: their indices, and their weights in units of 1/2048.
     """
     at = (np.arange(count) + 0.5) * (size / count) - 0.5
     at = at.astype(np.float32).clip(0, size - 1)

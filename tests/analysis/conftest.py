@@ -1,4 +1,4 @@
-"""An analysis whose times are made up, so that every figure is known."""
+"""An analysis with invented times, so that every figure is known."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from mmdet_shufflenetv2.analysis.roofline import Peaks
 from mmdet_shufflenetv2.analysis.twins import breaches_of
 from mmdet_shufflenetv2.measure.timing import Spread, Timing
 
-# Of the made-up machine.
+# The environment of an invented machine.
 ENVIRONMENT = {
     **dict(device='cpu', cpu='a CPU', threads=1, precision='fp32'),
     **dict(clock='wall', torch='2', load=0.5, cores=2),
@@ -51,7 +51,7 @@ def small_machine(monkeypatch):
 
 @pytest.fixture
 def analysis(unit) -> Analysis:
-    """The unit on 4x4 maps: every operation 1 ms, half a ms between them."""
+    """The unit on 4x4 maps: 1 ms per operation, 0.5 ms between them."""
     x = torch.randn(1, 4, 4, 4)
     recorded = record(unit, lambda: unit(x)).operations
     whole = len(recorded) + 0.5
@@ -69,7 +69,7 @@ def analysis(unit) -> Analysis:
         is_trained=True,
         times=times,
         layers=layers,
-        # A thousand multiply-adds or bytes a millisecond.
+        # A thousand multiply-adds or bytes per millisecond.
         peaks=Peaks(1e-3, ((64, 1e-3), (4096, 1e-3))),
         params=96,
         weights_mb=0.1,

@@ -1,4 +1,4 @@
-"""`analyze` as a user calls it, with PyTorch alone."""
+"""`analyze` as called by users, and with PyTorch only."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ IMAGE = torch.randn(1, 3, 32, 32)
 
 
 def choose(network, x):
-    """What is computed depends on values, as in detectors."""
+    """Operations that depend on values, as in detectors."""
     x = network.conv(x)
     best = x.gather(1, x.argmax(1, True))
     x[x > 0.5] = 0
@@ -31,7 +31,7 @@ def chooser():
     return Net(choose, conv=nn.Conv2d(3, 8, 3, padding=1))
 
 
-def test_any_network_is_analysed_and_stays_as_it_is(tmp_path):
+def test_any_network_is_analysed_and_not_modified(tmp_path):
     network = chooser().train()
     before = {k: v.clone() for k, v in network.state_dict().items()}
     result = analyze(network, IMAGE, quick=True)
@@ -61,7 +61,7 @@ def test_any_network_is_analysed_and_stays_as_it_is(tmp_path):
     assert {'conv', 'aten::convolution'} <= names
 
 
-def test_what_a_network_keeps_from_its_first_pass_is_not_recorded():
+def test_one_time_work_of_the_first_pass_is_not_recorded():
     def anchors(network, x):
         if not hasattr(network, 'anchors'):
             network.anchors = x.mul(2)
@@ -70,14 +70,14 @@ def test_what_a_network_keeps_from_its_first_pass_is_not_recorded():
     assert analyze(Net(anchors), IMAGE, quick=True).times.repeats
 
 
-def test_a_step_that_fails_costs_only_its_own_figures(monkeypatch, tmp_path):
+def test_a_failing_step_loses_only_its_own_figures(monkeypatch, tmp_path):
     def fail(*_, **__):
         raise IndexError('no such thing\nmore lines')
 
     monkeypatch.setattr(module.twins, 'breaches_of', fail)
     result = analyze(chooser(), IMAGE, quick=True)
     assert result.problems == ['guidelines: IndexError: no such thing']
-    assert 'not found out: guidelines: IndexError' in result.table()
+    assert 'failed: guidelines: IndexError' in result.table()
     result.to_json(tmp_path / 'a.json')
     assert json.loads((tmp_path / 'a.json').read_text())['flops'] > 0
 
@@ -108,7 +108,7 @@ _ABSENT = (
 
 def test_pytorch_alone_is_enough(tmp_path):
     code = _ALONE.format(absent=_ABSENT, folder=str(tmp_path))
-    said = python('-c', code)
-    assert 'Sequential: 1 x 3 x 16 x 16' in said
-    assert 'the picture needs matplotlib' in said
+    output = python('-c', code)
+    assert 'Sequential: 1 x 3 x 16 x 16' in output
+    assert 'the picture needs matplotlib' in output
     assert (tmp_path / 'a.csv').is_file()

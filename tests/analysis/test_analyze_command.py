@@ -16,14 +16,14 @@ def test_everything_is_written_and_advice_comes_first(
 ):
     folder = tmp_path / 'new' / 'out'
     run(*NETWORK, '--quick', '--samples', 1, '--out-dir', folder)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert {path.name for path in folder.iterdir()} == {
         *('report.txt', 'layers.csv', 'analysis.json', 'analysis.png'),
         'trace.json',
     }
-    assert said.index('What would help') < said.index('Slowest of')
+    assert output.index('What would help') < output.index('Slowest of')
     found = json.loads((folder / 'analysis.json').read_text())
-    # 40.5 M multiply-adds at 224x224 but for the classifier's.
+    # 40.5 M multiply-adds at 224x224, without the classifier's.
     convolutions = 40_476_448 - 1024 * 1000
     assert found['flops'] == pytest.approx(
         convolutions * 32 * 64 / 224**2 + 1024 * 1000, rel=0.02
@@ -50,9 +50,9 @@ def test_a_detector_is_analysed_to_its_detections(
         *(config, '--size', '96x64', '--threads', 1, '--quick'),
         *('--samples', 0, '--out-dir', tmp_path),
     )
-    said = capsys.readouterr().out
-    assert 'random weights: the score threshold was set to' in said
-    assert ' detections\n' in said
+    output = capsys.readouterr().out
+    assert 'random weights: the score threshold was set to' in output
+    assert ' detections\n' in output
     found = json.loads((tmp_path / 'analysis.json').read_text())
     assert found['problems'] == []
     assert found['kinds_ms']['post-processing'] > 0

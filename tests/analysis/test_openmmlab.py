@@ -34,21 +34,21 @@ def test_networks_are_named_and_show_their_levels(name, options, levels):
 
 
 @pytest.mark.parametrize(
-    'target, wrong, words',
+    'target, options, message',
     [
         ('shufflenet_v2_1_0', {}, 'shufflenet_v2_x1_0'),
         ('ResNet', {}, 'ResNet cannot be built: .*nowhere_to_be_found'),
     ],
 )
-def test_wrong_requests_are_answered_in_a_sentence(
-    monkeypatch, target, wrong, words
+def test_wrong_requests_are_one_line_errors(
+    monkeypatch, target, options, message
 ):
     def build(cfg):
         raise ModuleNotFoundError("No module named 'nowhere_to_be_found'\n")
 
     monkeypatch.setattr(openmmlab.MODELS, 'build', build)
-    with pytest.raises(UserError, match=words) as caught:
-        load(target, **wrong)
+    with pytest.raises(UserError, match=message) as caught:
+        load(target, **options)
     assert '\n' not in str(caught.value)
 
 
@@ -65,7 +65,7 @@ def test_size_is_that_of_the_configs_test_images(transforms, size):
     assert openmmlab.test_size(Config(dict(test_dataloader=pipeline))) == size
 
 
-def test_maps_of_random_weights_get_the_size_of_trained_ones():
+def test_maps_of_random_weights_get_the_magnitude_of_trained_ones():
     model, _ = load('ResNet', dict(depth=18, norm_eval=True))
     model.init_weights()
     last_of_a_branch = model.layer1[0].norm2

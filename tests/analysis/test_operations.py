@@ -12,7 +12,7 @@ from mmdet_shufflenetv2.analysis.operations import (
 
 
 class Works(TorchDispatchMode):
-    """Adds what each operation does, but for views, to a list."""
+    """Appends a description of each operation to a list."""
 
     def __init__(self, found: list[Operation]):
         super().__init__()
@@ -41,7 +41,7 @@ def test_convolution_is_the_layer_it_was_called_with():
     # 3 channels in a group and 3 weights for each of 2 x 4 x 15 values.
     assert work.flops == 3 * 3 * 120
     assert work.bytes == 4 * (2 * 6 * 45 + 36 + 120)
-    # A transposed one works per position of the input.
+    # A transposed convolution applies its kernel per input position.
     (work,) = works(F.conv_transpose2d, x, torch.randn(6, 2, 2, 2), stride=2)
     assert work.flops == 90 * 6 * 2 * 4
 
@@ -64,23 +64,23 @@ def test_views_are_free_and_a_copy_is_not():
 X = torch.arange(24.0).view(6, 4)
 MASK = X > 11
 ROWS = torch.tensor([1, 5])
-# Bytes of the whole, of two rows, of their indices, of a mask.
+# Bytes of the whole tensor, of two rows, of their indices and of a mask.
 WHOLE, TWO, INDEX, FLAGS = 24 * 4, 2 * 4 * 4, 2 * 8, 24
 
 
 @pytest.mark.parametrize(
     'function, expected',
     [
-        # What is taken is read and written, whatever the table holds.
+        # Selected elements are read and written, whatever the table's size.
         (lambda x: F.embedding(ROWS, x), INDEX + 2 * TWO),
         (lambda x: x[ROWS], INDEX + 2 * TWO),
         (lambda x: x.gather(0, ROWS[:, None]), INDEX + 2 * 2 * 4),
-        # Half of the elements are chosen by the mask.
+        # The mask selects half of the elements.
         (lambda x: x[MASK], FLAGS + WHOLE),
-        # A new tensor is written whole, from the old one and the mask.
+        # A new tensor is written completely, from the old one and the mask.
         (lambda x: x.masked_fill(MASK, 0.0), FLAGS + 2 * WHOLE),
         (lambda x: x.index_put((ROWS,), X[:2]), INDEX + TWO + 2 * WHOLE),
-        # In place only what is chosen is written.
+        # In place, only selected elements are written.
         (lambda x: x.masked_fill_(MASK, 0.0), FLAGS + WHOLE // 2),
         (lambda x: x.index_put_((ROWS,), X[:2]), INDEX + 2 * TWO),
         (lambda x: x.index_put_((MASK,), torch.zeros(())), FLAGS + 4 + 48),

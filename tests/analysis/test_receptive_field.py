@@ -45,15 +45,15 @@ def conv(kernel, out=3, **options):
         # The wider of two branches counts.
         (lambda m, x: torch.cat((m.b(x), m.a(x)), 1), 5, 1),
         (lambda m, x: torch.maximum(m.a(x) + 9, m.b(x)), 5, 1),
-        # Signs, zeros and what is negative hide nothing.
+        # Signs, zeros and negative values hide nothing.
         (lambda m, x: -m.b(x).relu() - 3, 5, 1),
         (lambda m, x: 0 * m.zero(x) + m.b(x).clamp(0, 0.1), 5, 1),
         (lambda m, x: F.silu(m.b(x)) * m.b(x).sigmoid(), 5, 1),
-        # Maps of a quarter are enlarged again.
+        # Maps of a quarter of the size are upsampled.
         (lambda m, x: F.interpolate(m.c(x), scale_factor=2), 4, 2),
         (lambda m, x: m.up(m.c(x)), 8, 2),
         (lambda m, x: m.d(x), 31, 24),
-        # It looks where a plain one does.
+        # A deformable convolution counts with zero offsets.
         (lambda m, x: deform_conv2d(x, m.offset(x), m.e.weight), 3, 1),
     ],
 )
@@ -83,7 +83,7 @@ def attention(x):
     'function',
     [attention, lambda x: x * x.mean((2, 3), keepdim=True).sigmoid()],
 )
-def test_what_sees_the_whole_image_is_larger_than_the_probe(function):
+def test_a_global_operation_has_a_field_larger_than_the_probe(function):
     field = field_of(Net(lambda m, x: function(F.avg_pool2d(x, 32))))
     assert field.is_larger
     assert field.size == (PROBE, PROBE)
@@ -96,7 +96,7 @@ def test_what_sees_the_whole_image_is_larger_than_the_probe(function):
         (conv(35, padding=17), Field((35, 24), (1, 1), True)),
     ],
 )
-def test_a_network_of_one_size_of_images_is_probed_at_that_size(
+def test_a_network_with_fixed_image_size_is_probed_at_that_size(
     layer, expected
 ):
     def fixed(network, x):
@@ -107,7 +107,7 @@ def test_a_network_of_one_size_of_images_is_probed_at_that_size(
 
 
 def test_gradients_come_from_within_the_theoretical_field():
-    """With positive weights and no padding from all of it."""
+    """With positive weights and no padding, from the entire field."""
     network = nn.Sequential(nn.Conv2d(3, 1, 5, stride=2), nn.Conv2d(1, 1, 3))
     for parameter in network.parameters():
         parameter.data.fill_(1.0)

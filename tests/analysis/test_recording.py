@@ -1,4 +1,4 @@
-"""Operations, their owners, their times, and the layers made of them."""
+"""Operations, their owners and times, and the layers they form."""
 
 from itertools import count
 
@@ -33,8 +33,8 @@ def test_operations_know_their_module_line_and_sources(unit):
     assert index['aten::convolution'] in norm.sources
 
 
-def test_what_is_recorded_is_what_runs_otherwise():
-    """Transformer layers take another path where they have hooks."""
+def test_recording_does_not_change_what_runs():
+    """Transformer layers take another path if they have hooks."""
     network = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     x = torch.randn(1, 4, 8)
     recorder = record(network, lambda: network(x))
@@ -49,7 +49,7 @@ def conv() -> nn.Module:
 @pytest.mark.parametrize(
     'network, expected',
     [
-        # Branches of one, two and one, then one over their sum.
+        # Branches of one, two and one layers, then one on their sum.
         (
             Net(
                 lambda m, x: m.after(m.a(x) + m.b(x) + m.c(x)),
@@ -60,7 +60,7 @@ def conv() -> nn.Module:
             ),
             {'a': 3, 'b.0': 3, 'b.1': 3, 'c': 3, 'after': 1},
         ),
-        # A neck beside its backbone, which fragments nothing there.
+        # A neck is parallel to its backbone, but does not fragment it.
         (
             Net(
                 lambda m, x: (m.neck[0](x), m.neck[1](m.backbone(x))),
@@ -103,8 +103,8 @@ def times_of(run, recorded_run, clock):
     return time_operations(run, recorded, effort, host_stopwatch(clock), clock)
 
 
-def test_time_between_operations_is_nobodys():
-    # A second goes by whenever anybody looks.
+def test_time_between_operations_belongs_to_none():
+    # Every reading of the clock takes a second.
     clock, x = count().__next__, torch.ones(2)
 
     def run():
@@ -117,18 +117,18 @@ def test_time_between_operations_is_nobodys():
     assert times.whole_ms.median == 4000
 
 
-def test_a_pass_with_other_operations_is_left_out():
+def test_a_pass_with_other_operations_is_dropped():
     turns, x = iter(range(100)), torch.ones(2)
 
     def run():
-        # Whole and timed take turns, the first round is warm-up.
+        # Whole and timed passes alternate; the first round is warm-up.
         return x.add(1) if next(turns) == 5 else x.mul(2)
 
     clock = count().__next__
     times = times_of(run, lambda: x.mul(2), clock)
     assert times.repeats
     assert times.operations == [[1000.0] * 2]
-    # Where no pass is as it was recorded, the recorded times are all there is.
+    # If no pass matches the recorded one, only the recorded times remain.
     times = times_of(lambda: x + 1, lambda: x.mul(2), clock)
     assert not times.repeats
     assert times.operations == [[7000.0]]

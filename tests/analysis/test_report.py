@@ -1,4 +1,4 @@
-"""What is made of an analysis: advice, text, tables, the picture."""
+"""Advice, text and tables of an analysis."""
 
 import csv
 import dataclasses
@@ -14,7 +14,7 @@ changed = dataclasses.replace
 
 
 def timed(analysis, times_ms, **changes):
-    """The same with other times of whole passes."""
+    """The same analysis with other times of whole passes."""
     whole = analysis.times.whole._replace(times_ms=times_ms)
     times = changed(analysis.times, whole=whole)
     return changed(analysis, times=times, **changes)
@@ -24,13 +24,13 @@ def test_advice_is_sorted_and_costs_what_was_measured(analysis):
     ms = [each.ms for each in analysis.advice]
     assert ms == sorted(ms, reverse=True)
     (folded,) = (a for a in analysis.advice if a.how == advice.MEASURED)
-    # In nine of ten rounds at least 1.9 times as fast as it is.
+    # In nine of ten rounds at least 1.9 times as fast.
     assert folded.ms == pytest.approx(analysis.ms * (1 - 1 / 1.9))
     # The layer takes 1 ms, its twin half of that.
     (g1,) = (a for a in analysis.advice if a.text.startswith('G1'))
     assert g1.ms == pytest.approx(0.5)
     assert 'conv (4 -> 16 channels' in g1.text
-    # What folding takes away is not counted as element-wise again.
+    # Layers removed by folding are not also counted as element-wise.
     (g4,) = (a for a in analysis.advice if a.text.startswith('G4'))
     assert 'BatchNorm2d' not in g4.text
     unfolded = changed(analysis, alternatives=[]).advice
@@ -41,12 +41,12 @@ def test_advice_is_sorted_and_costs_what_was_measured(analysis):
     'times, ms',
     [
         ([8.5, 8.5], 0.5),
-        # Of 2 ms that no operation took what the quickest passes had, too.
+        # Of 2 ms between operations, the part that the fastest passes had.
         ([9.0, 10.0, 11.0], 1.2),
         ([8.2, 20.0, 40.0], None),
     ],
 )
-def test_what_a_busy_machine_took_is_not_put_down_to_python(
+def test_time_lost_on_a_busy_machine_is_not_attributed_to_python(
     analysis, times, ms
 ):
     found = [a.ms for a in timed(analysis, times).advice if 'Python' in a.text]
@@ -61,8 +61,8 @@ def test_the_report_warns_of_times_that_cannot_be_trusted(analysis):
     assert 'explain 47% of a pass' in timed(analysis, [17.0]).table()
     assert analysis.warnings == with_load(load='').warnings == []
     assert timed(analysis, [8.0, 10.0, 12.0]).warnings == ['spread 32%']
-    # Evenly slowed passes have no spread.
-    assert 'WARNING: other work for all' in with_load(load=3.1).table()
+    # Constant load slows passes without spreading them.
+    assert 'WARNING: all cores were busy' in with_load(load=3.1).table()
     assert with_load(load=3.1, clock='cpu').warnings == []
 
 
@@ -100,7 +100,7 @@ def test_a_record_has_a_row_for_each_kind_and_what_is_between(
     environment = describe(Setting())
     analysis = changed(analysis, environment=environment)
     path = tmp_path / 'analysis_cpu.csv'
-    # Recorded earlier, it can be added to.
+    # Rows can be appended to an earlier record.
     old = (root / 'results' / 'analysis_cpu.csv').read_text()
     path.write_text(old)
     records = Records(path, (*RECORDED, *environment))

@@ -1,4 +1,4 @@
-"""What is measured besides: peaks, layers beside twins, other ways."""
+"""Peaks, layers against their twins, and alternative ways to run."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from mmdet_shufflenetv2.analysis.roofline import Peaks
 from mmdet_shufflenetv2.analysis.twins import breaches_of, prepared
 from mmdet_shufflenetv2.measure.timing import Timing
 
-# A network that breaks exactly one rule, and in which layers.
+# For each rule, a network that breaks only it, and the layers that do.
 CASES = {
     'G1': (Net(lambda m, x: m.a(x), a=nn.Conv2d(8, 32, 1)), ['a']),
     'G2': (Net(lambda m, x: m.a(x), a=nn.Conv2d(8, 8, 1, groups=2)), ['a']),
@@ -70,14 +70,14 @@ def test_one_broken_rule_is_found_and_its_twin_does_the_same_work(rule):
 
 def test_a_cost_is_the_replaced_share_of_the_time_in_the_network():
     (cost,) = breaches_of(layers('G1', 10.0), lambda own, twin: (4.0, 3.0))
-    # 8 x 32 channels against 16 x 16: as many multiply-adds.
+    # 8 x 32 and 16 x 16 channels have equal multiply-adds.
     assert cost.ms == pytest.approx(10.0 * (1 - 3 / 4))
-    # A twin of more work is scaled down.
+    # A twin with more work is scaled down.
     found = layers('G3', 6.0)
     cost, _ = breaches_of(found, lambda own, twin: (4.0, 8.0))
     times = found[0].convolution.flops / cost.twin.flops
     assert cost.ms == pytest.approx(6.0 * (1 - 8.0 * times / 4.0))
-    # Element-wise work costs what it takes.
+    # Element-wise work costs its own time.
     assert breaches_of(layers('G4', 0.25))[0].ms == 0.25
 
 
@@ -88,7 +88,7 @@ PEAKS = Peaks(50.0, ((1_000, 100.0), (100_000, 50.0), (10_000_000, 20.0)))
     'flops, moved, ms, limit',
     [
         (50_000_000, 1_000, 1.0, 'compute'),
-        # Half of the way between two copies, in powers.
+        # Halfway between two copies on a logarithmic scale.
         (1, 1_000_000, 1 / 35, 'memory'),
         (1, 40_000_000, 2.0, 'memory'),
         (0, 0, 0.0, ''),
@@ -103,7 +103,7 @@ def test_the_slower_of_computing_and_moving_is_the_floor(
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Runs the competitors once; the second is said to be twice as fast."""
+    """Runs the competitors once and reports the second as twice as fast."""
 
     def interleave(functions, watch, effort):
         times = {}
@@ -126,24 +126,24 @@ def measured(monkeypatch):
     return measure
 
 
-def test_each_way_is_measured_beside_the_network_as_it_is(measured):
+def test_each_way_is_measured_against_the_unchanged_network(measured):
     model = Net(
         lambda m, x: m.norm(m.conv(x)),
         conv=nn.Conv2d(3, 4, 3),
         norm=nn.BatchNorm2d(4),
     )
     model.norm.running_mean += 0.5
-    # As this package's backbones, it may choose a layout by itself.
+    # Like this package's backbones, it chooses a layout by default.
     model.channels_last = None
     names = ['batch norm folded', 'channels-last', 'contiguous']
     assert measured(model) == dict.fromkeys(names, (2.0, None))
     assert model.channels_last is None
     assert isinstance(model.norm, nn.BatchNorm2d)
-    # What would change nothing is not measured.
+    # Ways that change nothing are not measured.
     assert list(measured(nn.Conv2d(3, 3, 1))) == ['channels-last']
 
 
-def test_a_way_that_fails_or_gives_other_values_says_so(measured, monkeypatch):
+def test_a_way_that_fails_or_changes_outputs_says_so(measured, monkeypatch):
     def change(model, name):
         if name == 'contiguous':
             raise KeyError('part')
@@ -153,6 +153,6 @@ def test_a_way_that_fails_or_gives_other_values_says_so(measured, monkeypatch):
     monkeypatch.setattr(advice, '_change', change)
     assert measured(nn.Conv2d(3, 3, 1)) == {
         'batch norm folded': (2.0, None),
-        'channels-last': (None, 'gives other values'),
+        'channels-last': (None, 'changes the outputs'),
         'contiguous': (None, "KeyError: 'part'"),
     }

@@ -1,4 +1,4 @@
-"""An exported file gives what its checkpoint gives."""
+"""Exported files agree with their checkpoints."""
 
 import copy
 import json
@@ -19,7 +19,7 @@ from mmdet_shufflenetv2.errors import UserError
 onnx = pytest.importorskip('onnx', reason='needs onnx: pip install .[export]')
 pytest.importorskip('onnxscript')
 
-# One of each family; widths and class-agnostic boxes are the same code.
+# One config per family; widths and class-agnostic boxes share its code.
 FAMILIES = [
     'lighthead_shufflenetv2_custom',
     'lighthead_shufflenetv2_x0_5',
@@ -30,7 +30,7 @@ FAMILIES = [
     'rfcn_shufflenetv2',
     'light/thundernet_snet49_320',
 ]
-# Whose files are written: all kinds of pooling and of necks.
+# Configs to export to files: every kind of pooling and of neck.
 FILES = [FAMILIES[1], *FAMILIES[-2:]]
 SIZE = 96, 128
 
@@ -93,14 +93,14 @@ def test_backbone_without_shuffles_equals_the_one_with(options):
 
 @pytest.fixture(scope='module')
 def export(root, tmp_path_factory):
-    """Export a config's detector; its path and what was said."""
+    """Export a config's detector; returns the path, differences and log."""
     from mmdet_shufflenetv2.deploy import formats
 
     folder = tmp_path_factory.mktemp('export')
     graphs, to_onnx = {}, formats.to_onnx
 
     def once(graph, height, width, batch, *options):
-        """The slow part, once for all precisions and formats."""
+        """Run the slow step once for all precisions and formats."""
         key = type(graph.detector.neck), batch, graph.dynamic
         if key not in graphs:
             graphs[key] = to_onnx(graph, height, width, batch, *options)
@@ -109,7 +109,7 @@ def export(root, tmp_path_factory):
     def make(name='lighthead_shufflenetv2_x0_5', suffix='.onnx', **options):
         detector, _ = build(root / f'configs/{name}.py')
         stem = '_'.join([name.replace('/', '_'), *options])
-        output, said = folder / f'{stem}{suffix}', []
+        output, lines = folder / f'{stem}{suffix}', []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(formats, 'to_onnx', once)
             found = exporting.export(
@@ -118,17 +118,17 @@ def export(root, tmp_path_factory):
                 source='best.pth',
                 image_size=SIZE[::-1],
                 pictures=[*pictures(2), pictures(1, 80, 120)[0]],
-                log=said.append,
+                log=lines.append,
                 **options,
             )
-        return output, found, said
+        return output, found, lines
 
     return make
 
 
 @pytest.mark.parametrize('name', FILES)
 def test_file_agrees_with_its_checkpoint(export, name):
-    output, found, said = export(name)
+    output, found, lines = export(name)
     assert found.compared > 60
     assert found.features < 1e-4
     assert found.scores < 1e-3
@@ -136,15 +136,15 @@ def test_file_agrees_with_its_checkpoint(export, name):
     assert [(o.domain, o.version) for o in model.opset_import] == [('', 18)]
     kinds = [node.op_type for node in model.graph.node]
     assert not {'BatchNormalization', 'Loop', 'If', 'NonZero'} & set(kinds)
-    # The image's layout, the anchors' deltas and the bins: no shuffle.
+    # For the image's layout, the anchors' deltas and the bins, not a shuffle.
     assert kinds.count('Transpose') <= 3 or 'rfcn' in name
     names = [output.name for output in model.graph.output]
     assert names == ['boxes', 'scores', 'labels', 'count']
     for value in (*model.graph.input, *model.graph.output):
         dimensions = value.type.tensor_type.shape.dim
         assert all(each.dim_value > 0 for each in dimensions), value
-    assert 'opset 18' in said[0]
-    assert 'detections missing' in said[-1]
+    assert 'opset 18' in lines[0]
+    assert 'detections missing' in lines[-1]
 
 
 def test_half_precision_halves_the_file(export):
@@ -165,7 +165,7 @@ def test_int8_keeps_scores_and_boxes_in_float(export):
 
 @pytest.mark.parametrize('precision', ['fp32', 'fp16', 'int8'])
 def test_file_that_finds_nothing_disagrees(precision):
-    """Also where the original's best score is low, but not at the edge."""
+    """Even if the original's best score is low, but not at the threshold."""
     nothing = np.zeros((2, 4)), np.zeros(2), np.full(2, -1)
     for score in 0.2, 0.0505:
         original = SimpleNamespace(
@@ -177,16 +177,16 @@ def test_file_that_finds_nothing_disagrees(precision):
         assert found.agree == (score < 0.1)
 
 
-def test_nothing_to_compare_is_said(export, monkeypatch):
+def test_nothing_to_compare_is_reported(export, monkeypatch):
     def find_nothing(graph, **feed):
         features, found = original(graph, **feed)
         return features, found[:0]
 
     original = exporting.original
     monkeypatch.setattr(exporting, 'original', find_nothing)
-    _, found, said = export()
+    _, found, lines = export()
     assert not found.compared
-    assert 'no detection was compared' in said[-2]
+    assert 'no detection was compared' in lines[-2]
 
 
 def test_openvino_runs_the_same(export):
@@ -198,9 +198,9 @@ def test_openvino_runs_the_same(export):
 
 def test_ncnn_has_the_network(export):
     pytest.importorskip('pnnx', reason='needs pnnx')
-    output, _, said = export(suffix='.param', format='ncnn')
+    output, _, lines = export(suffix='.param', format='ncnn')
     assert output.with_suffix('.bin').stat().st_size > 1e6
-    assert 'the box head are not in it' in said[0]
+    assert 'box head are not included' in lines[0]
 
 
 def test_absent_package_is_named(export, monkeypatch):

@@ -89,7 +89,7 @@ def test_lists_and_folders_are_batched_in_order(detector, photo, tmp_path):
         assert_same(one, other)
 
 
-def test_callers_of_one_detector_get_their_own_answers(detector, photo):
+def test_concurrent_callers_get_their_own_results(detector, photo):
     images = [np.roll(photo, 8 * turn, axis=1) for turn in range(6)]
     expected = [detector(image) for image in images]
     given = [None] * len(images)
@@ -127,14 +127,14 @@ def test_unusual_images_are_read(folder, detector, tmp_path, name):
 
 
 @pytest.mark.parametrize('bits', [8, 12, 16])
-def test_16_bits_are_scaled_by_those_that_are_used(detector, tmp_path, bits):
+def test_16_bits_are_scaled_by_the_bits_in_use(detector, tmp_path, bits):
     grey = np.random.default_rng(1).integers(0, 256, (96, 128))
     grey[0, 0] = 255
     deep = (grey << (bits - 8)).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / 'deep.png')
     expected = detector(grey.astype(np.uint8))
     assert_same(detector(tmp_path / 'deep.png'), expected)
-    # Of colours Pillow keeps the upper half, which is black.
+    # Pillow keeps only the upper byte of colours, which is black here.
     colours = np.stack([deep, deep[::-1], deep.T.reshape(deep.shape)], 2)
     for suffix in 'png', 'tif':
         path = tmp_path / f'deep.{suffix}'
@@ -152,7 +152,7 @@ def test_orientation_of_a_camera_is_applied(folder, detector, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'name, content, said',
+    'name, content, message',
     [
         ('empty.jpg', b'', r'empty\.jpg: cannot identify'),
         ('text.jpg', b'no image at all', r'text\.jpg: cannot identify'),
@@ -162,7 +162,7 @@ def test_orientation_of_a_camera_is_applied(folder, detector, tmp_path):
     ],
 )
 def test_bad_image_is_an_error_that_names_it(
-    folder, detector, photo, tmp_path, name, content, said
+    folder, detector, photo, tmp_path, name, content, message
 ):
     path = tmp_path / name
     if isinstance(content, int | float):
@@ -171,9 +171,9 @@ def test_bad_image_is_an_error_that_names_it(
         content = whole[:cut]
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(runtime.ImageError, match=said):
+    with pytest.raises(runtime.ImageError, match=message):
         detector(path)
-    # Nothing else is lost.
+    # The other images are not affected.
     errors = []
     found = list(detector.stream([photo, path, photo], errors.append))
     assert len(found) == 2
@@ -192,7 +192,7 @@ def test_memory_does_not_grow(folder, detector, photo, tmp_path):
 
 
 def test_jpeg_without_its_last_bytes_is_read(folder, detector, tmp_path):
-    """Every viewer shows it."""
+    """Image viewers show such files, too."""
     whole, cut = tmp_path / 'whole.jpg', tmp_path / 'cut.jpg'
     Image.open(folder / 'photo.png').save(whole)
     cut.write_bytes(whole.read_bytes()[:-20])
@@ -246,7 +246,7 @@ try:
 except ValueError as error:
     print(error)
 """
-# The distributions that a runner's machine has, their libraries too.
+# The only packages on a runner's machine, with their bundled libraries.
 NEEDED = (
     *('numpy', 'numpy.libs', 'onnxruntime', 'PIL', 'pillow.libs'),
     *('flatbuffers', 'google', 'packaging', 'coloredlogs', 'humanfriendly'),
@@ -282,7 +282,7 @@ def test_file_copied_beside_the_model_runs_in_an_environment_of_its_own(
     assert second.startswith('image absent.png: No such file')
 
 
-def test_config_in_a_checkpoint_is_read_and_never_run(tmp_path):
+def test_config_in_a_checkpoint_is_read_but_never_executed(tmp_path):
     marker = tmp_path / 'ran'
     for meta in (
         {},
@@ -291,19 +291,19 @@ def test_config_in_a_checkpoint_is_read_and_never_run(tmp_path):
         dict(cfg=f"model = dict(a=__import__('os').system('touch {marker}'))"),
     ):
         torch.save(dict(state_dict={}, meta=meta), tmp_path / 'evil.pth')
-        with pytest.raises(UserError, match='no config in it'):
+        with pytest.raises(UserError, match='contains no readable config'):
             checkpoints.Detector(tmp_path / 'evil.pth')
     assert not marker.exists()
 
 
 def test_every_kind_of_value_in_a_config_is_read(root):
     cfg = Config.fromfile(root / 'configs/rfcn_shufflenetv2.py')
-    again = checkpoints.read_config(cfg.pretty_text, 'best.pth')
-    assert again.to_dict() == cfg.to_dict()
+    parsed = checkpoints.read_config(cfg.pretty_text, 'best.pth')
+    assert parsed.to_dict() == cfg.to_dict()
 
 
 @pytest.mark.parametrize('size', [(97, 61), (640, 479), (7, 500), (1, 1)])
-def test_images_are_resized_as_opencv_does_it(size):
+def test_images_are_resized_as_by_opencv(size):
     pixels = np.random.default_rng(0).integers(0, 256, (123, 251, 3))
     pixels = pixels.astype(np.uint8)
     expected = cv2.resize(pixels, size).astype(int)

@@ -138,7 +138,7 @@ def test_nothing_is_taken_from_an_earlier_call(tmp_path, monkeypatch):
         (['a.png', 'a.png', '--device', 'none_such'], 'device none_such'),
         (['a.png', 'x.pth', '--save', 'video'], 'expected a video'),
         (['a.png', 'configs/demo/pretrain_shufflenetv2_shapes.py', 'x.pth'],
-         'is a classifier'),
+         'got a classifier'),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_one_message(here, tmp_path, arguments, message):
