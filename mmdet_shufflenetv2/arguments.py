@@ -1,4 +1,4 @@
-"""Checks of arguments, by one notion of what equals what."""
+"""Argument checks that share one definition of equality."""
 
 import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -10,10 +10,10 @@ Row = TypeVar('Row')
 
 
 def whole_number(value: object) -> int | None:
-    """A whole number as Python's own; None if it is none.
+    """Convert a whole number to an int; return None for any other value.
 
-    Numpy's are some. True is none, nor is 2.0: PyTorch refuses a float where
-    it counts, and True would count as 1.
+    NumPy integers are converted. True and 2.0 are not whole numbers: PyTorch
+    rejects a float as a count and would take True as 1.
     """
     if isinstance(value, bool):
         return None
@@ -24,7 +24,7 @@ def whole_number(value: object) -> int | None:
 
 
 def whole_numbers(values: object) -> tuple[int | None, ...]:
-    """Of a sequence, with None for other values; of anything else nothing."""
+    """Apply :func:`whole_number` to a sequence; () for anything else."""
     if not isinstance(values, Sequence):
         return ()
     return tuple(whole_number(value) for value in values)
@@ -33,31 +33,31 @@ def whole_numbers(values: object) -> tuple[int | None, ...]:
 def check_choice(
     name: str, value: object, allowed: Iterable[Choice]
 ) -> Choice:
-    """The one of the allowed values that an argument is.
+    """Return the allowed value that an argument equals.
 
     Args:
-        name: of the argument.
-        value: what was given.
-        allowed: whole numbers, numbers, text, booleans or None; a value has
-            to be of its choice's kind.
+        name: Name of the argument, for the message.
+        value: Value of the argument.
+        allowed: Ints, floats, strings, booleans or None. A value only equals
+            a choice of the same kind.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: The value is not allowed.
     """
     allowed = tuple(allowed)
     for choice in allowed:
-        if _is(value, choice):
+        if _equals(value, choice):
             return choice
     choices = ', '.join(repr(choice) for choice in allowed)
     raise ValueError(f'{name} must be one of {choices}, got {value!r}')
 
 
 def check_row(table: Mapping[tuple, Row], **arguments: object) -> Row:
-    """The row of a table whose key is the arguments, checked in turn.
+    """Return the table row whose key equals the arguments, in their order.
 
     Raises:
-        ValueError: there is none; says which one there is with the arguments
-            before.
+        ValueError: There is no such row. The message lists the values that
+            are possible together with the preceding arguments.
     """
     rows, given = dict(table), []
     for index, (name, value) in enumerate(arguments.items()):
@@ -72,10 +72,10 @@ def check_row(table: Mapping[tuple, Row], **arguments: object) -> Row:
 def check_each(
     name: str, values: object, count: int, allowed: Collection[int]
 ) -> tuple[int, ...]:
-    """A sequence of allowed whole numbers as a tuple.
+    """Convert a sequence of ``count`` allowed whole numbers to a tuple.
 
     Raises:
-        ValueError: it is none, or not of ``count``.
+        ValueError: The values are anything else.
     """
     numbers = whole_numbers(values)
     if len(numbers) != count or not all(n in allowed for n in numbers):
@@ -87,10 +87,10 @@ def check_each(
 
 
 def check_positive(name: str, value: object) -> int:
-    """A positive whole number as Python's own.
+    """Convert a positive whole number to an int.
 
     Raises:
-        ValueError: it is none.
+        ValueError: The value is anything else.
     """
     number = whole_number(value)
     if number is None or number < 1:
@@ -100,12 +100,12 @@ def check_positive(name: str, value: object) -> int:
     return number
 
 
-def _is(value: object, choice: object) -> bool:
+def _equals(value: object, choice: object) -> bool:
     if choice is None or isinstance(choice, bool):
         return value is choice
     if isinstance(choice, int):
         return whole_number(value) == choice
-    # By kind first: whether an array is equal cannot be said in one word.
+    # Check the type first: comparing with an array would return an array.
     kind = Real if isinstance(choice, float) else type(choice)
-    is_of_kind = isinstance(value, kind) and not isinstance(value, bool)
-    return is_of_kind and value == choice
+    is_same_kind = isinstance(value, kind) and not isinstance(value, bool)
+    return is_same_kind and value == choice

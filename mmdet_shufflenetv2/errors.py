@@ -1,13 +1,12 @@
-"""The errors that a command shows as one message, without a traceback."""
+"""Errors that commands show as one message, without a traceback."""
 
 
 class UserError(ValueError):
-    """Something given from outside cannot work; the message says what would.
+    """An unusable file, option or record; the message says what would work.
 
-    Every error of this package that names a user's file, option or record
-    derives from it.
+    Base class of every error of this package that names user input.
     """
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with a word on how to go on."""
+    """Ctrl-C, with a message on how to resume."""

@@ -1,8 +1,8 @@
-"""What MMDetection builds from a config: data set, metric, image loader.
+"""The data set, metric and image loader that MMDetection builds from a config.
 
-The only file of this room that knows mmdet. A config that names ``BoxDataset``
-and ``BoxMetric`` works in mmdet's own tools with ``import mmdet_shufflenetv2``
-alone; both read one table of boxes, once in a process.
+This is the only file of the package that imports mmdet. A config with
+``BoxDataset`` and ``BoxMetric`` works in mmdet's own tools with nothing but
+``import mmdet_shufflenetv2``; both share one table, read once per process.
 """
 
 import os
@@ -24,50 +24,53 @@ from .images import decode_image
 from .reading import READERS, read_boxes, report
 from .table import BoxTable, DatasetError, Source, read_text
 
-#: What configs say of a :class:`.Source` besides where it is.
+#: Config keys for the fields of a :class:`.Source` that are not paths.
 OPTIONS = 'annotation_format', 'image_list', 'exif', 'part'
-#: What this process has logged of data; see :func:`.reading.report`.
+#: Data messages this process has already logged; see :func:`.reading.report`.
 said: set = set()
 
 
 def say_once(text: str) -> None:
-    """Warn of what this process has not warned of before."""
+    """Log a warning unless this process has already logged it."""
     if text not in said:
         said.add(text)
         print_log(text, 'current', 30)
 
 
 def config_source(config: dict) -> Source:
-    """The source that the config of a data set or of a metric names.
+    """Convert the config of a data set or of a metric to a source.
 
-    Images of a data set are next to its file where it names no folder.
+    A data set without an image folder has its images next to ``ann_file``.
     """
     root, ann = config.get('data_root') or '', config.get('ann_file') or ''
     ann = ann and os.path.normpath(os.path.join(root, ann))
-    img = (config.get('data_prefix') or {}).get('img', '')
-    img = config.get('img_dir', img)
-    folders = [img] if isinstance(img, str) else img
-    folders = [os.path.join(root, each) for each in folders if each or root]
-    folders = list(map(os.path.normpath, folders))
-    if ann and not folders and 'img_dir' not in config:
-        folders = [ann if os.path.isdir(ann) else os.path.dirname(ann) or '.']
+    prefix = (config.get('data_prefix') or {}).get('img', '')
+    images = config.get('img_dir', prefix)
+    images = [images] if isinstance(images, str) else images
+    images = [os.path.join(root, each) for each in images if each or root]
+    if ann and not images and 'img_dir' not in config:
+        images = [ann if os.path.isdir(ann) else os.path.dirname(ann)]
     kind = config.get('annotation_format') or guess_format(ann)
     if kind not in READERS:
         raise DatasetError(
             f'expected annotation_format to be one of {", ".join(READERS)}, '
             f'got {kind!r}'
         )
-    listed, part = config.get('image_list') or (), config.get('part')
-    listed = (listed,) if isinstance(listed, str) else tuple(listed)
-    exif, part = config.get('exif') or 'apply', part and tuple(part)
-    return Source(kind, ann, tuple(folders), listed, exif, part)
+    lists, part = config.get('image_list') or (), config.get('part')
+    return Source(
+        kind,
+        ann,
+        images=tuple(map(os.path.normpath, images)),
+        image_list=(lists,) if isinstance(lists, str) else tuple(lists),
+        exif=config.get('exif') or 'apply',
+        part=part and tuple(part),
+    )
 
 
 def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
-    """The classes of a data set's ``metainfo``, in any form mmengine takes.
+    """Return the classes in ``metainfo``, in any form mmengine accepts.
 
-    That is a sequence, or a text: a file of one name per line, else the name
-    of the only class.
+    They are a sequence, a file with one name per line, or a single name.
     """
     metainfo = metainfo or {}
     for key in metainfo:
@@ -80,26 +83,25 @@ def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
     if isinstance(classes, str) and os.path.isfile(classes):
         classes = filter(None, map(str.strip, read_text(classes).splitlines()))
     elif isinstance(classes, str):
-        # ('ship') is a text; what is meant is ('ship',).
-        classes = [classes]
+        classes = [classes]  # ('ship') is a string; the user meant ('ship',).
     return None if classes is None else tuple(map(str, classes))
 
 
 def require_shared_class(table: BoxTable, classes: Sequence[str]) -> None:
-    """Refuse a data set that has no class of a model's."""
+    """Raise an error if a data set has none of the model's classes."""
     if table.classes and not set(classes) & set(table.classes):
         raise DatasetError(
-            f'{table.title} has the classes {", ".join(table.classes)}, of '
-            f'which none is expected; expected are {", ".join(classes)}'
+            f'{table.title}: expected at least one of the classes '
+            f'{", ".join(classes)}, got {", ".join(table.classes)}'
         )
 
 
 def coco_api(table: BoxTable) -> COCO:
-    """What mmdet reads and judges COCO files by, of a table."""
+    """Convert a table to the API object through which mmdet uses COCO."""
     api = COCO()
     api.dataset = table.to_coco()
     api.createIndex()
-    # What mmdet's class copies before there is an index.
+    # mmdet's constructor copied these before the index existed.
     api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
     return api
 
@@ -108,21 +110,22 @@ def coco_api(table: BoxTable) -> COCO:
 class BoxDataset(CocoDataset):
     """Boxes of a COCO, YOLO, Pascal VOC or CSV data set.
 
+    Images are loaded by :class:`LoadImageStrict`.
+
     Args:
-        args, kwargs: Those of ``CocoDataset``. ``ann_file`` is COCO's JSON
-            file, YOLO's YAML or names file, the folder of VOC's XML files or
-            a CSV file; ``data_prefix.img`` the folder of the images, or
-            several. Classes that ``metainfo`` does not name are the file's.
-            Images are loaded by :class:`LoadImageStrict`.
-        annotation_format: 'COCO', 'YOLO', 'VOC' or 'CSV'; None tells it by
-            ``ann_file``.
-        image_list: Text file of the images to take, one per line, or
-            several.
-        exif: 'apply' if boxes are on the turned picture, 'ignore' if on the
-            stored pixels.
+        args, kwargs: Arguments of ``CocoDataset``. ``ann_file`` is a COCO JSON
+            file, a YOLO YAML or names file, the folder of VOC XML files or a
+            CSV file; ``data_prefix.img`` is one image folder or several. The
+            classes default to those of the file.
+        annotation_format: 'COCO', 'YOLO', 'VOC' or 'CSV'; None detects the
+            format from ``ann_file``.
+        image_list: One or several text files that list the images to use,
+            one per line.
+        exif: 'apply' if boxes refer to the image turned as its EXIF data
+            says, 'ignore' if they refer to the stored pixels.
         part: See :class:`mmdet_shufflenetv2.data.Source`.
-        strict: Stop at a record that cannot be used instead of leaving it
-            out, and at a broken image instead of taking another one.
+        strict: Raise an error for an unusable record or a broken image
+            instead of leaving it out.
     """
 
     def __init__(self, *args, strict: bool = False, **kwargs) -> None:
@@ -143,12 +146,10 @@ class BoxDataset(CocoDataset):
         return loaded if classes is None else dict(loaded, classes=classes)
 
     def _join_prefix(self) -> None:
-        """Paths are joined in :func:`config_source`."""
+        """Do nothing: :func:`config_source` joins the paths."""
 
     def load_data_list(self) -> list[dict]:
-        """For each image what mmdet's ``CocoDataset`` gives; classes that
-        ``metainfo`` lacks are filled in.
-        """
+        """Return the records of ``CocoDataset``; set missing classes."""
         config = {**vars(self), **self.source_options}
         table = read_boxes(config_source(config))
         for line in report(table, self.strict, said):
@@ -166,33 +167,32 @@ class BoxDataset(CocoDataset):
         return infos
 
     def filter_data(self) -> list[dict]:
-        """Leave out what ``filter_cfg`` says, but not all of it."""
-        kept = super().filter_data()
-        if len(kept) < len(self.data_list):
-            told = (
-                f'{len(self.data_list) - len(kept)} of the '
-                f'{len(self.data_list)} images of {self.ann_file} are left '
-                'out in training: without objects, or too small for '
-                f'filter_cfg={self.filter_cfg}'
+        """Apply ``filter_cfg``; raise an error if it leaves no image."""
+        kept, count = super().filter_data(), len(self.data_list)
+        if len(kept) < count:
+            message = (
+                f'{count - len(kept)} of the {count} images of '
+                f'{self.ann_file} are not used in training: they have no '
+                f'objects or are too small for filter_cfg={self.filter_cfg}'
             )
             if not kept:
-                raise DatasetError(told)
-            say_once(told)
+                raise DatasetError(message)
+            say_once(message)
         return kept
 
 
 @METRICS.register_module()
 class BoxMetric(CocoMetric):
-    """COCO's numbers for a :class:`BoxDataset`, from the same table.
+    """COCO metrics for a :class:`BoxDataset`, computed from the same table.
 
-    mmdet's metric reads the file once more, takes a match with annotation id
-    0 for none, and counts labels in the order of the file's categories.
+    mmdet's metric reads the file a second time, ignores matches with
+    annotation id 0, and numbers labels in the order of the file's categories.
 
     Args:
         ann_file: See :class:`BoxDataset`.
-        img_dir: The folder of the images, or several; '' leaves out whether
-            they are there, for COCO.
-        kwargs: Those of ``CocoMetric``, and ``annotation_format``,
+        img_dir: One image folder or several; '' skips the check that the
+            images of a COCO file exist.
+        kwargs: Arguments of ``CocoMetric``, and ``annotation_format``,
             ``image_list``, ``exif`` and ``part`` of :class:`BoxDataset`.
     """
 
@@ -203,15 +203,16 @@ class BoxMetric(CocoMetric):
         config.update(ann_file=ann_file, img_dir=img_dir)
         super().__init__(**kwargs)
         self.ann_file = ann_file
-        #: The boxes to judge by; of the model's classes once it has judged.
+        #: Ground truth; :meth:`compute_metrics` reduces it to the model's
+        #: classes.
         self.table = read_boxes(config_source(config))
-        #: A file of results that were written before, to judge instead.
+        #: Results file to evaluate instead of the collected results.
         self.written: str | None = None
-        # mmdet asks whether there is an index; it is made by these classes.
+        # Keeps mmdet from reading the file; replaced once classes are known.
         self._coco_api = COCO()
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compute the numbers of the classes of the model."""
+        """Compute the metrics of the model's classes."""
         classes = (self.dataset_meta or {}).get('classes')
         if classes:
             require_shared_class(self.table, classes)
@@ -221,16 +222,15 @@ class BoxMetric(CocoMetric):
         self.img_ids = self.table.image_ids.tolist()
         if len(self.table.boxes):
             return super().compute_metrics(results)
-        say_once(f'{self.table.title}: no box to compare with, so no numbers')
+        say_once(f'{self.table.title} has no boxes, so there are no metrics')
         if self.outfile_prefix:
             self.results2json([p for _, p in results], self.outfile_prefix)
         return {}
 
     def results2json(self, *args, **kwargs) -> dict:
-        """Turn labels into category ids; from here on these count in order.
+        """Convert labels to category ids, then sort ``cat_ids``.
 
-        That is pycocotools' order of the classes, which mmdet's numbers of
-        each class go by.
+        mmdet indexes its results per class in pycocotools' sorted order.
         """
         files = dict(bbox=self.written)
         if self.written is None:
@@ -241,15 +241,14 @@ class BoxMetric(CocoMetric):
 
 @TRANSFORMS.register_module()
 class LoadImageStrict(LoadImageFromFile):
-    """``LoadImageFromFile`` that fails on what it cannot read whole.
+    """``LoadImageFromFile`` that raises an error for a damaged image.
 
-    Takes the same arguments, but decodes by OpenCV to BGR; ``ignore_empty``
-    only excuses a file that is not there.
+    Takes the same arguments, but always decodes with OpenCV to BGR, and
+    ``ignore_empty`` only applies to a missing file.
 
-    Required keys: ``img_path``; of a data set also ``height`` and ``width``,
-    which the image is compared with, ``exif``, and ``broken``: with 'skip' a
-    broken image is passed over, with 'blank' a black one stands in, either
-    with a warning.
+    Required key: ``img_path``. Optional keys: ``height`` and ``width``, which
+    the image must match; ``exif``; ``broken``, which replaces the error by a
+    warning: 'skip' skips the image, 'blank' replaces it with a black one.
 
     Added keys: ``img`` BGR (H, W, 3), ``img_shape``, ``ori_shape`` (H, W).
     """
@@ -263,7 +262,7 @@ class LoadImageStrict(LoadImageFromFile):
             )
 
     def transform(self, results: dict) -> dict | None:
-        """Load the image; None where it is passed over."""
+        """Load the image; return None to skip it."""
         broken = results.get('broken', 'error')
         path = name = results['img_path']
         if 'img_id' in results:
@@ -277,17 +276,17 @@ class LoadImageStrict(LoadImageFromFile):
             content = fileio.get(path, backend_args=self.backend_args)
             image = decode_image(content, name, size, exif, say_once)
         except (OSError, DatasetError) as error:
-            if isinstance(error, OSError) and self.ignore_empty:
-                return None
             if isinstance(error, OSError):
+                if self.ignore_empty:
+                    return None
                 why = error.strerror or error
                 error = DatasetError(f'image {name} cannot be read: {why}')
             if broken == 'error':
                 raise error from None
-            blank = 'left out' if broken == 'skip' else 'taken as black'
-            say_once(f'{error}; {blank}')
             if broken == 'skip':
+                say_once(f'{error}; left out')
                 return None
+            say_once(f'{error}; replaced with a black image')
             image = np.zeros((*size, 3), np.uint8)
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
@@ -295,14 +294,14 @@ class LoadImageStrict(LoadImageFromFile):
 
 
 def use_strict_loader() -> None:
-    """Let the name ``LoadImageFromFile`` mean this package's loader.
+    """Register this package's loader as ``LoadImageFromFile``.
 
-    In the scopes of mmdet and, where it is imported, mmpretrain. A config
-    keeps the name that other tools look for.
+    This affects the registries of mmdet and, if it is imported, mmpretrain.
+    Configs keep the stock name, which other tools look for.
     """
     registries = [TRANSFORMS]
     if 'mmpretrain.datasets' in sys.modules:
-        # Not before: it registers mmcv's by that name, and may do so once.
+        # Any earlier, mmpretrain's own registration of this name would fail.
         from mmpretrain.registry import TRANSFORMS as classification
 
         registries.append(classification)

@@ -1,7 +1,7 @@
-"""Which image files there are, which of them a record means, and the table.
+"""Listing image files, matching records to them, collecting the table.
 
-A record's name is never opened as a path: it is looked up among the files
-that are there, so one that leads out of the folder finds nothing.
+A name in a record is never opened as a path. It is looked up among the listed
+files, so a name that points outside the folder matches nothing.
 """
 
 import os
@@ -27,14 +27,14 @@ from .table import (
     Source,
 )
 
-#: Words in file or folder names by the part of the data they stand for.
+#: Words in file or folder names that denote each split.
 ROLES = {
     'train': {'train', 'training', 'trainvalminusminival'},
     'trainval': {'trainval'},
     'val': {'val', 'valid', 'validation', 'eval', 'dev', 'minival'},
     'test': {'test', 'testing'},
 }
-#: What serves as a split, in the order of preference; None has no role.
+#: Which splits may serve as each one, best first; None is data of no split.
 ORDER = {
     'train': ('train', 'trainval', None),
     'val': ('val', 'test'),
@@ -44,11 +44,11 @@ SUFFIXES = re.compile(r'\.(bmp|jpe?g|jfif|jpe|png|p[pg]m|tiff?|webp)$', re.I)
 
 
 def walk(root: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
-    """Each readable folder below a root and its files, both sorted.
+    """Yield each readable folder below a root and its files, both sorted.
 
-    Folders are relative to the root, with ``/``; '' is the root. Hidden ones
-    and those that may not be read (``lost+found``) are passed over; links are
-    followed, but not in circles.
+    Folders are relative to the root, with ``/``; '' is the root. Hidden and
+    unreadable folders (``lost+found``) are skipped. Links are followed, but
+    no folder is visited twice.
     """
     seen = set()
     for folder, folders, files in os.walk(root, followlinks=True):
@@ -65,18 +65,18 @@ def walk(root: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is called as images are."""
+    """Return whether a file name has the suffix of an image."""
     return SUFFIXES.search(name) is not None
 
 
 def plain(name: str) -> str:
-    """A name as it is compared: one form of accents, no backslashes."""
+    """Normalise a name for comparison: Unicode form, slashes, no ``./``."""
     name = unicodedata.normalize('NFC', name).replace('\\', '/')
     return re.sub(r'^(\./)+', '', name)
 
 
 def role_of(path: str) -> str | None:
-    """The split a relative path stands for; the last name that tells wins."""
+    """Return the split named last in a relative path; None if unclear."""
     for part in reversed(plain(path).split('/')):
         words = set(re.split('[^a-z]+', part.lower()))
         roles = [role for role in ROLES if words & ROLES[role]]
@@ -86,17 +86,16 @@ def role_of(path: str) -> str | None:
 
 
 class Listing:
-    """The images below some folders, to which names in records are relative.
+    """The images below one or several folders, by name.
 
     Attributes:
-        paths: Path by name relative to its folder, sorted by the name.
+        paths: Path of each image by its name relative to its folder, sorted.
     """
 
     def __init__(self, folders: Iterable[str | os.PathLike]) -> None:
         self.folders = tuple(folders)
         self.paths: dict[str, str] = {}
-        # A folder may lie in another one.
-        known: set[str] = set()
+        known: set[str] = set()  # because one folder may contain another
         for root in self.folders:
             for folder, files in walk(root):
                 for name in filter(is_image, files):
@@ -106,38 +105,35 @@ class Listing:
                         continue
                     known.add(path)
                     if self.paths.setdefault(plain(relative), path) != path:
-                        # Of two folders; by its name alone it is the first's.
+                        # An earlier folder has this relative name already.
                         self.paths[plain(path)] = path
 
     @cached_property
-    def _by_end(self) -> dict[str, list[str]]:
-        """Names by their last part, and by that without its suffix, in small
-        letters.
-        """
+    def _by_base_name(self) -> dict[str, list[str]]:
+        """Names by their lower-case base name, with and without suffix."""
         found: dict[str, list[str]] = defaultdict(list)
         for name in self.paths:
-            last = name.rpartition('/')[2].casefold()
-            for end in last, os.path.splitext(last)[0]:
-                found[end].append(name)
+            base = name.rpartition('/')[2].casefold()
+            for key in base, os.path.splitext(base)[0]:
+                found[key].append(name)
         return found
 
     def find(self, name: str, record: str) -> str | None:
-        """The path of the image that a record means; None where that is not
-        clear.
+        """Find the image that file ``record`` calls ``name``; None if unclear.
 
-        That is the file of this name where the record is not among the
-        images. Else, of those whose names end alike (exports have the paths
-        and URLs of other machines, and some no suffixes), it is the one with
-        the most of its folders, then of the split that the path of the record
-        tells, then the nearest to it.
+        If that file lies outside the image folder, an image of exactly this
+        name wins. Otherwise all images with the same base name are candidates,
+        since exports contain paths and URLs of other machines, some without
+        suffixes. They are ranked by the number of folders shared with the
+        name, then by the split of the file, then by their distance to it; if
+        the best two tie, the exact name decides.
         """
         exact = self.paths.get(plain(name))
         url = re.sub('^[a-z]+://', '', plain(name))
         # Label Studio's local files: /data/local-files/?d=folder/a.jpg
         url = unquote(url.rpartition('?d=')[2].partition('?')[0])
-        name = plain(name) if exact else url
-        *folders, last = name.casefold().split('/')
-        found = self._by_end.get(last, ())
+        *folders, base = (plain(name) if exact else url).casefold().split('/')
+        found = self._by_base_name.get(base, ())
         if len(found) < 2:
             return self.paths[found[0]] if found else None
         place = os.path.relpath(record, self.folders[0]).replace(os.sep, '/')
@@ -146,14 +142,14 @@ class Listing:
         if exact and here[:1] == ['..']:
             return exact
 
-        def fit(name: str) -> tuple[int, int, int]:
-            there = name.split('/')[:-1]
-            of, shared = role_of('/'.join(there)), _shared(here, there)
+        def fit(candidate: str) -> tuple[int, int, int]:
+            there = candidate.split('/')[:-1]
+            own_role = role_of('/'.join(there))
             same = [folder.casefold() for folder in there]
             return (
                 _shared(folders[::-1], same[::-1]),
-                2 if of == role else of is None,
-                2 * shared - len(there),
+                2 if own_role == role else own_role is None,
+                2 * _shared(here, there) - len(there),
             )
 
         *_, second, best = sorted(found, key=fit)
@@ -162,35 +158,33 @@ class Listing:
     def find_all(
         self, names: Iterable[str], record: str
     ) -> dict[str, str | None]:
-        """The path of each name. Where several names end like one image, only
-        the one of that very name means it.
-        """
+        """Find each name. If several match one image, only an exact one counts."""
         found = {name: self.find(name, record) for name in names}
         uses = Counter(found.values())
         for name, path in found.items():
-            is_whole = f'/{path}'.endswith(f'/{plain(name)}')
-            if uses[path] > 1 and not is_whole:
+            is_exact = f'/{path}'.endswith(f'/{plain(name)}')
+            if uses[path] > 1 and not is_exact:
                 found[name] = None
         return found
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many items at the beginning are the same."""
+    """Return the length of the common prefix of two sequences."""
     return sum(accumulate(map(eq, one, other), and_))
 
 
 class Collector:
-    """What a reader finds, one by one, and the table of it.
+    """Collects the images and boxes that a reader finds into a table.
 
     Attributes:
-        listing: The images that there are.
-        images, boxes: As in ``IMAGE_ROW`` and ``BOX_ROW``.
-        errors, warnings: What is wrong, and what is odd.
+        listing: The image files.
+        images, boxes: Rows of ``IMAGE_ROW`` and ``BOX_ROW``.
+        errors, warnings: Records left out, and odd records that are kept.
     """
 
     def __init__(self, source: Source) -> None:
         self.source, self.listing = source, Listing(source.images)
-        #: Whether the annotations are of one split, wherever images lie.
+        #: Whether the annotation path names a split and overrides folders.
         self.has_role = bool(
             source.ann
             and source.images
@@ -202,17 +196,17 @@ class Collector:
 
     @contextmanager
     def rejecting(self, kind: str, where: str) -> Iterator[None]:
-        """Where this fails, a record is left out and noted."""
+        """Record any exception as an error and leave the record out."""
         try:
             yield
-        except Exception as error:  # Of any parser.
+        except Exception as error:  # Parsers raise errors of many types.
             self.errors.add(kind, f'{where}: {error}')
 
     def no_image(self, where: str) -> None:
-        """Note a record whose image is not there."""
+        """Record that an image is missing or ambiguous."""
         self.errors.add(
-            f'image not found in {", ".join(self.source.images)}, or one of '
-            'several (--train-img and --val-img name a folder)',
+            f'image not found in {", ".join(self.source.images)}, or '
+            'ambiguous; choose a folder with --train-img or --val-img',
             where,
         )
 
@@ -225,8 +219,10 @@ class Collector:
         number: int | None = None,
         split: str | None = None,
     ) -> int | None:
-        """An image's index; None if its size cannot be read from the file
-        where the annotations lack it, which is noted.
+        """Add an image and return its index.
+
+        Without ``size`` it is read from the file. If that fails, an error is
+        recorded and None returned.
         """
         try:
             size = size or image_size(path, self.source.exif)
@@ -245,7 +241,7 @@ class Collector:
     def add_box(
         self, image, line, label, box, crowd=False, area=np.nan, number=None
     ) -> None:
-        """Add a box; without an area it is that of the box."""
+        """Add a box, whose ``area`` defaults to that of the box."""
         number = -1 if number is None else number
         row = image, line, number, label, crowd, area, tuple(box)
         self.boxes.append(row)
@@ -253,7 +249,7 @@ class Collector:
     def table(
         self, classes: Sequence[str], category_ids: Sequence[int] | None = None
     ) -> BoxTable:
-        """The table; by default classes are numbered from 0."""
+        """Build the table; ``category_ids`` default to 0, 1, ..."""
         uses = Counter(map(str.casefold, classes))
         self.warnings.add(
             'class whose name differs from another only in case',

@@ -1,7 +1,7 @@
-"""From a source to boxes that can be trained on, read once in a process.
+"""Reading the usable boxes of a source, once per process.
 
-Each record that cannot be used is left out, named and counted; what only
-looks odd is a warning.
+Each unusable record is left out, named and counted; a record that is merely
+odd is kept with a warning.
 """
 
 import os
@@ -23,7 +23,7 @@ from .yolo import read_yolo
 
 
 def read_images(source: Source) -> BoxTable:
-    """Images without any annotations, to predict on."""
+    """List images without annotations, to predict on."""
     found = Collector(source)
     for name, path in found.listing.paths.items():
         found.add_image(name, path, path)
@@ -37,18 +37,18 @@ READERS = {
     'CSV': read_csv,
     'images': read_images,
 }
-#: Up to so many images have their headers read, and up to so many bytes of
-#: them are decoded, before a run starts.
+#: Image headers are checked before a run if there are at most this many
+#: images; images are decoded if their files have at most this many bytes.
 HEADERS, DECODED_BYTES = 20_000, 256 << 20
-#: The last tables, each with the state of its files when it was read.
+#: The most recent tables, each with the state of its files when it was read.
 _tables: dict[Source, tuple[BoxTable, dict]] = {}
 
 
 def read_boxes(source: Source) -> BoxTable:
-    """The usable boxes of a source, and what was wrong with the others.
+    """Read the usable boxes of a source and what is wrong with the others.
 
-    A source is read once in a process, as long as its files are the same,
-    whichever part of it is asked for.
+    All parts of a source share one cached table, which is read again only
+    after a file has changed.
     """
     whole = source._replace(image_list=(), part=None)
     table, state = _tables.get(whole, (None, None))
@@ -65,7 +65,7 @@ def read_boxes(source: Source) -> BoxTable:
 
 
 def remember(table: BoxTable) -> None:
-    """Let a whole table be what :func:`read_boxes` gives for its source."""
+    """Cache the table of an undivided source for :func:`read_boxes`."""
     _tables.pop(table.source, None)
     while len(_tables) >= 8:
         del _tables[next(iter(_tables))]
@@ -73,7 +73,7 @@ def remember(table: BoxTable) -> None:
 
 
 def _state(table: BoxTable) -> dict[str, tuple[int, int]]:
-    """Changes when a file of annotations does, or when one is added."""
+    """Return stats that change if an annotation file changes or is added."""
     files = {table.source.ann, *table.source.images, *table.records}
     paths = files | set(map(os.path.dirname, table.records))
     stats = {path: os.stat(path) for path in paths if os.path.exists(path)}
@@ -81,41 +81,37 @@ def _state(table: BoxTable) -> dict[str, tuple[int, int]]:
 
 
 def _choose_images(table: BoxTable) -> BoxTable:
-    """Keep the images that the source's list names."""
+    """Keep the images that are on the source's lists."""
     listing = Listing(table.source.images)
-    place = {path: index for index, path in enumerate(table.files)}
-    # There may be masks of the same names.
+    index_of = {path: index for index, path in enumerate(table.files)}
+    # Leave out files that are not in the table, such as masks named alike.
     paths = listing.paths.items()
-    listing.paths = {name: path for name, path in paths if path in place}
+    listing.paths = {name: path for name, path in paths if path in index_of}
     keep, warnings = np.zeros(len(table), bool), deepcopy(table.warnings)
-    for chosen in table.source.image_list:
-        for line in map(str.strip, read_text(chosen).splitlines()):
+    for file in table.source.image_list:
+        for line in map(str.strip, read_text(file).splitlines()):
             if not line or line[0] == '#':
                 continue
-            # VOC's lists of one class have a second column.
-            words = line, line.split()[0]
-            found = [listing.paths.get(plain(word)) for word in words]
-            found += [listing.find(word, chosen) for word in words]
+            # VOC's per-class lists have a second column.
+            names = line, line.split()[0]
+            found = [listing.paths.get(plain(name)) for name in names]
+            found += [listing.find(name, file) for name in names]
             if any(found):
-                keep[place[next(filter(None, found))]] = True
+                keep[index_of[next(filter(None, found))]] = True
             else:
-                kind = 'image of the list without annotations, or not there'
-                warnings.add(kind, f'{chosen}: {line!r}')
+                kind = 'listed image that is missing or has no annotations'
+                warnings.add(kind, f'{file}: {line!r}')
     return replace(table, warnings=warnings).keep_images(keep)
 
 
 def _without_broken(table: BoxTable) -> BoxTable:
-    """Leave out the images that are broken, as far as a look is quick.
-
-    Headers of at most ``HEADERS`` images are read, and all of them decoded
-    where they have at most ``DECODED_BYTES``.
-    """
+    """Leave out broken images, as far as they can be found quickly."""
     if len(table) > HEADERS or not all(table.files):
         return table
     exif, errors, warnings = table.source.exif, table.errors, table.warnings
     decode = sum(map(os.path.getsize, table.files)) <= DECODED_BYTES
 
-    def look(index: int) -> tuple[str | None, list[str], int]:
+    def check(index: int) -> tuple[str | None, list[str], int]:
         path, notes, error = table.files[index], [], None
         size = tuple(table.sizes[index, ::-1].astype(int))
         try:
@@ -129,38 +125,38 @@ def _without_broken(table: BoxTable) -> BoxTable:
         return error, notes, orientation
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looks = list(pool.map(look, range(len(table))))
-    side = 'as viewers show it; --exif ignore takes the stored pixels'
-    side = side if exif == 'apply' else 'as it is stored'
-    turned = 'image with an EXIF orientation; boxes are taken to be on the '
-    for index, (error, notes, orientation) in enumerate(looks):
+        checks = list(pool.map(check, range(len(table))))
+    meant = 'turned picture; --exif ignore uses the stored pixels'
+    meant = meant if exif == 'apply' else 'stored pixels'
+    turned = f'image with an EXIF orientation; its boxes refer to the {meant}'
+    for index, (error, notes, orientation) in enumerate(checks):
         errors.add('broken image; left out', *filter(None, [error]))
-        warnings.add('image that is not as it should be', *notes)
-        # A size that annotations state tells which way a picture lies.
+        warnings.add('damaged or unusual image', *notes)
+        # If EXIF swaps the sides, the stated size tells which image is meant.
         stated = table.source.format in ('COCO', 'VOC') and orientation >= 5
         if orientation > 1 and not (stated and np.ptp(table.sizes[index])):
             image = table.describe_image(index)
-            warnings.add(f'{turned}picture {side}', f'{image}: {orientation}')
-    return table.keep_images(np.array([not e for e, *_ in looks], bool))
+            warnings.add(turned, f'{image}: {orientation}')
+    return table.keep_images(np.array([not e for e, *_ in checks], bool))
 
 
 def report(
     table: BoxTable, strict: bool = False, said: set | None = None
 ) -> list[str]:
-    """What was found, in lines for a log; ``strict`` raises instead.
+    """Describe the problems of a table in lines for a log.
 
     Args:
         table: The boxes.
-        strict: Whether records that were left out are an error.
-        said: What was told before, which is added to and not told again:
-            both parts of a divided source have what is wrong with the whole.
+        strict: Raise a ``DatasetError`` if there are errors.
+        said: Messages to leave out because they were logged before; new ones
+            are added. Both parts of a divided source have the same problems.
     """
     if strict and table.errors:
         raise DatasetError(f'{table.title} cannot be used:{table.errors}')
     said = set() if said is None else said
     wrong = (
-        f'{sum(table.errors.counts.values())} records are wrong and were left '
-        'out or clipped (--strict stops instead):'
+        f'{sum(table.errors.counts.values())} invalid records were left out '
+        'or clipped (--strict stops instead):'
     )
     lines = []
     for what, problems in (wrong, table.errors), ('warnings:', table.warnings):

@@ -1,11 +1,10 @@
-"""One table of boxes: what every annotation format is read to.
+"""The table of boxes into which every annotation format is read.
 
 Legend: N images, K boxes, C classes; a box is (x, y, width, height) in pixels.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
@@ -16,30 +15,30 @@ from ..errors import UserError
 
 #: How many records of each kind a message shows.
 MAX_EXAMPLES = 5
-#: Pixels below which a detector of stride 16 finds hardly anything.
+#: A detector of stride 16 finds hardly any box smaller than this.
 SMALL_BOX_PX = 8
-#: How far an edge may be from the whole pixel that is meant.
+#: Edges closer than this to a whole pixel are rounded to it.
 WHOLE_PX = 0.01
 
 
 class DatasetError(UserError):
-    """A data set cannot be used; names the file, the record, the remedy."""
+    """An unusable data set; the message names file, record and remedy."""
 
 
 class Source(NamedTuple):
     """Where the boxes of one split are read from.
 
     Args:
-        format: 'COCO', 'YOLO', 'VOC', 'CSV', or 'images' without any boxes.
+        format: 'COCO', 'YOLO', 'VOC', 'CSV', or 'images' if without boxes.
         ann: The annotation file or folder.
         images: The folders that image names are relative to.
-        image_list: Text files that name the images of this split, where
-            ``ann`` has those of other splits too.
-        exif: 'apply' if boxes are on the pictures as viewers show them,
-            'ignore' if they are on the pixels as they are stored.
-        part: 'train' or 'val', the share that is set apart for 'val' (None
-            where files or folders say what each image is for), and the seed,
-            where the images of one source are divided.
+        image_list: Text files that list the images of this split; needed if
+            ``ann`` covers other splits too.
+        exif: 'apply' if boxes refer to images turned as their EXIF data says,
+            'ignore' if they refer to the stored pixels.
+        part: If one source is divided into training and validation: 'train'
+            or 'val', the fraction held out for 'val' (None if files or folders
+            assign each image), and the seed.
     """
 
     format: str
@@ -51,25 +50,25 @@ class Source(NamedTuple):
 
 
 class Problems:
-    """What is wrong with records, by kind: how many, and the first few."""
+    """Faulty records by kind: their number and the first few of them."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
         self.examples: dict[str, list[str]] = {}
-        #: (image file, box) of the examples that have a place in a picture.
+        #: (image file, box) of the examples that can be drawn.
         self.places: dict[str, list[tuple[str, list[float]]]] = {}
 
     def add(
         self, kind: str, *records: object, describe: Callable = str
     ) -> None:
-        """Count records; only those that are shown are described."""
+        """Count records; ``describe`` is called for the first few only."""
         if records:
             shown = self.examples.setdefault(kind, [])
             shown += map(describe, records[: MAX_EXAMPLES - len(shown)])
             self.counts[kind] = self.counts.get(kind, 0) + len(records)
 
     def texts(self) -> list[str]:
-        """Each kind with its count and examples, to be put after a title."""
+        """Format each kind, with its count and examples, to follow a title."""
         texts = []
         for kind, shown in self.examples.items():
             lines = [f'{self.counts[kind]} x {kind}:', *shown]
@@ -89,7 +88,7 @@ def _columns(names: str, formats: str) -> np.dtype:
     return np.dtype(dict(names=names.split(), formats=formats.split()))
 
 
-#: What readers collect of an image and of a box; columns of a table.
+#: The fields that readers collect for each image and each box.
 IMAGE_ROW = _columns(
     'image_ids names files records splits sizes', 'i8 O O O O 2f8'
 )
@@ -100,62 +99,58 @@ BOX_ROW = _columns(
 
 @dataclass
 class BoxTable:
-    """Images and boxes as columns, and what was wrong with the others."""
+    """Images and boxes as columns, and the problems found in reading them."""
 
     source: Source
-    #: Names in the order of the labels, and the number of each in the file.
-    classes: tuple[str, ...]
-    category_ids: np.ndarray  # int64 (C,)
+    classes: tuple[str, ...]  # names in label order
+    category_ids: np.ndarray  # id of each class in the file, int64 (C,)
     image_ids: np.ndarray  # int64 (N,)
-    names: list[str]  # of each image in the annotations
-    files: list[str]  # its path; '' where images are not looked for
-    records: list[str]  # the file that an image's boxes were read from
-    splits: list[str | None]  # as its line or folder says
+    names: list[str]  # name of each image in the annotations
+    files: list[str]  # path of each image; '' if images are not looked up
+    records: list[str]  # file from which the boxes of each image were read
+    splits: list[str | None]  # split according to line or folder
     sizes: np.ndarray  # width and height, float64 (N, 2)
-    image: np.ndarray  # index of each box's image, int64 (K,)
-    lines: np.ndarray  # position of its record in its file, int64 (K,)
-    ids: np.ndarray  # its id, -1 where it has none, int64 (K,)
+    image: np.ndarray  # image index of each box, int64 (K,)
+    lines: np.ndarray  # position of the box in its file, int64 (K,)
+    ids: np.ndarray  # annotation id, -1 if there is none, int64 (K,)
     labels: np.ndarray  # int64 (K,)
-    crowd: np.ndarray  # neither to be learned nor to be found, bool (K,)
-    area: np.ndarray  # of the object, not of its box, float64 (K,)
+    crowd: np.ndarray  # ignored in training and evaluation, bool (K,)
+    area: np.ndarray  # area of the object, not of its box, float64 (K,)
     boxes: np.ndarray  # float64 (K, 4)
-    #: Records that are not in the table, and those that are odd.
-    errors: Problems = field(default_factory=Problems)
-    warnings: Problems = field(default_factory=Problems)
+    errors: Problems = field(default_factory=Problems)  # left out or clipped
+    warnings: Problems = field(default_factory=Problems)  # odd, but kept
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def title(self) -> str:
-        """The format and the file, for messages."""
-        chosen = self.source.image_list
-        part = f', images of {", ".join(chosen)}' if chosen else ''
+        """File, format and image lists, for messages."""
+        lists = ', '.join(self.source.image_list)
+        part = f', images of {lists}' if lists else ''
         return f'{self.source.ann} ({self.source.format}{part})'
 
     def describe_image(self, index: int) -> str:
-        """An image in words."""
+        """Describe an image by name and size."""
         width, height = self.sizes[index]
         return f'{self.names[index]!r}, {width:g} x {height:g}'
 
     def describe_box(self, index: int) -> str:
-        """A box in words: its record, image and numbers."""
+        """Describe a box by record, image and coordinates."""
         image, line = self.image[index], self.lines[index]
         where = f'{self.records[image]}, line or object {line}'
         if self.source.format == 'COCO':
             where = f'annotations[{line}] (id {self.ids[index]})'
-        told, box = self.describe_image(image), self.boxes[index].round(4)
-        return f'{where}, image {told}: box {box.tolist()}'
+        box = self.boxes[index].round(4).tolist()
+        return f'{where}, image {self.describe_image(image)}: box {box}'
 
     def keep_boxes(self, keep: np.ndarray) -> 'BoxTable':
-        """The table with some of its boxes; ``keep`` is bool (K,)."""
+        """Return a table of the selected boxes; ``keep`` is bool (K,)."""
         rows = {name: getattr(self, name)[keep] for name in BOX_ROW.names}
         return replace(self, **rows)
 
     def keep_images(self, keep: np.ndarray) -> 'BoxTable':
-        """The table with some of its images and their boxes; ``keep`` is bool
-        (N,).
-        """
+        """Return a table of the selected images; ``keep`` is bool (N,)."""
         table, kept = self.keep_boxes(keep[self.image]), {}
         for name in IMAGE_ROW.names:
             values = getattr(self, name)
@@ -165,8 +160,10 @@ class BoxTable:
         return replace(table, image=image, **kept)
 
     def with_classes(self, classes: Sequence[str]) -> 'BoxTable':
-        """The table of other classes, matched by name; one that the file
-        lacks gets a number of its own.
+        """Return a table of other classes, which are matched by name.
+
+        Boxes of all other classes are dropped. A class that the file lacks
+        gets an unused category id.
         """
         own = dict(zip(self.classes, self.category_ids.tolist(), strict=True))
         free = 1 + max(self.category_ids, default=0)
@@ -182,22 +179,23 @@ class BoxTable:
         return table.keep_boxes(table.labels >= 0)
 
     def counts(self) -> np.ndarray:
-        """How many boxes each class has, int64 (C,)."""
+        """Return the number of boxes of each class, int64 (C,)."""
         return np.bincount(self.labels, minlength=len(self.classes))
 
     def learned(self) -> np.ndarray:
-        """Boxes that MMDetection does not leave out, bool (K,)."""
+        """Return which boxes are large enough for MMDetection, bool (K,)."""
         return (self.boxes[:, 2:] >= 1).all(axis=1)
 
     def image_sizes(self) -> np.ndarray:
-        """Width and height of each image in pixels, float64 (N, 2)."""
+        """Return width and height of each image in pixels, float64 (N, 2)."""
         return self.sizes
 
     def box_sizes(self, scale: tuple[int, int] | None = None) -> np.ndarray:
-        """Square root of each box's area in pixels, float64 (K,).
+        """Return the square root of each box's area in pixels, float64 (K,).
 
         Args:
-            scale: Measured after mmdet's ``Resize(scale, keep_ratio=True)``.
+            scale: If given, the sizes are those after mmdet's
+                ``Resize(scale, keep_ratio=True)``.
         """
         sizes = np.sqrt(self.boxes[:, 2:].prod(axis=1))
         if scale is None:
@@ -206,16 +204,18 @@ class BoxTable:
         return sizes * factors.min(axis=1)[self.image]
 
     def to_coco(self) -> dict:
-        """A COCO file's content, as evaluators read it.
+        """Return the content of a COCO file for evaluation.
 
-        Annotation ids count from 1: pycocotools takes a match with id 0 for
-        none.
+        Annotation ids start at 1: pycocotools ignores matches with id 0.
         """
 
         def rows(names: str, *columns: Iterable) -> list[dict]:
+            keys = names.split()
             values = (np.array(column).tolist() for column in columns)
-            pairs = partial(zip, names.split(), strict=True)
-            return list(map(dict, map(pairs, zip(*values, strict=True))))
+            return [
+                dict(zip(keys, row, strict=True))
+                for row in zip(*values, strict=True)
+            ]
 
         images = rows(
             'id file_name width height',
@@ -236,10 +236,10 @@ class BoxTable:
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a file, which may begin with a byte-order mark.
+    """Read a file in UTF-8, or in UTF-16 with a byte-order mark.
 
     Raises:
-        DatasetError: It cannot be read, or is neither UTF-8 nor UTF-16.
+        DatasetError: The file cannot be read or decoded.
     """
     try:
         return decode_text(Path(path).read_bytes())
@@ -248,34 +248,35 @@ def read_text(path: str | Path) -> str:
         raise DatasetError(f'{path} cannot be read: {why}') from error
 
 
-def decode_text(content: bytes, otherwise: str | None = None) -> str:
-    """Text in UTF-8, in UTF-16 with its mark, or else in another code."""
+def decode_text(content: bytes, fallback: str | None = None) -> str:
+    """Decode UTF-16 with a byte-order mark, UTF-8, or else ``fallback``."""
     if content.startswith((b'\xff\xfe', b'\xfe\xff')):
         return content.decode('utf-16')
     try:
         return content.decode('utf-8-sig')
     except UnicodeDecodeError:
-        if otherwise is None:
+        if fallback is None:
             raise
-        return content.decode(otherwise)
+        return content.decode(fallback)
 
 
 def near_whole(edges: np.ndarray) -> np.ndarray:
-    """Edges in pixels, where shares printed with few digits met whole pixels
-    only nearly, as they were meant.
+    """Round edges to the pixel grid if they are within ``WHOLE_PX`` of it.
+
+    This undoes the rounding of relative coordinates written with few digits.
     """
     whole = np.round(edges)
     return np.where(np.abs(edges - whole) <= WHOLE_PX, whole, edges)
 
 
 def box_around(points: Iterable) -> list[float]:
-    """x, y, width and height around points, in any nesting of x and y."""
+    """Return the box around points, given in any nesting of x and y."""
     points = np.array(points, np.float64).reshape(-1, 2)
     low, high = points.min(axis=0), points.max(axis=0)
     return [*low, *(high - low)]
 
 
 def shorten(items: Iterable) -> str:
-    """The first ten of a list in words."""
+    """Join the first ten items with commas."""
     items = list(items)
     return ', '.join(map(str, items[:10])) + (', ...' if items[10:] else '')

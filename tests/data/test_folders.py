@@ -102,7 +102,7 @@ def test_class_that_training_lacks_is_an_error_where_it_has_boxes(tmp_path):
         ),
         (
             [('train.json', 'small'), ('train.json', 'big')],
-            r'one of several \(--train-img',
+            r'ambiguous; .* --train-img',
         ),
     ],
 )

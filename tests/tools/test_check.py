@@ -28,7 +28,7 @@ def test_wrong_records_are_named_and_drawn(here, data, tmp_path):
     content['annotations'][1]['bbox'] = [5, float('nan'), 40, 40]
     path.write_text(json.dumps(content))
     text = here('check', data, '--out-dir', tmp_path / 'out', code=1)
-    assert '2 records are wrong' in text
+    assert '2 invalid records' in text
     assert 'annotations[0]' in text
     assert 'annotations[1]' in text
     drawn = {path.name[:7] for path in tmp_path.glob('out/train/*.jpg')}
