@@ -1,8 +1,8 @@
-"""COCO JSON, and what other tools export by that name.
+"""COCO JSON, and the variants that other tools export.
 
-What differs in the wild and is read all the same: ids as text or floats or
-from 0, no sizes, areas or ``iscrowd``, polygons without a box, Roboflow's row
-for the group of all classes, a byte-order mark.
+Supported variants: ids that are strings or floats or start at 0; no sizes,
+areas or ``iscrowd``; polygons without a box; Roboflow's category for the group
+of all classes; a byte-order mark.
 """
 
 import json
@@ -22,7 +22,7 @@ from .table import (
 
 
 def load_coco(path: str, masks: bool = False) -> dict:
-    """A file's content, with masks or not; they may be most of a file."""
+    """Load a COCO file; without masks, which may be most of its content."""
     try:
         hook = None if masks else _without_mask
         data = json.loads(read_text(path), object_hook=hook)
@@ -43,25 +43,25 @@ def load_coco(path: str, masks: bool = False) -> dict:
 
 
 def _without_mask(record: dict) -> dict:
-    """An object without its mask, unless its box has to come from it."""
+    """Drop the mask of an object unless it is needed to compute the box."""
     if record.get('bbox'):
         record.pop('segmentation', None)
     return record
 
 
 def read_coco(source: Source) -> BoxTable:
-    """Read a COCO file; without folders its images are not looked for."""
+    """Read a COCO file; images are looked up if the source has folders."""
     data, found = load_coco(source.ann), Collector(source)
     classes = _classes(source.ann, data)
     images = _add_images(found, data['images'])
     labels = {number: label for label, number in enumerate(classes)}
     unlisted = f'that is not listed (listed: {shorten(sorted(labels))})'
     for line, record in enumerate(data['annotations']):
-        owner = whole_number(record.get('image_id'))
-        category = whole_number(record.get('category_id'))
+        owner = parse_id(record.get('image_id'))
+        category = parse_id(record.get('category_id'))
         if owner is None or owner not in images:
             key, kind = 'image_id', 'annotation of an image that is not listed'
-        elif images[owner] is None:  # It was reported.
+        elif images[owner] is None:  # already reported
             continue
         elif category not in labels:
             key, kind = 'category_id', f'annotation of a category {unlisted}'
@@ -75,7 +75,7 @@ def read_coco(source: Source) -> BoxTable:
                 box,
                 record.get('iscrowd') == 1 or bool(record.get('ignore')),
                 _positive(record.get('area')),
-                whole_number(record.get('id')),
+                parse_id(record.get('id')),
             )
             continue
         where = f'annotations[{line}] (id {record.get("id")!r})'
@@ -85,30 +85,30 @@ def read_coco(source: Source) -> BoxTable:
 
 
 def _classes(path: str, data: dict) -> dict[int, str]:
-    """Names by number, in the file's order."""
+    """Return the class names by category id, in the file's order."""
     if not data['categories'] and data['annotations']:
         raise DatasetError(f"{path} has annotations, but no 'categories'")
     classes: dict[int, str] = {}
     for index, record in enumerate(data['categories']):
-        number, name = whole_number(record.get('id')), record.get('name')
+        number, name = parse_id(record.get('id')), record.get('name')
         name = str(name) if type(name) is int else name
         usable = number is not None and name and isinstance(name, str)
         if not usable or number in classes or name in classes.values():
             raise DatasetError(
-                f'{path}: categories[{index}]: expected a whole number as id '
-                'and a name, each of them once, got id '
-                f'{record.get("id")!r}, name {name!r}'
+                f'{path}: categories[{index}]: expected a unique whole number '
+                f'as id and a unique name, got id {record.get("id")!r}, name '
+                f'{name!r}'
             )
         classes[number] = name
     return classes
 
 
 def _add_images(found: Collector, records: list[dict]) -> dict:
-    """The index of each image id; None for an image that is left out."""
+    """Add the images; return the index of each id, None if left out."""
     images: dict[int | None, int | None] = {}
     by_id: dict[int, dict[str, dict]] = {}
     for index, record in enumerate(records):
-        number, name = whole_number(record.get('id')), record.get('file_name')
+        number, name = parse_id(record.get('id')), record.get('file_name')
         images[number] = None
         if number is None or not name or not isinstance(name, str):
             found.errors.add(
@@ -121,19 +121,19 @@ def _add_images(found: Collector, records: list[dict]) -> dict:
     if found.source.images:
         paths = found.listing.find_all(paths, found.source.ann)
     for number, by_name in by_id.items():
-        # The same record once more is harmless; two pictures of one id not.
+        # Duplicate records are harmless; different images of one id are not.
         if len(by_name) > 1:
-            kind = 'id of several images, which are left out'
+            kind = 'duplicate image id; its images are left out'
             found.errors.add(kind, f'id {number}: {shorten(by_name)}')
             continue
         [(name, record)] = by_name.items()
         size = [_positive(record.get(side)) for side in ('width', 'height')]
         size = size if all(side >= 1 for side in size) else None
-        told = f'image {name!r} (id {number})'
+        where = f'image {name!r} (id {number})'
         if paths[name] is None:
-            found.no_image(told)
+            found.no_image(where)
         elif not (paths[name] or size):
-            found.errors.add('image without a width and height', told)
+            found.errors.add('image without a width and height', where)
         else:
             path, ann = paths[name], found.source.ann
             images[number] = found.add_image(name, path, ann, size, number)
@@ -141,7 +141,7 @@ def _add_images(found: Collector, records: list[dict]) -> dict:
 
 
 def _without_group(table: BoxTable, categories: list[dict]) -> BoxTable:
-    """Leave out what Roboflow lists first: the group of all classes."""
+    """Leave out the category with which Roboflow groups all classes."""
     named = [record.get('supercategory') for record in categories]
     groups = [name if isinstance(name, str) else None for name in named]
     pairs = list(zip(table.classes, groups, strict=True))
@@ -155,7 +155,7 @@ def _without_group(table: BoxTable, categories: list[dict]) -> BoxTable:
 
 
 def _box_of(record: dict) -> list[float] | None:
-    """The box of an annotation, or else of its polygons; None without it."""
+    """Return the box of an annotation or around its polygons, or None."""
     box, polygons = record.get('bbox'), record.get('segmentation')
     try:
         if not box and isinstance(polygons, list):
@@ -167,8 +167,8 @@ def _box_of(record: dict) -> list[float] | None:
     return [x, y, width, height]
 
 
-def whole_number(value: object) -> int | None:
-    """A whole number, given as such, as text or as a float; else None."""
+def parse_id(value: object) -> int | None:
+    """Convert an int, or a whole number as text or float; else None."""
     if isinstance(value, str) and re.fullmatch(r'\s*[+-]?\d{1,19}\s*', value):
         value = int(value)
     if isinstance(value, float) and value.is_integer():
@@ -178,7 +178,7 @@ def whole_number(value: object) -> int | None:
 
 
 def _positive(value: object) -> float:
-    """A number above 0, given as such or as text; NaN for anything else."""
+    """Convert a positive finite number or its text; else return NaN."""
     try:
         number = float(value)
     except (OverflowError, TypeError, ValueError):

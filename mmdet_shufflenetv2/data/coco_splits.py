@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .coco import load_coco, whole_number
+from .coco import load_coco, parse_id
 from .reading import read_boxes
 from .table import DatasetError, Source, read_text, shorten
 
@@ -80,7 +80,7 @@ def read_minival_ids(path: str | os.PathLike) -> set[int]:
         entries = [image.get('id') for image in load_coco(str(path))['images']]
     else:
         entries = [e for e in re.split(r'[\s,\[\]]+', text) if e]
-    ids = set(map(whole_number, entries))
+    ids = set(map(parse_id, entries))
     if not ids or None in ids or len(ids) < len(entries):
         raise DatasetError(
             f'{path}: expected image ids, each of them once, got '
@@ -171,10 +171,10 @@ def _split_2014(root: Path, minival: set[int], say) -> list[dict]:
             raise DatasetError('the two 2014 files have different categories')
         for image in data['images']:
             image['file_name'] = f'{source.img_prefix}/{image["file_name"]}'
-            absent.discard(whole_number(image.get('id')))
+            absent.discard(parse_id(image.get('id')))
         for section, key in ('images', 'id'), ('annotations', 'image_id'):
             for record in data[section]:
-                side = whole_number(record.get(key)) in minival
+                side = parse_id(record.get(key)) in minival
                 contents[side][section].append(record)
     if absent:
         raise DatasetError(

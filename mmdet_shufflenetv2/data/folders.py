@@ -1,11 +1,10 @@
-"""Finding what to train and to test on in any folder of data.
+"""Finding the training, validation and test data in any folder.
 
-Annotation formats are told by looking: COCO JSON (its own layout, files beside
-the images, Roboflow's ``train/_annotations.coco.json``), YOLO (a YAML file, or
-``images/`` and ``labels/``), Pascal VOC's XML, CSV. File and folder names tell
-the split. Where two files fit equally well nothing is guessed: the user has to
-say which. Where nothing is set apart for validation, a part of the training
-images is.
+Annotation formats are detected from the files: COCO JSON (COCO's own layout,
+files next to the images, Roboflow's ``train/_annotations.coco.json``), YOLO
+(YAML, or ``images/`` and ``labels/``), Pascal VOC XML, CSV. File and folder
+names determine the split. If two files fit equally well, the user must choose
+one. Without a validation split, part of the training images is held out.
 """
 
 import os
@@ -18,33 +17,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .csv_boxes import CSV_SUFFIXES, looks_like_boxes
-from .listing import (
-    ORDER,
-    ROLES,
-    is_image,
-    plain,
-    role_of,
-    walk,
-)
+from .listing import ORDER, ROLES, is_image, plain, role_of, walk
 from .reading import read_boxes
 from .split import divides
 from .table import BoxTable, DatasetError, Source, read_text, shorten
 from .yolo import NAME_FILES, label_file, read_yaml
 
-#: Folders of VOC's lists for other tasks.
+#: Folders of VOC's image lists for other tasks than detection.
 OTHER_TASKS = {'segmentation', 'layout', 'action'}
-#: How much is set apart where there is no validation split.
+#: Fraction of the images held out if there is no validation split.
 VAL_FRACTION = 0.2
 
 
 class Splits(NamedTuple):
-    """What a folder holds.
+    """The splits found in a folder.
 
     Args:
-        train: None where it was not wanted.
+        train: The training split; None if it was not asked for.
         val: The validation or test split.
-        classes: Those of training, or of ``val`` without it.
-        notes: What was found and assumed, for the log.
+        classes: Classes of ``train`` or, without it, of ``val``.
+        notes: Findings and assumptions, for the log.
     """
 
     train: Source | None
@@ -54,11 +46,11 @@ class Splits(NamedTuple):
 
 
 def guess_format(ann: str) -> str:
-    """The format of an annotation file or folder by its name."""
-    kinds = {'.json': 'COCO', **dict.fromkeys(CSV_SUFFIXES, 'CSV')}
+    """Guess the format from the file suffix; a folder of XML files is VOC."""
     files = [name.lower() for _, names in walk(ann) for name in names]
     if any(name.endswith('.xml') for name in files):
         return 'VOC'
+    kinds = {'.json': 'COCO', **dict.fromkeys(CSV_SUFFIXES, 'CSV')}
     return kinds.get(os.path.splitext(ann)[1].lower(), 'YOLO')
 
 
@@ -73,24 +65,23 @@ def find_data(
     seed: int = 0,
     exif: str = 'apply',
 ) -> Splits:
-    """Find what to train and to evaluate on in a folder.
+    """Find the data to train and to evaluate on in a folder.
 
     Args:
         data_root: The folder.
-        wanted: ``('train', 'val')``, or ``('test',)`` where no training
-            annotations are needed; images without any annotations will do
-            there.
-        train_ann, val_ann: Annotation files or folders that are not to be
-            detected; ``val_ann`` may be that of training.
-        train_img, val_img: Likewise the folders of images.
-        val_fraction: Share of the training images to set apart; None does so
-            only where there is no validation or test split.
-        seed: Another one sets others apart.
+        wanted: ``('train', 'val')``, or ``('test',)``, for which neither
+            training annotations nor any others are required.
+        train_ann, val_ann: Annotation files or folders to use instead of
+            detected ones; they may be the same.
+        train_img, val_img: Image folders to use instead of detected ones.
+        val_fraction: Fraction of the training images to hold out; None holds
+            images out only if there is no validation or test split.
+        seed: Seed of the choice of images to hold out.
         exif: See :class:`Source`.
 
     Raises:
-        DatasetError: Something is missing or not clear; tells what was found,
-            what is expected and which option decides.
+        DatasetError: Data are missing or ambiguous; the message says what was
+            found, what was expected and which option decides.
     """
     if not os.path.isdir(data_root):
         raise DatasetError(f'--data-root {data_root} is not a folder')
@@ -108,6 +99,7 @@ def find_data(
         table = read_boxes(source)
         if not len(table):
             raise DatasetError(f'{table.title}: no usable image{table.errors}')
+    table = read_boxes(train or val)
     notes = [
         f'{data_root} is in {table.source.format} format: '
         f'{len(table.classes)} classes ({shorten(table.classes)})'
@@ -115,41 +107,52 @@ def find_data(
     others = [k for k in ('COCO', 'VOC', 'CSV') if found.found[k]]
     others = [kind for kind in others if kind != table.source.format]
     if others and not (train_ann or val_ann):
-        notes.append(f'its annotations in {", ".join(others)} are not used')
+        notes.append(f'annotations in {", ".join(others)} are not used')
     if train is None and divides(table):
         val = val._replace(part=('val', None, seed))
     if val is None:
-        share = val_fraction
-        if share is None and not divides(table):
-            share = VAL_FRACTION
-        train, val = (
-            train._replace(part=(name, share, seed))
-            for name in ('train', 'val')
-        )
-        why = '; no validation split was found' if val_fraction is None else ''
-        why = f'(--val-fraction {share:g}, seed {seed}){why}' if share else ''
-        notes.append(
-            f'{len(read_boxes(val))} of the {len(table)} images are set apart '
-            f'for validation {why or "as their file or folder says"}'
-        )
+        train, val, note = _hold_out(train, val_fraction, seed)
+        notes.append(note)
     shared = train and {*read_boxes(train).files} & {*read_boxes(val).files}
     if shared:
         notes.append(
-            f'{len(shared)} images are trained on and validated on, which '
-            'makes the numbers look better than they are'
+            f'{len(shared)} images are in both training and validation, so '
+            'the metrics will be too high'
         )
     unknown = classes_beyond(read_boxes(val), table.classes)
     if unknown:
         raise DatasetError(
             f'{read_boxes(val).title} has classes that {table.title} lacks: '
-            f'{shorten(unknown)}; the training file lists '
+            f'{shorten(unknown)}; the training classes are '
             f'{shorten(table.classes)}'
         )
     return Splits(train, val, table.classes, tuple(notes))
 
 
+def _hold_out(
+    train: Source, fraction: float | None, seed: int
+) -> tuple[Source, Source, str]:
+    """Divide the training images; return both parts and a note."""
+    table, how = read_boxes(train), 'as their files or folders say'
+    share = fraction
+    if share is None and not divides(table):
+        share = VAL_FRACTION
+    if share is not None:
+        how = f'(--val-fraction {share:g}, seed {seed})'
+        if fraction is None:
+            how += '; no validation split was found'
+    train, val = (
+        train._replace(part=(name, share, seed)) for name in ('train', 'val')
+    )
+    note = (
+        f'{len(read_boxes(val))} of the {len(table)} images are held out for '
+        f'validation {how}'
+    )
+    return train, val, note
+
+
 def classes_beyond(table: BoxTable, classes: Sequence[str]) -> list[str]:
-    """Classes of a table that have boxes and are not among others."""
+    """Describe the classes of a table that have boxes but are not listed."""
     return [
         f'{name} ({count} boxes)'
         for name, count in zip(table.classes, table.counts(), strict=True)
@@ -158,7 +161,7 @@ def classes_beyond(table: BoxTable, classes: Sequence[str]) -> list[str]:
 
 
 def _kind(path: Path) -> str:
-    """What a file is, by its name and its first bytes."""
+    """Determine the kind of a file from its name and its first bytes."""
     suffix = path.suffix.lower()
     if is_image(path.name):
         return 'image'
@@ -178,16 +181,16 @@ def _kind(path: Path) -> str:
 
 
 class _Folder:
-    """What lies below a root, and the choice of splits among it.
+    """The files below a root, and the choice of splits among them.
 
-    A role is 'train', which must be there, 'val', which may be missing, or
-    'test', which takes what there is.
+    A role is 'train', which is required, 'val', which is optional, or 'test',
+    which also accepts images without annotations.
     """
 
     def __init__(self, root: Path, exif: str) -> None:
         self.root, self.exif = root, exif
         self.folders = dict(walk(root))
-        #: By kind: files, but for VOC the folders of XML files.
+        #: Files by kind; for VOC, the folders of the XML files.
         self.found: dict[str, list[str]] = defaultdict(list)
         for folder, names in self.folders.items():
             for name in names:
@@ -204,7 +207,7 @@ class _Folder:
         img: str | None,
         but: Source | None = None,
     ) -> Source | None:
-        """One split, but not that of training; a user names ann and img."""
+        """Choose a split other than ``but``; ``ann`` and ``img`` override."""
         option = _option(role)
         img = img and self._path(img, f'{option}-img')
         if ann:
@@ -214,7 +217,7 @@ class _Folder:
                 return self._yolo_of(path, role, img)
             return self._source(kind, path, img or self.root)
         kinds = [but.format] if but else ['COCO', 'YOLO', 'VOC', 'CSV']
-        # A YAML file without labels may be that of anything.
+        # A YAML file without label files may be for something else.
         kinds.sort(key=lambda kind: kind == 'YOLO' and not self._labelled)
         for kind in kinds:
             find = self._yolo if kind == 'YOLO' else partial(self._find, kind)
@@ -230,32 +233,32 @@ class _Folder:
         raise DatasetError(
             f'no annotations for {role} in {self.root}; found {len(images)} '
             f'images and {shorten(known) or "no annotations"}'
-            f'{self._unknown()}. Expected is '
+            f'{self._unreadable()}. Expected '
             'COCO (such as annotations/instances_train.json or '
             'train/_annotations.coco.json), YOLO (data.yaml, or images/ and '
-            'labels/), Pascal VOC (XML) or CSV; name a file, that of training '
-            f'included, with {option}-ann FILE'
+            'labels/), Pascal VOC (XML) or CSV; name a file, which may be '
+            f'the training file, with {option}-ann FILE'
         )
 
-    def _unknown(self) -> str:
-        """Files that may have been meant, as a part of a message."""
-        told = []
+    def _unreadable(self) -> str:
+        """List unreadable files that may hold annotations, for a message."""
+        files = []
         for path in self.found['other']:
-            kind = Path(path).suffix.lower()
-            if kind in ('.json', *CSV_SUFFIXES):
+            suffix = Path(path).suffix.lower()
+            if suffix in ('.json', *CSV_SUFFIXES):
                 with open(self.root / path, 'rb') as file:
                     start = file.read(80).decode('latin-1')
-                told.append(f'{path} (it begins with {start!r})')
-            elif kind in ('.xlsx', '.xls', '.parquet', '.txt'):
-                told.append(path)
-        return f', but cannot read {shorten(told[:3])}' if told else ''
+                files.append(f'{path} (it begins with {start!r})')
+            elif suffix in ('.xlsx', '.xls', '.parquet', '.txt'):
+                files.append(path)
+        return f', but cannot read {shorten(files[:3])}' if files else ''
 
     def _path(self, name: str, option: str) -> str:
         for path in (self.root / name, Path(name)):
             if path.exists():
                 return str(path)
         raise DatasetError(
-            f'{option} {name}: not found below {self.root}, nor as given'
+            f'{option} {name}: not found as given or below {self.root}'
         )
 
     def _source(self, kind, ann, *images, listed=()) -> Source:
@@ -263,7 +266,7 @@ class _Folder:
         return Source(kind, str(ann), images, tuple(listed), self.exif)
 
     def _find(self, kind: str, role: str, img: str | None) -> Source | None:
-        """A split of COCO, VOC or CSV, if there is one."""
+        """Find a split in COCO, VOC or CSV format; None if there is none."""
         paths, listed = self.found[kind], ()
         fitting = _of_role(role, paths)
         if kind == 'VOC' and paths and not any(map(role_of, paths)):
@@ -275,17 +278,16 @@ class _Folder:
         if len(fitting) > 1:
             raise DatasetError(
                 f'{self.root} has several annotation files for {role}: '
-                f'{shorten(fitting)}; say which one with {_option(role)}-ann '
-                'FILE'
+                f'{shorten(fitting)}; choose one with {_option(role)}-ann FILE'
             )
-        for path in fitting:
-            ann, images = self.root / path, img or self.root
-            return self._source(kind, ann, images, listed=listed)
-        return None
+        if not fitting:
+            return None
+        ann = self.root / fitting[0]
+        return self._source(kind, ann, img or self.root, listed=listed)
 
     def _image_lists(self, role: str) -> tuple[str, ...]:
-        """VOC's lists of the images of a split: train.txt in every folder, or
-        else aeroplane_train.txt of every class.
+        """Find VOC's image lists of a split: train.txt in every folder, or
+        else the lists of all classes, such as aeroplane_train.txt.
         """
         images = {Path(path).stem for path in self.found['image']}
         lists: dict[tuple, list[str]] = defaultdict(list)
@@ -296,7 +298,7 @@ class _Folder:
             if suffix != '.txt' or not split or {*folders} & OTHER_TASKS:
                 continue
             text = read_text(self.root / path)
-            # Of one class, they have a second column.
+            # Lists of one class have a second column.
             words = {*text.splitlines(), *text.split()}
             if images & {Path(word).stem for word in words}:
                 place = 'main' in folders, stem in ROLES[split], split
@@ -308,7 +310,7 @@ class _Folder:
 
     @cached_property
     def _labelled(self) -> list[str]:
-        """The folders of images that have label files."""
+        """The image folders that have YOLO label files."""
         return [
             folder
             for folder, names in self.folders.items()
@@ -319,7 +321,7 @@ class _Folder:
         ]
 
     def _names(self) -> Path:
-        """Where YOLO's class names are, or the root where nowhere."""
+        """Find the file of YOLO's class names; the root if there is none."""
         others = [p for p in self.found['other'] if Path(p).name in NAME_FILES]
         return self.root / [*self.found['YAML'], *others, ''][0]
 
@@ -335,7 +337,7 @@ class _Folder:
         )
 
     def _yolo_of(self, path: str, role: str, img: str | None) -> Source:
-        """What a user names: a YAML file, a list of names, a folder."""
+        """Make a source of a given YAML file, list of names or folder."""
         source, ann = None, path
         if os.path.isdir(path):
             img, ann = img or path, self._names()
@@ -344,7 +346,7 @@ class _Folder:
         return source or self._source('YOLO', ann, img or self.root)
 
     def _from_yaml(self, path: str, role: str, img) -> Source | None:
-        """A split of a YAML file; None if it has none."""
+        """Make a source of a split in a YAML file; None if there is none."""
         data = read_yaml(path)
         if 'names' not in data:
             return None
@@ -364,13 +366,13 @@ class _Folder:
         if role == 'train' and given:
             raise DatasetError(
                 f'{path}: {given[0]!r} is not below {self.root}; expected a '
-                'folder of images, or a list of them'
+                'folder or a list of images'
             )
-        # Roboflow lists a validation folder even where there is none.
+        # No error: Roboflow lists a validation folder even if there is none.
         return None
 
     def _yaml_place(self, path: str, data: dict, value: str) -> str | None:
-        """Where an entry of a YAML file leads, below the data root."""
+        """Resolve an entry of a YAML file to a path below the data root."""
         value, parent = plain(value), Path(path).parent
         # Roboflow writes ../train/images for train/images.
         shorter = re.sub(r'^(\.\./)+', '', value)
@@ -385,12 +387,12 @@ class _Folder:
 
 
 def _option(role: str) -> str:
-    """What begins the options of a split."""
+    """Return the prefix of the options of a split."""
     return '--train' if role == 'train' else '--val'
 
 
 def _of_role(role: str, paths: Sequence[str]) -> list[str]:
-    """The paths of the split that serves best."""
+    """Return the paths of the most suitable split that has any."""
     for wanted in ORDER[role]:
         fitting = [path for path in paths if role_of(path) == wanted]
         if fitting:

@@ -158,7 +158,7 @@ class Listing:
     def find_all(
         self, names: Iterable[str], record: str
     ) -> dict[str, str | None]:
-        """Find each name. If several match one image, only an exact one counts."""
+        """Find all names; drop the inexact ones that match the same image."""
         found = {name: self.find(name, record) for name in names}
         uses = Counter(found.values())
         for name, path in found.items():

@@ -130,7 +130,7 @@ def test_what_is_missing_is_told_with_the_way_out(tmp_path):
 def test_training_images_are_not_tested_on_unasked(tmp_path):
     put(tmp_path, 'train/_annotations.coco.json', 'train')
     picture(tmp_path / 'test' / 'c.jpg')
-    message = 'no annotations for test.* that of training included'
+    message = 'no annotations for test.*which may be the training file'
     with pytest.raises(DatasetError, match=message):
         read_test(tmp_path)
     given = 'train/_annotations.coco.json'

@@ -82,7 +82,7 @@ def test_masks_named_as_images_are_not_on_the_lists(tmp_path):
 def test_images_on_both_sides_are_told(tmp_path):
     write_voc(tmp_path, SIX[:3])
     write_lists(tmp_path / 'ImageSets' / 'Main', trainval='abc', val='c')
-    assert '1 images are trained on and valid' in find_data(tmp_path).notes[1]
+    assert '1 images are in both training' in find_data(tmp_path).notes[1]
 
 
 def test_years_are_read_together(tmp_path):
