@@ -1,7 +1,7 @@
-"""Pascal VOC's XML: one file per image.
+"""Pascal VOC XML: one file per image.
 
-Corners are taken as they are, ``xmax - xmin`` pixels wide: today's tools count
-them from 0 and let the upper ones be outside of the box.
+A box is ``xmax - xmin`` pixels wide: today's tools count pixels from 0 and
+treat the upper corner as exclusive.
 """
 
 import math
@@ -15,9 +15,7 @@ from .table import BoxTable, DatasetError, Source, box_around, decode_text
 
 
 def read_voc(source: Source) -> BoxTable:
-    """Read every XML file below a folder; classes are numbered as they first
-    appear, files by their names.
-    """
+    """Read all XML files below a folder; number classes as they appear."""
     found = Collector(source)
     classes: dict[str, int] = {}
     owners: dict[str, str] = {}
@@ -36,24 +34,24 @@ def read_voc(source: Source) -> BoxTable:
         if root is None:
             continue
         name = (root.findtext('filename') or '').strip()
-        # Many tools leave the name of a file as it was before it was renamed.
+        # Many tools rename files without updating <filename>.
         own = os.path.splitext(os.path.relpath(file, source.ann))[0]
         path = found.listing.find(own, file)
         named = found.listing.find(name, file)
         if path and named and path != named:
             found.warnings.add(
-                'XML file that names another image than the one called alike',
-                f'{file}: {name!r}, taken is {path}',
+                'XML file that names an image other than its namesake',
+                f'{file}: {name!r}, using {path}',
             )
         path = path or named
         if path is None or owners.setdefault(path, file) != file:
-            told = f'{owners[path]} is of {path} too' if path else repr(name)
+            why = f'{path} belongs to {owners[path]}' if path else repr(name)
             kind = 'XML file without an image of its own'
-            found.errors.add(kind, f'{file}: {told}')
+            found.errors.add(kind, f'{file}: {why}')
             continue
         name = os.path.basename(path)
         image = found.add_image(name, path, file, _size(root))
-        # Parts of an object are no objects.
+        # Prefer top-level objects: their parts may be objects themselves.
         items = root.findall('object') or root.iter('object')
         for number, item in enumerate(items if image is not None else (), 1):
             where = f'{file}, object {number}'
@@ -62,7 +60,8 @@ def read_voc(source: Source) -> BoxTable:
                 hard = (item.findtext('difficult') or '').strip().lower()
                 hard = hard in ('1', 'true', 'yes')
                 found.warnings.add(
-                    "object marked 'difficult'; neither learned nor counted",
+                    "object marked 'difficult'; ignored in training and "
+                    'evaluation',
                     *[where] * hard,
                 )
                 label = classes.setdefault(label, len(classes))
@@ -72,25 +71,25 @@ def read_voc(source: Source) -> BoxTable:
 
 def _parse(file: str) -> ElementTree.Element:
     content = Path(file).read_bytes()
-    # Codes that the parser does not know, such as GBK.
+    # Decode here: the parser does not know all encodings, such as GBK.
     code = re.match(rb'<\?xml[^>]* encoding=.([\w-]+)', content)
     text = content.decode(code[1].decode()) if code else decode_text(content)
     if '<!ENTITY' in text:
-        # What they unfold to may fill the memory.
-        raise ValueError('it has XML entities, which are not read')
+        # Their expansion may fill the memory.
+        raise ValueError('it has XML entities, which are not supported')
     root = ElementTree.XML(text)
     for item in root.iter():
         item.tag = str(item.tag).rpartition('}')[2]
     if root.tag != 'annotation':
         raise ValueError(
-            f'expected <annotation>, got <{root.tag}>; of other formats (such '
-            'as CVAT for images) export COCO, YOLO or VOC'
+            f'expected <annotation>, got <{root.tag}>; from other formats '
+            '(such as CVAT for images) export COCO, YOLO or VOC'
         )
     return root
 
 
 def _size(root: ElementTree.Element) -> list[float] | None:
-    """Width and height, None where a tool wrote 0 or nothing."""
+    """Return width and height; None if the file states none, or 0."""
     sides = [root.findtext(f'size/{side}') for side in ('width', 'height')]
     try:
         size = [float(side or 0) for side in sides]
@@ -106,7 +105,7 @@ def _name(item: ElementTree.Element) -> str:
 
 
 def _box(item: ElementTree.Element) -> list[float]:
-    """The box of an object, or around its turned box or its polygon."""
+    """Return the box of an object, or around its rotated box or polygon."""
 
     def numbers(place: str, names: str) -> list[float] | None:
         texts = [item.findtext(f'{place}/{name}') for name in names.split()]

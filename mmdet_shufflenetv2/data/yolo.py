@@ -1,9 +1,9 @@
-"""YOLO's text files: one per image, one line per object.
+"""YOLO text files: one per image, one line per object.
 
-A line is ``class cx cy width height`` in shares of the image, with a score or
-not, or ``class x1 y1 x2 y2 ...``, a polygon. Where the YAML file has a
-``kpt_shape``, the points of a pose follow the box. Class names are in a YAML
-file (Ultralytics, Roboflow, FiftyOne) or one per line (CVAT, Label Studio).
+A line is ``class cx cy width height [score]`` or a polygon, ``class x1 y1 x2
+y2 ...``, in fractions of the image size. If the YAML file has a ``kpt_shape``,
+keypoints follow the box. Class names are in the YAML file (Ultralytics,
+Roboflow, FiftyOne), or in a text file, one per line (CVAT, Label Studio).
 """
 
 import os
@@ -20,7 +20,7 @@ NAME_FILES = ('classes.txt', 'obj.names', 'labels.txt', '_darknet.labels')
 
 
 def read_yaml(path: str | os.PathLike) -> dict:
-    """A YOLO data file."""
+    """Read a YOLO data file."""
     try:
         data = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
@@ -34,7 +34,7 @@ def read_yaml(path: str | os.PathLike) -> dict:
 
 
 def class_names(ann: str | os.PathLike) -> list[str] | None:
-    """The names in a YAML or text file; None where ``ann`` is a folder."""
+    """Read the names in a YAML or text file; None if ``ann`` is a folder."""
     path = Path(ann)
     if path.is_dir():
         return None
@@ -49,17 +49,17 @@ def class_names(ann: str | os.PathLike) -> list[str] | None:
     is_list = isinstance(names, list) and names and None not in names
     if not is_list or len(set(map(str, names))) < len(names):
         raise DatasetError(
-            f'{path}: expected the names of the classes, a list or numbered '
-            f'from 0, each of them once, got {names!r:.200}'
+            f'{path}: expected unique class names, as a list or numbered from '
+            f'0, got {names!r:.200}'
         )
     return list(map(str, names))
 
 
 def label_file(image: str) -> str | None:
-    """The label file of an image, None if it has none.
+    """Find the label file of an image; None if it has none.
 
-    It is looked for with ``labels`` for the last ``images`` in the path, then
-    beside the image, then in folders ``labels`` next to the image's.
+    The last ``images`` in the path is replaced with ``labels``; then the
+    image's own folder and a folder ``labels`` next to that are searched.
     """
     folder, name = Path(image).parent, Path(image).stem + '.txt'
     beside, parts = folder.parent / 'labels', folder.parts
@@ -74,7 +74,7 @@ def label_file(image: str) -> str | None:
 
 
 def read_yolo(source: Source) -> BoxTable:
-    """Read the label file of every image below the folders."""
+    """Read the label files of all images below the folders."""
     names, found = class_names(source.ann), Collector(source)
     is_yaml = source.ann.lower().endswith(('.yaml', '.yml'))
     has_pose = is_yaml and 'kpt_shape' in read_yaml(source.ann)
@@ -91,28 +91,26 @@ def read_yolo(source: Source) -> BoxTable:
                     with found.rejecting('line that is not a box', where):
                         label, box = _read_line(words, found.images[image][-1])
                         if label < 0 or (names and label >= len(names)):
-                            problem = f'there is no class {label} of {names}'
-                            raise ValueError(problem)
+                            raise ValueError(f'no class {label} in {names}')
                         found.add_box(image, line, label, box)
     if not any(files.values()):
         raise DatasetError(
             f'none of the {len(found.images)} images of '
-            f'{", ".join(source.images)} has a YOLO label file (NAME.txt '
-            'beside it, or labels/ beside images/)'
+            f'{", ".join(source.images)} has a YOLO label file (NAME.txt next '
+            'to it, or in labels/ next to images/)'
         )
     if names is None:
         highest = max((row[3] for row in found.boxes), default=-1)
         names = [f'class_{number}' for number in range(highest + 1)]
         found.warnings.add(
-            'data set without names of classes; they are called by their '
-            'numbers',
+            'data set without class names; classes are named by their numbers',
             f'expected data.yaml or one of {", ".join(NAME_FILES)}',
         )
     return found.table(names)
 
 
 def _read_line(words: list[str], size: tuple) -> tuple[int, np.ndarray]:
-    """The label and the box in pixels."""
+    """Parse a line into the label and the box in pixels."""
     label, *values = map(float, words)
     points = np.reshape(values[: len(values) // 2 * 2], (-1, 2))
     is_box = len(values) in (4, 5)
@@ -123,12 +121,12 @@ def _read_line(words: list[str], size: tuple) -> tuple[int, np.ndarray]:
         or np.abs(points[:2]).max() > 2
     ):
         raise ValueError(
-            'expected a class number and 4 shares of the image from 0 to 1, '
-            f'or those of the points of a polygon, got {" ".join(words)!r:.80}'
+            'expected a class number and a box (4 numbers) or polygon, in '
+            f'fractions of the image size, got {" ".join(words)!r:.80}'
         )
     low, high = points.min(axis=0), points.max(axis=0)
     if is_box:
-        middle, extent = points
-        low, high = middle - extent / 2, middle + extent / 2
+        center, extent = points
+        low, high = center - extent / 2, center + extent / 2
     low, high = near_whole(np.stack([low, high]) * size)
     return int(label), np.concatenate([low, high - low])

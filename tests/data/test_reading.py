@@ -71,7 +71,7 @@ def test_flat_boxes_of_coco_do_not_stop_its_training(coco):
     flat.update(image_id=200365, bbox=[296.65, 388.33, 1.03, 0.0], area=0.0)
     coco.data['annotations'] = [flat, second]
     coco.write()
-    assert 'that COCO is known for' in '\n'.join(report(coco.read(), True))
+    assert 'known to be in COCO' in '\n'.join(report(coco.read(), True))
     flat['bbox'] = [296, 388, 1, 0]
     assert 'zero width or height' in said(coco.read())
 
@@ -213,7 +213,7 @@ def test_two_files_of_equal_names_keep_their_own_boxes(coco, tmp_path):
 @pytest.mark.parametrize(
     'box, cause',
     [
-        ([0.1, 0.1, 0.5, 0.5], 'shares of the image'),
+        ([0.1, 0.1, 0.5, 0.5], 'fractions of the image'),
         ([5, 5, 0.5, 8], 'thinner than 1 px'),
         ([5, 5, 0, 8], 'no box of the classes cat, dog'),
     ],

@@ -195,14 +195,14 @@ def test_records_that_cannot_be_used_are_named(tmp_path):
         'e.xml, object 1',
     ):
         assert name in str(table.errors)
-    assert 'got <annotations>; of other formats' in str(table.errors)
+    assert 'got <annotations>; from other formats' in str(table.errors)
 
 
 def test_file_of_two_images_takes_its_own_with_a_warning(tmp_path):
     write_voc(tmp_path, text=XML.replace('renamed', 'f'))
     table = read_test(tmp_path)
     assert table.names == SIX
-    assert "a.xml: 'f.jpg', taken is" in str(table.warnings)
+    assert "a.xml: 'f.jpg', using" in str(table.warnings)
     assert sum(table.warnings.counts.values()) == 5
 
 
