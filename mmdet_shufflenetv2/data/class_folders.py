@@ -1,7 +1,7 @@
-"""Checking a folder of ImageNet's layout before a run reads it.
+"""Checking folders in ImageNet's layout before a run.
 
-``<split>/<class>/...`` holds the images of a class, in folders of any depth;
-the class's label is its place in the sorted names.
+``<split>/<class>/`` contains the images of a class, in folders of any depth.
+Labels follow the sorted class names.
 """
 
 import os
@@ -15,13 +15,13 @@ from .listing import walk
 from .reading import DECODED_BYTES
 from .table import DatasetError, Problems
 
-#: What mmpretrain's data sets take for an image.
+#: Suffixes that mmpretrain's data sets accept as images.
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 SPLITS = ('train', 'val')
 
 
 def imagenet_synsets() -> tuple[str, ...]:
-    """The 1000 classes of ILSVRC 2012 to 2017 in the order of the labels."""
+    """Return the 1000 classes of ILSVRC 2012 to 2017 in label order."""
     text = files(__package__).joinpath('imagenet_synsets.txt').read_text()
     return tuple(text.split())
 
@@ -32,25 +32,25 @@ def check_class_folders(
     decode: bool | None = None,
     progress: Callable[[int], Any] = lambda count: None,
 ) -> tuple[str, ...]:
-    """Check that every split has the same classes and images of each.
+    """Raise ``DatasetError`` unless all splits have images of all classes.
 
     Args:
-        folders: One for each split; the first one is that of training.
-        classes: What they must have; None takes the first folder's.
-        decode: Decode every image; None does so where they have few bytes.
-        progress: Called with the number of images decoded since last time.
+        folders: The folder of each split, training first.
+        classes: The expected classes; None expects those of the first folder.
+        decode: Decode all images; None does so up to ``DECODED_BYTES``.
+        progress: Called with the number of images decoded since the last call.
 
     Returns:
-        The classes in the order of their labels.
+        The classes in label order.
     """
     problems, paths, names = Problems(), set(), set(classes or ())
     for folder in folders:
         found: dict[str, list[str]] = {}
-        for below, files_there in walk(folder):
-            images = found.setdefault(below.partition('/')[0], [])
+        for subfolder, file_names in walk(folder):
+            images = found.setdefault(subfolder.partition('/')[0], [])
             images += [
-                os.path.join(folder, below, name)
-                for name in files_there
+                os.path.join(folder, subfolder, name)
+                for name in file_names
                 if name.lower().endswith(SUFFIXES)
             ]
         found.pop('', None)
@@ -64,7 +64,7 @@ def check_class_folders(
         problems.add(f'missing {where}', *sorted(names - set(found)))
         problems.add(f'unexpected {where}', *sorted(set(found) - names))
         problems.add(
-            f'class without an image ({", ".join(SUFFIXES)})',
+            f'class without images ({", ".join(SUFFIXES)})',
             *(f'{folder}/{name}' for name in found if not found[name]),
         )
         paths.update(*found.values())

@@ -1,10 +1,10 @@
-"""COCO train+val minus minival, and minival, out of what is on disk.
+"""Preparing COCO train+val minus minival, and minival, from files on disk.
 
-The split of the ShuffleNet V2 paper (Section 4, from the 2014 release) holds
+The splits of the ShuffleNet V2 paper (Section 4, from the 2014 release) have
 the same images as the 2017 release: ``minival2014`` is ``val2017`` and
-``trainvalminusminival2014`` is ``train2017``, 5000 and 118287 images. With the
+``trainvalminusminival2014`` is ``train2017``, 5000 and 118287 images. From the
 2014 files two annotation files are made; the 2017 files are used as they are.
-Either way the result is checked to be the whole split with every image there.
+Either way, both splits are checked to be complete, with every image present.
 """
 
 import json
@@ -25,7 +25,7 @@ NUM_TRAIN, NUM_VAL = 118_287, 5_000
 
 
 class Split(NamedTuple):
-    """``ann_file`` and ``img_prefix`` are relative to the data root."""
+    """Annotation file and image folder, relative to the data root."""
 
     ann_file: str
     img_prefix: str
@@ -35,12 +35,12 @@ def _split(name: str, img_prefix: str = '') -> Split:
     return Split(f'annotations/instances_{name}.json', img_prefix)
 
 
-#: The training and the validation split by layout.
+#: The training and the validation split of each layout.
 LAYOUTS = {
     '2017': (_split('train2017', 'train2017'), _split('val2017', 'val2017')),
     '2014': (_split('trainvalminusminival2014'), _split('minival2014')),
 }
-#: What there must be.
+#: The files and folders that each layout requires.
 _SOURCES = {
     '2017': LAYOUTS['2017'],
     '2014': (_split('train2014', 'train2014'), _split('val2014', 'val2014')),
@@ -49,8 +49,8 @@ _MINIVAL_SOURCE = _split('val2017').ann_file
 
 
 def _choose_layout(root: Path, layout: str, minival_ids) -> str:
-    """The layout, '2014' or '2017', that is complete."""
-    lacks = ''
+    """Return the layout, '2014' or '2017', that is complete."""
+    incomplete = ''
     for name in LAYOUTS if layout == 'auto' else [layout]:
         parts = [split.ann_file for split in _SOURCES[name]]
         if name == '2014' and not minival_ids:
@@ -64,17 +64,17 @@ def _choose_layout(root: Path, layout: str, minival_ids) -> str:
             )
         if not missing:
             return name
-        lacks += f'  {name} layout lacks {", ".join(missing)}\n'
+        incomplete += f'  {name} layout lacks {", ".join(missing)}\n'
     raise DatasetError(
-        f'{root} holds no complete COCO data set:\n{lacks}Get the zip files '
-        'from https://cocodataset.org/#download and unpack them there. '
-        f'Instead of {_MINIVAL_SOURCE} the 2014 layout takes a list of the '
-        'ids of minival: --minival-ids FILE.'
+        f'{root} holds no complete COCO data set:\n{incomplete}Download the zip '
+        'files from https://cocodataset.org/#download and unpack them there. '
+        'The 2014 layout accepts a list of minival ids, --minival-ids FILE, '
+        f'instead of {_MINIVAL_SOURCE}.'
     )
 
 
 def read_minival_ids(path: str | os.PathLike) -> set[int]:
-    """Image ids out of a COCO file, a JSON list, or one id per line."""
+    """Read image ids from a COCO file, a JSON list, or one id per line."""
     text = read_text(path)
     if text.lstrip()[:1] == '{':
         entries = [image.get('id') for image in load_coco(str(path))['images']]
@@ -83,8 +83,7 @@ def read_minival_ids(path: str | os.PathLike) -> set[int]:
     ids = set(map(parse_id, entries))
     if not ids or None in ids or len(ids) < len(entries):
         raise DatasetError(
-            f'{path}: expected image ids, each of them once, got '
-            f'{shorten(entries)}'
+            f'{path}: expected unique image ids, got {shorten(entries)}'
         )
     return ids
 
@@ -96,22 +95,22 @@ def prepare(
     counts: tuple[int | None, int | None] = (NUM_TRAIN, NUM_VAL),
     say: Callable[[str], Any] = lambda text: None,
 ) -> str:
-    """Make or check the splits below the root.
+    """Make the 2014 splits, or check the 2017 splits.
 
     Args:
         root: The COCO folder.
-        layout: '2014', '2017', or 'auto' for the one that is complete, 2017
-            first.
-        minival_ids: File of minival ids; by default the images of
-            ``instances_val2017.json``. The 2014 layout only.
-        counts: Images that the two splits must have; None for any number.
+        layout: '2014', '2017', or 'auto' for the first complete one, 2017
+            before 2014.
+        minival_ids: File of minival ids for the 2014 layout; by default the
+            images of ``instances_val2017.json``.
+        counts: Required numbers of images in the two splits; None for any.
         say: Called with the name of each file that is read.
 
     Returns:
         The layout that was found.
 
     Raises:
-        DatasetError: What is missing or wrong; no split has been written.
+        DatasetError: Data are missing or wrong. No split has been written.
     """
     root = Path(root)
     layout = _choose_layout(root, layout, minival_ids)
@@ -133,7 +132,7 @@ def prepare(
 
 
 def _check(root: Path, layout: str, folder: Path, counts, say) -> None:
-    """Refuse splits that are not whole, lack images or overlap."""
+    """Raise an error if splits are incomplete, lack images or overlap."""
     problems, ids = [], []
     for split, count in zip(LAYOUTS[layout], counts, strict=True):
         name, images = split.ann_file, str(root / split.img_prefix)
@@ -144,21 +143,21 @@ def _check(root: Path, layout: str, folder: Path, counts, say) -> None:
             problems.append(f'{name}:{table.errors}')
         elif len(table) != (count or len(table)) or not len(table.boxes):
             problems.append(
-                f'{name}: expected {count or "some"} images, got {len(table)} '
-                f'with {len(table.boxes)} boxes'
+                f'{name}: expected {count or "some"} images with boxes, got '
+                f'{len(table)} images with {len(table.boxes)} boxes'
             )
         ids.append(table.image_ids)
-    both = np.intersect1d(*ids).tolist()
-    if both:
+    shared = np.intersect1d(*ids).tolist()
+    if shared:
         problems.append(
-            f'the two splits share {len(both)} images: id {shorten(both)}'
+            f'the two splits share {len(shared)} images: id {shorten(shared)}'
         )
     if problems:
         raise DatasetError('\n'.join(problems))
 
 
 def _split_2014(root: Path, minival: set[int], say) -> list[dict]:
-    """Training and validation data; images are named with their folder."""
+    """Divide the 2014 data; image names get their folder as a prefix."""
     contents: list[dict] = []
     absent = set(minival)
     for source in _SOURCES['2014']:

@@ -1,9 +1,9 @@
-"""Boxes in a CSV file, one per line, in the columns that exports have.
+"""CSV files with one box per line, in the columns of common exports.
 
-Known are those of TensorFlow, Roboflow, makesense, RetinaNet, Kaggle, Open
-Images, VIA, AutoML and what is named alike: two corners, or a corner or the
-centre with a size, each in its own column or all in one, in pixels or shares
-of the image.
+Supported are the columns of TensorFlow, Roboflow, makesense, RetinaNet,
+Kaggle, Open Images, VIA, AutoML and similar names. A box is two corners, or a
+corner or centre with a size, in one or four columns, in pixels or fractions of
+the image size.
 """
 
 import csv
@@ -29,8 +29,8 @@ from .table import (
 )
 
 CSV_SUFFIXES = ('.csv', '.tsv')
-#: Names of columns by what these hold, as :func:`_plain` has them; the first
-#: one that is there, and holds nothing else yet, counts.
+#: Column names by role, normalised by :func:`_plain`; the first one present
+#: that has no other role yet is used.
 _NAMES = {
     'file': 'filename filenames filepath imagename imagenames imagepath '
     'imagefile imageurl path image images img fname file imageid patientid '
@@ -55,8 +55,8 @@ _NAMES = {
 }
 _CORNERS, _SIZED = 'x1, y1, x2, y2', 'x, y, width, height'
 _CENTRED = 'x, y of the centre, width, height'
-#: Columns of a box in the order of preference, and what they hold: the first
-#: of these by which every box is in its image, else the first one.
+#: Roles that make up a box, in order of preference, and their interpretations:
+#: the first that puts every box inside its image is used, else the first one.
 _BOXES = {
     ('x1', 'y1', 'x2', 'y2'): (_CORNERS, _SIZED),
     ('x1', 'y1', 'w', 'h'): (_SIZED, _CENTRED),
@@ -64,7 +64,7 @@ _BOXES = {
     ('box',): (_SIZED, _CORNERS, _CENTRED),
     ('shape',): (_SIZED,),
 }
-#: Columns of files without a header; '-' is passed over.
+#: Columns of files without a header; '-' is ignored.
 _HEADERLESS = (
     'file x1 y1 x2 y2 label',
     'file x1 y1 x2 y2 label width height',
@@ -74,34 +74,35 @@ _HEADERLESS = (
 )
 _NOTHING = {'', 'nan', 'none', 'null', '[]', '{}'}
 _NUMBER = re.compile(r'[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?', re.I)
-#: How large a file of names of classes may be.
+#: Larger CSV files are not searched for class names.
 MAX_NAMES_BYTES = 1 << 20
-#: Up to which numbers are shares of the image, by rounding more than 1.
-MAX_SHARE = 1.5
+#: If no number exceeds this, all are fractions of the image size. Some
+#: exceed 1 by rounding.
+MAX_FRACTION = 1.5
 _NO_BOX = 'line that is not a box'
-#: By name, what a line of a file has in a column.
+#: The cells of a line by role.
 _Row = dict[str, str]
 
 
 class _Line(NamedTuple):
-    """What a line says; the box is as the file has it, [] for none."""
+    """The content of a line."""
 
     where: str
     number: int
     file: str
     split: str | None
-    size: tuple[float, float]  # NaN where it does not say
+    size: tuple[float, float]  # of the image; NaN if not stated
     label: str
-    box: list[float]
+    box: list[float]  # numbers as in the file; [] if there is no box
 
 
 def read_csv(source: Source) -> BoxTable:
-    """Read a CSV file of boxes; an image without any has one empty line."""
+    """Read a CSV file of boxes; an empty line lists an image without boxes."""
     found, ann = Collector(source), source.ann
     try:
-        # Excel writes in the code page of its machine.
+        # Excel writes in the machine's code page.
         text = decode_text(Path(ann).read_bytes(), 'cp1252')
-        layout = _layout(text)
+        layout = _find_layout(text)
         rows = list(_rows(text, layout[0])) if layout else []
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(f'{ann} cannot be read: {error}') from error
@@ -118,25 +119,21 @@ def read_csv(source: Source) -> BoxTable:
             cells += [''] * (1 + max(columns.values()) - len(cells))
             row = {role: cells[index] for role, index in columns.items()}
             lines.append(_read_line(found, number, row, roles))
-    readings = _BOXES[roles]
-    images = _add_images(found, lines, readings[0])
+    meanings = _BOXES[roles]
+    images = _add_images(found, lines, meanings[0])
     lines = [line for line in lines if line.box and line.file in images]
     sizes = [found.images[images[line.file]][-1] for line in lines]
-    boxes, what = _in_pixels(lines, sizes, readings)
+    boxes, meaning = _in_pixels(lines, sizes, meanings)
     labels = {line.label for line in lines}
-    odd = {
-        f'file of boxes that are taken as {what}': what != readings[0],
-        'file of boxes that all lie in the first 100 px, as per cent do': (
-            len(boxes) and boxes.max() <= 100 and np.min(sizes) >= 200
-        ),
-        "file without a class of any box; all are called 'object'": (
-            labels == {''}
-        ),
-    }
-    for kind, is_so in odd.items():
-        if is_so:
-            found.warnings.add(kind, ann)
-    names = _names_of_codes(ann, labels - {''})
+    if meaning != meanings[0]:
+        found.warnings.add(f'file whose boxes are read as {meaning}', ann)
+    if len(boxes) and boxes.max() <= 100 and np.min(sizes) >= 200:
+        kind = 'file whose boxes all lie within 100 px; may be in per cent'
+        found.warnings.add(kind, ann)
+    if labels == {''}:
+        kind = "file without classes; the only class is called 'object'"
+        found.warnings.add(kind, ann)
+    names = _class_names(ann, labels - {''})
     classes: dict[str, int] = {}
     for line, box in zip(lines, boxes, strict=True):
         if labels > {''} and not line.label:
@@ -149,36 +146,36 @@ def read_csv(source: Source) -> BoxTable:
 
 
 def looks_like_boxes(path: str) -> bool:
-    """Whether the first lines of a CSV file are those of boxes."""
+    """Return whether the first lines of a CSV file are those of boxes."""
     try:
         with open(path, 'rb') as file:
             text = decode_text(file.read(1 << 16), 'latin-1')
-        return _layout(text) is not None
+        return _find_layout(text) is not None
     except (OSError, ValueError, csv.Error):
         return False
 
 
-# How a file is written ---------------------------------------------------
+# Layout of the file ------------------------------------------------------
 
 
 def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The number of each line and its cells."""
+    """Yield the number and the cells of each line."""
     lines = io.StringIO(text, newline='')
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     for cells in reader:
         yield reader.line_num, [cell.strip() for cell in cells]
 
 
-def _layout(text: str) -> tuple[str, int, dict[str, int]] | None:
-    """Delimiter, number of lines before the boxes, and the columns; None if a
-    file does not hold boxes.
+def _find_layout(text: str) -> tuple[str, int, dict[str, int]] | None:
+    """Return delimiter, number of header lines, and column index by role;
+    None if the file does not contain boxes.
     """
     for delimiter in ',;\t|':
         has_header = False
         for index, (_, cells) in enumerate(islice(_rows(text, delimiter), 20)):
             if columns := _named_columns(cells):
                 return delimiter, index + 1, columns
-            # A header that is not known may mean another order.
+            # Below an unknown header, columns may be in any order.
             has_header |= any(cells) and not any(map(is_image, cells))
             if not has_header and (columns := _usual_columns(cells)):
                 return delimiter, 0, columns
@@ -186,22 +183,23 @@ def _layout(text: str) -> tuple[str, int, dict[str, int]] | None:
 
 
 def _plain(name: str) -> str:
-    """A column's name without case, punctuation and 'bbox' before it."""
+    """Strip case, punctuation and a prefix such as 'bbox' from a name."""
     word = re.sub('[^a-z0-9]', '', name.lower())
     end = re.sub('^(bbox|box|boundingbox|rect|roi|points)(?=.)', '', word)
     return end[0] if end != word and end in ('width', 'height') else end
 
 
 def _named_columns(header: list[str]) -> dict[str, int] | None:
-    """The columns by a header; None if it is not that of boxes."""
+    """Find the columns in a header; None if it is not that of boxes."""
     words = [_plain(name) for name in header]
     columns: dict[str, int] = {}
     for role, names in _NAMES.items():
         known = (words.index(name) for name in names.split() if name in words)
         index = next((i for i in known if i not in columns.values()), None)
-        columns |= {} if index is None else {role: index}
+        if index is not None:
+            columns[role] = index
     if not columns.keys() & {'w', 'x2', 'box', 'shape'}:
-        # With a corner, and without another size, they are the box's.
+        # Without any of these, width and height are the size of the box.
         own = dict(width='w', height='h')
         columns = {own.get(role, role): i for role, i in columns.items()}
     has_box = any(columns.keys() >= {*roles} for roles in _BOXES)
@@ -209,7 +207,7 @@ def _named_columns(header: list[str]) -> dict[str, int] | None:
 
 
 def _usual_columns(cells: list[str]) -> dict[str, int] | None:
-    """The columns of a file without a header, by one of its lines."""
+    """Recognise the columns of a file without a header by one line."""
     for roles in map(str.split, _HEADERLESS):
         row = dict(zip(roles, cells, strict=False))
         words = {'file', 'label', 'split', '-'}
@@ -217,14 +215,14 @@ def _usual_columns(cells: list[str]) -> dict[str, int] | None:
             len(cells) == len(roles)
             and is_image(row['file'])
             and all(_is_number(row[role]) for role in row.keys() - words)
-            # With a number for a class, other orders would fit as well.
+            # If the class is a number too, the order is ambiguous.
             and (len(roles) == 6 or not _is_number(row['label']))
         ):
             return {role: index for index, role in enumerate(roles)}
     return None
 
 
-# What a line says --------------------------------------------------------
+# Content of a line -------------------------------------------------------
 
 
 def _is_number(text: str) -> bool:
@@ -238,11 +236,11 @@ def _number(text: str) -> float:
 def _read_line(
     found: Collector, number: int, row: _Row, roles: tuple[str, ...]
 ) -> _Line:
-    """A line; one that cannot be read has no box."""
+    """Parse a line; an unreadable line has no box."""
     where, label, box = f'{found.source.ann}, line {number}', '', []
     with found.rejecting(_NO_BOX, where):
         label, box = _label(row), _box(roles, row)
-    # Some write zeros for an image without objects.
+    # Some tools write zeros for an image without objects.
     box = box if label or any(box) else []
     sides = [row.get(side, '') for side in ('width', 'height')]
     size = tuple(_number(x) if _is_number(x) else np.nan for x in sides)
@@ -252,26 +250,26 @@ def _read_line(
 
 
 def _label(row: _Row) -> str:
-    """A line's class, '' for none; in VIA it is one of the attributes."""
+    """Return the class, '' if none; VIA has it among the attributes."""
     if 'attributes' not in row:
         return row.get('label', '')
     known = _NAMES['label'].split()
     values = json.loads(row['attributes'] or '{}')
     for name in sorted(values, key=lambda name: _plain(name) not in known):
         value = values[name]
-        if isinstance(value, dict):  # Of check boxes.
+        if isinstance(value, dict):  # check boxes
             value = next((each for each in value if value[each]), '')
         return str(value).strip()
     return ''
 
 
 def _box(roles: tuple[str, ...], row: _Row) -> list[float]:
-    """The four numbers of a box; [] for an image without objects."""
+    """Return the four numbers of a box; [] for an image without objects."""
     texts = [row[role] for role in roles]
     if all(text.lower() in _NOTHING for text in texts):
         return []
     if roles == ('shape',):
-        return _box_of_shape(json.loads(texts[0]))
+        return _box_around_shape(json.loads(texts[0]))
     if roles == ('box',):
         values = [float(match[0]) for match in _NUMBER.finditer(texts[0])]
         if _NUMBER.sub('', texts[0]).strip('()[], ') or len(values) < 4:
@@ -280,8 +278,8 @@ def _box(roles: tuple[str, ...], row: _Row) -> list[float]:
     return list(map(_number, texts))
 
 
-def _box_of_shape(shape: dict) -> list[float]:
-    """The box of a region of VIA."""
+def _box_around_shape(shape: dict) -> list[float]:
+    """Return the box around a VIA region: polygon, ellipse or rectangle."""
     if 'all_points_x' in shape:
         xs, ys = shape['all_points_x'], shape['all_points_y']
         return box_around(list(zip(xs, ys, strict=True)))
@@ -291,28 +289,28 @@ def _box_of_shape(shape: dict) -> list[float]:
     return [float(shape.get(e)) for e in ('x', 'y', 'width', 'height')]
 
 
-# What the lines mean together --------------------------------------------
+# Interpretation of all lines together ------------------------------------
 
 
-def _edges(lines: list[_Line], what: str) -> np.ndarray:
-    """Left, top, right and lower edge of boxes in the file's unit, (K, 4)."""
+def _edges(lines: list[_Line], meaning: str) -> np.ndarray:
+    """Return left, top, right and bottom edges in the file's unit, (K, 4)."""
     values = np.array([line.box for line in lines], float).reshape(-1, 4)
     low, high = values[:, :2], values[:, 2:]
-    if what == _SIZED:
+    if meaning == _SIZED:
         high = low + high
-    elif what == _CENTRED:
+    elif meaning == _CENTRED:
         low, high = low - high / 2, low + high / 2
     return np.hstack([low, high])
 
 
 def _add_images(
-    found: Collector, lines: list[_Line], what: str
+    found: Collector, lines: list[_Line], meaning: str
 ) -> dict[str, int]:
-    """Add each image once; gives its index by the name in a line."""
+    """Add each image once; return the indices by the names in the lines."""
     stated = [line for line in lines if line.box and line.size[0] >= 1]
     sizes = np.array([line.size for line in stated]).reshape(-1, 2)
-    inside = _edges(stated, what)[:, 2:] <= sizes + BORDER_TOLERANCE_PX
-    # Else it is the size of something else, such as the box.
+    inside = _edges(stated, meaning)[:, 2:] <= sizes + BORDER_TOLERANCE_PX
+    # If most boxes do not fit, these sizes are not those of the images.
     are_sizes = 2 * inside.all(axis=1).sum() >= len(stated)
     names = {line.file for line in lines}
     paths = found.listing.find_all(names, found.source.ann)
@@ -332,28 +330,28 @@ def _add_images(
 
 
 def _in_pixels(
-    lines: list[_Line], sizes: list, readings: tuple[str, ...]
+    lines: list[_Line], sizes: list, meanings: tuple[str, ...]
 ) -> tuple[np.ndarray, str]:
-    """Boxes as a table has them, float64 (K, 4), and what they were."""
+    """Return the boxes of a table, float64 (K, 4), and their meaning."""
     sizes = np.array(sizes, float).reshape(-1, 2)
     slack, boxes = BORDER_TOLERANCE_PX, []
-    are_shares = all(
-        not abs(value) > MAX_SHARE for line in lines for value in line.box
+    are_fractions = all(
+        not abs(value) > MAX_FRACTION for line in lines for value in line.box
     )
-    for what in readings:
-        edges = _edges(lines, what)
-        if are_shares:
+    for meaning in meanings:
+        edges = _edges(lines, meaning)
+        if are_fractions:
             edges = near_whole(edges * np.tile(sizes, 2))
         low, high = edges[:, :2], edges[:, 2:]
         boxes.append(np.hstack([low, high - low]))
         if ((low >= -slack) & (low < high) & (high <= sizes + slack)).all():
-            return boxes[-1], what
-    return boxes[0], readings[0]
+            return boxes[-1], meaning
+    return boxes[0], meanings[0]
 
 
-def _names_of_codes(ann: str, codes: set[str]) -> dict[str, str]:
-    """Names of classes that are numbers or Open Images' codes, by a CSV file
-    of two columns beside the annotations.
+def _class_names(ann: str, codes: set[str]) -> dict[str, str]:
+    """Look up class numbers or Open Images codes in a CSV file of two columns
+    next to the annotations.
     """
     if not all(re.fullmatch(r'\d+|/m/\w+', code) for code in codes):
         return {}

@@ -1,4 +1,4 @@
-"""Reading image files so that none is wrong without a word."""
+"""Decoding image files, with an error or warning for any that is damaged."""
 
 import os
 from collections.abc import Callable
@@ -14,35 +14,35 @@ _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
 _SOS, _EOI = b'\xff\xda', b'\xff\xd9'
 _ORIENTATION = 0x112
 _STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-#: A picture that lacks more than this share of its rows is broken.
+#: A truncated JPEG that lacks a larger fraction of its rows is broken.
 MAX_LOST = 0.25
 
 
 def image_size(
     path: str | os.PathLike, exif: str = 'apply'
 ) -> tuple[int, int]:
-    """Width and height by the file's header, turned as ``exif`` says."""
+    """Read width and height from the header, swapped if EXIF turns them."""
     width, height, orientation = image_header(path)
     turned = exif == 'apply' and orientation >= 5
     return (height, width) if turned else (width, height)
 
 
 def image_header(path: str | os.PathLike) -> tuple[int, int, int]:
-    """Stored width, stored height and EXIF orientation (1 for none)."""
+    """Read stored width, stored height and EXIF orientation (1 for none)."""
     try:
         with Image.open(path) as image:
             orientation = image.getexif().get(_ORIENTATION, 1)
             valid = isinstance(orientation, int) and 1 <= orientation <= 8
             return *image.size, orientation if valid else 1
-    except Exception as error:  # Of any of Pillow's decoders.
+    except Exception as error:  # Pillow's decoders raise many types.
         raise DatasetError(f'image {path} cannot be read: {error}') from error
 
 
 def is_truncated(content: bytes) -> bool:
-    """Whether a JPEG or PNG ends before its end marker.
+    """Return whether a JPEG or PNG ends before its end marker.
 
-    A JPEG's compressed data holds no marker; that of an embedded preview
-    comes before the start of the picture's own data.
+    In a JPEG the marker cannot occur in compressed data, and that of an
+    embedded preview precedes the start of the main image's data.
     """
     if content.startswith(_PNG):
         return b'IEND' not in content
@@ -61,19 +61,19 @@ def decode_image(
     """Decode an image file to BGR uint8 (H, W, 3).
 
     16 bits are scaled to 8, grey is repeated, CMYK converted, transparency
-    ignored, and the EXIF orientation applied. Where ``size`` fits only the
-    picture as it is stored, the boxes are on that and it is not turned.
+    ignored, and the EXIF orientation applied. If ``size`` only fits the stored
+    pixels, the boxes refer to those, and the image is not turned.
 
     Args:
         content: The bytes of the file.
-        path: Its name for messages.
-        size: (height, width) of the annotation's record.
-        exif: 'ignore' never turns the picture.
-        warn: Called with what was made up for: lost rows, an unusual depth.
+        path: The file's name for messages.
+        size: (height, width) according to the annotation.
+        exif: 'apply', or 'ignore' to never turn the image.
+        warn: Called with a message for lost rows or an unusual bit depth.
 
     Raises:
         DatasetError: The file is empty, unreadable, lacks more than
-            ``MAX_LOST`` of its rows, or has another size than its record.
+            ``MAX_LOST`` of its rows, or does not have the given size.
     """
     if not content:
         raise DatasetError(f'image {path} is empty (0 bytes)')
@@ -94,18 +94,18 @@ def decode_image(
 
 
 def _complete(content: bytes, path: str, warn: Callable[[str], None]) -> bytes:
-    """A cut JPEG with an end marker, if most of its rows are there.
+    """Append the end marker to a truncated JPEG that has most of its rows.
 
-    Decoders fill what is missing with one colour: rows of it are lost.
+    Decoders fill the missing rows with a single colour.
     """
-    picture, lost = None, 1.0
+    image, lost = None, 1.0
     if content.startswith(_JPEG):
-        # A marker's first byte at the cut would hide the end marker.
+        # A trailing 0xFF, half of a cut marker, would hide the end marker.
         content = content.rstrip(b'\xff') + _EOI
-        picture = cv2.imdecode(np.frombuffer(content, np.uint8), _STORED)
-    if picture is not None:
-        there = np.flatnonzero(np.ptp(picture, axis=1).max(axis=1))
-        lost = 1 - (there.max(initial=-1) + 1) / len(picture)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), _STORED)
+    if image is not None:
+        present = np.flatnonzero(np.ptp(image, axis=1).max(axis=1))
+        lost = 1 - (present.max(initial=-1) + 1) / len(image)
     if lost > MAX_LOST:
         raise DatasetError(
             f'image {path} is truncated: its {len(content)} bytes end before '
@@ -122,13 +122,13 @@ def _decode(content: bytes, path: str, turn: bool, warn) -> np.ndarray:
     except cv2.error:
         image = None
     if image is not None and image.dtype == np.uint16:
-        # Cameras store 12 bits in 16; the brightest pixel tells.
+        # Cameras store 12 bits in 16: infer the depth from the maximum.
         highest = int(image.max())
         bits = next(bits for bits in (8, 12, 14, 16) if highest < 2**bits)
         if bits < 16:
             warn(
-                f'image {path} has 16 bits a value, of which {bits} are used '
-                f'(its highest is {highest}); scaled by these'
+                f'image {path} has 16 bits per channel, but its maximum '
+                f'{highest} needs only {bits}; scaled from {bits} bits'
             )
         image = (image >> (bits - 8)).astype(np.uint8)
     if image is None or image.dtype != np.uint8:
@@ -145,7 +145,7 @@ def broken(
     exif: str = 'apply',
     warn: Callable[[str], object] = str,
 ) -> str | None:
-    """What is wrong with an image file, if anything; decodes it."""
+    """Decode an image file; return what is wrong with it, if anything."""
     try:
         decode_image(Path(path).read_bytes(), path, size, exif, warn)
     except (OSError, DatasetError) as error:

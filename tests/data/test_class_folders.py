@@ -43,7 +43,7 @@ def test_classes_are_in_the_order_of_the_labels(root):
                 shutil.move(root / 'train/dog/sub', root / 'other')
                 and (root / 'train/dog/a.png').rename(root / 'train/dog/a.gif')
             ),
-            ['1 x class without an image', '/train/dog'],
+            ['1 x class without images', '/train/dog'],
         ),
         (
             lambda root: (root / 'val/dog/a.png').write_bytes(b'nothing'),

@@ -100,7 +100,7 @@ def spoil_categories(root):
 @pytest.mark.parametrize(
     'spoil, message',
     [
-        (spoil_count, 'expected 10 images, got 9'),
+        (spoil_count, 'expected 10 images with boxes, got 9 images'),
         (spoil_file, r'not found .*\n.*val2014/COCO_val2014_000000000009.jpg'),
         (spoil_minival, 'in neither 2014 file: 500'),
         (spoil_categories, 'have different categories'),

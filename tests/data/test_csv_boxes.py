@@ -159,7 +159,7 @@ def test_boxes_are_read_so_that_all_are_in_their_images(
     write(tmp_path / 'a.csv', header, line)
     table = read_test(tmp_path)
     assert np.allclose(table.boxes, [24, 16, 10, 12], atol=0.01)
-    assert f'taken as {what}' in str(table.warnings)
+    assert f'read as {what}' in str(table.warnings)
 
 
 def test_pictures_of_another_size_than_stated_are_left_out(tmp_path):
@@ -186,14 +186,14 @@ def test_numbers_of_classes_are_named_by_the_file_beside(tmp_path, mapping):
 def test_boxes_in_per_cent_are_a_warning(tmp_path):
     Image.new('RGB', (400, 300)).save(tmp_path / 'a.jpg')
     (tmp_path / 'a.csv').write_text(f'{PLAIN[0]}\na.jpg,cat,10,20,60,60\n')
-    assert 'as per cent do' in str(read_test(tmp_path).warnings)
+    assert 'may be in per cent' in str(read_test(tmp_path).warnings)
 
 
 def test_class_that_no_line_has_is_told(tmp_path):
     write(tmp_path / 'a.csv', 'image_id,bbox,source', '{},"[4, 6, 20, 12]",{}')
     table = read_test(tmp_path)
     assert table.classes == ('object',)
-    assert "all are called 'object'" in str(table.warnings)
+    assert "is called 'object'" in str(table.warnings)
 
 
 def test_lines_without_objects_and_without_boxes(tmp_path):
