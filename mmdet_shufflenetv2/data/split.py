@@ -40,8 +40,7 @@ def split_off(table: BoxTable, share: float, seed: int = 0) -> np.ndarray:
             f'(or --val-ann FILE), got {share:g} of the {count} images of '
             f'{table.title}{table.errors}'
         )
-    # Sorted by name, so that neither the order in the file nor its format
-    # changes the choice.
+    # Sorted by name: the choice depends on neither file order nor format.
     names = [plain(name).rpartition('/')[2] for name in table.names]
     by_name = np.array(sorted(range(count), key=names.__getitem__))
     order = by_name[np.random.default_rng(seed).permutation(count)]

@@ -1,8 +1,8 @@
-"""Synthetic pictures: shapes on clutter, to try everything on without data.
+"""Synthetic pictures of shapes on clutter, to try out everything without data.
 
-Objects hide each other; an object's box and area are those of the pixels that
-are seen, as COCO's annotators have it. The same options give the same pictures
-with the same NumPy and OpenCV.
+Objects occlude each other; the box and area of an object are those of its
+visible pixels, as in COCO. The same options give the same pictures with the
+same versions of NumPy and OpenCV.
 
 Legend: H rows, W columns; points are (x, y) in pixels; colours are BGR.
 """
@@ -22,17 +22,17 @@ from tqdm import tqdm
 
 from .table import DatasetError
 
-#: Square roots of the areas in pixels, inside COCO's three ranges, and how
-#: often each is tried. Below a height of about 192 no large object fits.
+#: Ranges of the square root of the area in pixels, one within each of COCO's
+#: size classes, and their probabilities. Large objects need about 192 rows.
 SIZES, SIZE_RATES = ((13, 31), (34, 94), (100, 125)), (0.15, 0.6, 0.25)
-#: Fewest and most objects in a picture that has any.
+#: Minimum and maximum number of objects in a picture that is not empty.
 OBJECTS = (4, 10)
 EMPTY_RATE, CROWD_RATE = 0.05, 0.1
-#: Share of an object's area, and number of pixels, that always stay seen.
+#: Minimum visible fraction of an object's area, and minimum visible pixels.
 MIN_VISIBLE, MIN_PIXELS = 0.7, 40
-#: Distance of an object's colour from what was there.
+#: Distance of an object's colour from the mean colour behind it.
 MIN_CONTRAST = 90.0
-#: Raised whenever the same options give other pictures than before.
+#: Incremented whenever the same options give different pictures.
 VERSION = 4
 
 
@@ -44,9 +44,9 @@ def _ngon(sides: int, radius: float = 1.0, turn: float = 0.0) -> np.ndarray:
 _STAR = np.stack([_ngon(5), _ngon(5, 0.381966, 0.1)], 1).reshape(-1, 2)
 _ARM = np.array([(1, 0.3), (0.3, 0.3), (0.3, 1)])
 _CROSS = [_ARM, _ARM[::-1] * (-1, 1), -_ARM, _ARM[::-1] * (1, -1)]
-#: By class, in the order of the labels: the colour that most objects have,
-#: give or take, as apples are red (it does not tell the class, but makes
-#: minutes of training count), and the edge and hole in a circle of radius 1.
+#: By class, in label order: the approximate colour of most objects, and the
+#: outline and hole inside a circle of radius 1. The colour does not determine
+#: the class, but lets a few minutes of training suffice.
 SHAPES = {
     'circle': ((50, 50, 210), [_ngon(64)]),
     'square': ((215, 80, 50), [_ngon(4, 0.8 * math.sqrt(2), 0.125)]),
@@ -61,9 +61,9 @@ COLORS, OUTLINES = zip(*SHAPES.values(), strict=True)
 
 @cache
 def _area(label: int) -> float:
-    """Of a shape of radius 1, without its hole."""
-    edge, *hole = (cv2.contourArea(np.float32(p)) for p in OUTLINES[label])
-    return edge - sum(hole)
+    """Return the area of a shape of radius 1, without its hole."""
+    whole, *hole = (cv2.contourArea(np.float32(p)) for p in OUTLINES[label])
+    return whole - sum(hole)
 
 
 def draw_picture(
@@ -72,11 +72,11 @@ def draw_picture(
     height: int = 192,
     empty_rate: float = EMPTY_RATE,
 ) -> tuple[np.ndarray, list[dict]]:
-    """Draw objects over clutter; each key gives its own picture.
+    """Draw objects over clutter, seeded with ``key``.
 
     Returns:
-        The picture, BGR uint8 (H, W, 3), and its objects as in COCO files; a
-        crowd is one object.
+        The picture, BGR uint8 (H, W, 3), and its objects as COCO annotations;
+        a crowd is one object.
     """
     canvas = _Canvas(np.random.default_rng(key), width, height)
     rng = canvas.rng
@@ -89,17 +89,17 @@ def draw_picture(
 
 
 def draw_crop(key: tuple[int, ...], label: int, side: int = 64) -> np.ndarray:
-    """Draw one shape of a class, of any colour in half of the pictures."""
+    """Draw one shape of a class, in half of the cases in a random colour."""
     canvas = _Canvas(np.random.default_rng(key), side, side, 4, 0.5)
     rng = canvas.rng
     owner = canvas.new_owner(label)
     while True:
         squeeze = rng.uniform(0.6, 1.0)
         size = side * rng.uniform(0.25, 0.75)
-        middle = side * rng.uniform(0.3, 0.7, 2)
-        # Refused where too much of it would be outside.
+        center = side * rng.uniform(0.3, 0.7, 2)
         radius = size / math.sqrt(_area(label) * squeeze)
-        if canvas.try_paint(owner, middle, radius, squeeze):
+        # Try again if too much of the shape would lie outside.
+        if canvas.try_paint(owner, center, radius, squeeze):
             return canvas.finish()[0]
 
 
@@ -108,13 +108,13 @@ def _near(rng, color, spread: float) -> np.ndarray:
 
 
 def _smooth(rng, shape, rows: int, columns: int) -> np.ndarray:
-    """A coarse random grid, enlarged; in 0 to 1."""
+    """Return a coarse random grid from 0 to 1, enlarged to ``shape``."""
     grid = rng.random((rows, columns), np.float32)
     return cv2.resize(grid, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _texture(rng, shape, first, second) -> np.ndarray:
-    """Blobs, stripes or noise between two colours, float32 (H, W, 3)."""
+    """Mix two colours in blobs, stripes or noise, float32 (H, W, 3)."""
     cells, kind = int(rng.integers(3, 11)), rng.integers(4)
     if kind == 1:
         angle, period = rng.uniform(0, 2 * np.pi), rng.uniform(5, 24)
@@ -131,14 +131,16 @@ def _texture(rng, shape, first, second) -> np.ndarray:
 
 
 class _Canvas:
-    """The picture so far, and which object is seen at each pixel."""
+    """The picture so far, and the owner of each pixel.
+
+    Owners are objects, numbered from 1; 0 is the background.
+    """
 
     def __init__(
         self, rng, width, height, clutter: int = 7, usual: float = 0.9
     ) -> None:
         self.rng, self.shape, self.usual = rng, (height, width), usual
         self.owner = np.zeros(self.shape, np.int32)
-        # The first is the background, which may be hidden altogether.
         self.labels, self.painted, self.crowds = [-1], [0], set()
         self.picture = self._layer()
         for _ in range(rng.integers(1, 3)):
@@ -160,16 +162,16 @@ class _Canvas:
         return self.rng.uniform(0, self.shape[::-1])
 
     def _add_clutter(self) -> None:
-        """A line or a blurred blob, which belong to no class."""
+        """Paint a line or a blurred blob, which belongs to no class."""
         rng, mask = self.rng, np.zeros(self.shape, np.float32)
-        here = self._place().astype(int)
+        start = self._place().astype(int)
         if rng.random() < 0.6:
-            there = self._place().astype(int)
-            cv2.line(mask, here, there, 1.0, int(rng.integers(1, 7)))
+            end = self._place().astype(int)
+            cv2.line(mask, start, end, 1.0, int(rng.integers(1, 7)))
             mask = cv2.GaussianBlur(mask, (3, 3), 0)
         else:
-            axes = rng.uniform(4, 24, 2).astype(int)
-            cv2.ellipse(mask, here, axes, rng.uniform(0, 360), 0, 360, 1.0, -1)
+            axes, turn = rng.uniform(4, 24, 2).astype(int), rng.uniform(0, 360)
+            cv2.ellipse(mask, start, axes, turn, 0, 360, 1.0, -1)
             mask = cv2.GaussianBlur(mask, (0, 0), 6)
         color = rng.uniform(0, 255, 3).astype(np.float32)
         self._blend(mask * np.float32(rng.uniform(0.4, 1.0)), color)
@@ -179,18 +181,18 @@ class _Canvas:
         self.painted.append(0)
         return len(self.labels) - 1
 
-    def try_paint(self, owner, middle, radius, squeeze, fill=None) -> bool:
-        """Paint a shape, at a random turn, unless it is cut off or would hide
-        too much.
+    def try_paint(self, owner, center, radius, squeeze, fill=None) -> bool:
+        """Paint a randomly rotated shape unless too much of it or of another
+        object would be invisible; return whether it was painted.
         """
         label, angle = self.labels[owner], self.rng.uniform(0, 2 * np.pi)
         cos, sin = np.cos(angle), np.sin(angle)
         turn = np.array([[cos, sin], [-sin, cos]])
         points = [
-            ((part * [1, squeeze]) @ turn * radius + middle) * 16
+            ((part * [1, squeeze]) @ turn * radius + center) * 16
             for part in OUTLINES[label]
         ]
-        # Four bits after the point.
+        # Fixed point with 4 fractional bits.
         points = [np.round(part).astype(np.int32) for part in points]
         coverage = np.zeros(self.shape, np.uint8)
         cv2.fillPoly(coverage, points, 255, cv2.LINE_AA, 4)
@@ -200,13 +202,13 @@ class _Canvas:
         if pixels < max(MIN_PIXELS, MIN_VISIBLE * whole):
             return False
         count = len(self.labels)
-        seen = np.bincount(self.owner.ravel(), minlength=count)
+        visible = np.bincount(self.owner.ravel(), minlength=count)
         lost = np.bincount(self.owner[mask], minlength=count)
         least = np.maximum(MIN_VISIBLE * np.array(self.painted), MIN_PIXELS)
-        hurt = (lost > 0) & (seen - lost < least)
-        # Neither the background nor a shape's own crowd.
-        hurt[[0, owner]] = False
-        if hurt.any():
+        hidden = (lost > 0) & (visible - lost < least)
+        # The background and the shape's own crowd may be hidden.
+        hidden[[0, owner]] = False
+        if hidden.any():
             return False
         fill = fill or self._pick_fill(owner, mask)
         self._blend(coverage, _texture(self.rng, self.shape, *fill))
@@ -215,14 +217,14 @@ class _Canvas:
         return True
 
     def _pick_fill(self, owner: int, mask: np.ndarray) -> tuple:
-        """Two colours, the first far enough from what is there now."""
+        """Choose two colours, the first in contrast to the pixels behind."""
         rng, own = self.rng, COLORS[self.labels[owner]]
         usual = rng.random() < self.usual
-        there = self.picture[mask].mean(axis=0)
+        behind = self.picture[mask].mean(axis=0)
         best, contrast = None, -1.0
         for _ in range(12):
             color = _near(rng, own, 45) if usual else rng.uniform(0, 255, 3)
-            distance = float(np.linalg.norm(color - there))
+            distance = float(np.linalg.norm(color - behind))
             if distance > contrast:
                 best, contrast = color, distance
             if contrast >= MIN_CONTRAST:
@@ -241,16 +243,16 @@ class _Canvas:
                 return
 
     def add_crowd(self) -> None:
-        """Many small shapes of one class and colour, close together."""
+        """Add many small shapes of one class and colour, close together."""
         rng = self.rng
         owner = self.new_owner(int(rng.integers(len(CLASSES))))
         self.crowds.add(owner)
         size = np.array(self.shape[::-1], float)
         reach = np.minimum(rng.uniform((24, 18), (44, 30)), size / 2)
-        middle = rng.uniform(reach, size - reach)
+        center = rng.uniform(reach, size - reach)
         fill = self._pick_fill(owner, np.ones(self.shape, bool))
         for _ in range(rng.integers(10, 25)):
-            place = middle + rng.uniform(-reach, reach)
+            place = center + rng.uniform(-reach, reach)
             self.try_paint(owner, place, rng.uniform(6, 9), 1.0, fill)
 
     def finish(self) -> tuple[np.ndarray, list[dict]]:
@@ -268,7 +270,7 @@ class _Canvas:
 
 @dataclass(frozen=True)
 class DetectionSet:
-    """``train/*.png``, ``val/*.png`` and ``annotations/instances_*.json``."""
+    """A set in COCO format: ``<split>/*.png`` and ``annotations/*.json``."""
 
     train: int = 400
     val: int = 100
@@ -279,7 +281,7 @@ class DetectionSet:
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Names and contents."""
         sides = dict(zip(('width', 'height'), self.size, strict=True))
-        kinds = [
+        categories = [
             dict(id=number, name=name, supercategory='shape')
             for number, name in enumerate(CLASSES, 1)
         ]
@@ -297,13 +299,13 @@ class DetectionSet:
                     )
             info = dict(description='synthetic shapes')
             content = dict(info=info, images=images, annotations=rows)
-            content = json.dumps(content | dict(categories=kinds))
+            content = json.dumps(content | dict(categories=categories))
             yield f'annotations/instances_{split}.json', content.encode()
 
 
 @dataclass(frozen=True)
 class ClassificationSet:
-    """``train/<class>/*.png`` and ``val/<class>/*.png``, ImageNet's layout."""
+    """A set in ImageNet's layout: ``<split>/<class>/*.png``."""
 
     train: int = 800
     val: int = 80
@@ -329,12 +331,12 @@ def write_set(
     content: DetectionSet | ClassificationSet,
     progress: bool = False,
 ) -> bool:
-    """Write a set into a new or empty folder, all of it or nothing.
+    """Write a set into a new or empty folder, completely or not at all.
 
-    Nothing that is there is ever deleted.
+    Existing files are never deleted.
 
     Returns:
-        Whether anything was written: not where the same set is there.
+        Whether the set was written; False if it is there already.
     """
     given = dict(vars(content), size=int(np.min(content.size)))
     for name, least in dict(train=1, val=1, seed=0, size=64).items():
@@ -344,26 +346,25 @@ def write_set(
             )
     folder = Path(os.path.abspath(out_dir))
     manifest = json.dumps({'options': {'synthetic': VERSION, **vars(content)}})
-    # It is written with the rest of the set, or not at all.
-    written = folder / 'manifest.json'
-    if written.is_file() and written.read_text('latin-1') == manifest:
+    existing = folder / 'manifest.json'
+    if existing.is_file() and existing.read_text('latin-1') == manifest:
         return False
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(
-            f'{folder} holds something else, or another version of this set; '
-            'name a new folder, or remove this one first'
+            f'{folder} holds something else or another version of this set; '
+            'choose a new folder, or remove this one first'
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
         prefix=f'.{folder.name}.', dir=folder.parent
     ) as temporary:
-        whole = Path(temporary, folder.name)
+        complete = Path(temporary, folder.name)
         for name, data in tqdm(
             content.files(), 'drawing', unit='file', disable=not progress
         ):
-            (whole / name).parent.mkdir(parents=True, exist_ok=True)
-            (whole / name).write_bytes(data)
-        (whole / written.name).write_text(manifest)
-        # An empty folder of that name gives way.
-        whole.replace(folder)
+            (complete / name).parent.mkdir(parents=True, exist_ok=True)
+            (complete / name).write_bytes(data)
+        (complete / existing.name).write_text(manifest)
+        # This replaces an empty folder of the same name.
+        complete.replace(folder)
     return True

@@ -50,4 +50,4 @@ def test_what_is_missing_or_wrong_is_one_message(data_root, here):
     said = here('prepare_coco', '--data-root', absent, code=2)
     assert f'error: {absent} holds no complete COCO data set' in said
     said = here('prepare_coco', '--data-root', data_root, code=2)
-    assert 'expected 118287 images, got 2' in said
+    assert 'expected 118287 images with boxes, got 2 images' in said
