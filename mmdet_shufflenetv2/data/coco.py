@@ -31,10 +31,10 @@ def load_coco(path: str, masks: bool = False) -> dict:
     names = 'images', 'annotations', 'categories'
     is_coco = isinstance(data, dict) and 'images' in data
     rows = {name: data.get(name) or [] for name in names} if is_coco else {}
-    for section in rows.values():
-        is_coco &= isinstance(section, list)
-        is_coco = is_coco and all(isinstance(row, dict) for row in section)
-    if not is_coco:
+    if not is_coco or not all(
+        isinstance(section, list) and all(isinstance(r, dict) for r in section)
+        for section in rows.values()
+    ):
         raise DatasetError(
             f'{path} is not a COCO annotation file: expected {names}, each a '
             f'list of objects, got {data!r:.200}'
@@ -112,7 +112,7 @@ def _add_images(found: Collector, records: list[dict]) -> dict:
         images[number] = None
         if number is None or not name or not isinstance(name, str):
             found.errors.add(
-                "image without a whole number as 'id' or a 'file_name'",
+                "image without an integer 'id' or without a 'file_name'",
                 f'images[{index}]: id {record.get("id")!r}, {name!r}',
             )
         else:
@@ -142,8 +142,8 @@ def _add_images(found: Collector, records: list[dict]) -> dict:
 
 def _without_group(table: BoxTable, categories: list[dict]) -> BoxTable:
     """Leave out the category with which Roboflow groups all classes."""
-    named = [record.get('supercategory') for record in categories]
-    groups = [name if isinstance(name, str) else None for name in named]
+    groups = [record.get('supercategory') for record in categories]
+    groups = [each if isinstance(each, str) else None for each in groups]
     pairs = list(zip(table.classes, groups, strict=True))
     parents = {group for name, group in pairs if group != name}
     kept = [
@@ -168,7 +168,7 @@ def _box_of(record: dict) -> list[float] | None:
 
 
 def parse_id(value: object) -> int | None:
-    """Convert an int, or a whole number as text or float; else None."""
+    """Convert an int, or a whole number given as str or float; else None."""
     if isinstance(value, str) and re.fullmatch(r'\s*[+-]?\d{1,19}\s*', value):
         value = int(value)
     if isinstance(value, float) and value.is_integer():
@@ -178,7 +178,7 @@ def parse_id(value: object) -> int | None:
 
 
 def _positive(value: object) -> float:
-    """Convert a positive finite number or its text; else return NaN."""
+    """Convert a positive finite number or numeric string; else NaN."""
     try:
         number = float(value)
     except (OverflowError, TypeError, ValueError):

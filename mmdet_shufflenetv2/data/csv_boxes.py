@@ -177,7 +177,7 @@ def _find_layout(text: str) -> tuple[str, int, dict[str, int]] | None:
                 return delimiter, index + 1, columns
             # Below an unknown header, columns may be in any order.
             has_header |= any(cells) and not any(map(is_image, cells))
-            if not has_header and (columns := _usual_columns(cells)):
+            if not has_header and (columns := _headerless_columns(cells)):
                 return delimiter, 0, columns
     return None
 
@@ -206,7 +206,7 @@ def _named_columns(header: list[str]) -> dict[str, int] | None:
     return columns if has_box and 'file' in columns else None
 
 
-def _usual_columns(cells: list[str]) -> dict[str, int] | None:
+def _headerless_columns(cells: list[str]) -> dict[str, int] | None:
     """Recognise the columns of a file without a header by one line."""
     for roles in map(str.split, _HEADERLESS):
         row = dict(zip(roles, cells, strict=False))

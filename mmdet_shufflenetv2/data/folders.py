@@ -91,7 +91,7 @@ def find_data(
     else:
         train, val = found.split('train', train_ann, train_img), None
         if val_fraction is None or val_ann:
-            val = found.split('val', val_ann, val_img, but=train)
+            val = found.split('val', val_ann, val_img, train)
     if val and not val.ann:
         note = f'{data_root} has images without annotations'
         return Splits(None, val, (), (note,))
@@ -144,11 +144,8 @@ def _hold_out(
     train, val = (
         train._replace(part=(name, share, seed)) for name in ('train', 'val')
     )
-    note = (
-        f'{len(read_boxes(val))} of the {len(table)} images are held out for '
-        f'validation {how}'
-    )
-    return train, val, note
+    count = f'{len(read_boxes(val))} of the {len(table)} images'
+    return train, val, f'{count} are held out for validation {how}'
 
 
 def classes_beyond(table: BoxTable, classes: Sequence[str]) -> list[str]:
@@ -205,9 +202,12 @@ class _Folder:
         role: str,
         ann: str | None,
         img: str | None,
-        but: Source | None = None,
+        train: Source | None = None,
     ) -> Source | None:
-        """Choose a split other than ``but``; ``ann`` and ``img`` override."""
+        """Find the source of a role; None if there is no validation split.
+
+        ``ann`` and ``img`` override detection; ``train`` is not found again.
+        """
         option = _option(role)
         img = img and self._path(img, f'{option}-img')
         if ann:
@@ -216,13 +216,13 @@ class _Folder:
             if kind == 'YOLO':
                 return self._yolo_of(path, role, img)
             return self._source(kind, path, img or self.root)
-        kinds = [but.format] if but else ['COCO', 'YOLO', 'VOC', 'CSV']
+        kinds = [train.format] if train else ['COCO', 'YOLO', 'VOC', 'CSV']
         # A YAML file without label files may be for something else.
         kinds.sort(key=lambda kind: kind == 'YOLO' and not self._labelled)
         for kind in kinds:
             find = self._yolo if kind == 'YOLO' else partial(self._find, kind)
             source = find(role, img)
-            if source not in (None, but):
+            if source not in (None, train):
                 return source
         if role == 'val':
             return None
@@ -233,11 +233,11 @@ class _Folder:
         raise DatasetError(
             f'no annotations for {role} in {self.root}; found {len(images)} '
             f'images and {shorten(known) or "no annotations"}'
-            f'{self._unreadable()}. Expected '
-            'COCO (such as annotations/instances_train.json or '
-            'train/_annotations.coco.json), YOLO (data.yaml, or images/ and '
-            'labels/), Pascal VOC (XML) or CSV; name a file, which may be '
-            f'the training file, with {option}-ann FILE'
+            f'{self._unreadable()}. Expected COCO (such as '
+            'annotations/instances_train.json, train/_annotations.coco.json), '
+            'YOLO (data.yaml, or images/ and labels/), Pascal VOC (XML) or '
+            'CSV; name a file, which may be the training file, with '
+            f'{option}-ann FILE'
         )
 
     def _unreadable(self) -> str:
@@ -310,7 +310,7 @@ class _Folder:
 
     @cached_property
     def _labelled(self) -> list[str]:
-        """The image folders that have YOLO label files."""
+        """Image folders that have YOLO label files."""
         return [
             folder
             for folder, names in self.folders.items()
@@ -331,10 +331,10 @@ class _Folder:
             if source is not None:
                 return source
         folders = _of_role(role, self._labelled)
+        if not folders:
+            return None
         images = [img] if img else [self.root / each for each in folders]
-        return (
-            self._source('YOLO', self._names(), *images) if folders else None
-        )
+        return self._source('YOLO', self._names(), *images)
 
     def _yolo_of(self, path: str, role: str, img: str | None) -> Source:
         """Make a source of a given YAML file, list of names or folder."""

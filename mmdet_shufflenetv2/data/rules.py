@@ -84,8 +84,8 @@ def require_trainable(table: BoxTable) -> None:
         cause = f'{len(table)} images, but no box of the classes {names}'
     elif (table.boxes <= 1).all():
         cause = (
-            'all boxes lie between 0 and 1: expected pixels, as '
-            f'{table.source.format} has, got fractions of the image size'
+            'all boxes lie between 0 and 1: expected pixels, as in '
+            f'{table.source.format} format, got fractions of the image size'
         )
     raise DatasetError(
         f'{table.title}: nothing to train on: {cause}{table.errors}'

@@ -34,9 +34,9 @@ def read_voc(source: Source) -> BoxTable:
         if root is None:
             continue
         name = (root.findtext('filename') or '').strip()
-        # Many tools rename files without updating <filename>.
-        own = os.path.splitext(os.path.relpath(file, source.ann))[0]
-        path = found.listing.find(own, file)
+        # The XML file's own name wins: tools often leave <filename> outdated.
+        stem = os.path.splitext(os.path.relpath(file, source.ann))[0]
+        path = found.listing.find(stem, file)
         named = found.listing.find(name, file)
         if path and named and path != named:
             found.warnings.add(
@@ -57,15 +57,13 @@ def read_voc(source: Source) -> BoxTable:
             where = f'{file}, object {number}'
             with found.rejecting('object without a name or a box', where):
                 label, box = _name(item), _box(item)
-                hard = (item.findtext('difficult') or '').strip().lower()
-                hard = hard in ('1', 'true', 'yes')
-                found.warnings.add(
-                    "object marked 'difficult'; ignored in training and "
-                    'evaluation',
-                    *[where] * hard,
-                )
+                text = (item.findtext('difficult') or '').strip().lower()
+                difficult = text in ('1', 'true', 'yes')
+                if difficult:
+                    kind = "object marked 'difficult'; ignored in training"
+                    found.warnings.add(f'{kind} and evaluation', where)
                 label = classes.setdefault(label, len(classes))
-                found.add_box(image, number, label, box, hard)
+                found.add_box(image, number, label, box, difficult)
     return found.table(list(classes))
 
 
