@@ -121,14 +121,19 @@ def _without_broken(table: BoxTable) -> BoxTable:
         if decode:
             error = broken(path, size, exif, notes.append)
         elif set(stored) != set(size):
-            error = f'image {path} is {stored}, its annotation says {size}'
+            error = (
+                f'image {path} is {stored[0]} x {stored[1]} (width x height), '
+                f'but its annotation says {size[1]} x {size[0]}'
+            )
         return error, notes, orientation
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         checks = list(pool.map(check, range(len(table))))
-    meant = 'turned picture; --exif ignore uses the stored pixels'
-    meant = meant if exif == 'apply' else 'stored pixels'
-    turned = f'image with an EXIF orientation; its boxes refer to the {meant}'
+    turned = 'image with an EXIF orientation; boxes are assumed to refer to '
+    if exif == 'apply':
+        turned += 'the turned picture; --exif ignore uses the stored pixels'
+    else:
+        turned += 'the stored pixels'
     for index, (error, notes, orientation) in enumerate(checks):
         errors.add('broken image; left out', *filter(None, [error]))
         warnings.add('damaged or unusual image', *notes)
