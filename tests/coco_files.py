@@ -1,4 +1,4 @@
-"""COCO files and their pictures, of one box an image."""
+"""COCO files with one box per image, and their pictures."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def picture(path):
 
 
 def write_coco(path, names, classes=('cat', 'dog'), first_id=0, **changes):
-    """Write a file; annotation ids are from 0, numbers of classes fall."""
+    """Write a file whose category ids decrease from 9."""
     data = {
         'images': [
             dict(id=i, file_name=name, width=SIZE[0], height=SIZE[1])
@@ -57,7 +57,7 @@ def read_test(root, **options):
 
 
 def check_two_classes(splits, names=('cat', 'dog')):
-    """Good boxes; without a split there is one of each class in ``val``."""
+    """Check that all boxes are right, and the sizes of a divided source."""
     assert splits.classes == tuple(names)
     table = read_boxes(splits.train)
     assert report(table, strict=True) == []

@@ -1,4 +1,4 @@
-"""A small COCO-format folder that tests spoil in one way each."""
+"""A small folder in COCO format, which tests spoil in one way each."""
 
 import json
 
@@ -50,7 +50,7 @@ class CocoFolder:
         return self.ann_file
 
     def read(self):
-        """Save and read as a table of boxes."""
+        """Save, then read the table of boxes."""
         source = Source('COCO', str(self.save()), (str(self.img_dir),))
         return read_boxes(source)
 

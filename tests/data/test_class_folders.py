@@ -1,4 +1,4 @@
-"""Folders of ImageNet's layout, spoiled in one way each."""
+"""Folders in ImageNet's layout, spoiled in one way each."""
 
 import shutil
 
@@ -26,7 +26,7 @@ def check(root, **options):
     return check_class_folders([root / 'train', root / 'val'], **options)
 
 
-def test_classes_are_in_the_order_of_the_labels(root):
+def test_classes_are_in_label_order(root):
     assert check(root) == ('cat', 'dog')
     assert check(root, classes=('dog', 'cat')) == ('cat', 'dog')
 
@@ -51,7 +51,7 @@ def test_classes_are_in_the_order_of_the_labels(root):
         ),
     ],
 )
-def test_what_is_wrong_is_named(root, spoil, messages):
+def test_problems_are_named(root, spoil, messages):
     spoil(root)
     with pytest.raises(DatasetError) as error:
         check(root)

@@ -30,7 +30,7 @@ def content(ids, folder, year):
 
 
 class Root:
-    """A COCO folder in miniature; ``data`` is written by ``save``."""
+    """A tiny COCO folder; ``prepare`` first writes ``data``."""
 
     def __init__(self, path):
         self.path = path
@@ -65,7 +65,7 @@ def root(tmp_path):
     return Root(tmp_path)
 
 
-def test_splits_of_2014_are_those_of_2017(root):
+def test_2014_splits_equal_the_2017_splits(root):
     assert root.prepare('2014') == '2014'
     for made, same in zip(MADE, ('train2017', 'val2017'), strict=True):
         made, same = root.read(made), root.data[same]
@@ -106,7 +106,7 @@ def spoil_categories(root):
         (spoil_categories, 'have different categories'),
     ],
 )
-def test_what_is_wrong_is_named_and_nothing_is_written(root, spoil, message):
+def test_problems_are_named_and_nothing_is_written(root, spoil, message):
     spoil(root)
     with pytest.raises(DatasetError, match=message):
         root.prepare('2014')

@@ -1,4 +1,4 @@
-"""CSV files of boxes as tools write them, and what is said of others."""
+"""CSV files of boxes as tools write them, and messages about others."""
 
 import json
 
@@ -11,7 +11,7 @@ from mmdet_shufflenetv2.data.folders import find_data
 from mmdet_shufflenetv2.data.reading import read_boxes
 from mmdet_shufflenetv2.data.table import DatasetError
 
-#: The first line, and one of a box; {0} is the image, {1} its class.
+#: Header and line of a box; {0} is the image, {1} its class.
 PLAIN = 'filename,class,xmin,ymin,xmax,ymax', '{},{},4,6,24,18'
 TENSORFLOW = 'filename,width,height,class,xmin,ymin,xmax,ymax'
 VIA = 'filename,file_size,file_attributes,region_count,region_id,'
@@ -24,7 +24,7 @@ LISA = ';'.join(
 
 
 def via(attributes, **shape):
-    """A line of VIA, whose last columns are JSON."""
+    """Return a line of VIA, whose last columns are JSON."""
     cells = [json.dumps(each) for each in (shape, attributes)]
     quoted = ['"{}"'.format(cell.replace('"', '""')) for cell in cells]
     text = ','.join(quoted).replace('{', '{{').replace('}', '}}')
@@ -113,22 +113,22 @@ def test_exports_are_read(tmp_path, name):
     check_two_classes(find_data(tmp_path))
 
 
-def test_other_picture_beside_the_file_is_none_of_its_images(tmp_path):
-    """Then none was looked for in other folders."""
+def test_unrelated_picture_next_to_the_file_is_ignored(tmp_path):
+    """It once kept images in other folders from being found."""
     write(tmp_path / 'boxes.csv', *PLAIN)
     picture(tmp_path / 'cover.jpg')
     check_two_classes(find_data(tmp_path))
 
 
 @pytest.mark.parametrize('code', ['utf-8-sig', 'utf-16', 'cp1252'])
-def test_codes_of_excel_are_read(tmp_path, code):
+def test_excel_encodings_are_read(tmp_path, code):
     write(tmp_path / 'a.csv', *PLAIN)
     text = (tmp_path / 'a.csv').read_text().replace('dog', 'Rüde')
     (tmp_path / 'a.csv').write_bytes(text.encode(code))
     check_two_classes(find_data(tmp_path), ('cat', 'Rüde'))
 
 
-def test_split_that_the_lines_name_is_used(tmp_path):
+def test_split_column_is_used(tmp_path):
     write(tmp_path / 'a.csv', 'set,' + PLAIN[0], 'TRAIN,' + PLAIN[1])
     text = (tmp_path / 'a.csv').read_text()
     for name, split in ('e', 'VALIDATION'), ('f', 'TEST'), ('d', 'UNASSIGNED'):
@@ -152,18 +152,18 @@ def test_split_that_the_lines_name_is_used(tmp_path):
         ('', '{},24,16,10,12,{}', 'x, y, width, height'),
     ],
 )
-def test_boxes_are_read_so_that_all_are_in_their_images(
+def test_boxes_are_interpreted_so_that_all_lie_in_their_images(
     tmp_path, header, line, what
 ):
-    """Corners were taken for a corner and a size, of garbage that trains."""
+    """Corners read as a corner and a size are garbage that trains."""
     write(tmp_path / 'a.csv', header, line)
     table = read_test(tmp_path)
     assert np.allclose(table.boxes, [24, 16, 10, 12], atol=0.01)
     assert f'read as {what}' in str(table.warnings)
 
 
-def test_pictures_of_another_size_than_stated_are_left_out(tmp_path):
-    """Their boxes were taken as if on the picture that is there."""
+def test_images_of_another_size_than_stated_are_left_out(tmp_path):
+    """Their boxes once were applied to the existing image."""
     write(tmp_path / 'a.csv', TENSORFLOW, '{},80,60,{},4,6,24,18')
     with pytest.raises(DatasetError, match='but its annotation says 80 x 60'):
         read_test(tmp_path)
@@ -172,7 +172,7 @@ def test_pictures_of_another_size_than_stated_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     'mapping', ['cat,7\ndog,8\n', 'id,name\n7,cat\n8,dog\n']
 )
-def test_numbers_of_classes_are_named_by_the_file_beside(tmp_path, mapping):
+def test_class_numbers_get_names_from_a_second_file(tmp_path, mapping):
     write(tmp_path / 'a.csv', *EXPORTS['retinanet'])
     text = (tmp_path / 'a.csv').read_text()
     (tmp_path / 'a.csv').write_text(
@@ -189,7 +189,7 @@ def test_boxes_in_per_cent_are_a_warning(tmp_path):
     assert 'may be in per cent' in str(read_test(tmp_path).warnings)
 
 
-def test_class_that_no_line_has_is_told(tmp_path):
+def test_missing_classes_are_a_warning(tmp_path):
     write(tmp_path / 'a.csv', 'image_id,bbox,source', '{},"[4, 6, 20, 12]",{}')
     table = read_test(tmp_path)
     assert table.classes == ('object',)
@@ -221,13 +221,13 @@ def test_lines_without_objects_and_without_boxes(tmp_path):
 @pytest.mark.parametrize(
     'text',
     [
-        # Another order, or one of several, that a guess may get wrong.
+        # Unknown or ambiguous order, which a guess may get wrong.
         'photo,a,b,c,d,kind\na.jpg,4,6,20,12,cat\n',
         'a.jpg,4,6,24,18,7,40,30\n',
         'filename,boxes\na.jpg,"[[4, 6, 24, 18]]"\n',
     ],
 )
-def test_columns_that_are_not_known_are_shown(tmp_path, text):
+def test_unknown_columns_are_shown(tmp_path, text):
     picture(tmp_path / 'a.jpg')
     (tmp_path / 'boxes.csv').write_text(text)
     with pytest.raises(DatasetError) as error:

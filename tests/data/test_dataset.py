@@ -1,4 +1,4 @@
-"""The data set and metric that configs name, beside those of mmdet."""
+"""Data set and metric of configs, compared with those of mmdet."""
 
 import json
 
@@ -38,7 +38,7 @@ def records(dataset):
 
 
 @pytest.mark.real_data
-def test_real_coco_is_what_mmdets_data_set_gives(real_data):
+def test_real_coco_gives_the_records_of_mmdets_data_set(real_data):
     root = real_data / 'coco_mini'
     paths = (
         root / 'annotations/instances_val2017.json',
@@ -55,12 +55,12 @@ def test_real_coco_is_what_mmdets_data_set_gives(real_data):
     assert ours.metainfo['classes'] == theirs.metainfo['classes']
 
 
-def test_class_lists_are_read_in_every_form(tmp_path):
+def test_class_lists_are_accepted_in_every_form(tmp_path):
     names = tmp_path / 'names.txt'
     names.write_text('\ufeffcat\r\ndog\n', 'utf-8')
     assert class_list(dict(classes=['cat', 'dog'])) == ('cat', 'dog')
     assert class_list(dict(classes=str(names))) == ('cat', 'dog')
-    # ('ship') is a text, of which each letter was a class.
+    # ('ship') is a string, whose letters once became the classes.
     assert class_list(dict(classes='ship')) == ('ship',)
     assert class_list({}) is class_list(None) is None
     with pytest.raises(DatasetError, match=r"'CLASSES'.*expected 'classes'"):
@@ -81,7 +81,7 @@ def test_stored_pixels_are_loaded_in_any_pipeline(coco):
         assert dataset[0]['img_shape'] == shape
 
 
-def test_images_below_the_configs_size_are_not_all_left_out(coco):
+def test_filter_that_leaves_no_image_is_an_error(coco):
     coco.data['images'][0].update(width=20)
     coco.write()
     with pytest.raises(DatasetError, match='3 of the 3 images'):
@@ -125,7 +125,7 @@ def measure(metric, classes, samples, **options):
 
 @pytest.mark.parametrize('first_id', [0, 100])
 def test_true_boxes_score_one_whatever_the_ids(coco, first_id):
-    """pycocotools takes a match with annotation id 0 for none."""
+    """pycocotools ignores matches with annotation id 0."""
     for number, ann in enumerate(coco.data['annotations']):
         ann['id'] = first_id + number
     coco.save()
@@ -141,7 +141,7 @@ def test_true_boxes_score_one_whatever_the_ids(coco, first_id):
 
 @pytest.mark.parametrize('found', [('dog', 'cat'), ('cat',)])
 def test_true_boxes_score_one_in_another_order_of_classes(coco, found):
-    """mmdet's metric counts labels in the order of the file's categories."""
+    """mmdet's metric numbers labels in the order of the file's categories."""
     classes = ('dog', 'bird', 'cat')
     dataset = build('BoxDataset', coco.ann_file, coco.img_dir, classes)
     samples = truth_as_predictions(dataset)
@@ -163,7 +163,7 @@ def test_true_boxes_score_one_in_another_order_of_classes(coco, found):
 
 
 @pytest.mark.real_data
-def test_numbers_of_real_coco_are_those_of_mmdets_metric(real_data):
+def test_real_coco_metrics_equal_those_of_mmdets_metric(real_data):
     root = real_data / 'coco_mini'
     ann_file = root / 'annotations/instances_val2017.json'
     dataset = build('BoxDataset', ann_file, root / 'val2017', test_mode=True)
@@ -181,7 +181,7 @@ def test_numbers_of_real_coco_are_those_of_mmdets_metric(real_data):
     assert 0.1 < ours['coco/bbox_mAP'] < 0.9
 
 
-def test_images_without_annotations_give_results_and_no_numbers(
+def test_images_without_annotations_give_results_but_no_metrics(
     coco, tmp_path
 ):
     classes, options = ('cat', 'dog'), dict(annotation_format='images')

@@ -1,4 +1,4 @@
-"""Where the data of a split is, in the layouts and exports that there are."""
+"""Finding splits in the layouts and exports of common tools."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ COCO_LAYOUTS = {
 
 @pytest.mark.parametrize('name', COCO_LAYOUTS)
 def test_coco_layout_is_detected(tmp_path, name):
-    # Both splits use the same file names: only folder names tell.
+    # Both splits use the same file names: only their folders differ.
     for ann, img in COCO_LAYOUTS[name]:
         put(tmp_path, ann, img)
     splits = find_data(tmp_path)
@@ -53,7 +53,7 @@ def test_coco_layout_is_detected(tmp_path, name):
         assert folders == {os.path.normpath(tmp_path / img)}
 
 
-def test_roles_are_told_by_words():
+def test_roles_follow_from_words_in_names():
     assert role_of('a/train2017/x.json') == 'train'
     assert role_of('valid/_annotations.coco.json') == 'val'
     assert role_of('train/minival.json') == 'val'
@@ -61,7 +61,7 @@ def test_roles_are_told_by_words():
     assert role_of('train_val.json') is None
 
 
-def test_other_files_and_folders_are_passed_over(tmp_path):
+def test_other_files_and_folders_are_ignored(tmp_path):
     for ann, img in COCO_LAYOUTS['coco']:
         put(tmp_path, ann, img)
         for other in ('captions', 'person_keypoints'):
@@ -76,7 +76,7 @@ def test_other_files_and_folders_are_passed_over(tmp_path):
     assert splits.train.ann.endswith('instances_train2017.json')
 
 
-def test_format_that_is_not_used_is_told(tmp_path):
+def test_unused_format_is_reported(tmp_path):
     put(tmp_path, 'train.json', '.')
     assert len(find_data(tmp_path).notes) == 2
     line = 'filename,class,xmin,ymin,xmax,ymax\na.jpg,cat,4,6,24,18\n'
@@ -84,7 +84,7 @@ def test_format_that_is_not_used_is_told(tmp_path):
     assert find_data(tmp_path).notes[1].endswith('in CSV are not used')
 
 
-def test_class_that_training_lacks_is_an_error_where_it_has_boxes(tmp_path):
+def test_class_with_boxes_that_training_lacks_is_an_error(tmp_path):
     put(tmp_path, 'train.json', '.', classes=('cat', 'dog'))
     put(tmp_path, 'val.json', '.', classes=('cat', 'bird'))
     with pytest.raises(DatasetError, match=r'lacks: bird \(1 boxes\)'):
@@ -106,14 +106,14 @@ def test_class_that_training_lacks_is_an_error_where_it_has_boxes(tmp_path):
         ),
     ],
 )
-def test_nothing_is_guessed_between_equals(tmp_path, files, message):
+def test_ambiguous_files_are_an_error(tmp_path, files, message):
     for ann, img in files:
         put(tmp_path, ann, img)
     with pytest.raises(DatasetError, match=message):
         find_data(tmp_path)
 
 
-def test_what_is_missing_is_told_with_the_way_out(tmp_path):
+def test_missing_data_are_reported_with_a_remedy(tmp_path):
     with pytest.raises(DatasetError, match='is not a folder'):
         find_data(tmp_path / 'absent')
     with pytest.raises(DatasetError, match='found 0 images'):
@@ -127,7 +127,7 @@ def test_what_is_missing_is_told_with_the_way_out(tmp_path):
         find_data(tmp_path, train_ann='no.json')
 
 
-def test_training_images_are_not_tested_on_unasked(tmp_path):
+def test_training_images_are_tested_on_only_on_request(tmp_path):
     put(tmp_path, 'train/_annotations.coco.json', 'train')
     picture(tmp_path / 'test' / 'c.jpg')
     message = 'no annotations for test.*which may be the training file'
@@ -147,7 +147,7 @@ def test_images_alone_can_be_predicted_on(tmp_path):
     assert 'b.jpg' in str(table.errors)
 
 
-# Exports of other tools, as they are ------------------------------------
+# Unchanged exports of other tools ----------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_images_alone_can_be_predicted_on(tmp_path):
         'supervisely',
     ],
 )
-def test_names_of_other_machines_are_matched_by_their_end(tmp_path, form):
+def test_paths_of_other_machines_are_matched_by_base_name(tmp_path, form):
     names = 'a b.jpg', 'c.jpg', 'd.jpg'
     for each in names:
         picture(tmp_path / 'images' / each)
@@ -180,10 +180,10 @@ def test_names_of_other_machines_are_matched_by_their_end(tmp_path, form):
     assert report(table, strict=True) == []
 
 
-def test_names_that_may_mean_several_images_are_not_guessed(tmp_path):
+def test_ambiguous_image_names_are_left_out(tmp_path):
     for name in 'one/a.jpg', 'two/a.jpg', 'b.jpg', 'c.jpg':
         picture(tmp_path / name)
-    # Two images end like the first; which of the next two it is nobody knows.
+    # The first matches two images; the next two match the same one.
     listed = '/data/a.jpg', '2023/b.jpg', '2024/b.jpg', '2023/c.jpg', 'c.jpg'
     write_coco(tmp_path / 'x.json', listed)
     table = read_test(tmp_path)
@@ -195,7 +195,7 @@ def test_names_that_may_mean_several_images_are_not_guessed(tmp_path):
 @pytest.mark.parametrize(
     'ann, listed, other, image',
     [
-        # Kaggle's paths of pictures that two cameras numbered.
+        # Kaggle paths of two cameras' images with the same numbers.
         ('boxes.json', '/kaggle/one/a.jpg', 'img/two/a.jpg', 'img/one/a.jpg'),
         ('annotations/val.json', 'a.jpg', 'train/a.jpg', 'img/val/a.jpg'),
         ('two/ann/x.json', 'a.jpg', 'one/a.jpg', 'two/img/a.jpg'),
@@ -203,7 +203,7 @@ def test_names_that_may_mean_several_images_are_not_guessed(tmp_path):
         ('sub/x.json', 'a.jpg', 'a.jpg', 'sub/a.jpg'),
     ],
 )
-def test_of_images_named_alike_the_likeliest_is_meant(
+def test_most_likely_of_images_with_equal_names_is_used(
     tmp_path, ann, listed, other, image
 ):
     for path in other, image:
@@ -216,7 +216,7 @@ def test_of_images_named_alike_the_likeliest_is_meant(
 @pytest.mark.parametrize(
     'rows, classes',
     [
-        # Roboflow's group row is no class; one that has no boxes may be.
+        # Roboflow's group is not a class; a class without boxes is one.
         ([('cells', 'none'), ('RBC', 'cells'), ('WBC', 'cells')], 'RBC WBC'),
         ([('cat', ['pet']), ('dog', {}), ('cow', None)], 'cat dog cow'),
         (
@@ -225,7 +225,7 @@ def test_of_images_named_alike_the_likeliest_is_meant(
         ),
     ],
 )
-def test_only_a_group_of_classes_is_left_out(tmp_path, rows, classes):
+def test_only_the_group_of_all_classes_is_left_out(tmp_path, rows, classes):
     put(tmp_path, 'train.json', '.')
     categories = [
         dict(id=i, name=name, supercategory=group)
@@ -253,7 +253,7 @@ def write_yolo(folder, names=SIX, labels='labels', images='images'):
     ],
     ids=['ultralytics', 'roboflow', 'fiftyone'],
 )
-def test_yolo_of_a_yaml_file_is_read(tmp_path, train, val, yaml):
+def test_yolo_with_a_yaml_file_is_read(tmp_path, train, val, yaml):
     for images in train, val:
         labels = images.replace('images', 'labels')
         write_yolo(tmp_path, ('a.jpg', 'b.jpg'), labels, images)
@@ -264,8 +264,8 @@ def test_yolo_of_a_yaml_file_is_read(tmp_path, train, val, yaml):
     assert splits.val.images == (str(tmp_path / val),)
 
 
-def test_split_that_a_yaml_file_lists_and_is_not_there_is_none(tmp_path):
-    """Roboflow's file has three lines whatever was exported."""
+def test_missing_split_in_a_yaml_file_is_ignored(tmp_path):
+    """Roboflow's file always lists three splits, exported or not."""
     write_yolo(tmp_path / 'train')
     (tmp_path / 'data.yaml').write_text(
         'train: ../train/images\nval: ../valid/images\n'
@@ -274,7 +274,7 @@ def test_split_that_a_yaml_file_lists_and_is_not_there_is_none(tmp_path):
     check_two_classes(find_data(tmp_path))
 
 
-def test_lines_that_are_no_boxes_are_named(tmp_path):
+def test_lines_that_are_not_boxes_are_named(tmp_path):
     write_yolo(tmp_path)
     (tmp_path / 'classes.txt').write_text('cat\ndog\n')
     good = '0 0.35 0.4 0.5 0.4 0.93', '1 0.1 0.2 0.6 0.2 0.6 0.6 0.1 0.6'
@@ -294,7 +294,7 @@ def test_lines_that_are_no_boxes_are_named(tmp_path):
         assert f'a.txt, line {line}: ' in str(table.errors)
 
 
-def test_points_of_a_pose_are_no_polygon(tmp_path):
+def test_keypoints_are_not_read_as_a_polygon(tmp_path):
     write_yolo(tmp_path)
     (tmp_path / 'labels' / 'a.txt').write_text(
         '0 0.35 0.4 0.5 0.4 0.1 0.1 0.9 0.9'
@@ -341,8 +341,8 @@ def test_yolo_without_a_yaml_file_is_read(
         assert find_data(tmp_path).classes == ('class_0', 'class_1')
 
 
-def test_images_of_a_folder_in_a_folder_are_there_once(tmp_path):
-    """They were trained on twice, and set apart for validation too."""
+def test_images_of_nested_folders_are_listed_once(tmp_path):
+    """They once were trained on twice and held out as well."""
     write_yolo(tmp_path, SIX[:3])
     write_yolo(tmp_path, SIX, 'labels/more', 'images/more')
     splits = find_data(tmp_path)
@@ -350,7 +350,7 @@ def test_images_of_a_folder_in_a_folder_are_there_once(tmp_path):
     assert len(files) == len({*files}) == 9
 
 
-def test_yaml_file_cannot_lead_out_of_the_folder(tmp_path):
+def test_yaml_file_cannot_refer_to_data_outside_the_folder(tmp_path):
     write_yolo(tmp_path / 'other', ('a.jpg',))
     root = tmp_path / 'root'
     write_yolo(root, ('a.jpg',))
@@ -362,10 +362,10 @@ def test_yaml_file_cannot_lead_out_of_the_folder(tmp_path):
         find_data(root)
 
 
-# A part set apart for validation ----------------------------------------
+# Images held out for validation -----------------------------------------
 
 
-def test_each_class_is_on_both_sides_and_seeds_differ(coco):
+def test_each_class_is_in_both_parts_and_seeds_differ(coco):
     one = coco.data['annotations'][0]
     coco.data['images'] = [
         dict(id=i, file_name=f'{i}.png', width=40, height=30)
@@ -390,7 +390,7 @@ def test_each_class_is_on_both_sides_and_seeds_differ(coco):
     assert (part != split_off(table, 0.2, seed=1)).any()
 
 
-# The same boxes whatever the format -------------------------------------
+# The same boxes in every format -----------------------------------------
 
 
 OBJECT = """<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin>
@@ -437,7 +437,7 @@ def convert(table, root, kind):
 
 @pytest.mark.real_data
 @pytest.mark.parametrize('kind', ['YOLO', 'VOC', 'CSV'])
-def test_bccd_is_the_same_table_in_every_format(real_data, tmp_path, kind):
+def test_bccd_gives_the_same_table_in_every_format(real_data, tmp_path, kind):
     expected = read_boxes(find_data(real_data / 'bccd').train)
     convert(expected, tmp_path, kind)
     table = read_boxes(find_data(tmp_path).train._replace(part=None))
@@ -449,7 +449,7 @@ def test_bccd_is_the_same_table_in_every_format(real_data, tmp_path, kind):
         assert same.all(), column
 
 
-def test_exif_is_applied_to_shares_of_the_shown_picture(tmp_path):
+def test_fractions_refer_to_the_turned_picture(tmp_path):
     write_yolo(tmp_path, ('a.jpg',))
     exif = Image.Exif()
     exif[0x112] = 6

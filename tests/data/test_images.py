@@ -18,7 +18,7 @@ HEIGHT, WIDTH = 48, 64
 
 
 def picture():
-    """A smooth BGR picture that survives JPEG, other in every corner."""
+    """A smooth BGR picture that survives JPEG; each corner differs."""
     corners = np.random.default_rng(0).integers(0, 255, (3, 4, 3), np.uint8)
     return cv2.resize(corners, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
 
@@ -69,13 +69,13 @@ def difference(image, expected):
         ('JPEG', 24, dict(quality=95, progressive=True)),
     ],
 )
-def test_format_is_read_and_a_file_cut_short_is_an_error(
+def test_format_is_read_and_a_truncated_file_is_an_error(
     tmp_path, suffix, tolerance, options
 ):
     image = load(save(tmp_path, encode(picture(), suffix, **options)))
     assert difference(image, picture()) <= tolerance
     content = encode(noise(), suffix, **options)
-    # A progressive one has all rows early, of less detail.
+    # A progressive JPEG soon has all rows, with less detail.
     for share in (0.02,) if 'progressive' in options else (0.02, 0.3, 0.6):
         path = save(tmp_path, content[: int(len(content) * share)])
         with pytest.raises(DatasetError, match=r'x\.jpg'):
@@ -97,7 +97,7 @@ def test_exif_orientation_is_applied_unless_ignored(
     height, width = expected.shape[:2]
     assert difference(load(path), expected) <= 24
     assert difference(load(path, height=height, width=width), expected) <= 24
-    # Annotated as it is stored, it is not turned.
+    # If the annotation has the stored size, the image is not turned.
     plain = load(path, height=HEIGHT, width=WIDTH)
     assert difference(plain, picture()) <= 24
     stored = load(path, exif='ignore')
@@ -108,7 +108,7 @@ def test_exif_orientation_is_applied_unless_ignored(
 @pytest.mark.parametrize('progressive', [False, True])
 @pytest.mark.parametrize('cut', [1, 200])
 def test_jpeg_without_its_last_bytes_is_read_with_a_warning(progressive, cut):
-    """It ended a run after minutes, though every viewer shows it."""
+    """It once ended a run after minutes, though every viewer shows it."""
     content = encode(noise(), 'JPEG', quality=90, progressive=progressive)
     whole = decode_image(content, 'x')
     said = []
@@ -120,7 +120,7 @@ def test_jpeg_without_its_last_bytes_is_read_with_a_warning(progressive, cut):
         assert np.array_equal(image[: HEIGHT // 2], whole[: HEIGHT // 2])
 
 
-def test_broken_image_is_passed_over_where_the_data_set_says_so(tmp_path):
+def test_broken_image_is_skipped_or_replaced_on_request(tmp_path):
     results = {'img_path': str(save(tmp_path, b'no picture'))}
     assert LoadImageStrict()(results | {'broken': 'skip'}) is None
     blank = LoadImageStrict()(
@@ -130,20 +130,20 @@ def test_broken_image_is_passed_over_where_the_data_set_says_so(tmp_path):
     assert not blank['img'].any()
 
 
-def test_end_marker_of_a_preview_does_not_hide_a_cut():
+def test_end_marker_of_a_preview_does_not_hide_truncation():
     preview = b'Exif\0\0' + encode(picture(), 'JPEG')
     segment = b'\xff\xe1' + (len(preview) + 2).to_bytes(2, 'big') + preview
     content = encode(picture(), 'JPEG', quality=95)
     content = content[:2] + segment + content[2:]
     assert not is_truncated(content + b'\0' * 50)
     assert is_truncated(content[: -len(content) // 5])
-    # A download that reserved its space first.
+    # An interrupted download with preallocated space.
     assert is_truncated(content[: -len(content) // 5] + b'\0' * 5000)
 
 
 @pytest.mark.parametrize('bits', [8, 12, 16])
-def test_16_bit_files_are_scaled_by_the_bits_that_are_used(bits):
-    """12-bit data in a 16-bit PNG became nearly black."""
+def test_16_bit_files_are_scaled_from_the_bits_in_use(bits):
+    """12-bit data in a 16-bit PNG once became nearly black."""
     expected = picture()
     expected[0, 0] = 255
     deep = expected.astype(np.uint16) << (bits - 8)
@@ -154,7 +154,7 @@ def test_16_bit_files_are_scaled_by_the_bits_that_are_used(bits):
     assert len(said) == (bits < 16)
 
 
-def test_name_of_the_stock_transform_can_mean_this_one():
+def test_strict_loader_can_replace_the_stock_transform():
     module = TRANSFORMS.get('LoadImageFromFile')
     try:
         use_strict_loader()

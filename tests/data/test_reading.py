@@ -1,4 +1,4 @@
-"""Which records of an annotation file are used, and what is said of others."""
+"""Which records of an annotation file are used, and how others are named."""
 
 import json
 import math
@@ -30,7 +30,7 @@ def said(table) -> str:
         ([50, 5, 4, 8], 'box wholly outside its image; left out'),
     ],
 )
-def test_bad_box_costs_its_record_and_is_named(coco, box, message):
+def test_bad_box_is_left_out_and_named(coco, box, message):
     coco.data['annotations'][2]['bbox'] = box
     table = coco.read()
     assert table.lines.tolist() == [0, 1, 3]
@@ -58,14 +58,14 @@ def test_box_partly_outside_is_clipped(coco):
         ([5, 5, 0.5, 8], 'thinner than 1 px'),
     ],
 )
-def test_what_coco_itself_contains_is_a_warning(coco, box, message):
+def test_flaws_of_coco_itself_are_warnings(coco, box, message):
     coco.data['annotations'][2]['bbox'] = box
     table = coco.read()
     assert message in '\n'.join(report(table, strict=True))
     assert table.boxes[2].tolist() == box
 
 
-def test_flat_boxes_of_coco_do_not_stop_its_training(coco):
+def test_known_flat_boxes_of_coco_are_not_errors(coco):
     coco.data['images'][0].update(id=200365, width=640, height=480)
     flat, second = coco.data['annotations'][:2]
     flat.update(image_id=200365, bbox=[296.65, 388.33, 1.03, 0.0], area=0.0)
@@ -112,7 +112,7 @@ def test_ids_as_text_or_floats_are_read(coco):
         ),
     ],
 )
-def test_wrong_record_is_left_out_and_named(coco, section, spoil, message):
+def test_invalid_record_is_left_out_and_named(coco, section, spoil, message):
     coco.data[section][1].update(spoil)
     table = coco.read()
     assert len(table.boxes) < 4
@@ -122,10 +122,10 @@ def test_wrong_record_is_left_out_and_named(coco, section, spoil, message):
     assert str(coco.ann_file) in str(error.value)
 
 
-def test_second_list_that_only_follows_from_the_first_is_not_told(coco):
+def test_annotations_of_a_left_out_image_are_not_reported(coco):
     del coco.data['images'][0]['file_name']
     table = coco.read()
-    # Its annotations go with it.
+    # Only the image is reported; its annotations go with it.
     assert sum(table.errors.counts.values()) == 1
     assert table.image_ids.tolist() == [8, 9]
     assert table.lines.tolist() == [1, 3]
@@ -139,21 +139,21 @@ def test_second_list_that_only_follows_from_the_first_is_not_told(coco):
         (dict(images=[3]), 'each a list of objects'),
     ],
 )
-def test_file_that_cannot_be_read_at_all_is_an_error(coco, spoil, message):
+def test_unusable_file_is_an_error(coco, spoil, message):
     coco.data.update(spoil)
     with pytest.raises(DatasetError, match=message) as error:
         coco.read()
     assert str(coco.ann_file) in str(error.value)
 
 
-def test_names_are_relative_to_the_folder_that_a_config_names(coco):
+def test_names_are_relative_to_the_configured_folder(coco):
     coco.ann_file = coco.ann_file.with_name('val.json')
     (coco.img_dir / 'val').mkdir()
     shutil.copy(coco.img_dir / '0.png', coco.img_dir / 'val')
     assert coco.read().files[0] == str(coco.img_dir / '0.png')
 
 
-def test_what_exports_leave_out_is_told_from_the_rest(coco):
+def test_missing_fields_are_derived_from_the_others(coco):
     first, second, third, _ = coco.data['annotations']
     del first['area'], first['iscrowd'], first['id']
     second['iscrowd'] = None
@@ -162,7 +162,7 @@ def test_what_exports_leave_out_is_told_from_the_rest(coco):
     for image in coco.data['images']:
         del image['width'], image['height']
     source = coco.read().source
-    # With a byte-order mark, too.
+    # Also test a byte-order mark.
     coco.ann_file.write_text(json.dumps(coco.data), encoding='utf-8-sig')
     table = read_boxes(source)
     assert table.area.tolist() == [80, 80, 80, 80]
@@ -188,7 +188,7 @@ def test_file_is_parsed_once_until_it_changes(coco, monkeypatch):
 
 
 @pytest.mark.parametrize('value', [None, 'wide', 10**400, math.inf])
-def test_size_that_is_none_is_measured(coco, value):
+def test_invalid_sizes_and_areas_are_measured(coco, value):
     coco.data['images'][0]['height'] = value
     coco.data['annotations'][0]['area'] = value
     table = coco.read()
@@ -196,14 +196,14 @@ def test_size_that_is_none_is_measured(coco, value):
     assert (table.area == 80).all()
 
 
-def test_two_files_of_equal_names_keep_their_own_boxes(coco, tmp_path):
-    """Repaired copies were named by folder and stem: val trained as train."""
+def test_two_files_with_equal_names_keep_their_own_boxes(coco, tmp_path):
+    """Both once shared a repaired copy: val was trained on as train."""
     tables = []
     for split, shift in ('train', 0), ('val', 20):
         folder = type(coco)(tmp_path / split)
         folder.ann_file = tmp_path / split / 'annotations' / 'default.json'
         folder.data['annotations'][0]['bbox'] = [shift, 3, 10, 8]
-        # Something to be repaired in both.
+        # An error in both.
         folder.data['annotations'][1]['bbox'] = [0, 0, 0, 0]
         tables.append(folder.write().read())
     assert [table.boxes[0, 0] for table in tables] == [0, 20]
@@ -218,7 +218,7 @@ def test_two_files_of_equal_names_keep_their_own_boxes(coco, tmp_path):
         ([5, 5, 0, 8], 'no box of the classes cat, dog'),
     ],
 )
-def test_training_on_nothing_is_refused_with_the_cause(coco, box, cause):
+def test_training_without_boxes_is_an_error_with_the_cause(coco, box, cause):
     for ann in coco.data['annotations']:
         ann['bbox'] = box
     with pytest.raises(DatasetError, match=f'nothing to train on.*{cause}'):
@@ -238,7 +238,7 @@ def test_broken_images_are_left_out_before_a_run(coco):
 
 
 @pytest.mark.parametrize('orientation, told', [(3, 1), (6, 0), (1, 0)])
-def test_images_whose_boxes_may_be_on_either_side_are_counted(
+def test_images_with_ambiguous_orientation_are_counted(
     coco, orientation, told
 ):
     exif = Image.Exif()

@@ -26,7 +26,7 @@ from mmdet_shufflenetv2.data.table import DatasetError
 SMALL = DetectionSet(train=3, val=2, size=(96, 80))
 
 
-def test_boxes_lie_in_the_picture_and_hold_the_area():
+def test_boxes_lie_in_the_picture_and_contain_the_area():
     pictures = [draw_picture((0, 0, i))[1] for i in range(20)]
     objects = [each for picture in pictures for each in picture]
     for each in objects:
@@ -38,14 +38,14 @@ def test_boxes_lie_in_the_picture_and_hold_the_area():
         assert each['iscrowd'] or each['area'] >= 40
     labels = {each['category_id'] for each in objects}
     assert labels == set(range(1, 1 + len(CLASSES)))
-    # Small, medium and large in COCO's sense.
+    # COCO's small, medium and large.
     sides = np.sqrt([each['area'] for each in objects])
     assert (np.histogram(sides, [0, 32, 96, 999])[0] > 5).all()
     assert any(each['iscrowd'] for each in objects)
     assert not all(pictures)
 
 
-def test_detection_set_is_found_and_whole(tmp_path):
+def test_detection_set_is_found_and_complete(tmp_path):
     assert write_set(tmp_path / 'set', SMALL)
     splits = find_data(tmp_path / 'set')
     assert splits.classes == CLASSES
@@ -66,7 +66,7 @@ def test_classification_set_has_imagenets_layout(tmp_path):
     assert image.shape == (64, 64, 3)
 
 
-def test_set_is_not_written_again_and_another_one_is_named(tmp_path):
+def test_existing_set_is_kept_and_another_one_is_an_error(tmp_path):
     folder = tmp_path / 'set'
     write_set(folder, SMALL)
     assert not write_set(folder, SMALL)
@@ -75,8 +75,8 @@ def test_set_is_not_written_again_and_another_one_is_named(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['manifest.json', 'thesis.tex'])
-def test_nothing_that_is_there_is_ever_deleted(tmp_path, name):
-    """Any folder with a manifest.json in it was deleted."""
+def test_existing_files_are_never_deleted(tmp_path, name):
+    """Any folder with a manifest.json once was deleted."""
     folder = tmp_path / 'set'
     folder.mkdir()
     (folder / name).write_text('{"name": "my web app"}')
@@ -101,7 +101,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     'name, made', [('shapes', 'annotations'), ('shape_crops', 'train/star')]
 )
-def test_earlier_names_of_the_commands_still_do_it(
+def test_earlier_names_of_the_commands_still_work(
     tmp_path, monkeypatch, name, made
 ):
     arguments = [name, str(tmp_path / 'set'), '--train', '1', '--val', '1']

@@ -1,4 +1,4 @@
-"""Pascal VOC's XML files in the layouts and by the tools that there are."""
+"""Pascal VOC XML files in the layouts and variants of common tools."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def write_lists(folder, **lists):
         ('ImageSets/Main', dict(train=['a', 'b  1'], val='c'), 'ab', 'c'),
         ('ImageSets', dict(train='ab', valid='c'), 'ab', 'c'),
         ('.', dict(train=['images/a.jpg x/a.xml'], test='c'), 'a', 'c'),
-        # The images of a test were trained on.
+        # Test images once were trained on.
         ('ImageSets/Main', dict(trainval='ab', test='c'), 'ab', 'c'),
         (
             'ImageSets/Main',
@@ -55,10 +55,10 @@ def write_lists(folder, **lists):
         ),
     ],
 )
-def test_lists_tell_the_split(tmp_path, place, lists, train, val):
+def test_image_lists_determine_the_split(tmp_path, place, lists, train, val):
     write_voc(tmp_path, SIX[:3])
     write_lists(tmp_path / place, **lists)
-    # Those of another task, and of something else.
+    # Lists of another task, and unrelated files.
     write_lists(tmp_path / 'ImageSets' / 'Segmentation', train='c', val='a')
     write_lists(tmp_path, notes='a', train_log=['loss 3'])
     splits = find_data(tmp_path)
@@ -69,8 +69,8 @@ def test_lists_tell_the_split(tmp_path, place, lists, train, val):
     assert read_test(tmp_path).names == [f'{val}.jpg']
 
 
-def test_masks_named_as_images_are_not_on_the_lists(tmp_path):
-    """VOC's own: the images that have masks were not found."""
+def test_masks_with_the_names_of_images_are_not_listed(tmp_path):
+    """In VOC itself, images that have masks once were not found."""
     for letter in 'ab':
         text = XML.replace('renamed', letter)
         write_voc(tmp_path, [f'{letter}.jpg'], text=text)
@@ -79,7 +79,7 @@ def test_masks_named_as_images_are_not_on_the_lists(tmp_path):
     assert read_boxes(find_data(tmp_path).train).names == SIX[:2]
 
 
-def test_images_on_both_sides_are_told(tmp_path):
+def test_images_in_both_splits_are_reported(tmp_path):
     write_voc(tmp_path, SIX[:3])
     write_lists(tmp_path / 'ImageSets' / 'Main', trainval='abc', val='c')
     assert '1 images are in both training' in find_data(tmp_path).notes[1]
@@ -100,7 +100,7 @@ def test_years_are_read_together(tmp_path):
 )
 def test_voc_without_a_split_is_read(tmp_path, xml, images):
     write_voc(tmp_path, SIX, xml, images)
-    # Of a project that has YAML files.
+    # An unrelated YAML file.
     (tmp_path / 'data.yaml').write_text('names: [x]\n')
     check_two_classes(find_data(tmp_path))
 
@@ -117,7 +117,7 @@ def test_voc_of_roboflow_is_read(tmp_path):
 
 
 @pytest.mark.parametrize('xml', ['pictures', 'xml'])
-def test_equal_names_are_told_apart_by_their_folders(tmp_path, xml):
+def test_equal_names_are_distinguished_by_their_folders(tmp_path, xml):
     for folder in 'one', 'two':
         place = f'{xml}/{folder}', f'pictures/{folder}'
         write_voc(tmp_path, ['1.jpg', '2.jpg'], *place)
@@ -127,7 +127,7 @@ def test_equal_names_are_told_apart_by_their_folders(tmp_path, xml):
     assert len(table) == 4
 
 
-def test_folders_of_images_tell_the_split(tmp_path):
+def test_image_folders_determine_the_split(tmp_path):
     write_voc(tmp_path, SIX[:3], 'xml', 'images/train')
     write_voc(tmp_path, SIX[3:5], 'xml', 'images/val')
     splits = find_data(tmp_path)
@@ -162,19 +162,19 @@ def test_folders_of_images_tell_the_split(tmp_path):
         ),
     ],
 )
-def test_what_tools_write_otherwise_is_read(tmp_path, old, new):
+def test_variants_of_other_tools_are_read(tmp_path, old, new):
     write_voc(tmp_path, text=XML.replace(old, new))
     check_two_classes(find_data(tmp_path))
 
 
-def test_code_that_a_file_names_is_read(tmp_path):
+def test_declared_encoding_is_used(tmp_path):
     write_voc(tmp_path, ('a.jpg',))
     text = '<?xml version="1.0" encoding="GBK"?>' + XML.format('细胞')
     (tmp_path / 'Annotations' / 'a.xml').write_bytes(text.encode('gbk'))
     assert read_test(tmp_path).classes == ('细胞',)
 
 
-def test_records_that_cannot_be_used_are_named(tmp_path):
+def test_unusable_records_are_named(tmp_path):
     write_voc(tmp_path)
     folder = tmp_path / 'Annotations'
     entity = '<!DOCTYPE annotation [<!ENTITY y "z">]><annotation/>'
@@ -198,7 +198,7 @@ def test_records_that_cannot_be_used_are_named(tmp_path):
     assert 'got <annotations>; from other formats' in str(table.errors)
 
 
-def test_file_of_two_images_takes_its_own_with_a_warning(tmp_path):
+def test_own_name_wins_over_filename_with_a_warning(tmp_path):
     write_voc(tmp_path, text=XML.replace('renamed', 'f'))
     table = read_test(tmp_path)
     assert table.names == SIX
@@ -214,7 +214,7 @@ def test_classes_that_differ_only_in_case_are_named(tmp_path):
     assert 'only in case:\n      cat\n      Cat' in str(table.warnings)
 
 
-def test_set_without_a_usable_image_is_refused_with_the_cause(tmp_path):
+def test_set_without_usable_images_is_an_error_with_the_cause(tmp_path):
     write_voc(tmp_path, text=XML.replace('40', '400'))
     message = r'no usable image\n.*broken image; left out(.|\n)*says 400 x 30'
     with pytest.raises(DatasetError, match=message):
