@@ -66,8 +66,8 @@ def _choose_layout(root: Path, layout: str, minival_ids) -> str:
             return name
         incomplete += f'  {name} layout lacks {", ".join(missing)}\n'
     raise DatasetError(
-        f'{root} holds no complete COCO data set:\n{incomplete}Download the '
-        'files of https://cocodataset.org/#download and unpack them there. '
+        f'{root} holds no complete COCO data set:\n{incomplete}Unpack the zip '
+        'files of https://cocodataset.org/#download there. '
         'The 2014 layout accepts a list of minival ids, --minival-ids FILE, '
         f'instead of {_MINIVAL_SOURCE}.'
     )

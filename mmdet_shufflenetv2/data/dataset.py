@@ -1,10 +1,11 @@
 """The data set, metric and image loader that MMDetection builds from a config.
 
-This is the only file of the package that imports mmdet. A config with
+This is the only file of ``data`` that imports mmdet. A config with
 ``BoxDataset`` and ``BoxMetric`` works in mmdet's own tools with nothing but
 ``import mmdet_shufflenetv2``; both share one table, read once per process.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ def say_once(text: str) -> None:
     """Log a warning unless this process has already logged it."""
     if text not in said:
         said.add(text)
-        print_log(text, 'current', 30)
+        print_log(text, 'current', logging.WARNING)
 
 
 def config_source(config: dict) -> Source:
@@ -124,8 +125,8 @@ class BoxDataset(CocoDataset):
         exif: 'apply' if boxes refer to the image turned as its EXIF data
             says, 'ignore' if they refer to the stored pixels.
         part: See :class:`mmdet_shufflenetv2.data.Source`.
-        strict: Raise an error for an unusable record or a broken image
-            instead of leaving it out.
+        strict: Raise an error for an unusable record or broken image instead
+            of leaving it out or, in a test, replacing it with a black image.
     """
 
     def __init__(self, *args, strict: bool = False, **kwargs) -> None:
@@ -153,7 +154,7 @@ class BoxDataset(CocoDataset):
         config = {**vars(self), **self.source_options}
         table = read_boxes(config_source(config))
         for line in report(table, self.strict, said):
-            print_log(line, 'current', 30)
+            print_log(line, 'current', logging.WARNING)
         classes = self._metainfo.setdefault('classes', table.classes)
         require_shared_class(table, classes)
         api = coco_api(replace(table.with_classes(classes), names=table.files))
@@ -185,7 +186,7 @@ class BoxDataset(CocoDataset):
 class BoxMetric(CocoMetric):
     """COCO metrics for a :class:`BoxDataset`, computed from the same table.
 
-    mmdet's metric reads the file a second time, ignores matches with
+    mmdet's own metric reads the file a second time, ignores matches with
     annotation id 0, and numbers labels in the order of the file's categories.
 
     Args:
@@ -208,7 +209,7 @@ class BoxMetric(CocoMetric):
         self.table = read_boxes(config_source(config))
         #: Results file to evaluate instead of the collected results.
         self.written: str | None = None
-        # Keeps mmdet from reading the file; replaced once classes are known.
+        # Placeholder: with None, mmdet expects ground truth in the samples.
         self._coco_api = COCO()
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -247,7 +248,7 @@ class LoadImageStrict(LoadImageFromFile):
     ``ignore_empty`` only applies to a missing file.
 
     Required key: ``img_path``. Optional keys: ``height`` and ``width``, which
-    the image must match; ``exif``; ``broken``, which replaces the error by a
+    the image must match; ``exif``; ``broken``, which turns the error into a
     warning: 'skip' skips the image, 'blank' replaces it with a black one.
 
     Added keys: ``img`` BGR (H, W, 3), ``img_shape``, ``ori_shape`` (H, W).

@@ -30,7 +30,7 @@ OBJECTS = (4, 10)
 EMPTY_RATE, CROWD_RATE = 0.05, 0.1
 #: Minimum visible fraction of an object's area, and minimum visible pixels.
 MIN_VISIBLE, MIN_PIXELS = 0.7, 40
-#: Distance of an object's colour from the mean colour behind it.
+#: Intended distance of an object's colour from the mean colour behind it.
 MIN_CONTRAST = 90.0
 #: Incremented whenever the same options give different pictures.
 VERSION = 4
@@ -279,7 +279,7 @@ class DetectionSet:
     empty_rate: float = EMPTY_RATE
 
     def files(self) -> Iterator[tuple[str, bytes]]:
-        """Names and contents."""
+        """Yield the name and the content of each file."""
         sides = dict(zip(('width', 'height'), self.size, strict=True))
         categories = [
             dict(id=number, name=name, supercategory='shape')
@@ -313,7 +313,7 @@ class ClassificationSet:
     seed: int = 0
 
     def files(self) -> Iterator[tuple[str, bytes]]:
-        """Names and contents."""
+        """Yield the name and the content of each file."""
         for number, split in (2, 'train'), (3, 'val'):
             for index in range(getattr(self, split) * len(CLASSES)):
                 label = index % len(CLASSES)
