@@ -1,5 +1,5 @@
 """Speed, memory and energy, measured so that they can be compared.
 
-`benchmark` says what a measurement is and runs a list of them; `backbones`,
-`detectors`, `guidelines`, `shuffle`, `ops` and `deploy` say what to measure.
+`benchmark` defines and runs measurements; `backbones`, `detectors`,
+`guidelines`, `shuffle`, `ops` and `deploy` define what to measure.
 """

@@ -1,19 +1,19 @@
-"""What a benchmark is, and a run of many.
+"""Run benchmarks and record their results.
 
 A `Benchmark` has a key, a setting, and a function that builds competitors,
-has them timed in turn and gives rows. `run` takes a list of them and appends
-their rows to a CSV file. What is recorded already is not measured again, and
-what fails costs itself alone.
+times them in turn and returns rows. `run` takes a list of benchmarks and
+appends their rows to a CSV file. It skips what is already recorded, and a
+benchmark that fails does not stop the others.
 
-Benchmarks of one kind come from a module beside this one, which has
+Each kind of benchmark is a sibling module that defines
 
-    add_options(parser)         its options; types ``'size'``, ``'count'``
-    benchmarks(settings, args)  what to run
-    COLUMNS                     of its rows, without the environment's
-    HELP, EXAMPLE               of its command
-    THREADS, MODE, EFFORT       defaults; None for all cores, or no choice
+    add_options(parser)         add its options (types 'size' and 'count')
+    benchmarks(settings, args)  return the benchmarks to run
+    COLUMNS                     columns of its rows, without the environment
+    HELP, EXAMPLE               help text and example arguments
+    THREADS, MODE, EFFORT       defaults; None: all cores, no choice of mode
 
-and, if there is more to say than the table does, ``summary(rows)``.
+and optionally ``summary(rows)``, which returns lines to print.
 """
 
 import argparse
@@ -38,21 +38,21 @@ from .setting import CIRCUMSTANCES, Setting, describe
 from .timing import Effort, Timing, interleave
 
 OK, NO_ROOM = 'ok', 'does not fit in memory'
-# Load beyond the benchmark's own threads from which a machine is busy.
+# A machine is busy if its load exceeds the benchmark's threads by this much.
 BUSY = 1.0
-# How the warning of every row of a run that only tries begins.
+# The warning of every row of a trial run starts with this.
 TRY = '--quick'
-# Columns that the printed table has not, or not where the file has them.
+# Columns that the printed table leaves out or moves to its end.
 NOT_SHOWN = {
     *('table', 'warning', 'p10_ms', 'p90_ms', 'runs', 'warmup_runs'),
     *('rois', 'weights_mb', 'flops_m', 'paper_mflops', 'torchvision'),
 }
-# What options of several kinds have in common.
+# Arguments for `add_argument` that several kinds share.
 SIZE = dict(type='size', metavar='WIDTHxHEIGHT')
 COUNTS = dict(nargs='+', type='count')
 ENERGY = dict(action=argparse.BooleanOptionalAction, default=True)
 Row = dict[str, object]
-# Times competitors in turn: a function or a `Process` under each name.
+# Times named competitors (functions or `Process` objects) in turn.
 Time = Callable[[Mapping[object, Callable[[], object]]], dict[object, Timing]]
 
 
@@ -61,10 +61,10 @@ class Benchmark:
     """One thing to measure.
 
     Attributes:
-        key: the columns that tell it from others.
-        setting: what it is measured under.
-        measure: builds the competitors, has them timed by the function that
-            it is given, and returns the measured columns, a dict per row.
+        key: the columns that identify it.
+        setting: the setting it is measured under.
+        measure: builds the competitors, times them with the function it is
+            given, and returns the measured columns, a dict per row.
     """
 
     key: Row
@@ -73,23 +73,23 @@ class Benchmark:
 
     @property
     def label(self) -> str:
-        """What the progress bar calls it."""
+        """Its name in the progress bar."""
         words = *self.key.values(), self.setting.precision, self.setting.mode
         return joined(*map(str, words))
 
 
 def joined(*words: str) -> str:
-    """Words or warnings as one text, the empty ones left out."""
+    """Join the non-empty words or warnings with commas."""
     return ', '.join(filter(None, words))
 
 
 def size_text(size: tuple[int, int]) -> str:
-    """A width and a height as options and records have them."""
+    """Format (width, height) as in options and records: WIDTHxHEIGHT."""
     return '{}x{}'.format(*size)
 
 
 def records_of(columns: Sequence[str], path: Path) -> Records:
-    """The file of rows with these columns and the environment's."""
+    """Open a file of records with these columns plus the environment's."""
     return Records(path, (*columns, 'status', *describe(Setting())))
 
 
@@ -103,27 +103,27 @@ def run(
     is_try: bool = False,
     deadline: float = math.inf,
 ) -> tuple[list[dict[str, str]], int]:
-    """Measure what is not recorded yet, and record it at once.
+    """Measure what is not recorded yet, and record each row immediately.
 
     Args:
         benchmarks: what to measure, in this order.
         records: where rows are looked up and added.
         effort: how long each is timed.
-        annotate: gives columns that are not measured, such as published
-            figures, for the key and the environment of a row.
-        remeasure: measure what is recorded, too.
-        is_try: say in ``warning`` that rows are of a try; only another try
-            takes them for measured.
-        deadline: nothing is begun after it (`time.monotonic`).
+        annotate: returns a row's columns that are not measured, such as
+            published figures.
+        remeasure: also measure what is already recorded.
+        is_try: mark rows as a trial in ``warning``; only another trial
+            accepts them as measured.
+        deadline: start nothing after this time (`time.monotonic`).
 
     Returns:
-        the rows recorded before or now, and how many benchmarks there was no
-        time for.
+        the rows, recorded earlier or now, and the number of benchmarks left
+        unmeasured at the deadline.
 
     Raises:
-        UserError: the GPU no longer answers.
-        RecordsError: the file cannot be written; told before anything is
-            measured.
+        UserError: the GPU no longer responds.
+        RecordsError: the file cannot be written. This is checked before
+            anything is measured.
     """
     records.append([])
 
@@ -134,7 +134,7 @@ def run(
         )
         return [r for r in rows if is_try or not r['warning'].startswith(TRY)]
 
-    # Each once, however often it was asked for.
+    # Requests may repeat; each benchmark runs once.
     wanted = {repr((each.key, each.setting)): each for each in benchmarks}
     found = {
         name: [] if remeasure else recorded(each)
@@ -167,14 +167,14 @@ def run(
 def _measure(
     benchmark: Benchmark, effort: Effort
 ) -> tuple[Sequence[Row], str]:
-    """The rows of one benchmark, empty if it failed, and how it went."""
+    """Return a benchmark's rows (one empty row if it failed) and status."""
     setting = benchmark.setting
-    room = nullcontext() if setting.on_gpu else refused_rather_than_killed()
+    limit = nullcontext() if setting.on_gpu else refused_rather_than_killed()
     try:
         setting.apply()
         torch.manual_seed(0)
         watch = setting.stopwatch()
-        with room:
+        with limit:
             rows = benchmark.measure(
                 partial(interleave, watch=watch, effort=effort)
             )
@@ -187,28 +187,27 @@ def _measure(
 
 
 def _status_of(error: Exception, benchmark: Benchmark) -> str:
-    """What a row says about a benchmark that failed, and where it did."""
+    """Describe for a row why, and at which line, a benchmark failed."""
     lines = str(error).strip().splitlines() or ['']
     *_, last = traceback.extract_tb(error.__traceback__)
     where = f'({Path(last.filename).name}, line {last.lineno})'
-    told = f'{type(error).__name__}: {lines[0][:200]} {where}'
+    reason = f'{type(error).__name__}: {lines[0][:200]} {where}'
     device = benchmark.setting.device
-    if benchmark.setting.on_gpu and not _answers(device):
+    if benchmark.setting.on_gpu and not _responds(device):
         raise UserError(
-            f'{device} no longer answers; it was lost while '
-            f'{benchmark.label} was measured. The rows recorded before are '
-            'safe; give the same command again to go on. The device said: '
-            f'{told}'
+            f'{device} no longer responds; it was lost while measuring '
+            f'{benchmark.label}. All earlier rows are saved; repeat the '
+            f'command to continue. The error was: {reason}'
         ) from error
     if is_out_of_memory(error):
         return NO_ROOM
     if isinstance(error, ImportError):
         return f'not available: {error}'
-    return f'failed: {told}'
+    return f'failed: {reason}'
 
 
-def _answers(device: str) -> bool:
-    """Whether a GPU still computes."""
+def _responds(device: str) -> bool:
+    """Whether a GPU can still compute."""
     try:
         torch.ones(1, device=device).add(1).item()
     except RuntimeError as error:
@@ -221,23 +220,23 @@ def show(
     columns: Sequence[str],
     notes: Iterable[str],
 ) -> None:
-    """Print a table of rows, what failed of them, and notes.
+    """Print a table of rows, then the failures, then notes.
 
     Args:
         rows: as `run` returns them.
-        columns: of the benchmarks' kind.
-        notes: a line each.
+        columns: ``COLUMNS`` of the kind of benchmark.
+        notes: lines to print last.
     """
     console = Console()
     if not console.is_terminal:
-        # In a file or a pipe nobody gains from wrapped lines.
+        # Do not wrap lines in a file or a pipe.
         console = Console(width=1000)
     varying = [
         name
         for name in ('precision', 'layout', 'mode')
         if len({row[name] for row in rows}) > 1
     ]
-    # The longest comes last.
+    # Warnings are the longest cells, so they come last.
     shown = [c for c in columns if c not in NOT_SHOWN] + varying + ['warning']
     table = Table(*shown, box=None, header_style='bold', pad_edge=False)
     for row in rows:

@@ -1,6 +1,6 @@
-"""How much memory a network takes, and how to find out that it is too much.
+"""Memory that a network needs, and detection of running out of it.
 
-MB are 10^6 bytes.
+1 MB is 10^6 bytes.
 """
 
 import re
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-# What PyTorch, its allocators and libraries say when memory is short.
+# Error messages of PyTorch, its allocators and libraries.
 OUT_OF_MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED|"
     r'bad_alloc|Cannot allocate memory',
@@ -22,7 +22,7 @@ SHARE_TO_USE = 0.95
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that something does not fit in memory."""
+    """Whether an exception reports that something does not fit in memory."""
     return isinstance(error, MemoryError) or bool(
         isinstance(error, RuntimeError | OSError)
         and OUT_OF_MEMORY.search(str(error))
@@ -30,16 +30,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def weights_mb(network: nn.Module) -> float:
-    """Parameters and buffers of a network."""
+    """Size of a network's parameters and buffers, in MB."""
     tensors = [*network.parameters(), *network.buffers()]
     return sum(t.nbytes for t in tensors) / 1e6
 
 
 def peak_mb(function: Callable[[], object], device: str) -> float:
-    """The most that a call has allocated at a time, above what was before.
+    """Peak memory that a call allocates beyond what was allocated before.
 
-    On a GPU and on the CPU it is what PyTorch's allocator handed out: maps,
-    gradients and workspaces, not the memory of libraries.
+    On GPU and CPU alike this counts PyTorch's allocator: feature maps,
+    gradients and workspaces, but not memory that libraries allocate.
     """
     if torch.device(device).type == 'cuda':
         torch.cuda.synchronize(device)
@@ -54,7 +54,7 @@ def peak_mb(function: Callable[[], object], device: str) -> float:
         result = function()
         del result
     held = peak = 0
-    # The public event lists hold sums over operators only.
+    # The profiler's public event lists have only sums per operator.
     for event in recorded.profiler.kineto_results.events():
         if event.name() == '[memory]':
             held += event.nbytes()
@@ -64,15 +64,15 @@ def peak_mb(function: Callable[[], object], device: str) -> float:
 
 @contextmanager
 def refused_rather_than_killed(room: int | None = None) -> Iterator[None]:
-    """Let an allocation that does not fit fail inside of this process.
+    """Make allocations that do not fit fail instead of killing the process.
 
-    Linux promises memory it does not have and later kills the process that
-    uses it; a benchmark has to be told instead, to go on with what is
-    smaller. Does nothing on a system without such a limit.
+    Linux overcommits memory and later kills the process that uses it. A
+    benchmark needs an exception instead, so that it can go on with smaller
+    cases. This does nothing on systems without such a limit.
 
     Args:
-        room: bytes that may be taken in addition; what is available by
-            default.
+        room: bytes that may be allocated in addition; default: all that are
+            available.
     """
     taken = _bytes_of('/proc/self/status', 'VmData')
     if room is None:
@@ -94,7 +94,7 @@ def refused_rather_than_killed(room: int | None = None) -> Iterator[None]:
 
 
 def _available_bytes() -> int | None:
-    """What can still be had without swapping, in this control group."""
+    """Memory available to this control group without swapping."""
     found = _bytes_of('/proc/meminfo', 'MemAvailable')
     try:
         limit, used = (
@@ -102,13 +102,13 @@ def _available_bytes() -> int | None:
             for name in ('max', 'current')
         )
     except (OSError, ValueError):
-        # There is none, or it has no limit.
+        # There is no control group, or it has no limit.
         return found
     return limit - used if found is None else min(found, limit - used)
 
 
 def _bytes_of(path: str, name: str) -> int | None:
-    """What stands after a name in a file of ``/proc``."""
+    """Read a named field of a file in ``/proc``, given there in kB."""
     if not Path(path).is_file():
         return None
     found = re.search(rf'^{name}:\s+(\d+) kB', Path(path).read_text(), re.M)

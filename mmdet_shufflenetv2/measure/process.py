@@ -1,9 +1,9 @@
-"""A competitor in a process of its own.
+"""Run a competitor in its own process.
 
-The threads of one runtime (ONNX Runtime, OpenVINO) wait for work by spinning:
-beside them an eager PyTorch pass in the same process looked 4 times slower.
-So competitors of different runtimes get a process each, and run in turn; a
-process stands still while it is not its turn.
+Runtimes such as ONNX Runtime and OpenVINO have threads that spin while they
+wait for work, which made an eager PyTorch pass in the same process look 4
+times slower. Competitors of different runtimes therefore get a process each,
+which is stopped (SIGSTOP) except when it is its turn.
 """
 
 import os
@@ -19,20 +19,20 @@ from .setting import Setting
 class Process:
     """A function that is built and called in another process.
 
-    Used in a ``with`` block, and given to `interleave` beside others.
-    Whatever fails there raises the same here; `BrokenProcessPool` says that
-    the process ended.
+    Use it in a ``with`` block and pass it to `interleave`. Exceptions of the
+    process are raised here; `BrokenProcessPool` means that it died.
 
     Args:
-        build: gives what is to be called; picklable.
-        setting: threads and clock of the process.
+        build: returns the function to call; must be picklable.
+        setting: the setting (threads, clock) of the process.
     """
 
     def __init__(self, build: Callable[[], Callable], setting: Setting):
-        # Ctrl-C ends it without a word, even while it stands still.
-        at_start = dict(initializer=signal.signal)
-        at_start['initargs'] = signal.SIGINT, signal.SIG_DFL
-        self._pool = ProcessPoolExecutor(1, get_context('spawn'), **at_start)
+        # Let Ctrl-C end the process without a traceback, even while stopped.
+        on_start = dict(
+            initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL)
+        )
+        self._pool = ProcessPoolExecutor(1, get_context('spawn'), **on_start)
         self.pid = self._pool.submit(os.getpid).result()
         self._built = self._pool.submit(_build, build, setting)
 
@@ -50,21 +50,21 @@ class Process:
         self._pool.shutdown()
 
     def elapsed_ms(self) -> float:
-        """Call the function once; milliseconds by the other side's clock."""
+        """Call the function once; return milliseconds by its own clock."""
         self._signal('SIGCONT')
         elapsed = self._pool.submit(_elapsed_ms).result()
         self._signal('SIGSTOP')
         return elapsed
 
     def _signal(self, name: str) -> None:
-        # Windows has neither.
+        # Windows has neither SIGSTOP nor SIGCONT.
         if hasattr(signal, name):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, getattr(signal, name))
 
 
 def _build(build: Callable[[], Callable], setting: Setting) -> None:
-    """In the other process: make what `_elapsed_ms` calls."""
+    """In the other process: build the function that `_elapsed_ms` calls."""
     global _function, _watch
     setting.apply()
     _function, _watch = build(), setting.stopwatch()

@@ -1,8 +1,8 @@
 """Measurements on disk: one CSV file per kind, one row per measurement.
 
-Rows are only ever added, and a row is one line. What a power cut left of a
-row, a last line without an end, goes with the next rows that are written. The
-``schema`` column says by which version of these rules a row was written.
+Files are append-only, with one line per row. The next write removes an
+incomplete last line, such as a power cut leaves. The ``schema`` column holds
+the version of these rules that a row was written by.
 """
 
 import csv
@@ -14,25 +14,25 @@ from pathlib import Path
 from ..errors import UserError
 
 SCHEMA = '1'
-# Columns of earlier files by the names they have now.
+# Old column names and their current ones.
 RENAMED = {'doubt': 'warning'}
 
 
 class RecordsError(UserError):
-    """A file that is not one of records, or cannot be written."""
+    """A file does not hold records, or cannot be written."""
 
 
 def parse(data: bytes) -> list[list[str]]:
-    """The header of a CSV file, by today's names, and its rows.
+    """Return the header of a CSV file, with current names, and its rows.
 
     Raises:
-        UnicodeDecodeError, csv.Error: it is not a CSV file.
+        UnicodeDecodeError, csv.Error: the data is not a CSV file.
     """
-    # With the mark that spreadsheets put in front, or without.
+    # Spreadsheets put a byte order mark in front.
     lines = data.decode('utf-8-sig').splitlines()
-    # One by one: an open quote of a bad line spoils no other.
+    # Parse line by line so that an unclosed quote spoils only its own line.
     header, *rows = [next(csv.reader([line]), []) for line in lines] or [[]]
-    # Two commands that began the file at once both wrote a header.
+    # Two commands that create the file at the same time both write a header.
     rows = [row for row in rows if row and row != header]
     return [[RENAMED.get(name, name) for name in header], *rows]
 
@@ -41,11 +41,11 @@ class Records:
     """The rows of one CSV file.
 
     Args:
-        path: the file.
-        columns: of every row, after ``schema``.
+        path: the file; it need not exist yet.
+        columns: names of all columns after ``schema``.
 
     Attributes:
-        rows: the whole rows of the file.
+        rows: all complete rows of the file.
 
     Raises:
         RecordsError: the file is not a CSV file, has other columns, or was
@@ -58,27 +58,27 @@ class Records:
         self.rows, _ = self._read()
 
     def find(self, identity: Mapping[str, object]) -> list[dict[str, str]]:
-        """The rows that have these values in these columns."""
+        """Return the rows that have these values in these columns."""
         wanted = {key: str(value) for key, value in identity.items()}
         return [row for row in self.rows if wanted.items() <= row.items()]
 
     def append(
         self, rows: Sequence[Mapping[str, object]]
     ) -> list[dict[str, str]]:
-        """Write rows, all of them or, if the system fails, none.
+        """Write all rows or, if the operating system fails, none of them.
 
-        Without any it makes sure that the file can be written: before the
-        minutes of measuring, not after them.
+        An empty sequence checks that the file can be written, which is worth
+        doing before minutes of measuring.
 
         Args:
-            rows: columns that one lacks stay empty.
+            rows: missing columns stay empty.
 
         Returns:
-            the rows as they will be read.
+            the rows as they will be read back.
 
         Raises:
-            ValueError: a row has a column that the file has not.
-            RecordsError: the system does not write.
+            ValueError: a row has a column that the file does not have.
+            RecordsError: the file cannot be written.
         """
         blank = dict.fromkeys(self.columns, '') | {'schema': SCHEMA}
         added = [
@@ -87,39 +87,39 @@ class Records:
         ]
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator='\n')
-        # Somebody else may have written since this file was read.
-        _, whole = self._read()
-        if not whole:
+        # Another process may have written since this one read the file.
+        _, size = self._read()
+        if not size:
             writer.writeheader()
         writer.writerows(added)
         data = text.getvalue().encode()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open('a+b', buffering=0) as file:
-                file.truncate(whole)
+                file.truncate(size)
                 try:
                     while data:
                         data = data[file.write(data) :]
                     os.fsync(file.fileno())
                 except OSError:
-                    file.truncate(whole)
+                    file.truncate(size)
                     raise
         except OSError as error:
             raise RecordsError(
                 f'{self.path} cannot be written: {error.strerror}; the '
-                f'{len(self.rows)} rows in it are whole'
+                f'{len(self.rows)} rows in it are intact'
             ) from error
         self.rows += added
         return added
 
     def _read(self) -> tuple[list[dict[str, str]], int]:
-        """The whole rows, and how many bytes the whole lines take."""
+        """Return the complete rows and the total size of complete lines."""
         data = self.path.read_bytes() if self.path.is_file() else b''
-        whole = data.rfind(b'\n') + 1
         if not data:
             return [], 0
+        size = data.rfind(b'\n') + 1
         try:
-            header, *found = parse(data[:whole] or data)
+            header, *found = parse(data[:size] or data)
         except (UnicodeDecodeError, csv.Error) as error:
             raise RecordsError(
                 f'{self.path} is not a CSV file: {error}'
@@ -128,14 +128,14 @@ class Records:
         if newer := schemas - {SCHEMA}:
             raise RecordsError(
                 f'{self.path} was written by a newer version of this package '
-                f'(schema {max(newer)}, this one knows {SCHEMA}) and is left '
-                'as it is; update the package or name another file'
+                f'(schema {max(newer)}, expected {SCHEMA}) and was not '
+                'changed; update the package or name another file'
             )
         if header != list(self.columns):
             raise RecordsError(
-                f'{self.path}: its columns are {", ".join(header)}; the new '
-                f'rows have {", ".join(self.columns)}; move the file away or '
+                f'{self.path}: expected columns {", ".join(self.columns)}, '
+                f'got {", ".join(header) or "none"}; move the file away or '
                 'name another one'
             )
-        whole_rows = [row for row in found if len(row) == len(header)]
-        return [dict(zip(header, r, strict=True)) for r in whole_rows], whole
+        complete = [row for row in found if len(row) == len(header)]
+        return [dict(zip(header, r, strict=True)) for r in complete], size

@@ -1,4 +1,4 @@
-"""What a measurement is made under. Needs PyTorch alone."""
+"""The setting of a measurement. Requires only PyTorch."""
 
 import argparse
 import datetime
@@ -18,7 +18,7 @@ from ..arguments import check_choice
 from ..errors import UserError
 from .timing import CLOCKS, Stopwatch, cuda_stopwatch, host_stopwatch
 
-# Products of 32 bits may use TF32 if that is what the precision is called.
+# tf32 stores fp32 but allows TF32 in matrix products and convolutions.
 PRECISIONS = {
     'fp32': torch.float32,
     'tf32': torch.float32,
@@ -29,33 +29,33 @@ LAYOUTS = {
     'contiguous': torch.contiguous_format,
     'channels_last': torch.channels_last,
 }
-# How a network runs; the paper's protocol fuses element-wise operations.
+# How a network runs. The paper's protocol fuses element-wise operations.
 MODES = {
     'eager': 'as written',
     'folded': 'batch norm folded into convolutions',
     'graph': 'folded, and replayed as a CUDA graph',
     'compiled': 'torch.compile',
 }
-# Columns that tell when and from what, not on what: a measurement is not
-# repeated because of them.
+# Columns that do not identify a measurement: a difference in these alone is
+# no reason to measure again.
 CIRCUMSTANCES = ('cores', 'load', 'python', 'commit', 'date')
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a measurement is made under.
+    """The setting of a measurement.
 
     Attributes:
         device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
-        threads: of the CPU.
+        threads: number of CPU threads.
         precision: one of `PRECISIONS`.
-        layout: of maps in memory, one of `LAYOUTS`.
+        layout: memory layout of feature maps, one of `LAYOUTS`.
         mode: one of `MODES`.
-        clock: one of `CLOCKS`; a GPU's work is timed by its own.
+        clock: one of `CLOCKS`, for the CPU; GPUs are timed with CUDA events.
 
     Raises:
-        ValueError: an attribute is not one of the allowed values, or (a
-            `UserError`) does not work on this device.
+        ValueError: an attribute is not one of the allowed values.
+        UserError: a value does not work on this device.
     """
 
     device: str = 'cpu'
@@ -70,10 +70,10 @@ class Setting:
         check_choice('layout', self.layout, LAYOUTS)
         check_choice('mode', self.mode, MODES)
         check_choice('clock', self.clock, CLOCKS)
-        others = [('clock', 'cpu')]
+        unsupported = [('clock', 'cpu')]
         if not self.on_gpu:
-            others = [('precision', 'tf32'), ('mode', 'graph')]
-        for name, value in others:
+            unsupported = [('precision', 'tf32'), ('mode', 'graph')]
+        for name, value in unsupported:
             if getattr(self, name) == value:
                 raise UserError(
                     f'{name}: {value} does not work on {self.device}'
@@ -86,14 +86,14 @@ class Setting:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of weights and maps."""
+        """The data type of weights and feature maps."""
         return PRECISIONS[self.precision]
 
     def apply(self) -> None:
-        """Bring PyTorch into this setting."""
+        """Configure PyTorch for this setting."""
         torch.set_num_threads(self.threads)
-        # Denormal numbers, which random weights make and trained ones
-        # hardly, are 100 times slower on a CPU.
+        # Denormals are 100 times slower on a CPU. Random weights produce
+        # them, trained ones hardly do.
         torch.set_flush_denormal(True)
         if self.on_gpu:
             torch.cuda.set_device(torch.device(self.device).index or 0)
@@ -103,17 +103,17 @@ class Setting:
             torch.backends.cudnn.benchmark = True
 
     def stopwatch(self) -> Stopwatch:
-        """How calls are timed."""
+        """Return the stopwatch for this device and clock."""
         if self.on_gpu:
             return cuda_stopwatch(self.device)
         return host_stopwatch(CLOCKS[self.clock])
 
 
 def describe(setting: Setting) -> dict[str, object]:
-    """Return setting and machine as columns of a record.
+    """Return the setting and the machine as columns of a record.
 
-    ``load`` is the system's load average over the last minute: well above
-    the benchmark's own threads it means that the machine was busy.
+    ``load`` is the system's load average over the last minute. If it is well
+    above the benchmark's own number of threads, the machine was busy.
     """
     load = getattr(os, 'getloadavg', lambda: [''])()[0]
     device = 'cpu'
@@ -147,10 +147,10 @@ def _cpu_name() -> str:
 
 @cache
 def _commit() -> str:
-    """The checkout's commit, ``+`` if changed; else the version."""
+    """The checkout's commit, with ``+`` if modified; else the version."""
     found = ''
     for command in (
-        # An installed copy may lie in somebody else's repository.
+        # Fails for an installed copy inside some other repository.
         ('ls-files', '--error-unmatch', Path(__file__).name),
         ('describe', '--always', '--exclude=*', '--abbrev=9', '--dirty=+'),
     ):
@@ -163,23 +163,24 @@ def _commit() -> str:
 
 
 def require_device(device: str) -> str:
-    """The device's name, ``'cpu'`` for ``'cpu:0'``.
+    """Return the device's name, ``'cpu'`` for ``'cpu:0'``.
 
     Raises:
-        UserError: it is not there.
+        UserError: the name is invalid, or there is no such device.
     """
-    name = re.fullmatch(r'(cpu|cuda)(?::(\d+))?', device)
-    if not name:
+    match = re.fullmatch(r'(cpu|cuda)(?::(\d+))?', device)
+    if not match:
         raise UserError(
             f'device: expected cpu, cuda or cuda:N, got {device!r}'
         )
     count = torch.cuda.device_count()
-    if name[1] == 'cuda' and int(name[2] or 0) >= count:
+    kind, index = match.groups()
+    if kind == 'cuda' and int(index or 0) >= count:
         raise UserError(
-            f'device: {device} was asked for, but PyTorch finds {count} '
-            'CUDA devices here; --device cpu measures the processor'
+            f'device: {device} was requested, but PyTorch finds {count} CUDA '
+            'devices; use --device cpu to measure the CPU'
         )
-    return 'cpu' if name[1] == 'cpu' else device
+    return 'cpu' if kind == 'cpu' else device
 
 
 def add_options(
@@ -188,9 +189,9 @@ def add_options(
     """Add the options that `settings_of` reads.
 
     Args:
-        parser: has the type ``'count'``.
-        threads: of the CPU, by default; None for all cores.
-        mode: by default; None if there is no choice.
+        parser: must have the type ``'count'`` registered.
+        threads: default number of CPU threads; None for all cores.
+        mode: default mode; None to offer no choice of mode.
     """
     add = parser.add_argument
     add('--device', default='cpu', help='cpu, cuda or cuda:N; default: cpu')
@@ -200,29 +201,30 @@ def add_options(
     several = dict(nargs='+', choices=PRECISIONS, default=['fp32'])
     add('--precision', **several, help='default: fp32, TF32 off')
     text = (
-        'of maps in memory; default: contiguous for 32 bits on a GPU, '
-        'channels_last otherwise; ops: both'
+        'memory layout of feature maps; default: contiguous for fp32 and tf32 '
+        'on a GPU, channels_last otherwise; ops: both'
     )
     add('--layout', choices=LAYOUTS, help=text)
     if mode:
         text = '; '.join(f'{name}: {what}' for name, what in MODES.items())
         several = dict(nargs='+', choices=MODES, default=[mode])
         add('--mode', **several, help=f'{text}; default: {mode}')
-    text = 'cpu: time of all threads, for a busy machine'
+    text = 'cpu: CPU time of all threads, for busy machines; default: wall'
     add('--clock', choices=CLOCKS, default='wall', help=text)
 
 
 def settings_of(args: argparse.Namespace) -> list[Setting]:
-    """The settings that the arguments ask for.
+    """Return all combinations of settings that the arguments request.
 
     Raises:
-        UserError: a combination is impossible.
+        UserError: the device does not support a combination.
     """
     found = []
     modes = getattr(args, 'mode', ['eager'])
     for precision, mode in product(args.precision, modes):
-        wide = PRECISIONS[precision] == torch.float32 and args.device != 'cpu'
-        layout = args.layout or ('contiguous' if wide else 'channels_last')
-        rest = precision, layout, mode, args.clock
+        fp32 = PRECISIONS[precision] == torch.float32
+        contiguous = fp32 and args.device != 'cpu'
+        layout = 'contiguous' if contiguous else 'channels_last'
+        rest = precision, args.layout or layout, mode, args.clock
         found.append(Setting(args.device, args.threads, *rest))
     return found

@@ -1,4 +1,4 @@
-"""Speed, memory and energy of a network beside those of a reference."""
+"""Speed, memory and energy of a network, compared with a reference."""
 
 from collections.abc import Callable
 from time import perf_counter
@@ -18,7 +18,7 @@ SPEEDS = (
     *('images_per_s', 'paper_per_s', 'paper_speed_ratio'),
     *('weights_mb', 'peak_mb', 'joules'),
 )
-# A GPU's counter of energy moves some ten times a second.
+# GPUs update their energy counter only about ten times a second.
 ENERGY_SECONDS = 1.0
 
 
@@ -31,15 +31,15 @@ def speed(
     setting: Setting,
     with_energy: bool,
 ) -> Row:
-    """The measured columns of `SPEEDS`.
+    """Measure the columns of `SPEEDS`.
 
     Args:
-        time: times in turn.
-        build: gives the network of a competitor and what runs it once.
-        mine, reference: competitors; no reference: nothing to compare with.
-        images: of one run.
-        setting: what it runs under.
-        with_energy: also measure joules, where something counts them.
+        time: times the competitors in turn.
+        build: returns a competitor's network and a function that runs it.
+        mine, reference: competitors; without a reference, no ratio.
+        images: number of images per run.
+        setting: the setting to measure under.
+        with_energy: also measure joules, on a GPU that counts them.
     """
     built = {each: build(each) for each in (reference, mine) if each}
     times = time({each: run for each, (_, run) in built.items()})
@@ -56,7 +56,7 @@ def speed(
 
 
 def energy_counter(setting: Setting) -> Callable[[], float] | None:
-    """What tells the joules that a GPU has drawn, if anything does."""
+    """Return a function that reads a GPU's energy in joules, if possible."""
     if not setting.on_gpu:
         return None
     try:
@@ -71,7 +71,7 @@ def energy_counter(setting: Setting) -> Callable[[], float] | None:
 
     try:
         pynvml.nvmlInit()
-        # Older versions of PyTorch do not tell it.
+        # Older versions of PyTorch do not have the property.
         uuid = f'GPU-{getattr(properties, "uuid", None)}'
         handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
         counter()
@@ -85,10 +85,10 @@ def joules(
     counter: Callable[[], float],
     clock: Callable[[], float] = perf_counter,
 ) -> float:
-    """Energy of one call, the mean over as many as fill `ENERGY_SECONDS`.
+    """Return the mean energy of one call, over `ENERGY_SECONDS` of calls.
 
-    It is all that the device draws meanwhile, idle power included; the
-    counter waits for the device and tells what it has drawn so far.
+    This is all the energy that the device draws, idle power included. The
+    counter waits for the device and returns its total so far.
     """
     before, start, runs = counter(), clock(), 0
     while not runs or clock() - start < ENERGY_SECONDS:

@@ -1,8 +1,8 @@
 """Timing on machines that are not quiet.
 
-Competitors run in turn (A B A B ...), so that whatever else the machine does
-hits all of them alike, and are compared by ratios of medians. The spread says
-how much to believe.
+Competitors run in turn (A B A B ...), so that other load on the machine
+affects all of them alike, and are compared by ratios of medians. The spread
+shows how far to trust a result.
 """
 
 import time
@@ -13,21 +13,21 @@ from typing import NamedTuple
 
 import torch
 
-# What a clock counts. CPU time is of all threads together: on a busy machine,
-# and with one thread, it is what a quiet machine's wall clock would show.
+# CPU time sums over all threads. With one thread on a busy machine, it is
+# what the wall clock would show on a quiet one.
 CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
-# Share of the median by which p90 may exceed p10 without a warning.
+# Warn if p90 - p10 exceeds this fraction of the median.
 WIDE = 0.1
-# Warm-up is over when the medians of this many rounds and of as many before
-# them differ by this share at most.
+# Warm-up ends when the median of the last `WINDOW` rounds and that of the
+# `WINDOW` rounds before differ by at most this fraction.
 WINDOW, STEADY = 3, 0.05
 
-# Milliseconds that one call takes.
+# Calls a function once and returns the milliseconds it took.
 Stopwatch = Callable[[Callable[[], object]], float]
 
 
 def host_stopwatch(clock: Callable[[], float]) -> Stopwatch:
-    """A stopwatch, by a clock of seconds, for work done on return."""
+    """Return a stopwatch for synchronous work, given a clock in seconds."""
 
     def elapsed_ms(function: Callable[[], object]) -> float:
         start = clock()
@@ -38,10 +38,10 @@ def host_stopwatch(clock: Callable[[], float]) -> Stopwatch:
 
 
 def cuda_stopwatch(device: str) -> Stopwatch:
-    """A stopwatch of CUDA events, which the GPU itself takes the time of.
+    """Return a stopwatch that times with CUDA events.
 
-    The GPU is idle at the start. What the host needs to launch the work
-    counts where the GPU has to wait for it, as it does in use.
+    The GPU is idle at the start. As in production, the host's launch time
+    counts only where the GPU has to wait for it.
     """
 
     def elapsed_ms(function: Callable[[], object]) -> float:
@@ -57,13 +57,13 @@ def cuda_stopwatch(device: str) -> Stopwatch:
 
 
 class Effort(NamedTuple):
-    """How long to go on.
+    """How long to measure.
 
     Attributes:
-        min_runs, max_runs: rounds that are kept, at least and at most.
-        seconds: kept rounds stop after so long, but for ``min_runs``.
-        warmup_seconds: warm-up stops after so long if the times have not
-            become steady before.
+        min_runs, max_runs: limits on the number of kept rounds.
+        seconds: time limit for kept rounds, once there are ``min_runs``.
+        warmup_seconds: time limit for warm-up, which ends earlier once the
+            times are steady.
     """
 
     min_runs: int = 10
@@ -76,7 +76,7 @@ QUICK = Effort(min_runs=2, max_runs=3, seconds=0.5, warmup_seconds=0.5)
 
 
 class Spread(NamedTuple):
-    """Median, and the values that 10 % and 90 % of the samples stay under."""
+    """Median and 10th and 90th percentile of some samples."""
 
     median: float
     p10: float
@@ -84,34 +84,34 @@ class Spread(NamedTuple):
 
     @property
     def width(self) -> float:
-        """From p10 to p90, as a share of the median."""
+        """p90 - p10, as a fraction of the median."""
         return (self.p90 - self.p10) / self.median
 
 
 def spread(samples: Sequence[float]) -> Spread:
-    """Return the median and spread of samples, interpolated linearly."""
-    # Twice, because `quantiles` does not take a single one.
+    """Return the median and percentiles of samples, with interpolation."""
+    # `quantiles` needs at least two samples.
     samples = [*samples] * (2 if len(samples) == 1 else 1)
     p10, *_, p90 = quantiles(samples, n=10, method='inclusive')
     return Spread(median(samples), p10, p90)
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Spread:
-    """How many times longer ``slow`` takes than ``fast``, round by round.
+    """How many times longer ``slow`` takes than ``fast``.
 
     Returns:
-        the ratio of the medians, with the spread of the rounds' own ratios.
+        the ratio of the medians, with percentiles of the per-round ratios.
     """
     rounds = spread([s / f for s, f in zip(slow, fast, strict=True)])
     return rounds._replace(median=median(slow) / median(fast))
 
 
 class Timing(NamedTuple):
-    """How a competitor did.
+    """The times of one competitor.
 
     Attributes:
         times_ms: milliseconds of each kept round.
-        warmup_runs: rounds before them.
+        warmup_runs: number of warm-up rounds.
         settled: whether warm-up ended because the times were steady.
     """
 
@@ -121,7 +121,7 @@ class Timing(NamedTuple):
 
     @property
     def median_ms(self) -> float:
-        """Of the rounds."""
+        """Median over the kept rounds."""
         return significant(median(self.times_ms))
 
 
@@ -130,19 +130,18 @@ def interleave(
     watch: Stopwatch,
     effort: Effort = Effort(),  # noqa: B008  (immutable)
 ) -> dict[object, Timing]:
-    """Time functions in turn, after a warm-up until their times are steady.
+    """Time functions in turn, after warming up until their times are steady.
 
-    Time is what ``watch`` says has passed, so a slow start of a function
-    counts against ``effort.warmup_seconds`` too.
+    Time limits count measured time, including the slow first calls.
 
     Args:
-        functions: the competitors by name; one with ``elapsed_ms`` is a
-            `Process`, which is timed by its own clock.
-        watch: how to time one call.
-        effort: how long to go on.
+        functions: the competitors by name. A `Process` (anything with
+            ``elapsed_ms``) is timed by its own clock instead of ``watch``.
+        watch: times one call.
+        effort: how long to measure.
 
     Returns:
-        the timing of each name.
+        the timing of each competitor by name.
     """
     watches = {
         name: getattr(function, 'elapsed_ms', partial(watch, function))
@@ -185,14 +184,16 @@ def timed_columns(name: str) -> tuple[str, ...]:
 def timed(
     mine: Timing, name: str, slow: Timing | None, fast: Timing
 ) -> dict[str, object]:
-    """Times and a ratio of times, as columns of a record.
+    """Return times and a ratio of times as columns of a record.
+
+    The warning names what varied by more than `WIDE` and says if the times
+    were not steady when warm-up ended.
 
     Args:
-        mine: whose times they are.
-        name: of the ratio.
-        slow, fast: it says how many times longer ``slow`` takes, nothing
-            without one. The warning names what varied by more than `WIDE`,
-            or was not steady when warm-up ended.
+        mine: the timing to report.
+        name: name of the ratio's column.
+        slow, fast: the ratio is how many times longer ``slow`` takes than
+            ``fast``; it is empty without ``slow``.
     """
     both = slow or mine, fast
     factor = ratio(*(timing.times_ms for timing in both))

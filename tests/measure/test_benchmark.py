@@ -126,12 +126,12 @@ def test_a_lost_gpu_ends_the_run_with_earlier_rows_intact(lab, monkeypatch):
     lab.run(lab.of('a'))
     before = lab.path.read_bytes()
     error = RuntimeError('CUDA error: unspecified launch failure')
-    monkeypatch.setattr(benchmark, '_answers', lambda device: False)
+    monkeypatch.setattr(benchmark, '_responds', lambda device: False)
     monkeypatch.setattr(Setting, 'apply', lambda self: None)
     monkeypatch.setattr(Setting, 'stopwatch', lambda self: None)
     monkeypatch.setattr(benchmark, 'describe', lambda s: describe(ONE))
     gpu = Setting(device='cuda')
-    with pytest.raises(UserError, match=r'lost while b.*launch failure'):
+    with pytest.raises(UserError, match=r'while measuring b.*launch failure'):
         lab.run(lab.of('b', gpu, error), lab.of('c', gpu))
     assert lab.path.read_bytes() == before
     assert len(lab.seen) == 2

@@ -30,8 +30,8 @@ def test_rows_are_appended_under_one_header_and_found_again(path):
     'data, words',
     [
         (b'schema,op,ms,new\n1,a,1,\n2,b,2,x\n', r'newer version.*schema 2'),
-        (b'op,ms\na,1\n', 'its columns are op, ms'),
-        (b'\n1,a\n', 'its columns are'),
+        (b'op,ms\na,1\n', 'expected columns schema, op, ms, got op, ms;'),
+        (b'\n1,a\n', 'got none'),
         (b'\xff\xfe\x00\x01', 'is not a CSV file'),
     ],
     ids=['newer', 'other columns', 'no header', 'no text'],

@@ -42,7 +42,7 @@ def test_what_is_impossible_is_refused(options, words):
 
 def test_a_device_that_is_not_there_is_refused():
     assert require_device('cpu:0') == require_device('cpu') == 'cpu'
-    with pytest.raises(UserError, match='device: cuda:99 was asked for'):
+    with pytest.raises(UserError, match='device: cuda:99 was requested'):
         require_device('cuda:99')
     for name in 'tpu', 'xpu':
         with pytest.raises(UserError, match='expected cpu, cuda or cuda:N'):
