@@ -1,10 +1,10 @@
-"""Whole networks and stacked units, each beside ShuffleNet V2.
+"""Speed of whole networks and of stacked units, relative to ShuffleNet V2.
 
 Table 8, Figure 1 (c) and (d), and Table 1 of the appendix (arXiv 1807.11164).
 
-Units are stacked ten in series, at equal FLOPs. They keep size and channels;
-ShuffleNet V2's has the channels of the table's column, the others have as
-many as come closest to its FLOPs.
+Stacks are ten units in series, which keep size and channels. ShuffleNet V2's
+units have the channels of the table's column, and the others as many as come
+closest to the same FLOPs.
 """
 
 import argparse
@@ -44,12 +44,12 @@ COLUMNS = (
     'paper_mflops',
 )
 Size = tuple[int, int]
-# The size that stands for each network's own.
+# This size means each network's own input size.
 OWN_SIZE = (224, 224)
 SIZES = [OWN_SIZE, (320, 320), (640, 480), (1080, 720)]
-# Each family's unit, and its channels in the columns of Table 1b: those that
-# come closest to ShuffleNet V2's FLOPs. ShuffleNet V1's groups and bottleneck
-# leave multiples of 12, Xception's those of 4.
+# Each family's unit and its channels per column of Table 1b, chosen to come
+# closest to ShuffleNet V2's FLOPs. ShuffleNet V1 needs multiples of 12 (groups
+# and bottleneck), Xception multiples of 4.
 UNITS: dict[str, tuple[Callable[[int], nn.Module], tuple[int, ...]]] = {
     'shufflenet_v2': (lambda c: ShuffleUnit(c, c), (64, 128, 256)),
     'shufflenet_v1': (
@@ -73,35 +73,35 @@ UNIT_SIZES = [(56, 56), (28, 28)]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add which networks and units to measure, and on what."""
+    """Add the options that select networks, units and their input."""
     add = parser.add_argument
     sizes, units = (
         ' '.join(map(size_text, sizes)) for sizes in (SIZES, UNIT_SIZES)
     )
-    text = "224x224 means each network's own, as in Table 8; default: "
+    text = "224x224: each network's own size, as in Table 8; default: "
     add('--size', **SIZE, nargs='+', default=SIZES, help=text + sizes)
     add('--batch', **COUNTS, help="default: the paper's")
     text = (
-        'published names, such as shufflenet_v2_x1_0; default: those of '
-        'Table 8 and, at other sizes, of Table 1 of the appendix'
+        'names such as shufflenet_v2_x1_0; default: the networks of Table 8 '
+        'and, at other sizes, of Table 1 of the appendix'
     )
     add('--network', nargs='+', metavar='NAME', help=text)
     text = (
-        'maps that ten units are stacked on, as in Table 1b of the appendix; '
-        'nothing after it: none; default: '
+        'map sizes for stacks of ten units, as in Table 1b of the appendix; '
+        'give no size to skip the stacks; default: '
     )
     add('--units', **SIZE, nargs='*', default=UNIT_SIZES, help=text + units)
-    text = 'a second per network on a GPU that counts it'
+    text = 'measure joules on a GPU that counts them, a second per network'
     add('--energy', **ENERGY, help=text)
 
 
 def benchmarks(
     settings: Sequence[Setting], args: argparse.Namespace
 ) -> list[Benchmark]:
-    """Networks of each size, then stacked units, each with its reference.
+    """Networks at each size, then stacked units, each with its reference.
 
     Raises:
-        UserError: there is no such network.
+        UserError: a network is unknown.
     """
     found = []
     for setting in settings:
@@ -114,9 +114,9 @@ def benchmarks(
     return found
 
 
-# A network or a family of `UNITS`, and the (N, C, H, W) of its input.
+# A network or a family of `UNITS`, and the shape (N, C, H, W) of its input.
 Competitor = tuple[str, tuple[int, int, int, int]]
-# A key, whose it is, and the reference if there is one.
+# A key, the competitor it belongs to, and the reference if there is one.
 Case = tuple[Row, Competitor, Competitor | None]
 
 
@@ -127,15 +127,11 @@ def _whole_networks(args: argparse.Namespace, on_gpu: bool) -> Iterator[Case]:
             small = size == OWN_SIZE or (size, column) == ((320, 320), '40M')
             for batch in args.batch or [8 if on_gpu and small else 1]:
                 key = {'table': table, 'column': column, 'network': name}
-                yield (
-                    key,
-                    *(
-                        (each, (batch, 3, *_input(each, size)))
-                        if each
-                        else None
-                        for each in (name, reference)
-                    ),
+                mine, other = (
+                    (each, (batch, 3, *_input(each, size))) if each else None
+                    for each in (name, reference)
                 )
+                yield key, mine, other
 
 
 def _stacked_units(args: argparse.Namespace, on_gpu: bool) -> Iterator[Case]:
@@ -156,7 +152,7 @@ def _stacked_units(args: argparse.Namespace, on_gpu: bool) -> Iterator[Case]:
 
 
 def _tables(size: Size) -> list[str]:
-    """The paper's of networks at a size, the one of their speeds first."""
+    """The paper's tables of networks at a size, the one of speeds first."""
     own = size == OWN_SIZE
     return ['Table 8', 'Table 6'] if own else ['Appendix Table 1a']
 
@@ -166,10 +162,10 @@ def _networks(table: str) -> list[str]:
 
 
 def place_of(name: str, size: Size) -> tuple[str, str, str]:
-    """The table, the column and the reference of a network.
+    """Return the table, the column and the reference of a network.
 
-    Empty for a network of which the paper has no table at this size, or no
-    column; such a one is compared with nothing.
+    They are empty where the paper has none for this network and size; a
+    network without a reference is not compared.
     """
     table = next((t for t in _tables(size) if name in _networks(t)), '')
     plain = name.replace('_star', '')
@@ -180,7 +176,7 @@ def place_of(name: str, size: Size) -> tuple[str, str, str]:
 
 
 def _input(name: str, size: Size) -> tuple[int, int]:
-    """Height and width for a network."""
+    """Height and width of a network's input."""
     try:
         own = network(name).input_size
     except ValueError as error:
@@ -204,17 +200,17 @@ def _measure(
     batch, *_ = mine[1]
     row = speed(time, build, mine, reference, batch, setting, energy)
     if setting.mode == 'graph':
-        # A graph's maps are not the allocator's, those of its pass are.
+        # Replaying a graph allocates nothing, so measure an eager pass.
         _, run = build(mine, 'eager')
         row['peak_mb'] = significant(peak_mb(run, setting.device))
     return [row]
 
 
-# A reference stays, for it is everybody's in its column.
+# Two entries, so that the reference of a column stays cached.
 @lru_cache(maxsize=2)
 def _prepared(each: Competitor, setting: Setting) -> nn.Module:
     name, (_, channels, *_) = each
-    # The same weights for a network, whatever was built before it.
+    # A network's weights must not depend on what was built before.
     torch.manual_seed(0)
     with torch.device(setting.device):
         if name not in UNITS:

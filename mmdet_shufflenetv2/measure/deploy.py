@@ -1,9 +1,9 @@
-"""Exported detectors beside eager ones, other files and the processor's peak.
+"""Exported detectors against eager ones, other files and the CPU's peak rate.
 
-Each competitor runs in a process of its own (see `process`), in turn. Weights
-are random and seeded, and scaled so that suppression has work to do. A
-detector is timed from an image array to final boxes, a file that is given by
-``--against`` or ``--int8`` as its network alone, on random input.
+Each competitor runs in its own process (see `process`), in turn. Weights are
+random and seeded, and scaled so that NMS has work to do. A detector is timed
+from an image array to final boxes. Files given by ``--against`` or ``--int8``
+are timed as bare networks on random input.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from .process import Process
 from .setting import Setting
 from .timing import Effort, significant, timed, timed_columns
 
-HELP = 'exported detectors against eager ones, other files and the peak'
+HELP = "exported detectors against eager ones, other files and the CPU's peak"
 EXAMPLE = '--against nanodet_m_416.onnx --int8 fp32.onnx int8.onnx'
 THREADS, MODE = None, None
 EFFORT = Effort(min_runs=5, max_runs=100, seconds=20, warmup_seconds=10)
-# Of exports, and of processes that start, for each case.
+# Estimate per case for exporting and for starting processes.
 SETUP_SECONDS = 30
 COLUMNS = (
     *('case', 'what', 'against', 'input', 'batch'),
@@ -55,10 +55,10 @@ LIGHT = {
 SIDE, ROIS, TRAINING_BATCH = 2048, 300, 8
 PRODUCT = size_text((SIDE, SIDE))
 Size = tuple[int, int]
-# A config, a file, a backbone or a product.
-Who = str | Path
-# What, against what, and the size of images; of a size and files asked for.
-CASES: dict[str, Callable[..., list[tuple[Who, Who, Size | None]]]] = {
+# A config, a file, a backbone or `PRODUCT`.
+Source = str | Path
+# From the arguments: sources, what each is compared with, and image sizes.
+CASES: dict[str, Callable[..., list[tuple[Source, Source, Size | None]]]] = {
     'eager detector': lambda args: [(FULL, STOCK, args.size or (1200, 800))],
     'matrix product': lambda args: [(FULL, PRODUCT, args.size or (1200, 800))],
     'other file': lambda args: [
@@ -82,24 +82,24 @@ CASES: dict[str, Callable[..., list[tuple[Who, Who, Size | None]]]] = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add which cases to measure, and beside which files."""
+    """Add the options that select cases and files."""
     add = parser.add_argument
-    add('--case', nargs='+', choices=CASES, default=list(CASES))
-    text = 'networks that small exported detectors are compared with'
+    cases = list(CASES)
+    add('--case', nargs='+', choices=cases, default=cases, help='default: all')
     files = dict(nargs='+', default=[], metavar='FILE.onnx')
-    add('--against', **files, help=text)
+    add('--against', **files, help='networks to compare small detectors with')
     files = dict(nargs=2, metavar=('FP32.onnx', 'INT8.onnx'))
-    add('--int8', **files, help='one detector in both precisions')
-    add('--size', **SIZE, help="of all images; default: each case's")
+    add('--int8', **files, help='the same detector in both precisions')
+    add('--size', **SIZE, help='size of all images; default: by case')
 
 
 def benchmarks(
     settings: Sequence[Setting], args: argparse.Namespace
 ) -> list[Benchmark]:
-    """Each case; those of files that were not given are left out.
+    """Each case, except those whose files were not given.
 
     Raises:
-        UserError: a file is absent, or the setting not the CPU's fp32.
+        UserError: a file does not exist, or a setting is not fp32 on a CPU.
     """
     for path in (*args.against, *(args.int8 or ())):
         if not Path(path).is_file():
@@ -117,63 +117,66 @@ def benchmarks(
                     'input': size_text(size) if size else '',
                     'batch': TRAINING_BATCH if case == 'training step' else 1,
                 }
-                who = [each for each in (what, against) if each]
-                measure = partial(_measure, setting, case, who, size)
+                sources = [each for each in (what, against) if each]
+                measure = partial(_measure, setting, case, sources, size)
                 found.append(Benchmark(key, setting, measure))
     return found
 
 
 def _measure(
-    setting: Setting, case: str, who: list[Who], size: Size | None, time: Time
+    setting: Setting,
+    case: str,
+    sources: list[Source],
+    size: Size | None,
+    time: Time,
 ) -> list[Row]:
-    builds = [_competitor(case, each, size, setting) for each in who]
+    builds = [_competitor(case, each, size, setting) for each in sources]
     with ExitStack() as stack:
         processes = [
             stack.enter_context(Process(build, setting)) for build in builds
         ]
         times = list(time(dict(enumerate(processes))).values())
-    mine, *others = times
-    other = others[0] if others else None
+    mine, other, *_ = *times, None
     row = timed(mine, 'times_faster', other, mine)
     if other:
         row['against_ms'] = other.median_ms
     if case == 'matrix product':
-        macs_done = _apart(_macs, who[0], size), SIDE**3
+        counts = _in_process(_macs, sources[0], size), SIDE**3
         rates = [
-            significant(done / each.median_ms / 1e6)
-            for each, done in zip(times, macs_done, strict=True)
+            significant(count / each.median_ms / 1e6)
+            for each, count in zip(times, counts, strict=True)
         ]
         row['gmac_per_s'], row['against_gmac_per_s'] = rates
     if case == 'PSRoI align':
         path, *_ = builds[0].args
-        row['ps_roi_share'] = _apart(_ps_roi_share, path, setting.threads)
+        row['ps_roi_share'] = _in_process(_ps_roi_share, path, setting.threads)
     if case == 'training step':
-        peaks = [_apart(_peak, build, setting) for build in builds]
+        peaks = [_in_process(_peak, build, setting) for build in builds]
         row['peak_mb'], row['against_peak_mb'] = peaks
     return [row]
 
 
 def _competitor(
-    case: str, who: Who, size: Size | None, setting: Setting
+    case: str, source: Source, size: Size | None, setting: Setting
 ) -> partial:
-    """How to build one, in another process."""
+    """Return a picklable function that builds a competitor."""
     threads = setting.threads
     if case == 'training step':
-        return partial(training, who, size, setting)
+        return partial(training, source, size, setting)
     if case == 'backbone':
-        who = _file(_export_backbone, who, size)
-    if isinstance(who, Path):
-        return partial(network_alone, who, threads)
-    if who == PRODUCT:
+        source = _file(_export_backbone, source, size)
+    if isinstance(source, Path):
+        return partial(network_alone, source, threads)
+    if source == PRODUCT:
         return partial(matrix_product)
-    if who == STOCK:
-        return partial(stock, who, size)
+    if source == STOCK:
+        return partial(stock, source, size)
     rois = ROIS if case == 'PSRoI align' else None
-    return partial(exported, _file(_export, who, size, rois), size, threads)
+    return partial(exported, _file(_export, source, size, rois), size, threads)
 
 
-def _apart(function: Callable, *args: object) -> object:
-    """What a function of this module returns in a process of its own."""
+def _in_process(function: Callable, *args: object) -> object:
+    """Call a function of this module in a new process."""
     with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
         return pool.submit(function, *args).result()
 
@@ -185,14 +188,14 @@ def _folder() -> TemporaryDirectory:
 
 @cache
 def _file(export: Callable, *args: object) -> Path:
-    """The file that an export wrote, once for all cases of a run."""
+    """Export a file, once for all cases of a run, and return its path."""
     folder = Path(_folder().name)
     path = folder / f'{len(list(folder.iterdir()))}.onnx'
-    _apart(export, *args, path)
+    _in_process(export, *args, path)
     return path
 
 
-# What runs in other processes.
+# The functions below run in other processes.
 
 
 def _config(name: str) -> Path:
@@ -212,9 +215,9 @@ def _export(config: str, size: Size, rois: int | None, path: Path) -> None:
     export(seeded_detector(_config(config)), str(path), **options)
 
 
-def _export_backbone(who: str, size: Size, path: Path) -> None:
+def _export_backbone(source: str, size: Size, path: Path) -> None:
     torch.manual_seed(0)
-    if who == 'torchvision':
+    if source == 'torchvision':
         from torchvision.models import shufflenet_v2_x1_0
 
         network = shufflenet_v2_x1_0(weights=None)
@@ -243,7 +246,7 @@ def exported(path: Path, size: Size, threads: int) -> Callable:
 
 
 def network_alone(path: Path, threads: int, profile: str = '') -> partial:
-    """Any file's network on random input; free dimensions are 1."""
+    """Any ONNX network on random input; dynamic dimensions are set to 1."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -262,7 +265,7 @@ def network_alone(path: Path, threads: int, profile: str = '') -> partial:
         shape = [n if isinstance(n, int) else 1 for n in each.shape]
         values = generator.random(shape) * (255 if 'int8' in each.type else 1)
         feed[each.name] = values.astype(types.get(each.type, np.float32))
-    # Height and width of the images of an exported detector.
+    # An exported detector also takes the height and width of its images.
     if feed.keys() == {'image', 'size'}:
         feed['size'][:] = feed['image'].shape[1:3]
     return partial(session.run, None, feed)
@@ -283,7 +286,7 @@ def stock(config: str, size: Size) -> Callable:
 
 
 def matrix_product() -> Callable:
-    """A large product of matrices."""
+    """A large matrix product."""
     return partial(torch.mm, *torch.randn(2, SIDE, SIDE))
 
 
@@ -307,7 +310,7 @@ def _macs(config: str, size: Size) -> int:
 
 
 def _ps_roi_share(path: Path, threads: int) -> float:
-    """Share of PSRoI align, its boxes included, in the time of all nodes."""
+    """Share of PSRoI align, boxes included, in the time of all nodes."""
     import onnx
 
     nodes = onnx.load(str(path)).graph.node
@@ -316,7 +319,7 @@ def _ps_roi_share(path: Path, threads: int) -> float:
     if not aligns:
         raise UserError(f'{path}: expected a RoiAlign node, found none')
     names = {node.name for node in aligns}
-    # What makes the boxes, back to where they come from.
+    # Include the nodes that compute the boxes, traced back from RoiAlign.
     inputs = [node.input[1] for node in aligns]
     while inputs:
         node = makers.get(inputs.pop())
@@ -328,12 +331,12 @@ def _ps_roi_share(path: Path, threads: int) -> float:
         run()
     session = run.func.__self__
     events = json.loads(Path(session.end_profiling()).read_text())
-    whole = part = 0
+    total = align = 0
     for event in events:
         if event.get('cat') == 'Node':
-            whole += event['dur']
-            # Rewritten nodes have names of their own.
+            total += event['dur']
+            # Nodes that ONNX Runtime rewrote have new names.
             is_align = event['args'].get('op_name') == 'RoiAlign'
             name = event['name'].removesuffix('_kernel_time')
-            part += event['dur'] * (is_align or name in names)
-    return significant(part / whole)
+            align += event['dur'] * (is_align or name in names)
+    return significant(align / total)

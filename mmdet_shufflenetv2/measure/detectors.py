@@ -1,11 +1,10 @@
-"""Two-stage detectors over every backbone, part by part: Table 7.
+"""Speed of two-stage detectors with different backbones, by part: Table 7.
 
-Weights are random and seeded. What post-processing has to do depends on
-values, so it is not left to the random network: where its outputs enter
-post-processing, seeded scores and boxes of the same shapes take their place.
-They are the same for every network, and so are the proposals, the RoIs and
-the detections. Networks are compared by the part `network`; post-processing
-is measured once for detectors that share it.
+Weights are random and seeded. The cost of post-processing depends on values,
+so its inputs do not come from the random network: seeded scores and boxes of
+the same shapes replace them. All networks thus have the same proposals, RoIs
+and detections. Networks are compared by the part `network`; post-processing is
+measured once for all detectors that share it.
 """
 
 import argparse
@@ -60,38 +59,38 @@ THREADS, MODE = None, None
 EFFORT = Effort(min_runs=5, max_runs=50, seconds=6, warmup_seconds=4)
 COLUMNS = ('config', 'column', 'part', 'input', 'batch', *SPEEDS)
 PAPER_SIZE, PAPER_BATCH = (1200, 800), 4
-# On a CPU, where 22 configs at the full size would take a night.
+# On a CPU, 22 configs at the paper's size would take all night.
 CPU_SIZE = (600, 400)
-# How configs with the recipe for one's own data end.
+# Suffix of configs with the recipe for custom data.
 OWN_DATA = '_custom'
 
-# Files of the size most COCO pictures have.
+# Most COCO images have this size.
 JPEG_SIZE, JPEGS = (640, 427), 8
-# Boxes per image that pass the score threshold, about one per proposal, as
-# after a trained network; and boxes of the ground truth.
+# Boxes per image that pass the score threshold (about one per proposal, as
+# with a trained network), and ground truth boxes per image.
 CANDIDATES, OBJECTS = 1000, 8
-# Spread of synthetic values: of a class's logit, and of a box's four deltas
-# in a proposal's units and in a RoI's.
+# Standard deviations of synthetic values: class logits, and the four box
+# deltas of proposals and of RoIs.
 LOGIT_STD, PROPOSAL_STD, ROI_STD = 2.0, 0.1, 1.0
 
 
 def column_of(stem: str) -> str:
-    """The column of Table 7 that a config is in; empty if in none."""
+    """The column of Table 7 that lists a config, or ''."""
     table = columns('Table 7').items()
     return next((column for column, stems in table if stem in stems), '')
 
 
 def reference_of(stem: str) -> str:
-    """The config that a config is compared with: ShuffleNet V2's.
+    """The ShuffleNet V2 config that a config is compared with.
 
-    Of a config for one's own data it is such a one, too.
+    The reference of a config for custom data is also one for custom data.
     """
     reference, *_ = columns('Table 7')[column_of(stem) or '140M']
     return reference + OWN_DATA * stem.endswith(OWN_DATA)
 
 
 def default_configs() -> list[Path]:
-    """Every Light-Head config but the recipes for one's own data."""
+    """All Light-Head configs except those for custom data."""
     found = sorted(_own(reference_of('')).parent.glob('lighthead_*.py'))
     return [path for path in found if not path.stem.endswith(OWN_DATA)]
 
@@ -101,39 +100,39 @@ def _own(stem: str) -> Path:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add which detectors and parts to measure, and on what."""
+    """Add the options that select detectors, parts and their input."""
     add = parser.add_argument
-    text = 'default: configs/lighthead_*.py'
+    text = 'default: configs/lighthead_*.py but *_custom.py'
     add('configs', nargs='*', metavar='CONFIG', help=text)
     paper, cpu = size_text(PAPER_SIZE), size_text(CPU_SIZE)
-    text = f"of the resized image; default: the paper's, {paper}, on a CPU "
+    text = f"size of the resized image; default: the paper's {paper}; CPU: "
     add('--size', **SIZE, help=text + cpu)
-    text = f"default: the paper's, {PAPER_BATCH}"
+    text = f"default: {PAPER_BATCH}, the paper's"
     add('--batch', **COUNTS, default=[PAPER_BATCH], help=text)
     parts = list(PARTS)
     add('--part', nargs='+', choices=parts, default=parts, help='default: all')
-    text = 'a second per part on a GPU that counts it'
+    text = 'measure joules on a GPU that counts them, a second per part'
     add('--energy', **ENERGY, help=text)
 
 
 def benchmarks(
     settings: Sequence[Setting], args: argparse.Namespace
 ) -> list[Benchmark]:
-    """Each part of each detector, the telling part first.
+    """Each part of each detector, the most informative part first.
 
     Raises:
-        UserError: a config is absent or broken.
+        UserError: a config does not exist or cannot be read.
     """
 
     def position(path: Path) -> tuple[int, bool]:
-        # Columns after each other, so that a reference is built once.
+        # Go column by column, so that each reference is built once.
         column = [*columns('Table 7'), ''].index(column_of(path.stem))
         return column, path.stem != reference_of(path.stem)
 
     paths = [find_config(text) for text in args.configs]
     paths = sorted(paths or default_configs(), key=position)
     by_part = dict.fromkeys(PARTS, paths)
-    # The first of those that share it.
+    # Keep the first of the configs that share their post-processing.
     firsts = {_post_processing(path): path for path in reversed(paths)}
     by_part['post-processing'] = [p for p in paths if p in firsts.values()]
     found = []
@@ -154,14 +153,14 @@ def benchmarks(
 
 @cache
 def _post_processing(path: Path) -> str:
-    """All in a config that post-processing depends on, and maybe more."""
+    """Everything in a config that may affect post-processing, as text."""
     model = load_config(str(path)).model
     roi_head = model.get('roi_head') or {}
     heads = [model.get('rpn_head'), roi_head.get('bbox_head')]
-    # What comes before a head, and what only training reads.
-    other = re.compile('.*_channels|(loss|ohem)_.*')
+    # Sizes of inputs, and settings that only training reads.
+    irrelevant = re.compile('.*_channels|(loss|ohem)_.*')
     for head in dicts_of(heads):
-        for name in filter(other.fullmatch, list(head)):
+        for name in filter(irrelevant.fullmatch, list(head)):
             del head[name]
     return repr((heads, model.get('test_cfg')))
 
@@ -190,7 +189,7 @@ def _measure(
     return [row]
 
 
-# A reference stays, for it is everybody's in its column.
+# Two entries, so that the reference of a column stays cached.
 @lru_cache(maxsize=2)
 def _detector(path: Path, *where) -> 'Detector':
     return Detector(load_config(str(path)), *where)
@@ -203,27 +202,27 @@ class Detector:
         cfg: config of a two-stage detector; changed in place.
         size: width and height that images are resized to.
         batch: images per batch.
-        setting: 16 bits run under autocast, as in training.
+        setting: 16-bit precisions run under autocast, as in training.
 
     Attributes:
-        warning: why post-processing has not `CANDIDATES` boxes per image to
-            handle, if so.
+        warning: says so if post-processing does not get `CANDIDATES` boxes
+            per image; otherwise empty.
 
     Raises:
-        UserError: the detector has no RPN or another kind of RoI head.
+        UserError: the detector has no RPN or an unsupported RoI head.
     """
 
     def __init__(
         self, cfg: Config, size: tuple[int, int], batch: int, setting: Setting
     ):
         init_default_scope(cfg.get('default_scope', 'mmdet'))
-        # Speed does not depend on where weights come from.
+        # Speed does not depend on the weights.
         without_pretrained(cfg)
         self.cfg, self.size, self.batch = cfg, size, batch
         device, dtype = torch.device(setting.device).type, setting.dtype
         half = dtype != torch.float32
         self.autocast = torch.autocast(device, dtype, enabled=half)
-        self.setting, wide = setting, replace(setting, precision='fp32')
+        self.setting, fp32 = setting, replace(setting, precision='fp32')
         torch.manual_seed(0)
         model = MODELS.build(cfg.model)
         head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
@@ -234,13 +233,13 @@ class Detector:
                 f'({cfg.filename})'
             )
         model.init_weights()
-        self.model = place(model, wide)
+        self.model = place(model, fp32)
         images = torch.randn(8, 3, 64, 64, device=setting.device)
         settle_norms(model, images, model.extract_feat)
         model.eval()
         step = model.data_preprocessor.pad_size_divisor
         width, height = (-(-side // step) * step for side in size)
-        self.inputs = maps_in_turn((batch, 3, height, width), wide)
+        self.inputs = maps_in_turn((batch, 3, height, width), fp32)
         self.samples = [
             each.to(setting.device)
             for each in make_samples(size, (height, width), batch)
@@ -248,7 +247,11 @@ class Detector:
         self.warning = self._feed_synthetic_values()
 
     def _feed_synthetic_values(self) -> str:
-        """Give post-processing the same to do after every network."""
+        """Feed post-processing the same values for every network.
+
+        Returns:
+            a warning unless about `CANDIDATES` boxes per image pass.
+        """
         rpn, box_head = self.model.rpn_head, self.model.roi_head.bbox_head
         propose, detect = rpn.predict_by_feat, box_head.predict_by_feat
         threshold = self.model.roi_head.test_cfg.score_thr
@@ -259,7 +262,7 @@ class Detector:
             return propose(scores, deltas, *args, **kwargs)
 
         def detect_synthetic(rois, cls_scores, bbox_preds, *args, **kwargs):
-            # Those of one image.
+            # `cls_scores` has one tensor per image.
             scores = [
                 seeded(each, LOGIT_STD, threshold) for each in cls_scores
             ]
@@ -280,11 +283,11 @@ class Detector:
         )
 
     def _as_used(self, function: Callable) -> Callable:
-        """Without gradients, and 16 bits under autocast."""
+        """Wrap a function in inference mode and autocast."""
         return torch.inference_mode()(self.autocast(function))
 
     def _forward(self, images: Tensor, rois: Tensor | None = None) -> tuple:
-        """Everything with weights: RPN outputs, RoIs, and RoI outputs."""
+        """Run all layers; return RPN outputs, RoIs and RoI outputs."""
         model = self.model
         features = model.extract_feat(images)
         rpn = model.rpn_head(features)
@@ -300,7 +303,7 @@ class Detector:
         )
 
     def _network(self) -> Callable[[], object]:
-        """Everything with weights, on RoIs that stay the same."""
+        """All layers with weights, on fixed RoIs."""
         run = self._as_used(self._forward)
         _, rois, _ = run(self.inputs())
         return lambda: run(self.inputs(), rois)
@@ -335,7 +338,7 @@ class Detector:
             if 'Resize' in node.get('type', ''):
                 node['scale'] = self.size
         load = Compose([TRANSFORMS.build(step) for step in steps])
-        # It is removed with this object, which the function holds.
+        # The folder lives as long as this object, which `run` refers to.
         self.folder = TemporaryDirectory()
         files = cycle(write_jpegs(Path(self.folder.name)))
 
@@ -353,10 +356,10 @@ class Detector:
         return self._as_used(run)
 
     def _training_step(self) -> Callable[[], object]:
-        """Losses, gradients, and a step of SGD that moves nothing.
+        """Losses, gradients, and an SGD step with a learning rate of 0.
 
-        It is a copy that trains: batch norms follow the images they see, and
-        the other parts are those of a detector that never did.
+        Trains a copy, because training updates the statistics of batch norms,
+        which the other parts must not see.
         """
         model = copy.deepcopy(self.model).train()
         weights = [p for p in model.parameters() if p.requires_grad]
@@ -371,13 +374,13 @@ class Detector:
             scaler.scale(total).backward()
             scaler.step(optimizer)
             scaler.update()
-            # Gradients are memory of this step, not of the next one.
+            # Free the gradients: they count as memory of this step.
             optimizer.zero_grad()
 
         return run
 
 
-# The telling one first.
+# The most informative part comes first.
 PARTS = {
     'network': Detector._network,
     'post-processing': Detector._post_processing,
@@ -388,11 +391,11 @@ PARTS = {
 
 
 def seeded(like: Tensor, std: float, threshold: float = 0.0) -> Tensor:
-    """Seeded normally distributed values, of a tensor's shape and type.
+    """Seeded normally distributed values of a tensor's shape and type.
 
-    With a threshold they are logits (K, classes + 1), the background last,
-    whose probabilities are above it for `CANDIDATES` boxes and classes, or
-    as many as can be.
+    With a threshold, they are logits (K, classes + 1) with the background
+    last, and `CANDIDATES` pairs of box and class (or as many as possible)
+    have a probability above the threshold.
     """
     return _seeded(like.shape, like.dtype, like.device, std, threshold)
 
@@ -406,7 +409,7 @@ def _seeded(shape: torch.Size, dtype, device, std, threshold) -> Tensor:
     if threshold > 0:
         shares = values.exp()
         classes, background = shares[:, :-1], shares[:, -1:]
-        # One passes while the background is multiplied by less than this.
+        # A pair passes if exp(background) is scaled by less than its limit.
         limits = classes / threshold - classes.sum(1, keepdim=True)
         limits = (limits / background).flatten()
         if len(limits) > CANDIDATES:
@@ -418,10 +421,10 @@ def _seeded(shape: torch.Size, dtype, device, std, threshold) -> Tensor:
 def make_samples(
     size: tuple[int, int], padded: tuple[int, int], batch: int
 ) -> list[DetDataSample]:
-    """What goes with a batch of images: sizes, and `OBJECTS` boxes in each.
+    """Make the data samples of a batch: sizes, and `OBJECTS` boxes in each.
 
-    ``size`` is width and height of an image, ``padded`` height and width of
-    the batch.
+    ``size`` is (width, height) of the images, ``padded`` is (height, width)
+    of the batch.
     """
     generator = torch.Generator().manual_seed(0)
     corners, sides = torch.rand(2, batch, OBJECTS, 2, generator=generator)
@@ -440,7 +443,7 @@ def make_samples(
 
 
 def write_jpegs(folder: Path) -> list[Path]:
-    """Write `JPEGS` pictures of smooth noise, as large as COCO's files."""
+    """Write `JPEGS` images of smooth noise, of `JPEG_SIZE`."""
     generator = np.random.default_rng(0)
     width, height = JPEG_SIZE
     paths = [folder / f'{index}.jpg' for index in range(JPEGS)]

@@ -1,11 +1,11 @@
-"""The project's one counter of multiply-adds, on PyTorch's own.
+"""Count multiply-adds, extending PyTorch's own counter.
 
-`torch.utils.flop_counter` has a formula for each operation that multiplies
-matrices, as far as it goes; the table here adds what it lacks. Element-wise
-work, norms and pooling count nothing, as in the papers. Nothing but shapes is
-read, so meta tensors will do.
+`torch.utils.flop_counter` has formulas for most operations that multiply
+matrices; the table here adds the missing ones. As in the papers, element-wise
+operations, norms and pooling are not counted. Only shapes are read, so meta
+tensors work too.
 
-PyTorch's counter takes a multiply-add for two operations; here it is one.
+PyTorch counts a multiply-add as two operations; here it is one.
 """
 
 from collections.abc import Callable
@@ -19,13 +19,13 @@ from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 Shape = tuple[int, ...]
 
-# Every formula takes an operation's arguments with shapes for tensors, and
-# the shapes of its results as ``out_shape``; it returns multiply-adds, None
-# where they depend on values.
+# A formula takes an operation's arguments with shapes in place of tensors, and
+# the shapes of its results as ``out_shape``. It returns multiply-adds, or None
+# if they depend on values.
 
 
 def _inner(left: Shape, *_, **__) -> int:
-    """A vector with a vector, or a matrix with one."""
+    """Product of a vector or a matrix with a vector."""
     return prod(left)
 
 
@@ -42,7 +42,7 @@ def _attention(query: Shape, key: Shape, value: Shape, *_, **__) -> int:
 
 
 def _self_attention(x: Shape, *args, **__) -> int:
-    """Attention over (N, tokens, channels) and the products around it."""
+    """Attention over (N, tokens, channels), with its linear projections."""
     batch, tokens, channels = x
     weights = sum(
         prod(a) for a in args if isinstance(a, torch.Size) and len(a) == 2
@@ -51,17 +51,17 @@ def _self_attention(x: Shape, *args, **__) -> int:
 
 
 def _recurrent_layer(x: Shape, inward: Shape, inner: Shape, *_, **__) -> int:
-    """Each step multiplies its input and its state by their weights."""
+    """One layer; each step multiplies input and state by their weights."""
     return prod(x[:-1]) * (prod(inward) + prod(inner))
 
 
 def _recurrent_network(x: Shape, weights: list[Shape], *_, **__) -> int:
-    """All layers at once, as on GPUs; vectors are biases."""
+    """All layers at once, as cuDNN runs them; weight vectors are biases."""
     return prod(x[:-1]) * sum(prod(w) for w in weights if len(w) == 2)
 
 
 def _bag(table: Shape, index: Shape, *_, **__) -> int:
-    """Weighted sums of rows; PSRoI pooling is some."""
+    """Weighted sums of table rows, as in this package's PSRoI pooling."""
     return prod(index) * table[-1]
 
 
@@ -72,11 +72,11 @@ def _deformable(x: Shape, weight: Shape, *_, out_shape: Shape, **__) -> int:
 def _roi_align(
     x, rois, scale, height, width, samples, *_, out_shape, **__
 ) -> int | None:
-    """Four neighbours for each of ``samples`` x ``samples`` points."""
+    """Four neighbours for each of ``samples`` x ``samples`` points per bin."""
     pooled = out_shape
     if not isinstance(pooled, torch.Size):
         pooled, _ = out_shape
-    # Without a number of samples it follows from the boxes' sizes.
+    # Adaptive sampling depends on the sizes of the boxes.
     return 4 * prod(pooled) * samples**2 if samples > 0 else None
 
 
@@ -108,16 +108,16 @@ def is_counted(func: torch._ops.OpOverload) -> bool:
 def macs_of(
     func: torch._ops.OpOverload, args: tuple, kwargs: dict, out: object
 ) -> int | None:
-    """Multiply-adds of one call of an operation.
+    """Count the multiply-adds of one call of an operation.
 
     Args:
-        func: the operation, as a dispatch mode gets it.
-        args, kwargs: what it was called with.
-        out: what it returned.
+        func: the operation, as passed to a dispatch mode.
+        args, kwargs: its arguments.
+        out: its result.
 
     Returns:
-        0 for an operation without a formula; None where it depends on
-        values, as those of nested tensors or adaptive RoI align do.
+        0 for an operation without a formula; None if the number depends on
+        values, as for nested tensors and adaptive RoI align.
     """
     if not is_counted(func):
         return 0
@@ -136,7 +136,7 @@ class _Counter(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if not is_counted(func):
-            # Inference mode leaves `matmul` and others whole.
+            # Inference mode does not decompose `matmul` and others.
             with self:
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
@@ -147,16 +147,16 @@ class _Counter(TorchDispatchMode):
 
 
 def macs(function: Callable[..., object], *inputs: object) -> int:
-    """Multiply-adds of one call, without gradients.
+    """Count the multiply-adds of one call, without gradients.
 
-    What depends on values, as adaptive RoI align does, counts nothing.
+    Operations that depend on values, such as adaptive RoI align, count as 0.
 
     Args:
-        function: a module, or whatever runs PyTorch.
-        inputs: what to call it with; on the meta device nothing is computed.
+        function: a module or any other function that runs PyTorch.
+        inputs: its arguments; on the meta device nothing is computed.
 
     Returns:
-        of the whole batch.
+        the total for the whole batch.
     """
     with torch.no_grad(), _Counter() as counter:
         function(*inputs)

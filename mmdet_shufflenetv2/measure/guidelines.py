@@ -1,18 +1,18 @@
-"""Guidelines G1 to G4 put to the test (arXiv 1807.11164, Tables 1 to 4).
+"""Tests of the guidelines G1 to G4 (arXiv 1807.11164, Tables 1 to 4).
 
-Each experiment stacks 10 equal blocks on 56x56 maps. Within one the FLOPs of
-all rows agree, but for rounding of channels and, in G4, what is taken out.
+Each experiment stacks 10 equal blocks on 56x56 maps. All rows of an experiment
+have the same FLOPs, except for rounded channels and the removed operations of
+G4.
 
-What the paper leaves open, and what is done here: convolutions stand alone,
-without bias, batch norm or ReLU, except in G4. Parallel fragments of G3 are
-summed. A bottleneck of G4 has its channels outside and a quarter of them
-inside: with as many inside, the published speeds would be several times what
-the processors can do. Table 3 has the channels of Table 2's first row, whose
-speeds it repeats.
+Choices where the paper is silent: convolutions have no bias, batch norm or
+ReLU, except in G4. Parallel fragments of G3 are summed. A bottleneck of G4 has
+a quarter of the block's channels inside: with all of them, the published
+speeds would be several times the processors' peak. Table 3 uses the channels
+of Table 2's first row, because it repeats that row's speeds.
 
-Speeds of Tables 1 to 4 on the GPU must be those of single images: eight, as
-in Table 8, would be up to 31 T multiply-adds/s, of which the card does 5.7.
-For ARM, Table 2 has 180 channels in 8 groups; here they are 184.
+The published GPU speeds must be for single images: batches of 8, as in Table
+8, would need up to 31 TMAC/s on a card that reaches 5.7. Table 2 has 180
+channels in 8 groups on ARM; 184 are used here.
 """
 
 import argparse
@@ -52,13 +52,13 @@ TITLES = {
 }
 
 
-# What a block is made of: its channels; those at x1, on the GPU and on ARM;
-# what they are rounded to a multiple of.
+# A function from channels to a block; its channels at x1 on the GPU and on
+# ARM; the number that channels must be a multiple of.
 Variant = tuple[Callable[..., nn.Module], tuple, tuple, int]
 
 
 class Sum(nn.Sequential):
-    """What its modules make of one map, added up."""
+    """The sum of its modules' outputs for the same input."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H, W)."""
@@ -72,7 +72,7 @@ def _conv(
     groups: int = 1,
     gain: float = 1.0,
 ) -> nn.Conv2d:
-    """A convolution whose random weights keep the size of values."""
+    """A convolution whose random weights preserve the scale of values."""
     layer = nn.Conv2d(
         before,
         after or before,
@@ -125,8 +125,8 @@ def _g4(relu: bool, shortcut: bool) -> Variant:
     return block, (32,), (32,), 1
 
 
-# The first row of a table is what its others are compared with, the last one
-# shows the guideline best: longer than the first, in G4 shorter.
+# The first row of a table is the reference. The last one shows the guideline
+# best: it takes longer than the first, or in G4 less time.
 TABLES: dict[str, dict[str, Variant]] = {
     'G1': {
         '1:1': _g1((128, 128), (32, 32)),
@@ -161,9 +161,9 @@ class Cell(NamedTuple):
 
     Attributes:
         guideline: ``'G1'`` to ``'G4'``.
-        platform: whose channels, ``'gpu'`` or ``'arm'``.
-        row: what the table calls the variant.
-        scale: of the channels: the columns x1, x2 and x4.
+        platform: ``'gpu'`` or ``'arm'``, whose channels differ.
+        row: the variant's name in the table.
+        scale: factor on the channels: 1, 2 or 4 for columns x1, x2, x4.
     """
 
     guideline: str
@@ -173,7 +173,7 @@ class Cell(NamedTuple):
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Of the block, as the table gives them."""
+        """The channels of a block, as listed in the table."""
         _, gpu, arm, step = TABLES[self.guideline][self.row]
         return tuple(
             step * math.floor(c * self.scale / step + 0.5)
@@ -181,17 +181,17 @@ class Cell(NamedTuple):
         )
 
     def build(self) -> nn.Sequential:
-        """Blocks in series."""
+        """Build `BLOCKS` blocks in series."""
         block, *_ = TABLES[self.guideline][self.row]
         return nn.Sequential(*(block(*self.channels) for _ in range(BLOCKS)))
 
 
 def predict(cell: Cell, batch: int) -> tuple[int, int]:
-    """Multiply-adds and memory access of a cell's network.
+    """Return the multiply-adds and the memory access of a cell's network.
 
-    Memory access, in elements, is that of the paper (section 2, G1): each
-    convolution and element-wise operation reads its maps and writes one; the
-    weights are read once per batch.
+    Memory access is counted in elements, as in the paper (section 2, G1):
+    each convolution and element-wise operation reads its inputs and writes
+    its output; weights are read once per batch.
     """
     memory_access = 0
 
@@ -214,13 +214,13 @@ def predict(cell: Cell, batch: int) -> tuple[int, int]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add which guidelines to test, and with which channels."""
+    """Add the options that select guidelines, channels and batch."""
     add = parser.add_argument
     names = dict(nargs='*', choices=[*TABLES, 'all'], default='all')
     text = f'{" ".join(TABLES)}; default: all'
     add('guidelines', **names, metavar='GUIDELINE', help=text)
-    add('--batch', **COUNTS, help='default: 1; on a GPU 8 and 1')
-    text = "whose channels; default: the paper's for such a device"
+    add('--batch', **COUNTS, help='default: 1 on a CPU, 8 and 1 on a GPU')
+    text = "use the paper's channels for this platform; default: by device"
     add('--platform', choices=('gpu', 'arm'), help=text)
 
 
@@ -273,26 +273,25 @@ def _measure(
 
 
 def summary(rows: Sequence[dict[str, str]]) -> list[str]:
-    """One sentence for each guideline and setting: does it hold here?
+    """Say for each guideline and setting whether it holds on this machine.
 
-    It holds at a scale where nine of ten rounds agree with it.
+    A guideline holds at a scale if nine of ten rounds agree with it.
     """
     groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
     names = 'guideline', 'batch', 'precision', 'mode', 'layout'
     for row in rows:
         if row['row'] == list(TABLES[row['guideline']])[-1]:
-            kind = tuple(row[name] for name in names)
-            groups.setdefault(kind, []).append(row)
+            key = tuple(row[name] for name in names)
+            groups.setdefault(key, []).append(row)
     lines = []
-    for (guideline, batch, precision, mode, _), group in sorted(
-        groups.items()
-    ):
-        holds = [row['scale'] for row in group if _holds(row)]
-        answer = f'holds here at {", ".join(holds)} only'
-        if len(holds) in (0, len(group)):
-            answer = 'holds here' if holds else 'does not hold'
+    for key, group in sorted(groups.items()):
+        guideline, batch, precision, mode, _ = key
+        scales = [row['scale'] for row in group if _holds(row)]
+        verdict = f'holds here at {", ".join(scales)} only'
+        if len(scales) in (0, len(group)):
+            verdict = 'holds here' if scales else 'does not hold'
         lines.append(
-            f'{guideline} ({TITLES[guideline]}) {answer}: '
+            f'{guideline} ({TITLES[guideline]}) {verdict}: '
             f'{group[0]["row"]} takes {_span(group, "time_ratio")} times the '
             f'time of the first row (paper: '
             f'{_span(group, "paper_time_ratio")}; memory access: '

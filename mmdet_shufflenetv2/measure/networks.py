@@ -1,4 +1,4 @@
-"""Networks and inputs, brought into a setting. Needs PyTorch alone."""
+"""Prepare networks and inputs for a setting. Requires only PyTorch."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
@@ -12,9 +12,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .setting import LAYOUTS, Setting
 
-# More than any cache holds, so that no input is still in one.
+# Larger than any cache, so that no input is still in one.
 POOL_BYTES = 128 * 2**20
-# Of the largest value, by which a folded network may differ.
+# Largest error of a folded network, relative to its largest output.
 FOLD_TOLERANCE = 1e-3
 PASSES = ('forward', 'forward and backward')
 
@@ -28,10 +28,10 @@ def _pool(device: str, dtype: torch.dtype, numel: int) -> Tensor:
 def maps_in_turn(
     shape: Sequence[int], setting: Setting
 ) -> Callable[[], Tensor]:
-    """Normally distributed maps (N, C, H, W), another one with each call.
+    """Return a function that gives another random (N, C, H, W) each time.
 
-    They are parts of one pool that no cache holds, and never zeros, which
-    some devices multiply faster.
+    The maps are slices of one pool that is larger than any cache. Their
+    values are normally distributed because some devices are faster on zeros.
     """
     n, c, h, w = shape
     numel = prod(shape)
@@ -46,23 +46,22 @@ def maps_in_turn(
 def prepare(
     network: nn.Module, setting: Setting, shape: Sequence[int] = (8, 3, 64, 64)
 ) -> nn.Module:
-    """Bring a network with random weights into a setting, for inference.
+    """Prepare a network with random weights for inference in a setting.
 
-    Its batch norms get the statistics of random maps, so that its values
-    neither fade nor explode on their way: some devices are faster on zeros.
+    Batch norms get the statistics of random maps, so that values neither
+    vanish nor explode: some devices are faster on zeros.
 
     Args:
-        network: maps (N, C, H, W) in float32; changed in place.
+        network: float32 network that takes (N, C, H, W); changed in place.
         setting: device, precision, layout, and whether to fold.
-        shape: of the maps for the statistics.
+        shape: shape of the maps that the statistics are taken from.
 
     Raises:
-        RuntimeError: the network cannot be folded without a change of what
-            it computes.
+        RuntimeError: folding changes what the network computes.
     """
     network.to(setting.device)
     maps = torch.randn(*shape, device=setting.device)
-    # Nothing is timed yet, so no search for the fastest algorithms either.
+    # Nothing is timed yet, so skip the search for the fastest algorithms.
     with torch.backends.cudnn.flags(
         enabled=True, benchmark=False, allow_tf32=False
     ):
@@ -82,8 +81,8 @@ def prepare(
 def fold(network: nn.Module) -> None:
     """Fold each batch norm into the convolution before it, in place.
 
-    Before it is the previous child; mmcv's `ConvModule`, whose children may
-    run in another order, says so in ``order``.
+    Children are assumed to run in the order of their definition. The order
+    in an mmcv `ConvModule` is read from its attribute ``order``.
     """
     for module in list(network.modules()):
         order = getattr(module, 'order', None)
@@ -102,9 +101,9 @@ def fold(network: nn.Module) -> None:
 
 
 def place(network: nn.Module, setting: Setting) -> nn.Module:
-    """Give a network the device, type and layout of a setting."""
+    """Move a network to the device, data type and layout of a setting."""
     for module in network.modules():
-        # This package's backbones bring maps into their own layout.
+        # This package's backbones convert their input to this layout.
         if hasattr(module, 'channels_last'):
             module.channels_last = setting.layout == 'channels_last'
     network.to(setting.device, setting.dtype)
@@ -117,18 +116,18 @@ def settle_norms(
     images: Tensor,
     forward: Callable[[Tensor], object] | None = None,
 ) -> None:
-    """Give every batch norm the statistics of these images.
+    """Set the statistics of every batch norm from these images.
 
     Args:
-        network: left in training mode.
+        network: changed in place and left in training mode.
         images: (N, 3, H, W).
-        forward: what to call with them; the network by default.
+        forward: what to call with the images; default: the network.
     """
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     network.train()
     for norm in norms:
-        # Also of backbones that keep theirs in evaluation mode.
+        # Some backbones keep their norms in evaluation mode.
         norm.train()
         norm.momentum = 1.0
     (forward or network)(images)
@@ -139,7 +138,7 @@ def settle_norms(
 def with_backward(
     run: Callable[[], Tensor], leaves: Iterable[Tensor]
 ) -> Callable[[], object]:
-    """A function and its backward pass, which leaves no gradients behind."""
+    """Return a function that runs forward and backward, then drops grads."""
     leaves, gradient = list(leaves), torch.randn_like(run())
 
     def both() -> None:
@@ -153,12 +152,12 @@ def with_backward(
 def inference(
     network: nn.Module, shape: Sequence[int], setting: Setting
 ) -> Callable[[], object]:
-    """One pass of a prepared network over the next of its inputs.
+    """Return a function that runs a prepared network on its next input.
 
     Args:
         network: as `prepare` returns it.
         shape: (N, C, H, W) of the input.
-        setting: its mode says how the network runs.
+        setting: its mode determines how the network runs.
     """
     inputs, run = maps_in_turn(shape, setting), network
     if setting.mode == 'compiled':
@@ -172,16 +171,16 @@ def inference(
 def captured(
     function: Callable[[Tensor], object], example: Tensor
 ) -> Callable[[Tensor], object]:
-    """A function of maps like the example, recorded as a CUDA graph.
+    """Capture a function of maps like the example as a CUDA graph.
 
-    The next call overwrites its result. Copying the map to where the graph
-    reads it is part of it.
+    Each call copies its map to the graph's input and overwrites the result
+    of the previous call.
     """
     static = example.clone(memory_format=torch.preserve_format)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        # Libraries allocate and choose algorithms on their first calls.
+        # Let libraries allocate memory and choose algorithms first.
         for _ in range(3):
             function(static)
     torch.cuda.current_stream().wait_stream(stream)

@@ -1,7 +1,7 @@
 """PSRoI ops against torchvision's compiled ones.
 
-``copy_ms`` in a row is the time to copy the map once. Nothing can pool all
-of a map in less than about half of it, for the map must at least be read.
+``copy_ms`` in a row is the time to copy the map once. About half of it is a
+lower bound for pooling a whole map, which must at least be read.
 """
 
 import argparse
@@ -34,12 +34,12 @@ COLUMNS = (
 )
 BINS = 7
 BIN_MAJOR = 'bin-major channels-last'
-# How our op takes a map, and the layout that such a map has in memory.
+# How our op expects a map, and the memory layout of such a map.
 LAYOUTS = {'as torchvision': 'contiguous', BIN_MAJOR: 'channels_last'}
 
 
 class Case(NamedTuple):
-    """A map (N, C, H, W), its stride in pixels, and how many RoIs it has."""
+    """Shape of a map (N, C, H, W), its stride in pixels, number of RoIs."""
 
     shape: tuple[int, int, int, int]
     stride: int
@@ -47,9 +47,9 @@ class Case(NamedTuple):
 
 
 CASES = {
-    # Test time at 800 x 1200 pixels, 300 proposals per image.
+    # Testing on 1200x800 images with 300 proposals each.
     'test_800x1200': Case((4, 490, 50, 75), 16, 1200),
-    # Training at 480 x 360 pixels; the thin map at stride 32 and 16.
+    # Training on 480x360 images; the thin map has stride 32 or 16.
     'train_480x360_s32': Case((8, 490, 12, 15), 32, 3000),
     'train_480x360_s16': Case((8, 490, 23, 30), 16, 3000),
 }
@@ -63,16 +63,16 @@ OPS = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add which maps and ops to measure."""
+    """Add the options that select maps and ops."""
     add = partial(parser.add_argument, nargs='+')
-    add('--case', choices=CASES, default=list(CASES))
-    add('--op', choices=OPS, default=list(OPS))
+    add('--case', choices=CASES, default=list(CASES), help='default: all')
+    add('--op', choices=OPS, default=list(OPS), help='default: all')
 
 
 def benchmarks(
     settings: Sequence[Setting], args: argparse.Namespace
 ) -> list[Benchmark]:
-    """Each map and op, in both layouts of the map unless one is wanted."""
+    """Each op on each map, in both layouts unless ``--layout`` selects one."""
     return [
         Benchmark(
             {'op': op, 'case': case, 'map_layout': name},
@@ -89,12 +89,12 @@ def benchmarks(
 def _measure(
     op: str, case: str, bin_major: bool, setting: Setting, time: Time
 ) -> list[Row]:
-    what, (ours, theirs, extra) = CASES[case], OPS[op]
+    (shape, stride, num_rois), (ours, theirs, extra) = CASES[case], OPS[op]
     generator = torch.Generator().manual_seed(1)
-    ps_map = torch.randn(what.shape, generator=generator)
+    ps_map = torch.randn(shape, generator=generator)
     ps_map = ps_map.to(setting.device, setting.dtype)
-    rois = random_rois(what).to(setting.device, setting.dtype)
-    args = (rois, BINS, 1 / what.stride, *extra)
+    rois = random_rois(CASES[case]).to(setting.device, setting.dtype)
+    args = (rois, BINS, 1 / stride, *extra)
     warning = ''
     try:
         theirs(ps_map, *args)
@@ -105,11 +105,10 @@ def _measure(
         )
     if bin_major:
         ours = partial(ours, bin_major=True)
-    # What the row says of the layout is what is timed.
-    placed = ps_map.to(memory_format=MEMORY[setting.layout])
+    our_map = ps_map.to(memory_format=MEMORY[setting.layout])
     runs = {'copy': ps_map.clone}
-    for pool, pooled in (theirs, ps_map), (ours, placed):
-        leaf = pooled.clone().requires_grad_()
+    for pool, x in (theirs, ps_map), (ours, our_map):
+        leaf = x.clone().requires_grad_()
         run = partial(pool, leaf, *args)
         runs[pool, PASSES[0]] = torch.no_grad()(run)
         runs[pool, PASSES[1]] = with_backward(run, [leaf])
@@ -120,8 +119,8 @@ def _measure(
         row = timed(mine, 'times_faster', other, mine)
         row['warning'] = joined(warning, row['warning'])
         row |= {
-            'map': 'x'.join(map(str, what.shape)),
-            'rois': what.rois,
+            'map': 'x'.join(map(str, shape)),
+            'rois': num_rois,
             'passes': passes,
             'torchvision_ms': other.median_ms,
             'copy_ms': times['copy'].median_ms,
@@ -132,10 +131,10 @@ def _measure(
 
 
 def random_rois(case: Case) -> Tensor:
-    """RoIs as proposals are: 16 to 512 pixels, ratios 1:2 to 2:1.
+    """Random RoIs that resemble proposals: 16 to 512 pixels, 1:2 to 2:1.
 
-    Sides are log-uniform, centres uniform, boxes clipped to the image, and
-    as many in every image.
+    Sides are log-uniform, centres uniform. Boxes are clipped to the image and
+    distributed evenly over the images.
     """
     generator = torch.Generator().manual_seed(0)
     uniform = torch.rand(case.rois, 4, generator=generator)
@@ -154,5 +153,5 @@ def random_rois(case: Case) -> Tensor:
 def _through_float32(
     pool: Callable[..., Tensor], leaf: Tensor, rois: Tensor, *args: object
 ) -> Tensor:
-    """An op for a type that it has no kernel for, as autocast runs it."""
+    """Run an op in fp32 for a type without a kernel, as autocast does."""
     return pool(leaf.float(), rois.float(), *args).to(leaf.dtype)

@@ -1,23 +1,22 @@
-"""The published figures: ``published.csv``, one row per figure.
+"""Published figures: ``published.csv``, one row per figure.
 
 The columns of the file:
 
-- ``table``: of the ShuffleNet V2 paper, or where else the figure stands.
+- ``table``: table of the ShuffleNet V2 paper, or another source.
 - ``platform``: ``gpu`` (GTX 1080Ti), ``arm`` (one thread of a Snapdragon
-  810), or empty where a figure does not depend on it.
-- ``column``: of the table: a scale (``x1``) or a complexity (``140M``).
-- ``row``: a variant, a network or a config, called as in ``results/*.csv``.
-  Table 7 names families only: a row is the config whose backbone Table 8 has
-  at that complexity and 224x224; so does Table 1a of the appendix.
-- ``input``, ``batch``: what it was measured on; no batch where the paper has
-  none. For Table 1b of the appendix, which has none either, it is Table 8's.
+  810), or empty if the figure does not depend on it.
+- ``column``: column of the table: a scale (``x1``) or complexity (``140M``).
+- ``row``: a variant, network or config, named as in ``results/*.csv``. Table
+  7 and Table 1a of the appendix name only families; a row there is the one
+  whose backbone Table 8 lists at that complexity and 224x224.
+- ``input``, ``batch``: measured size and batch. No batch if the paper gives
+  none, except in Table 1b of the appendix, which gets that of Table 8.
 - ``quantity``: ``speed``, ``multiply-adds`` and ``parameters`` (millions),
   ``top-1 error`` on ImageNet, ``mmAP`` on COCO minival.
 
-The first row of a column is the one that the others are compared with.
+The first row of a column is the reference of the others.
 
-`columns` is what to measure, `beside` the one join of these figures with what
-was measured.
+`columns` lists what to measure; `beside` joins measured and published figures.
 """
 
 import csv
@@ -28,7 +27,7 @@ from typing import NamedTuple
 
 
 class Key(NamedTuple):
-    """What a figure is about, published or measured; see ``published.csv``."""
+    """Identifies a published or measured figure, by columns of the file."""
 
     table: str
     platform: str
@@ -39,7 +38,7 @@ class Key(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """One published figure and where it stands."""
+    """One published figure and its source."""
 
     key: Key
     quantity: str
@@ -49,17 +48,17 @@ class Figure(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """A published speed, and its ratio to that of its column's first row."""
+    """A published speed, and its ratio to the first row of its column."""
 
-    # Batches on a GPU, images on ARM and in Table 7.
+    # Batches per second on a GPU; images per second on ARM and in Table 7.
     per_s: float
-    # Of speeds; in Tables 1 to 4 of times.
+    # A ratio of speeds, or in Tables 1 to 4 of times.
     ratio: float
 
 
 GUIDELINE_TABLES = ('Table 1', 'Table 2', 'Table 3', 'Table 4')
-# What measurements are called, and their column of a ratio to a reference. Of
-# the first three kinds the paper has tables.
+# Kinds of measurements, with their column for the ratio to a reference. The
+# paper has tables for the first three.
 KINDS = {
     'guidelines': 'time_ratio',
     'backbones': 'speed_ratio',
@@ -69,7 +68,7 @@ KINDS = {
     'deploy': 'times_faster',
 }
 PAPER_KINDS = ('guidelines', 'backbones', 'detectors')
-# What the images/s of Table 7 may mean; the paper does not say.
+# Parts that the images/s of Table 7 may refer to; the paper does not say.
 PAPER_PARTS = ('network', 'detection', 'end to end')
 
 
@@ -87,7 +86,7 @@ def figures() -> tuple[Figure, ...]:
 
 @cache
 def columns(table: str) -> Mapping[str, list[str]]:
-    """The rows of a table by column; the first one is the reference."""
+    """The rows of a table by column; the first of each is the reference."""
     found: dict[str, dict[str, None]] = {}
     for key, *_ in figures():
         if key.table == table:
@@ -97,11 +96,11 @@ def columns(table: str) -> Mapping[str, list[str]]:
 
 @cache
 def speeds() -> Mapping[Key, Speed]:
-    """All published speeds, a column of a table after the other."""
+    """All published speeds, in the order of the file."""
     found, references = {}, {}
     for key, quantity, value, *_ in figures():
         if quantity == 'speed':
-            # Two of Table 8's networks have smaller images than the others.
+            # Two networks of Table 8 have smaller inputs than the others.
             size = '' if key.table == 'Table 8' else key.input
             column = key._replace(row='', input=size)
             ratio = value / references.setdefault(column, value)
@@ -113,9 +112,9 @@ def speeds() -> Mapping[Key, Speed]:
 
 @cache
 def values(quantity: str) -> Mapping[str, float]:
-    """A quantity that depends on no machine, by network or config.
+    """A quantity that does not depend on a machine, by network or config.
 
-    Of two tables that have a network the first in the file counts.
+    If two tables have a network, the first in the file counts.
     """
     found = reversed([each for each in figures() if each.quantity == quantity])
     return {each.key.row: each.value for each in found}
@@ -124,17 +123,18 @@ def values(quantity: str) -> Mapping[str, float]:
 def beside(
     kind: str, row: Mapping[str, object]
 ) -> tuple[Key | None, Speed | None]:
-    """What a measured row is about, and the speed published of the same.
+    """Return the key of a measured row and the published speed, if any.
 
-    None if no table of the paper is about that kind (of `KINDS`) of row.
+    The key is None if no table of the paper has such rows. ``kind`` is one of
+    `KINDS`.
     """
     platform = 'arm' if row['device'] == 'cpu' else 'gpu'
     if kind == 'guidelines':
         table = f'Table {str(row["guideline"])[1:]}'
-        # Whose channels it has; the paper's batch is not known.
+        # The platform is that of the channels; the paper's batch is unknown.
         where = table, row['platform'], row['scale'], row['row'], '56x56', ''
     elif kind == 'backbones' and row['table']:
-        # '10 units of xception, 116 channels': equal FLOPs say how many.
+        # Drop the channels of e.g. '10 units of xception, 116 channels'.
         network = str(row['network']).partition(',')[0]
         where = row['table'], platform, row['column'], network
         where += row['input'], row['batch']
@@ -150,7 +150,7 @@ def beside(
 
 
 def annotate(kind: str, row: Mapping[str, object]) -> dict[str, object]:
-    """The paper's columns of a row to be recorded, empty without a figure."""
+    """Return the paper's columns for a measured row, empty if unpublished."""
     if kind not in PAPER_KINDS:
         return {}
     _, speed = beside(kind, row)

@@ -1,7 +1,7 @@
-"""Channel split, concatenation and shuffle: what our way of them gains.
+"""Channel split, concatenation and shuffle against the plain way.
 
-The plain way is that of public implementations: chunk, concatenate, view,
-transpose, copy, view.
+Public implementations use the plain way: chunk, concatenate, view, transpose,
+copy, view.
 """
 
 import argparse
@@ -28,7 +28,7 @@ COLUMNS = (
     *timed_columns('times_faster'),
     'plain_ms',
 )
-# Channels of ShuffleNet V2 1x, and pixels of a map per pixel of the image.
+# Channels of the input in ShuffleNet V2 1x, and its stride.
 PARTS = {
     'network': (3, 1),
     'stage2': (116, 8),
@@ -38,18 +38,19 @@ PARTS = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add which parts to measure, and on what."""
+    """Add the options that select parts and their input."""
     add = parser.add_argument
-    add('--part', nargs='+', choices=PARTS, default=list(PARTS))
+    parts = list(PARTS)
+    add('--part', nargs='+', choices=parts, default=parts, help='default: all')
     add('--batch', **COUNTS, default=[8], help='default: 8')
-    text = 'of the image; default: 224x224'
+    text = 'image size; default: 224x224'
     add('--size', **SIZE, default=(224, 224), help=text)
 
 
 def benchmarks(
     settings: Sequence[Setting], args: argparse.Namespace
 ) -> list[Benchmark]:
-    """Each part and pass, our way and the plain one."""
+    """Each part and pass, this package's way against the plain one."""
     return [
         Benchmark(
             dict(
@@ -82,7 +83,7 @@ def _measure(
         module = network.to(setting.device)
         settle_norms(module, torch.randn(8, 3, 64, 64, device=setting.device))
         if part != 'network':
-            # All units but the first, which changes size and channels.
+            # Skip the first unit, which changes size and channels.
             module = nn.Sequential(*list(getattr(module, part))[1:])
         inputs, module = maps_in_turn(shape, setting), place(module, setting)
         if passes == PASSES[0]:
@@ -90,7 +91,7 @@ def _measure(
             return torch.inference_mode()(lambda: module(inputs()))
 
         def run() -> Tensor:
-            # In a network, a unit's input needs its gradient too.
+            # Inside a network, a unit also needs the gradient of its input.
             output = module(inputs().detach().requires_grad_(channels > 3))
             return output[-1] if isinstance(output, tuple) else output
 
@@ -107,13 +108,13 @@ def _measure(
 
 
 def build_network() -> nn.Module:
-    """The network whose units are exchanged: ShuffleNet V2 1x, seeded."""
+    """Build ShuffleNet V2 1x with seeded random weights."""
     torch.manual_seed(0)
     return MODELS.build(dict(type='ShuffleNetV2', widen_factor=1.0))
 
 
 class PlainShuffleUnit(ShuffleUnit):
-    """The same unit, written the plain way."""
+    """A `ShuffleUnit` implemented the plain way."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
@@ -128,7 +129,7 @@ class PlainShuffleUnit(ShuffleUnit):
 
 
 def with_plain_units(network: nn.Module) -> nn.Module:
-    """Exchange the units of a network for plain ones, in place."""
+    """Replace the units of a network by plain ones, in place."""
     for module in network.modules():
         if isinstance(module, ShuffleUnit):
             module.__class__ = PlainShuffleUnit
