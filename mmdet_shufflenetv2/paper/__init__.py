@@ -1,1 +1,1 @@
-"""What was measured beside what was published: claims, tables, a page."""
+"""Measured beside published figures: claims, tables and an HTML page."""

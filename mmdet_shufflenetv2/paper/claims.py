@@ -1,7 +1,7 @@
-"""The claims of the paper's text, each put to the test by a rule.
+"""Check the claims of the paper's text by rules.
 
-They are in ``claims.csv``, the rules in words in docs/measuring.md. A rule is
-the same for what was measured here and for the paper's own tables, which pass.
+The claims are in ``claims.csv``; docs/measuring.md describes the rules. The
+same rules apply to measurements and to the paper's own tables, which pass.
 """
 
 import csv
@@ -17,8 +17,8 @@ from .results import Measured, Results, Row, newest_of_machines
 NOT_MEASURED = 'not measured'
 DITTO = '"'
 CPU, GPU = 'arm', 'gpu'
-# What a ratio says in a claim's unit, and how that reads. Below 1 an item is
-# faster than its reference in Tables 1 to 4, slower in Tables 7 and 8.
+# How to convert a ratio, and its unit in text. A ratio below 1 means faster
+# than the reference in Tables 1 to 4, and slower in Tables 7 and 8.
 QUANTITIES: dict[str, tuple[Callable[[float], float], str]] = {
     'times': (lambda ratio: ratio, 'times the time'),
     'slower': (lambda ratio: 100 * (1 - 1 / ratio), '% slower'),
@@ -26,29 +26,29 @@ QUANTITIES: dict[str, tuple[Callable[[float], float], str]] = {
 }
 OPPOSITE = {'% faster': '% slower', '% slower': '% faster'}
 PICKS = {'min': min, 'median': statistics.median, 'max': max}
-# By row and column of a table: a ratio, and between what nine of ten rounds
-# were (p10, p90).
+# By row and column of a table: a ratio and its bounds p10 and p90. Nine of ten
+# rounds are above p10, and nine of ten below p90.
 Ratios = Mapping[tuple[str, str], tuple[float, float, float]]
 
 
 class Claim(NamedTuple):
-    """One sentence of the paper, and when it holds."""
+    """One claim of the paper, and the rule that decides whether it holds."""
 
     name: str
     text: str
     said_of: str  # 'gpu', 'arm' or 'any'
     table: str
-    # Patterns of what it is about in the table.
+    # Patterns of the rows and columns of the table that the claim is about.
     rows: str
     columns: str
     quantity: str  # of QUANTITIES
     goal: str  # 'at least' or 'at most' the figure
-    # Where the text has none (g3_arm), the largest loss of the table.
+    # The text has none for g3_arm: the largest loss in the table stands in.
     figure: str
-    pick: str  # of PICKS: the ratio that has to reach the goal
+    pick: str  # of PICKS: the ratio that must meet the goal
 
     def places(self, platform: str = '') -> dict[tuple[str, str], Key]:
-        """Rows and columns that it is about, of one platform or of both."""
+        """The rows and columns it is about, on one platform or on both."""
         return {
             (key.row, key.column): key
             for key in speeds()
@@ -74,13 +74,13 @@ BATCHES = {
     'backbones': ('1', '8'),
     'detectors': ('4', '4'),
 }
-# The paper's protocol fuses element-wise operations; a fast GPU waits for
-# the host without a CUDA graph. The first of these that was measured counts.
+# In order of preference. The paper's protocol fuses element-wise operations,
+# and without a CUDA graph a fast GPU waits for the host.
 MODES = ('graph', 'folded', 'eager')
 
 
 def claim_rows(results: Results) -> list[Row]:
-    """The table of claims, a row for each machine that answers one."""
+    """The table of claims, with a row per claim and machine."""
     titles = 'claim', 'paper', 'measured on', 'here', 'holds here'
     rows = [row for each in CLAIMS.values() for row in _rows(each, results)]
     rows.append(_reuse(results))
@@ -102,12 +102,12 @@ def _reuse(results: Results) -> tuple[str, ...]:
 
 
 def _rows(claim: Claim, results: Results) -> list[tuple[str, ...]]:
-    told = [
+    published = [
         f'{title} {finding(claim, ratios)[0]}'
         for title, platform in (('GPU', GPU), ('ARM', CPU))
         if (ratios := published_ratios(claim, platform))
     ]
-    said = claim.text, f'{claim.table}: {"; ".join(told)}'
+    first = claim.text, f'{claim.table}: {"; ".join(published)}'
     rows = []
     for chosen in _answers(claim, results):
         ratios = {
@@ -115,7 +115,7 @@ def _rows(claim: Claim, results: Results) -> list[tuple[str, ...]]:
             for place, each in chosen.items()
             if place in claim.places()
         }
-        # A machine may have measured the rest of the table only.
+        # A machine may have measured only other rows of the table.
         if not ratios:
             continue
         access = [
@@ -128,13 +128,13 @@ def _rows(claim: Claim, results: Results) -> list[tuple[str, ...]]:
         if claim.said_of == GPU and not one.conditions.on_gpu:
             verdict += ' (said of a GPU)'
         on = one.conditions.place, f'batch {one.row["batch"]}', _size(one)
-        rows.append((*said, ', '.join(filter(None, on)), text, verdict))
-        said = DITTO, DITTO
-    return rows or [(*said, *[NOT_MEASURED] * 3)]
+        rows.append((*first, ', '.join(filter(None, on)), text, verdict))
+        first = DITTO, DITTO
+    return rows or [(*first, *[NOT_MEASURED] * 3)]
 
 
 def published_ratios(claim: Claim, platform: str) -> Ratios:
-    """The paper's own, on a `GPU` or a `CPU`."""
+    """The paper's own ratios, on a `GPU` or a `CPU`."""
     found = claim.places(platform).items()
     return {place: (speeds()[key].ratio,) * 3 for place, key in found}
 
@@ -144,8 +144,8 @@ def _answers(
 ) -> list[Mapping[tuple[str, str], Measured]]:
     """What each machine measured of a claim's table, by row and column.
 
-    Only fp32 counts, at the paper's batch. Of a machine's settings one does:
-    the newest in which everything was measured that the claim is about.
+    Only fp32 at the paper's batch counts. Of each machine's settings, this
+    takes the newest one that covers most of what the claim is about.
     """
     rows = []
     for each in results.measured:
@@ -154,13 +154,13 @@ def _answers(
         on_gpu = each.conditions.on_gpu
         if (
             all(each.ratio)
-            # What is said of a CPU needs no answer from a GPU.
+            # A GPU does not answer claims about a CPU.
             and not (claim.said_of == CPU and on_gpu)
             and (each.key.platform == GPU) == on_gpu
             and each.conditions.precision == 'fp32'
             and each.conditions.mode in MODES
             and each.row['batch'] == BATCHES[each.kind][on_gpu]
-            # Of a detector: all others' post-processing is the same.
+            # Post-processing is the same in all detectors.
             and each.row.get('part', 'network') == 'network'
         ):
             rows.append(each)
@@ -180,14 +180,15 @@ def _size(each: Measured) -> str:
 def finding(
     claim: Claim, ratios: Ratios, memory_access: Sequence[float] = ()
 ) -> tuple[str, str]:
-    """Put a claim to the test: its figures in words, and the verdict.
+    """Check a claim and return its figures as text and the verdict.
 
     The verdict is ``'yes'``, ``'less'`` (nine of ten rounds agree, but by
     less than the figure) or ``'no'``.
 
     Args:
         ratios: at least one of those that the claim is about.
-        memory_access: of Table 1's unequal rows, over that of equal ones.
+        memory_access: memory access of Table 1's unequal rows, relative to
+            the equal one.
     """
     convert, unit = QUANTITIES[claim.quantity]
     amounts = [[convert(value) for value in each] for each in ratios.values()]
@@ -195,50 +196,51 @@ def finding(
     if claim.places().keys() - ratios.keys():
         columns = dict.fromkeys(column for _, column in ratios)
         text += f' (at {", ".join(columns)} only)'
-    # Other channels read and write more, and that takes longer.
     if memory_access:
         text += (
             f'; memory access of unequal channels {min(memory_access):.2f} '
             f'to {max(memory_access):.2f} times that of equal ones'
         )
-    surely = [min(ends) for _, *ends in amounts]
+    lowest = [min(bounds) for _, *bounds in amounts]
     if claim.table == 'Table 1':
-        return text, 'yes' if min([*memory_access, *surely]) > 1 else 'no'
+        return text, 'yes' if min([*memory_access, *lowest]) > 1 else 'no'
     stated = int(claim.figure)
     value = PICKS[claim.pick]([value for value, *_ in amounts])
     if claim.quantity != 'times':
-        # Rounded as the paper did: 20 % may be 17 %, 16 % is not.
+        # Round as the paper does: to tens (20 %), or to whole ones (16 %).
         step = 1 if stated % 10 else 10
         value = step * round(value / step)
     if claim.goal == 'at most':
         return text, 'yes' if value <= stated else 'no'
-    nothing = 1 if claim.quantity == 'times' else 0
-    less = 'less' if min(surely) > nothing else 'no'
-    return text, 'yes' if value >= stated else less
+    if value >= stated:
+        return text, 'yes'
+    no_effect = 1 if claim.quantity == 'times' else 0
+    return text, 'less' if min(lowest) > no_effect else 'no'
 
 
 def _text(amounts: Sequence[Sequence[float]], unit: str) -> str:
-    """Such as ``'41 to 54 % faster'``, or one figure with its spread."""
+    """Format as ``'41 to 54 % faster'``, or one value with its bounds."""
     digits = 0 if unit in OPPOSITE else 2
 
-    def said(value: float) -> tuple[str, str]:
+    def split(value: float) -> tuple[str, str]:
         """A number and its unit: -6 % faster is 6 % slower."""
         # Adding zero makes a rounded -0 positive.
         value = round(value, digits) + 0
-        own = unit if value >= 0 else OPPOSITE[unit]
-        return f'{abs(value):.{digits}f}', own
+        signed = unit if value >= 0 else OPPOSITE[unit]
+        return f'{abs(value):.{digits}f}', signed
 
     def span(values: Sequence[float], known: str = '') -> str:
-        (low, one), (high, other) = said(min(values)), said(max(values))
-        if one != other:
-            return f'{low} {one} to {high} {other}'
-        if one != unit:
+        ends = min(values), max(values)
+        (low, low_unit), (high, high_unit) = map(split, ends)
+        if low_unit != high_unit:
+            return f'{low} {low_unit} to {high} {high_unit}'
+        if low_unit != unit:
             low, high = high, low
-        return f'{low} to {high} {one}'.removesuffix(f' {known}')
+        return f'{low} to {high} {low_unit}'.removesuffix(f' {known}')
 
-    (value, *ends), *others = amounts
+    (value, *bounds), *others = amounts
     if others:
         return span([value for value, *_ in amounts])
-    number, own = said(value)
-    spread = f' ({span(ends, own)})' if ends[0] != ends[1] else ''
-    return f'{number} {own}{spread}'
+    number, unit_here = split(value)
+    spread = f' ({span(bounds, unit_here)})' if bounds[0] != bounds[1] else ''
+    return f'{number} {unit_here}{spread}'

@@ -1,7 +1,7 @@
-"""The tables of README and docs that are computed, and how they are filled in.
+"""Compute the tables of README and docs and fill them in.
 
 A table stands between ``<!-- table NAME: column, column -->`` and ``<!-- end
--->`` and shows those columns of a computed table or of ``results/NAME.csv``.
+-->`` and shows these columns of a computed table or of ``results/NAME.csv``.
 """
 
 import re
@@ -29,22 +29,22 @@ from .results import (
 )
 
 BLOCK = re.compile(r'(<!-- table (\w+): ([^>]*) -->\n).*?(<!-- end -->)', re.S)
-# Image and batch that training on BCCD has, and what is measured of them.
+# Image size and batch of training on BCCD, and the parts measured with them.
 BCCD_SETTING = '480x360', '4'
 BCCD_SPEEDS = {
     'training images/s': 'training step',
     'inference images/s': 'end to end',
 }
-# Columns of Figure 2; whatever else a network does is "other".
+# Columns of Figure 2; all other operations are summed up as "other".
 WORK = ('convolution', 'element-wise', 'shuffle', 'data movement')
 UNEXPLAINED = 'between operations'
 
 
 def filled(text: str, tables: Mapping[str, Sequence[Row]]) -> str:
-    """Markdown with every table of it written anew.
+    """Return Markdown with all its tables filled in.
 
     Raises:
-        UserError: the text names a table or a column that there is not.
+        UserError: the text names a table or column that does not exist.
     """
 
     def fill(match: re.Match) -> str:
@@ -67,7 +67,7 @@ def filled(text: str, tables: Mapping[str, Sequence[Row]]) -> str:
 
 
 def docs_tables(root: Path, results: Results) -> dict[str, list[Row]]:
-    """All tables by name: the files of results, and what is computed."""
+    """All tables by name: the result files and the computed tables."""
     return {
         **results.tables,
         'table7': table7_rows(root, results),
@@ -83,7 +83,7 @@ def docs_tables(root: Path, results: Results) -> dict[str, list[Row]]:
 
 
 def table7_rows(root: Path, results: Results) -> list[Row]:
-    """Table 7 by config: published figures, and mmAP that was reached here."""
+    """Table 7 by config: published figures, and the mmAP reached here."""
     images_per_s = {key.row: speed.per_s for key, speed in speeds().items()}
     rows = []
     for key, published, here in coco_map(results):
@@ -103,7 +103,7 @@ def table7_rows(root: Path, results: Results) -> list[Row]:
 
 
 def coco_map(results: Results) -> list[tuple[Key, float, float | None]]:
-    """Table 7's mmAP, in %, and what was reached by training here."""
+    """Table 7's mmAP in %, each with the one reached by training here."""
     here = {
         run['config']: 100 * float(run['mAP'])
         for run in results.table('trained')
@@ -117,7 +117,7 @@ def coco_map(results: Results) -> list[tuple[Key, float, float | None]]:
 
 
 def bccd_rows(results: Results) -> list[Row]:
-    """Backbones trained on BCCD: how good, and how fast on one machine."""
+    """Backbones trained on BCCD: accuracy, and speed on one machine."""
     runs = results.table('bccd_backbones')
     chosen = newest_complete(
         [
@@ -149,9 +149,10 @@ def bccd_rows(results: Results) -> list[Row]:
 
 
 def ops_rows(results: Results) -> list[Row]:
-    """How many times as fast as torchvision an op is, on each machine.
+    """The speedup of each op over torchvision's, on each machine.
 
-    On maps of torchvision's own order, from its slowest case to its fastest.
+    Takes contiguous maps like torchvision's; from the slowest to the fastest
+    case.
     """
     rows = [
         each
@@ -186,7 +187,7 @@ def _span(values: Sequence[float]) -> str:
 
 
 def deploy_rows(results: Results) -> list[Row]:
-    """All cases but the small detectors' beside other files."""
+    """All cases except the small detectors against other files."""
     rows = []
     for each in _cases(results.sound('deploy'), *DEPLOYED):
         row, extra = each.row, []
@@ -205,7 +206,7 @@ def deploy_rows(results: Results) -> list[Row]:
             'against': row['against'],
             'ms': row['median_ms'],
             'ms of the other': row['against_ms'],
-            # Of a matrix product the rates are compared.
+            # Against a matrix product, compare rates instead of times.
             'times as fast': row['times_faster'] * (not row['gmac_per_s']),
             'besides': ', '.join(extra),
             'measured on': each.conditions.place,
@@ -215,10 +216,10 @@ def deploy_rows(results: Results) -> list[Row]:
 
 
 def light_rows(results: Results) -> list[Row]:
-    """A small exported detector in each row, another's file in each column.
+    """Small exported detectors in rows, the other files in columns.
 
-    A cell says how many times as fast the detector is, a ``~`` that times
-    or their ratio spread.
+    A cell says how many times as fast the detector is. ``~`` marks a warning
+    about the times.
     """
     table: dict[tuple[str, str], Row] = {}
     for each in _cases(results.sound('deploy'), *DEPLOYED):
@@ -235,18 +236,18 @@ def light_rows(results: Results) -> list[Row]:
     return list(table.values())
 
 
-# What is the same in all rows of a case.
+# Columns that identify a case of deployment.
 DEPLOYED = ('case', 'what', 'against', 'input')
 
 
 def _cases(rows: Iterable[Measured], *names: str) -> list[Measured]:
-    """The newest of each machine; of a case, these columns are the same."""
+    """The newest row of each machine and case, identified by ``names``."""
     chosen = newest_of_machines(rows, lambda m: tuple(m.row[n] for n in names))
     return [each for cases in chosen for each in cases.values()]
 
 
 def figure2_rows(results: Results) -> list[Row]:
-    """Figure 2, where the time goes: a row for each network of one setting."""
+    """Figure 2, where the time goes: a row per network, in one setting."""
     rows = [r for r in results.table('analysis_cpu') if r['status'] == OK]
     rows.sort(key=lambda row: row['date'])
 
@@ -266,7 +267,7 @@ def figure2_rows(results: Results) -> list[Row]:
         }
         work = {kind: shares.pop(kind, 0) for kind in WORK}
         shares.pop(UNEXPLAINED, 0)
-        # Multiply-adds a second, as a share of a matrix product's.
+        # The rate of multiply-adds, as a share of a matrix product's rate.
         of_peak = float(last['mflops']) / float(last['pass_ms'])
         of_peak /= float(last['peak_gflops_per_s'])
         table.append(
@@ -286,7 +287,7 @@ def figure2_rows(results: Results) -> list[Row]:
 
 @cache
 def config(path: Path) -> Config:
-    """A config, read once."""
+    """Read a config, or take it from the cache."""
     return Config.fromfile(path)
 
 
@@ -294,7 +295,7 @@ def config(path: Path) -> Config:
 def cost(name: str) -> tuple[float, float]:
     """Multiply-adds and parameters of a network of the zoo, in millions.
 
-    Of one image of its size, and with 1000 classes.
+    They are for one image of the network's size and for 1000 classes.
     """
     side = network(name).input_size
     with torch.device('meta'):
@@ -302,14 +303,14 @@ def cost(name: str) -> tuple[float, float]:
         image = torch.empty(1, 3, side, side)
     params = sum(p.numel() for p in model.parameters())
     for layer in model.modules():
-        # Costs no multiply-adds, and half of the time of counting them.
+        # Batch norms count as 0, but would take half of the counting time.
         if isinstance(layer, nn.BatchNorm2d):
             layer.forward = lambda x: x
     return macs(model, image) / 1e6, params / 1e6
 
 
 def network_rows(names: Iterable[str] = NETWORKS) -> list[Row]:
-    """What each network costs, published and computed."""
+    """Multiply-adds and parameters of each network, published and computed."""
     notes = {row['what was chosen']: row['note'] for row in choice_rows()}
     rows = []
     for name in names:
@@ -321,21 +322,21 @@ def network_rows(names: Iterable[str] = NETWORKS) -> list[Row]:
             cost(name),
             strict=True,
         ):
-            text, off = 'not published', '-'
+            text, difference = 'not published', '-'
             if published := values(quantity).get(name):
                 text = f'{published:.{digits}f}'
                 # Adding zero makes a rounded -0.0 positive.
-                off = round(100 * (here / published - 1), 1) + 0
-                off = f'{off:+.1f} %'
+                percent = round(100 * (here / published - 1), 1) + 0
+                difference = f'{percent:+.1f} %'
             row[f'{unit} published'] = text
             row[f'{unit} here'] = f'{here:.{digits + 1}f}'
-            row[f'{unit} off by'] = off
+            row[f'{unit} off by'] = difference
         rows.append({**row, 'note': notes.get(network(name).choice, '-')})
     return rows
 
 
 def choice_rows() -> list[Row]:
-    """What publications leave open and was chosen here, each told once."""
+    """Choices made here where publications are silent, each listed once."""
     networks: dict[str, list[str]] = {}
     for name, about in NETWORKS.items():
         if about.choice:

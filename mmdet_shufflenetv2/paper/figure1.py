@@ -1,7 +1,7 @@
-"""Figure 1 of the paper: accuracy and complexity beside speed.
+"""Figure 1 of the paper: accuracy, speed and complexity.
 
-(a) and (b) are accuracy over speed, (c) and (d) speed over MFLOPs; (a) and (c)
-on a GPU at batch 8, (b) and (d) on one core at batch 1.
+(a) and (b) plot accuracy over speed, (c) and (d) speed over MFLOPs; (a) and
+(c) on a GPU at batch 8, (b) and (d) on one core at batch 1.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from ..measure.published import figures, speeds, values
 from .claims import BATCHES
 from .results import Conditions, Results
 
-# How the names of a family's networks begin, its title, and its colour. The
-# first four are those of the paper's figure.
+# Title and colour of each family, by the prefix of its networks' names. The
+# first four are in the paper's figure.
 FAMILIES = {
     'shufflenet_v2_': ('ShuffleNet V2', '#e4572e'),
     'mobilenet_v2_': ('MobileNet V2', '#2e86de'),
@@ -32,18 +32,18 @@ FAMILIES = {
 }
 OF_THE_PAPER = 4
 UNITS = {'gpu': 'batches of 8 per second', 'arm': 'images per second'}
-# A logarithmic axis names 20 as the 2 after 10, if one lets it.
+# Plotly's own ticks on a logarithmic axis would label 20 as "2".
 DIGITS = (1, 1.5, 2, 3, 5, 7)
 TICKS = [digit * 10**place for place in range(-2, 6) for digit in DIGITS]
 SYMBOLS = ('circle', 'square', 'diamond', 'triangle-up', 'star', 'x')
 
 
 class Chart(NamedTuple):
-    """A panel of the figure."""
+    """One panel of the figure."""
 
     name: str
     title: str
-    # A trace's ``meta`` says on what it was measured; empty if published.
+    # A trace's ``meta`` holds its device and setting; empty if published.
     figure: go.Figure
     is_measured: bool
 
@@ -62,7 +62,7 @@ def charts(results: Results) -> list[Chart]:
             for key, speed in speeds().items()
             if key.table == 'Table 8' and key.platform == platform
         }
-        # On each machine and setting, at the paper's batch.
+        # By machine and setting, at the paper's batch.
         measured: dict[Conditions, dict[str, float]] = {}
         on_gpu = platform == 'gpu'
         for each in results.sound('backbones'):
@@ -91,13 +91,13 @@ def _add_lines(
     place: tuple[str, str],
     symbol: str,
 ) -> None:
-    """A line for each family; no device and setting: published speeds."""
+    """Add a line per family; ``place`` is ('', '') for published speeds."""
     source = ', '.join(place) if any(place) else 'published'
     mflops = {
         key.row: value
         for key, quantity, value, *_ in figures()
         if (key.table, quantity) == ('Table 8', 'multiply-adds')
-        # A network of smaller images would bend the line of its family.
+        # A network with smaller images would bend the line of its family.
         and key.input == '224x224'
     }
     errors = values('top-1 error')

@@ -1,4 +1,4 @@
-"""The detectors' configs in the form that OpenMMLab's ``mim`` reads."""
+"""The index of detector configs that OpenMMLab's ``mim`` reads."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -13,10 +13,10 @@ from .results import Results, Row
 
 
 def model_index(root: Path, results: Results) -> dict:
-    """All detectors that are not the demo's, for ``configs/metafile.yml``.
+    """Return the content of ``configs/metafile.yml``: all but demo configs.
 
-    What was measured here is a model's results; what others published of
-    the same backbone is part of its metadata.
+    Results are measured here. Figures that others published for the same
+    config are part of a model's metadata.
     """
     bccd = results.table('bccd_backbones')
     runs = [
@@ -56,7 +56,7 @@ def _metadata(cfg: Config, stem: str) -> dict:
 
 
 def _result(run: Row, epochs: int) -> dict:
-    """A run as a result, with its epochs if the config has others."""
+    """A run as a result; names its epochs if they differ from the config."""
     data = run['data']
     if run['epochs'] not in ('', str(epochs)):
         data += f', {run["epochs"]} epochs'

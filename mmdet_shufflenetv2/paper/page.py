@@ -1,7 +1,7 @@
-"""The report as one HTML page that needs no network and no other file.
+"""The report as one self-contained HTML page that works offline.
 
-A row of a table is a dict of texts by title. Its ``device`` and ``setting``
-are what the page filters by.
+A table row is a dict of texts by title. The page filters rows by their
+``device`` and ``setting``.
 """
 
 import datetime
@@ -28,7 +28,7 @@ from .results import (
 
 NONE = '-'
 PLATFORMS = {'gpu': 'GPU', 'arm': 'CPU'}
-# The paper's tables of speeds, by a short name for links.
+# The paper's tables of speeds, by their anchors on the page.
 PAPER_TABLES = {
     **{f'g{number}': f'Table {number}' for number in range(1, 5)},
     'table7': 'Table 7',
@@ -36,7 +36,7 @@ PAPER_TABLES = {
     'appendix1a': 'Appendix Table 1a',
     'appendix1b': 'Appendix Table 1b',
 }
-# Columns of measurements that the table of environments has.
+# Columns that `own_rows` leaves out; most are in the table of environments.
 BOOKKEEPING = {
     *Conditions._fields,
     *('schema', 'status', 'cores', 'load', 'python', 'commit', 'date'),
@@ -45,7 +45,7 @@ BOOKKEEPING = {
 
 
 def make_page(folder: Path) -> tuple[str, list[str]]:
-    """The report on a folder, and what of it could not be shown, by line."""
+    """Return the report on a folder, and a line for each problem with it."""
     results = read_results(folder)
     environment = Environment(
         loader=PackageLoader(__package__, 'page'),
@@ -79,12 +79,12 @@ def _is_number(text: str) -> bool:
 
 
 def _titles(rows: list[Row]) -> list[str]:
-    """Of all columns; files of one kind may have different ones."""
+    """Titles of all columns, which may differ between rows."""
     return list(dict.fromkeys(title for row in rows for title in row))
 
 
 def page_tables(results: Results) -> dict[str, list[Row]]:
-    """All tables of the page but that of the claims, by name."""
+    """All tables of the page by name, except the claims."""
     tables = {}
     for name, table in PAPER_TABLES.items():
         tables[name] = paper_rows(table, results)
@@ -101,18 +101,18 @@ def page_tables(results: Results) -> dict[str, list[Row]]:
 
 
 def paper_rows(table: str, results: Results) -> list[Row]:
-    """A table of the paper: what was measured, and what was published.
+    """A table of the paper: measured beside published figures.
 
-    Each machine and setting has its own rows. What was published and not
-    measured on that kind of device stands at the end.
+    Each machine and setting has its own rows. Published figures that were
+    not measured on such a device come last.
     """
     found: dict[Hashable, Measured] = {}
     for each in results.measured:
         if each.key and each.key.table == table:
             row = each.row
             place = each.conditions, each.key, row['batch'], row.get('part')
-            # A measurement goes before a try, and a try before a failure.
-            if _weight(each) >= _weight(found.get(place)):
+            # Prefer a measurement to a trial, and a trial to a failure.
+            if _rank(each) >= _rank(found.get(place)):
                 found[place] = each
     published = [key for key in speeds() if key.table == table]
     order = {(key.column, key.row): at for at, key in enumerate(published)}
@@ -123,25 +123,25 @@ def paper_rows(table: str, results: Results) -> list[Row]:
             order.get((each.key.column, each.key.row), len(order)),
         ),
     )
-    there = {each.key for each in measured if each.published}
+    compared = {each.key for each in measured if each.published}
     return [
         *(_row(each.key, each) for each in measured),
-        *(_row(key) for key in published if key not in there),
+        *(_row(key) for key in published if key not in compared),
     ]
 
 
-def _weight(each: Measured | None) -> int:
+def _rank(each: Measured | None) -> int:
     return each.is_sound + (each.row['status'] == OK) if each else 0
 
 
 def _row(key: Key, each: Measured | None = None) -> Row:
-    """What was published beside what was measured, if anything was."""
+    """Make a row of the published figure and the measured one, if any."""
     row = each.row if each else {}
     speed = each.published if each else speeds()[key]
     ratio = speed and speed.ratio
     part = row.get('part')
     if part in PAPER_PARTS and not speed:
-        # The ratio of a GPU and larger images, for want of others.
+        # Table 7 has no other ratios than those of a GPU and larger images.
         where = {'platform': 'gpu', 'input': '1200x800', 'batch': '4'}
         on_gpu = speeds().get(key._replace(**where))
         ratio = on_gpu and on_gpu.ratio
@@ -178,7 +178,7 @@ def _place(each: Measured) -> Row:
 
 
 def accuracy_rows(results: Results) -> list[Row]:
-    """Table 7's mmAP, in %, beside what was trained on COCO here."""
+    """Table 7's mmAP in %, beside the one reached on COCO here."""
     return [
         {
             'column': key.column,
@@ -192,7 +192,7 @@ def accuracy_rows(results: Results) -> list[Row]:
 
 
 def own_rows(kind: str, results: Results) -> list[Row]:
-    """Measurements of a kind that the paper has nothing beside."""
+    """Measurements of a kind that the paper has no table for."""
     found = []
     for each in results.measured:
         if each.kind == kind and not each.key:
@@ -206,7 +206,7 @@ def own_rows(kind: str, results: Results) -> list[Row]:
 
 
 def environment_rows(results: Results) -> list[Row]:
-    """What measurements were made on, when, and of which commit."""
+    """Machines and settings of all measurements, with dates and commits."""
     names = 'cpu', 'cores', 'torch', 'python'
     groups: dict[Hashable, list[Measured]] = {}
     for each in results.measured:

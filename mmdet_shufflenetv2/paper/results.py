@@ -1,7 +1,7 @@
-"""``results/*.csv``, each measurement joined with what was published of it.
+"""Read ``results/*.csv`` and join measurements with published figures.
 
-All tables and charts choose from the `Measured` rows of one `Results`. Rows
-are compared only within one machine and setting, their `Conditions`.
+All tables and charts are made from the `Measured` rows of one `Results`. Rows
+are compared only if they share machine and setting (`Conditions`).
 """
 
 import csv
@@ -20,7 +20,7 @@ USUAL = ('fp32', 'eager', 'channels_last', 'contiguous')
 
 
 class FileRow(dict[str, str]):
-    """A row that names its file where a column is asked for that it lacks."""
+    """A row that names its file in the error for a missing column."""
 
     def __init__(self, path: Path, values: Iterable[tuple[str, str]]):
         super().__init__(values)
@@ -44,7 +44,7 @@ class Conditions(NamedTuple):
 
     @classmethod
     def of(cls, row: Row) -> 'Conditions':
-        """Those of a measured row."""
+        """Read the conditions of a measured row."""
         return cls(*(row[name] for name in cls._fields))
 
     @property
@@ -54,12 +54,12 @@ class Conditions(NamedTuple):
 
     @property
     def machine(self) -> str:
-        """The GPU's name, or the processor's if that was measured."""
+        """Name of the GPU or CPU that was measured."""
         return self.device if self.on_gpu else self.cpu
 
     @property
     def setting(self) -> str:
-        """Such as ``'fp32, eager, contiguous, 1 thread, PyTorch 2.14'``."""
+        """E.g. ``'fp32, eager, contiguous, 1 thread, PyTorch 2.14'``."""
         words = [self.precision, self.mode, self.layout]
         if not self.on_gpu:
             words.append(f'{self.threads} thread{"s" * (self.threads != "1")}')
@@ -69,12 +69,12 @@ class Conditions(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Machine and setting, without what is usual."""
+        """Machine and setting, without the `USUAL` words."""
         words = [w for w in self.setting.split(', ') if w not in USUAL]
         return ', '.join((self.machine, *words))
 
 
-# Columns that every measurement has.
+# Columns that every file of measurements must have.
 NEEDED = (
     *('median_ms', 'status', 'date', 'commit', 'python', 'cores'),
     *Conditions._fields,
@@ -82,27 +82,27 @@ NEEDED = (
 
 
 class Measured(NamedTuple):
-    """A measured row beside what was published of the same."""
+    """A measured row and the published speed for it."""
 
     kind: str
     file: str
     row: Row
     conditions: Conditions
-    # To the reference, with its p10 and p90; all empty if there was none.
+    # Ratio to the reference, its p10 and p90; all empty without a reference.
     ratio: list[str]
-    # As `beside` has them.
+    # As `beside` returns them.
     key: Key | None
     published: Speed | None
 
     @property
     def is_sound(self) -> bool:
-        """Whether it counts: neither a failure nor measured by --quick."""
+        """Whether the row counts: neither failed nor measured by --quick."""
         is_try = self.row.get('warning', '').startswith('--quick')
         return self.row['status'] == OK and not is_try
 
     @property
     def per_s(self) -> float:
-        """Images of a detector, batches of all else."""
+        """Images per second of a detector, otherwise batches per second."""
         images = float(self.row['batch']) if self.kind == 'detectors' else 1
         return images * 1e3 / float(self.row['median_ms'])
 
@@ -110,42 +110,42 @@ class Measured(NamedTuple):
 class Results(NamedTuple):
     """A folder of results."""
 
-    # The rows of each file by its name without ``.csv``.
+    # The rows of each file, by file name without ``.csv``.
     tables: dict[str, list[Row]]
-    # By date; of one day, the later ones further down.
+    # In chronological order.
     measured: list[Measured]
-    # What cannot be shown, a line each that names the file.
+    # One line, with the file's name, for whatever cannot be shown.
     problems: list[str]
 
     def table(self, name: str) -> list[Row]:
-        """The rows of ``NAME.csv``; none if there is no such file."""
+        """The rows of ``NAME.csv``; empty if there is no such file."""
         return self.tables.get(name, [])
 
     def sound(self, kind: str) -> list[Measured]:
-        """All measurements of a kind that count."""
+        """All sound measurements of a kind."""
         return [m for m in self.measured if m.kind == kind and m.is_sound]
 
 
 def kind_of(name: str) -> str | None:
     """The kind of measurements in ``KIND_*.csv``; None for other tables."""
     kind = name.partition('_')[0]
-    # A table of its own, not of times.
+    # deploy_memory.csv has memory in columns of its own, and no times.
     return kind if kind in KINDS and name != 'deploy_memory' else None
 
 
 def read_results(folder: Path) -> Results:
-    """Every CSV file of a folder; a `UserError` if it is not there."""
+    """Read all CSV files of a folder; `UserError` if it does not exist."""
     if not folder.is_dir():
-        raise UserError(f'there is no folder {folder}; name it with --results')
+        raise UserError(f'no folder {folder}; name another with --results')
     tables, measured, problems = {}, [], []
     for path in sorted(folder.glob('*.csv')):
         kind = kind_of(path.stem)
         rows = tables[path.stem] = _read(path, kind, problems)
         try:
             for row in rows if kind else ():
-                known = Conditions.of(row), _ratio(kind, row)
-                known += beside(kind, row)
-                measured.append(Measured(kind, path.name, row, *known))
+                about = Conditions.of(row), _ratio(kind, row)
+                about += beside(kind, row)
+                measured.append(Measured(kind, path.name, row, *about))
         except UserError as error:
             problems.append(str(error))
     measured.sort(key=lambda each: each.row['date'])
@@ -180,7 +180,7 @@ def _read(path: Path, kind: str | None, problems: list[str]) -> list[Row]:
 
 
 def _problem(kind: str, row: Row) -> str | None:
-    """What keeps a measurement from being shown."""
+    """Why a measurement cannot be shown, or None."""
     if (schema := row.get('schema', SCHEMA)) != SCHEMA:
         return f'schema: expected {SCHEMA}, got {schema} of a newer version'
     if row['status'] != OK:
@@ -206,22 +206,22 @@ def newest_complete(
     group: Callable[[Any], Hashable] = lambda measured: measured.conditions,
     prefer: Callable[[Any], float] = lambda row: 0,
 ) -> dict[Hashable, Any]:
-    """The rows of one group by key: of those that have most, the newest.
+    """Return the rows, by key, of the newest among the most complete groups.
 
     Args:
-        rows: by date; of two with the same key the later one counts.
+        rows: in chronological order; later ones replace those with equal keys.
         key: what a row is about.
-        wanted: the keys that count, all if empty.
-        group: what rows have to share.
-        prefer: of groups that have as much, goes before the date.
+        wanted: the keys that make a group complete; if empty, all count.
+        group: what the rows of a group share.
+        prefer: a score that ranks equally complete groups before the date.
     """
     groups: dict[Hashable, dict[Hashable, tuple[int, Any]]] = {}
-    for place, row in enumerate(rows):
-        groups.setdefault(group(row), {})[key(row)] = place, row
+    for index, row in enumerate(rows):
+        groups.setdefault(group(row), {})[key(row)] = index, row
 
     def rank(found: dict[Hashable, tuple[int, Any]]) -> tuple:
         counted = [
-            at for k, (at, _) in found.items() if k in (wanted or found)
+            index for k, (index, _) in found.items() if k in (wanted or found)
         ]
         _, first = next(iter(found.values()))
         return len(counted), prefer(first), max(counted, default=-1)
@@ -233,7 +233,7 @@ def newest_complete(
 def newest_of_machines(
     rows: Iterable[Measured], key: Callable[[Measured], Hashable], **options
 ) -> list[dict[Hashable, Measured]]:
-    """What `newest_complete` chooses of each machine."""
+    """Return what `newest_complete` chooses for each machine."""
     machines: dict[str, list[Measured]] = {}
     for each in rows:
         machines.setdefault(each.conditions.machine, []).append(each)
