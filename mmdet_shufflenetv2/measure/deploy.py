@@ -22,10 +22,10 @@ import torch
 
 from ..backbones.shufflenet_v2 import ShuffleNetV2
 from ..engine.early_log import quiet_log
-from ..engine.run_config import load_config, packaged_config
+from ..engine.run_config import load_config
 from ..errors import UserError
 from .benchmark import SIZE, Benchmark, Row, Time, size_text
-from .detectors import PARTS, Detector
+from .detectors import PARTS, Detector, config_path
 from .flops import macs
 from .memory import peak_mb
 from .process import Process
@@ -198,10 +198,6 @@ def _file(export: Callable, *args: object) -> Path:
 # The functions below run in other processes.
 
 
-def _config(name: str) -> Path:
-    return packaged_config(f'mmdet_shufflenetv2::{name}.py')
-
-
 def _image(size: Size) -> np.ndarray:
     width, height = size
     generator = np.random.default_rng(0)
@@ -212,7 +208,7 @@ def _export(config: str, size: Size, rois: int | None, path: Path) -> None:
     from ..deploy.export import export, seeded_detector
 
     options = dict(image_size=size, proposals=rois, pictures=None)
-    export(seeded_detector(_config(config)), str(path), **options)
+    export(seeded_detector(config_path(config)), str(path), **options)
 
 
 def _export_backbone(source: str, size: Size, path: Path) -> None:
@@ -275,7 +271,7 @@ def stock(config: str, size: Size) -> Callable:
     """A config's detector as mmdet runs it, on an image array."""
     from ..deploy.export import samples_of, seeded_detector
 
-    model = seeded_detector(_config(config))
+    model = seeded_detector(config_path(config))
     image = torch.from_numpy(_image(size)).permute(2, 0, 1).contiguous()
 
     def run() -> object:
@@ -293,7 +289,7 @@ def matrix_product() -> Callable:
 @quiet_log('ERROR')
 def training(config: str, size: Size, setting: Setting) -> Callable:
     """A training step of a config's detector."""
-    cfg = load_config(str(_config(config)))
+    cfg = load_config(str(config_path(config)))
     detector = Detector(cfg, size, TRAINING_BATCH, setting)
     return PARTS['training step'](detector)
 

@@ -91,11 +91,12 @@ def reference_of(stem: str) -> str:
 
 def default_configs() -> list[Path]:
     """All Light-Head configs except those for custom data."""
-    found = sorted(_own(reference_of('')).parent.glob('lighthead_*.py'))
+    found = sorted(config_path(reference_of('')).parent.glob('lighthead_*.py'))
     return [path for path in found if not path.stem.endswith(OWN_DATA)]
 
 
-def _own(stem: str) -> Path:
+def config_path(stem: str) -> Path:
+    """The path of a config of this package."""
     return packaged_config(f'mmdet_shufflenetv2::{stem}.py')
 
 
@@ -174,7 +175,7 @@ def _measure(
     energy: bool,
     time: Time,
 ) -> list[Row]:
-    reference = _own(reference_of(path.stem))
+    reference = config_path(reference_of(path.stem))
     if path.resolve() == reference.resolve():
         reference = path
 

@@ -1,7 +1,7 @@
-"""Channel split, concatenation and shuffle against the plain way.
+"""Channel split, concatenation and shuffle against the usual implementation.
 
-Public implementations use the plain way: chunk, concatenate, view, transpose,
-copy, view.
+Public implementations do it the plain way: chunk, concatenate, view,
+transpose, copy, view.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from .networks import PASSES, maps_in_turn, place, settle_norms, with_backward
 from .setting import Setting
 from .timing import Effort, timed, timed_columns
 
-HELP = 'channel split, concatenation and shuffle against the plain way'
+HELP = 'channel split and shuffle against the usual implementation'
 EXAMPLE = '--part network stage3 --batch 1'
 THREADS, MODE = None, None
 EFFORT = Effort(min_runs=10, max_runs=60, seconds=8, warmup_seconds=4)

@@ -149,18 +149,18 @@ def interleave(
     }
     warm_up, kept = ({name: [] for name in watches} for _ in range(2))
 
-    def play_round(times: dict[object, list[float]]) -> float:
+    def seconds_of_round(times: dict[object, list[float]]) -> float:
         for name, elapsed_ms in watches.items():
             times[name].append(elapsed_ms())
         return sum(series[-1] for series in times.values()) / 1e3
 
     left, settled = effort.warmup_seconds, False
     while left > 0 and not settled:
-        left -= play_round(warm_up)
+        left -= seconds_of_round(warm_up)
         settled = all(map(_is_steady, warm_up.values()))
     left, runs = effort.seconds, 0
     while runs < effort.min_runs or (runs < effort.max_runs and left > 0):
-        left -= play_round(kept)
+        left -= seconds_of_round(kept)
         runs += 1
     return {
         name: Timing(times, len(warm_up[name]), settled)

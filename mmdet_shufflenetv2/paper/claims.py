@@ -67,7 +67,7 @@ REUSE = (
     'channels directly connected from block i to block i+j: r^j * c with '
     'r = (1 - c_prime/c) = 0.5'
 )
-REUSING = 'shufflenet_v2_x1_0'
+REUSE_NETWORK = 'shufflenet_v2_x1_0'
 # The paper's batch by kind of measurement, on a CPU and on a GPU.
 BATCHES = {
     'guidelines': ('1', '8'),
@@ -82,26 +82,26 @@ MODES = ('graph', 'folded', 'eager')
 def claim_rows(results: Results) -> list[Row]:
     """The table of claims, with a row per claim and machine."""
     titles = 'claim', 'paper', 'measured on', 'here', 'holds here'
-    rows = [row for each in CLAIMS.values() for row in _rows(each, results)]
-    rows.append(_reuse(results))
+    rows = [row for each in CLAIMS.values() for row in _rows_of(each, results)]
+    rows.append(_reuse_row(results))
     return [dict(zip(titles, row, strict=True)) for row in rows]
 
 
-def _reuse(results: Results) -> tuple[str, ...]:
+def _reuse_row(results: Results) -> tuple[str, ...]:
     counted = [
         abs(float(row['value']) - float(row['expected']))
         for row in results.table('feature_reuse')
-        if row['network'] == REUSING
+        if row['network'] == REUSE_NETWORK
     ]
     text, verdict = NOT_MEASURED, NOT_MEASURED
     if counted:
         text = f'{len(counted)} pairs: at most {max(counted):g} channels off'
         verdict = 'yes' if max(counted) < 1 else 'no'
     paper = 'section 3.2: 0.5^j * c'
-    return REUSE, paper, f'{REUSING}, counted', text, verdict
+    return REUSE, paper, f'{REUSE_NETWORK}, counted', text, verdict
 
 
-def _rows(claim: Claim, results: Results) -> list[tuple[str, ...]]:
+def _rows_of(claim: Claim, results: Results) -> list[tuple[str, ...]]:
     published = [
         f'{title} {finding(claim, ratios)[0]}'
         for title, platform in (('GPU', GPU), ('ARM', CPU))
@@ -109,7 +109,7 @@ def _rows(claim: Claim, results: Results) -> list[tuple[str, ...]]:
     ]
     first = claim.text, f'{claim.table}: {"; ".join(published)}'
     rows = []
-    for chosen in _answers(claim, results):
+    for chosen in _measurements(claim, results):
         ratios = {
             place: tuple(map(float, each.ratio))
             for place, each in chosen.items()
@@ -139,7 +139,7 @@ def published_ratios(claim: Claim, platform: str) -> Ratios:
     return {place: (speeds()[key].ratio,) * 3 for place, key in found}
 
 
-def _answers(
+def _measurements(
     claim: Claim, results: Results
 ) -> list[Mapping[tuple[str, str], Measured]]:
     """What each machine measured of a claim's table, by row and column.

@@ -30,7 +30,7 @@ FAMILIES = {
     'pnasnet_': ('PNASNet', '#00838f'),
     'se_shufflenet_v2_': ('ShuffleNet V2 with SE', '#f39c7d'),
 }
-OF_THE_PAPER = 4
+PAPER_FAMILIES = 4
 UNITS = {'gpu': 'batches of 8 per second', 'arm': 'images per second'}
 # Plotly's own ticks on a logarithmic axis would label 20 as "2".
 DIGITS = (1, 1.5, 2, 3, 5, 7)
@@ -118,7 +118,7 @@ def _add_lines(
             name=title,
             legendgroup=title,
             showlegend=title not in {line.name for line in figure.data},
-            visible=True if number < OF_THE_PAPER else 'legendonly',
+            visible=True if number < PAPER_FAMILIES else 'legendonly',
             mode='lines+markers',
             line=dict(color=colour, dash='solid' if any(place) else 'dot'),
             marker=dict(size=9, symbol=symbol),

@@ -2,7 +2,7 @@
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const value = (id) => document.getElementById(id).value;
 
-// A table row's data or a chart line's meta; what is of no device stays.
+// `it` is a row's data or a chart line's meta; without a device it stays.
 const isChosen = (it) => ['device', 'setting'].every(
   (name) => !value(name) || !it[name] || it[name] === value(name));
 
@@ -20,7 +20,7 @@ function filter() {
       shown === rows.length ? `${shown} rows` : `${shown} of ${rows.length} rows`;
   }
   for (const chart of all('.js-plotly-plot')) {
-    // Of a family, the published line says what the legend has hidden.
+    // A family's published line tells whether the legend hides the family.
     const published = chart.data.filter((line) => !line.meta.device);
     const visible = chart.data.map((line) => {
       const family = published.find((it) => it.name === line.name) ?? line;
@@ -30,7 +30,7 @@ function filter() {
   }
 }
 
-// Numbers first, in their order, then texts.
+// Numbers come before text.
 function compare(a, b) {
   const [x, y] = [parseFloat(a), parseFloat(b)];
   if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1;
@@ -43,9 +43,9 @@ function sortBy(header) {
   for (const other of all('th', table)) other.ariaSort = null;
   header.ariaSort = sign > 0 ? 'ascending' : 'descending';
   const cell = (row) => row.cells[header.cellIndex];
-  const isThere = (row) => !cell(row).classList.contains('absent');
+  const isPresent = (row) => !cell(row).classList.contains('absent');
   table.tBodies[0].append(...all('tbody tr', table).sort((a, b) =>
-    (isThere(b) - isThere(a)) ||
+    (isPresent(b) - isPresent(a)) ||
     sign * compare(cell(a).textContent, cell(b).textContent)));
 }
 
