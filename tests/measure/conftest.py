@@ -1,4 +1,4 @@
-"""Benchmarks as a command line asks for them."""
+"""Benchmarks as requested on the command line."""
 
 import argparse
 
@@ -10,7 +10,7 @@ from mmdet_shufflenetv2.measure.setting import settings_of
 
 @pytest.fixture
 def asked():
-    """The benchmarks of a kind that these words ask for."""
+    """The benchmarks of a kind for these command-line words."""
 
     def find(kind, *words):
         parser = argparse.ArgumentParser()

@@ -31,7 +31,7 @@ def test_a_network_has_its_table_column_and_reference(name, place):
     assert place_of(name, OWN_SIZE) == place
 
 
-def test_a_network_of_no_table_is_measured_alone(asked):
+def test_a_network_in_no_table_is_measured_without_a_reference(asked):
     (each,) = asked('backbones', *ALONE, 'shufflenet_v1_x1_0_g8')
     timed = []
     (row,) = each.measure(lambda runs: timed.extend(runs) or time(runs))
@@ -41,7 +41,7 @@ def test_a_network_of_no_table_is_measured_alone(asked):
     assert row['joules'] == NOT_MEASURED
 
 
-def test_weights_are_the_same_whatever_was_built_before(asked):
+def test_weights_do_not_depend_on_what_was_built_before(asked):
     found = []
 
     def noting(runs):
@@ -56,7 +56,7 @@ def test_weights_are_the_same_whatever_was_built_before(asked):
 
 
 def unit_macs(family, channels):
-    """Multiply-adds of a unit for one place of its map."""
+    """Multiply-adds of a unit per position of its map."""
     build, _ = UNITS[family]
     with torch.device('meta'):
         return (
@@ -69,12 +69,12 @@ def unit_macs(family, channels):
     'family, multiple',
     [('shufflenet_v1', 12), ('mobilenet_v2', 1), ('xception', 4)],
 )
-def test_units_come_as_close_in_flops_as_they_can(family, multiple, column):
+def test_units_match_flops_as_closely_as_possible(family, multiple, column):
     channels, reference = (
         UNITS[name][1][column] for name in (family, 'shufflenet_v2')
     )
     wanted = unit_macs('shufflenet_v2', reference)
-    # By the paper: two 1x1 and a 3x3 depthwise convolution of half of them.
+    # In the paper: two 1x1 and a 3x3 depthwise convolution on half of them.
     assert wanted == reference**2 // 2 + 9 * reference // 2
     off, *others = (
         abs(unit_macs(family, each) - wanted)
@@ -84,7 +84,7 @@ def test_units_come_as_close_in_flops_as_they_can(family, multiple, column):
     assert off / wanted < 0.065
 
 
-def test_energy_of_a_run_is_power_times_its_time():
+def test_energy_of_a_run_is_power_times_time():
     for length, runs in (0.3, 4), (5.0, 1):
         clock = FakeClock()
         work = clock.worker('a', [length])

@@ -26,7 +26,7 @@ def quiet_machine(monkeypatch):
 
 
 class Lab:
-    """Runs benchmarks, each time with the file read anew."""
+    """Runs benchmarks, rereading the file each time."""
 
     def __init__(self, path):
         self.path, self.seen = path, []
@@ -66,7 +66,7 @@ def test_competitors_are_timed_in_turn_and_weights_seeded(lab):
     assert numbers[0] == numbers[1]
 
 
-def test_a_try_does_not_count_as_measured_but_for_another_try(lab):
+def test_a_trial_counts_as_measured_only_for_another_trial(lab):
     for _ in range(2):
         (row,) = lab.run(lab.of('a'), is_try=True)
     assert row['warning'] == TRY
@@ -76,9 +76,9 @@ def test_a_try_does_not_count_as_measured_but_for_another_try(lab):
     assert len(lab.seen) == 2
 
 
-def test_a_run_goes_on_where_another_stopped(lab, monkeypatch):
+def test_a_run_continues_where_another_stopped(lab, monkeypatch):
     lab.run(lab.of('a'))
-    # Another commit or day is the same environment, other threads are not.
+    # A different commit or day is the same environment; threads are not.
     then = dict(commit='abc', date='2000-01-01', load=99.0)
     monkeypatch.setattr(
         benchmark, 'describe', lambda setting: {**describe(setting), **then}
@@ -92,7 +92,7 @@ def test_a_run_goes_on_where_another_stopped(lab, monkeypatch):
     assert lab.path.read_bytes().startswith(before)
 
 
-def test_nothing_begins_after_the_deadline(lab):
+def test_nothing_starts_after_the_deadline(lab):
     lab.run(lab.of('a'))
     late = dict(deadline=time.monotonic() - 1)
     rows = lab.run(lab.of('a'), lab.of('b'), lab.of('c'), **late)
@@ -111,13 +111,13 @@ def test_nothing_begins_after_the_deadline(lab):
     ],
     ids=['cuda', 'import', 'runtime', 'assert'],
 )
-def test_what_fails_is_recorded_and_the_run_goes_on(lab, error, status):
+def test_a_failure_is_recorded_and_the_run_continues(lab, error, status):
     both = lab.of('big', result=error), lab.of('small')
     big, small = lab.run(*both)
     assert big['status'].startswith(status)
     assert big['ms'] == ''
     assert small['status'] == OK
-    # There may be more room, or a package more, the next time.
+    # There may be more memory, or another package, the next time.
     lab.run(*both)
     assert [name for name, _ in lab.seen] == ['big', 'small', 'big']
 
@@ -137,7 +137,7 @@ def test_a_lost_gpu_ends_the_run_with_earlier_rows_intact(lab, monkeypatch):
     assert len(lab.seen) == 2
 
 
-def test_an_unwritable_file_is_told_before_anything_is_measured(tmp_path):
+def test_an_unwritable_file_is_an_error_before_anything_is_measured(tmp_path):
     (tmp_path / 'file').touch()
     (tmp_path / 'folder.csv').mkdir()
     for path in tmp_path / 'file' / 'r.csv', tmp_path / 'folder.csv':
@@ -147,7 +147,7 @@ def test_an_unwritable_file_is_told_before_anything_is_measured(tmp_path):
         assert lab.seen == []
 
 
-def test_a_busy_machine_is_told_in_the_row(lab, monkeypatch):
+def test_a_busy_machine_is_noted_in_the_row(lab, monkeypatch):
     monkeypatch.setattr(os, 'getloadavg', lambda: (2.6, 0, 0))
     one, two = lab.run(lab.of('a'), lab.of('b', TWO))
     assert one['warning'] == 'busy machine: load 2.6'

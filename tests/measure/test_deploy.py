@@ -4,9 +4,7 @@ from mmdet_shufflenetv2.errors import UserError
 from mmdet_shufflenetv2.measure import deploy
 
 
-def test_files_that_are_given_are_compared_and_absent_ones_refused(
-    asked, tmp_path
-):
+def test_given_files_are_compared_and_missing_ones_rejected(asked, tmp_path):
     path = tmp_path / 'other.onnx'
     path.touch()
     found = asked('deploy', '--against', path, '--int8', path, path)

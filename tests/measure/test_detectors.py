@@ -30,7 +30,7 @@ def build(name='lighthead_shufflenetv2_x0_5', threshold=0.01, **settings):
 @pytest.fixture(autouse=True, scope='module')
 def few():
     with pytest.MonkeyPatch.context() as patch:
-        # No more boxes than such small images have room for.
+        # Such small images have room for few boxes.
         patch.setattr(detectors, 'CANDIDATES', 40)
         patch.setattr(detectors, 'JPEGS', 3)
         yield
@@ -48,7 +48,7 @@ def values(detections):
     ]
 
 
-def test_every_network_gives_post_processing_the_same_to_do(detector):
+def test_post_processing_gets_the_same_values_for_every_network(detector):
     other = build('lighthead_xception_x0_5')
     found = [
         values(PARTS[part](each)())
@@ -63,7 +63,7 @@ def test_every_network_gives_post_processing_the_same_to_do(detector):
     assert len(rois[0]) > BATCH
 
 
-def test_training_moves_no_weight_and_no_other_part(detector, monkeypatch):
+def test_training_changes_no_weight_and_no_other_part(detector, monkeypatch):
     torch.manual_seed(7)
     fresh = build().model.state_dict()
     seen = []
@@ -81,13 +81,13 @@ def test_training_moves_no_weight_and_no_other_part(detector, monkeypatch):
     # Stem and norms are frozen.
     assert len(seen) > 50
     assert all(seen)
-    # The seed is not the process's.
+    # Values do not depend on the global seed.
     for name, value in detector.model.state_dict().items():
         assert torch.equal(value, fresh[name])
     assert not any(module.training for module in detector.model.modules())
 
 
-def test_so_many_boxes_pass_the_score_threshold(detector):
+def test_the_set_number_of_boxes_passes_the_score_threshold(detector):
     for classes in 3, 81:
         scores = seeded(torch.empty(900, classes), 2.0, 0.01)
         assert (scores.softmax(1)[:, :-1] > 0.01).sum() == 40
@@ -96,7 +96,7 @@ def test_so_many_boxes_pass_the_score_threshold(detector):
     assert 'boxes per image pass score_thr=0, not 40' in warning
 
 
-def test_end_to_end_reads_another_file_each_time(detector, monkeypatch):
+def test_end_to_end_reads_a_different_file_each_time(detector, monkeypatch):
     read = []
 
     class Noting(detectors.Compose):
@@ -121,7 +121,7 @@ def test_sixteen_bits_run_under_autocast():
         PARTS[part](wide)()
 
 
-def test_post_processing_is_measured_once_for_those_that_share_it(asked):
+def test_shared_post_processing_is_measured_once(asked):
     by_part = {part: [] for part in PARTS}
     for each in asked('detectors'):
         by_part[each.key['part']].append(each.key['config'])
@@ -130,7 +130,7 @@ def test_post_processing_is_measured_once_for_those_that_share_it(asked):
     names = {path.stem for path in default_configs()}
     assert names.issuperset(chain(*columns('Table 7').values()))
     assert all({*configs} == names for configs in by_part.values())
-    # Columns follow each other, so that a reference is built once.
+    # Columns come one after the other, so each reference is built once.
     found = [column_of(name) for name in by_part['network']]
     changes = sum(a != b for a, b in pairwise(found))
     assert changes == len(set(found)) - 1

@@ -57,7 +57,7 @@ def test_recurrent_layers_by_hand(layer, expected, device):
 def test_attention_costs_the_same_on_every_path(fast):
     x = torch.randn(1, 64, 8)
     encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
-    # An odd number of heads keeps PyTorch off its fast path.
+    # An odd number of heads disables PyTorch's fast path.
     layers = [nn.MultiheadAttention(8, n, batch_first=True) for n in (2, 1)]
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(fast)
@@ -93,15 +93,15 @@ def smallest_of_each_family() -> list[str]:
     return [name for _, name in found.values()]
 
 
-# mmengine has to trace a network that computes, which takes seconds; what
-# else a family has is more or wider layers of the same types.
+# mmengine has to trace a real network, which takes seconds. The rest of a
+# family has only more or wider layers of the same types.
 @pytest.mark.parametrize('name', smallest_of_each_family())
-def test_every_family_has_as_many_as_mmengine_counts(name):
+def test_every_family_agrees_with_the_counter_of_mmengine(name):
     network, image = build_classifier(name).eval(), torch.randn(1, 3, 64, 64)
     analyzer = FlopAnalyzer(network, image)
     analyzer.unsupported_ops_warnings(False)
     analyzer.uncalled_modules_warnings(False)
-    # It counts norms and pooling besides.
+    # mmengine also counts norms and pooling.
     products = {'conv', 'linear', 'matmul', 'addmm', 'bmm', 'einsum'}
     counted = sum(
         count

@@ -24,12 +24,12 @@ def at(guideline, platform, scale=1):
 def test_flops_of_an_experiment_are_matched(guideline, platform):
     for scale in SCALES:
         flops = [predict(c, 1)[0] for c in at(guideline, platform, scale)]
-        # The paper's own widths of G1 differ by as much.
+        # The paper's own widths for G1 differ by this much.
         assert max(flops) / min(flops) < 1.06
 
 
 @EVERY
-def test_networks_run_and_keep_the_size_of_values(guideline, platform):
+def test_networks_run_and_preserve_the_scale_of_values(guideline, platform):
     torch.manual_seed(0)
     for cell in at(guideline, platform):
         network = cell.build()
@@ -42,7 +42,7 @@ def test_networks_run_and_keep_the_size_of_values(guideline, platform):
 
 
 def test_cost_by_hand():
-    # The weights of a batch are read once.
+    # Weights are read once per batch.
     one_to_twelve = at('G1', 'gpu')[-1]
     layer = 8 * PIXELS * (36 + 432) + 36 * 432
     flops = 20 * 8 * PIXELS * 36 * 432
@@ -95,7 +95,7 @@ FEWEST = dict(guideline='G4', name='ReLU no, shortcut no')
         ([row('x1', '1.1', '9'), row('x2', '1.2', '9')], 'holds here: 1:12'),
         ([row('x1', '0.9', '9'), row('x2', '1.2', '9')], 'here at x2 only:'),
         ([row('x1', '0.9', '9'), row('x2', '0.9', '9')], 'does not hold:'),
-        # There less is faster.
+        # In G4, fewer operations are faster.
         ([row('x1', '0.7', '0.9', **FEWEST)], 'holds here:'),
         ([row('x1', '0.7', '1.1', **FEWEST)], 'does not hold:'),
     ],

@@ -10,7 +10,7 @@ from mmdet_shufflenetv2.measure.memory import (
 MB = 10**6
 
 
-def test_peak_is_the_most_that_was_held_at_a_time():
+def test_peak_is_the_maximum_held_at_any_time():
     before = torch.empty(MB // 4 * 50)
 
     def work():
@@ -29,7 +29,7 @@ def test_peak_on_a_gpu():
     assert peak == pytest.approx(50, rel=0.05)
 
 
-def test_too_much_is_refused_instead_of_promised():
+def test_an_allocation_that_does_not_fit_fails_at_once():
     with refused_rather_than_killed(100 * MB):
         torch.empty(10 * MB, dtype=torch.uint8)
         with pytest.raises(RuntimeError) as caught:

@@ -54,11 +54,11 @@ def test_inputs_are_random_and_rotate(layout, precision):
         ('shufflenet_v1_x0_5_g3', 0),
         ('mobilenet_v2_x0_15', 0),
         ('xception_x0_5', 0),
-        # Norms in front of their convolutions, but for the stem's.
+        # Norms come before their convolutions, except in the stem.
         ('densenet_x0_5', 29),
     ],
 )
-def test_folding_keeps_what_a_network_computes(name, left):
+def test_folding_does_not_change_the_output(name, left):
     torch.manual_seed(0)
     network = build_classifier(name)
     x = torch.randn(4, 3, 64, 64)
@@ -72,7 +72,7 @@ def test_folding_keeps_what_a_network_computes(name, left):
 
 
 class Misleading(nn.Module):
-    """The norm comes after the convolution in the list of children only."""
+    """The norm follows the convolution only in the list of children."""
 
     def __init__(self):
         super().__init__()
@@ -95,14 +95,14 @@ def test_a_norm_before_its_convolution_is_not_folded():
 
 @pytest.mark.parametrize('mode', ['eager', 'folded'])
 @pytest.mark.parametrize('layout', LAYOUTS)
-def test_a_prepared_network_keeps_layout_and_size_of_values(layout, mode):
+def test_a_prepared_network_keeps_layout_and_scale_of_values(layout, mode):
     setting = Setting(layout=layout, mode=mode, precision='bf16')
     network = prepare(build_classifier(SMALL), setting)
     seen = []
     network.backbone.register_forward_hook(lambda *args: seen.append(args[-1]))
     result = inference(network, (2, 3, 64, 64), setting)()
     ((feature,),) = seen
-    # PyTorch's initial weights let maps fade from layer to layer.
+    # With PyTorch's initial weights, maps vanish from layer to layer.
     assert 0.3 < feature.float().std() < 3
     assert feature.is_contiguous(memory_format=LAYOUTS[layout])
     assert result.dtype == torch.bfloat16

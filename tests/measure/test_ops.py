@@ -38,7 +38,7 @@ def test_rois_lie_in_their_images_and_repeat(name):
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'fp16', 'bf16'])
-def test_the_recorded_precision_and_layout_are_those_that_are_timed(
+def test_the_recorded_precision_and_layout_are_the_timed_ones(
     asked, precision, monkeypatch
 ):
     seen, layouts = set(), set()

@@ -1,4 +1,4 @@
-"""Competitors in processes of their own."""
+"""Competitors in separate processes."""
 
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -32,7 +32,7 @@ def test_processes_take_turns_and_are_timed_by_their_own_clock(tmp_path):
 
 
 @pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='Linux')
-def test_a_process_stands_still_while_it_is_not_its_turn():
+def test_a_process_is_stopped_while_it_is_not_its_turn():
     with Process(spin, Setting()) as spinning:
         stat = Path(f'/proc/{spinning.pid}/stat')
 
@@ -45,7 +45,7 @@ def test_a_process_stands_still_while_it_is_not_its_turn():
         assert spent() - before <= 1
 
 
-def test_what_goes_wrong_there_is_told_here():
+def test_an_exception_in_the_process_is_raised_here():
     with (
         pytest.raises(ImportError, match='no such runtime'),
         Process(broken, Setting()),

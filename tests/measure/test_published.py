@@ -1,4 +1,4 @@
-"""The published figures, and what a measured row gets of them."""
+"""The published figures, and the ones a measured row gets."""
 
 import pytest
 from report_rows import detector, g1, network
@@ -20,7 +20,7 @@ UNITS |= dict(table='Appendix Table 1b', column='c64', device='cpu')
 DETECTOR = detector('lighthead_shufflenetv1_x1_0', 1, input='1200x800', **GPU)
 
 
-def test_a_figure_is_there_once_and_names_its_source():
+def test_a_figure_is_listed_once_and_names_its_source():
     found = figures()
     assert len({(each.key, each.quantity) for each in found}) == len(found)
     assert all(each.source and each.unit for each in found)
@@ -43,12 +43,14 @@ def test_a_figure_is_there_once_and_names_its_source():
         ('backbones', NETWORK | dict(input='320x320'), ['', '', '146']),
         ('backbones', OTHER, ['', '', '138']),
         ('detectors', DETECTOR | dict(device='cpu'), ['', '']),
-        # The paper's images per second are of no single step.
+        # The paper's images per second do not include training steps.
         ('detectors', DETECTOR | dict(part='training step'), ['', '']),
         ('ops', dict(op='ps_roi_align', device='cpu'), []),
     ],
 )
-def test_measured_row_gets_the_papers_figures_of_the_same(kind, row, expected):
+def test_measured_row_gets_the_matching_figures_of_the_paper(
+    kind, row, expected
+):
     assert [*annotate(kind, row).values()] == expected
 
 
@@ -56,5 +58,5 @@ def test_networks_of_tables_6_and_8_have_an_error_and_a_cost():
     for quantity in ('top-1 error', 'multiply-adds'):
         assert {'resnet_50', 'pnasnet_5'} <= set(values(quantity))
     assert 'shufflenet_v1_x1_0_g8' not in values('top-1 error')
-    # Table 8 goes before what the paper trained anew.
+    # Table 8 takes precedence over networks that the paper retrained.
     assert values('top-1 error')['mobilenet_v2_x1_0'] == 28.0

@@ -36,13 +36,13 @@ def test_rows_are_appended_under_one_header_and_found_again(path):
     ],
     ids=['newer', 'other columns', 'no header', 'no text'],
 )
-def test_a_file_of_another_kind_is_refused_and_kept(path, data, words):
+def test_a_file_of_another_kind_is_rejected_and_kept(path, data, words):
     records = Records(path, ['op', 'ms'])
     path.parent.mkdir()
     path.write_bytes(data)
     for refused in (
         lambda: Records(path, ['op', 'ms']),
-        # It may have come after this run began.
+        # The file may have appeared after this run started.
         lambda: records.append([{'op': 'b', 'ms': 2}]),
     ):
         with pytest.raises(RecordsError, match=words):
@@ -51,7 +51,7 @@ def test_a_file_of_another_kind_is_refused_and_kept(path, data, words):
 
 
 @pytest.mark.parametrize('torn', ['1,b', '1,"b, c', '1,"b", "', '1,b,2,'])
-def test_a_row_that_was_cut_short_goes_with_the_next_one(path, torn):
+def test_an_incomplete_row_is_removed_by_the_next_write(path, torn):
     columns = ['op', 'ms', 'warning']
     Records(path, columns).append([{'op': 'a', 'ms': 1, 'warning': 'x, y'}])
     whole = path.read_text()
@@ -68,15 +68,13 @@ def test_a_row_that_was_cut_short_goes_with_the_next_one(path, torn):
     [
         ('schema,op', []),
         ('schema,op\n1,a\n1\n1,"b\n\n1,c\n', ['a', 'b', 'c']),
-        # Two commands that began a file at once both wrote a header.
+        # Two commands that created the file at once both wrote a header.
         ('schema,op\n1,a\nschema,op\n1,b\n', ['a', 'b']),
         ('\ufeffschema,op\r\n1,a\r\n', ['a']),
     ],
     ids=['cut header', 'bad lines', 'two headers', 'from a spreadsheet'],
 )
-def test_whatever_happened_to_a_file_its_whole_rows_are_read(
-    tmp_path, text, found
-):
+def test_complete_rows_of_a_damaged_file_are_read(tmp_path, text, found):
     path = tmp_path / 'ops.csv'
     path.write_bytes(text.encode())
     Records(path, ['op']).append([{'op': 'new'}])
@@ -84,13 +82,13 @@ def test_whatever_happened_to_a_file_its_whole_rows_are_read(
     assert [row['op'] for row in rows] == [*found, 'new']
 
 
-def test_columns_are_read_under_their_earlier_names(tmp_path):
+def test_columns_are_read_under_their_old_names(tmp_path):
     (tmp_path / 'ops.csv').write_text('schema,op,doubt\n1,a,wide\n')
     (row,) = Records(tmp_path / 'ops.csv', ['op', 'warning']).rows
     assert row['warning'] == 'wide'
 
 
-def test_when_the_disk_is_full_the_file_is_as_it_was(path, monkeypatch):
+def test_a_full_disk_leaves_the_file_unchanged(path, monkeypatch):
     records = Records(path, ['op'])
     records.append([{'op': 'a'}])
     before = path.read_bytes()

@@ -18,7 +18,7 @@ def test_threads_are_set_and_denormal_numbers_cost_nothing():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize('precision', PRECISIONS)
-def test_tf32_is_used_when_asked_for_only(precision):
+def test_tf32_is_used_only_on_request(precision):
     Setting(device='cuda', precision=precision).apply()
     wanted = precision == 'tf32'
     assert torch.backends.cudnn.allow_tf32 == wanted
@@ -35,12 +35,12 @@ def test_tf32_is_used_when_asked_for_only(precision):
     ],
     ids=str,
 )
-def test_what_is_impossible_is_refused(options, words):
+def test_unsupported_values_are_rejected(options, words):
     with pytest.raises(ValueError, match=words):
         Setting(**options)
 
 
-def test_a_device_that_is_not_there_is_refused():
+def test_an_absent_device_is_rejected():
     assert require_device('cpu:0') == require_device('cpu') == 'cpu'
     with pytest.raises(UserError, match='device: cuda:99 was requested'):
         require_device('cuda:99')

@@ -19,7 +19,7 @@ from mmdet_shufflenetv2.measure.timing import (
 
 
 def play(effort, **seconds):
-    """Workers that take these times, timed in turn; and their turns."""
+    """Time workers that take these times in turn; also return the turns."""
     clock = FakeClock()
     workers = {name: clock.worker(name, s) for name, s in seconds.items()}
     return interleave(workers, host_stopwatch(clock), effort), clock.turns
@@ -43,7 +43,7 @@ def test_warm_up_goes_on_until_all_times_are_steady():
     assert times['falling'].times_ms == pytest.approx([1000.0] * 5)
 
 
-def test_warm_up_that_never_settles_ends_and_is_told():
+def test_warm_up_that_never_settles_ends_with_a_warning():
     times, _ = play(Effort(2, 2, 1, 20.0), a=[1.5**i for i in range(30)])
     assert times['a'].warmup_runs == 6  # 1 + 1.5 + ... + 1.5^5 > 20
     row = timed(times['a'], 'ratio', times['a'], times['a'])
@@ -51,7 +51,7 @@ def test_warm_up_that_never_settles_ends_and_is_told():
 
 
 @pytest.mark.parametrize('seconds, runs', [(0.0, 3), (5.0, 5), (1e6, 8)])
-def test_runs_stop_after_the_time_but_within_their_limits(seconds, runs):
+def test_runs_stop_at_the_time_limit_within_their_own_limits(seconds, runs):
     effort = Effort(min_runs=3, max_runs=8, seconds=seconds, warmup_seconds=0)
     times, _ = play(effort, a=[1.0])
     assert len(times['a'].times_ms) == runs
@@ -78,7 +78,7 @@ def test_gpu_kernels_of_known_length_have_their_ratio():
     assert factor.median == pytest.approx(3, rel=0.05)
 
 
-def test_a_spread_is_median_p10_and_p90_and_a_ratio_that_of_medians():
+def test_a_spread_has_median_p10_and_p90_and_a_ratio_is_of_medians():
     result = spread([float(i) for i in (10, 0, 5, 3, 8, 1, 2, 4, 6, 7, 9)])
     assert result == pytest.approx((5.0, 1.0, 9.0))
     assert spread([3.0]) == (3.0, 3.0, 3.0)

@@ -1,4 +1,4 @@
-"""The page in a browser without a window: no error, charts, filters."""
+"""The page in a headless browser: no errors, charts, filters."""
 
 import shutil
 
@@ -15,7 +15,7 @@ OPTIONS = 'headless=new no-sandbox disable-dev-shm-usage disable-gpu'
 
 @pytest.fixture
 def page(chromium, folder, write, tmp_path):
-    """Open the page of two devices."""
+    """Open a page with two devices."""
     row = network('shufflenet_v2_x2_0', 1.0)
     write('backbones', row, network('xception_x2_0', 0.9))
     write('backbones', row | dict(batch='8'), where=GPU)
@@ -28,7 +28,7 @@ def page(chromium, folder, write, tmp_path):
     for option in (*OPTIONS.split(), 'window-size=1400,1000'):
         options.add_argument(f'--{option}')
     options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
-    # Named, so that selenium does not look for one to download.
+    # Name the driver, so that selenium does not try to download one.
     service = webdriver.ChromeService(shutil.which('chromedriver'))
     driver = webdriver.Chrome(options=options, service=service)
     driver.set_script_timeout(120)
@@ -38,7 +38,7 @@ def page(chromium, folder, write, tmp_path):
 
 
 def line_counts(page):
-    """How many lines plotly has drawn in each panel of Figure 1."""
+    """The number of lines that plotly drew in each panel of Figure 1."""
     return page.execute_script(
         "return ['a', 'b', 'c', 'd'].map((letter) => document"
         '.querySelectorAll(`#figure1${letter} .scatterlayer .trace`).length)'
@@ -46,7 +46,7 @@ def line_counts(page):
 
 
 def rows_after(page, element, value):
-    """The texts of the rows that are seen after a choice."""
+    """The texts of the rows that are visible after a choice."""
     return page.execute_script(
         'const it = document.getElementById(arguments[0]);'
         'it.value = arguments[1];'
@@ -84,7 +84,7 @@ def test_page_draws_filters_and_sorts(page):
     # Four families of the paper, and what was measured here.
     assert line_counts(page) == [4 + 1, 4 + 2, 4 + 1, 4 + 2]
 
-    # A family that the legend adds stays when rows are filtered.
+    # A family shown by the legend stays when rows are filtered.
     page.execute_script(
         "const chart = document.getElementById('figure1a');"
         "const at = chart.data.findIndex((it) => it.name === 'DenseNet');"

@@ -1,4 +1,4 @@
-"""The paper's claims, put to its own tables and to measurements."""
+"""The paper's claims, checked on its own tables and on measurements."""
 
 import pytest
 from report_rows import GPU, detector, g1, network
@@ -65,7 +65,7 @@ def test_the_papers_own_tables_pass_the_rules(name, platform, expected):
         ([(0.5, 0.5, 0.5), (0.8, 0.8, 0.8), (0.95, 0.9, 1)], 'yes'),
     ],
 )
-def test_a_figure_is_reached_or_missed_or_missed_within_the_spread(
+def test_a_figure_is_reached_or_missed_in_size_or_in_direction(
     ratios, expected
 ):
     places = [(CLAIMS['g4'].rows, f'x{scale}') for scale in (1, 2, 4)]
@@ -73,7 +73,7 @@ def test_a_figure_is_reached_or_missed_or_missed_within_the_spread(
     assert finding(CLAIMS['g4'], found)[1] == expected
 
 
-def test_reuse_of_features_is_that_of_the_committed_file(root):
+def test_feature_reuse_is_read_from_the_committed_file(root):
     reuse = claim_rows(read_results(root / 'results'))[-1]
     assert reuse['holds here'] == 'yes'
 
@@ -88,7 +88,7 @@ def test_equal_channels_must_win_in_memory_access_and_in_time(write, said):
     assert said('g1')[0][2] == 'no'
 
 
-def test_every_machine_answers_and_a_gpu_nothing_about_arm(write, said):
+def test_every_machine_answers_but_gpus_not_claims_about_arm(write, said):
     row = network('mobilenet_v2_x1_4', 1 / 1.58)
     groups = g1('8 groups', 4.0, guideline='G2')
     write('backbones', row, row | dict(cpu='Core Z'))
@@ -117,7 +117,7 @@ def test_every_machine_answers_and_a_gpu_nothing_about_arm(write, said):
         ([(0.8, 1, 1), (1.3, 1, 1)], '23 % slower to 25 % faster'),
     ],
 )
-def test_less_than_nothing_is_told_as_the_opposite(ratios, words):
+def test_a_negative_amount_is_phrased_as_its_opposite(ratios, words):
     places = [(CLAIMS['g4'].rows, f'x{scale}') for scale in (1, 2, 4)]
     found = dict(zip(places, ratios, strict=False))
     assert finding(CLAIMS['g4'], found)[0].startswith(words)
@@ -156,12 +156,12 @@ def test_rows_of_other_settings_neither_mix_nor_empty_a_claim(write, said):
         dict(part='end to end'),
     ],
 )
-def test_only_the_papers_setting_and_no_try_counts(write, said, change):
+def test_only_the_papers_setting_counts_and_no_trial(write, said, change):
     write('detectors', detector(f'{V1}x1_0', 0.5, **change))
     assert said(V1_DETECTOR)[0][1] == NOT_MEASURED
 
 
-def test_cuda_graph_goes_before_what_the_host_launches(write, said):
+def test_cuda_graphs_are_preferred_to_launches_by_the_host(write, said):
     row = network('mobilenet_v2_x1_4', 0.5, batch='8', mode='graph')
     rows = row, network('mobilenet_v2_x1_4', 0.9, batch='8')
     write('backbones', *rows, where=GPU)

@@ -1,4 +1,4 @@
-"""The computed tables of README and docs, and how they are filled in."""
+"""Computing the tables of README and docs, and filling them in."""
 
 import pytest
 from report_rows import GPU, detector, op
@@ -24,7 +24,7 @@ def test_table_is_filled_and_stays():
         docs_tables.filled(TEXT, dict(runs=[dict(model='a')]))
 
 
-def test_what_is_generated_is_up_to_date(root):
+def test_generated_files_are_up_to_date(root):
     texts = generated(root, root / 'results')
     for path, text in texts.items():
         assert path.read_text('utf-8') == text, path
@@ -32,7 +32,7 @@ def test_what_is_generated_is_up_to_date(root):
     assert len(texts) == 6
 
 
-def test_table_7_has_what_coco_gave_here(root, write, results):
+def test_table_7_has_the_map_reached_on_coco(root, write, results):
     name = 'lighthead_xception_x1_0'
     runs = ('COCO', 0.271), ('COCO', 0.2849), ('BCCD blood cells', 0.5)
     rows = [dict(config=name, data=data, mAP=mmap) for data, mmap in runs]
@@ -44,9 +44,7 @@ def test_table_7_has_what_coco_gave_here(root, write, results):
     assert (row['paper: mmAP'], row['here: mmAP']) == ('29.0', '28.5')
 
 
-def test_bccd_speeds_are_of_one_machine_and_setting_and_say_which(
-    write, results
-):
+def test_bccd_speeds_share_one_machine_and_setting_and_name_it(write, results):
     def on_bccd(name, images_per_s, **changes):
         whole = dict(input='480x360', batch='4', part='training step')
         whole |= dict(images_per_s=images_per_s)
@@ -66,7 +64,7 @@ def test_bccd_speeds_are_of_one_machine_and_setting_and_say_which(
     assert second['training images/s'] == '2.5'
 
 
-def test_ops_are_told_for_every_machine_with_their_slowest_case(
+def test_ops_are_listed_for_every_machine_with_their_slowest_case(
     write, results
 ):
     name, both = 'ps_roi_pool', 'forward and backward'
@@ -86,7 +84,7 @@ def test_ops_are_told_for_every_machine_with_their_slowest_case(
     assert second['measured on'].startswith('Core Z')
 
 
-def test_an_absent_column_is_told_with_its_file(write, results):
+def test_the_error_for_a_missing_column_names_its_file(write, results):
     write('ops', dict(op='ps_roi_pool', passes='forward', map='1x1x1x1'))
     with pytest.raises(UserError, match=r'ops_cpu\.csv has no column map_lay'):
         docs_tables.ops_rows(results())
@@ -110,7 +108,7 @@ def test_a_networks_last_record_of_one_setting_is_a_row(write, results):
     record('20', dict(network='b'), convolution=1)
     record('5', dict(threads='2', date='2026-02-02'), convolution=1)
     row, other = docs_tables.figure2_rows(results())
-    # 200 M in 10 ms are 20 G a second, of 100.
+    # 200 MMACs in 10 ms are 20 of 100 GMAC/s.
     shares = ['70%', '0%', '0%', '0%', '25%', '5%', '20%']
     assert [*row.values()] == ['a', '10.0', *shares, 'none', PLACE]
     assert other['network'] == 'b'

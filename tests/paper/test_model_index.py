@@ -5,7 +5,7 @@ from modelindex.load_model_index import load
 from mmdet_shufflenetv2.paper.model_index import model_index
 
 
-def test_every_detector_but_the_demos_is_listed_by_its_name(root):
+def test_every_detector_except_the_demos_is_listed_by_name(root):
     index = load(str(root / 'model-index.yml'))
     index.build_models_with_collections()
     assert not index.check_errors

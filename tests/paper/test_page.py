@@ -14,7 +14,7 @@ from mmdet_shufflenetv2.paper.page import make_page, page_tables
 
 @pytest.fixture
 def table(results):
-    """The rows of one of the page's tables that have a text."""
+    """The rows of a table of the page that contain a text."""
 
     def table(name, word):
         rows = page_tables(results())[name]
@@ -23,7 +23,7 @@ def table(results):
     return table
 
 
-def test_what_nobody_measured_is_listed_once_for_each_platform(results):
+def test_unmeasured_figures_are_listed_once_per_platform(results):
     tables = page_tables(results()).values()
     rows = [row for table in tables for row in table if 'ms' in row]
     assert len(rows) == len(speeds())
@@ -32,7 +32,7 @@ def test_what_nobody_measured_is_listed_once_for_each_platform(results):
         assert row['device'] in ('GPU: not measured', 'CPU: not measured')
 
 
-def test_measured_row_stands_beside_the_papers(write, table):
+def test_measured_row_is_shown_beside_the_papers(write, table):
     # 0.5 ms are 2000 batches a second; the paper has 57.6 and 1.323.
     write('guidelines', g1('1:12', 1.5, median_ms='0.5'))
     (row,) = table('g1', 'Core X')
@@ -44,7 +44,7 @@ def test_measured_row_stands_beside_the_papers(write, table):
         'Core X',
         'fp32, eager, channels_last, 1 thread, PyTorch 2.14.1',
     )
-    # What of the table was not measured follows.
+    # The unmeasured rows of the table follow.
     assert len(table('g1', '-')) == 23
 
 
@@ -58,7 +58,7 @@ def test_measured_row_stands_beside_the_papers(write, table):
         ([dict(status='failed: x'), dict(warning='--quick')], '0.9'),
     ],
 )
-def test_a_measurement_goes_before_a_try_and_a_try_before_a_failure(
+def test_a_measurement_beats_a_trial_and_a_trial_beats_a_failure(
     write, table, rows, shown
 ):
     write('backbones', *(network('xception_x2_0', 0.9) | row for row in rows))
@@ -68,7 +68,7 @@ def test_a_measurement_goes_before_a_try_and_a_try_before_a_failure(
     assert (found['here'] == 'failed: x') == (shown == '-')
 
 
-def test_what_is_in_no_table_of_the_paper_has_one_of_its_own(write, table):
+def test_rows_in_no_table_of_the_paper_get_a_table_of_their_own(write, table):
     name, blank = 'shufflenet_v1_x1_0_g8', dict(table='', column='')
     blank |= dict(speed_ratio='', speed_ratio_p10='', speed_ratio_p90='')
     write('backbones', network(name, 0.9, **blank))
@@ -87,11 +87,11 @@ def test_detectors_on_a_cpu_have_the_gpus_ratio_but_not_its_speed(
     found, step = table('table7', 'Core X')
     assert (found['paper'], found['here']) == ('-', '10')
     assert found['paper ratio'] == f'{178 / 188:.4g}'
-    # The paper has no speed of a training step.
+    # The paper has no speed for a training step.
     assert step['paper ratio'] == '-'
 
 
-def test_environment_tells_machine_dates_and_commits(write, table):
+def test_environment_lists_machine_dates_and_commits(write, table):
     row = network('xception_x2_0', 1, date='2026-03-03')
     write('backbones', row, row | dict(commit='def', date='2026-01-01'))
     (found,) = table('environment', 'Core X')
@@ -99,7 +99,7 @@ def test_environment_tells_machine_dates_and_commits(write, table):
     assert found['commit'] == 'def, abc'
 
 
-def test_charts_show_the_papers_setting_and_no_try(write, results):
+def test_charts_show_only_the_papers_setting_and_no_trials(write, results):
     row = network('xception_x2_0', 1, median_ms='2')
     write('backbones', row, row | dict(median_ms='9', warning='--quick'))
     write('backbones', row | dict(median_ms='7', batch='8'))
@@ -115,7 +115,7 @@ def test_charts_show_the_papers_setting_and_no_try(write, results):
             assert key.row in values('top-1 error')
 
 
-def test_page_is_whole_and_needs_no_other_file(root, folder, write):
+def test_page_is_complete_and_self_contained(root, folder, write):
     name = '</script><b onclick=a()>'
     write('backbones', network('xception_x2_0', 0.876, cpu=name))
     (folder / 'ops_cpu.csv').write_text('schema,op\n99,x\n')

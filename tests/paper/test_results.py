@@ -1,4 +1,4 @@
-"""Reading results, and which rows may stand beside each other."""
+"""Reading results, and which rows may be compared."""
 
 import pytest
 from report_rows import COMMON, CPU, g1
@@ -15,7 +15,7 @@ def choose(results, wanted=()):
     return {scale: each.ratio[0] for scale, each in found.items()}
 
 
-def test_of_complete_settings_the_newest_counts_and_never_a_mixture(
+def test_the_newest_complete_setting_counts_and_never_a_mixture(
     write, results
 ):
     scales = ('x1', 'x2', 'x4')
@@ -23,11 +23,11 @@ def test_of_complete_settings_the_newest_counts_and_never_a_mixture(
     new = [g1('1:12', 2.5, scale, torch='2.15.0') for scale in scales[:2]]
     write('guidelines', *new, *old)
     assert choose(results()) == dict.fromkeys(scales, '1.5')
-    # What nobody asks for makes no setting less complete.
+    # A missing key that is not wanted does not make a setting incomplete.
     assert choose(results(), ['x1']) == dict.fromkeys(scales, '1.5')
     write('guidelines', *(row | dict(date='2026-02-02') for row in new))
     assert choose(results(), ['x1', 'x2']) == dict.fromkeys(scales[:2], '2.5')
-    # Without a complete one the fullest counts.
+    # Without a complete setting, the fullest counts.
     assert choose(results(), ['x1', 'x4', 'x8']) == choose(results())
 
 
@@ -47,7 +47,7 @@ def test_bad_files_are_named_and_the_others_are_read(
     assert 'binary.csv cannot be read' in binary
     assert 'folder.csv cannot be read' in is_folder
     assert 'ops_cpu.csv has no column median_ms' in ops
-    # What is generated from results needs all of them.
+    # Generated files need all results.
     with pytest.raises(UserError, match='cannot be read'):
         generated(root, folder)
     with pytest.raises(UserError, match=r'no folder .*--results'):
@@ -67,7 +67,7 @@ def test_bad_files_are_named_and_the_others_are_read(
         ('schema', '99'),
     ],
 )
-def test_bad_value_leaves_out_its_row_only(write, results, column, value):
+def test_a_bad_value_leaves_out_only_its_row(write, results, column, value):
     good = g1('1:12', 1.5, schema='1')
     write('guidelines', good, good | {column: value})
     assert len(results().measured) == 1
@@ -76,7 +76,7 @@ def test_bad_value_leaves_out_its_row_only(write, results, column, value):
     assert value in problem
 
 
-def test_row_without_a_reference_and_failed_row_are_whole(write, results):
+def test_rows_without_a_reference_and_failed_rows_are_kept(write, results):
     row = g1('1:12', 1.5)
     blank = {key: '' for key in row if key.startswith('time_ratio')}
     failed = dict(median_ms='', status='does not fit in memory')
@@ -85,7 +85,7 @@ def test_row_without_a_reference_and_failed_row_are_whole(write, results):
     assert len(results().measured) == 2
 
 
-def test_line_that_was_cut_short_spoils_no_other(folder, write, results):
+def test_an_incomplete_line_does_not_affect_others(folder, write, results):
     write('guidelines', g1('1:12', 1.5))
     path = folder / 'guidelines_cpu.csv'
     header, row = path.read_text().splitlines()
