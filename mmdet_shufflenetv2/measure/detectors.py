@@ -103,12 +103,12 @@ def config_path(stem: str) -> Path:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that select detectors, parts and their input."""
     add = parser.add_argument
-    text = 'default: configs/lighthead_*.py but *_custom.py'
+    text = 'default: configs/lighthead_*.py except *_custom.py'
     add('configs', nargs='*', metavar='CONFIG', help=text)
     paper, cpu = size_text(PAPER_SIZE), size_text(CPU_SIZE)
-    text = f"size of the resized image; default: the paper's {paper}; CPU: "
-    add('--size', **SIZE, help=text + cpu)
-    text = f"default: {PAPER_BATCH}, the paper's"
+    text = f"resized images; default: {cpu} on a CPU, else the paper's {paper}"
+    add('--size', **SIZE, help=text)
+    text = f'default: {PAPER_BATCH}, as in the paper'
     add('--batch', **COUNTS, default=[PAPER_BATCH], help=text)
     parts = list(PARTS)
     add('--part', nargs='+', choices=parts, default=parts, help='default: all')
