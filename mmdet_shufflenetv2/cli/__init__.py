@@ -1,9 +1,9 @@
 """The commands: ``tools/NAME.py`` and ``python -m mmdet_shufflenetv2 NAME``.
 
-Each command is a module of this package. Its docstring is its help, its
-``add_arguments(parser)`` says what it takes, its ``run(args)`` does it. The
-module is imported when its command is called, and imports what is heavy when
-it runs, so that a command that needs no PyTorch works without it.
+Each command is a module of this package: its docstring is the help text,
+``add_arguments(parser)`` declares the arguments and ``run(args)`` does the
+work. A module is imported only when its command is called, and imports heavy
+packages only when it runs, so commands that do not need PyTorch work without.
 """
 
 import argparse
@@ -18,7 +18,6 @@ from pathlib import Path
 from ..errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# Other names of commands.
 ALIASES = {'demo': 'predict'}
 
 
@@ -28,9 +27,9 @@ def main(
     """Run one command.
 
     Args:
-        name: of the command and its module, ``-`` for ``_``.
-        argv: its arguments; those of this process by default.
-        prog: what its help calls it; the name of the script by default.
+        name: Name of the command's module; ``-`` may stand for ``_``.
+        argv: Arguments of the command; default: those of this process.
+        prog: Program name shown in the help; default: the script's name.
     """
     command = import_module(f'.{name.replace("-", "_")}', __name__)
     parser = argparse.ArgumentParser(
@@ -44,7 +43,7 @@ def main(
 
 
 def console(argv: Sequence[str] | None = None) -> None:
-    """Run the command that the first argument names, or list them all."""
+    """Run the command named by the first argument, or list all commands."""
     argv = sys.argv[1:] if argv is None else argv
     commands = list_commands()
     if not argv or argv[0] in ('-h', '--help'):
@@ -64,7 +63,7 @@ def console(argv: Sequence[str] | None = None) -> None:
 
 
 def list_commands() -> dict[str, str]:
-    """Names of the commands and the first line of each one's docstring."""
+    """Map each command to the first line of its docstring."""
     purposes = {}
     for path in PACKAGE.glob('cli/*.py'):
         if path.stem not in ('__init__', 'options'):
@@ -75,17 +74,17 @@ def list_commands() -> dict[str, str]:
 
 
 def resource_root() -> Path:
-    """The folder of ``configs/``: a checkout, or ``.mim`` of a wheel."""
+    """The parent of ``configs/``: the checkout, or ``.mim`` in a wheel."""
     installed = PACKAGE / '.mim'
     return installed if installed.is_dir() else PACKAGE.parent
 
 
 def report_errors(run: Callable[[], None]) -> None:
-    """Run it; show an expected error as one message, with exit code 2.
+    """Call ``run``; print an expected error as one line and exit with 2.
 
-    An error of this package says by itself what is wrong, one of the
-    operating system does if it names a file, and one of a config names the
-    entry; anything else is a bug, and keeps its traceback.
+    Expected are this package's own errors, operating system errors that name
+    a file, and errors from building what a config describes. Anything else is
+    a bug and keeps its traceback.
     """
     os.environ.setdefault('LOCAL_RANK', '0')
     try:
@@ -99,33 +98,33 @@ def report_errors(run: Callable[[], None]) -> None:
             raise
         print(f'error: {message}', file=sys.stderr)
         sys.exit(2)
-    # Threads of a process group would abort a process that ends.
+    # A live process group's threads can abort the process at exit.
     dist = sys.modules.get('torch.distributed')
     if dist and dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
 def _message(error: Exception) -> str | None:
-    """What is shown of an expected error; None for any other one."""
+    """The message to print for an expected error, None for any other."""
     if isinstance(error, UserError):
-        # A data loader's process hands its whole traceback over as text.
-        marker = f'{type(error).__name__}: '
+        # Data loader workers re-raise errors with the traceback as text.
         if 'Original Traceback' in str(error):
+            marker = f'{type(error).__name__}: '
             return str(error).rpartition(marker)[2].strip()
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f'{error.filename}: {error.strerror}'
     if isinstance(error, FileNotFoundError):
         return str(error)
-    # mmengine's registry calls classes with what the config says: Python
-    # names an argument that does not exist, this package a wrong value.
+    # mmengine's registry passes config entries to constructors: Python
+    # rejects an unknown argument, this package a wrong value.
     files = [f.filename for f in traceback.extract_tb(error.__traceback__)]
     build = sys.modules.get('mmengine.registry.build_functions')
     if build is None or build.__file__ not in files:
         return None
-    of_an_argument = files[-1].startswith(str(PACKAGE)) and (
+    is_bad_argument = files[-1].startswith(str(PACKAGE)) and (
         isinstance(error, ValueError) or 'keyword argument' in str(error)
     )
-    if files[-1] == build.__file__ or of_an_argument:
+    if files[-1] == build.__file__ or is_bad_argument:
         return f'in the config: {error.args[0]}'
     return None

@@ -1,14 +1,14 @@
-"""What a network costs on this machine, layer by layer, and what would help.
+"""Profile a network layer by layer on this machine, and suggest changes.
 
     python tools/analyze.py shufflenet_v2_x1_0
     python tools/analyze.py ShuffleNetV2 --backbone-options widen_factor=0.5
     python tools/analyze.py configs/lighthead_shufflenetv2.py --size 320x320
     python tools/analyze.py mmdet::retinanet/retinanet_r50_fpn_1x_coco.py
 
-Runs the network, times every operation in place and every layer that breaks
-one of the guidelines G1 to G4 beside one that keeps it, and holds all against
-what this machine can do. Prints what would help most, first; tables, a
-picture and a time line for ui.perfetto.dev go to the output folder.
+Runs the network and times every operation in place. Each layer that breaks one
+of the guidelines G1 to G4 is also timed against a variant that follows it, and
+all times are compared with this machine's limits. Prints advice, most useful
+first; tables, a plot and a trace for ui.perfetto.dev go to the output folder.
 FLOPs are multiply-adds.
 """
 
@@ -35,17 +35,17 @@ from .options import (
     whole_number,
 )
 
-# Lines of advice and layers on the terminal; report.txt has all.
+# Number of pieces of advice and of layers to print; report.txt has all.
 SHOWN = 8
-# file: (what is in it, how it is written). The last one needs matplotlib.
+# File name: (content, function that writes it). The last needs matplotlib.
 OUTPUTS = {
     'report.txt': (
         'all advice, all layers',
         lambda result, path: path.write_text(result.table()),
     ),
-    'layers.csv': ('one row for each layer', Analysis.to_csv),
-    'analysis.json': ('everything, for programs', Analysis.to_json),
-    'trace.json': ('time line for ui.perfetto.dev', Analysis.to_trace),
+    'layers.csv': ('one row per layer', Analysis.to_csv),
+    'analysis.json': ('everything, machine-readable', Analysis.to_json),
+    'trace.json': ('trace for ui.perfetto.dev', Analysis.to_trace),
     'analysis.png': ('time, roofline, receptive fields', Analysis.plot),
 }
 
@@ -59,31 +59,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'published name such as shufflenet_v2_x1_0, or a registered '
         'backbone such as ShuffleNetV2',
     )
-    add('--checkpoint', help='trained weights; default: random ones')
-    of_backbone = 'arguments of a backbone, such as widen_factor=0.5'
-    add_cfg_options(parser, '--backbone-options', of_backbone)
+    add('--checkpoint', help='trained weights; default: random weights')
+    text = 'arguments of a backbone, such as widen_factor=0.5'
+    add_cfg_options(parser, '--backbone-options', text)
     add_cfg_options(parser)
-    text = "WIDTHxHEIGHT; default: the config's test images, else 224x224"
+    text = "WIDTHxHEIGHT; default: the config's test size, else 224x224"
     add('--size', type=image_size, help=text)
-    add('--batch', type=positive_int, default=1, help='images; default: 1')
+    add('--batch', type=positive_int, default=1, help='batch size; default: 1')
     add('--device', default='cpu', help='cpu, cuda or cuda:N; default: cpu')
     text = 'CPU threads; default: %(default)s'
     add('--threads', type=positive_int, default=os.cpu_count(), help=text)
-    text = 'fp32 has TF32 off; default: fp32'
+    text = 'fp32 disables TF32; default: fp32'
     add('--precision', choices=list(PRECISIONS), default='fp32', help=text)
-    text = 'cpu: time of all threads, for a busy machine with --threads 1'
+    text = 'cpu: CPU time of all threads; on a busy machine use --threads 1'
     add('--clock', choices=list(CLOCKS), default='wall', help=text)
-    text = 'for timing the network; default: 10'
+    text = 'time spent on timing the network; default: 10'
     add('--seconds', type=positive_number, default=10.0, help=text)
-    text = 'images for the effective receptive field, 0 for none; default: 4'
+    text = 'images for the effective receptive field, 0 skips it; default: 4'
     add('--samples', type=whole_number, default=4, help=text)
     add('--out-dir', help='default: work_dirs/analysis/<network>')
-    text = 'CSV file to add the time of each kind of work to, such as '
+    text = 'append the time of each kind of work to this CSV file, such as '
     text += 'results/analysis_cpu.csv'
     add('--record', type=Path, help=text)
-    text = 'a first look: a few runs of everything, which say less'
+    text = 'a first look: only a few runs of everything, less precise'
     add('--quick', action='store_true', help=text)
-    text = 'also measure torch.compile, which takes minutes'
+    text = 'also measure torch.compile; takes minutes'
     add('--compile', action='store_true', help=text)
 
 
@@ -94,14 +94,14 @@ def run(args: argparse.Namespace) -> None:
     except ImportError as error:
         missing = (error.name or '').partition('.')[0]
         raise UserError(
-            f'{f"{missing} is not installed" if missing else error}; without '
-            'it mmdet_shufflenetv2.analysis.analyze(model, input) works, '
-            'from Python'
+            f'{f"{missing} is not installed" if missing else error}; '
+            'mmdet_shufflenetv2.analysis.analyze(model, input) works without '
+            'it, from Python'
         ) from error
     device = require_device(args.device)
     setting = Setting(device, args.threads, args.precision, clock=args.clock)
     if args.record and args.quick:
-        raise UserError('--record: a --quick look is not worth recording')
+        raise UserError('--record: a --quick run is not precise enough')
     model, size = openmmlab.load(
         args.network, args.backbone_options, args.cfg_options, args.checkpoint
     )
@@ -154,6 +154,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _show(stage: str) -> None:
-    """What is being done, on a line that the next one overwrites."""
+    """Show the current stage on a line that the next stage overwrites."""
     if sys.stderr.isatty():
         print(f'\r{stage:60}\r', end='', file=sys.stderr, flush=True)

@@ -1,14 +1,14 @@
-"""Measure speed on this machine, beside the paper's figures.
+"""Measure speed on this machine and compare it with the paper.
 
     python tools/benchmark.py backbones --size 224x224
     python tools/benchmark.py detectors --device cuda
     python tools/benchmark.py all --device cuda --budget-minutes 8
 
-Competitors run in turn in one process; a ratio is of medians, with the
-spread of the rounds' own ratios. Each measurement becomes a row of a CSV file
-in results/ at once, and a command that is given again goes on where it
-stopped. On a busy machine ``--threads 1 --clock cpu`` still tells the work
-that is done.
+Competitors run interleaved in one process. Ratios are ratios of medians, given
+with the spread of the ratios of single rounds. Each measurement is immediately
+written as a row of a CSV file in results/, and the same command continues
+where it stopped. On a busy machine, ``--threads 1 --clock cpu`` still measures
+the work done.
 """
 
 import argparse
@@ -47,8 +47,8 @@ KINDS = {
     'deploy': deploy,
 }
 
-# What `all` measures, the most telling first. A GPU's steps are short ones:
-# it is often had for minutes only, and seldom disturbed.
+# What `all` measures, the most informative first. Steps on a GPU are short: it
+# is often available for minutes only, and its timings are rarely disturbed.
 _GPU = '--seconds 0.4'
 _TABLE8 = f'{_GPU} --size 224x224 --units'
 PLANS = {
@@ -76,7 +76,7 @@ PLANS = {
         detectors
         deploy
     """,
-    # A try of everything, on either.
+    # A quick run of everything, on any device.
     'quick': """
         guidelines G1 G4
         backbones --network shufflenet_v2_x0_5 --size 64x64 --units 28x28
@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     for name, kind in KINDS.items():
         add_options(add(name, kind.HELP, kind.EXAMPLE), name)
-    text = 'everything, the most telling first'
+    text = 'everything, the most informative first'
     everything = add('all', text, '--device cuda --budget-minutes 8')
     everything.add_argument('--device', default='cpu', help='default: cpu')
     text = 'folder of the CSV files; default: %(default)s'
@@ -111,14 +111,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add the options of one of `KINDS`, its own and those of all."""
+    """Add the options of one of `KINDS`, including the shared ones."""
     kind, add = KINDS[name], parser.add_argument
     parser.register('type', 'size', image_size)
     parser.register('type', 'count', positive_int)
     kind.add_options(parser)
     setting.add_options(parser, kind.THREADS, kind.MODE)
     _add_run_options(parser)
-    text = 'of timed runs for one case; default: %(default)s'
+    text = 'duration of the timed runs of each case; default: %(default)s'
     seconds = kind.EFFORT.seconds
     add('--seconds', type=positive_number, default=seconds, help=text)
     text = f'CSV file to append to; default: results/{name}_cpu.csv or '
@@ -127,17 +127,17 @@ def add_options(parser: argparse.ArgumentParser, name: str) -> None:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     add, flag = parser.add_argument, dict(action='store_true')
-    add('--quick', **flag, help='a try: three runs of everything')
-    text = 'measure what is recorded, too'
+    add('--quick', **flag, help='only three runs of everything, as a test')
+    text = 'also measure what is already recorded'
     add('--remeasure', '--again', **flag, help=text)
-    text = 'begin nothing new after so long; the same command goes on'
+    text = 'start nothing new after this time; the same command continues'
     add('--budget-minutes', type=positive_number, help=text)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, record and show; exit code 1 if something failed."""
+    """Measure, record and show; exit code 1 if a measurement failed."""
     args.device = setting.require_device(args.device)
-    # PyTorch's profiler reports each start and end.
+    # Silences the start and stop messages of PyTorch's profiler.
     os.environ.setdefault('KINETO_LOG_LEVEL', '9')
     deadline = time.monotonic() + 60 * (args.budget_minutes or math.inf)
     steps = [args]
@@ -156,15 +156,15 @@ def run(args: argparse.Namespace) -> None:
         failed |= any(row['status'].startswith('failed') for row in rows)
     if left:
         print(
-            f'\nThe time is over with {left} measurements left; give the '
-            'same command again to go on.'
+            f'\nTime is up with {left} measurements left; run the same '
+            'command again to continue.'
         )
     if failed:
         sys.exit(1)
 
 
 def plan(lines: str, device: str) -> list[argparse.Namespace]:
-    """The steps of a plan, as if each line had been given as a command."""
+    """Parse each line of a plan as if it had been given as a command."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     return [
@@ -177,7 +177,7 @@ def plan(lines: str, device: str) -> list[argparse.Namespace]:
 def _run(
     args: argparse.Namespace, deadline: float
 ) -> tuple[list[dict[str, str]], int]:
-    """Measure and record one of `KINDS`, and show all that was asked for."""
+    """Measure and record one of `KINDS`, then show the requested rows."""
     name, kind = args.command, KINDS[args.command]
     device = torch.device(args.device).type
     out = args.out or Path('results') / f'{name}_{device}.csv'
@@ -202,13 +202,13 @@ def _run(
         )
     except KeyboardInterrupt as error:
         raise Interrupted(
-            f'stopped; {len(records.rows)} rows are safe in {out}, and the '
-            'same command goes on from there'
+            f'stopped; {len(records.rows)} rows are saved in {out}, and the '
+            'same command continues from there'
         ) from error
     new = len(records.rows) - before
     notes = [
-        f'{new} rows measured, {len(rows) - new} recorded before '
-        f'(--remeasure measures them anew): {out}'
+        f'{new} rows measured, {len(rows) - new} already recorded '
+        f'(measure them again with --remeasure): {out}'
     ]
     if hasattr(kind, 'summary'):
         measured = [row for row in rows if row['status'] == benchmarks.OK]

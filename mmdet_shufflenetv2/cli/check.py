@@ -1,11 +1,11 @@
-"""Say what training would say about a folder of data, before any training.
+"""Check a folder of data as training would, without training.
 
     python -m mmdet_shufflenetv2 check my_data
     python -m mmdet_shufflenetv2 check my_data --out-dir looked_at
 
-Counts images and boxes of each class on both sides, names what is wrong and
-what is odd, and with --out-dir draws up to five boxes of each kind it named,
-and some images that are well. Exit code 1 if a record is wrong.
+Counts images and boxes per class in both splits and lists errors and warnings.
+With --out-dir, also draws up to five examples of each kind of problem, and a
+few images without problems. Exit code 1 if a record is wrong.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 
 from .options import add_data_options
 
-#: Pictures of good records that are drawn.
+#: Number of images without problems to draw.
 GOOD = 8
 
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('data_root', help='folder of images and annotations')
     add_data_options(parser)
     parser.set_defaults(exif='apply')
-    parser.add_argument('--out-dir', metavar='DIR', help='draw pictures here')
+    parser.add_argument('--out-dir', metavar='DIR', help='save pictures here')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,10 +36,10 @@ def run(args: argparse.Namespace) -> None:
     out_dir = options.pop('out_dir')
     splits = find_data(**options)
     print(*splits.notes, sep='\n')
-    wrong, said = False, set()
+    wrong, reported = False, set()
     for name, source in ('train', splits.train), ('val', splits.val):
         table = read_boxes(source)
-        lines = [*summary(name, table), *report(table, False, said)]
+        lines = [*summary(name, table), *report(table, False, reported)]
         print('', *lines, sep='\n')
         wrong |= bool(table.errors)
         if name == 'train':
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def summary(name: str, table) -> list[str]:
-    """Lines on a table: images, sizes, and boxes of each class."""
+    """Summarize images, sizes and the boxes of each class, as lines."""
     from ..data.table import SMALL_BOX_PX
 
     used = np.unique(table.image)
@@ -62,8 +62,8 @@ def summary(name: str, table) -> list[str]:
     ]
     if len(table):
         sizes = np.percentile(table.sizes, (0, 50, 100), axis=0)
-        told = ', '.join(f'{w:g} x {h:g}' for w, h in sizes)
-        lines.append(f'  sizes {told} (lowest, median, highest)')
+        sizes = ', '.join(f'{w:g} x {h:g}' for w, h in sizes)
+        lines.append(f'  sizes {sizes} (lowest, median, highest)')
     if len(table.boxes):
         sides = table.box_sizes()
         low, middle, high = np.percentile(sides, (0, 50, 100))
@@ -74,16 +74,17 @@ def summary(name: str, table) -> list[str]:
         )
     for label, count in enumerate(table.counts()):
         images = len(np.unique(table.image[table.labels == label]))
-        named = table.classes[label]
-        lines.append(f'  {named}: {count} boxes in {images} images')
+        lines.append(
+            f'  {table.classes[label]}: {count} boxes in {images} images'
+        )
     return lines
 
 
 def draw(table, folder: Path) -> int:
-    """Draw the records that were named, in red, and a few others, in green.
+    """Draw reported records in red, and a few good images in green.
 
     Returns:
-        How many pictures were written.
+        The number of pictures written.
     """
     import cv2
 

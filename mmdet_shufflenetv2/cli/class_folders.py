@@ -1,4 +1,4 @@
-"""Decode every image of a folder of ImageNet's layout, and name what is wrong.
+"""Decode every image of a folder in ImageNet's layout and report errors.
 
 python -m mmdet_shufflenetv2 class_folders data/imagenet
 python -m mmdet_shufflenetv2 class_folders my_pictures --any
@@ -13,11 +13,11 @@ from ..data import class_folders
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('data_root', help='folder that holds train/ and val/')
+    parser.add_argument('data_root', help='folder with train/ and val/')
     parser.add_argument(
         '--any',
         action='store_true',
-        help="take any classes instead of ImageNet's 1000",
+        help="accept any classes instead of ImageNet's 1000",
     )
 
 

@@ -4,12 +4,11 @@
     python tools/test.py configs/pretrain.py x1_0.pth --eval error
     python tools/convert_checkpoint.py x1_0.pth back.pth --to torchvision
 
-What a file holds is recognised by its keys: torchvision's, the ShuffleNet
-authors', mmpretrain's, timm's and pytorchcv's networks, where they are the
-same as the ones here. Every key must have a counterpart, and the file must
-hold one whole network; values are not changed. The images that the weights
-expect, RGB normalised or BGR 0-255, go into the file's meta data, and
-tools/train.py, test.py and demo.py then feed them so.
+The format is recognised from the keys: torchvision's, the ShuffleNet authors',
+mmpretrain's, timm's and pytorchcv's, for networks that also exist here. Every
+key must have a counterpart and the file must hold one complete network; values
+are not changed. The input format that the weights expect, normalised RGB or
+BGR 0-255, is stored in the metadata for tools/train.py, test.py and demo.py.
 """
 
 import argparse
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if os.path.exists(args.target) and not args.force:
-        raise UserError(f'{args.target} exists; --force overwrites it')
+        raise UserError(f'{args.target} exists; overwrite it with --force')
     content = CheckpointLoader.load_checkpoint(args.source, 'cpu')
     classifier = conversion.read(content, args.source)
     converted = conversion.write(classifier, args.to)
@@ -52,7 +51,6 @@ def run(args: argparse.Namespace) -> None:
     fit = classifier.fit
     print(
         f'{args.source}: {classifier.network}{style}, {fit.found} format, '
-        f'{classes}\nimages it expects: {fit.expected_input or "not stated"}\n'
-        f'{args.target}: {args.to} format, {len(fit.named)} tensors of the '
-        'backbone'
+        f'{classes}\nexpected input: {fit.expected_input or "unknown"}\n'
+        f'{args.target}: {args.to} format, {len(fit.named)} backbone tensors'
     )

@@ -1,14 +1,14 @@
-"""Write a detector's checkpoint as one file, and prove that it agrees.
+"""Export a detector to one file and compare it with the checkpoint.
 
     python tools/export.py best.pth
     python tools/export.py best.pth --output model.onnx --image-size 416x416
     python tools/export.py best.pth --images photos/
     python tools/export.py best.pth --precision int8 --calibration photos/
 
-The whole detector is in it: RPN, suppression, PSRoI pooling, final boxes.
+The file holds the whole detector: RPN, NMS, PSRoI pooling and final boxes.
 `mmdet_shufflenetv2.deploy.runtime.Detector` runs it without PyTorch. The file
-is compared with the checkpoint on pictures before it is kept; what differs
-more than `docs/deploy.md` says is an error, and an earlier file stays.
+replaces an earlier export only if its output on images agrees with the
+checkpoint's within the limits in `docs/deploy.md`.
 """
 
 import argparse
@@ -20,55 +20,55 @@ from .options import image_size, positive_int
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--output', help="default: beside it, as the format's")
+    parser.add_argument('--output', help='default: next to the checkpoint')
     parser.add_argument(
-        '--config', help='config file; default: what the checkpoint says'
+        '--config', help='config file; default: the one in the checkpoint'
     )
     parser.add_argument(
         '--format',
         choices=['onnx', 'openvino', 'ncnn'],
         default='onnx',
-        help='default: onnx; ncnn: backbone, neck and RPN alone',
+        help='default: onnx; ncnn: only backbone, neck and RPN',
     )
     parser.add_argument(
         '--precision',
         choices=['fp32', 'fp16', 'int8'],
         default='fp32',
-        help='default: fp32; fp16: weights in half the space',
+        help='default: fp32; fp16 halves the size of the weights',
     )
     parser.add_argument(
         '--calibration',
         metavar='DIR',
-        help='int8: a folder of some 100 pictures like those of later use',
+        help='for int8: folder of about 100 images like those in later use',
     )
     parser.add_argument(
         '--image-size',
         type=image_size,
         metavar='WxH',
-        help="what images are made to fit into; default: the config's",
+        help="size that images are resized to fit into; default: the config's",
     )
     parser.add_argument(
         '--batch',
         type=positive_int,
         default=1,
-        help='images of a call; default: 1',
+        help='images per call; default: 1',
     )
     parser.add_argument(
         '--dynamic',
         action='store_true',
-        help='height and width from 64 to 8192, in multiples of 32',
+        help='accept heights and widths from 64 to 8192, in multiples of 32',
     )
     parser.add_argument(
         '--proposals',
         type=positive_int,
-        help="how many RoIs are classified; default: the config's",
+        help="number of RoIs to classify; default: the config's",
     )
     parser.add_argument(
         '--images',
         nargs='+',
         default=[],
         metavar='PATH',
-        help='pictures or folders to compare on; default: synthetic ones',
+        help='images or folders for the comparison; default: synthetic images',
     )
 
 
@@ -79,11 +79,11 @@ def run(args: argparse.Namespace) -> None:
 
     if (args.precision == 'int8') != bool(args.calibration):
         raise UserError('--precision int8 and --calibration need each other')
-    beside = Path(args.checkpoint).with_suffix(SUFFIXES[args.format])
+    path = Path(args.checkpoint)
     export(
         load_checkpoint(args.checkpoint, args.config),
-        args.output or beside,
-        source=Path(args.checkpoint).name,
+        args.output or path.with_suffix(SUFFIXES[args.format]),
+        source=path.name,
         format=args.format,
         precision=args.precision,
         calibration=expand(args.calibration) if args.calibration else (),

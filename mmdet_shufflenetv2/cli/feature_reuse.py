@@ -1,13 +1,13 @@
-"""How features are reused from block to block: Figure 4 of the paper.
+"""Show how features are reused from block to block: Figure 4 of the paper.
 
     python tools/feature_reuse.py
     python tools/feature_reuse.py --densenet densenet121.pth
 
-Counts in a real ShuffleNet V2 how many channels pass from each block to each
-later one untouched, beside the paper's r^j c with r = 1/2. With the checkpoint
-of a DenseNet, torchvision's or this package's, also maps the mean absolute
-weight with which each layer reads each earlier one. Leaves feature_reuse.png
-and feature_reuse.csv.
+Counts how many channels of a real ShuffleNet V2 pass unchanged from each block
+to each later one, next to the paper's r^j c with r = 1/2. With a checkpoint of
+a DenseNet (torchvision's or this package's), also maps the mean absolute
+weight by which each layer reads each earlier one. Writes feature_reuse.png and
+feature_reuse.csv.
 """
 
 import argparse
@@ -42,10 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         metavar='CHECKPOINT',
-        help="trained weights of DenseNets, for the figure's other half",
+        help='trained weights of DenseNets, for the other half of the figure',
     )
     parser.add_argument(
-        '--out-dir', type=Path, default=Path('results'), help='%(default)s'
+        '--out-dir', type=Path, default='results', help='default: %(default)s'
     )
 
 
@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> None:
     print(describe(networks))
     if not args.densenet:
         print(
-            "DenseNet's half of the figure is left out: it shows trained "
-            'weights, which --densenet CHECKPOINT gives'
+            "DenseNet's half of the figure is left out: it needs trained "
+            'weights, --densenet CHECKPOINT'
         )
     picture = args.out_dir / 'feature_reuse.png'
     draw(networks).savefig(picture, dpi=120)

@@ -3,9 +3,9 @@
     python tools/guidelines.py
     python tools/guidelines.py G1 G3 --device cuda --precision fp32 fp16
 
-The paper's experiments at its FLOPs-matched widths, each row timed in turn
-with its table's first: times as long as it, the paper's figure, and what the
-memory access predicts, with one sentence for each guideline.
+Repeats the paper's experiments at its FLOPs-matched widths. Each row is timed
+in turn with the first row of its table: their ratio is shown next to the
+paper's and the one that memory access predicts, with one verdict a guideline.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python -m mmdet_shufflenetv2 mmdet browse_dataset CONFIG --not-show
 
-Without a compiled mmcv, those which import mmcv's ops before they read a
-config (browse_dataset, analyze_results, confusion_matrix, test) stop at
-"No module named 'mmcv._ext'" otherwise.
+Without a compiled mmcv, tools that import mmcv's ops before they read a config
+(browse_dataset, analyze_results, confusion_matrix, test) would otherwise stop
+with "No module named 'mmcv._ext'".
 """
 
 import argparse
@@ -17,10 +17,10 @@ from ..errors import UserError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        'tool', help="its name, such as browse_dataset, or a script's path"
+        'tool', help='name, such as browse_dataset, or path of a script'
     )
     parser.add_argument(
-        'arguments', nargs=argparse.REMAINDER, help='what the tool is given'
+        'arguments', nargs=argparse.REMAINDER, help='arguments of the tool'
     )
 
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     script = Path(args.tool)
     if not script.is_file():
         root = Path(mmdet.__file__).parent / '.mim' / 'tools'
-        # Of two tools of one name, the one in fewer folders: the detectors'.
+        # If two tools share a name, take the less nested: the detectors' one.
         paths = sorted(root.rglob('*.py'), key=lambda p: (-len(p.parts), p))
         tools = {path.stem: path for path in paths}
         if script.stem not in tools:

@@ -2,9 +2,9 @@
 
     python -m mmdet_shufflenetv2 mmdet-table
 
-Every model config of mmdet's wheel is built; the smallest model of each
-folder of configs trains a step on synthetic images and predicts. That takes
-about an hour; a run goes on where an earlier one stopped.
+Builds every model config in mmdet's wheel; the smallest model of each config
+folder also trains one step on synthetic images and predicts. This takes about
+an hour; an interrupted run continues where it stopped.
 """
 
 import argparse
@@ -48,8 +48,8 @@ predicts |
 {reasons}
 """
 OK, NO_MODEL = 'yes', 'no model'
-SIDE = 256  # pixels of the synthetic images; CornerNet wants whole 128s
-# Packages that only some models need, by the words of mmdet's errors.
+SIDE = 256  # of the synthetic images; CornerNet needs a multiple of 128
+# Packages that only some models need, as they appear in mmdet's errors.
 OPTIONAL = re.compile(
     r'\b(mmpretrain|transformers|timm|nltk|lap|fairscale|motmetrics|'
     r'detectron2|scikit-image|sklearn)\b',
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--records',
         default='work_dirs/mmdet_table.jsonl',
-        help='results so far; delete it to begin anew (default: %(default)s)',
+        help='results so far; delete it to start over (default: %(default)s)',
     )
 
 
@@ -101,10 +101,10 @@ def try_all(
     configs: Iterable[str],
     path: Path,
 ) -> dict[str, dict]:
-    """Try every config that has no such record of these versions yet.
+    """Try every config without a ``what`` record for the installed versions.
 
-    In another process: where it is killed for memory, this one goes on. Each
-    result is a line of JSON at the end of the file.
+    Attempts run in a worker process, which may run out of memory and be
+    killed. Each result is appended to the file as a line of JSON.
 
     Returns:
         All records by config.
@@ -113,7 +113,7 @@ def try_all(
 
     here, records, pool = versions(), {}, None
     for line in path.read_text('utf-8').splitlines() if path.exists() else ():
-        with suppress(ValueError):  # Half a line of what was stopped.
+        with suppress(ValueError):  # An incomplete line of a killed run.
             record = json.loads(line)
             if record.pop('versions', None) == here:
                 records.setdefault(record.pop('config'), {}).update(record)
@@ -121,12 +121,11 @@ def try_all(
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open('a', encoding='utf-8') as file:
         for config in track(left, what):
-            # A fresh process now and then gives memory back.
             pool = pool or ProcessPoolExecutor(
                 1,
                 get_context('spawn'),
                 prepare_process,
-                max_tasks_per_child=20,
+                max_tasks_per_child=20,  # bounds leaked memory
             )
             try:
                 result = pool.submit(attempt, config).result()
@@ -143,7 +142,7 @@ def try_all(
 
 
 def prepare_process() -> None:
-    """Register mmdet's modules; say nothing but errors."""
+    """Register mmdet's modules, and log only errors."""
     import logging
     import warnings
 
@@ -157,35 +156,38 @@ def prepare_process() -> None:
 
 
 def config_root() -> Path:
-    """Where mmdet's wheel has its configs."""
+    """The folder of configs in mmdet's wheel."""
     import mmdet
 
     return Path(mmdet.__file__).parent / '.mim' / 'configs'
 
 
 def read_model(name: str):
-    """The model of a config and its settings, or None if it has no model."""
+    """Build a config's model; return it and its config, None if it has none.
+
+    A base config, and mmpretrain's classifiers, count as having none.
+    """
     from mmdet.registry import MODELS
     from mmengine.config import Config
     from mmengine.logging import MessageHub
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import init_default_scope
 
-    os.chdir(config_root().parent)  # teachers are named from there
+    os.chdir(config_root().parent)  # teacher configs are relative to it
     config = Config.fromfile(config_root() / name)
     if not config.get('model') or config.model.type == 'ImageClassifier':
-        return None  # a base of others, or mmpretrain's
-    for count in 'iter', 'epoch':  # as a runner tells them
+        return None
+    for count in 'iter', 'epoch':  # set by the runner in training
         MessageHub.get_current_instance().update_info(count, 0)
     init_default_scope(config.get('default_scope', 'mmdet'))
     if 'teacher_ckpt' in config.model:
         config.model.teacher_ckpt = None
-    # On a CPU nothing is synchronised.
+    # SyncBN does not run on a CPU.
     return revert_sync_batchnorm(MODELS.build(config.model)), config.model
 
 
 def build_model(name: str) -> dict:
-    """Whether a config's model builds, and how large it is."""
+    """Record whether a config's model builds, and its size."""
     built = read_model(name)
     if built is None:
         return dict(build=NO_MODEL)
@@ -194,7 +196,7 @@ def build_model(name: str) -> dict:
 
 
 def try_model(name: str) -> dict:
-    """Whether a model trains a step from random weights, and predicts."""
+    """Record whether a model trains one step from scratch and predicts."""
     import torch
     from mmengine.optim import OptimWrapper
 
@@ -203,7 +205,7 @@ def try_model(name: str) -> dict:
     for module in model.modules():
         if 'Pretrained' in str(getattr(module, 'init_cfg', None)):
             module.init_cfg = None
-    with suppress(OSError):  # of what would be downloaded
+    with suppress(OSError):  # a file that would have to be downloaded
         model.init_weights()
     clip = dict(max_norm=35, error_if_nonfinite=True)
     optimizer = torch.optim.SGD(model.parameters(), 1e-5)
@@ -224,9 +226,9 @@ def try_model(name: str) -> dict:
 
 
 def inputs(model: dict, training: bool) -> dict:
-    """Noise with random boxes and masks, as a model takes it.
+    """Make a batch of noise with random boxes and masks for a model.
 
-    Two images in training; one in prediction, as mmdet's configs test.
+    Two images in training; one in prediction, as in mmdet's test configs.
     """
     import torch
     from mmdet.structures import ReIDDataSample
@@ -238,13 +240,13 @@ def inputs(model: dict, training: bool) -> dict:
 
     text = str(model)
     kind = (model.get('data_preprocessor') or {}).get('type', '')
-    # SSD's last layers need images of the size that they are made for.
+    # SSD's last layers need the image size that they were designed for.
     sizes = re.findall(r"'input_size': (\d+)", text)
     side = max([SIDE, *map(int, sizes)])
     shape, count = (3, side, side), 1 + training
     counts = re.findall(r"'num_classes': ([1-9]\d*)", text)
     classes = min([10, *map(int, counts)])
-    # Labels of the demo are 1 or more, but for the only class.
+    # mmdet draws demo labels from 1 to num_classes - 1; clamped below.
     options = dict(num_classes=max(classes, 2), with_mask=True)
     if kind.endswith('ReIDDataPreprocessor'):
         crops = torch.randint(256, (4, 3, 256, 128), dtype=torch.uint8)
@@ -252,7 +254,7 @@ def inputs(model: dict, training: bool) -> dict:
         return dict(inputs=list(crops), data_samples=samples)
     if kind.endswith('TrackDataPreprocessor'):
         return demo_track_inputs(1, 2, [0], shape, **options)
-    # RTMDet takes masks for those of its sister that segments.
+    # RTMDet treats masks as a sign of its instance segmentation variant.
     options['with_mask'] = model.get('type') != 'RTMDet' or 'Ins' in text
     options['sem_seg_output_strides'] = 8 if 'semantic_head' in text else 1
     data = demo_mm_inputs(count, shape, with_semantic=True, **options)
@@ -272,7 +274,7 @@ def inputs(model: dict, training: bool) -> dict:
 
 
 def reason(error: Exception) -> str:
-    """An error in a line of a table, or the package that it asks for."""
+    """An error as one table cell, or the optional package that it needs."""
     text = ' '.join(str(error).split()).replace(f'{config_root()}/', '')
     package = OPTIONAL.search(text.replace('skimage', 'scikit-image'))
     if package:
@@ -281,14 +283,14 @@ def reason(error: Exception) -> str:
 
 
 def versions() -> str:
-    """The packages that a result depends on, in a line."""
+    """The versions of the packages that results depend on, in one line."""
     installed = {d.name: d.version for d in metadata.distributions()}
     names = [name for name in VERSIONS.split() if name in installed]
     return ', '.join(f'{name} {installed[name]}' for name in names)
 
 
 def smallest(records: dict[str, dict]) -> dict[str, str | None]:
-    """The smallest model that builds in each folder of configs, or None."""
+    """Map each config folder to its smallest model that builds, or None."""
     folders = {}
     for config, record in records.items():
         if record['build'] != NO_MODEL:
@@ -299,7 +301,7 @@ def smallest(records: dict[str, dict]) -> dict[str, str | None]:
 
 
 def write_page(records: dict[str, dict]) -> str:
-    """The whole table as a page of Markdown."""
+    """Format all records as a page of Markdown."""
     found = {config: record['build'] for config, record in records.items()}
     found = {c: result for c, result in found.items() if result != NO_MODEL}
     rows, reasons = [], {}

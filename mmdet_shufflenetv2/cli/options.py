@@ -1,4 +1,4 @@
-"""Options that several commands share, and types that say what they expect."""
+"""Options shared by several commands, and argument types with clear errors."""
 
 import argparse
 import math
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ..errors import UserError
 
-# launcher: (what it sets for each process, and to how many there are).
+# launcher: variables it sets to (rank of a process, number of processes).
 LAUNCHERS = {
     'pytorch': ('RANK', 'WORLD_SIZE'),
     'slurm': ('SLURM_PROCID', 'SLURM_STEP_NUM_TASKS'),
@@ -17,7 +17,7 @@ LAUNCHERS = {
 
 
 def checked(expected: str, read: Callable, is_valid: Callable) -> Callable:
-    """A type for argparse: what ``read`` gives, if that is valid."""
+    """Make an argparse type that converts by ``read`` and then validates."""
 
     def parse(text: str):
         try:
@@ -52,7 +52,7 @@ key_and_value = checked('KEY=VALUE', str, lambda text: '=' in text)
 
 
 class _Pairs(argparse.Action):
-    """mmengine's action, imported when there is something to read."""
+    """mmengine's ``DictAction``, imported only when the option is used."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         from mmengine.config import DictAction
@@ -67,7 +67,7 @@ def add_cfg_options(
     meaning: str = 'override config values, such as '
     'train_dataloader.batch_size=4 model.neck.act_each=True',
 ) -> None:
-    """Add mmengine's way to override a config."""
+    """Add mmengine's option to override config values."""
     parser.add_argument(
         option,
         nargs='+',
@@ -79,48 +79,49 @@ def add_cfg_options(
 
 
 def add_run_options(parser: ArgumentParser) -> None:
-    """Add what train and test have in common."""
+    """Add the options that train and test have in common."""
     parser.add_argument(
         '--work-dir',
         metavar='DIR',
-        help='default: a new folder work_dirs/NAME, NAME-2, ... by --name',
+        help='default: a new folder work_dirs/NAME, NAME-2, ...; see --name',
     )
     parser.add_argument(
-        '--name', help='of the run; default: the name of the config'
+        '--name', help='name of the run; default: the name of the config'
     )
     parser.add_argument(
         '--network',
         metavar='NAME',
-        help='of configs/pretrain.py: which network, such as '
+        help='network to train by configs/pretrain.py, such as '
         'shufflenet_v2_x0_5',
     )
     add_cfg_options(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', *LAUNCHERS],
-        help='what started several processes; default: detected',
+        help='what started the processes; default: detected',
     )
-    # torch.distributed.launch adds it.
+    # torch.distributed.launch passes it.
     parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)
     group = parser.add_argument_group('your own data set')
     group.add_argument(
         '--data-root',
         metavar='DIR',
-        help='for a classifier a folder of train/<class>/<image> and '
-        'val/<class>/<image>; for a detector one in COCO, YOLO, Pascal VOC or '
-        'CSV format, whose parts are found by looking, or given by:',
+        help='classifier: folder of train/<class>/<image> and '
+        'val/<class>/<image>; detector: folder in COCO, YOLO, Pascal VOC or '
+        'CSV format, whose files are detected unless the next options name '
+        'them',
     )
     add_data_options(group)
     group.add_argument(
         '--strict',
         action='store_true',
-        help='stop at a broken image or annotation; default: leave it out, '
-        'name and count it',
+        help='stop at a broken image or annotation; default: skip it and '
+        'report it',
     )
 
 
 def add_data_options(group) -> None:
-    """Add what says where the parts of a data set are."""
+    """Add the options that locate the parts of a data set."""
     for split in 'train', 'val':
         group.add_argument(
             f'--{split}-ann', metavar='FILE', help='relative to the data root'
@@ -132,24 +133,24 @@ def add_data_options(group) -> None:
         '--val-fraction',
         type=share,
         metavar='X',
-        help='share of the training images to set apart for validation; '
-        'default: 0.2, where there is no such split',
+        help='share of the training images to hold out for validation; '
+        'default: 0.2 if the data has no validation split',
     )
     group.add_argument(
         '--exif',
         choices=['apply', 'ignore'],
-        help='boxes are on pictures as viewers turn them (default), or as '
-        'they are stored',
+        help='whether boxes refer to images rotated by their EXIF tag '
+        '(default) or to images as stored',
     )
 
 
 def check_run_options(args: argparse.Namespace) -> None:
-    """Refuse options that would have no effect; find the launcher.
+    """Reject options without effect; set ``args.launcher`` if not given.
 
-    Several processes that do not know of each other would each train a
-    network of its own and overwrite each other's files. ``args.launcher`` is
-    set to the one that started this process; `UserError` where it was
-    another, or none.
+    Raises:
+        UserError: ``args.launcher`` did not start this process. Processes
+            that do not know each other would each train a network of their
+            own and overwrite each other's files.
     """
     for name in 'train_ann', 'train_img', 'val_ann', 'val_img':
         if getattr(args, name) is not None and args.data_root is None:

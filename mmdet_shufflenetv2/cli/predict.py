@@ -1,4 +1,4 @@
-"""Find objects in images, folders, videos or a camera, and save them.
+"""Detect objects in images, folders, videos or a camera stream.
 
     python -m mmdet_shufflenetv2 predict photo.jpg best.pth
     python -m mmdet_shufflenetv2 predict photos/ 'more/*.png' best.onnx \\
@@ -6,13 +6,13 @@
     python -m mmdet_shufflenetv2 predict video.mp4 best.pth
     python -m mmdet_shufflenetv2 predict 0 best.pth --save video
 
-Classes, image size and input format are those in the model's file; a
-checkpoint without a config in it takes one before it (CONFIG.py best.pth).
-Boxes are in pixels of the image: in detections.json as COCO has them, with
-scores, in detections.csv as x1, y1, x2, y2, in labels/ as YOLO has them.
+Classes, image size and input format come from the model file; a checkpoint
+that contains no config needs one before it (CONFIG.py best.pth). Boxes in
+detections.json (COCO format with scores) and detections.csv (x1, y1, x2, y2)
+are in image pixels; labels/ has the relative boxes of YOLO.
 
 Exit code: 1 if a file could not be used (each is named), 2 if none was tried,
-130 after Ctrl-C, which keeps what was found until then.
+130 after Ctrl-C, which keeps the detections so far.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'sources',
         nargs='+',
-        help='images, folders, patterns, videos, or the number of a camera',
+        help='images, folders, glob patterns, videos, or a camera number',
     )
     parser.add_argument(
         'model', help='checkpoint, or exported .onnx or .xml file'
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--save',
         nargs='+',
         choices=['pictures', 'coco', 'yolo', 'csv', 'video'],
-        help='default: coco, and pictures of images or videos of videos',
+        help='default: coco, plus pictures for images and video for videos',
     )
     parser.add_argument(
         '--out-dir',
@@ -62,10 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='save boxes with at least this score; default: %(default)s',
     )
     parser.add_argument(
-        '--batch', type=positive_int, default=1, help='images at once'
+        '--batch', type=positive_int, default=1, help='default: %(default)s'
     )
     parser.add_argument(
-        '--device', help='default: cuda where PyTorch sees a GPU, or cpu'
+        '--device', help='default: cuda if PyTorch sees a GPU, else cpu'
     )
     add_cfg_options(parser)
 
@@ -96,13 +96,13 @@ def run(args: argparse.Namespace) -> None:
     output = Output(new_folder(args.out_dir), save, detector.classes)
     pending, bad = deque(), []
 
-    def refused(error: UserError) -> None:
+    def skip(error: UserError) -> None:
         bad.append(f'{pending.pop().name}: {error}')
 
     total = None if has_video else len(files)
     with tqdm(total=total, unit='image', disable=None) as bar:
         try:
-            for found in detector.stream(read(files, pending, bad), refused):
+            for found in detector.stream(read(files, pending, bad), skip):
                 output.add(pending.popleft(), found)
                 bar.update()
         finally:
@@ -110,16 +110,16 @@ def run(args: argparse.Namespace) -> None:
     counts = f'{len(output.boxes)} boxes in {len(output.images)} images'
     print(f'{counts}: {output.folder}')
     if bad:
-        text = '\n  '.join([f'error: {len(bad)} left out', *bad])
+        text = '\n  '.join([f'error: {len(bad)} skipped', *bad])
         print(text, file=sys.stderr)
         sys.exit(1)
 
 
 def find_files(sources: list[str], out_dir: str) -> dict[str, Path | int]:
-    """Images, videos and cameras by names that differ.
+    """Map unique names to image and video paths and camera numbers.
 
-    A name is the path below the folder that all files are in. What earlier
-    calls have left in ``out_dir``, ``out_dir-2`` and so on is not taken.
+    A name is the path relative to the files' common parent folder. The output
+    of earlier calls in ``out_dir``, ``out_dir-2`` and so on is skipped.
 
     Raises:
         UserError: A source has no image or video.
@@ -147,7 +147,7 @@ def find_files(sources: list[str], out_dir: str) -> dict[str, Path | int]:
         if not paths:
             raise UserError(
                 f'{source}: no image or video found; expected a file, a '
-                'folder or a pattern of files, or the number of a camera'
+                'folder, a glob pattern or a camera number'
             )
         files |= {os.path.abspath(path): Path(path) for path in paths}
     root = os.path.commonpath([os.path.dirname(path) for path in files] or '/')
@@ -159,15 +159,14 @@ class Frame(NamedTuple):
 
     name: str
     pixels: np.ndarray  # uint8 (H, W, 3) BGR
-    #: Its file, and frames per second of a video.
     file: str
-    rate: float = 0
+    rate: float = 0  # frames per second; 0 for an image
 
 
 def read(
     files: dict, pending: deque[Frame], bad: list[str]
 ) -> Iterator[np.ndarray]:
-    """Give the pixels of each image and frame; tell what cannot be read."""
+    """Yield pixels; append frames to ``pending`` and errors to ``bad``."""
     import cv2
 
     from ..deploy.detector import frames, is_video, open_video
@@ -187,15 +186,16 @@ def read(
                 title = f'{name}/{number:06}.jpg'
                 pending.append(Frame(title, pixels, name, rate))
                 yield pixels
-            # Some containers count by their length and rate.
+            # Some containers estimate the count from duration and rate.
             if number < max(total - 1, 1):
-                bad.append(f'video {file} is cut: {number} of {total} frames')
+                counts = f'{number} of {total} frames read'
+                bad.append(f'video {file} is truncated: {counts}')
         except ImageError as error:
             bad.append(str(error))
 
 
 class Output:
-    """What is saved about detections, in COCO's terms."""
+    """Collects detections and writes them in the formats of ``save``."""
 
     def __init__(self, folder: Path, save: set[str], classes: tuple) -> None:
         self.folder, self.save, self.classes = folder, save, classes
@@ -203,7 +203,7 @@ class Output:
         self._videos = {}
 
     def add(self, frame: Frame, found) -> None:
-        """Add an image or a frame, with what was found there."""
+        """Add the detections of an image or a frame."""
         image_id, (width, height) = len(self.images) + 1, found.size
         image = dict(id=image_id, file_name=frame.name)
         self.images.append(dict(image, width=width, height=height))
@@ -217,7 +217,7 @@ class Output:
         if 'yolo' in self.save:
             name = Path(frame.name)
             path = self._path('labels', name.with_suffix('.txt'))
-            # a.jpg and a.png would share a file.
+            # a.jpg and a.png must not share a label file.
             if path.exists():
                 path = path.with_name(f'{name.name}.txt')
             low, high = np.split(found.boxes / [*found.size * 2], 2, axis=1)
@@ -252,14 +252,14 @@ class Output:
         return path
 
     def close(self) -> None:
-        """Write what is one file for all images."""
+        """Finish the videos, and write the files that cover all images."""
         for video in self._videos.values():
             video.release()
         if 'coco' in self.save:
             names = enumerate(self.classes, 1)
-            kinds = [dict(id=number, name=name) for number, name in names]
+            categories = [dict(id=number, name=name) for number, name in names]
             content = dict(images=self.images, annotations=self.boxes)
-            text = json.dumps(dict(content, categories=kinds))
+            text = json.dumps(dict(content, categories=categories))
             self._path('detections.json').write_text(text)
         if 'yolo' in self.save:
             text = ''.join(f'{name}\n' for name in self.classes)

@@ -1,4 +1,4 @@
-"""Check COCO for training, and make the 2014 splits if that is what you have.
+"""Check COCO for training, and make minival splits of the 2014 release.
 
     python tools/prepare_coco.py --data-root data/coco
 
@@ -11,10 +11,10 @@ expects one of the two releases, unpacked:
     annotations/instances_val2014.json      val2014/*.jpg
     annotations/instances_val2017.json      (for the minival ids)
 
-The 2017 files are used as they are. Out of the 2014 files it writes
+The 2017 files are used as they are. From the 2014 files it writes
 annotations/instances_trainvalminusminival2014.json and
-annotations/instances_minival2014.json, the same images by their old names;
-the minival ids are those of instances_val2017.json or of --minival-ids.
+annotations/instances_minival2014.json: the same images under their old names.
+The minival ids come from instances_val2017.json or --minival-ids.
 """
 
 import argparse
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--layout',
         choices=['auto', *coco_splits.LAYOUTS],
         default='auto',
-        help='which release to use; auto takes the one that is complete, '
-        '2017 first (default)',
+        help='which release to use; auto (default) takes a complete one, '
+        'preferably 2017',
     )
     parser.add_argument(
         '--minival-ids',
@@ -65,10 +65,10 @@ def run(args: argparse.Namespace) -> None:
     splits = coco_splits.LAYOUTS[layout]
     for split, count in zip(splits, counts, strict=True):
         path = Path(args.data_root, split.ann_file)
-        told = f'{count} images' if count else 'images'
-        print(f'{path}: {told}, all there')
+        images = f'{count} images' if count else 'images'
+        print(f'{path}: {images}, all present')
     command = ['python tools/train.py configs/lighthead_shufflenetv2.py']
-    # What the config says already needs no option.
+    # These are the config's own settings.
     if layout != '2017' or Path(args.data_root) != Path('data/coco'):
         command.append(f'--data-root {shlex.quote(args.data_root)}')
         for side, split in zip(('train', 'val'), splits, strict=True):

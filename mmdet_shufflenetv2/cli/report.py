@@ -1,11 +1,11 @@
-"""One HTML page of all that was measured, beside the paper's figures.
+"""Write one HTML page of all measurements, next to the paper's figures.
 
     python tools/report.py
     python tools/report.py --results results --out report.html
 
-Figure 1 as charts, every table with the paper's figure, the measured one and
-their ratio, filters by device and setting, and the environment. The page holds
-all it needs and opens without a network. Needs plotly (pip install .[report]).
+The page shows Figure 1 as charts, every table with published and measured
+figures and their ratio, filters by device and setting, and the environment. It
+is self-contained and opens offline. Needs plotly (pip install .[report]).
 """
 
 import argparse

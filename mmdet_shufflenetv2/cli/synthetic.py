@@ -1,10 +1,10 @@
-"""Write synthetic pictures of shapes, to try everything on without data.
+"""Write a data set of synthetic shapes, to try the commands without data.
 
     python -m mmdet_shufflenetv2 synthetic data/shapes
     python -m mmdet_shufflenetv2 synthetic data/shape_crops --crops
 
-The first is a detection set in COCO format, the second a classification set
-in ImageNet's layout. A folder that holds something else is left alone.
+The first is a detection set in COCO format, the second a classification set in
+ImageNet's layout. A folder with other contents is not touched.
 """
 
 import argparse
@@ -24,27 +24,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--crops',
         action='store_true',
-        help='one shape a picture, for classification',
+        help='one shape per image, for classification',
     )
     parser.add_argument(
         '--train',
         type=int,
-        help='training pictures; with --crops of each class (default: '
+        help='training images; with --crops, images per class (default: '
         f'{DetectionSet.train}, or {ClassificationSet.train})',
     )
     parser.add_argument(
         '--val',
         type=int,
-        help='validation pictures; likewise (default: '
+        help='validation images; with --crops, images per class (default: '
         f'{DetectionSet.val}, or {ClassificationSet.val})',
     )
-    parser.add_argument(
-        '--seed', type=int, help='another one gives other pictures'
-    )
+    parser.add_argument('--seed', type=int, help='random seed')
     parser.add_argument(
         '--size',
         metavar='WIDTHxHEIGHT',
-        help='pixels; with --crops one number (default: 256x192, or 64)',
+        help='pixels; with --crops, one number (default: 256x192, or 64)',
     )
 
 
@@ -62,8 +60,7 @@ def run(args: argparse.Namespace) -> None:
             ) from None
     content = (ClassificationSet if args.crops else DetectionSet)(**options)
     made = write_set(args.out_dir, content, progress=True)
-    of = f' of each of {len(CLASSES)} classes' if args.crops else ''
-    state = 'written' if made else 'already there'
-    print(
-        f'{args.out_dir}: {content.train} + {content.val} images{of}, {state}'
-    )
+    images = f'{content.train} + {content.val} images'
+    if args.crops:
+        images += f' for each of {len(CLASSES)} classes'
+    print(f'{args.out_dir}: {images} {"written" if made else "already exist"}')

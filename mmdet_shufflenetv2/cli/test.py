@@ -1,4 +1,4 @@
-"""Test a detector or a classifier: numbers, result files, pictures.
+"""Evaluate a detector or a classifier; write results, plots and pictures.
 
     python tools/test.py configs/lighthead_shufflenetv2.py CKPT --eval bbox
     python tools/test.py CONFIG CKPT --json results.json --plots
@@ -7,8 +7,8 @@
     python tools/test.py configs/pretrain.py CKPT --eval error \\
         --network shufflenet_v2_x0_5
 
-The third form evaluates the file of --json again, without the network; the
-fourth what `export` wrote, on the config's data.
+The third form re-evaluates a file written by --json, without running the
+network; the fourth evaluates an exported model on the config's data.
 """
 
 import argparse
@@ -24,9 +24,9 @@ PICKLES = '.pkl', '.pickle'
 SWITCHES = {
     '--plots': 'write AP per class, precision-recall curves, the confusion '
     'matrix and the worst images into the work dir',
-    '--fast-eval': 'compute by faster-coco-eval instead of pycocotools',
-    '--tta': 'merge what is found in the image and in it flipped as in '
-    'training',
+    '--fast-eval': 'use faster-coco-eval instead of pycocotools',
+    '--tta': 'test-time augmentation: merge the detections in each image and '
+    'in its flipped copies; flips are those of the training',
 }
 
 
@@ -34,15 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint',
-        help='checkpoint, exported file, or result file of --json',
+        help='checkpoint, exported model, or result file written by --json',
     )
     parser.add_argument(
         '--eval',
         nargs='+',
         choices=['bbox', 'proposal', 'error'],
-        help='of a detector bbox (default): COCO numbers, AP per class; '
-        'proposal: recall of the region proposals, whatever the class; of a '
-        'classifier error: top-1 and top-5, beside the published one',
+        help='for a detector, bbox (default): COCO metrics and AP per class, '
+        'or proposal: class-agnostic recall of the region proposals; for a '
+        'classifier, error: top-1 and top-5, next to the published top-1',
     )
     parser.add_argument(
         '--json', metavar='FILE.json', help='write COCO-format results'
@@ -50,23 +50,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out',
         metavar='FILE.pkl',
-        help="write predictions in mmdet's pickle format, for mmdet's tools",
+        help="write predictions as a pickle for mmdet's own tools",
     )
     parser.add_argument(
-        '--show-dir', metavar='DIR', help='draw what was found here'
+        '--show-dir', metavar='DIR', help='save images with detections here'
     )
     parser.add_argument(
         '--image-size',
         type=image_size,
         metavar='WxH',
-        help='test at this size; default: the size of the training. A little '
-        'more than that may find more',
+        help='test at this size; default: the training size. A slightly '
+        'larger one may find more',
     )
     parser.add_argument(
         '--show-score-thr',
         type=float,
         default=0.3,
-        help='draw boxes with at least this score, in --plots too',
+        help='minimum score of the boxes to draw, also for --plots',
     )
     for name, text in SWITCHES.items():
         parser.add_argument(name, action='store_true', help=text)
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
         run_config.set_image_size(cfg, args.image_size)
     cfg.launcher = args.launcher
     cfg.load_from, cfg.resume = args.checkpoint, False
-    # Beside the runs: what a test leaves must not replace a run's config.
+    # A subfolder, because a test must not overwrite the config of a run.
     base = os.path.join('work_dirs', args.name) if args.name else cfg.work_dir
     cfg.work_dir = args.work_dir or os.path.join(base, TESTS)
     if args.data_root:
@@ -135,34 +135,34 @@ def run(args: argparse.Namespace) -> None:
 
 
 def check_outputs(args: argparse.Namespace, needs_network: bool) -> None:
-    """Refuse before the run what could not be written after it."""
+    """Fail early if the output options cannot work."""
     from ..engine.run_config import require_writable
 
     if args.checkpoint.endswith(PICKLES):
         raise UserError(
-            f'{args.checkpoint} is a pickle, which could run any code when '
-            'it is read; give the file of --json, or the checkpoint again'
+            f'{args.checkpoint} is a pickle, and reading one can run '
+            'arbitrary code; pass the file written by --json, or a checkpoint'
         )
     if args.out and not args.out.endswith(PICKLES):
         raise UserError(
-            '--out writes a pickle, so its name must end in .pkl or .pickle, '
-            f'got {args.out}; --json writes JSON'
+            '--out: expected a file name that ends in .pkl or .pickle, got '
+            f'{args.out}; for JSON use --json'
         )
     if args.show_dir and args.launcher != 'none':
         raise UserError(
-            '--show-dir would draw the images of the first process only; '
-            'draw with one process'
+            '--show-dir would only draw the images of the first process; run '
+            'it in a single process'
         )
     proposal = 'proposal' in (args.eval or ())
-    of_network = proposal, args.out, args.show_dir, args.tta, args.image_size
-    if any(of_network) and not needs_network:
+    options = proposal, args.out, args.show_dir, args.tta, args.image_size
+    if any(options) and not needs_network:
         raise UserError(
             '--eval proposal, --out, --show-dir, --tta and --image-size need '
             f'a checkpoint, got {args.checkpoint}'
         )
     for option, path in ('--out', args.out), ('--json', args.json):
         if path and os.path.isdir(path):
-            raise UserError(f'{option} {path} is a folder; name a file in it')
+            raise UserError(f'{option}: expected a file, got folder {path}')
         if path:
             folder, name = os.path.split(path)
             require_writable(folder or '.', f'folder of {name},', option)
@@ -171,9 +171,9 @@ def check_outputs(args: argparse.Namespace, needs_network: bool) -> None:
 
 
 def test_network(cfg, args: argparse.Namespace, task, folder: str):
-    """Predict every test image; give the metric of the boxes, if any.
+    """Test a checkpoint and return its box metric, None without one.
 
-    That one leaves ``results.bbox.json`` in the folder.
+    The metric writes ``results.bbox.json`` into ``folder``.
     """
     from ..data import BoxMetric
     from ..engine import CheckedRunner
@@ -186,7 +186,7 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
             out_dir=os.path.abspath(args.show_dir),
             score_thr=args.show_score_thr,
         )
-        # The hook writes the files; a backend would write them once more.
+        # The hook writes the files; a backend would write them again.
         cfg.visualizer.vis_backends = []
     words = [*args.eval]
     if args.json or args.plots:

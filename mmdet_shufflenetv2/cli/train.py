@@ -1,4 +1,4 @@
-"""Train a detector, or a classifier to start one from.
+"""Train a detector, or pretrain a classifier for one.
 
     python tools/train.py configs/lighthead_shufflenetv2.py
     python tools/train.py configs/lighthead_shufflenetv2_custom.py \\
@@ -9,8 +9,8 @@
     python tools/train.py configs/lighthead_shufflenetv2.py \\
         --backbone-weights work_dirs/pretrain/iter_300000.pth
 
-A run has a folder of its own, work_dirs/NAME, or NAME-2 and so on where there
-is one of that name: checkpoints, the log, curves.png, the config.
+Each run gets its own folder, work_dirs/NAME (then NAME-2, NAME-3, ...), with
+its checkpoints, log, config and curves.png.
 """
 
 import argparse
@@ -26,35 +26,35 @@ from .options import (
 )
 
 VALUES = {
-    '--epochs': (positive_int, 'length; the schedule follows'),
+    '--epochs': (positive_int, 'number of epochs; the schedule is scaled'),
     '--batch-size': (
         positive_int,
-        'images per step and process; the learning rate follows',
+        'images per step and process; the learning rate is scaled',
     ),
     '--image-size': (
         image_size,
-        'WxH that images are resized to fit into; default: of the config, or '
-        'for your own data by its images and boxes',
+        'resize images to fit into WxH; default: the size in the config, or '
+        'for your own data a size chosen from its images and boxes',
     ),
-    '--workers': (whole_number, 'processes that read images'),
-    '--lr': (positive_number, 'learning rate for this batch'),
+    '--workers': (whole_number, 'data loading processes'),
+    '--lr': (positive_number, 'learning rate, used as given for any batch'),
     '--width': (
         positive_number,
-        'of the backbone, such as 0.5; neck and RPN follow',
+        'width multiplier of the backbone, such as 0.5; neck and RPN adapt',
     ),
     '--patience': (positive_int, 'stop after N validations without a gain'),
     '--device': (str, 'cpu, cuda or cuda:N'),
 }
 SWITCHES = {
     '--star': 'ShuffleNet V2*, with the enlarged receptive field',
-    '--vertical-flip': 'also flip training images vertically; a third each: '
-    'none, horizontal, vertical',
+    '--vertical-flip': 'also flip training images vertically: one third stay '
+    'as they are, one third flip each way',
     '--multi-scale': 'train at 5 sizes, 0.75 to 1.25 times the image size, '
-    'which is then not chosen by the data',
+    'which is then not chosen from the data',
     '--amp': 'automatic mixed precision',
-    '--sync-bn': 'batch norms train, over the images of all GPUs',
-    '--auto-scale-lr': 'scale the learning rate to the batch; on anyway '
-    'where the config knows the batch of its recipe',
+    '--sync-bn': 'train the batch norms, synchronized across GPUs',
+    '--auto-scale-lr': 'scale the learning rate with the batch; already the '
+    'default if the config has auto_scale_lr.base_batch_size',
     '--tensorboard': 'also log to TensorBoard',
 }
 
@@ -67,43 +67,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='?',
         const='auto',
         metavar='CKPT',
-        help='go on from CKPT, or from the last checkpoint of the last run of '
-        'this name on this data',
+        help='resume from CKPT, or from the last checkpoint of the latest run '
+        'with this name and data',
     )
-    parser.add_argument('--seed', type=int, help='seed of every generator')
-    start = parser.add_argument_group('what the weights start from')
+    parser.add_argument('--seed', type=int, help='random seed')
+    start = parser.add_argument_group('initial weights')
     group = start.add_mutually_exclusive_group()
     group.add_argument(
         '--from-scratch',
         action='store_true',
-        help='random weights; layers the config freezes are trained too',
+        help='random weights; also train the layers that the config freezes',
     )
     group.add_argument(
         '--backbone-weights',
         metavar='FILE',
         help="pretrained weights of the backbone (ours, torchvision's, the "
-        "authors', mmpretrain's or pytorchcv's); data_preprocessor follows",
+        "authors', mmpretrain's or pytorchcv's); data_preprocessor is adapted",
     )
     group.add_argument(
         '--from',
         dest='from_checkpoint',
         metavar='CKPT',
-        help="a detector's checkpoint, of other classes perhaps: all but the "
-        'class layers, and of these what belongs to classes of the same name',
+        help='checkpoint of a detector, possibly with other classes: class '
+        'layers start from it only for classes with the same name',
     )
-    group = parser.add_argument_group('everyday settings')
+    group = parser.add_argument_group('common settings')
     for name, (kind, text) in VALUES.items():
         group.add_argument(name, type=kind, help=text)
     group.add_argument(
         '--augment',
         choices=['none', 'light', 'strong'],
-        help='of training images; light: flip and sizes; strong: wider, with '
-        'crops and colours; default: of the config',
+        help='augmentation of training images; light: flips and sizes; strong:'
+        ' wider ranges, crops and colours; default: from the config',
     )
     group.add_argument(
         '--ema',
         action=argparse.BooleanOptionalAction,
-        help='average the weights over steps; default: of the config',
+        help='moving average of the weights; default: from the config',
     )
     for name, text in SWITCHES.items():
         group.add_argument(name, action='store_true', help=text)
@@ -155,6 +155,6 @@ def run(args: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         raise Interrupted(
             f'stopped in iteration {runner.iter + 1}; '
-            f'{last_checkpoint(cfg.work_dir)}; the same command with '
-            '--resume goes on from it'
+            f'{last_checkpoint(cfg.work_dir)}; to continue, run the same '
+            'command with --resume'
         ) from None

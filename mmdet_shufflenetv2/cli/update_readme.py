@@ -1,11 +1,11 @@
-"""Write what is generated from configs, networks and results/*.csv.
+"""Regenerate tables and metadata from configs, networks and results/*.csv.
 
-    python tools/update_readme.py          rewrite it
+    python tools/update_readme.py          rewrite the generated parts
     python tools/update_readme.py --check  exit 1 if anything is out of date
 
-That is ``configs/metafile.yml`` and the tables of README.md and docs/, which
-stand between ``<!-- table NAME: column, column -->`` and ``<!-- end -->``. An
-empty cell says "not measured".
+Generated are ``configs/metafile.yml`` and the tables of README.md and docs/
+between ``<!-- table NAME: column, column -->`` and ``<!-- end -->``. An empty
+cell means "not measured".
 """
 
 import argparse
@@ -44,14 +44,14 @@ def run(args: argparse.Namespace) -> None:
 
 
 def generated(root: Path, folder: Path) -> dict[Path, str]:
-    """Every file with a generated part, and what has to be in it.
+    """Map each file with a generated part to its up-to-date text.
 
     Args:
-        root: of a checkout.
-        folder: of the results.
+        root: Root folder of a checkout.
+        folder: Folder of the results.
 
     Raises:
-        UserError: a file of the results has a problem.
+        UserError: A results file has a problem.
     """
     results = read_results(folder)
     if results.problems:

@@ -12,9 +12,9 @@ def test_converts_there_and_back(here, tmp_path):
     torch.save(weights, theirs)
     said = here('convert_checkpoint', theirs, ours)
     assert 'shufflenet_v2_x0_5, style torchvision' in said
-    assert 'images it expects: RGB, mean=' in said
+    assert 'expected input: RGB, mean=' in said
     said = here('convert_checkpoint', theirs, ours, code=2)
-    assert '--force overwrites' in said
+    assert 'overwrite it with --force' in said
     here('convert_checkpoint', ours, back, '--to', 'torchvision')
     again = torch.load(back, weights_only=True)
     assert list(again) == list(weights)

@@ -65,7 +65,7 @@ def test_all_formats_say_the_same_and_no_image_is_lost(
     said = here(
         'predict', 'images', checkpoint, *options, cwd=tmp_path, code=1
     )
-    assert 'error: 1 left out\n  image images/empty.jpg: ' in said
+    assert 'error: 1 skipped\n  image images/empty.jpg: ' in said
     out = tmp_path / 'detections'
     drawn = {str(p.relative_to(out)) for p in out.rglob('*.*')}
     assert images.keys() <= drawn
@@ -97,7 +97,7 @@ def test_video_becomes_a_video_and_a_cut_one_is_named(
     cv2.imwrite(str(tmp_path / 'photo.png'), picture)
     videos = 'whole.avi', 'cut.avi', 'none.mp4', 'photo.png'
     said = here('predict', *videos, checkpoint, cwd=tmp_path, code=1)
-    assert 'cut.avi is cut' in said
+    assert 'cut.avi is truncated' in said
     assert 'none.mp4 cannot be opened' in said
     assert 'whole' not in said
     out = tmp_path / 'detections'

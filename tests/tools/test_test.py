@@ -110,7 +110,7 @@ def test_fast_numbers_are_those_of_pycocotools(tested, shapes):
         (['x.pth', '--out', '/proc/nothing/r.pkl'],
          'cannot write to the folder of r.pkl, /proc/nothing'),
         (['x.pth', '--launcher', 'pytorch', '--show-dir', 'd'],
-         'draw with one process'),
+         'run it in a single process'),
         (['x.onnx', '--eval', 'proposal'], 'need a checkpoint, got x.onnx'),
         (['x.onnx', '--image-size', '64x64'], 'a checkpoint, got x.onnx'),
         (['nowhere.pth'], 'nowhere.pth'),
