@@ -1,4 +1,4 @@
-"""A run's config: from its file, ``--cfg-options`` and checkpoint."""
+"""Load a run's config and adapt it to options and checkpoints."""
 
 import inspect
 import os
@@ -22,28 +22,28 @@ from ..errors import UserError
 from .schedule import stretch_schedule
 
 SPLITS = 'train', 'val', 'test'
-# Transforms with sizes of their own, which one number cannot set.
+# Transforms with sizes of their own, which one image size cannot set.
 SIZED = {'CachedMixUp', 'CachedMosaic', 'MixUp', 'Mosaic', 'Pad', 'RandomCrop'}
 
 
 def load_config(
     path: str, options: dict | None = None, network: str | None = None
 ) -> Config:
-    """Read a config and apply what the command line overrides.
+    """Read a config and apply overrides from the command line.
 
-    From now on ``LoadImageFromFile`` is the loader that names a bad file,
-    and files are written whole or not at all.
+    As a side effect, ``LoadImageFromFile`` names the file that it cannot read,
+    and files are written atomically from now on.
 
     Args:
         path: See :func:`find_config`.
-        options: Keys and values to override.
-        network: For a classifier's config, a name of `backbones.zoo`.
+        options: Values to override, by their dotted keys.
+        network: Name in `backbones.zoo`, for a classifier's config.
     """
     options = options or {}
     file = find_config(path)
     try:
         cfg = Config.fromfile(file, import_custom_modules=False)
-    except Exception as error:  # A config is a program.
+    except Exception as error:  # A config is Python code.
         raise UserError(
             f'{file} cannot be read as a config: '
             f'{type(error).__name__}: {error}'
@@ -55,21 +55,21 @@ def load_config(
     if cfg.get('default_scope') == 'mmpretrain':
         if not find_spec('mmpretrain'):
             raise UserError(
-                f'{path} trains a classifier and needs mmpretrain; install '
-                'it with  pip install mmpretrain==1.2.0'
+                f'{path} trains a classifier and needs mmpretrain: '
+                'pip install mmpretrain==1.2.0'
             )
         import_modules_from_strings('mmpretrain.datasets')
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
-    # Below the top an option may set what the config leaves at a default.
+    # Nested options may set arguments that the config leaves out.
     known = {*cfg, *inspect.signature(Runner).parameters}
     for option in options:
         name = option.partition('.')[0]
         if name not in known:
-            like = ', '.join(get_close_matches(name, known))
+            similar = ', '.join(get_close_matches(name, known)) or 'none'
             raise UserError(
                 f'--cfg-options {option}: {name!r} is neither in the config '
-                f'nor known to the runner; similar names: {like or "none"}'
+                f'nor an argument of the runner; similar names: {similar}'
             )
     network = network or options.get('model.network')
     if network:
@@ -83,7 +83,7 @@ def load_config(
     cfg.work_dir = cfg.get('work_dir') or f'work_dirs/{file.stem}'
     for name in SPLITS:
         loader = cfg.get(f'{name}_dataloader')
-        # PyTorch refuses workers that persist where there are none.
+        # PyTorch rejects persistent workers if there are no workers.
         if loader and not loader.get('num_workers'):
             loader.persistent_workers = False
     use_strict_loader()
@@ -92,10 +92,10 @@ def load_config(
 
 
 def find_config(path: str) -> Path:
-    """Where a config lies.
+    """Find the file of a config.
 
-    ``package::file`` is an installed package's, as in a ``_base_``;
-    ``configs/...`` our own, where the current folder has none of that name.
+    ``package::file`` is a config of an installed package, as in ``_base_``.
+    ``configs/...`` falls back to this package's own configs.
     """
     file = packaged_config(path) if '::' in path else Path(path)
     if file.parts[:1] == ('configs',) and not file.is_file():
@@ -110,29 +110,30 @@ def find_config(path: str) -> Path:
 
 
 def packaged_config(path: str) -> Path:
-    """Where an installed package keeps a config, ``package::file``."""
+    """Path of an installed package's config, given as ``package::file``."""
     package, _, file = path.partition('::')
     spec = find_spec(package) if package.isidentifier() else None
     if spec is None or spec.origin is None:
         return Path(path)
     folder = Path(spec.origin).parent
-    # A checkout that is used in place has them beside the package.
-    places = folder / '.mim' / 'configs' / file, folder.parent / 'configs'
-    return places[0] if places[0].is_file() else places[1] / file
+    installed = folder / '.mim' / 'configs' / file
+    # A checkout has its configs next to the package.
+    checkout = folder.parent / 'configs' / file
+    return installed if installed.is_file() else checkout
 
 
 def choose_network(cfg: Config, name: str) -> None:
-    """Let a classifier's config train another network, of its image size."""
+    """Set the network of a classifier's config, and its image size."""
     if 'network' not in cfg.model:
         raise UserError(
-            f'{cfg.filename} does not take --network; configs/pretrain.py does'
+            f'--network is for configs/pretrain.py, got {cfg.filename}'
         )
     try:
         size = network(name).input_size
     except ValueError as error:
         raise UserError(f'--network: {error}') from error
     cfg.model.network = name
-    # 224 of 256 pixels are looked at.
+    # As usual, the central 224 of 256 pixels are used in testing.
     sizes = dict(
         RandomResizedCrop=dict(scale=size),
         ResizeEdge=dict(scale=round(size * 256 / 224)),
@@ -144,7 +145,7 @@ def choose_network(cfg: Config, name: str) -> None:
 
 
 def dicts_of(node) -> Iterator[dict]:
-    """Give every dict inside of a part of a config, itself included."""
+    """Yield every dict in a part of a config, including the part itself."""
     if isinstance(node, dict):
         yield node
         node = node.values()
@@ -157,7 +158,7 @@ def dicts_of(node) -> Iterator[dict]:
 def resizing(
     cfg: Config, split: str, option: str = '--image-size'
 ) -> list[ConfigDict]:
-    """The transforms of a split that resize; all have to, to one size."""
+    """The resizing transforms of a split; each must have a single size."""
     found = []
     for node in dicts_of(cfg.get(f'{split}_dataloader')):
         kind = str(node.get('type')).rpartition('.')[2]
@@ -165,8 +166,8 @@ def resizing(
         one = isinstance(scale, list | tuple) and np.shape(scale) == (2,)
         if kind in SIZED or ('Resize' in kind and not one):
             raise UserError(
-                f'{option}: {kind} of {cfg.filename} has sizes of its own; '
-                'set them by --cfg-options'
+                f'{option}: {kind} in {cfg.filename} has sizes of its own; '
+                'set them with --cfg-options'
             )
         if 'Resize' in kind:
             found.append(node)
@@ -174,7 +175,7 @@ def resizing(
 
 
 def set_image_size(cfg: Config, size: tuple[int, int]) -> None:
-    """Set what images are resized to fit into, in training and testing."""
+    """Set the size that images are resized to fit into, in all splits."""
     for split in SPLITS:
         for step in resizing(cfg, split):
             step.scale = tuple(size)
@@ -182,15 +183,14 @@ def set_image_size(cfg: Config, size: tuple[int, int]) -> None:
 
 
 def pretrained_of(backbone: dict) -> dict | None:
-    """The part of a backbone's ``init_cfg`` that names a checkpoint."""
+    """The entry of a backbone's ``init_cfg`` that names a checkpoint."""
     inits = backbone.get('init_cfg') or []
-    several = inits if isinstance(inits, list) else [inits]
-    found = (init for init in several if init['type'] == 'Pretrained')
-    return next(found, None)
+    inits = inits if isinstance(inits, list) else [inits]
+    return next((i for i in inits if i['type'] == 'Pretrained'), None)
 
 
 def without_pretrained(cfg: Config) -> None:
-    """Take the weights that a config's model starts from out of it."""
+    """Remove pretrained weights from a config's model."""
     for node in dicts_of(cfg.model):
         node.pop('pretrained', None)
         inits = node.get('init_cfg')
@@ -201,16 +201,16 @@ def without_pretrained(cfg: Config) -> None:
 
 
 def checkpoint_classes(checkpoint: dict) -> tuple[str, ...] | None:
-    """Give the class names that training wrote into a checkpoint."""
+    """The class names that training stored in a checkpoint."""
     meta = meta_of(checkpoint).get('dataset_meta') or {}
     classes = meta.get('classes')
     return tuple(map(str, classes)) if classes else None
 
 
 def adopt(cfg: Config, checkpoint: dict, source: str) -> None:
-    """Let a config give a network the images that its checkpoint expects.
+    """Adapt a config to the input format that a checkpoint expects.
 
-    The size too, where the config says ``image_size_from_data``.
+    With ``image_size_from_data``, also to the image size of its training.
     """
     adopt_input_format(cfg, declared_format(checkpoint, source), source)
     size = meta_of(checkpoint).get('image_size')
@@ -221,20 +221,20 @@ def adopt(cfg: Config, checkpoint: dict, source: str) -> None:
 def adopt_input_format(
     cfg: Config, expected: InputFormat | None, source: str
 ) -> None:
-    """Let the data preprocessor deliver what weights expect, if known."""
+    """Let the data preprocessor deliver the expected format, if known."""
     preprocessor = cfg.model.get('data_preprocessor')
     if expected is None or preprocessor is None:
         return
     options = expected.preprocessor_options(preprocessor)
     if any(preprocessor.get(key) != options[key] for key in options):
         preprocessor.update(options)
-        print_log(f'Images as {source} expects them: {expected}', 'current')
+        print_log(f'Input format, as {source} expects: {expected}', 'current')
 
 
 def require_writable(
     folder: str, name: str = 'work dir', option: str = '--work-dir'
 ) -> None:
-    """Make a folder, or say what it is and which option changes it."""
+    """Create a folder; `UserError` names it and its option on failure."""
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,8 +1,8 @@
-"""The data sets of a run: where they lie, their classes, their check.
+"""Locate and check the data sets of a run, and agree on its classes.
 
-Whatever a config says, a run's boxes come from ``BoxDataset`` and are judged
-by ``BoxMetric``, which share one table. In a run of several processes the
-first one reads it, the others wait and get it.
+Whatever type a config names, a run reads boxes by ``BoxDataset`` and evaluates
+them by ``BoxMetric``, which share one table. In a run of several processes,
+the first one reads the table and broadcasts it.
 """
 
 import os
@@ -39,15 +39,16 @@ from .run_config import SPLITS, checkpoint_classes, dicts_of
 
 Result = TypeVar('Result')
 
-#: What begins the first line of a list of images, before its source.
+#: Prefix of the first line of an image list, which names the source.
 _LIST_OF = '# images of '
-#: Metrics that need what only CocoDataset or VOCDataset give.
+#: Metrics that are replaced by a BoxMetric on the run's own table.
 _METRICS = ('BoxMetric', 'CocoMetric', 'VOCMetric')
 
 
 def once_per_run(work: Callable[[], Result]) -> Result:
-    """Do it in the first process; the others wait and get the result, or the
-    UserError that it raised.
+    """Call ``work`` in the first process only.
+
+    All processes return its result, or raise its `UserError`.
     """
     if not is_distributed():
         return work()
@@ -64,14 +65,14 @@ def once_per_run(work: Callable[[], Result]) -> Result:
 
 
 def _read(source: Source) -> BoxTable:
-    """A source's table, which is read by the first process alone."""
+    """Read a source's table; only the first process reads its files."""
     whole = source._replace(image_list=(), part=None)
     remember(once_per_run(lambda: read_boxes(whole)))
     return read_boxes(source)
 
 
 def datasets_of(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
-    """Give ``'train'``, ``'val'`` or ``'test'`` and its innermost data set."""
+    """Yield each split's name with each of its innermost data sets."""
     for name in SPLITS:
         loader = cfg.get(f'{name}_dataloader')
         pending = [loader['dataset']] if loader else []
@@ -85,19 +86,17 @@ def datasets_of(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
 
 
 def metrics_of(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
-    """Give ``'val'`` or ``'test'`` and each metric of its evaluator."""
+    """Yield ``'val'`` or ``'test'`` with each metric of its evaluator."""
     for name in 'val', 'test':
-        evaluator = cfg.get(f'{name}_evaluator')
-        if isinstance(evaluator, dict) and 'metrics' in evaluator:
-            evaluator = evaluator['metrics']
-        several = evaluator if isinstance(evaluator, list) else [evaluator]
-        yield from ((name, metric) for metric in several if metric)
+        metrics = cfg.get(f'{name}_evaluator')
+        if isinstance(metrics, dict) and 'metrics' in metrics:
+            metrics = metrics['metrics']
+        metrics = metrics if isinstance(metrics, list) else [metrics]
+        yield from ((name, metric) for metric in metrics if metric)
 
 
 def set_classes(cfg: Config, classes: tuple[str, ...]) -> None:
-    """Set each ``num_classes`` of the model, and the ``metainfo`` of every
-    data set, to these names in the order of the labels.
-    """
+    """Set the classes of the model and of every data set, in label order."""
     for node in dicts_of(cfg.model):
         if 'num_classes' in node:
             node['num_classes'] = len(classes)
@@ -106,7 +105,7 @@ def set_classes(cfg: Config, classes: tuple[str, ...]) -> None:
 
 
 def _coco_class(dataset: ConfigDict) -> type[CocoDataset] | None:
-    """The class of a data set that mmdet reads as COCO, by whatever name."""
+    """The dataset class if mmdet's own COCO code reads it, else None."""
     kind = dataset.get('type')
     kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     if isinstance(kind, type) and issubclass(kind, CocoDataset):
@@ -117,7 +116,7 @@ def _coco_class(dataset: ConfigDict) -> type[CocoDataset] | None:
 
 
 def source_of(dataset: ConfigDict) -> Source | None:
-    """Where a data set is read from; None if its format is not known here."""
+    """The source of a data set; None if its format is not supported here."""
     if str(dataset.get('type')).rpartition('.')[2] == 'BoxDataset':
         return config_source(dataset)
     if _coco_class(dataset):
@@ -126,7 +125,7 @@ def source_of(dataset: ConfigDict) -> Source | None:
 
 
 def adopt_classes(cfg: Config, checkpoint: dict) -> None:
-    """Give model and test data the classes of a checkpoint, by name."""
+    """Set model and test data to the classes of a checkpoint, by name."""
     classes = checkpoint_classes(checkpoint)
     test = [dataset for name, dataset in datasets_of(cfg) if name == 'test']
     source = source_of(test[0]) if test else None
@@ -140,8 +139,8 @@ def adopt_classes(cfg: Config, checkpoint: dict) -> None:
     unknown = classes_beyond(table, classes)
     if unknown:
         say_once(
-            f'{table.title}: classes that the checkpoint does not know are '
-            f'not in the numbers: {shorten(unknown)}'
+            f'{table.title}: not evaluated, because the checkpoint does not '
+            f'have these classes: {shorten(unknown)}'
         )
 
 
@@ -152,14 +151,14 @@ def use_data_root(
     run_dir: str | None = None,
     **options,
 ) -> None:
-    """Point every data set and evaluator of a config to a folder.
+    """Point all data sets and evaluators of a config to a folder.
 
     Args:
         cfg: The config, changed in place.
         data_root, wanted, options: See
             :func:`mmdet_shufflenetv2.data.folders.find_data`.
-        run_dir: Of a checkpoint that is tested: where its run set images
-            apart for validation, these are the ones to test on.
+        run_dir: Folder of the tested checkpoint's run. If that run set images
+            apart for validation, the test uses the same images.
     """
     listed = Path(run_dir or '', 'val.txt')
 
@@ -180,7 +179,7 @@ def use_data_root(
         loader = cfg.get(f'{name}_dataloader')
         for wrapper in dicts_of(loader.dataset if loader else []):
             if wrapper.get('datasets'):
-                # All of them would be the same data.
+                # Otherwise the same data would be repeated.
                 wrapper['datasets'] = wrapper['datasets'][:1]
     for name, dataset in datasets_of(cfg):
         _point_to((name == 'train' and splits.train) or splits.val, dataset)
@@ -206,11 +205,10 @@ def _point_to(source: Source, node: ConfigDict) -> None:
 
 
 def list_parts(cfg: Config) -> None:
-    """Write down in the work dir which images of a divided source a run uses,
-    ``train.txt`` and ``val.txt``.
+    """List the images of each part of a divided source in the work dir.
 
-    Lists that the run has already are kept: data may have come since, and
-    must not change sides.
+    Existing lists, ``train.txt`` and ``val.txt``, are kept: new data must not
+    move images from one part to the other.
     """
 
     def write(path: Path, source: Source) -> None:
@@ -246,20 +244,20 @@ def check_data(
     strict: bool = False,
     exif: str | None = None,
 ) -> dict[str, list[BoxTable]]:
-    """Check what a run reads before it starts.
+    """Check the data of a run before it starts.
 
-    In the config data sets and metrics of COCO become ``BoxDataset`` and
-    ``BoxMetric``, and classes are written out.
+    In the config, COCO data sets and metrics become ``BoxDataset`` and
+    ``BoxMetric``, and the classes are filled in.
 
     Args:
         cfg: The config, changed in place.
         splits: Which of ``'train'``, ``'val'``, ``'test'`` the run reads.
-        strict: Stop at records that are wrong, instead of leaving them out.
-        exif: 'apply' or 'ignore', see :class:`Source`; None leaves it.
+        strict: Raise an error for wrong records instead of skipping them.
+        exif: 'apply' or 'ignore', see :class:`Source`; default: the config's.
 
     Returns:
-        The boxes of each split, a table for each of its data sets, of the
-        classes that the run has.
+        For each split, a table of boxes for each of its data sets, with the
+        classes of the run.
     """
     tables: dict[str, list[BoxTable]] = {}
     lists: dict[tuple[str, ...], str] = {}
@@ -269,15 +267,15 @@ def check_data(
         source = source_of(dataset)
         if source is None:
             print_log(
-                f'the {name} data set, a {dataset.type}, is not checked; '
-                'known are COCO, YOLO, VOC and CSV',
+                f'the {name} data set is not checked: expected COCO, YOLO, '
+                f'VOC or CSV, got a {dataset.type}',
                 'current',
             )
             continue
         require_data(name, source)
         source = source._replace(exif=exif or source.exif)
         table, stop = _read(source), strict or dataset.get('strict', False)
-        # What mmdet reads again, for its masks, has all records.
+        # For masks, mmdet reads the file itself, including wrong records.
         steps = list(dicts_of(dataset.get('pipeline') or []))
         masks = any(s.get('with_mask') or s.get('with_seg') for s in steps)
         for line in report(table, stop or masks, said):
@@ -289,14 +287,14 @@ def check_data(
             dataset.strict = stop
         tables.setdefault(name, []).append(table.with_classes(classes))
     if len(lists) > 1:
-        told = [
+        lines = [
             f'\n  {where}: {shorten(names)}' for names, where in lists.items()
         ]
         raise UserError(
-            f'the data sets of this run differ in classes:{"".join(told)}'
+            f'the data sets of this run differ in classes:{"".join(lines)}'
         )
     if 'train' in tables:
-        # Of joined data sets one may be there for its backgrounds.
+        # Some of several data sets may hold only background images.
         most = max(tables['train'], key=lambda each: each.learned().sum())
         require_trainable(most)
     for name, metric in metrics_of(cfg):
@@ -308,8 +306,9 @@ def check_data(
 def _agree_on_classes(
     cfg: Config, name: str, dataset: ConfigDict, table: BoxTable
 ) -> tuple[str, ...]:
-    """Compare a file's classes with those of the config and its model; those
-    of the data set are written into its config.
+    """Check a table's classes against the config's and the model's.
+
+    The resulting classes are returned, and stored in the data set's config.
     """
     classes = class_list(dataset.get('metainfo'))
     if classes is None and (kind := _coco_class(dataset)):
@@ -321,14 +320,14 @@ def _agree_on_classes(
         known = tuple(each for each in table.classes if each in classes)
         raise UserError(
             f"{table.title} has classes that are not among COCO's: {unknown}. "
-            "To train on the file's classes add --data-root DIR; to leave "
-            f'these out, name the others: --cfg-options {name}_dataloader.'
+            "To train on the file's classes, add --data-root DIR; to ignore "
+            f'these, list the others: --cfg-options {name}_dataloader.'
             f'dataset.metainfo.classes="{known}"'
         )
     if unknown:
         say_once(
-            f'{table.title}: classes that the config does not name are left '
-            f'out: {unknown}'
+            f'{table.title}: ignored classes, because the config does not '
+            f'name them: {unknown}'
         )
     heads = [
         head.get('num_classes')
@@ -340,47 +339,47 @@ def _agree_on_classes(
     if wrong:
         raise UserError(
             f'{table.title} has {len(classes)} classes ({shorten(classes)}), '
-            f'but the model has num_classes={wrong.pop()}; --data-root DIR '
-            'sets it'
+            f'but the model has num_classes={wrong.pop()}; set it with '
+            '--data-root DIR'
         )
     dataset.metainfo = dict(dataset.get('metainfo') or {}, classes=classes)
     return classes
 
 
 def _check_metric(metric: ConfigDict, tables: list[BoxTable]) -> None:
-    """Let a metric judge by the table of its data set."""
+    """Let a metric evaluate against the table of its data set."""
     words, given = metric.get('metric', 'bbox'), metric.get('ann_file')
     if 'segm' in ([words] if isinstance(words, str) else words):
         for table in tables:
             if table.source.format == 'COCO' and (table.ids == 0).any():
                 raise UserError(
                     f'{table.title} has an annotation of id 0, whose matches '
-                    'pycocotools does not count; number them from 1 to '
-                    'measure masks'
+                    'pycocotools ignores; number annotations from 1 to '
+                    'evaluate masks'
                 )
         return
     (source, *others) = {table.source for table in tables}
     ann = source.ann
     if others or (given and ann and not _same_file(given, ann)):
-        # Of two files, images and boxes may have the same ids.
+        # Different files may use the same image and annotation ids.
         raise UserError(
-            f'the evaluator reads {given}, which is not the file of the '
-            f'images that it judges, {" and ".join(t.title for t in tables)}'
+            f'the evaluator reads {given}, but its images come from '
+            f'{" and ".join(t.title for t in tables)}'
         )
     _point_to(source, metric)
 
 
 def require_data(name: str, source: Source) -> None:
-    """Say in one message which part of a data set is missing."""
-    places = [source.ann, *source.images]
-    missing = [path for path in places if path and not os.path.exists(path)]
+    """Report all missing files and folders of a data set in one message."""
+    paths = [source.ann, *source.images]
+    missing = [path for path in paths if path and not os.path.exists(path)]
     if missing:
         raise UserError(
-            f'the {name} data set is not there; expected:\n  '
+            f'the {name} data set was not found; expected:\n  '
             + '\n  '.join(missing)
-            + '\nCOCO: put or link it under data/coco and run\n'
+            + '\nCOCO: copy or link it to data/coco and run\n'
             '  python tools/prepare_coco.py --data-root data/coco'
             '\nYour own folder of images and boxes: add --data-root DIR\n'
-            'The synthetic data: run  '
+            'Synthetic data: run  '
             'python -m mmdet_shufflenetv2 synthetic data/shapes'
         )

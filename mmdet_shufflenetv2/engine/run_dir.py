@@ -1,7 +1,7 @@
-"""Every run has a folder of its own: ``work_dirs/NAME``, ``NAME-2``, ...
+"""Choose the folder of a run: ``work_dirs/NAME``, ``NAME-2``, ...
 
-``data.json`` in it says which data the run trains on, so that ``--resume``
-never goes on with the checkpoint of another data set.
+Its ``data.json`` records which data the run trains on, so that ``--resume``
+never continues from the checkpoint of another data set.
 """
 
 import hashlib
@@ -18,19 +18,19 @@ from ..errors import UserError
 from .run_data import datasets_of, once_per_run
 
 NOTE = 'data.json'
-# What `test` leaves, in the folder of that name.
+# Subfolder for the output of `test`.
 TESTS = 'test'
-# A file for each image, in some formats.
+# Suffixes of annotation files, including those with one file per image.
 ANNOTATIONS = {'.txt', '.xml', '.csv', '.json'}
 
 
 def choose_run_dir(
     cfg: Config, work_dir: str | None, name: str | None, resume: str | None
 ) -> str:
-    """The folder of a run, by the options of these names; it is made.
+    """Create the folder of a run, as the options of these names choose it.
 
-    ``resume`` is ``'auto'`` or a checkpoint; 'auto' without a run on this
-    data to go on with raises `UserError`.
+    ``resume`` is ``'auto'`` or a checkpoint; ``'auto'`` raises `UserError` if
+    there is no run on this data to resume.
     """
     base = work_dir or (f'work_dirs/{name}' if name else cfg.work_dir)
     data = data_of(cfg)
@@ -49,16 +49,16 @@ def choose_run_dir(
 
 
 def new_folder(base: str, claim: str | None = None) -> Path:
-    """Make the first of ``base``, ``base-2``, ... that has nothing in it.
+    """Create the first of ``base``, ``base-2``, ... that is empty or missing.
 
-    It gets an empty file of the name ``claim``, so that of two runs that
-    begin at once one gets the next number.
+    An empty file named ``claim`` reserves it, so that two runs that start at
+    the same time get different folders.
     """
     for number in count(1):
         path = Path(base if number == 1 else f'{base}-{number}')
         try:
             path.mkdir(parents=True, exist_ok=True)
-            # Where a test of other weights has left its log, no run was.
+            # A folder that holds only the output of a test has no run.
             if {each.name for each in path.iterdir()} <= {TESTS}:
                 if claim:
                     path.joinpath(claim).touch(exist_ok=False)
@@ -67,13 +67,13 @@ def new_folder(base: str, claim: str | None = None) -> Path:
             continue
         except OSError as error:
             raise UserError(
-                f'cannot write to the folder {path}: {error.strerror}; name '
+                f'cannot write to the folder {path}: {error.strerror}; choose '
                 'another'
             ) from error
 
 
 def find_runs(base: str) -> list[Path]:
-    """The folders ``base``, ``base-2``, ... that exist, the newest first."""
+    """The existing folders ``base``, ``base-2``, ..., newest first."""
     folder, name = Path(base).parent, Path(base).name
     numbers = {}
     for path in folder.iterdir() if folder.is_dir() else ():
@@ -84,39 +84,39 @@ def find_runs(base: str) -> list[Path]:
 
 
 def _run_to_resume(folders: list[Path], base: str, now: list[dict]) -> Path:
-    """The first folder whose run was trained on this data."""
+    """The first folder whose run was trained on the data ``now``."""
     others = []
     for path in folders:
         if not (path / 'last_checkpoint').is_file():
             continue
         try:
             note = json.loads((path / NOTE).read_text(encoding='utf-8'))
-        except (OSError, ValueError):  # It does not say.
+        except (OSError, ValueError):  # The data is unknown.
             return path
-        digests, known = ([d['sha256'] for d in data] for data in (note, now))
-        if digests == known:
+        if [d['sha256'] for d in note] == [d['sha256'] for d in now]:
             return path
         others += [f'  {path}: {each["path"]}' for each in note]
     if not others:
         raise UserError(
-            f'--resume: no run has left a checkpoint in {base}; name one with '
-            '--work-dir DIR or --resume CKPT, or leave --resume out to start'
+            f'--resume: there is no run with a checkpoint in {base}; choose '
+            'one with --work-dir DIR or --resume CKPT, or start without '
+            '--resume'
         )
     paths = ', '.join(each['path'] for each in now)
     raise UserError(
         f'--resume: these runs were not trained on {paths}, or it has changed '
         'since:\n'
         + '\n'.join(others)
-        + '\nLeave --resume out (and choose another --work-dir) to start a '
-        'new run, or start from the weights of one with --from CKPT'
+        + '\nStart a new run without --resume (in another --work-dir), or '
+        'start from the weights of one of these with --from CKPT'
     )
 
 
 def data_of(cfg: Config) -> list[dict]:
     """Path and digest of each training data set.
 
-    The digest is that of the annotations and the names of files, so that a
-    data set that was moved stays the same one.
+    The digest covers annotations and relative file names, so moving a data
+    set does not change it.
     """
     found = []
     for split, dataset in datasets_of(cfg):

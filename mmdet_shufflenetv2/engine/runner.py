@@ -1,4 +1,4 @@
-"""mmengine's runner, strict about checkpoints and at home on the CPU."""
+"""mmengine's runner with strict checkpoints and support for CPU training."""
 
 import os
 import warnings
@@ -31,18 +31,18 @@ from .weights import fitting
 
 @RUNNERS.register_module()
 class CheckedRunner(Runner):
-    """A runner that refuses a checkpoint which does not fit its model.
+    """A runner that rejects a checkpoint that does not fit its model.
 
     mmengine loads what matches and warns about the rest. Here a missing,
-    unexpected or differently shaped entry is an error that names it. Two
-    processes on a machine without GPU train through gloo.
+    unexpected or differently shaped entry is an error that names it. Without
+    a GPU, several processes train through gloo.
     """
 
-    #: Called with the model once it is initialised.
+    #: Optional callable, applied to the model after its initialization.
     start_from = None
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Set up as mmengine does; the process group may exist already."""
+        """Set up as mmengine does, reusing an existing process group."""
         # Adam's second moments of idle weights decay into denormal numbers,
         # on which a CPU is 100 times slower: 1.1 s of a 1.3 s step.
         torch.set_flush_denormal(not torch.cuda.is_available())
@@ -50,14 +50,14 @@ class CheckedRunner(Runner):
         super().setup_env(env_cfg)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """Open the log file; it begins with what was said before."""
+        """Open the log file; it starts with the records kept so far."""
         early = MMLogger.get_current_instance()
         logger = super().build_logger(*args, **kwargs)
         write_kept_records(early, logger.handlers)
         return logger
 
     def register_hooks(self, *args, **kwargs) -> None:
-        """Register a config's hooks, and those that no run is without."""
+        """Register the config's hooks, and those that every run has."""
         super().register_hooks(*args, **kwargs)
         for hook in DivergenceHook(), InputCheckHook(), RunPicturesHook():
             self.register_hook(hook)
@@ -65,7 +65,7 @@ class CheckedRunner(Runner):
     def wrap_model(
         self, model_wrapper_cfg: dict | None, model: nn.Module
     ) -> nn.Module:
-        """Wrap for several processes; on the CPU without device ids."""
+        """Wrap the model for several processes, on the CPU or on GPUs."""
         on_cpu = self.distributed and not torch.cuda.is_available()
         if on_cpu and model_wrapper_cfg is None:
             unused = self.cfg.get('find_unused_parameters', False)
@@ -77,10 +77,10 @@ class CheckedRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def train(self) -> nn.Module:
-        """Train; what a killed run left half written is removed first."""
+        """Train, after removing files that a killed run left incomplete."""
         if is_main_process():
             for path in remove_abandoned(self.work_dir):
-                self.logger.info(f'Removed what a killed run left: {path}')
+                self.logger.info(f'Removed incomplete file: {path}')
         return super().train()
 
     def load_checkpoint(
@@ -90,10 +90,10 @@ class CheckedRunner(Runner):
         model = self._bare_model()
         checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
         checkpoint = fitting(model, checkpoint, filename)
-        # mmengine runs this entry as Python code when it resumes.
+        # mmengine executes this entry as Python code when it resumes.
         checkpoint['meta'].pop('config', None)
-        # Before the model gets its weights: what EMAHook saves under
-        # `state_dict` are the averaged ones, and it exchanges them here.
+        # Must precede loading: EMAHook saves the averaged weights under
+        # `state_dict` and swaps them for the trained ones here.
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         if self._resume and not any(
             isinstance(h, EMAHook) for h in self.hooks
@@ -106,27 +106,27 @@ class CheckedRunner(Runner):
         return checkpoint
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        """Go on from a checkpoint that holds the whole state of a run.
+        """Resume from a checkpoint that holds the complete state of a run.
 
-        mmengine goes on from less, with a new optimizer and the learning
-        rate of a first epoch, and says nothing.
+        mmengine silently accepts less, and then restarts the optimizer and
+        the learning rate schedule.
         """
         if self._load_from is None:
-            # Of the last checkpoint mmengine notes the absolute path, but a
-            # work dir may be moved or copied.
+            # mmengine stores the absolute path of the last checkpoint, but the
+            # work dir may have been moved or copied.
             here = os.path.join(self.work_dir, os.path.basename(filename))
             filename = here if os.path.isfile(here) else filename
         checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
-        # The best checkpoint is stored without the last two.
+        # The best checkpoint is saved without optimizer and schedulers.
         wanted = ['meta', 'message_hub', 'optimizer']
         if self.param_schedulers is not None:
             wanted.append('param_schedulers')
         missing = [part for part in wanted if part not in checkpoint]
         if missing:
             raise CheckpointError(
-                f'{filename} lacks {", ".join(missing)}, so a run cannot go '
-                'on from it; resume from an epoch_N.pth, or start a new run '
-                f"from its weights: --cfg-options load_from='{filename}'"
+                f'{filename} lacks {", ".join(missing)}, so it cannot be '
+                'resumed; resume from an epoch_N.pth, or start a new run from '
+                f"its weights: --cfg-options load_from='{filename}'"
             )
         known = checkpoint_classes(checkpoint)
         meta = getattr(self.train_dataloader.dataset, 'metainfo', {})
@@ -134,14 +134,14 @@ class CheckedRunner(Runner):
         if known and classes and known != tuple(classes):
             raise CheckpointError(
                 f'{filename} was trained on the classes {shorten(known)}, in '
-                f'this order, and the data has {shorten(classes)}; start a '
+                f'this order, but the data has {shorten(classes)}; start a '
                 'new run from its weights with --from'
             )
         planned = self._plan()
         groups = [dict(group) for group in self.optim_wrapper.param_groups]
         super().resume(filename, *args, **kwargs)
         if isinstance(self.train_loop, EpochBasedTrainLoop):
-            # An epoch of another batch size has another number of steps.
+            # With another batch size, an epoch has another number of steps.
             self.train_loop._iter = self.epoch * len(self.train_dataloader)
         if self._plan() != planned:
             for group, own in zip(
@@ -151,12 +151,12 @@ class CheckedRunner(Runner):
             self._follow_new_schedule()
         if self.iter >= self.max_iters:
             self.logger.warning(
-                f'{filename} has all {self.max_iters} iterations: nothing is '
-                'left to train; --epochs N makes a longer run'
+                f'{filename} already has all {self.max_iters} iterations; to '
+                'train longer, set --epochs N'
             )
 
     def _plan(self) -> list[list]:
-        """The settings of optimizer and schedulers, without their progress."""
+        """Settings of the optimizer and the schedulers, not their state."""
         names = 'begin', 'end', 'T_max', 'milestones', 'total_iters', 'gamma'
         schedule = [
             [getattr(scheduler, name, None) for name in names]
@@ -170,10 +170,10 @@ class CheckedRunner(Runner):
         return schedule + groups
 
     def _follow_new_schedule(self) -> None:
-        """Bring the rates to where the config's schedule has them by now.
+        """Set the learning rates that the config has for this iteration.
 
-        mmengine restores the stored settings: the rate of the run before, and
-        the end that it was to have.
+        mmengine restores the checkpoint's settings instead: the learning rate
+        and the length of the earlier run.
         """
         for group in self.optim_wrapper.param_groups:
             group['lr'] = group.get('initial_lr', group['lr'])
@@ -182,7 +182,7 @@ class CheckedRunner(Runner):
         )
         epoch_length = len(self.train_dataloader)
         with warnings.catch_warnings():
-            # PyTorch misses the optimizer's steps, which lie before.
+            # PyTorch warns because the optimizer has made no steps yet.
             warnings.simplefilter('ignore')
             for step in range(1, self.iter + 1):
                 for scheduler in self.param_schedulers:
@@ -190,12 +190,12 @@ class CheckedRunner(Runner):
                         scheduler.step()
         rate = self.optim_wrapper.get_lr()['lr'][0]
         self.logger.info(
-            'The run has another length, batch or rate than before; the '
-            f'learning rate goes on at {rate:.3g}'
+            'The run has a new length, batch size or learning rate; the '
+            f'learning rate continues at {rate:.3g}'
         )
 
     def save_checkpoint(self, *args, meta: dict | None = None, **kwargs):
-        """Save as mmengine does, with what the weights expect of images."""
+        """Save as mmengine does, with the expected input in the metadata."""
         model = self._bare_model()
         backbone = getattr(model, 'backbone', None)
         own = dict(style=getattr(backbone, 'style', None))
@@ -207,7 +207,7 @@ class CheckedRunner(Runner):
         super().save_checkpoint(*args, meta={**own, **(meta or {})}, **kwargs)
 
     def _init_model_weights(self) -> None:
-        """Initialise; the backbone has to get images as it expects."""
+        """Initialize, and check that the backbone gets its expected input."""
         super()._init_model_weights()
         model = self._bare_model()
         backbone = getattr(model, 'backbone', None)

@@ -1,4 +1,4 @@
-"""What options of ``train`` and ``test`` set in a config, and what follows."""
+"""Apply the options of ``train`` to a config."""
 
 import logging
 import os
@@ -32,17 +32,17 @@ from .run_config import (
 from .schedule import stretch_schedule
 from .weights import outlined
 
-# Necks whose input is every level that the backbone returns.
+# Necks that take every level that the backbone returns.
 NECKS = 'FPN', 'LightHeadNeck', 'RFCNNeck'
-# Of sides; at 800 the authors' 600, 700, 800, 900, 1000.
+# Factors on the sides; at 800 the authors' 600, 700, 800, 900, 1000.
 MULTI_SCALE = 0.75, 0.875, 1.0, 1.125, 1.25
 
 
 def apply_settings(cfg: Config, args: Namespace) -> None:
-    """Write what ``train``'s options ask for into the config."""
+    """Apply all options of ``train`` that change the config."""
     if (args.amp or args.sync_bn) and not torch.cuda.is_available():
         raise UserError(
-            '--amp and --sync-bn need a GPU, and PyTorch sees none here'
+            '--amp and --sync-bn need a GPU, and PyTorch does not see one'
         )
     if args.tensorboard and not find_spec('tensorboard'):
         raise UserError(
@@ -60,7 +60,7 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
     if args.from_scratch:
         cfg.model.backbone.pop('frozen_stages', None)
         print_log(
-            'The backbone starts from random weights; all of it trains',
+            'The whole backbone is trained, from random weights',
             'current',
         )
     if args.from_scratch or args.sync_bn:
@@ -99,7 +99,7 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
 def choose_device(name: str) -> None:
     """Train on ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
 
-    To be called before anything is on a GPU.
+    Must be called before anything uses a GPU.
     """
     kind, _, number = name.partition(':')
     number, count = number or '0', torch.cuda.device_count()
@@ -116,7 +116,7 @@ def choose_device(name: str) -> None:
 
 
 def set_network(cfg: Config, args: Namespace) -> None:
-    """Set ``--star`` and ``--width``; neck and RPN get the channels."""
+    """Apply ``--star`` and ``--width``; adapt the channels of neck and RPN."""
     if not args.star and not args.width:
         return
     backbone, neck = cfg.model.backbone, cfg.model.get('neck') or {}
@@ -134,19 +134,19 @@ def set_network(cfg: Config, args: Namespace) -> None:
             cfg.model.rpn_head.in_channels = channels[neck.get('rpn_level', 0)]
     elif args.width:
         raise UserError(
-            f'--width: expected a neck of {", ".join(NECKS)}, got '
-            f'{neck.get("type")} of {cfg.filename}; set widen_factor and the '
-            'channels by --cfg-options'
+            f'--width: expected a neck of type {", ".join(NECKS)}, got '
+            f'{neck.get("type")} in {cfg.filename}; set widen_factor and the '
+            'channels with --cfg-options'
         )
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
-    """Set the length of the run; schedule and validations follow."""
+    """Set the number of epochs; scale schedule and validation interval."""
     planned = cfg.train_cfg.get('max_epochs')
     if planned is None:
         raise UserError(
-            f'--epochs: {cfg.filename} counts iterations; --cfg-options '
-            'train_cfg.max_iters=N'
+            f'--epochs: {cfg.filename} counts iterations; set them with '
+            '--cfg-options train_cfg.max_iters=N'
         )
     cfg.train_cfg.max_epochs = epochs
     stretch_schedule(cfg, planned)
@@ -155,35 +155,36 @@ def set_epochs(cfg: Config, epochs: int) -> None:
 
 
 def adapt_image_size(cfg: Config, tables: list[BoxTable]) -> None:
-    """Choose the size of images by the training data; warn of tiny boxes.
+    """Choose the image size from the training data; warn about tiny boxes.
 
-    The config's size, unless a tenth of the boxes would have less than twice
-    `SMALL_BOX_PX` pixels: then a larger one, up to twice as large and to the
-    images' own. Only where the config has ``image_size_from_data``.
+    If the config sets ``image_size_from_data``, the size is the config's, or
+    up to twice that if a tenth of the boxes would otherwise be smaller than
+    twice `SMALL_BOX_PX` pixels. It never exceeds the larger of the images' own
+    size and two thirds of the config's.
     """
     if not any(len(table.boxes) for table in tables):
         return
     if cfg.get('image_size_from_data'):
-        usual = max(resizing(cfg, 'train')[0].scale)
+        default = max(resizing(cfg, 'train')[0].scale)
         sides = np.concatenate([table.image_sizes() for table in tables])
         short, long = np.median(np.sort(sides, axis=1), axis=0)
         boxes = np.concatenate([table.box_sizes() for table in tables])
-        tenth = np.quantile(boxes, 0.1)
-        wanted = long * 2 * SMALL_BOX_PX / max(tenth, 1e-6)
-        side = min(max(wanted, usual), 2 * usual, max(long, usual * 2 / 3))
-        side = 32 * round(side / 32)
+        small = np.quantile(boxes, 0.1)
+        wanted = long * 2 * SMALL_BOX_PX / max(small, 1e-6)
+        most = min(2 * default, max(long, default * 2 / 3))
+        side = 32 * round(min(max(wanted, default), most) / 32)
         size = side, round(side * short / long)
         set_image_size(cfg, size)
         print_log(
-            f'Image size {size[0]}x{size[1]}: the images have '
-            f'{long:.0f}x{short:.0f}, nine tenths of the boxes more than '
-            f'{tenth:.0f} pixels (in width and height, as of a square); '
-            '--image-size WxH sets another',
+            f'Image size {size[0]}x{size[1]}: the median image is '
+            f'{long:.0f}x{short:.0f}, and 90% of the boxes are larger than '
+            f'{small:.0f} pixels (square root of the area); set another size '
+            'with --image-size WxH',
             'current',
         )
     try:
         (step,) = resizing(cfg, 'train')
-    except (UserError, ValueError):  # Several sizes.
+    except (UserError, ValueError):  # multi-scale training
         return
     scale = tuple(step.scale)
     boxes = np.concatenate([table.box_sizes(scale) for table in tables])
@@ -191,31 +192,31 @@ def adapt_image_size(cfg: Config, tables: list[BoxTable]) -> None:
     if share > 0.1:
         print_log(
             f'{share:.0%} of the boxes are smaller than {SMALL_BOX_PX} pixels '
-            f'after resizing to {scale[0]}x{scale[1]}, and will hardly be '
-            'found; a larger --image-size WxH, or images cut into tiles, help',
+            f'after resizing to {scale[0]}x{scale[1]} and will hardly be '
+            'detected; use a larger --image-size WxH or cut images into tiles',
             'current',
             level=logging.WARNING,
         )
 
 
 def set_augmentation(cfg: Config, level: str) -> None:
-    """Vary training images as ``configs/_base_/augmentation.py`` says."""
+    """Use a level of augmentation in ``configs/_base_/augmentation.py``."""
     pipeline = cfg.train_dataloader.dataset.get('pipeline', ())
     steps = resizing(cfg, 'train', '--augment')
     if len(steps) != 1 or steps[0] not in pipeline:
         raise UserError(f'--augment: {cfg.filename} has no plain pipeline')
     path = f'{__package__.partition(".")[0]}::_base_/augmentation.py'
-    varying_steps = Config.fromfile(packaged_config(path)).augmentation[level]
-    for step in varying_steps:
+    augmentation = Config.fromfile(packaged_config(path)).augmentation[level]
+    for step in augmentation:
         if 'scale' in step:
             step.scale = steps[0].scale
     loading = [step for step in pipeline if 'Load' in step.type]
-    pipeline[:] = [*loading, *varying_steps, pipeline[-1]]
+    pipeline[:] = [*loading, *augmentation, pipeline[-1]]
 
 
 def set_vertical_flip(cfg: Config) -> None:
-    """Flip training images vertically too, also where none were flipped."""
-    # Hooks may switch to a pipeline of their own.
+    """Also flip training images vertically; add flips if there are none."""
+    # Some hooks switch to a pipeline of their own.
     nodes = dicts_of([cfg.train_dataloader, cfg.get('custom_hooks')])
     flips = [n for n in nodes if str(n.get('type')).endswith('RandomFlip')]
     if not flips:
@@ -224,9 +225,8 @@ def set_vertical_flip(cfg: Config) -> None:
             text = f'--vertical-flip: {cfg.filename} has no plain pipeline'
             raise UserError(text)
         flips = [ConfigDict(type='RandomFlip')]
-        pipeline[-1:-1] = flips  # Before PackDetInputs.
-    for flip in flips:
-        # A third each: not at all, horizontally, vertically.
+        pipeline[-1:-1] = flips  # before PackDetInputs
+    for flip in flips:  # The remaining third is not flipped.
         flip.prob = [1 / 3, 1 / 3]
         flip.direction = ['horizontal', 'vertical']
 
@@ -242,13 +242,14 @@ def set_multi_scale(cfg: Config) -> None:
 
 
 def add_hooks(cfg: Config, args: Namespace) -> None:
-    """Add the hooks of ``--ema`` and ``--patience``, in the place of others of
-    their types; ``--no-ema`` takes the config's out.
+    """Add the hooks of ``--ema`` and ``--patience``.
+
+    They replace hooks of the same type; ``--no-ema`` removes the config's.
     """
     hooks, replaced = [], {'EMAHook'} if args.ema is False else set()
     if args.ema:
-        # A window of 1000 steps that opens within the first few hundred:
-        # small data sets have few steps.
+        # A window of 1000 steps, reached within the first few hundred, because
+        # runs on small data sets are short.
         averaging = dict(type='EMAHook', ema_type='ExpMomentumEMA')
         averaging |= dict(momentum=0.001, gamma=200, update_buffers=True)
         hooks.append(dict(averaging, priority=49))
@@ -271,16 +272,16 @@ def unfreeze_norms(backbone: dict) -> None:
     if 'requires_grad' in (backbone.get('norm_cfg') or {}):
         backbone.norm_cfg.requires_grad = True
     backbone.pop('norm_eval', None)
-    # mmdet's ResNet has another default.
+    # The default of mmdet's ResNet is True.
     if backbone.type.rpartition('.')[2] == 'ResNet':
         backbone.norm_eval = False
 
 
 def have_starting_weights(cfg: Config) -> None:
-    """Download the weights that a config starts from, before other work.
+    """Download the initial weights of a config before any other work.
 
-    Those of a width or V2* that options have set, in the place of the
-    config's. Raises `UserError` where there are none, or none to be had.
+    Options that changed the width or chose V2* change the weights as well.
+    `UserError` if there are none, or if they cannot be downloaded.
     """
     backbone = cfg.model.get('backbone') or {}
     start = pretrained_of(backbone)
@@ -290,9 +291,9 @@ def have_starting_weights(cfg: Config) -> None:
     has_none = start and start.checkpoint is None
     if has_none or (not start and backbone.get('frozen_stages', -1) >= 0):
         raise UserError(
-            f'there are no public weights for the {backbone.type} of '
-            f'{cfg.filename}. One of these goes on:\n'
-            '  --backbone-weights FILE   start from weights you have\n'
+            f'there are no public weights for the {backbone.type} in '
+            f'{cfg.filename}. Add one of:\n'
+            '  --backbone-weights FILE   start from your own weights\n'
             '  --from-scratch            start from random weights and train '
             'every layer'
         )
@@ -301,10 +302,10 @@ def have_starting_weights(cfg: Config) -> None:
 
 
 def scale_rate(cfg: Config, args: Namespace) -> None:
-    """Scale the learning rate to the batch, unless ``--lr`` is given.
+    """Scale the learning rate with the batch, unless ``--lr`` is given.
 
-    SGD's in proportion (arXiv 1706.02677), Adam's by the square root, as the
-    size of its steps grows with the noise alone (arXiv 2205.10287).
+    The rate of SGD scales linearly (arXiv 1706.02677), that of Adam with the
+    square root of the batch (arXiv 2205.10287).
     """
     recipe = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if recipe is None:
@@ -316,7 +317,7 @@ def scale_rate(cfg: Config, args: Namespace) -> None:
         return
     batch = cfg.train_dataloader.batch_size * get_world_size()
     batch *= cfg.optim_wrapper.get('accumulative_counts', 1)
-    # Done here, and not again by a run from the config that this one leaves.
+    # A run from the config that this run saves must not scale again.
     cfg.auto_scale_lr = dict(enable=False, base_batch_size=batch)
     optimizer = cfg.optim_wrapper.optimizer
     if args.lr or batch == recipe:
@@ -324,8 +325,8 @@ def scale_rate(cfg: Config, args: Namespace) -> None:
     is_adam = 'adam' in str(optimizer.type).lower()
     rate = optimizer.lr * (batch / recipe) ** (0.5 if is_adam else 1.0)
     print_log(
-        f'Learning rate {rate:.3g} instead of {optimizer.lr:.3g}: a step has '
-        f'{batch} images, and the recipe {recipe}; --lr sets another',
+        f'Learning rate {rate:.3g} instead of {optimizer.lr:.3g}: the batch '
+        f'is {batch} images instead of {recipe}; set another rate with --lr',
         'current',
     )
     optimizer.lr = rate

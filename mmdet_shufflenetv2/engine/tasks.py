@@ -1,4 +1,4 @@
-"""What the tools do with a detector's config, and with a classifier's."""
+"""What train and test do differently for detectors and classifiers."""
 
 import os
 from argparse import Namespace
@@ -15,13 +15,14 @@ from .run_config import checkpoint_classes
 
 
 class Detection:
-    """Boxes, by mmdet."""
+    """Object detection with mmdet."""
 
     MODEL = 'detector'
-    # Words of --eval, the first being the default.
+    # Choices of --eval; the first is the default.
     EVAL_WORDS = 'bbox', 'proposal'
+    # Options that do not apply.
     NOT_FOR_IT = ('network',)
-    # The metric of --out.
+    # The metric that writes --out.
     DUMP = 'DumpDetResults'
 
     adopt_classes = staticmethod(run_data.adopt_classes)
@@ -29,7 +30,7 @@ class Detection:
 
     @staticmethod
     def use_data_root(cfg: Config, args: Namespace) -> None:
-        """Point a config to the folder that the arguments name."""
+        """Point a config to the folder given by the arguments."""
         names = 'train_ann', 'val_ann', 'train_img', 'val_img', 'val_fraction'
         options = {name: getattr(args, name) for name in names}
         if hasattr(args, 'checkpoint'):
@@ -43,16 +44,15 @@ class Detection:
     def check_data(
         cfg: Config, splits: tuple[str, ...], args: Namespace
     ) -> dict[str, list[BoxTable]]:
-        """Check what a run reads; see :func:`.run_data.check_data`."""
+        """Check the data of a run; see :func:`.run_data.check_data`."""
         return run_data.check_data(cfg, splits, args.strict, args.exif)
 
 
 class Classification:
-    """One class for each image, by mmpretrain."""
+    """Image classification with mmpretrain."""
 
     MODEL = 'classifier'
     EVAL_WORDS = ('error',)
-    # Options that mean something with boxes only.
     NOT_FOR_IT = (
         *('train_ann', 'train_img', 'val_ann', 'val_img', 'val_fraction'),
         *('strict', 'exif', 'json', 'plots', 'fast_eval', 'tta', 'epochs'),
@@ -63,11 +63,11 @@ class Classification:
 
     @staticmethod
     def use_data_root(cfg: Config, args: Namespace) -> None:
-        """Point every data set of a config to a folder of ImageNet's layout.
+        """Point every data set of a config to a folder in ImageNet's layout.
 
-        Classes become those of ``train/`` unless the config is ImageNet's
-        and the folder has its 1000 synsets; most of them are taken for a copy
-        that has stopped.
+        The classes become those of ``train/``, unless the folder has the 1000
+        synsets of ImageNet. If most folders are synsets, but not all 1000 are
+        there, the folder is rejected as an incomplete copy of ImageNet.
         """
         root = args.data_root
         folders = [os.path.join(root, split) for split in SPLITS]
@@ -82,7 +82,7 @@ class Classification:
                     raise UserError(
                         f"{root} has {known} of ImageNet's 1000 synsets and "
                         f'{len(classes) - known} other folders. Complete the '
-                        'copy; or, to train on these classes, add\n  '
+                        'copy or, to train on these classes, add\n  '
                         '--cfg-options train_dataloader.dataset.type='
                         'CustomDataset'
                     )
@@ -94,7 +94,7 @@ class Classification:
 
     @staticmethod
     def adopt_classes(cfg: Config, checkpoint: dict) -> None:
-        """Give the model its checkpoint's classes; ImageNet's stay."""
+        """Set the model's classes to its checkpoint's, except on ImageNet."""
         classes = checkpoint_classes(checkpoint)
         datasets = [each for _, each in run_data.datasets_of(cfg)]
         if classes and not any(map(_is_imagenet, datasets)):
@@ -104,7 +104,7 @@ class Classification:
     def check_data(
         cfg: Config, splits: tuple[str, ...], args: Namespace
     ) -> dict:
-        """Check the folders that a run reads before it starts."""
+        """Check the image folders of a run before it starts."""
         used = [d for name, d in run_data.datasets_of(cfg) if name in splits]
         folders = [
             os.path.join(d.get('data_root') or '', d.get('data_prefix', ''))
@@ -113,9 +113,9 @@ class Classification:
         for folder in folders:
             if not os.path.isdir(folder):
                 raise UserError(
-                    f'the data set is not there; expected:\n'
+                    f'the data set was not found; expected:\n'
                     f'  {folder}/<class>/<image>\n'
-                    'ImageNet: put or link it there\n'
+                    'ImageNet: copy or link it there\n'
                     'Your own class folders: add --data-root DIR\n'
                     'Synthetic data: run  python -m mmdet_shufflenetv2 '
                     'synthetic data/shape_crops --crops'
@@ -129,9 +129,9 @@ class Classification:
         wanted = cfg.model.head.num_classes
         if len(classes) != wanted:
             raise UserError(
-                f'{folders[0]} has {len(classes)} classes, but the model of '
-                f'this config has model.head.num_classes={wanted}; '
-                f'--data-root {os.path.dirname(folders[0])} sets it'
+                f'{folders[0]} has {len(classes)} classes, but this config '
+                f'has model.head.num_classes={wanted}; set it with '
+                f'--data-root {os.path.dirname(folders[0])}'
             )
         return {}
 
@@ -144,13 +144,13 @@ class Classification:
     ) -> list[ConfigDict]:
         """The metric of ``--eval error``.
 
-        ``published`` is the network's top-1 error in %, told on ImageNet
-        unless the config makes it another network.
+        ``published``, the network's top-1 error in %, is logged next to the
+        measured one on ImageNet, unless the config changes the network.
         """
         metric = ConfigDict(dict(run_data.metrics_of(cfg))['test'])
-        # These leave the network as it is.
-        options = {'init_cfg', 'norm_eval', 'frozen_stages', 'style'}
-        same = {*(cfg.model.get('backbone') or {})} <= options
+        # Other arguments of the backbone make it another network.
+        harmless = {'init_cfg', 'norm_eval', 'frozen_stages', 'style'}
+        same = {*(cfg.model.get('backbone') or {})} <= harmless
         if published and same and _is_imagenet(cfg.test_dataloader.dataset):
             metric.published = {1: published}
         return [metric]
@@ -161,10 +161,10 @@ def _is_imagenet(dataset: ConfigDict) -> bool:
 
 
 def task_of(cfg: Config, args: Namespace) -> type:
-    """The task of a config, a class as above; ``args.eval`` gets its default.
+    """Choose `Detection` or `Classification`; set the default ``args.eval``.
 
     Raises:
-        UserError: An argument is for the other task.
+        UserError: An argument does not apply to the task.
     """
     is_classifier = cfg.get('default_scope') == 'mmpretrain'
     task = Classification if is_classifier else Detection
@@ -181,7 +181,7 @@ def task_of(cfg: Config, args: Namespace) -> type:
         wrong += [f'--eval {word}' for word in words]
     if wrong:
         raise UserError(
-            f'{args.config} is a {task.MODEL}, which {", ".join(wrong)} is '
-            f'not for; --eval takes {" ".join(task.EVAL_WORDS)}'
+            f'{args.config} is a {task.MODEL}: expected no '
+            f'{", ".join(wrong)}; --eval takes {" ".join(task.EVAL_WORDS)}'
         )
     return task

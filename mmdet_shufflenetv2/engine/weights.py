@@ -1,4 +1,4 @@
-"""What a network gets its weights from: a backbone's file, a detector's."""
+"""Load weights into a network from a backbone's or a detector's file."""
 
 import copy
 from collections.abc import Mapping
@@ -31,18 +31,17 @@ from .run_data import set_classes
 
 
 def load_fitting(model: nn.Module, filename: str) -> None:
-    """Load a checkpoint that is as :func:`fitting` wants it."""
+    """Load a checkpoint after checking it with :func:`fitting`."""
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
     checkpoint = fitting(model, checkpoint, filename)
     model.load_state_dict(checkpoint['state_dict'])
 
 
 def fitting(model: nn.Module, checkpoint: dict, filename: str) -> dict:
-    """A checkpoint that holds exactly the model's entries, by their names of
-    today.
+    """Rename a checkpoint's entries as needed and check them against a model.
 
-    `CheckpointError` names what does not fit, or says that it expects other
-    images than the model gives.
+    `CheckpointError` names what does not fit: missing, unexpected or
+    differently shaped entries, or another input format than the model gives.
     """
     if 'state_dict' not in checkpoint:
         checkpoint = dict(state_dict=checkpoint)
@@ -58,30 +57,30 @@ def fitting(model: nn.Module, checkpoint: dict, filename: str) -> dict:
             for key, value in names_of_today(model, averaged).items()
         }
     problems = phrases(mismatches(model.state_dict(), state))
-    # Two styles of a network may have the same shapes.
+    # Different styles of a network can have the same shapes.
     declared = meta_of(checkpoint).get('style')
     own = getattr(getattr(model, 'backbone', None), 'style', None)
     if None not in (declared, own) and declared != own:
         problems.append(
-            f'it is of style {declared!r}, but the backbone of {own!r}; add '
+            f'it has style {declared!r}, but the backbone has {own!r}; add '
             f'--cfg-options model.backbone.style={declared}'
         )
     if problems:
         if not state.keys() & model.state_dict().keys():
             problems.append(
-                'no entry has a name that the model knows; tools/'
+                'no entry has a name in the model; tools/'
                 'convert_checkpoint.py converts weights of other projects'
             )
         classes = checkpoint_classes(checkpoint)
         if classes:
             problems.append(
-                f'the checkpoint knows {len(classes)} classes: '
+                f'the checkpoint has {len(classes)} classes: '
                 + shorten(classes)
             )
         configs = sorted(Path(filename).parent.glob('*.py'))
         if configs:
             problems.append(
-                'the config of its run lies beside it: '
+                'the config of its run is next to it: '
                 + ', '.join(map(str, configs))
             )
         raise CheckpointError(
@@ -95,7 +94,7 @@ def fitting(model: nn.Module, checkpoint: dict, filename: str) -> dict:
 def names_of_today(
     model: nn.Module, state: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """A checkpoint's weights by the names that the model has now."""
+    """Rename a checkpoint's weights from former names to current ones."""
     state = {k.removeprefix('module.'): v for k, v in state.items()}
     for name, module in model.named_modules():
         if hasattr(module, 'rename_former_keys'):
@@ -106,24 +105,23 @@ def names_of_today(
 def load_detector(
     cfg: Config, checkpoint: dict, source: str, device: str
 ) -> nn.Module:
-    """Build a detector with the classes its checkpoint knows.
+    """Build a detector with the classes of its checkpoint.
 
-    The number of classes and the input format are changed in ``cfg``. The
-    model is in evaluation mode, with ``cfg`` and ``dataset_meta`` as
-    ``mmdet.apis.inference_detector`` wants them.
+    The model is in evaluation mode and has the attributes ``cfg`` and
+    ``dataset_meta`` that ``mmdet.apis.inference_detector`` needs.
 
     Args:
-        cfg: Its config.
-        checkpoint: What its file holds.
-        source: The file, for messages.
-        device: Where it goes.
+        cfg: Config; its classes and input format become the checkpoint's.
+        checkpoint: Content of the checkpoint file.
+        source: Path of that file, for messages.
+        device: Device of the model.
     """
     classes = checkpoint_classes(checkpoint)
     if classes:
         set_classes(cfg, classes)
     adopt(cfg, checkpoint, source)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    # The checkpoint brings the weights; pretrained ones would be read twice.
+    # The checkpoint overwrites pretrained weights, so do not read them.
     cfg.model.backbone.pop('init_cfg', None)
     model = MODELS.build(cfg.model)
     checkpoint = fitting(model, checkpoint, source)
@@ -134,18 +132,17 @@ def load_detector(
 
 
 def outlined(config: Mapping, scope: str = 'mmdet') -> nn.Module:
-    """Build a model of a config without values, which costs no memory."""
+    """Build a config's model on the meta device, without memory or values."""
     config = {k: v for k, v in config.items() if k != 'init_cfg'}
     with DefaultScope.overwrite_default_scope(scope), torch.device('meta'):
         return MODELS.build(config)
 
 
 def use_backbone_weights(cfg: Config, filename: str) -> None:
-    """Start the backbone of a config from a file.
+    """Initialize the backbone of a config from a file.
 
-    The config then has the ``style`` of the weights, and gives the backbone
-    the images that they expect, where that is known. `CheckpointError` names
-    what the backbone would not get.
+    Also sets the ``style`` and the input format of the weights in the config,
+    if they are known. `CheckpointError` names what does not fit.
     """
     content = CheckpointLoader.load_checkpoint(filename, 'cpu')
     own, scope = cfg.model.backbone, cfg.get('default_scope') or 'mmdet'
@@ -153,13 +150,13 @@ def use_backbone_weights(cfg: Config, filename: str) -> None:
     if 'network' in cfg.model:
         base, scope = network(cfg.model.network).config, 'mmdet'
     backbone = outlined(base | own, scope)
-    # Where neither the file nor its names tell, the config decides.
+    # The config's style is used if the file does not determine it.
     fit = find_fit(backbone, content, filename, style=own.get('style'))
     style = getattr(backbone, 'style', None)
     if style and fit.style not in (None, style):
         own.style = fit.style
         print_log(
-            f'Style of the backbone as in {filename}: {fit.style}', 'current'
+            f'Backbone style set to that of {filename}: {fit.style}', 'current'
         )
         backbone = outlined(base | own, scope)
         fit = find_fit(backbone, content, filename, style=fit.style)
@@ -169,14 +166,14 @@ def use_backbone_weights(cfg: Config, filename: str) -> None:
     if hasattr(backbone, 'formats'):
         if fit.style and not fit.found:
             init_cfg['style'] = fit.style
-    # mmengine, which loads the others, takes 'module.' away itself.
+    # Other backbones are loaded by mmengine, which strips 'module.' itself.
     elif fit.prefix not in ('', 'module.'):
         init_cfg['prefix'] = fit.prefix
     own.init_cfg = init_cfg
 
 
 def prepare_for(cfg: Config, filename: str) -> None:
-    """Give the model the images that a detector's checkpoint expects."""
+    """Adapt a config to the input format of a detector's checkpoint."""
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
     adopt_input_format(cfg, declared_format(checkpoint, filename), filename)
 
@@ -184,21 +181,27 @@ def prepare_for(cfg: Config, filename: str) -> None:
 def load_other_classes(
     model: nn.Module, cfg: Config, filename: str, classes: tuple[str, ...]
 ) -> None:
-    """Load all that does not depend on the classes, and what they share.
+    """Load a checkpoint of the same detector with other classes.
 
-    The model is that of the config, with ``classes`` in the order of their
-    labels; the file a checkpoint of the same detector with others.
+    Class layers get the rows of the classes that both have, by name.
+
+    Args:
+        model: Model of ``cfg``.
+        cfg: Config of the run.
+        filename: Checkpoint file.
+        classes: Class names of the run, in label order.
     """
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
     known = checkpoint_classes(checkpoint)
     if known is None:
         raise CheckpointError(
-            f'--from {filename}: it does not say which classes it knows'
+            f'--from {filename}: expected a checkpoint with class names in '
+            "meta['dataset_meta'], got none"
         )
     state = names_of_today(model, checkpoint.get('state_dict', checkpoint))
     target = model.state_dict()
     layers = _class_layers(cfg, target, len(classes))
-    # As a network of this config with the checkpoint's classes would be.
+    # Shapes of this config's network with the checkpoint's classes.
     wanted = dict(target)
     for key, rows in layers.items():
         count = len(target[key]) + rows * (len(known) - len(classes))
@@ -206,31 +209,28 @@ def load_other_classes(
     problems = phrases(mismatches(wanted, state))
     if problems:
         raise CheckpointError(
-            f'--from {filename} is of another network than this config, with '
-            f'{len(known)} classes:\n  ' + '\n  '.join(problems)
+            f'--from {filename} has {len(known)} classes and does not fit the '
+            'network of this config:\n  ' + '\n  '.join(problems)
         )
     for key, rows in layers.items():
-        # One-stage heads have all classes of an anchor in a block, two-stage
-        # ones all rows of a class.
-        by_anchor = rows if key.startswith('bbox_head.') else 1
-        new, old = (
-            _transposed(each, by_anchor) for each in (target[key], state[key])
-        )
-        # The rows of each class, in the order of the labels; then those of
-        # the background.
-        new, old = new.clone(), old.to(new)
+        # One-stage heads order rows by anchor and then by class; two-stage
+        # heads keep the rows of a class together.
+        anchors = rows if key.startswith('bbox_head.') else 1
+        new = _transposed(target[key], anchors).clone()
+        old = _transposed(state[key], anchors).to(new)
+        # Now all rows of a class are adjacent, and the background is last.
         for label, name in enumerate(classes):
             if name in known:
-                other = known.index(name) * rows
-                new[label * rows :][:rows] = old[other:][:rows]
+                start = known.index(name) * rows
+                new[label * rows :][:rows] = old[start:][:rows]
         new[len(classes) * rows :] = old[len(known) * rows :]
-        state[key] = _transposed(new, len(new) // by_anchor)
+        state[key] = _transposed(new, len(new) // anchors)
     model.load_state_dict({k: state[k] for k in target})
     shared = [name for name in classes if name in known]
     new = [name for name in classes if name not in known]
     print_log(
-        f'Started from {filename}: {len(target) - len(layers)} tensors as '
-        f'they are; of the {len(layers)} of the class layers, those of '
+        f'Started from {filename}: all of {len(target) - len(layers)} tensors;'
+        f' of {len(layers)} class layers the rows of '
         + (f'{len(shared)} classes ({shorten(shared)})' if shared else 'none')
         + (f'; new: {shorten(new)}' if new else ''),
         'current',
@@ -238,9 +238,7 @@ def load_other_classes(
 
 
 def _class_layers(cfg: Config, state: Mapping, count: int) -> dict[str, int]:
-    """The entries of a model that grow with one class more than it has, and by
-    how many rows.
-    """
+    """Map entries whose size depends on the classes to rows per class."""
     config = copy.deepcopy(cfg.model)
     for node in dicts_of(config):
         if 'num_classes' in node:
@@ -254,5 +252,5 @@ def _class_layers(cfg: Config, state: Mapping, count: int) -> dict[str, int]:
 
 
 def _transposed(layer: Tensor, blocks: int) -> Tensor:
-    """Rows (blocks * n, ...) as (n * blocks, ...): the first of each first."""
+    """Reorder rows (blocks * n, ...) to (n * blocks, ...)."""
     return layer.unflatten(0, (blocks, -1)).transpose(0, 1).flatten(0, 1)

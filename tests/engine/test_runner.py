@@ -34,7 +34,7 @@ def test_every_kind_of_mismatch_is_named_and_nothing_is_loaded(saved):
         '1 missing in the checkpoint: 0.bias',
         '9 unknown to the model: extra0, extra1, extra2, extra3, extra4, ...',
         '1.weight (checkpoint (5, 8), model (3, 8))',
-        'knows 5 classes: a, b, c, d, e',
+        'has 5 classes: a, b, c, d, e',
     ):
         assert words in str(error.value)
     assert torch.equal(target[0].weight, before)

@@ -98,7 +98,7 @@ def test_every_run_has_a_folder_and_resumes_its_own_data(
     printed = here(
         *(*train, *options, '--name', 'new', '--resume'), cwd=tmp_path, code=2
     )
-    assert 'no run has left a checkpoint in work_dirs/new' in printed
+    assert 'there is no run with a checkpoint in work_dirs/new' in printed
     # The last run was on the other set: the first one's goes on.
     options = '--data-root', moved, '--epochs', 3, '--resume'
     here(*train, *options, cwd=tmp_path)
