@@ -1,4 +1,4 @@
-"""The runner, and what configs name: hooks, samplers, schedules."""
+"""The runner, and the hooks, metrics, schedules and loops of configs."""
 
 from ..compat import needs_mmdet  # noqa: F401
 from .evaluation import ProposalMetric

@@ -1,8 +1,8 @@
-"""A classifier's weights from one naming to another, both ways, strictly.
+"""Convert a classifier's weights between the formats of several projects.
 
-Every key has to have a name on the other side, and the whole has to be one
-network of `mmdet_shufflenetv2.backbones.zoo`. Values are not touched, so
-there and back again gives the same bits.
+Every key must have a counterpart, and together they must form one network of
+`mmdet_shufflenetv2.backbones.zoo`. Values are not changed, so converting back
+gives identical weights.
 """
 
 from dataclasses import dataclass
@@ -31,24 +31,24 @@ class Classifier:
 
     network: str
     style: str | None
-    # How the backbone's weights, with all of BN's counters, were found.
+    # The backbone's weights, including all BN counters.
     fit: Fit
-    # Weight and bias of the linear layer, if the file had one.
+    # Weight and bias of the linear layer; empty if the file has none.
     head: dict[str, Tensor]
 
 
 def read(content: object, source: str) -> Classifier:
-    """Recognise a loaded checkpoint: its format, its network, its parts.
+    """Recognise the format, the network and the parts of a checkpoint.
 
-    `CheckpointError` unless it is one whole network, with a linear layer or
-    without; says what is missing or too much.
+    It must hold one complete network, with or without a linear layer;
+    otherwise `CheckpointError` lists what is missing or unexpected.
     """
     weights = weights_of(content, source)
     name, backbone, fit = closest_network(content, source)
     if fit is None:
         raise CheckpointError(
             f'{source} does not hold a network that can be converted; it '
-            f'looks like {family_of(weights)}; its keys are {shown(weights)}'
+            f'looks like {family_of(weights)} and has {shown(weights)}'
         )
     named, layer = fit.named, fit.found.classifier
     for key, value in backbone.state_dict().items():
@@ -65,7 +65,7 @@ def read(content: object, source: str) -> Classifier:
     if head:
         weight = head.get('weight', torch.empty(1, 0))
         if weight.shape[2:] == (1, 1):
-            # A classifier may be written as a 1x1 convolution.
+            # A classifier may be stored as a 1x1 convolution.
             weight = head['weight'] = weight.flatten(1)
         if not fit.found.classifier_bias:
             head.setdefault('bias', torch.zeros(len(weight)))
@@ -74,7 +74,7 @@ def read(content: object, source: str) -> Classifier:
         problems += phrases(mismatches(linear, head))
     if problems:
         raise CheckpointError(
-            f'{source} looks like {family_of(weights)}, but is not a whole '
+            f'{source} looks like {family_of(weights)}, but is not a complete '
             f'network that can be converted; it is closest to {name}:\n  '
             + '\n  '.join(problems)
         )
@@ -82,10 +82,10 @@ def read(content: object, source: str) -> Classifier:
 
 
 def write(classifier: Classifier, to: str) -> dict:
-    """The content of a file in the format of this name.
+    """The content of a checkpoint file in the format named ``to``.
 
-    `CheckpointError` where the project has no such network, or has it in
-    another style, for other images or with another classifier.
+    `CheckpointError` if the other project does not have this network, or only
+    with another style, input format or classifier.
     """
     network, style = classifier.network, classifier.style
     formats = {
@@ -95,23 +95,23 @@ def write(classifier: Classifier, to: str) -> dict:
     }
     if to not in formats:
         raise CheckpointError(
-            f'{to} has no such network as {network}, which can be written as '
+            f'{to} has no network {network}; it can be written as '
             + ', '.join(formats)
         )
     target, head = formats[to], classifier.head
     theirs, ours = target.input_format, classifier.fit.expected_input
     wrong = None
     if target.style not in (None, style):
-        wrong = f'of style {target.style!r}, not {style!r}'
+        wrong = f'the style {target.style!r}, not {style!r}'
     elif theirs and ours and not theirs.agrees_with(ours):
-        wrong = f'for images as {theirs}, not {ours}'
+        wrong = f'the input format {theirs}, not {ours}'
     elif head and not target.classifier:
-        wrong = 'with a classifier that reads a part of the channels'
+        wrong = 'a classifier that reads only some of the channels'
     elif head and not target.classifier_bias and head['bias'].any():
-        wrong = 'without a bias in the linear layer, which is not zero here'
+        wrong = 'no bias in the linear layer, and here it is not zero'
     if wrong:
         raise CheckpointError(
-            f'files of {target} are {wrong}: this would be another network'
+            f'{target} has another network named {network}: it has {wrong}'
         )
     weights = {
         target.prefix + target.to_theirs(key): value

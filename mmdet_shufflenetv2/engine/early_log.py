@@ -1,6 +1,6 @@
-"""What a run says before it has a log file, brought into the log file.
+"""Keep log records until the log file is open.
 
-Checks of the data come before the runner, which opens the file.
+The data is checked before the runner opens the log file.
 """
 
 import logging
@@ -13,16 +13,16 @@ from mmengine.logging import MMLogger
 
 
 def keep_records() -> None:
-    """Keep what is logged from now on until :func:`write_kept_records`."""
+    """Keep all log records until :func:`write_kept_records` is called."""
     logger = MMLogger.get_current_instance()
-    # What a command without a log file has left goes nowhere.
+    # Drop the records of an earlier command that opened no log file.
     write_kept_records(logger, [])
     handler = MemoryHandler(sys.maxsize, flushLevel=logging.CRITICAL + 1)
     logger.addHandler(handler)
 
 
 def write_kept_records(early: MMLogger, handlers: list) -> None:
-    """Give what an early logger kept to the file among a run's handlers."""
+    """Pass the records kept by ``early`` to the first file handler, if any."""
     files = [h for h in handlers if isinstance(h, logging.FileHandler)]
     for kept in [h for h in early.handlers if isinstance(h, MemoryHandler)]:
         early.removeHandler(kept)
@@ -32,10 +32,9 @@ def write_kept_records(early: MMLogger, handlers: list) -> None:
 
 @contextmanager
 def quiet_log(level: str = 'WARNING') -> Iterator[None]:
-    """Let the current logger pass only what matters; also a decorator.
+    """Raise the level of the current logger; also works as a decorator.
 
-    Without it, a network that is built without a run lists every parameter
-    that it sets.
+    Otherwise building a network logs every parameter that it initializes.
     """
     logger = MMLogger.get_current_instance()
     before = logger.level

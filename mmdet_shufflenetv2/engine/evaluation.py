@@ -1,4 +1,4 @@
-"""COCO evaluation: what ``test`` asks of mmdet's metric."""
+"""COCO evaluation of ``test``, on top of mmdet's metric."""
 
 import copy
 import json
@@ -21,11 +21,11 @@ from ..errors import UserError
 from .run_config import dicts_of
 from .run_data import datasets_of, metrics_of
 
-# pycocotools defines AP at these numbers of boxes per image, and papers
-# report the recall of proposals at those.
+# Maximum boxes per image: the first as pycocotools defines AP, the second as
+# papers report the recall of proposals.
 BOXES_PER_IMAGE = 1, 10, 100
 PROPOSALS_PER_IMAGE = 100, 300, 1000
-# The last may be what an earlier test has left in a config.
+# The config that an earlier test has saved may have a ProposalMetric.
 BOX_METRICS = 'BoxMetric', 'CocoMetric', 'ProposalMetric'
 
 
@@ -34,8 +34,8 @@ def coco_metrics(
 ) -> list[ConfigDict]:
     """Make one metric config for each word of ``--eval``.
 
-    ``'proposal'`` is the recall of the region proposals, whatever the class;
-    ``'bbox'`` leaves ``<outfile_prefix>.bbox.json``.
+    ``'proposal'`` is the class-agnostic recall of the region proposals;
+    ``'bbox'`` also writes ``<outfile_prefix>.bbox.json``.
     """
     found = [
         metric
@@ -56,10 +56,10 @@ def coco_metrics(
             rpn = (cfg.model.get('test_cfg') or {}).get('rpn')
             if rpn is None or 'rpn_head' not in cfg.model:
                 raise UserError(
-                    '--eval proposal is for detectors with region proposals; '
-                    f'{cfg.model.type} of {cfg.filename} has none'
+                    '--eval proposal needs a detector with region proposals; '
+                    f'{cfg.model.type} in {cfg.filename} has none'
                 )
-            # Recall is computed at three numbers, up to as many as there are.
+            # mmdet expects three numbers, here up to the detector's maximum.
             most = min(rpn.get('max_per_img', 1000), 1000)
             fewer = [n for n in (1, 10, *PROPOSALS_PER_IMAGE) if n < most]
             numbers = tuple([*fewer, most][-3:])
@@ -70,10 +70,10 @@ def coco_metrics(
 
 
 def keep_proposals(detector: nn.Module) -> None:
-    """Let a two-stage detector leave its proposals in the data samples.
+    """Let a two-stage detector keep its proposals in the data samples.
 
-    From now on ``proposals`` are boxes in pixels of the image, as those of
-    ``pred_instances``, all of the first class.
+    ``proposals`` are boxes in image pixels, like ``pred_instances``; their
+    label is always 0.
     """
     predict = detector.rpn_head.predict
 
@@ -92,26 +92,26 @@ def keep_proposals(detector: nn.Module) -> None:
 
 @METRICS.register_module()
 class ProposalMetric(BoxMetric):
-    """Recall of what :func:`keep_proposals` kept; takes ``BoxMetric``'s."""
+    """Recall of the proposals that :func:`keep_proposals` kept."""
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Take the proposals for what was found."""
+        """Evaluate the proposals instead of the detections."""
         kept = [dict(s, pred_instances=s['proposals']) for s in data_samples]
         super().process(data_batch, kept)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Name recalls by the numbers that they were computed at."""
-        # mmdet calls the three 100, 300 and 1000 whatever they are.
-        meant = dict(zip(PROPOSALS_PER_IMAGE, self.proposal_nums, strict=True))
+        """Rename recalls to the numbers of proposals actually used."""
+        # mmdet always calls the three 100, 300 and 1000.
+        used = dict(zip(PROPOSALS_PER_IMAGE, self.proposal_nums, strict=True))
         named = {}
         for name, value in super().compute_metrics(results).items():
-            kind, _, told = name.partition('@')
-            named[f'{kind}@{meant[int(told)]}'] = value
+            kind, _, number = name.partition('@')
+            named[f'{kind}@{used[int(number)]}'] = value
         return named
 
 
 def fast_judge() -> AbstractContextManager:
-    """Let faster-coco-eval compute mmdet's numbers instead of pycocotools."""
+    """Make mmdet's metric use faster-coco-eval instead of pycocotools."""
     try:
         from faster_coco_eval import COCOeval_faster
     except ImportError as error:
@@ -122,7 +122,7 @@ def fast_judge() -> AbstractContextManager:
 
 
 def box_metric(cfg: Config, classes: Sequence[str] | None = None) -> BoxMetric:
-    """The metric of ``--eval bbox``, of these classes or of all there are."""
+    """The metric of ``--eval bbox``, for these classes or for all classes."""
     metric = METRICS.build(coco_metrics(cfg, ['bbox'])[0])
     metric.table = metric.table.with_classes(classes or metric.table.classes)
     metric.dataset_meta = dict(classes=metric.table.classes)
@@ -130,8 +130,9 @@ def box_metric(cfg: Config, classes: Sequence[str] | None = None) -> BoxMetric:
 
 
 def evaluate_exported(cfg: Config, detector, folder: str) -> BoxMetric:
-    """Print the numbers of a :class:`..deploy.runtime.Detector` on a config's
-    test data; the detections go to ``results.bbox.json`` in a folder.
+    """Evaluate a :class:`..deploy.runtime.Detector` on a config's test data.
+
+    Prints the metrics, and writes ``results.bbox.json`` into ``folder``.
     """
     for name, dataset in datasets_of(cfg):
         if name == 'test':
@@ -151,7 +152,7 @@ def evaluate_exported(cfg: Config, detector, folder: str) -> BoxMetric:
 
 
 def evaluate_file(metric: BoxMetric, path: str) -> None:
-    """Print the numbers of COCO-format results that were written before."""
+    """Evaluate a file of COCO-format results, and print the metrics."""
     images = {*metric.table.image_ids.tolist()}
     categories = {*metric.table.category_ids.tolist()}
     try:
@@ -176,9 +177,9 @@ def evaluate_file(metric: BoxMetric, path: str) -> None:
 
 
 def use_tta(cfg: Config) -> None:
-    """Test on each image as it is and flipped as in training.
+    """Test on each image and its flipped copies; flips are as in training.
 
-    Right before the runner is made, as the model becomes a part of another.
+    Call this last before making the runner, because it wraps the model.
     """
     rcnn = (cfg.model.get('test_cfg') or {}).get('rcnn') or {}
     nms = rcnn.get('nms', dict(type='nms', iou_threshold=0.5))
@@ -189,13 +190,13 @@ def use_tta(cfg: Config) -> None:
     keys = dict(pack).get('meta_keys') or ('img_id', 'img_path', 'ori_shape')
     wanted = ('img_shape', 'scale_factor', 'flip', 'flip_direction')
     pack = dict(pack, meta_keys=tuple(dict.fromkeys((*keys, *wanted))))
+    directions = ['horizontal']
+    steps = dicts_of(cfg.get('train_dataloader') or {})
+    if any('vertical' in (step.get('direction') or ()) for step in steps):
+        directions += ['vertical', 'diagonal']
     flips = [dict(type='RandomFlip', prob=0.0)]
-    ways = ['horizontal']
-    trained = dicts_of(cfg.get('train_dataloader') or {})
-    if any('vertical' in (step.get('direction') or ()) for step in trained):
-        ways += ['vertical', 'diagonal']
-    for way in ways:
-        flips.append(dict(type='RandomFlip', prob=1.0, direction=way))
+    for direction in directions:
+        flips.append(dict(type='RandomFlip', prob=1.0, direction=direction))
     branches = [[resize], flips, *([each] for each in rest), [pack]]
     dataset.pipeline = [load, dict(type='TestTimeAug', transforms=branches)]
     cfg.model = ConfigDict(

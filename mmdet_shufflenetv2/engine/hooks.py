@@ -1,4 +1,4 @@
-"""Hooks of a run: speed, curves, divergence, the input of its weights."""
+"""Training hooks: throughput, curves, divergence and input format checks."""
 
 import logging
 import math
@@ -19,21 +19,21 @@ from ..compat.input_format import delivered_format
 from ..errors import UserError
 from .run_config import pretrained_of
 
-#: Unusable steps in a row that mixed precision may take: it leaves the
-#: weights alone and halves its scale each time, from 65536 down.
+#: Non-finite steps in a row tolerated with mixed precision, which skips such a
+#: step and halves its loss scale, from 65536 down.
 AMP_PATIENCE = 32
-# So many of the run's own images are compared with what weights expect.
+# Number of training images used to check the input format of the weights.
 IMAGES = 12
 
 
 @HOOKS.register_module()
 class ThroughputHook(Hook):
-    """Log training images per second, over all processes."""
+    """Log training images per second, summed over all processes."""
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Divide by the timer hook's last iteration."""
+        """Divide the batch by the last iteration's time of the timer hook."""
         hub = runner.message_hub
         images = len(data_batch['inputs']) * get_world_size()
         seconds = hub.get_scalar('train/time').current()
@@ -42,18 +42,18 @@ class ThroughputHook(Hook):
 
 @HOOKS.register_module()
 class CurvesHook(Hook):
-    """Keep ``curves.png`` in the work dir: losses above, scores below."""
+    """Draw ``curves.png`` in the work dir: losses above, scores below."""
 
     priority = 'LOW'
 
     def after_val_epoch(self, runner: Runner, metrics=None) -> None:
-        """Redraw, so that a run that stops early has its curves too."""
+        """Redraw, so that a run that stops early also has its curves."""
         if runner._train_loop is not None:
             self.after_train(runner)
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        """Draw the run so far."""
+        """Draw the curves of the run so far."""
         loop = runner.train_loop
         unit, last = 'iteration', loop.max_iters
         if isinstance(loop, EpochBasedTrainLoop):
@@ -71,8 +71,8 @@ def draw_curves(
 ) -> Figure:
     """Draw every training loss and every validation score of a run.
 
-    Validations are ``val_interval`` epochs or iterations (``unit``) apart,
-    and one is at the ``last``.
+    Validations are ``val_interval`` epochs or iterations (``unit``) apart; the
+    final one is at ``last``.
     """
     figure = Figure(figsize=(8, 8), layout='constrained')
     losses, scores = figure.subplots(2)
@@ -87,7 +87,7 @@ def draw_curves(
             losses.plot(window + np.arange(len(means)), means, label=label)
         elif kind == 'val' and ('mAP' in name or 'error' in name):
             steps = val_interval * (1 + np.arange(len(values)))
-            # pycocotools says -1 where no object of that size exists.
+            # pycocotools reports -1 if there is no object of that size.
             values = np.where(values < 0, np.nan, values)
             steps = np.minimum(steps, last)
             scores.plot(steps, values, marker='.', label=label)
@@ -109,8 +109,8 @@ class TrainingDiverged(UserError):
 class DivergenceHook(Hook):
     """Stop a run whose losses or weights are NaN or infinite.
 
-    They stay so, but mmengine trains on and replaces the last good
-    checkpoints by useless ones.
+    Such a run does not recover, but mmengine would go on training and replace
+    the last good checkpoints.
     """
 
     bad_in_a_row = 0
@@ -118,57 +118,58 @@ class DivergenceHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Look at every loss, which the log has fetched already."""
+        """Check every loss; logging has already copied them to the CPU."""
         losses = {k: v.item() for k, v in outputs.items() if 'loss' in k}
         bad = [k for k, v in losses.items() if not math.isfinite(v)]
         self.bad_in_a_row = self.bad_in_a_row + 1 if bad else 0
-        # Mixed precision leaves such a step out, and goes on.
+        # Mixed precision skips such a step and goes on.
         scaled = hasattr(runner.optim_wrapper, 'loss_scaler')
         if self.bad_in_a_row > (AMP_PATIENCE if scaled else 0):
             parts = ', '.join(f'{k} is {losses[k]}' for k in bad)
             raise diverged(runner, f'{parts} in iteration {runner.iter + 1}')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuse weights that a last step has spoiled after its loss."""
+        """Refuse to save weights that the step after the loss has spoiled."""
         for name, value in checkpoint['state_dict'].items():
             if torch.is_tensor(value) and not torch.isfinite(value).all():
                 raise diverged(
                     runner,
                     f'{name} is NaN or infinite after iteration '
-                    f'{runner.iter}, and is not saved',
+                    f'{runner.iter} and is not saved',
                 )
 
 
 def diverged(runner: Runner, what: str) -> TrainingDiverged:
-    """The error, with what to try; resuming keeps the learning rate."""
+    """Make the error, with advice on what to change before a new run."""
     rate = runner.cfg.get('optim_wrapper', {}).get('optimizer', {}).get('lr')
     lower = 'X' if rate is None else f'{rate / 4:g} (now {rate:g})'
     return TrainingDiverged(
         f'{what}; {last_checkpoint(runner.work_dir)}. Start again, or from '
         "its weights with --cfg-options load_from='...', and try a lower "
         f'learning rate: --lr {lower}, a longer warm-up: '
-        'param_scheduler.0.end=N, or shorter steps: '
+        'param_scheduler.0.end=N, or gradient clipping: '
         'optim_wrapper.clip_grad.max_norm=N'
     )
 
 
 def last_checkpoint(work_dir: str) -> str:
-    """Say which checkpoint of a work dir a run can go on from."""
+    """Say which checkpoint in a work dir can be resumed."""
     note = Path(work_dir, 'last_checkpoint')
     if not note.is_file():
-        return 'no checkpoint was written yet'
-    return f'the last whole checkpoint is {note.read_text().strip()}'
+        return 'no checkpoint has been written yet'
+    return f'the last complete checkpoint is {note.read_text().strip()}'
 
 
 class InputCheckHook(Hook):
-    """Compare, before the first step, what the first norm was trained on with
-    what it receives; a warning names the setting that would fit.
+    """Check before training that the images fit the pretrained weights.
 
-    Wrong channel order or scale does not fail; it trains worse.
+    Wrong channel order or scale raises no error, but trains worse. The running
+    statistics of the first norm are compared with those on the run's own
+    images; a warning names the setting that would fit.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Look at images of the training data, as its pipeline gives them."""
+        """Compare on images from the training pipeline."""
         model = getattr(runner.model, 'module', runner.model)
         given = delivered_format(getattr(model, 'data_preprocessor', None))
         config = runner.cfg.get('model') or {}

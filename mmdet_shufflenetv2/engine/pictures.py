@@ -1,4 +1,4 @@
-"""Pictures of what was found, and of how it differs from what is there."""
+"""Draw detections, and plot how they differ from the ground truth."""
 
 import csv
 import io
@@ -31,19 +31,19 @@ from ..data.images import decode_image
 from ..data.table import BoxTable
 from ..errors import UserError
 
-#: Formats that pictures can be written in.
+#: Image formats that can be written.
 SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
-#: Of more classes a plot cannot show all names.
+#: Above this number of classes, plots leave out names and counts.
 FEW = 20
 COLOURS = [to_hex(colour) for colour in matplotlib.colormaps['tab20'].colors]
-# Of newer releases of torchvision.
+# Only newer releases of torchvision have this option.
 FILLED = {'fill_labels'} & {*signature(draw_bounding_boxes).parameters}
-# Names of classes are drawn as they are: a $ opens no formula.
+# Draw class names literally: a $ does not start a formula.
 LITERAL = {'text.parse_math': False}
 
 
 def picture_name(image: Path | str) -> str:
-    """The image's name, with a suffix that says how to write it."""
+    """The image's name, with .png appended if its format is not writable."""
     known = Path(image).suffix.lower() in SUFFIXES
     return str(image) if known else f'{image}.png'
 
@@ -51,9 +51,9 @@ def picture_name(image: Path | str) -> str:
 def draw_boxes(
     image: np.ndarray, boxes: Sequence, labels: list[int], texts: list[str]
 ) -> np.ndarray:
-    """Draw boxes (x1, y1, x2, y2) and a text at each on an RGB image.
+    """Draw labelled boxes (x1, y1, x2, y2) on a copy of an image.
 
-    Labels choose the colours. The image, uint8 (H, W, 3), stays as it is.
+    The image is uint8 RGB (H, W, 3). Labels select the colours.
     """
     if not labels:
         return image.copy()
@@ -74,19 +74,19 @@ def draw_boxes(
 def save_plots(
     folder: str, table: BoxTable, results: str, score_thr: float = 0.3
 ) -> None:
-    """Show where a detector is right and wrong.
+    """Plot where a detector is right and where it is wrong.
 
     Writes ``per_class.csv`` (AP as COCO defines it), ``pr_curves.png`` (at
-    an IoU of 0.5), ``confusion_matrix.png`` and ``worst_images.jpg``. The
-    last two count boxes of at least ``score_thr`` as found.
+    an IoU of 0.5), ``confusion_matrix.png`` and ``worst_images.jpg``.
 
     Args:
-        folder: Where they go.
-        table: The true boxes, of the detector's classes.
-        results: The COCO results file.
+        folder: Output folder.
+        table: Ground truth, with the detector's classes.
+        results: COCO results file.
+        score_thr: Lowest score of the boxes that the last two files count.
     """
     if not len(table.boxes):
-        raise UserError('no plots: there is no true box to compare with')
+        raise UserError('no plots: the ground truth has no boxes')
     folder, numbers = Path(folder), table.category_ids.tolist()
     names = dict(sorted(zip(numbers, table.classes, strict=True)))
     records = json.loads(Path(results).read_text())
@@ -110,8 +110,8 @@ def save_plots(
 
 
 def _show_classes(folder: Path, judge: COCOeval, names: dict) -> None:
-    """Write a row, and draw a curve, for each class."""
-    # (IoU, recall, class, area, boxes per image); -1 where there is no box.
+    """Write a table row and draw a precision-recall curve for each class."""
+    # (IoU, recall, class, area, boxes per image); -1 without ground truth.
     precision = judge.eval['precision'][..., 0, -1]
     recall = judge.eval['recall'][..., 0, -1]
     rows = [['class', 'boxes', 'AP', 'AP50', 'AP75', 'AR']]
@@ -142,11 +142,11 @@ def _show_classes(folder: Path, judge: COCOeval, names: dict) -> None:
 def compare(
     truth: COCO, found: COCO, cat_ids: list[int]
 ) -> tuple[np.ndarray, dict[int, tuple[int, int]]]:
-    """Match boxes at an IoU of 0.5, whatever their classes.
+    """Match true and found boxes at an IoU of 0.5, ignoring classes.
 
     Returns:
-        Counts by true (row) and found (column) class, the last being none;
-        and of each image how many are wrong, and how many there are.
+        Counts by true (row) and found (column) class, with "none" last, and
+        for each image the numbers of wrong boxes and of all boxes.
     """
     judge = COCOeval(truth, found, 'bbox')
     judge.params.useCats, judge.params.catIds = 0, cat_ids
@@ -156,7 +156,7 @@ def compare(
     none = len(cat_ids)
 
     def classes(api: COCO, boxes: np.ndarray) -> list[int]:
-        # Ids count from 1: 0 is no box.
+        # Ids count from 1; 0 means no match.
         anns = [api.anns.get(int(box)) for box in boxes]
         return [cat_ids.index(a['category_id']) if a else none for a in anns]
 
@@ -191,7 +191,7 @@ def _plot_matrix(path: Path, matrix: np.ndarray, names: dict) -> None:
 
 
 def _draw_worst(path, truth: COCO, found: COCO, files, errors, names) -> None:
-    """Draw true and found boxes where the largest share of them is wrong."""
+    """Draw the images with the largest share of wrong boxes, true | found."""
     wrong = [number for number, (count, _) in errors.items() if count]
     wrong.sort(key=lambda i: (-np.divide(*errors[i]), -errors[i][0]))
     rows = min(max(len(wrong), 1), 8)
@@ -224,22 +224,22 @@ def _draw_worst(path, truth: COCO, found: COCO, files, errors, names) -> None:
 
 @HOOKS.register_module()
 class RunPicturesHook(Hook):
-    """After training, :func:`save_plots` of the best validation.
+    """Call :func:`save_plots` for the best validation after training.
 
-    Its detections stay in the run's folder as ``best.bbox.json``.
+    The detections of that validation are kept as ``best.bbox.json``.
     """
 
     priority, metric = 'LOWEST', None
 
     def before_val(self, runner: Runner) -> None:
-        """Let a detector's metric write down what it evaluates."""
+        """Let the box metric save the detections that it evaluates."""
         for metric in runner.val_evaluator.metrics:
             if isinstance(metric, BoxMetric) and not metric.outfile_prefix:
                 self.metric = metric
                 metric.outfile_prefix = os.path.join(runner.work_dir, 'last')
 
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
-        """Keep the detections of what ``CheckpointHook`` calls the best."""
+        """Keep the detections if ``CheckpointHook`` calls this the best."""
         last = Path(runner.work_dir, 'last.bbox.json')
         best = runner.message_hub.get_info('best_score')
         if self.metric and is_main_process() and last.is_file():
@@ -248,32 +248,32 @@ class RunPicturesHook(Hook):
             last.unlink(missing_ok=True)
 
     def after_train(self, runner: Runner) -> None:
-        """Draw; an error costs the pictures, not the run."""
+        """Draw the plots; an error must not fail the finished run."""
         results = Path(runner.work_dir, 'best.bbox.json')
         if not self.metric or not is_main_process() or not results.is_file():
             return
         try:
             save_plots(runner.work_dir, self.metric.table, results)
         except Exception as error:
-            runner.logger.warning(f'No pictures of the validation: {error!r}')
+            runner.logger.warning(f'No plots of the validation: {error!r}')
         else:
-            runner.logger.info(f'AP per class, pictures: {runner.work_dir}')
+            runner.logger.info(f'AP per class and plots: {runner.work_dir}')
 
 
 @HOOKS.register_module()
 class PicturesHook(Hook):
-    """Draw every test image; pictures lie in folders as their images do.
+    """Draw the detections in every test image, keeping the folder structure.
 
-    The host's hooks call a picture by its image's last name, so images of
-    one name in several folders would overwrite each other, and read a file
-    otherwise than the network did.
+    mmdet's and mmpretrain's hooks use only the file name, so images with the
+    same name in different folders would overwrite each other; they also decode
+    images differently from the data pipeline.
     """
 
     def __init__(self, out_dir: str, score_thr: float = 0.3) -> None:
         self.out_dir, self.score_thr = out_dir, score_thr
 
     def before_test(self, runner: Runner) -> None:
-        """Find out where the names of pictures start."""
+        """Find the common parent folder of all test images."""
         data = runner.test_dataloader.dataset
         paths = (data.get_data_info(i)['img_path'] for i in range(len(data)))
         folders = {os.path.dirname(os.path.abspath(path)) for path in paths}
@@ -283,16 +283,18 @@ class PicturesHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=()
     ) -> None:
         """Draw the samples of a batch."""
-        artist = runner.visualizer
+        visualizer = runner.visualizer
         for sample in outputs:
             path = sample.img_path
             image = decode_image(get(path), path, sample.ori_shape[:2])
+            image = np.ascontiguousarray(image[..., ::-1])
             name = picture_name(os.path.relpath(path, self._root))
             options = dict(out_file=os.path.join(self.out_dir, name))
-            given = np.ascontiguousarray(image[..., ::-1]), sample
             with matplotlib.rc_context(LITERAL):
-                if hasattr(artist, 'visualize_cls'):
-                    artist.visualize_cls(*given, resize=224, **options)
+                if hasattr(visualizer, 'visualize_cls'):
+                    visualizer.visualize_cls(
+                        image, sample, resize=224, **options
+                    )
                 else:
                     options['pred_score_thr'] = self.score_thr
-                    artist.add_datasample('', *given, **options)
+                    visualizer.add_datasample('', image, sample, **options)

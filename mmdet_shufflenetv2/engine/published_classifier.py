@@ -1,7 +1,7 @@
-"""Classification pretraining on mmpretrain: the network and its measure.
+"""Classification pretraining with mmpretrain: the model and its metric.
 
-Nothing but ``configs/pretrain.py`` imports this module, and mmpretrain with
-it, by ``custom_imports``.
+Only the ``custom_imports`` of ``configs/pretrain.py`` import this module,
+because it needs mmpretrain.
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ from ..backbones import zoo
 class PublishedClassifier(ImageClassifier):
     """One of the networks of `mmdet_shufflenetv2.backbones.zoo`.
 
-    Its weights are named ``backbone.*``, as those of a detector are.
+    The backbone's weights are named ``backbone.*``, as in a detector.
 
     Args:
         network: Published name, such as ``'shufflenet_v2_x1_0'``.
-        head: Config of a linear head; its ``in_channels`` are those of the
-            network's last level.
-        backbone: Arguments of the backbone besides those of the zoo, such as
-            ``init_cfg``; one of the zoo's makes it another network.
-        kwargs: Those of ``ImageClassifier``.
+        head: Config of a linear head; its ``in_channels`` are set to those of
+            the network's last level.
+        backbone: Additional arguments of the backbone, such as ``init_cfg``.
+            They override those of the zoo, which gives another network.
+        kwargs: Arguments of ``ImageClassifier``.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class PublishedClassifier(ImageClassifier):
             **(backbone or {}),
             'out_indices': (row.last_level,),
         }
-        # mmpretrain has networks of the same names.
+        # mmpretrain registers networks with the same names.
         config['type'] = f'mmdet.{config["type"]}'
         built = BACKBONES.build(config)
         channels = row.channels or built.out_channels[-1]
@@ -54,12 +54,12 @@ class PublishedClassifier(ImageClassifier):
 
 @METRICS.register_module()
 class ClassificationError(Accuracy):
-    """Top-k error in %, logged beside the published one.
+    """Top-k error in %, logged next to the published error.
 
     Args:
-        topk: Which k; those above the number of classes are left out.
+        topk: Values of k; those above the number of classes are skipped.
         published: Published errors in % by k, such as ``{1: 30.6}``.
-        kwargs: Those of mmpretrain's ``Accuracy``.
+        kwargs: Arguments of mmpretrain's ``Accuracy``.
     """
 
     default_prefix = 'error'
@@ -70,12 +70,12 @@ class ClassificationError(Accuracy):
         published: dict[int, float] | None = None,
         **kwargs,
     ):
-        # A threshold would count a right guess of probability 0 as wrong.
+        # A threshold would count a correct class of probability 0 as wrong.
         super().__init__(topk=topk, thrs=None, **kwargs)
         self.published = published or {}
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Give ``top<k>`` in % out of what was kept of each image."""
+        """Compute ``top<k>`` errors in % from the results of all images."""
         classes = len(results[0]['pred_score'])
         self.topk = tuple(k for k in self.topk if k <= classes)
         metrics = super().compute_metrics(results)

@@ -1,8 +1,8 @@
-"""Schedules that follow the length of the run, and a loop that goes on.
+"""Schedules that scale with the length of the run, and a resumable loop.
 
-mmengine's epoch numbers (``milestones=[19, 25]``, ``T_max=30``) stay where
-they are when ``max_epochs`` changes: a longer run then trains at a hundredth
-of the rate for most of its time, a shorter one never lowers it.
+mmengine's schedulers count epochs (``milestones=[19, 25]``, ``T_max=30``) and
+do not change with ``max_epochs``: a longer run would spend most of its time at
+a hundredth of the learning rate, and a shorter one would never lower it.
 """
 
 from itertools import chain, islice, repeat
@@ -18,9 +18,10 @@ EPOCHS = {'begin', 'end', 'T_max', 'milestones', 'step_size'}
 
 @PARAM_SCHEDULERS.register_module()
 class OfRun:
-    """One of mmengine's schedulers, its times being shares of the run.
+    """One of mmengine's schedulers, timed in fractions of the run.
 
-    A tenth of the rate after two thirds, and a cosine over the second half::
+    Examples: a tenth of the rate after two thirds of the run, and cosine
+    annealing over its second half::
 
         dict(
             type='OfRun',
@@ -47,16 +48,16 @@ class OfRun:
         """Build the scheduler for a run, as mmengine's runner calls it.
 
         Args:
-            optimizer: Whose rates it changes.
-            scheduler: As mmengine takes it, without begin and end;
-                ``milestones`` and ``T_max`` are shares of the run.
-            end: Epochs of the run.
-            epoch_length: Iterations of one.
-            share: Where in the run the scheduler begins and ends.
+            optimizer: Optimizer to schedule.
+            scheduler: Config of a scheduler without ``begin`` and ``end``;
+                ``milestones`` and ``T_max`` are fractions of the run.
+            end: Number of epochs.
+            epoch_length: Iterations per epoch.
+            share: Start and end of the scheduler, as fractions of the run.
         """
         steps = end * epoch_length
         begin, stop = (round(part * steps) for part in share)
-        # The shortest run has no warm-up, but a scheduler has to have a step.
+        # In a very short run, the share may round to no step at all.
         options = dict(
             scheduler, by_epoch=False, begin=begin, end=max(stop, begin + 1)
         )
@@ -70,9 +71,7 @@ class OfRun:
 
 
 def stretch_schedule(cfg: Config, planned: int | None) -> None:
-    """Let schedules that were written for ``planned`` epochs follow the
-    config's ``train_cfg.max_epochs``.
-    """
+    """Rescale schedules for ``planned`` epochs to ``train_cfg.max_epochs``."""
     epochs = cfg.train_cfg.max_epochs
     schedulers = cfg.get('param_scheduler')
     if not planned or epochs == planned or not schedulers:
@@ -88,11 +87,10 @@ def stretch_schedule(cfg: Config, planned: int | None) -> None:
         if each.type != 'OfRun' and each.get('by_epoch', True):
             each.update({k: stretched(each[k]) for k in EPOCHS & each.keys()})
             if each.get('begin', 0) >= each.get('end', epochs):
-                # A warm-up or an end that the run is too short for.
-                continue
+                continue  # The run is too short for this phase.
         kept.append(each)
     cfg.param_scheduler = kept
-    # These are so many epochs before the end.
+    # These settings keep their distance from the end of the run.
     shift = epochs - planned
     if cfg.train_cfg.get('dynamic_intervals'):
         cfg.train_cfg.dynamic_intervals = [
@@ -106,19 +104,19 @@ def stretch_schedule(cfg: Config, planned: int | None) -> None:
 
 @LOOPS.register_module()
 class ResumableIterLoop(IterBasedTrainLoop):
-    """mmengine's loop by iterations, with its `InfiniteSampler` for the data.
+    """mmengine's iteration-based loop with an `InfiniteSampler`.
 
-    mmengine reads, decodes and throws away every batch that was trained on
-    before, which after 200,000 iterations takes as long as the training did.
-    Here a resumed run passes over their indices alone.
+    To resume, mmengine loads and discards every earlier batch, which after
+    200,000 iterations takes as long as the training did. This loop only skips
+    their indices.
     """
 
     def run(self) -> torch.nn.Module:
         """Train from the current iteration to the last one."""
-        # onedl-mmengine's iterator can skip.
+        # onedl-mmengine's iterator skips by itself.
         if self._iter and not hasattr(self.dataloader_iterator, 'skip_iter'):
             loader, done = self.dataloader, self._iter
-            # Anew: workers may have taken some of the first ones.
+            # Start over, because workers may have consumed some indices.
             indices = loader.sampler._indices_of_rank()
             loader.sampler.indices = islice(
                 indices, done * loader.batch_size, None

@@ -47,14 +47,14 @@ def test_bad_loss_is_named_with_its_iteration_checkpoint_and_advice(
     error = str(stopped.value)
     assert 'loss_a is inf in iteration 6; ' in error
     assert 'loss_b' not in error
-    assert f'the last whole checkpoint is {tmp_path}/epoch_1.pth' in error
+    assert f'the last complete checkpoint is {tmp_path}/epoch_1.pth' in error
     assert '--lr 0.0125 (now 0.05)' in error
 
 
 def test_weights_spoiled_by_the_last_step_of_an_epoch_are_not_saved(
     tmp_path, line_run
 ):
-    with pytest.raises(TrainingDiverged, match='no checkpoint was written'):
+    with pytest.raises(TrainingDiverged, match='no checkpoint has been'):
         line_run(model=Spoiled(bad_weight=4)).train()
     assert not list(tmp_path.glob('*.pth'))
 

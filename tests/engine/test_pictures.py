@@ -143,4 +143,4 @@ def test_a_run_keeps_the_best_and_outlives_its_pictures(metric, tmp_path):
         hook.after_val_epoch(runner, dict(mAP=score))
     assert (tmp_path / 'best.bbox.json').read_text() == 'broken'
     hook.after_train(runner)
-    assert said[0].startswith('No pictures of the validation: JSONDecodeErr')
+    assert said[0].startswith('No plots of the validation: JSONDecodeErr')

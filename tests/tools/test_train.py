@@ -136,7 +136,7 @@ def test_ctrl_c_keeps_the_last_checkpoint(root, shapes, tmp_path):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert 'the last whole checkpoint is' in stderr
+    assert 'the last complete checkpoint is' in stderr
     assert '--resume' in stderr
     assert 'Traceback' not in stderr
     last = (tmp_path / 'last_checkpoint').read_text()
