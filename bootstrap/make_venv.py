@@ -1,11 +1,11 @@
-"""Make ``.venv`` with everything ``make demo`` and ``make test`` need.
+"""Make ``.venv`` with everything that ``make demo`` and ``make test`` need.
 
 Usage: ``python3 bootstrap/make_venv.py [--python NAME]``; ``make install``
-runs it. It is ``venv`` and ``pip``, and one line for each thing that stops
-them. A finished ``.venv`` is left alone, an unfinished one is completed.
+runs it. It calls ``venv`` and ``pip``, and explains each failure in one line.
+It skips a complete ``.venv``, and completes an interrupted one.
 
-Standard library only, and no syntax newer than Python 3.6, so that an old
-Python explains itself instead of stopping at a SyntaxError.
+Uses only the standard library and the syntax of Python 3.6, so that an old
+Python gets a clear message instead of a SyntaxError.
 """
 
 import argparse
@@ -21,17 +21,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / '.venv'
 EXTRAS = 'openmmlab,pretrain,export,deploy,report,test'
-# A change of any of these leads to a new installation.
+# A change to any of these files triggers a new installation.
 SOURCES = ('setup.py', 'pyproject.toml', 'bootstrap/make_venv.py')
 OLDEST, NEWEST = (3, 10), (3, 13)
 CANDIDATES = [f'python3.{n}' for n in range(NEWEST[1], OLDEST[1] - 1, -1)]
 CANDIDATES.append('python3')
-# PyPI's torch for Linux brings the CUDA libraries: 6.3 GB installed, and pip
-# keeps 2.7 GB of wheels beside them until it is done (torch 2.15).
+# PyPI's torch for Linux includes the CUDA libraries: 6.3 GB installed, plus
+# 2.7 GB of wheels that pip keeps until it is done (torch 2.15).
 NEEDED_GB = 10 if sys.platform == 'linux' else 3
-# With this much free, pip may keep the wheels for the next time.
+# With this much free space, pip may also cache the wheels.
 ROOMY_GB = 15
-# What would send packages elsewhere.
+# Environment variables that would install packages elsewhere.
 FOREIGN = ('PYTHONPATH', 'PYTHONHOME', 'PIP_USER', 'PIP_TARGET', 'PIP_PREFIX')
 QUERY = """
 import importlib.util, json, sys
@@ -43,41 +43,41 @@ Python = collections.namedtuple('Python', 'path version has_venv')
 
 
 class SetupError(Exception):
-    """What stops the set-up, as one line that says what to do."""
+    """The set-up cannot go on; the message is one line with what to do."""
 
 
 def query(name):
-    """The :class:`Python` of a command; None if it does not run.
+    """The :class:`Python` that a command runs, or None if it fails.
 
-    A name on PATH need not run: pyenv leaves shims of inactive versions.
+    A command on PATH may fail: pyenv has shims for inactive versions.
     """
     path = shutil.which(str(name))
     if path is None:
         return None
     try:
-        said = subprocess.check_output(
+        output = subprocess.check_output(
             [path, '-c', QUERY], stderr=subprocess.DEVNULL
         )
     except subprocess.CalledProcessError:
         return None
-    version, has_venv = json.loads(said.decode())
+    version, has_venv = json.loads(output.decode())
     return Python(path, tuple(version), has_venv)
 
 
 def choose_python(name=None, ask=query):
-    """The Python to install for: the named one or the newest on PATH."""
+    """Choose the named Python, or the newest supported one on PATH."""
     found = [each for each in map(ask, [name] if name else CANDIDATES) if each]
-    fitting = [each for each in found if OLDEST <= each.version <= NEWEST]
-    if not fitting:
+    supported = [each for each in found if OLDEST <= each.version <= NEWEST]
+    if not supported:
         seen = [
             '{} is {}.{}'.format(each.path, *each.version) for each in found
         ]
         missing = f'{name}, which does not run' if name else 'none'
         raise SetupError(
             f'expected Python 3.10 to 3.13, got {", ".join(seen) or missing}: '
-            'install one, or name one: PYTHON=/path/to/python3.12 make ...'
+            'install one, or choose one: PYTHON=/path/to/python3.12 make ...'
         )
-    best = max(fitting, key=lambda each: (each.has_venv, each.version))
+    best = max(supported, key=lambda each: (each.has_venv, each.version))
     if not best.has_venv:
         raise SetupError(
             f'{best.path} has no venv module: apt install python3-venv'
@@ -86,20 +86,21 @@ def choose_python(name=None, ask=query):
 
 
 def check_disk(free_bytes, present_bytes=0):
-    """Refuse a full disk; say whether pip may fill its cache besides."""
-    needed = NEEDED_GB - present_bytes / 1e9
-    if free_bytes / 1e9 < needed:
+    """Require enough free space; return whether pip may also use its cache."""
+    free_gb = free_bytes / 1e9
+    needed_gb = NEEDED_GB - present_bytes / 1e9
+    if free_gb < needed_gb:
         raise SetupError(
-            f'no space: {free_bytes / 1e9:.1f} GB free in {ROOT}, about '
-            f'{needed:.1f} GB needed (PyTorch and its libraries)'
+            f'no space: {free_gb:.1f} GB free in {ROOT}, about '
+            f'{needed_gb:.1f} GB needed (PyTorch and its libraries)'
         )
-    return free_bytes / 1e9 >= ROOMY_GB
+    return free_gb >= ROOMY_GB
 
 
 def run(command, explain, quiet=False):
-    """Run a command; if it fails, ``explain`` says what that means."""
+    """Run a command; if it fails, raise an error with the text ``explain``."""
     environment = {k: v for k, v in os.environ.items() if k not in FOREIGN}
-    # pip unpacks gigabytes into its temporary folder; /tmp may be memory.
+    # pip unpacks gigabytes into TMPDIR, and /tmp may be in memory.
     temporary = VENV / 'tmp'
     temporary.mkdir(parents=True, exist_ok=True)
     output = subprocess.DEVNULL if quiet else None
@@ -116,17 +117,17 @@ def run(command, explain, quiet=False):
 
 
 def install(python):
-    """Fill ``.venv``: pip, the official set, this checkout (editable)."""
+    """Fill ``.venv`` with pip, the dependencies and this editable checkout."""
     ours = VENV / 'bin' / 'python'
-    again = 'its message is above; the same command goes on from here'
+    again = 'see its message above; run the same command again to continue'
     run([python.path, '-m', 'venv', VENV], 'venv failed, ' + again)
     pip = [ours, '-m', 'pip']
-    # Asked of pip itself, which knows about proxies, mirrors, certificates.
-    page = [*pip, 'download', '--no-deps', '--retries=1', '-d', VENV / 'tmp']
+    # Let pip test the network: it knows proxies, mirrors and certificates.
+    fetch = [*pip, 'download', '--no-deps', '--retries=1', '-d', VENV / 'tmp']
     run(
-        [*page, 'pip'],
-        'no network: pip does not reach its package index; for a proxy set '
-        'https_proxy, for a mirror PIP_INDEX_URL',
+        [*fetch, 'pip'],
+        'no network: pip cannot reach its package index; set https_proxy for '
+        'a proxy or PIP_INDEX_URL for a mirror',
         quiet=True,
     )
     print('setup: installing, about 3 GB to download on Linux', flush=True)
@@ -134,7 +135,7 @@ def install(python):
     run([*wheels, '-q', '--upgrade', 'pip'], 'pip failed, ' + again)
     run([*wheels, '--editable', f'.[{EXTRAS}]'], 'pip failed, ' + again)
     if subprocess.call([str(ours), '-c', 'import cv2']) != 0:
-        print('setup: no libGL here: opencv-python-headless instead')
+        print('setup: no libGL, so using opencv-python-headless')
         why = 'no OpenCV: apt install libgl1 libglib2.0-0'
         run([*pip, 'uninstall', '-q', '-y', 'opencv-python'], why)
         headless = ['--force-reinstall', '--no-deps', 'opencv-python-headless']
@@ -143,7 +144,7 @@ def install(python):
 
 
 def set_up(name=None):
-    """Check, then install, unless ``.venv`` is finished already."""
+    """Check and install, unless ``.venv`` is already complete."""
     stamp = VENV / '.installed'
     present = query(VENV / 'bin' / 'python')
     fits = present and OLDEST <= present.version <= NEWEST
@@ -151,14 +152,14 @@ def set_up(name=None):
     digest = hashlib.sha256()
     for source in SOURCES:
         digest.update((ROOT / source).read_bytes())
-    # With the folder, because an editable installation breaks when it moves.
+    # Includes the folder: an editable installation breaks when it is moved.
     made_from = 'Python {}.{} {} {}'.format(
         *python.version, ROOT, digest.hexdigest()
     )
     if present and stamp.is_file() and stamp.read_text() == made_from:
         return
     if VENV.exists() and not stamp.is_file():
-        raise SetupError(f'{VENV} was not made by this command: move it away')
+        raise SetupError(f'{VENV} was not made by this script: move it away')
     present_bytes = sum(
         path.lstat().st_size for path in VENV.rglob('*') if path.is_file()
     )
@@ -174,13 +175,13 @@ def set_up(name=None):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--python', help='the interpreter to install for')
+    parser.add_argument('--python', help='interpreter to use')
     try:
         set_up(parser.parse_args(arguments).python or None)
     except SetupError as error:
         sys.exit(f'setup: {error}')
     except KeyboardInterrupt:
-        sys.exit('setup: stopped; the same command goes on from here')
+        sys.exit('setup: stopped; run the same command again to continue')
 
 
 if __name__ == '__main__':

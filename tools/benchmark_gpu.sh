@@ -1,15 +1,15 @@
 #!/bin/sh
-# Measure a GPU on a machine that has no network: Tables 1 to 4, 7 and 8,
-# Table 1 of the appendix and the PSRoI ops, in 32 and 16 bits, within 8
-# minutes. Without compiled mmcv, and without an installation.
+# Benchmark a GPU on a machine without a network: Tables 1 to 4, 7 and 8, Table
+# 1 of the appendix and the PSRoI ops, in 32 and 16 bits, within 8 minutes.
+# Needs neither a compiled mmcv nor an installation.
 #
-#     sh tools/benchmark_gpu.sh                        what python3 has
-#     sh tools/benchmark_gpu.sh wheels                 and what is in wheels/
-#     sh tools/benchmark_gpu.sh wheels results 8 cuda  all four defaults
+#     sh tools/benchmark_gpu.sh                        packages of python3
+#     sh tools/benchmark_gpu.sh wheels                 and those in wheels/
+#     sh tools/benchmark_gpu.sh wheels results 8 cuda  all arguments
 #
-# The machine has PyTorch with torchvision, and the usual NumPy, SciPy,
-# Matplotlib, OpenCV, rich and tqdm. What it lacks comes in a folder of
-# wheels, made where there is a network, for the machine's version of Python:
+# The machine needs PyTorch with torchvision, NumPy, SciPy, Matplotlib, OpenCV,
+# rich and tqdm. The other packages come from a folder of wheels, downloaded on
+# a machine with a network for the target's version of Python:
 #
 #     pip download --only-binary=:all: --no-deps --python-version 3.12 \
 #         --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
@@ -17,7 +17,7 @@
 #         pytorchcv==0.0.74 pycocotools addict platformdirs pyyaml shapely \
 #         termcolor terminaltables yapf
 #
-# The same command goes on where the budget ended; commit results/ between.
+# The same command continues after the budget ended; commit results/ first.
 set -eu
 WHEELS=${1-} RESULTS=${2-results} MINUTES=${3-8} DEVICE=${4-cuda}
 PYTHON=${PYTHON-python3}
