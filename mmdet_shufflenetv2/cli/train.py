@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> None:
     if args.backbone_weights:
         weights.use_backbone_weights(cfg, args.backbone_weights)
     if args.from_checkpoint:
-        weights.prepare_for(cfg, args.from_checkpoint)
+        weights.adopt_input_of(cfg, args.from_checkpoint)
     if args.data_root:
         task.use_data_root(cfg, args)
     tables = task.check_data(cfg, ('train', 'val'), args)

@@ -59,7 +59,7 @@ def read(content: object, source: str) -> Classifier:
     problems = fit.misfits(backbone)
     if others:
         problems.append(
-            'neither of the backbone nor of a linear layer over all its '
+            'part of neither the backbone nor a linear layer over all its '
             f'channels: {shown(sorted(others))}'
         )
     if head:

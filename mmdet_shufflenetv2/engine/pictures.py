@@ -97,11 +97,11 @@ def save_plots(
         every, found = (
             truth.loadRes(some) if some else COCO() for some in (records, sure)
         )
-        judge = coco_metric.COCOeval(truth, every, 'bbox')
-        judge.params.catIds = [*names]
-        judge.evaluate()
-        judge.accumulate()
-        _show_classes(folder, judge, names)
+        coco_eval = coco_metric.COCOeval(truth, every, 'bbox')
+        coco_eval.params.catIds = [*names]
+        coco_eval.evaluate()
+        coco_eval.accumulate()
+        _show_classes(folder, coco_eval, names)
         matrix, errors = compare(truth, found, [*names])
         _plot_matrix(folder / 'confusion_matrix.png', matrix, names)
         files = dict(zip(table.image_ids.tolist(), table.files, strict=True))
@@ -109,23 +109,23 @@ def save_plots(
         _draw_worst(path, truth, found, files, errors, names)
 
 
-def _show_classes(folder: Path, judge: COCOeval, names: dict) -> None:
+def _show_classes(folder: Path, coco_eval: COCOeval, names: dict) -> None:
     """Write a table row and draw a precision-recall curve for each class."""
     # (IoU, recall, class, area, boxes per image); -1 without ground truth.
-    precision = judge.eval['precision'][..., 0, -1]
-    recall = judge.eval['recall'][..., 0, -1]
+    precision = coco_eval.eval['precision'][..., 0, -1]
+    recall = coco_eval.eval['recall'][..., 0, -1]
     rows = [['class', 'boxes', 'AP', 'AP50', 'AP75', 'AR']]
     figure = Figure(figsize=(7, 6), layout='constrained')
     axes = figure.subplots()
     for place, (number, name) in enumerate(names.items()):
-        boxes = judge.cocoGt.getAnnIds(catIds=[number], iscrowd=False)
+        boxes = coco_eval.cocoGt.getAnnIds(catIds=[number], iscrowd=False)
         own = precision[..., place]
         values = own, own[0], own[5], recall[:, place]
         shown = [f'{v.mean():.4f}' if v.max() > -1 else '' for v in values]
         rows.append([name, len(boxes), *shown])
         if own[0].max() > -1:
             axes.plot(
-                *(judge.params.recThrs, own[0]),
+                *(coco_eval.params.recThrs, own[0]),
                 color=COLOURS[place % len(COLOURS)],
                 label=f'{name} {own[0].mean():.3f}',
             )
@@ -148,11 +148,12 @@ def compare(
         Counts by true (row) and found (column) class, with "none" last, and
         for each image the numbers of wrong boxes and of all boxes.
     """
-    judge = COCOeval(truth, found, 'bbox')
-    judge.params.useCats, judge.params.catIds = 0, cat_ids
-    judge.params.iouThrs, judge.params.maxDets = np.array([0.5]), [1000]
-    judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ['all']
-    judge.evaluate()
+    coco_eval = COCOeval(truth, found, 'bbox')
+    params = coco_eval.params
+    params.useCats, params.catIds = 0, cat_ids
+    params.iouThrs, params.maxDets = np.array([0.5]), [1000]
+    params.areaRng, params.areaRngLbl = [[0, 1e10]], ['all']
+    coco_eval.evaluate()
     none = len(cat_ids)
 
     def classes(api: COCO, boxes: np.ndarray) -> list[int]:
@@ -161,7 +162,7 @@ def compare(
         return [cat_ids.index(a['category_id']) if a else none for a in anns]
 
     matrix, errors = np.zeros((none + 1, none + 1), int), {}
-    for image in filter(None, judge.evalImgs):
+    for image in filter(None, coco_eval.evalImgs):
         counted = image['dtIgnore'][0] == 0
         missed = image['gtMatches'][0] + image['gtIgnore'] == 0
         boxes = np.array(image['gtIds'], int)[missed]
@@ -289,12 +290,10 @@ class PicturesHook(Hook):
             image = decode_image(get(path), path, sample.ori_shape[:2])
             image = np.ascontiguousarray(image[..., ::-1])
             name = picture_name(os.path.relpath(path, self._root))
-            options = dict(out_file=os.path.join(self.out_dir, name))
+            out = dict(out_file=os.path.join(self.out_dir, name))
             with matplotlib.rc_context(LITERAL):
                 if hasattr(visualizer, 'visualize_cls'):
-                    visualizer.visualize_cls(
-                        image, sample, resize=224, **options
-                    )
+                    visualizer.visualize_cls(image, sample, resize=224, **out)
                 else:
-                    options['pred_score_thr'] = self.score_thr
-                    visualizer.add_datasample('', image, sample, **options)
+                    out['pred_score_thr'] = self.score_thr
+                    visualizer.add_datasample('', image, sample, **out)

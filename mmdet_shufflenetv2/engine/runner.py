@@ -95,9 +95,9 @@ class CheckedRunner(Runner):
         # Must precede loading: EMAHook saves the averaged weights under
         # `state_dict` and swaps them for the trained ones here.
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        if self._resume and not any(
-            isinstance(h, EMAHook) for h in self.hooks
-        ):
+        has_ema = any(isinstance(hook, EMAHook) for hook in self.hooks)
+        if self._resume and not has_ema:
+            # Continue from the trained weights, not from the averaged ones.
             trained = within(checkpoint.get('ema_state_dict') or {}, 'module.')
             checkpoint['state_dict'].update(trained)
         model.load_state_dict(checkpoint['state_dict'])

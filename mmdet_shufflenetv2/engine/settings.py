@@ -30,7 +30,7 @@ from .run_config import (
     without_pretrained,
 )
 from .schedule import stretch_schedule
-from .weights import outlined
+from .weights import build_on_meta
 
 # Necks that take every level that the backbone returns.
 NECKS = 'FPN', 'LightHeadNeck', 'RFCNNeck'
@@ -92,8 +92,8 @@ def apply_settings(cfg: Config, args: Namespace) -> None:
             keys[f'{split}_dataloader.persistent_workers'] = args.workers > 0
     cfg.merge_from_dict({k: v for k, v in keys.items() if v is not None})
     if not starts_elsewhere and not args.from_scratch:
-        have_starting_weights(cfg)
-    scale_rate(cfg, args)
+        fetch_starting_weights(cfg)
+    scale_learning_rate(cfg, args)
 
 
 def choose_device(name: str) -> None:
@@ -125,7 +125,7 @@ def set_network(cfg: Config, args: Namespace) -> None:
     if args.width:
         backbone.widen_factor = args.width
     try:
-        channels = tuple(outlined(backbone).out_channels)
+        channels = tuple(build_on_meta(backbone).out_channels)
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(f'--star, --width: {error}') from error
     if neck.get('type') in NECKS:
@@ -277,7 +277,7 @@ def unfreeze_norms(backbone: dict) -> None:
         backbone.norm_eval = False
 
 
-def have_starting_weights(cfg: Config) -> None:
+def fetch_starting_weights(cfg: Config) -> None:
     """Download the initial weights of a config before any other work.
 
     Options that changed the width or chose V2* change the weights as well.
@@ -301,7 +301,7 @@ def have_starting_weights(cfg: Config) -> None:
         fetch_weights(start.checkpoint)
 
 
-def scale_rate(cfg: Config, args: Namespace) -> None:
+def scale_learning_rate(cfg: Config, args: Namespace) -> None:
     """Scale the learning rate with the batch, unless ``--lr`` is given.
 
     The rate of SGD scales linearly (arXiv 1706.02677), that of Adam with the

@@ -19,9 +19,9 @@ class Detection:
 
     MODEL = 'detector'
     # Choices of --eval; the first is the default.
-    EVAL_WORDS = 'bbox', 'proposal'
+    EVAL_CHOICES = 'bbox', 'proposal'
     # Options that do not apply.
-    NOT_FOR_IT = ('network',)
+    UNSUPPORTED = ('network',)
     # The metric that writes --out.
     DUMP = 'DumpDetResults'
 
@@ -52,8 +52,8 @@ class Classification:
     """Image classification with mmpretrain."""
 
     MODEL = 'classifier'
-    EVAL_WORDS = ('error',)
-    NOT_FOR_IT = (
+    EVAL_CHOICES = ('error',)
+    UNSUPPORTED = (
         *('train_ann', 'train_img', 'val_ann', 'val_img', 'val_fraction'),
         *('strict', 'exif', 'json', 'plots', 'fast_eval', 'tta', 'epochs'),
         *('image_size', 'augment', 'multi_scale', 'width', 'star'),
@@ -170,18 +170,18 @@ def task_of(cfg: Config, args: Namespace) -> type:
     task = Classification if is_classifier else Detection
     wrong = [
         f'--{name.removesuffix("_checkpoint").replace("_", "-")}'
-        for name in task.NOT_FOR_IT
+        for name in task.UNSUPPORTED
         if getattr(args, name, None) not in (None, False)
     ]
     if is_classifier and getattr(args, 'checkpoint', '').endswith('.json'):
         wrong.append(args.checkpoint)
     if hasattr(args, 'eval'):
-        args.eval = args.eval or [task.EVAL_WORDS[0]]
-        words = sorted({*args.eval} - {*task.EVAL_WORDS})
+        args.eval = args.eval or [task.EVAL_CHOICES[0]]
+        words = sorted({*args.eval} - {*task.EVAL_CHOICES})
         wrong += [f'--eval {word}' for word in words]
     if wrong:
         raise UserError(
             f'{args.config} is a {task.MODEL}: expected no '
-            f'{", ".join(wrong)}; --eval takes {" ".join(task.EVAL_WORDS)}'
+            f'{", ".join(wrong)}; --eval takes {" ".join(task.EVAL_CHOICES)}'
         )
     return task

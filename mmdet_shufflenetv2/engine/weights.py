@@ -46,7 +46,7 @@ def fitting(model: nn.Module, checkpoint: dict, filename: str) -> dict:
     if 'state_dict' not in checkpoint:
         checkpoint = dict(state_dict=checkpoint)
     checkpoint.setdefault('meta', {})
-    state = checkpoint['state_dict'] = names_of_today(
+    state = checkpoint['state_dict'] = with_current_names(
         model, checkpoint['state_dict']
     )
     averaged = checkpoint.get('ema_state_dict')
@@ -54,7 +54,7 @@ def fitting(model: nn.Module, checkpoint: dict, filename: str) -> dict:
         steps = {k: averaged.pop(k) for k in ('steps',) if k in averaged}
         checkpoint['ema_state_dict'] = steps | {
             f'module.{key}': value
-            for key, value in names_of_today(model, averaged).items()
+            for key, value in with_current_names(model, averaged).items()
         }
     problems = phrases(mismatches(model.state_dict(), state))
     # Different styles of a network can have the same shapes.
@@ -91,7 +91,7 @@ def fitting(model: nn.Module, checkpoint: dict, filename: str) -> dict:
     return checkpoint
 
 
-def names_of_today(
+def with_current_names(
     model: nn.Module, state: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Rename a checkpoint's weights from former names to current ones."""
@@ -131,7 +131,7 @@ def load_detector(
     return model.to(device).eval()
 
 
-def outlined(config: Mapping, scope: str = 'mmdet') -> nn.Module:
+def build_on_meta(config: Mapping, scope: str = 'mmdet') -> nn.Module:
     """Build a config's model on the meta device, without memory or values."""
     config = {k: v for k, v in config.items() if k != 'init_cfg'}
     with DefaultScope.overwrite_default_scope(scope), torch.device('meta'):
@@ -149,7 +149,7 @@ def use_backbone_weights(cfg: Config, filename: str) -> None:
     base = {}
     if 'network' in cfg.model:
         base, scope = network(cfg.model.network).config, 'mmdet'
-    backbone = outlined(base | own, scope)
+    backbone = build_on_meta(base | own, scope)
     # The config's style is used if the file does not determine it.
     fit = find_fit(backbone, content, filename, style=own.get('style'))
     style = getattr(backbone, 'style', None)
@@ -158,7 +158,7 @@ def use_backbone_weights(cfg: Config, filename: str) -> None:
         print_log(
             f'Backbone style set to that of {filename}: {fit.style}', 'current'
         )
-        backbone = outlined(base | own, scope)
+        backbone = build_on_meta(base | own, scope)
         fit = find_fit(backbone, content, filename, style=fit.style)
     fit.check(backbone, filename)
     adopt_input_format(cfg, fit.expected_input, filename)
@@ -172,7 +172,7 @@ def use_backbone_weights(cfg: Config, filename: str) -> None:
     own.init_cfg = init_cfg
 
 
-def prepare_for(cfg: Config, filename: str) -> None:
+def adopt_input_of(cfg: Config, filename: str) -> None:
     """Adapt a config to the input format of a detector's checkpoint."""
     checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
     adopt_input_format(cfg, declared_format(checkpoint, filename), filename)
@@ -198,7 +198,7 @@ def load_other_classes(
             f'--from {filename}: expected a checkpoint with class names in '
             "meta['dataset_meta'], got none"
         )
-    state = names_of_today(model, checkpoint.get('state_dict', checkpoint))
+    state = with_current_names(model, checkpoint.get('state_dict', checkpoint))
     target = model.state_dict()
     layers = _class_layers(cfg, target, len(classes))
     # Shapes of this config's network with the checkpoint's classes.
@@ -243,7 +243,8 @@ def _class_layers(cfg: Config, state: Mapping, count: int) -> dict[str, int]:
     for node in dicts_of(config):
         if 'num_classes' in node:
             node['num_classes'] = count + 1
-    grown = outlined(config, cfg.get('default_scope') or 'mmdet').state_dict()
+    scope = cfg.get('default_scope') or 'mmdet'
+    grown = build_on_meta(config, scope).state_dict()
     return {
         key: len(grown[key]) - len(value)
         for key, value in state.items()
