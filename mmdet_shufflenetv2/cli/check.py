@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def summary(name: str, table) -> list[str]:
-    """Summarize images, sizes and the boxes of each class, as lines."""
+    """Summarise images, sizes and the boxes of each class, as lines."""
     from ..data.table import SMALL_BOX_PX
 
     used = np.unique(table.image)

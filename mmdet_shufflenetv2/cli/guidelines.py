@@ -4,8 +4,8 @@
     python tools/guidelines.py G1 G3 --device cuda --precision fp32 fp16
 
 Repeats the paper's experiments at its FLOPs-matched widths. Each row is timed
-in turn with the first row of its table: their ratio is shown next to the
-paper's and the one that memory access predicts, with one verdict a guideline.
+in turn with the first row of its table; the ratio is shown next to the paper's
+and to the prediction from memory access. Ends with one line per guideline.
 """
 
 import argparse

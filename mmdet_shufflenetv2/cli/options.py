@@ -148,9 +148,9 @@ def check_run_options(args: argparse.Namespace) -> None:
     """Reject options without effect; set ``args.launcher`` if not given.
 
     Raises:
-        UserError: ``args.launcher`` did not start this process. Processes
-            that do not know each other would each train a network of their
-            own and overwrite each other's files.
+        UserError: An option needs ``--data-root``, or ``args.launcher`` did
+            not start this process. Processes that do not know each other would
+            train separate networks and overwrite each other's files.
     """
     for name in 'train_ann', 'train_img', 'val_ann', 'val_img':
         if getattr(args, name) is not None and args.data_root is None:

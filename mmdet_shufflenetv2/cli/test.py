@@ -26,7 +26,7 @@ SWITCHES = {
     'matrix and the worst images into the work dir',
     '--fast-eval': 'use faster-coco-eval instead of pycocotools',
     '--tta': 'test-time augmentation: merge the detections in each image and '
-    'in its flipped copies; flips are those of the training',
+    'in copies of it flipped as in training',
 }
 
 

@@ -52,7 +52,7 @@ SWITCHES = {
     '--multi-scale': 'train at 5 sizes, 0.75 to 1.25 times the image size, '
     'which is then not chosen from the data',
     '--amp': 'automatic mixed precision',
-    '--sync-bn': 'train the batch norms, synchronized across GPUs',
+    '--sync-bn': 'train the batch norms, synchronised across GPUs',
     '--auto-scale-lr': 'scale the learning rate with the batch; already the '
     'default if the config has auto_scale_lr.base_batch_size',
     '--tensorboard': 'also log to TensorBoard',

@@ -34,7 +34,7 @@ def write_kept_records(early: MMLogger, handlers: list) -> None:
 def quiet_log(level: str = 'WARNING') -> Iterator[None]:
     """Raise the level of the current logger; also works as a decorator.
 
-    Otherwise building a network logs every parameter that it initializes.
+    Otherwise building a network logs every parameter that it initialises.
     """
     logger = MMLogger.get_current_instance()
     before = logger.level

@@ -228,7 +228,7 @@ def adopt_input_format(
     options = expected.preprocessor_options(preprocessor)
     if any(preprocessor.get(key) != options[key] for key in options):
         preprocessor.update(options)
-        print_log(f'Input format, as {source} expects: {expected}', 'current')
+        print_log(f'Input format expected by {source}: {expected}', 'current')
 
 
 def require_writable(

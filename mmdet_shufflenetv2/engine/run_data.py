@@ -294,7 +294,7 @@ def check_data(
             f'the data sets of this run differ in classes:{"".join(lines)}'
         )
     if 'train' in tables:
-        # Some of several data sets may hold only background images.
+        # Some data sets may hold only background images.
         most = max(tables['train'], key=lambda each: each.learned().sum())
         require_trainable(most)
     for name, metric in metrics_of(cfg):

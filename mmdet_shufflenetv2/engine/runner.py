@@ -38,7 +38,7 @@ class CheckedRunner(Runner):
     a GPU, several processes train through gloo.
     """
 
-    #: Optional callable, applied to the model after its initialization.
+    #: Optional callable, applied to the model after its initialisation.
     start_from = None
 
     def setup_env(self, env_cfg: dict) -> None:
@@ -207,7 +207,7 @@ class CheckedRunner(Runner):
         super().save_checkpoint(*args, meta={**own, **(meta or {})}, **kwargs)
 
     def _init_model_weights(self) -> None:
-        """Initialize, and check that the backbone gets its expected input."""
+        """Initialise, and check that the backbone gets its expected input."""
         super()._init_model_weights()
         model = self._bare_model()
         backbone = getattr(model, 'backbone', None)

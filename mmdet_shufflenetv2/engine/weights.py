@@ -139,7 +139,7 @@ def build_on_meta(config: Mapping, scope: str = 'mmdet') -> nn.Module:
 
 
 def use_backbone_weights(cfg: Config, filename: str) -> None:
-    """Initialize the backbone of a config from a file.
+    """Initialise the backbone of a config from a file.
 
     Also sets the ``style`` and the input format of the weights in the config,
     if they are known. `CheckpointError` names what does not fit.
