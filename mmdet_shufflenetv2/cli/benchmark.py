@@ -121,8 +121,8 @@ def add_options(parser: argparse.ArgumentParser, name: str) -> None:
     text = 'duration of the timed runs of each case; default: %(default)s'
     seconds = kind.EFFORT.seconds
     add('--seconds', type=positive_number, default=seconds, help=text)
-    text = f'CSV file to append to; default: results/{name}_cpu.csv or '
-    add('--out', type=Path, help=f'{text}_cuda.csv')
+    text = f'default: results/{name}_cpu.csv or results/{name}_cuda.csv'
+    add('--out', type=Path, help=f'CSV file to append to; {text}')
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:

@@ -156,17 +156,17 @@ def check_run_options(args: argparse.Namespace) -> None:
         if getattr(args, name) is not None and args.data_root is None:
             option = name.replace('_', '-')
             raise UserError(f'--{option} needs --data-root DIR')
-    several = [
-        launcher
-        for launcher, (_, count) in LAUNCHERS.items()
-        if os.environ.get(count, '1') != '1'
-    ]
-    started_by = several[-1] if several else 'none'
-    asked = args.launcher = args.launcher or started_by
-    if (asked == 'none' and several) or (
-        asked != 'none' and LAUNCHERS[asked][0] not in os.environ
-    ):
+    started_by = 'none'
+    for launcher, (_, count) in LAUNCHERS.items():
+        if os.environ.get(count, '1') != '1':
+            started_by = launcher
+    args.launcher = args.launcher or started_by
+    if args.launcher == 'none':
+        is_wrong = started_by != 'none'
+    else:
+        is_wrong = LAUNCHERS[args.launcher][0] not in os.environ
+    if is_wrong:
         raise UserError(
-            f'--launcher {asked}: expected the launcher that started this '
-            f'process, which is {started_by}; leave --launcher out'
+            f'--launcher {args.launcher}: expected the launcher that started '
+            f'this process, which is {started_by}; leave --launcher out'
         )
