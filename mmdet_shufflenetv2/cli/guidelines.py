@@ -1,4 +1,4 @@
-"""Do the paper's guidelines G1 to G4 hold on this machine? (Tables 1 to 4)
+"""Test the paper's guidelines G1 to G4 on this machine (Tables 1 to 4).
 
     python tools/guidelines.py
     python tools/guidelines.py G1 G3 --device cuda --precision fp32 fp16

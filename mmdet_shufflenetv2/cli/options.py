@@ -83,7 +83,8 @@ def add_run_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--work-dir',
         metavar='DIR',
-        help='default: a new folder work_dirs/NAME, NAME-2, ...; see --name',
+        help='default: a new folder work_dirs/NAME, NAME-2, ... for train, '
+        'and work_dirs/NAME/test for test; see --name',
     )
     parser.add_argument(
         '--name', help='name of the run; default: the name of the config'
@@ -91,8 +92,7 @@ def add_run_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--network',
         metavar='NAME',
-        help='network to train by configs/pretrain.py, such as '
-        'shufflenet_v2_x0_5',
+        help='network, with configs/pretrain.py; such as shufflenet_v2_x0_5',
     )
     add_cfg_options(parser)
     parser.add_argument(
@@ -108,8 +108,7 @@ def add_run_options(parser: ArgumentParser) -> None:
         metavar='DIR',
         help='classifier: folder of train/<class>/<image> and '
         'val/<class>/<image>; detector: folder in COCO, YOLO, Pascal VOC or '
-        'CSV format, whose files are detected unless the next options name '
-        'them',
+        'CSV format; its parts are detected, or named by the next options',
     )
     add_data_options(group)
     group.add_argument(
@@ -122,13 +121,11 @@ def add_run_options(parser: ArgumentParser) -> None:
 
 def add_data_options(group) -> None:
     """Add the options that locate the parts of a data set."""
+    parts = ('ann', 'FILE', 'annotations'), ('img', 'DIR', 'images')
     for split in 'train', 'val':
-        group.add_argument(
-            f'--{split}-ann', metavar='FILE', help='relative to the data root'
-        )
-        group.add_argument(
-            f'--{split}-img', metavar='DIR', help='relative to the data root'
-        )
+        for name, metavar, what in parts:
+            text = f'{what} of the {split} split, relative to the data root'
+            group.add_argument(f'--{split}-{name}', metavar=metavar, help=text)
     group.add_argument(
         '--val-fraction',
         type=share,

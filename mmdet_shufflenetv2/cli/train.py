@@ -1,4 +1,4 @@
-"""Train a detector, or pretrain a classifier for one.
+"""Train a detector, or pretrain its backbone as a classifier.
 
     python tools/train.py configs/lighthead_shufflenetv2.py
     python tools/train.py configs/lighthead_shufflenetv2_custom.py \\
@@ -42,7 +42,7 @@ VALUES = {
         positive_number,
         'width multiplier of the backbone, such as 0.5; neck and RPN adapt',
     ),
-    '--patience': (positive_int, 'stop after N validations without a gain'),
+    '--patience': (positive_int, 'stop after N validations without progress'),
     '--device': (str, 'cpu, cuda or cuda:N'),
 }
 SWITCHES = {
