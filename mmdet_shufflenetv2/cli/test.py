@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     from ..engine.runner import join_processes
 
     is_file = args.checkpoint.endswith('.json')
-    is_exported = args.checkpoint.endswith(MODELS)
+    is_exported = args.checkpoint.lower().endswith(MODELS)
     check_outputs(args, needs_network=not is_file and not is_exported)
     early_log.keep_records()
     cfg = run_config.load_config(

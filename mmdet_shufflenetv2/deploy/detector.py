@@ -63,7 +63,14 @@ class Detector(runtime.Detector):
         cfg_options: dict | None = None,
     ):
         self.model = None
-        if os.fspath(model).endswith(runtime.MODELS):
+        if os.fspath(model).lower().endswith(runtime.MODELS):
+            is_default = batch == 1 and device in (None, 'cpu')
+            if config or cfg_options or not is_default:
+                raise UserError(
+                    f'{model}: config, cfg_options, batch and device are for '
+                    'checkpoints; an exported file has its own, and runs on '
+                    'the CPU'
+                )
             super().__init__(model, threads=threads, score_thr=score_thr)
             return
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
@@ -96,6 +103,12 @@ class Detector(runtime.Detector):
         pixels = np.ascontiguousarray(pixels[..., ::-1])
         data = self._pipeline(dict(img=pixels, img_id=0))
         return data, pixels.shape[1::-1], source
+
+    def canvas(self, one: tuple) -> tuple[int, int]:
+        """Return the height and width that a prepared image is padded to."""
+        if self.model is None:
+            return super().canvas(one)
+        return runtime.padded(one[0]['inputs'].shape[1:])
 
     @torch.inference_mode()
     def detect(self, batch: list) -> Iterator[Detections]:

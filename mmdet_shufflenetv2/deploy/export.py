@@ -33,7 +33,7 @@ from .folding import pick
 from .graph import DetectorGraph
 
 OPSET = 18
-SUFFIXES = dict(onnx='.onnx', openvino='.xml', ncnn='.param')
+SUFFIXES = dict(onnx='.onnx', openvino='.xml', ncnn='.ncnn.param')
 
 
 class Tolerance(NamedTuple):
@@ -61,6 +61,8 @@ TOLERANCES = dict(
 )
 # The minimum share for PSRoIPool, which rounds the edges of RoIs to cells.
 POOLED_SHARE = 0.05
+# Warn if int8 is calibrated on fewer.
+FEW_PICTURES = 20
 
 
 @dataclass
@@ -164,7 +166,7 @@ def export(
             file does not agree; an earlier file is kept.
     """
     output = Path(output)
-    if output.suffix != SUFFIXES[format]:
+    if not output.name.endswith(SUFFIXES[format]):
         raise UserError(
             f'{output}: expected a file name ending in {SUFFIXES[format]}'
         )
@@ -174,57 +176,38 @@ def export(
         )
     for name in 'onnx', 'onnxscript', 'onnxruntime':
         runtime.load_package(name)
+    for name, value in detector.state_dict().items():
+        if not value.isfinite().all():
+            raise UserError(f'{source}: NaN or infinity in {name}')
     from . import formats
 
     rule = resize_rule(detector.cfg)
     if image_size is not None:
         rule = rule._replace(width=image_size[0], height=image_size[1])
-    # An input of fixed size cannot be turned.
-    rule = rule._replace(turn=rule.turn and dynamic)
-    # Backbones have an output stride of 32.
-    width, height = (-(-side // 32) * 32 for side in rule[:2])
     graph = DetectorGraph(detector, proposals, dynamic).eval()
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = tempfile.TemporaryDirectory(dir=output.parent, prefix='.export-')
     with folder as scratch:
         path = Path(scratch, output.name)
-        found = None
         if format == 'ncnn':
-            image = torch.from_numpy(synthetic(width, height)[:1])
-            image = graph.normalized(image, torch.tensor([[height, width]]))
-            pairs = formats.to_ncnn(graph.folded, image, path, log)
-            if pairs:
-                found = Differences(TOLERANCES['ncnn'])
-            for pair in pairs:
-                found.add_features(*pair)
+            found = _write_ncnn(graph, rule, path, log)
         else:
-            metadata = describe(graph, rule, source, precision)
+            # An input of fixed size cannot be turned.
+            fixed = rule._replace(turn=rule.turn and dynamic)
+            metadata = describe(graph, fixed, source, precision)
+            width, height = runtime.padded(rule[:2])
             model = formats.to_onnx(graph, height, width, batch, OPSET)
-            file = path.with_suffix('.onnx')
-            formats.write(model, file, metadata)
-            if precision == 'int8':
-                # More threads would compete with PyTorch's.
-                runner = runtime.Detector(file, threads=2)
-                feeds = prepared(runner, calibration, log)
-                model = formats.quantized(model, (feed for feed, _ in feeds))
-            elif precision == 'fp16':
-                model = formats.halved(model)
-            formats.write(model, file, metadata)
-            if format == 'openvino':
-                formats.to_openvino(file, path, precision == 'fp16')
-                file.unlink()
+            model = _write_model(model, path, metadata, calibration, log)
             size = sum(each.stat().st_size for each in path.parent.iterdir())
             log(
                 f'{output}: opset {OPSET}, {precision}, {size / 1e6:.1f} MB, '
                 f'{batch} x {"dynamic" if dynamic else f"{width}x{height}"}, '
                 f'{graph.proposals} proposals, {graph.detections} detections'
             )
+            found = None
             if pictures is not None:
-                if not (pictures := list(pictures)):
-                    pictures = [*synthetic(rule.width, rule.height)]
-                    log('comparing on synthetic pictures; --images takes real')
                 found = Differences(TOLERANCES[precision])
-                compare(found, graph, model, path, pictures, log)
+                compare(found, graph, model, path, rule, pictures, log)
         if found is not None:
             log(f'largest differences: {found}')
             if not found.agree:
@@ -237,6 +220,55 @@ def export(
         for each in Path(scratch).iterdir():
             os.replace(each, output.parent / each.name)
     return found
+
+
+def _write_ncnn(graph, rule, path, log) -> Differences | None:
+    """Write the network for ncnn; returns no differences without ncnn."""
+    from . import formats
+
+    width, height = runtime.padded(rule[:2])
+    image = torch.from_numpy(synthetic(width, height)[:1])
+    image = graph.normalized(image, torch.tensor([[height, width]]))
+    pairs = formats.to_ncnn(graph.folded, image, path, log)
+    found = Differences(TOLERANCES['ncnn'])
+    for pair in pairs:
+        found.add_features(*pair)
+    return found if pairs else None
+
+
+def _write_model(model, path, metadata, calibration, log):
+    """Convert an ONNX model to its precision and format, and write it.
+
+    Returns the model, which unlike the file has the features as an output.
+    """
+    from . import formats
+
+    precision = metadata['export']['precision']
+    file = path.with_suffix('.onnx')
+    if precision == 'int8':
+        formats.write(model, file, metadata)
+        # More threads would compete with PyTorch's.
+        runner = runtime.Detector(file, threads=2)
+        used = []
+
+        def feeds():
+            for feed, _, name in prepared(runner, calibration, log):
+                used.append(name)
+                yield feed
+
+        model = formats.quantized(model, feeds())
+        if len(used) < FEW_PICTURES:
+            log(
+                f'WARNING: calibrated on {len(used)} pictures; expected about '
+                '100 like those in later use'
+            )
+    elif precision == 'fp16':
+        model = formats.halved(model)
+    formats.write(model, file, metadata)
+    if file != path:
+        formats.to_openvino(file, path, precision == 'fp16')
+        file.unlink()
+    return model
 
 
 def resize_rule(cfg: Config) -> runtime.Resize:
@@ -300,8 +332,8 @@ def synthetic(width: int, height: int) -> np.ndarray:
 
 def prepared(
     runner: runtime.Detector, pictures: Iterable, log: Callable[[str], None]
-) -> Iterable[tuple[dict, str]]:
-    """Yield the model's inputs for each picture, and the picture's name."""
+) -> Iterable[tuple[dict, tuple[int, int], str]]:
+    """Yield the inputs, (width, height) and name of each usable picture."""
     usable = 0
     for picture in runtime.expand(pictures):
         try:
@@ -310,25 +342,41 @@ def prepared(
             log(str(error))
             continue
         usable += 1
-        yield runner.feed([one]), one[2] or f'picture {usable}'
+        yield runner.feed([one]), one[1], one[2] or f'picture {usable}'
     if not usable:
         raise UserError('pictures: expected at least one usable, got none')
 
 
-def compare(found, graph, model, path, pictures, log) -> None:
-    """Compare the file, and the features of ``model``, with the original."""
+def compare(found, graph, model, path, rule, pictures, log) -> None:
+    """Compare the file, and the features of ``model``, with the original.
+
+    ``rule`` is how the original resizes images, which may turn its canvas.
+    """
+    if not (pictures := list(pictures)):
+        pictures = [*synthetic(rule.width, rule.height)]
+        log('comparing on synthetic pictures; --images takes real ones')
     if isinstance(graph.layer, PSRoIPool):
         share = max(found.allowed.share, POOLED_SHARE)
         found.allowed = found.allowed._replace(share=share)
     threshold = graph.detector.test_cfg.rcnn.score_thr
     full = runtime.OnnxRuntime(model.SerializeToString(), threads=2)
     runner = runtime.Detector(path, threads=2)
-    for feed, name in prepared(runner, pictures, log):
+    total = unlike = 0
+    for feed, size, name in prepared(runner, pictures, log):
+        canvas = runtime.padded(rule.target(*size)[::-1])
+        total += 1
+        unlike += feed['image'].shape[1:3] != canvas
         features, expected = original(graph, **feed)
         found.add_features(full.run(['features'], feed)[0], features)
         outputs = runner.session.run(runtime.OUTPUTS[:3], feed)
         rows = (each[0] for each in outputs)
         found.add_detections(name, expected, *rows, threshold=threshold)
+    if unlike:
+        log(
+            f'WARNING: {unlike} of {total} pictures get another size or '
+            'padding than in the checkpoint, which changes their scores (here '
+            "both were compared at the file's); --dynamic keeps the size"
+        )
     if not found.compared:
         log('the original found nothing: no detection was compared')
 

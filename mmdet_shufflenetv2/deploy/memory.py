@@ -48,6 +48,8 @@ def main() -> None:
     parser.add_argument('--images', type=int, default=1000)
     parser.add_argument('--output', help='CSV file to write')
     args = parser.parse_args()
+    if args.images < 100:
+        parser.error(f'--images: expected at least 100, got {args.images}')
     warnings.simplefilter('ignore')
     detector, errors, rows = Detector(args.model, threads=2), [], []
     with tempfile.TemporaryDirectory() as folder:

@@ -94,7 +94,9 @@ class Detections:
             image_id: The image's id in the annotation file.
             category_ids: The id of each class there; by default 1, 2, 3, ...
         """
-        ids = list(category_ids or range(1, len(self.classes) + 1))
+        if category_ids is None:
+            category_ids = range(1, len(self.classes) + 1)
+        ids = list(category_ids)
         boxes = self.boxes - np.pad(self.boxes[:, :2], ((0, 0), (2, 0)))
         return [
             dict(
@@ -169,7 +171,8 @@ class Detector:
         self.session, self.metadata = open_model(os.fspath(model), threads)
         self.classes = tuple(self.metadata['classes'])
         self._resize = Resize(**self.metadata['resize'])
-        self.batch, *self._canvas, _ = self.session.shape
+        self.batch, *canvas, _ = self.session.shape
+        self._canvas = tuple(canvas)
 
     def __call__(self, images) -> Detections | list[Detections]:
         """Detect objects in one image, or in each of several images.
@@ -201,11 +204,17 @@ class Detector:
         batch = []
         for image in expand(images):
             try:
-                batch.append(self.prepare(image))
+                one = self.prepare(image)
             except ImageError as error:
                 if on_error is None:
                     raise
                 on_error(error)
+                continue
+            # Padding changes scores, so it must not depend on other images.
+            if batch and self.canvas(one) != self.canvas(batch[0]):
+                yield from self.detect(batch)
+                batch = []
+            batch.append(one)
             if len(batch) == self.batch:
                 yield from self.detect(batch)
                 batch = []
@@ -220,14 +229,17 @@ class Detector:
         is_rgb = self.metadata['input']['order'] == 'RGB'
         return pixels if is_rgb else pixels[..., ::-1], size, source
 
+    def canvas(self, one: tuple) -> tuple[int, int]:
+        """Return the height and width that a prepared image is padded to."""
+        # A dynamic dimension has a name instead of a number.
+        if all(isinstance(side, int) for side in self._canvas):
+            return self._canvas
+        return padded(one[0].shape[:2])
+
     def feed(self, batch: list) -> dict[str, np.ndarray]:
         """Pad prepared images to the inputs described in docs/deploy.md."""
         sizes = np.array([pixels.shape[:2] for pixels, _, _ in batch])
-        canvas = self._canvas
-        # A dynamic dimension has a name instead of a number.
-        if not all(isinstance(side, int) for side in canvas):
-            canvas = -(-sizes.max(0) // 32) * 32
-        image = np.zeros((self.batch, *canvas, 3), np.uint8)
+        image = np.zeros((self.batch, *self.canvas(batch[0]), 3), np.uint8)
         # Rows of an incomplete batch are images of one black pixel.
         size = np.ones((self.batch, 2), np.float32)
         size[: len(batch)] = sizes
@@ -290,6 +302,11 @@ class OnnxRuntime:
         self.shape = session.get_inputs()[0].shape
 
 
+def padded(size: Iterable[int]) -> tuple[int, ...]:
+    """Round sides up to the output stride of the backbones."""
+    return tuple(-(-side // 32) * 32 for side in size)
+
+
 def load_package(name: str):
     """Import an optional package, or say how to install it."""
     try:
@@ -302,7 +319,7 @@ def open_model(path: str, threads: int) -> tuple:
     """Open a model file; returns its session and its metadata."""
     if not os.path.isfile(path) or not os.path.getsize(path):
         raise ModelError(f'model {path}: file is missing or empty')
-    kind = OpenVINO if path.endswith('.xml') else OnnxRuntime
+    kind = OpenVINO if path.lower().endswith('.xml') else OnnxRuntime
     try:
         session = kind(path, threads)
     except UserError:
@@ -311,17 +328,39 @@ def open_model(path: str, threads: int) -> tuple:
         reason = ' '.join(str(error).split())[:300]
         raise ModelError(f'model {path}: cannot be read: {reason}') from error
     try:
-        found = session.properties
-        metadata = {key: json.loads(found[key]) for key in KEYS[1:]}
-        if found['format'] == FORMAT:
-            return session, metadata
-        reason = f'format {found["format"]!r}'
-    except (KeyError, ValueError) as error:
-        reason = f'{type(error).__name__}: {error}'
-    raise ModelError(
-        f'model {path}: expected metadata of {FORMAT!r}, got {reason}; '
-        'export the model with this project'
-    )
+        return session, read_metadata(session)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f'model {path}: expected metadata of {FORMAT!r}, got '
+            f'{type(error).__name__}: {error}; export the model with this '
+            'project'
+        ) from error
+
+
+def read_metadata(session) -> dict:
+    """Parse and check the metadata of a session's file.
+
+    Raises:
+        KeyError, TypeError, ValueError: They are missing or invalid.
+    """
+    found = session.properties
+    if found['format'] != FORMAT:
+        raise ValueError(f'format {found["format"]!r}')
+    metadata = {key: json.loads(found[key]) for key in KEYS[1:]}
+    classes, order = metadata['classes'], metadata['input']['order']
+    if not isinstance(classes, list) or not all(
+        isinstance(name, str) for name in classes
+    ):
+        raise ValueError(f'classes {classes!r}')
+    if order not in ('RGB', 'BGR'):
+        raise ValueError(f'input order {order!r}')
+    sides = Resize(**metadata['resize'])[:2]
+    limits = session.shape[2:0:-1]
+    for side, limit in zip(sides, limits, strict=True):
+        fits = not isinstance(limit, int) or padded([side])[0] <= limit
+        if not isinstance(side, int) or side < 1 or not fits:
+            raise ValueError(f'resize to {sides}, input of {limits}')
+    return metadata
 
 
 def is_one(images) -> bool:
@@ -333,7 +372,7 @@ def is_one(images) -> bool:
 
 def expand(images) -> Iterable:
     """Iterate over images; those of a folder are found and sorted by path."""
-    if is_one(images):
+    if is_one(images) or not isinstance(images, Iterable | os.PathLike):
         return [images]
     if not isinstance(images, str | os.PathLike):
         return images
@@ -351,15 +390,14 @@ def read_image(image) -> tuple[str, np.ndarray]:
         ImageError: The image cannot be read, has more than ``MAX_PIXELS``, or
             is an array of an unsupported shape or type.
     """
-    if isinstance(image, str | os.PathLike):
-        path = os.fspath(image)
+    path = os.fspath(image) if isinstance(image, str | os.PathLike) else ''
+    if path or hasattr(image, 'getbands'):
         try:
-            return path, _read_file(path)
+            return path, _read_file(path) if path else _upright(image)
         except Exception as error:  # Pillow may raise anything.
             reason = getattr(error, 'strerror', None) or error
-            raise ImageError(f'image {path}: {reason}') from error
-    if hasattr(image, 'getbands'):
-        return '', _pixels(image)
+            name = path or repr(image)
+            raise ImageError(f'image {name}: {reason}') from error
     array = np.asarray(image)
     values = array[..., None] if array.ndim == 2 else array
     fits = values.ndim == 3 and values.shape[2] in (1, 3)
@@ -372,7 +410,7 @@ def read_image(image) -> tuple[str, np.ndarray]:
 
 
 def _read_file(path: str) -> np.ndarray:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     with Image.open(path) as image:
         if image.width * image.height > MAX_PIXELS:
@@ -383,14 +421,14 @@ def _read_file(path: str) -> np.ndarray:
         if image.mode.startswith('RGB') and ';16' in str(image.tile):
             return _deep_colours(path)
         try:
-            return _pixels(ImageOps.exif_transpose(image))
+            return _upright(image)
         except OSError:
             if image.format not in ('JPEG', 'MPO'):
                 raise
     # Viewers accept a truncated JPEG; with an end marker, Pillow does, too.
     content = Path(path).read_bytes() + b'\xff\xd9'
     with Image.open(io.BytesIO(content)) as image:
-        pixels = _pixels(ImageOps.exif_transpose(image))
+        pixels = _upright(image)
     warnings.warn(f'image {path} lacks its last bytes', stacklevel=2)
     return pixels
 
@@ -399,7 +437,7 @@ def _deep_colours(path: str) -> np.ndarray:
     """Read 16 bits per colour: Pillow keeps the upper byte of a value, or the
     lower one if the byte order is swapped.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     def swapped(args):
         if isinstance(args, str):
@@ -410,16 +448,20 @@ def _deep_colours(path: str) -> np.ndarray:
         for index, tile in enumerate(lower.tile):
             make = getattr(tile, '_make', tuple)  # Named since Pillow 11.
             lower.tile[index] = make([*tile[:3], swapped(tile[3])])
-        high, low = (
-            _pixels(ImageOps.exif_transpose(each)) for each in (upper, lower)
-        )
+        high, low = (_upright(each) for each in (upper, lower))
     return _eight_bits((high.astype(np.uint16) << 8) | low)
 
 
-def _pixels(image) -> np.ndarray:
-    """Convert a ``PIL.Image`` to (H, W, 3) uint8 RGB; 16 bits become 8."""
+def _upright(image) -> np.ndarray:
+    """Convert a ``PIL.Image`` to (H, W, 3) uint8 RGB, turned as EXIF says.
+
+    Values of 16 bits become 8.
+    """
+    from PIL import ImageOps
+
+    image = ImageOps.exif_transpose(image)
     if image.mode == 'F':
-        raise ImageError('image: expected 8 or 16 bits, got floats')
+        raise ValueError('expected 8 or 16 bits, got floats')
     if not image.mode.startswith('I'):
         return np.asarray(image.convert('RGB'))
     return np.repeat(_eight_bits(np.asarray(image))[..., None], 3, 2)

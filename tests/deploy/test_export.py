@@ -42,6 +42,10 @@ def pictures(count, height=SIZE[0], width=SIZE[1]):
     return small.repeat(8, 1).repeat(8, 2).astype(np.uint8)
 
 
+PICTURES = [*pictures(2), *pictures(1, 80, 120)]
+PORTRAIT = pictures(1, 120, 80)
+
+
 @pytest.mark.parametrize('name', FAMILIES)
 def test_graph_finds_what_mmdet_finds(root, name):
     model, _ = build(root / f'configs/{name}.py')
@@ -117,9 +121,8 @@ def export(root, tmp_path_factory):
                 output,
                 source='best.pth',
                 image_size=SIZE[::-1],
-                pictures=[*pictures(2), pictures(1, 80, 120)[0]],
                 log=lines.append,
-                **options,
+                **dict(pictures=PICTURES) | options,
             )
         return output, found, lines
 
@@ -198,7 +201,7 @@ def test_openvino_runs_the_same(export):
 
 def test_ncnn_has_the_network(export):
     pytest.importorskip('pnnx', reason='needs pnnx')
-    output, _, lines = export(suffix='.param', format='ncnn')
+    output, _, lines = export(suffix='.ncnn.param', format='ncnn')
     assert output.with_suffix('.bin').stat().st_size > 1e6
     assert 'box head are not included' in lines[0]
 
@@ -206,15 +209,24 @@ def test_ncnn_has_the_network(export):
 def test_absent_package_is_named(export, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pnnx', None)
     with pytest.raises(UserError, match='pip install pnnx'):
-        export(suffix='.param', format='ncnn')
+        export(suffix='.ncnn.param', format='ncnn')
 
 
 def test_batch_of_free_size_agrees_and_metadata_say_what_a_runner_must_know(
     export,
 ):
-    output, found, _ = export(batch=2, dynamic=True, proposals=17)
+    images = [*PICTURES, *PORTRAIT]
+    output, found, lines = export(
+        batch=2, dynamic=True, proposals=17, pictures=images
+    )
     assert found.compared > 60
     assert not found.missing
+    assert not any('another size' in line for line in lines)
+    # An image that is padded otherwise does not join the others' batch.
+    detector = Detector(output, threads=1)
+    together = detector([images[0], images[-1], images[1], images[2]])
+    for one, image in zip(together[:2], (images[0], images[-1]), strict=True):
+        np.testing.assert_array_equal(one.scores, detector(image).scores)
     model = onnx.load(output)
     shape = model.graph.input[0].type.tensor_type.shape.dim
     assert shape[0].dim_value == 2
@@ -245,6 +257,18 @@ def test_file_that_disagrees_leaves_the_earlier_one(export, monkeypatch):
         export()
     assert earlier.read_bytes() == content
     assert not list(earlier.parent.glob('.*'))
+
+
+def test_pictures_that_a_fixed_size_changes_are_counted(export):
+    _, _, lines = export(pictures=[*PICTURES, *PORTRAIT])
+    assert any('1 of 4 pictures get another size' in line for line in lines)
+
+
+def test_weights_with_nan_are_refused_by_name(root, tmp_path):
+    model, _ = build(root / 'configs/lighthead_shufflenetv2_x0_5.py')
+    model.roi_head.bbox_head.fc_cls.bias.data[1] = torch.nan
+    with pytest.raises(UserError, match=r'NaN .* in roi_head.bbox_head.fc_c'):
+        exporting.export(model, tmp_path / 'model.onnx')
 
 
 def test_unknown_part_is_refused_by_name(root):

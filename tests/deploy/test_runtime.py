@@ -220,13 +220,43 @@ def test_array_of_another_shape_is_refused(detector, shape):
         detector(np.zeros(shape, np.uint8))
 
 
-@pytest.mark.parametrize('kind', ['absent', 'cut', 'format', 'classes'])
-def test_unreadable_or_foreign_model_is_named(folder, tmp_path, kind):
+def test_damaged_pillow_image_does_not_stop_the_others(
+    folder, detector, photo, tmp_path
+):
+    content = (folder / 'photo.png').read_bytes()
+    (tmp_path / 'cut.png').write_bytes(content[: len(content) // 2])
+    errors = []
+    images = [Image.open(tmp_path / 'cut.png'), photo]
+    (found,) = detector.stream(images, errors.append)
+    assert_same(found, detector(photo))
+    assert isinstance(errors[0], runtime.ImageError)
+
+
+def test_options_of_checkpoints_are_refused_for_files(folder):
+    with pytest.raises(UserError, match='are for checkpoints'):
+        checkpoints.Detector(folder / 'model.onnx', batch=4)
+
+
+@pytest.mark.parametrize(
+    'kind, value',
+    [
+        ('absent', ''),
+        ('cut', ''),
+        ('format', 'another'),
+        ('classes', '["cell"'),
+        ('classes', '"cell"'),
+        ('input', '{"order": "rgb"}'),
+        ('resize', '[128, 96]'),
+        ('resize', '{"width": 0, "height": 96}'),
+        ('resize', '{"width": 1280, "height": 960}'),
+    ],
+)
+def test_unreadable_or_foreign_model_is_named(folder, tmp_path, kind, value):
     path = tmp_path / f'{kind}.onnx'
     model = onnx.load(folder / 'model.onnx')
     for each in model.metadata_props:
         if each.key == kind:
-            each.value = '["cell"'
+            each.value = value
     content = model.SerializeToString()
     if kind != 'absent':
         path.write_bytes(content[: len(content) // (1 + (kind == 'cut'))])
