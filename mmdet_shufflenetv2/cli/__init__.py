@@ -31,15 +31,18 @@ def main(
         argv: Arguments of the command; default: those of this process.
         prog: Program name shown in the help; default: the script's name.
     """
-    command = import_module(f'.{name.replace("-", "_")}', __name__)
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=command.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.add_arguments(parser)
-    args = parser.parse_args(argv)
-    report_errors(lambda: command.run(args))
+
+    def run() -> None:
+        command = import_module(f'.{name.replace("-", "_")}', __name__)
+        parser = argparse.ArgumentParser(
+            prog=prog,
+            description=command.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(parser)
+        command.run(parser.parse_args(argv))
+
+    report_errors(run)
 
 
 def console(argv: Sequence[str] | None = None) -> None:
@@ -89,10 +92,12 @@ def report_errors(run: Callable[[], None]) -> None:
     os.environ.setdefault('LOCAL_RANK', '0')
     try:
         run()
-    except KeyboardInterrupt as stopped:
-        print(f'\n{str(stopped) or "stopped"}', file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
+        # mmengine turns Ctrl-C into a SyntaxError while it formats a config.
+        for stopped in error, error.__context__:
+            if isinstance(stopped, KeyboardInterrupt):
+                print(f'\n{str(stopped) or "stopped"}', file=sys.stderr)
+                sys.exit(130)
         message = _message(error)
         if message is None:
             raise

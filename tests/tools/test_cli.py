@@ -2,6 +2,8 @@
 
 import argparse
 import errno
+import sys
+from unittest.mock import Mock
 
 import pytest
 from mmdet.registry import MODELS
@@ -95,11 +97,21 @@ def test_expected_error_is_one_message(capsys, error, message):
     assert shown(capsys, raising(error)) == f'error: {message}\n'
 
 
-def test_a_bug_keeps_its_traceback_and_ctrl_c_is_one_message(capsys):
+def test_a_bug_keeps_its_traceback_and_ctrl_c_is_one_message(
+    capsys, monkeypatch
+):
     bug = ConnectionResetError(errno.ECONNRESET, 'reset by peer')
     with pytest.raises(ConnectionResetError):
         cli.report_errors(raising(bug))
     assert shown(capsys, raising(KeyboardInterrupt()), 130) == '\nstopped\n'
+    error = SyntaxError('Failed to format the config file')
+    error.__context__ = KeyboardInterrupt()
+    assert shown(capsys, raising(error), 130) == '\nstopped\n'
+    name, command = 'mmdet_shufflenetv2.cli.report', Mock()
+    command.add_arguments.side_effect = KeyboardInterrupt
+    monkeypatch.setitem(sys.modules, name, command)
+    with pytest.raises(SystemExit, match='130'):
+        cli.main('report', [])
 
 
 @pytest.mark.parametrize(
