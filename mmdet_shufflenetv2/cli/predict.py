@@ -234,7 +234,9 @@ class Output:
         scores = zip(found.names, found.scores, strict=True)
         texts = [f'{label} {score:.2f}' for label, score in scores]
         labels = found.labels.tolist()
-        drawn = draw_boxes(frame.pixels, found.boxes, labels, texts)
+        rgb = frame.pixels[..., ::-1]
+        drawn = draw_boxes(rgb, found.boxes, labels, texts)
+        drawn = np.ascontiguousarray(drawn[..., ::-1])
         if 'pictures' in self.save or not frame.rate:
             path = self._path(picture_name(frame.name))
             path.write_bytes(cv2.imencode(path.suffix, drawn)[1].tobytes())
@@ -244,7 +246,7 @@ class Output:
                 options = cv2.VideoWriter.fourcc(*'mp4v'), frame.rate
                 video = cv2.VideoWriter(str(path), *options, found.size)
                 self._videos[frame.file] = video
-            self._videos[frame.file].write(np.ascontiguousarray(drawn))
+            self._videos[frame.file].write(drawn)
 
     def _path(self, *parts) -> Path:
         path = self.folder.joinpath(*parts)

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 from mmdet_shufflenetv2 import Detector
-from mmdet_shufflenetv2.cli.predict import find_files
+from mmdet_shufflenetv2.cli.predict import Frame, Output, find_files
 from mmdet_shufflenetv2.data.synthetic import CLASSES
+from mmdet_shufflenetv2.engine.pictures import COLOURS
 
 
 @pytest.fixture(scope='module')
@@ -113,6 +115,18 @@ def test_video_becomes_a_video_and_a_cut_one_is_named(
     images = json.loads((out / 'detections.json').read_text())['images']
     assert images[0]['file_name'] == 'whole.avi/000001.jpg'
     assert images[-1]['file_name'] == 'photo.png'
+
+
+def test_a_class_has_the_same_colour_in_every_picture(tmp_path):
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    found = SimpleNamespace(
+        **dict(names=['ship'], scores=[0.9], labels=np.array([0])),
+        boxes=[[10, 10, 30, 30]],
+    )
+    output = Output(tmp_path, {'pictures'}, ('ship',))
+    output._draw(Frame('a.png', pixels, 'a.png'), found)
+    b, g, r = cv2.imread(str(tmp_path / 'a.png'))[30, 20]
+    assert f'#{r:02x}{g:02x}{b:02x}' == COLOURS[0]
 
 
 def test_detector_needs_the_checkpoint_alone(checkpoint, shapes):
