@@ -59,10 +59,11 @@ def coco_metrics(
                     '--eval proposal needs a detector with region proposals; '
                     f'{cfg.model.type} in {cfg.filename} has none'
                 )
-            # mmdet expects three numbers, here up to the detector's maximum.
+            # mmdet expects three numbers, here up to the detector's maximum;
+            # if that is 10 or less, 1 is repeated.
             most = min(rpn.get('max_per_img', 1000), 1000)
             fewer = [n for n in (1, 10, *PROPOSALS_PER_IMAGE) if n < most]
-            numbers = tuple([*fewer, most][-3:])
+            numbers = tuple([1, 1, *fewer, most][-3:])
             base.update(type='ProposalMetric', proposal_nums=numbers)
         elif outfile_prefix:
             base.outfile_prefix = outfile_prefix

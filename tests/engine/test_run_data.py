@@ -7,8 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import torch
 from coco_files import BOX, put
+from mmdet.registry import METRICS
 from mmengine.config import Config, ConfigDict
 
 from mmdet_shufflenetv2.data.reading import read_boxes
@@ -148,6 +152,19 @@ def test_results_files_are_judged_by_class_whatever_its_number(
     numbers = json.loads(text[text.rindex('{') :])
     assert numbers['coco/cat_precision'] == 1
     assert numbers['coco/dog_precision'] == 0
+
+
+@pytest.mark.parametrize('most', [1, 10, 50])
+def test_recall_of_few_proposals(pointed, most):
+    check(pointed, 'test')
+    pointed.model.test_cfg.rpn.max_per_img = most
+    (config,) = evaluation.coco_metrics(pointed, ['proposal'])
+    metric = METRICS.build(config)
+    boxes = torch.tensor([BOX]), torch.ones(1), torch.zeros(1, dtype=int)
+    found = dict(zip(('bboxes', 'scores', 'labels'), boxes, strict=True))
+    sample = dict(img_id=0, ori_shape=(30, 40), proposals=found)
+    metric.process({}, [sample])
+    assert f'coco/AR@{most}' in metric.evaluate(1)
 
 
 def test_masks_stay_with_mmdet_and_id_0_is_refused(pointed, data):
