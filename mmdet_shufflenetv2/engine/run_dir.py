@@ -14,8 +14,9 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from ..data.reading import read_boxes
 from ..errors import UserError
-from .run_data import datasets_of, once_per_run
+from .run_data import datasets_of, once_per_run, source_of
 
 NOTE = 'data.json'
 # Subfolder for the output of `test`.
@@ -115,8 +116,8 @@ def _run_to_resume(folders: list[Path], base: str, now: list[dict]) -> Path:
 def data_of(cfg: Config) -> list[dict]:
     """Path and digest of each training data set.
 
-    The digest covers annotations and relative file names, so moving a data
-    set does not change it.
+    The digest covers annotations and file names, but not where they are, so
+    moving a data set does not change it.
     """
     found = []
     for split, dataset in datasets_of(cfg):
@@ -129,8 +130,20 @@ def data_of(cfg: Config) -> list[dict]:
         digest = hashlib.sha256()
         if path.is_file():
             digest.update(path.read_bytes())
-        for file in sorted(path.rglob('*')):
-            digest.update(os.fsencode(file.relative_to(path)))
+        source = source_of(dataset)
+        if source is None:
+            files = sorted(path.rglob('*'))
+            names = {file: file.relative_to(path) for file in files}
+        else:
+            # Which part is held out is a setting, not a property of the data.
+            table = read_boxes(source._replace(part=None))
+            pairs = zip(table.records, table.names, strict=True)
+            names = {
+                Path(file): os.path.basename(name) for file, name in pairs
+            }
+            names.pop(Path(source.ann), None)
+        for file, name in names.items():
+            digest.update(os.fsencode(name))
             if file.suffix.lower() in ANNOTATIONS and file.is_file():
                 digest.update(file.read_bytes())
         found.append(

@@ -20,6 +20,8 @@ from mmdet_shufflenetv2.data.table import DatasetError
 from mmdet_shufflenetv2.engine import evaluation, run_data, run_dir
 from mmdet_shufflenetv2.errors import UserError
 
+WHITE = np.full((30, 40, 3), 255, np.uint8)
+
 
 def write(root, split, count=10, **options):
     names = [f'{i}.png' for i in range(count)]
@@ -314,15 +316,35 @@ def test_runs_are_numbered_and_never_share_a_folder(tmp_path):
         run_dir.new_folder('/proc/nothing/mine')
 
 
-def test_files_of_labels_count_and_pictures_do_by_name(tmp_path):
-    """Which run `--resume` goes on with is told by its data."""
-    label, picture = tmp_path / '1.txt', tmp_path / '1.jpg'
-    label.write_text('0 0.5 0.5 1 1')
-    picture.write_text('a picture')
-    dataset = dict(type='BoxDataset', ann_file=str(tmp_path))
-    cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
-    before = run_dir.data_of(cfg)
-    picture.write_text('the same, compressed')
-    assert run_dir.data_of(cfg) == before
-    label.write_text('1 0.5 0.5 1 1')
-    assert run_dir.data_of(cfg) != before
+@pytest.mark.parametrize(
+    'change, is_same',
+    [
+        (lambda d: d.rename(d.with_name('moved')), True),
+        (lambda d: cv2.imwrite(f'{d}/images/0.png', WHITE), True),
+        (lambda d: (d / 'labels/0.txt').write_text('1 0.5 0.5 1 1'), False),
+        (lambda d: (d / 'labels/0.txt').unlink(), False),
+        (lambda d: cv2.imwrite(f'{d}/images/more.png', WHITE), False),
+    ],
+)
+def test_run_to_resume_is_told_by_names_and_labels(tmp_path, change, is_same):
+    folder = tmp_path / 'yolo'
+    for name in 'images', 'labels':
+        (folder / name).mkdir(parents=True)
+    for i in range(2):
+        cv2.imwrite(f'{folder}/images/{i}.png', 0 * WHITE)
+        (folder / f'labels/{i}.txt').write_text('0 0.5 0.5 1 1')
+    (folder / 'data.yaml').write_text('names: [cat, dog]')
+
+    def digest():
+        (root,) = tmp_path.iterdir()
+        dataset = dict(
+            type='BoxDataset',
+            ann_file=f'{root}/data.yaml',
+            data_prefix=dict(img=f'{root}/images'),
+        )
+        cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
+        return run_dir.data_of(cfg)[0]['sha256']
+
+    before = digest()
+    change(folder)
+    assert (digest() == before) == is_same
