@@ -157,8 +157,8 @@ def use_data_root(
         cfg: The config, changed in place.
         data_root, wanted, options: See
             :func:`mmdet_shufflenetv2.data.folders.find_data`.
-        run_dir: Folder of the tested checkpoint's run. If that run set images
-            apart for validation, the test uses the same images.
+        run_dir: Folder of the tested checkpoint's run. If that run held out
+            images for validation, the test uses the same images.
     """
     listed = Path(run_dir or '', 'val.txt')
 
@@ -207,12 +207,16 @@ def _point_to(source: Source, node: ConfigDict) -> None:
 def list_parts(cfg: Config) -> None:
     """List the images of each part of a divided source in the work dir.
 
-    Existing lists, ``train.txt`` and ``val.txt``, are kept: new data must not
-    move images from one part to the other.
+    A resumed run keeps its lists, ``train.txt`` and ``val.txt``: new data must
+    not move images from one part to the other.
     """
 
     def write(path: Path, source: Source) -> None:
-        if not _is_list_of(path, source):
+        if cfg.resume and _is_list_of(path, source):
+            print_log(
+                f'the run continues with the images of {path}', 'current'
+            )
+        else:
             found = Listing(source.images).paths
             names = {file: name for name, file in found.items()}
             lines = [names[file] for file in read_boxes(source).files]

@@ -99,7 +99,7 @@ def test_every_joined_data_set_is_checked(pointed, data):
     assert [len(table.boxes) for table in tables] == [10, 0]
 
 
-def test_part_set_apart_is_written_down_and_kept(cfg, data):
+def test_held_out_part_is_written_down_and_kept(cfg, data):
     def listed(name):
         text = Path(cfg.work_dir, f'{name}.txt').read_text()
         return [Path(line).name for line in text.splitlines()[1:]]
@@ -121,6 +121,7 @@ def test_part_set_apart_is_written_down_and_kept(cfg, data):
         assert names(run_data.source_of(dataset)) == sorted(chosen)
     # More data must not change sides when the run goes on.
     write(data, 'train', count=30)
+    cfg.resume = True
     use()
     assert listed('val') == val
     # Nor may a test of its checkpoint measure on what it was trained on.
@@ -128,6 +129,10 @@ def test_part_set_apart_is_written_down_and_kept(cfg, data):
     run_data.use_data_root(cfg, str(data), ('test',), run_dir=run_dir)
     test = dict(run_data.datasets_of(cfg))['test']
     assert names(run_data.source_of(test)) == sorted(val)
+    # A new run in the same folder has lists of its own.
+    cfg.resume = False
+    use()
+    assert len(listed('val')) == 6
 
 
 def test_coco_configs_are_judged_by_the_same_table(pointed):
