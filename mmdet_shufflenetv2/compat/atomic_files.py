@@ -28,7 +28,8 @@ def whole_file(
         mode: 'wb' or 'w'.
 
     Raises:
-        OSError: A subclass that fits the error, with ``path``.
+        OSError: A subclass that fits the error, with ``path`` unless the
+            block raised it about another file.
     """
     target = Path(os.path.realpath(path))
     part = target.with_name(f'.{target.name}.{os.getpid()}.part')
@@ -49,7 +50,8 @@ def whole_file(
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno is None:
+        own = None, str(part), str(target)
+        if error.errno is None or error.filename not in own:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 

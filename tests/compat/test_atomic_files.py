@@ -1,5 +1,6 @@
 """Files are written completely or not at all."""
 
+import errno
 import os
 import signal
 
@@ -42,6 +43,14 @@ def test_the_old_file_is_readable_until_the_new_one_is_whole(tmp_path):
     with whole_file(tmp_path / 'new' / 'folder' / 'file') as file:
         file.write(b'content')
     assert os.listdir(tmp_path / 'new' / 'folder') == ['file']
+
+
+def test_an_error_names_the_file_it_is_about(tmp_path):
+    path = str(tmp_path / 'file')
+    for other in None, 'other':
+        with pytest.raises(OSError, match='space') as error, whole_file(path):
+            raise OSError(errno.ENOSPC, 'No space left', other)
+        assert error.value.filename == (other or path)
 
 
 def test_a_link_stays_a_link_and_a_file_keeps_its_mode(tmp_path):
