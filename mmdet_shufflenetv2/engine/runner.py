@@ -140,6 +140,7 @@ class CheckedRunner(Runner):
         planned = self._plan()
         groups = [dict(group) for group in self.optim_wrapper.param_groups]
         super().resume(filename, *args, **kwargs)
+        self._find_best_checkpoint()
         if isinstance(self.train_loop, EpochBasedTrainLoop):
             # With another batch size, an epoch has another number of steps.
             self.train_loop._iter = self.epoch * len(self.train_dataloader)
@@ -154,6 +155,21 @@ class CheckedRunner(Runner):
                 f'{filename} already has all {self.max_iters} iterations; to '
                 'train longer, set --epochs N'
             )
+
+    def _find_best_checkpoint(self) -> None:
+        """Look for the best checkpoint so far in the work dir only.
+
+        mmengine stores its absolute path: in a copied run, or one resumed in
+        another folder, it would later delete the file of the first run.
+        """
+        known = self.message_hub.runtime_info
+        for name in [name for name in known if name.startswith('best_ckpt')]:
+            path = os.path.join(self.work_dir, os.path.basename(known[name]))
+            if os.path.isfile(path):
+                self.message_hub.update_info(name, path)
+            else:
+                del known[name]
+                known.pop(name.replace('ckpt', 'score'), None)
 
     def _plan(self) -> list[list]:
         """Settings of the optimizer and the schedulers, not their state."""

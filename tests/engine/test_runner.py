@@ -1,7 +1,11 @@
 """Checkpoints fit whole or not at all; a run that goes on is the same run."""
 
+import shutil
+from functools import partial
+
 import pytest
 import torch
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import nn
@@ -156,3 +160,37 @@ def test_another_length_batch_or_rate_has_its_place_in_the_schedule(
         for each in runs
     ]
     assert rates[1] == pytest.approx(rates[0], rel=1e-4, abs=1e-9)
+
+
+@pytest.fixture
+def keeping(line_run):
+    """Make a runner that keeps its last and its best checkpoint."""
+    hook = dict(type='CheckpointHook', save_best='score', rule='greater')
+    hooks = dict(checkpoint=dict(hook, interval=1, max_keep_ckpts=1))
+    return partial(line_run, default_hooks=hooks)
+
+
+def score(runner, value):
+    """End a validation that has this score."""
+    hook = next(h for h in runner.hooks if isinstance(h, CheckpointHook))
+    hook.after_val_epoch(runner, dict(score=value))
+    return hook
+
+
+@pytest.mark.parametrize('copied, value', [(True, 0.6), (False, 0.4)])
+def test_the_best_checkpoint_of_another_run_stays(
+    copied, value, keeping, tmp_path
+):
+    first, other = tmp_path / 'first', tmp_path / 'other'
+    runner = keeping(work_dir=str(first))
+    runner.train()
+    score(runner, 0.5)
+    if copied:
+        shutil.copytree(first, other)
+    path = str((other if copied else first) / 'epoch_2.pth')
+    resumed = keeping(3, work_dir=str(other), resume=True, load_from=path)
+    resumed.train()
+    # A run in a new folder has a best checkpoint of its own.
+    score(resumed, value)
+    assert [p.stem for p in other.glob('best*')] == ['best_score_epoch_3']
+    assert [p.stem for p in first.glob('best*')] == ['best_score_epoch_2']
