@@ -72,9 +72,14 @@ def remove_abandoned(folder: str | Path) -> list[Path]:
 
 
 def write_atomically() -> None:
-    """Make mmengine write checkpoints, results and notes atomically."""
+    """Make mmengine write checkpoints, results and notes atomically.
+
+    It also removes an old checkpoint only when the new one is written: a run
+    that is killed in between would lose its best, or its only checkpoint.
+    """
     from mmengine.fileio import LocalBackend, register_backend
     from mmengine.hooks import checkpoint_hook
+    from mmengine.registry import HOOKS
 
     class AtomicLocalBackend(LocalBackend):
         """mmengine's local disk backend with atomic writes."""
@@ -89,8 +94,34 @@ def write_atomically() -> None:
             with whole_file(filepath, 'w', encoding) as file:
                 file.write(obj)
 
+    class CheckpointHook(checkpoint_hook.CheckpointHook):
+        """mmengine's hook, removing old checkpoints last."""
+
+        def before_train(self, runner) -> None:
+            super().before_train(runner)
+            self.remove, self.obsolete = self.file_backend.remove, []
+            self.file_backend.remove = self.obsolete.append
+
+        def _save_checkpoint_with_step(self, runner, step, meta) -> None:
+            super()._save_checkpoint_with_step(runner, step, meta)
+            self._remove_obsolete(runner)
+
+        def _save_best_checkpoint(self, runner, metrics) -> None:
+            super()._save_best_checkpoint(runner, metrics)
+            self._remove_obsolete(runner)
+
+        def _remove_obsolete(self, runner) -> None:
+            known = runner.message_hub.runtime_info
+            # The new file may have the name of the old one.
+            saved = [path for name, path in known.items() if 'ckpt' in name]
+            while self.obsolete:
+                path = self.obsolete.pop()
+                if path not in saved:
+                    self.remove(path)
+
     if getattr(checkpoint_hook, 'open', None) is whole_file:
         return
+    HOOKS.register_module('CheckpointHook', module=CheckpointHook, force=True)
     register_backend('local', AtomicLocalBackend, force=True, prefixes='')
     # The hook uses the built-in open, not a backend, to write the name of the
     # last checkpoint, and for nothing else.

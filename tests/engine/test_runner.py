@@ -15,6 +15,7 @@ from mmdet_shufflenetv2.backbones import ShuffleNetV2
 # isort: split
 from mmdet.models import DetDataPreprocessor
 
+from mmdet_shufflenetv2.compat.atomic_files import write_atomically
 from mmdet_shufflenetv2.compat.checkpoints import CheckpointError
 from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, RAW_BGR
 from mmdet_shufflenetv2.engine.early_log import keep_records
@@ -194,3 +195,30 @@ def test_the_best_checkpoint_of_another_run_stays(
     score(resumed, value)
     assert [p.stem for p in other.glob('best*')] == ['best_score_epoch_3']
     assert [p.stem for p in first.glob('best*')] == ['best_score_epoch_2']
+
+
+def test_killed_while_saving_keeps_the_last_and_the_best(
+    keeping, tmp_path, monkeypatch
+):
+    def files():
+        return sorted(path.stem for path in tmp_path.glob('*.pth'))
+
+    def kill(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    write_atomically()
+    runner = keeping()
+    runner.train()
+    hook = score(runner, 0.5)
+    assert files() == ['best_score_epoch_2', 'epoch_2']
+    monkeypatch.setattr(runner, 'save_checkpoint', kill)
+    with pytest.raises(KeyboardInterrupt):
+        score(runner, 0.6)
+    with pytest.raises(KeyboardInterrupt):
+        hook._save_checkpoint(runner)
+    assert files() == ['best_score_epoch_2', 'epoch_2']
+    monkeypatch.undo()
+    score(runner, 0.7)
+    # A second validation in one epoch gives the same name.
+    score(runner, 0.8)
+    assert files() == ['best_score_epoch_2', 'epoch_2']
