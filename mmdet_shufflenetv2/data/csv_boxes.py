@@ -38,8 +38,10 @@ _NAMES = {
     'label': 'classname labelname categoryname instanceclassname class label '
     'category object objectname type celltype name annotationtag tag classid '
     'labelid categoryid',
-    'x1': 'x0 xmin x1 xtl left x xtopleft upperleftcornerx',
-    'y1': 'y0 ymin y1 ytl top y ytopleft upperleftcornery',
+    'x1': 'x0 xmin x1 xtl left xtopleft upperleftcornerx',
+    'y1': 'y0 ymin y1 ytl top ytopleft upperleftcornery',
+    'x': 'x',
+    'y': 'y',
     'x2': 'xmax x2 xbr right xbottomright lowerrightcornerx x1',
     'y2': 'ymax y2 ybr bottom ybottomright lowerrightcornery y1',
     'cx': 'xcenter xcentre centerx centrex cx xc',
@@ -55,20 +57,23 @@ _NAMES = {
 }
 _CORNERS, _SIZED = 'x1, y1, x2, y2', 'x, y, width, height'
 _CENTRED = 'x, y of the centre, width, height'
-#: Roles that make up a box, in order of preference, and their interpretations:
-#: the first that puts every box inside its image is used, else the first one.
+#: Roles that make up a box, in order of preference, and what they may mean,
+#: the likeliest first; see :data:`MAX_UNFIT`.
 _BOXES = {
-    ('x1', 'y1', 'x2', 'y2'): (_CORNERS, _SIZED),
-    ('x1', 'y1', 'w', 'h'): (_SIZED, _CENTRED),
+    ('x1', 'y1', 'x2', 'y2'): (_CORNERS,),
+    ('x', 'y', 'x2', 'y2'): (_CORNERS,),
+    ('x1', 'y1', 'w', 'h'): (_SIZED,),
+    ('x', 'y', 'w', 'h'): (_SIZED, _CENTRED),
     ('cx', 'cy', 'w', 'h'): (_CENTRED,),
+    ('a', 'b', 'c', 'd'): (_CORNERS, _SIZED),
     ('box',): (_SIZED, _CORNERS, _CENTRED),
     ('shape',): (_SIZED,),
 }
 #: Columns of files without a header; '-' is ignored.
 _HEADERLESS = (
-    'file x1 y1 x2 y2 label',
-    'file x1 y1 x2 y2 label width height',
-    'file width height label x1 y1 x2 y2',
+    'file a b c d label',
+    'file a b c d label width height',
+    'file width height label a b c d',
     'label x1 y1 w h file width height',
     'split file label x1 y1 - - x2 y2 - -',
 )
@@ -79,6 +84,9 @@ MAX_NAMES_BYTES = 1 << 20
 #: If no number exceeds this, all are fractions of the image size. Some
 #: exceed 1 by rounding.
 MAX_FRACTION = 1.5
+#: The first meaning of the columns by which at most this fraction of the boxes
+#: leave their images is used, else the first: a few boxes may be wrong.
+MAX_UNFIT = 0.25
 _NO_BOX = 'line that is not a box'
 #: The cells of a line by role.
 _Row = dict[str, str]
@@ -344,7 +352,8 @@ def _in_pixels(
             edges = near_whole(edges * np.tile(sizes, 2))
         low, high = edges[:, :2], edges[:, 2:]
         boxes.append(np.hstack([low, high - low]))
-        if ((low >= -slack) & (low < high) & (high <= sizes + slack)).all():
+        fits = (low >= -slack) & (low <= high) & (high <= sizes + slack)
+        if np.sum(~fits.all(axis=1)) <= MAX_UNFIT * len(lines):
             return boxes[-1], meaning
     return boxes[0], meanings[0]
 

@@ -152,7 +152,7 @@ def test_split_column_is_used(tmp_path):
         ('', '{},24,16,10,12,{}', 'x, y, width, height'),
     ],
 )
-def test_boxes_are_interpreted_so_that_all_lie_in_their_images(
+def test_boxes_are_interpreted_so_that_most_lie_in_their_images(
     tmp_path, header, line, what
 ):
     """Corners read as a corner and a size are garbage that trains."""
@@ -160,6 +160,25 @@ def test_boxes_are_interpreted_so_that_all_lie_in_their_images(
     table = read_test(tmp_path)
     assert np.allclose(table.boxes, [24, 16, 10, 12], atol=0.01)
     assert f'read as {what}' in str(table.warnings)
+
+
+@pytest.mark.parametrize(
+    'header, line, bad',
+    [
+        ('image,x,y,width,height,label', '{},8,9,10,12,{}', '33,9,10,12'),
+        ('image,bbox,label', '{},"[8, 9, 10, 12]",{}', '"[33, 9, 10, 12]"'),
+        ('image,xmin,ymin,xmax,ymax,label', '{},8,9,18,21,{}', '9,9,9,9'),
+    ],
+)
+def test_one_wrong_box_does_not_change_the_others(tmp_path, header, line, bad):
+    """All boxes of the file once moved because of one."""
+    write(tmp_path / 'a.csv', header, line)
+    with (tmp_path / 'a.csv').open('a') as file:
+        file.write(f'a.jpg,{bad},cat\n')
+    table = read_test(tmp_path)
+    assert table.boxes[:6].tolist() == [[8, 9, 10, 12]] * 6
+    assert not table.warnings
+    assert sum(table.errors.counts.values()) == 1
 
 
 def test_images_of_another_size_than_stated_are_left_out(tmp_path):
