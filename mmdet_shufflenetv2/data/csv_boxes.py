@@ -81,11 +81,11 @@ _NOTHING = {'', 'nan', 'none', 'null', '[]', '{}'}
 _NUMBER = re.compile(r'[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?', re.I)
 #: Larger CSV files are not searched for class names.
 MAX_NAMES_BYTES = 1 << 20
-#: If no number exceeds this, all are fractions of the image size. Some
-#: exceed 1 by rounding.
+#: Boxes without larger numbers are in fractions of the image size. Some exceed
+#: 1 by rounding.
 MAX_FRACTION = 1.5
-#: The first meaning of the columns by which at most this fraction of the boxes
-#: leave their images is used, else the first: a few boxes may be wrong.
+#: A few boxes may be wrong: unit and meaning of the columns are the first that
+#: at most this fraction of the boxes do not fit, or else the first meaning.
 MAX_UNFIT = 0.25
 _NO_BOX = 'line that is not a box'
 #: The cells of a line by role.
@@ -342,10 +342,9 @@ def _in_pixels(
 ) -> tuple[np.ndarray, str]:
     """Return the boxes of a table, float64 (K, 4), and their meaning."""
     sizes = np.array(sizes, float).reshape(-1, 2)
-    slack, boxes = BORDER_TOLERANCE_PX, []
-    are_fractions = all(
-        not abs(value) > MAX_FRACTION for line in lines for value in line.box
-    )
+    slack, boxes, allowed = BORDER_TOLERANCE_PX, [], MAX_UNFIT * len(lines)
+    large = [max(map(abs, line.box)) > MAX_FRACTION for line in lines]
+    are_fractions = sum(large) <= allowed
     for meaning in meanings:
         edges = _edges(lines, meaning)
         if are_fractions:
@@ -353,7 +352,7 @@ def _in_pixels(
         low, high = edges[:, :2], edges[:, 2:]
         boxes.append(np.hstack([low, high - low]))
         fits = (low >= -slack) & (low <= high) & (high <= sizes + slack)
-        if np.sum(~fits.all(axis=1)) <= MAX_UNFIT * len(lines):
+        if np.sum(~fits.all(axis=1)) <= allowed:
             return boxes[-1], meaning
     return boxes[0], meanings[0]
 

@@ -168,6 +168,8 @@ def test_boxes_are_interpreted_so_that_most_lie_in_their_images(
         ('image,x,y,width,height,label', '{},8,9,10,12,{}', '33,9,10,12'),
         ('image,bbox,label', '{},"[8, 9, 10, 12]",{}', '"[33, 9, 10, 12]"'),
         ('image,xmin,ymin,xmax,ymax,label', '{},8,9,18,21,{}', '9,9,9,9'),
+        # Fractions of the image size, which once were taken as pixels.
+        ('image,x1,y1,x2,y2,label', '{},.2,.3,.45,.7,{}', '.1,.1,5.5,.5'),
     ],
 )
 def test_one_wrong_box_does_not_change_the_others(tmp_path, header, line, bad):
