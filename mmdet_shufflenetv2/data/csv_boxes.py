@@ -26,6 +26,7 @@ from .table import (
     box_around,
     decode_text,
     near_whole,
+    shorten,
 )
 
 CSV_SUFFIXES = ('.csv', '.tsv')
@@ -35,26 +36,27 @@ _NAMES = {
     'file': 'filename filenames filepath imagename imagenames imagepath '
     'imagefile imageurl path image images img fname file imageid patientid '
     'name',
-    'label': 'classname labelname categoryname instanceclassname class label '
-    'category object objectname type celltype name annotationtag tag classid '
-    'labelid categoryid',
     'x1': 'x0 xmin x1 xtl left xtopleft upperleftcornerx',
     'y1': 'y0 ymin y1 ytl top ytopleft upperleftcornery',
-    'x': 'x',
-    'y': 'y',
+    **{name: name for name in 'xywh'},
     'x2': 'xmax x2 xbr right xbottomright lowerrightcornerx x1',
     'y2': 'ymax y2 ybr bottom ybottomright lowerrightcornery y1',
     'cx': 'xcenter xcentre centerx centrex cx xc',
     'cy': 'ycenter ycentre centery centrey cy yc',
-    'w': 'w',
-    'h': 'h',
     'box': 'bbox box boundingbox geometry',
     'shape': 'regionshapeattributes',
     'attributes': 'regionattributes',
     'width': 'width imagewidth imgwidth',
     'height': 'height imageheight imgheight',
     'split': 'split set subset partition',
+    'unused': 'source id fileattributes',
 }
+#: Names of the column of the class, best first.
+_LABELS = (
+    'classname labelname categoryname instanceclassname class label category '
+    'species object objectname celltype name annotationtag tag classes labels '
+    'cls target classid labelid categoryid'
+)
 _CORNERS, _SIZED = 'x1, y1, x2, y2', 'x, y, width, height'
 _CENTRED = 'x, y of the centre, width, height'
 #: Roles that make up a box, in order of preference, and what they may mean,
@@ -69,18 +71,19 @@ _BOXES = {
     ('box',): (_SIZED, _CORNERS, _CENTRED),
     ('shape',): (_SIZED,),
 }
-#: Columns of files without a header; '-' is ignored.
-_HEADERLESS = (
-    'file a b c d label',
-    'file a b c d label width height',
-    'file width height label a b c d',
-    'label x1 y1 w h file width height',
-    'split file label x1 y1 - - x2 y2 - -',
-)
+#: Columns of files without a header, by what :func:`_kind` says of each cell;
+#: '-' is ignored.
+_HEADERLESS = {
+    'fnnnnt': 'file a b c d ?class',
+    'fnnnnn': 'file a b c d ?class',
+    'fnnnntnn': 'file a b c d ?class width height',
+    'fnntnnnn': 'file width height ?class a b c d',
+    'tnnnnfnn': '?class x1 y1 w h file width height',
+    'tftnneennee': 'split file ?class x1 y1 - - x2 y2 - -',
+    'tftnnnnnnnn': 'split file ?class x1 y1 - - x2 y2 - -',
+}
 _NOTHING = {'', 'nan', 'none', 'null', '[]', '{}'}
 _NUMBER = re.compile(r'[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?', re.I)
-#: Larger CSV files are not searched for class names.
-MAX_NAMES_BYTES = 1 << 20
 #: Boxes without larger numbers are in fractions of the image size. Some exceed
 #: 1 by rounding.
 MAX_FRACTION = 1.5
@@ -88,7 +91,7 @@ MAX_FRACTION = 1.5
 #: at most this fraction of the boxes do not fit, or else the first meaning.
 MAX_UNFIT = 0.25
 _NO_BOX = 'line that is not a box'
-#: The cells of a line by role.
+#: The cells of a line by role, or by ``?`` and the name of the column.
 _Row = dict[str, str]
 
 
@@ -97,10 +100,8 @@ class _Line(NamedTuple):
 
     where: str
     number: int
-    file: str
-    split: str | None
-    size: tuple[float, float]  # of the image; NaN if not stated
-    label: str
+    row: _Row
+    size: tuple[float, float] | None  # of the image, if stated
     box: list[float]  # numbers as in the file; [] if there is no box
 
 
@@ -120,19 +121,19 @@ def read_csv(source: Source) -> BoxTable:
             f'xmax, ymax, got {text.partition(chr(10))[0]!r:.200}'
         )
     _, skipped, columns = layout
-    roles = next(roles for roles in _BOXES if columns.keys() >= {*roles})
-    lines = []
+    roles = next(each for each in _BOXES if {*each} <= {*columns})
+    lines, padding = [], [''] * len(columns)
     for number, cells in rows[skipped:]:
         if any(cells):
-            cells += [''] * (1 + max(columns.values()) - len(cells))
-            row = {role: cells[index] for role, index in columns.items()}
+            row = dict(zip(columns, cells + padding, strict=False))
             lines.append(_read_line(found, number, row, roles))
-    meanings = _BOXES[roles]
+    meanings, column = _BOXES[roles], _label_column(ann, lines)
     images = _add_images(found, lines, meanings[0])
-    lines = [line for line in lines if line.box and line.file in images]
-    sizes = [found.images[images[line.file]][-1] for line in lines]
+    lines = [line for line in lines if line.box and line.row['file'] in images]
+    sizes = [found.images[images[line.row['file']]][-1] for line in lines]
     boxes, meaning = _in_pixels(lines, sizes, meanings)
-    labels = {line.label for line in lines}
+    texts = [line.row.get(column, '') for line in lines]
+    labels = {*texts}
     if meaning != meanings[0]:
         found.warnings.add(f'file whose boxes are read as {meaning}', ann)
     if len(boxes) and boxes.max() <= 100 and np.min(sizes) >= 200:
@@ -143,13 +144,14 @@ def read_csv(source: Source) -> BoxTable:
         found.warnings.add(kind, ann)
     names = _class_names(ann, labels - {''})
     classes: dict[str, int] = {}
-    for line, box in zip(lines, boxes, strict=True):
-        if labels > {''} and not line.label:
+    for line, text, box in zip(lines, texts, boxes, strict=True):
+        name = names.get(text, text or 'object')
+        if text or (labels == {''} and any(line.box)):
+            label = classes.setdefault(name, len(classes))
+            found.add_box(images[line.row['file']], line.number, label, box)
+        # Some tools write zeros for an image without objects.
+        elif any(line.box):
             found.errors.add(_NO_BOX, f'{line.where}: it has no class')
-            continue
-        name = names.get(line.label, line.label or 'object')
-        label = classes.setdefault(name, len(classes))
-        found.add_box(images[line.file], line.number, label, box)
     return found.table(list(classes))
 
 
@@ -174,8 +176,8 @@ def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         yield reader.line_num, [cell.strip() for cell in cells]
 
 
-def _find_layout(text: str) -> tuple[str, int, dict[str, int]] | None:
-    """Return delimiter, number of header lines, and column index by role;
+def _find_layout(text: str) -> tuple[str, int, list[str]] | None:
+    """Return delimiter, number of header lines and keys of a :data:`_Row`;
     None if the file does not contain boxes.
     """
     for delimiter in ',;\t|':
@@ -185,8 +187,9 @@ def _find_layout(text: str) -> tuple[str, int, dict[str, int]] | None:
                 return delimiter, index + 1, columns
             # Below an unknown header, columns may be in any order.
             has_header |= any(cells) and not any(map(is_image, cells))
-            if not has_header and (columns := _headerless_columns(cells)):
-                return delimiter, 0, columns
+            kinds = ''.join(map(_kind, cells))
+            if kinds in _HEADERLESS and not has_header:
+                return delimiter, 0, _HEADERLESS[kinds].split()
     return None
 
 
@@ -197,44 +200,33 @@ def _plain(name: str) -> str:
     return end[0] if end != word and end in ('width', 'height') else end
 
 
-def _named_columns(header: list[str]) -> dict[str, int] | None:
+def _named_columns(header: list[str]) -> list[str] | None:
     """Find the columns in a header; None if it is not that of boxes."""
     words = [_plain(name) for name in header]
-    columns: dict[str, int] = {}
+    columns = [f'?{name}' for name in header]
     for role, names in _NAMES.items():
-        known = (words.index(name) for name in names.split() if name in words)
-        index = next((i for i in known if i not in columns.values()), None)
-        if index is not None:
-            columns[role] = index
-    if not columns.keys() & {'w', 'x2', 'box', 'shape'}:
+        known = [words.index(name) for name in names.split() if name in words]
+        free = [index for index in known if columns[index][0] == '?']
+        if free:
+            columns[free[0]] = role
+    if not {*columns} & {'w', 'x2', 'box', 'shape'}:
         # Without any of these, width and height are the size of the box.
         own = dict(width='w', height='h')
-        columns = {own.get(role, role): i for role, i in columns.items()}
-    has_box = any(columns.keys() >= {*roles} for roles in _BOXES)
+        columns = [own.get(role, role) for role in columns]
+    has_box = any({*roles} <= {*columns} for roles in _BOXES)
     return columns if has_box and 'file' in columns else None
-
-
-def _headerless_columns(cells: list[str]) -> dict[str, int] | None:
-    """Recognise the columns of a file without a header by one line."""
-    for roles in map(str.split, _HEADERLESS):
-        row = dict(zip(roles, cells, strict=False))
-        words = {'file', 'label', 'split', '-'}
-        if (
-            len(cells) == len(roles)
-            and is_image(row['file'])
-            and all(_is_number(row[role]) for role in row.keys() - words)
-            # If the class is a number too, the order is ambiguous.
-            and (len(roles) == 6 or not _is_number(row['label']))
-        ):
-            return {role: index for index, role in enumerate(roles)}
-    return None
 
 
 # Content of a line -------------------------------------------------------
 
 
-def _is_number(text: str) -> bool:
-    return _NUMBER.fullmatch(text.replace(',', '.')) is not None
+def _kind(cell: str) -> str:
+    """Return 'f' for an image file, 'n' number, 't' other text, 'e' empty."""
+    if cell.lower() in _NOTHING:
+        return 'e'
+    if _NUMBER.fullmatch(cell.replace(',', '.')):
+        return 'n'
+    return 'f' if is_image(cell) else 't'
 
 
 def _number(text: str) -> float:
@@ -245,36 +237,22 @@ def _read_line(
     found: Collector, number: int, row: _Row, roles: tuple[str, ...]
 ) -> _Line:
     """Parse a line; an unreadable line has no box."""
-    where, label, box = f'{found.source.ann}, line {number}', '', []
+    where, box = f'{found.source.ann}, line {number}', []
     with found.rejecting(_NO_BOX, where):
-        label, box = _label(row), _box(roles, row)
-    # Some tools write zeros for an image without objects.
-    box = box if label or any(box) else []
+        for name, value in json.loads(row.get('attributes') or '{}').items():
+            if isinstance(value, dict):  # check boxes
+                value = next(filter(value.get, value), '')
+            row[f'?{name}'] = str(value).strip()
+        box = _box([row[role] for role in roles], roles)
     sides = [row.get(side, '') for side in ('width', 'height')]
-    size = tuple(_number(x) if _is_number(x) else np.nan for x in sides)
-    size = size if min(size) >= 1 else (np.nan, np.nan)
-    split = role_of(row.get('split', ''))
-    return _Line(where, number, row['file'], split, size, label, box)
+    size = [_number(side) if _kind(side) == 'n' else 0 for side in sides]
+    size = tuple(size) if min(size) >= 1 else None
+    return _Line(where, number, row, size, box)
 
 
-def _label(row: _Row) -> str:
-    """Return the class, '' if none; VIA has it among the attributes."""
-    if 'attributes' not in row:
-        return row.get('label', '')
-    known = _NAMES['label'].split()
-    values = json.loads(row['attributes'] or '{}')
-    for name in sorted(values, key=lambda name: _plain(name) not in known):
-        value = values[name]
-        if isinstance(value, dict):  # check boxes
-            value = next((each for each in value if value[each]), '')
-        return str(value).strip()
-    return ''
-
-
-def _box(roles: tuple[str, ...], row: _Row) -> list[float]:
+def _box(texts: list[str], roles: tuple[str, ...]) -> list[float]:
     """Return the four numbers of a box; [] for an image without objects."""
-    texts = [row[role] for role in roles]
-    if all(text.lower() in _NOTHING for text in texts):
+    if {*map(_kind, texts)} == {'e'}:
         return []
     if roles == ('shape',):
         return _box_around_shape(json.loads(texts[0]))
@@ -300,6 +278,29 @@ def _box_around_shape(shape: dict) -> list[float]:
 # Interpretation of all lines together ------------------------------------
 
 
+def _label_column(ann: str, lines: list[_Line]) -> str | None:
+    """Choose the column of the class by its name, preferably one with text, or
+    else the only other one with text.
+    """
+    keys = dict.fromkeys(key for line in lines for key in line.row)
+    columns = {key: _plain(key) for key in keys if key[0] == '?'}
+    texts = [
+        key
+        for key in columns
+        if any(_kind(line.row.get(key, '')) == 't' for line in lines)
+    ]
+    labels, roles = _LABELS.split(), ' '.join(_NAMES.values()).split()
+    known = [key for word in labels for key in columns if columns[key] == word]
+    others = [key for key in texts if columns[key] not in roles]
+    if not known and len(others) > 1:
+        raise DatasetError(
+            f'{ann}: expected a column called class, or only one with text, '
+            f'got {shorten(key[1:] for key in others)}'
+        )
+    known = [key for key in known if key in texts] or known or others
+    return next(iter(known), None)
+
+
 def _edges(lines: list[_Line], meaning: str) -> np.ndarray:
     """Return left, top, right and bottom edges in the file's unit, (K, 4)."""
     values = np.array([line.box for line in lines], float).reshape(-1, 4)
@@ -315,25 +316,21 @@ def _add_images(
     found: Collector, lines: list[_Line], meaning: str
 ) -> dict[str, int]:
     """Add each image once; return the indices by the names in the lines."""
-    stated = [line for line in lines if line.box and line.size[0] >= 1]
+    ann, added = found.source.ann, {}
+    stated = [line for line in lines if line.box and line.size]
     sizes = np.array([line.size for line in stated]).reshape(-1, 2)
     inside = _edges(stated, meaning)[:, 2:] <= sizes + BORDER_TOLERANCE_PX
     # If most boxes do not fit, these sizes are not those of the images.
     are_sizes = 2 * inside.all(axis=1).sum() >= len(stated)
-    names = {line.file for line in lines}
-    paths = found.listing.find_all(names, found.source.ann)
-    added: dict[str | None, int | None] = {None: None}
+    paths = found.listing.find_all({line.row['file'] for line in lines}, ann)
     for line in lines:
-        path = paths[line.file]
+        name, split = line.row['file'], role_of(line.row.get('split', ''))
+        path, size = paths[name], line.size if are_sizes else None
         if path is None:
-            found.no_image(f'{line.where}: {line.file!r}')
+            found.no_image(f'{line.where}: {name!r}')
         elif path not in added:
-            size = line.size if are_sizes and line.size[0] >= 1 else None
-            record = found.source.ann
-            added[path] = found.add_image(
-                line.file, path, record, size, split=line.split
-            )
-    images = {name: added[path] for name, path in paths.items()}
+            added[path] = found.add_image(name, path, ann, size, split=split)
+    images = {name: added.get(path) for name, path in paths.items()}
     return {name: image for name, image in images.items() if image is not None}
 
 
@@ -365,13 +362,11 @@ def _class_names(ann: str, codes: set[str]) -> dict[str, str]:
         return {}
     for file in sorted(Path(ann).parent.iterdir()):
         is_csv = file.suffix.lower() in CSV_SUFFIXES
-        if is_csv and file.stat().st_size <= MAX_NAMES_BYTES:
+        if is_csv and file.stat().st_size <= 1 << 20:
             text = decode_text(file.read_bytes(), 'latin-1')
-            rows = [cells for _, cells in _rows(text, ',') if any(cells)]
-            rows = rows if all(len(cells) == 2 for cells in rows) else []
-            for step in 1, -1:
-                names = dict(cells[::step] for cells in rows)
-                texts = [names.get(code, '') for code in codes]
-                if all(texts) and not any(map(_is_number, texts)):
-                    return dict(zip(codes, texts, strict=True))
+            rows = [row for _, row in _rows(text, ',') if len(row) == 2]
+            names = dict(rows) | dict(row[::-1] for row in rows)
+            texts = [names.get(code, '') for code in codes]
+            if {*map(_kind, texts)} == {'t'}:
+                return dict(zip(codes, texts, strict=True))
     return {}

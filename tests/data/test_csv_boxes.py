@@ -72,6 +72,9 @@ EXPORTS = {
         'Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId',
         '{};40;30;4;6;24;18;{}',
     ),
+    'unknown class column': ('image,fruit,x1,y1,x2,y2', '{},{},4,6,24,18'),
+    'number and name': ('image,class,label,x,y,w,h', '{},0,{},4,6,20,12'),
+    'two texts': ('image,type,species,x,y,w,h', '{},bbox,{},4,6,20,12'),
     'LISA': (f'Filename;Annotation tag;{LISA}', '{};{};4;6;24;18'),
     'AutoML': ('', 'UNASSIGNED,gs://b/{},{},0.1,0.2,,,0.6,0.6,,'),
     'VIA': (
@@ -215,6 +218,26 @@ def test_missing_classes_are_a_warning(tmp_path):
     table = read_test(tmp_path)
     assert table.classes == ('object',)
     assert "is called 'object'" in str(table.warnings)
+
+
+@pytest.mark.parametrize(
+    'header, line',
+    [
+        ('image,color,animal,x,y,w,h', '{},red,{},4,6,20,12'),
+        (
+            VIA,
+            via(
+                {'color': 'red', 'animal': 'CLASS'},
+                **dict(name='rect', x=4, y=6, width=20, height=12),
+            ),
+        ),
+    ],
+)
+def test_unclear_column_of_the_class_is_an_error(tmp_path, header, line):
+    """All classes once were one, or those of the first attribute."""
+    write(tmp_path / 'a.csv', header, line)
+    with pytest.raises(DatasetError, match='got color, animal'):
+        read_test(tmp_path)
 
 
 def test_lines_without_objects_and_without_boxes(tmp_path):
