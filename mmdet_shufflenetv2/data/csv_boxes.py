@@ -49,6 +49,7 @@ _NAMES = {
     'width': 'width imagewidth imgwidth',
     'height': 'height imageheight imgheight',
     'split': 'split set subset partition',
+    'crowd': 'isgroupof iscrowd',
     'unused': 'source id fileattributes',
 }
 #: Names of the column of the class, best first.
@@ -148,7 +149,9 @@ def read_csv(source: Source) -> BoxTable:
         name = names.get(text, text or 'object')
         if text or (labels == {''} and any(line.box)):
             label = classes.setdefault(name, len(classes))
-            found.add_box(images[line.row['file']], line.number, label, box)
+            image, crowd = images[line.row['file']], line.row.get('crowd')
+            crowd = crowd in ('1', '1.0', 'True')
+            found.add_box(image, line.number, label, box, crowd)
         # Some tools write zeros for an image without objects.
         elif any(line.box):
             found.errors.add(_NO_BOX, f'{line.where}: it has no class')
@@ -177,9 +180,7 @@ def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _find_layout(text: str) -> tuple[str, int, list[str]] | None:
-    """Return delimiter, number of header lines and keys of a :data:`_Row`;
-    None if the file does not contain boxes.
-    """
+    """Return delimiter, header lines and keys of rows; None if not boxes."""
     for delimiter in ',;\t|':
         has_header = False
         for index, (_, cells) in enumerate(islice(_rows(text, delimiter), 20)):
@@ -229,10 +230,6 @@ def _kind(cell: str) -> str:
     return 'f' if is_image(cell) else 't'
 
 
-def _number(text: str) -> float:
-    return float(text.replace(',', '.'))
-
-
 def _read_line(
     found: Collector, number: int, row: _Row, roles: tuple[str, ...]
 ) -> _Line:
@@ -244,8 +241,8 @@ def _read_line(
                 value = next(filter(value.get, value), '')
             row[f'?{name}'] = str(value).strip()
         box = _box([row[role] for role in roles], roles)
-    sides = [row.get(side, '') for side in ('width', 'height')]
-    size = [_number(side) if _kind(side) == 'n' else 0 for side in sides]
+    sides = [row.get(s, '').replace(',', '.') for s in ('width', 'height')]
+    size = [float(side) if _kind(side) == 'n' else 0 for side in sides]
     size = tuple(size) if min(size) >= 1 else None
     return _Line(where, number, row, size, box)
 
@@ -261,7 +258,7 @@ def _box(texts: list[str], roles: tuple[str, ...]) -> list[float]:
         if _NUMBER.sub('', texts[0]).strip('()[], ') or len(values) < 4:
             raise ValueError(f'expected 4 numbers, got {texts[0]!r:.80}')
         return values if len(values) == 4 else box_around(values)
-    return list(map(_number, texts))
+    return [float(text.replace(',', '.')) for text in texts]
 
 
 def _box_around_shape(shape: dict) -> list[float]:
@@ -356,11 +353,12 @@ def _in_pixels(
 
 def _class_names(ann: str, codes: set[str]) -> dict[str, str]:
     """Look up class numbers or Open Images codes in a CSV file of two columns
-    next to the annotations.
+    next to the annotations, or in the folder metadata/ of FiftyOne.
     """
     if not all(re.fullmatch(r'\d+|/m/\w+', code) for code in codes):
         return {}
-    for file in sorted(Path(ann).parent.iterdir()):
+    folder = Path(ann).parent
+    for file in sorted([*folder.iterdir(), *folder.parent.glob('metadata/*')]):
         is_csv = file.suffix.lower() in CSV_SUFFIXES
         if is_csv and file.stat().st_size <= 1 << 20:
             text = decode_text(file.read_bytes(), 'latin-1')

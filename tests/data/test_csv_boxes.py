@@ -207,6 +207,20 @@ def test_class_numbers_get_names_from_a_second_file(tmp_path, mapping):
     check_two_classes(find_data(tmp_path))
 
 
+def test_groups_of_open_images_are_crowds_and_codes_get_names(tmp_path):
+    header, line = EXPORTS['open images']
+    path = tmp_path / 'labels' / 'detections.csv'
+    path.parent.mkdir()
+    write(path, f'{header},IsGroupOf', f'{line},0')
+    text = path.read_text().replace('cat', '/m/01yrx').replace('0\n', '1\n', 1)
+    path.write_text(text.replace('dog', '/m/0bt9lr'))
+    names = tmp_path / 'metadata' / 'classes.csv'
+    names.parent.mkdir()
+    names.write_text('/m/01yrx,cat\n/m/0bt9lr,dog\n')
+    assert read_test(tmp_path).crowd.tolist() == [True, *[False] * 5]
+    check_two_classes(find_data(tmp_path))
+
+
 def test_boxes_in_per_cent_are_a_warning(tmp_path):
     Image.new('RGB', (400, 300)).save(tmp_path / 'a.jpg')
     (tmp_path / 'a.csv').write_text(f'{PLAIN[0]}\na.jpg,cat,10,20,60,60\n')
