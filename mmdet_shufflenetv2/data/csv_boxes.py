@@ -111,7 +111,7 @@ def read_csv(source: Source) -> BoxTable:
     found, ann = Collector(source), source.ann
     try:
         # Excel writes in the machine's code page.
-        text = decode_text(Path(ann).read_bytes(), 'cp1252')
+        text = decode_text(content := Path(ann).read_bytes(), 'cp1252')
         layout = _find_layout(text)
         rows = list(_rows(text, layout[0])) if layout else []
     except (OSError, ValueError, csv.Error) as error:
@@ -135,14 +135,14 @@ def read_csv(source: Source) -> BoxTable:
     boxes, meaning = _in_pixels(lines, sizes, meanings)
     texts = [line.row.get(column, '') for line in lines]
     labels = {*texts}
+    if not text.isascii() and text.encode('cp1252', 'ignore') == content:
+        found.warnings.add('file not in UTF-8, but read as cp1252', ann)
     if meaning != meanings[0]:
         found.warnings.add(f'file whose boxes are read as {meaning}', ann)
     if len(boxes) and boxes.max() <= 100 and np.min(sizes) >= 200:
-        kind = 'file whose boxes all lie within 100 px; may be in per cent'
-        found.warnings.add(kind, ann)
+        found.warnings.add('file of numbers that may be in per cent', ann)
     if labels == {''}:
-        kind = "file without classes; the only class is called 'object'"
-        found.warnings.add(kind, ann)
+        found.warnings.add("file without classes; all are 'object'", ann)
     names = _class_names(ann, labels - {''})
     classes: dict[str, int] = {}
     for line, text, box in zip(lines, texts, boxes, strict=True):

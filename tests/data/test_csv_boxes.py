@@ -123,12 +123,26 @@ def test_unrelated_picture_next_to_the_file_is_ignored(tmp_path):
     check_two_classes(find_data(tmp_path))
 
 
-@pytest.mark.parametrize('code', ['utf-8-sig', 'utf-16', 'cp1252'])
+@pytest.mark.parametrize('code', ['utf-8-sig', 'utf-16'])
 def test_excel_encodings_are_read(tmp_path, code):
     write(tmp_path / 'a.csv', *PLAIN)
     text = (tmp_path / 'a.csv').read_text().replace('dog', 'Rüde')
     (tmp_path / 'a.csv').write_bytes(text.encode(code))
     check_two_classes(find_data(tmp_path), ('cat', 'Rüde'))
+
+
+@pytest.mark.parametrize('code', ['cp1252', 'cp1251'])
+def test_file_in_a_code_page_is_a_warning(tmp_path, code):
+    """Names in Cyrillic once became others without a word."""
+    write(tmp_path / 'a.csv', *PLAIN)
+    name = 'Rüde' if code == 'cp1252' else 'кот'
+    text = (tmp_path / 'a.csv').read_text().replace('dog', name)
+    (tmp_path / 'a.csv').write_bytes(text.encode(code))
+    table = read_test(tmp_path)
+    assert table.classes == ('cat', name.encode(code).decode('cp1252'))
+    assert list(table.warnings.counts) == [
+        'file not in UTF-8, but read as cp1252'
+    ]
 
 
 def test_split_column_is_used(tmp_path):
@@ -231,7 +245,7 @@ def test_missing_classes_are_a_warning(tmp_path):
     write(tmp_path / 'a.csv', 'image_id,bbox,source', '{},"[4, 6, 20, 12]",{}')
     table = read_test(tmp_path)
     assert table.classes == ('object',)
-    assert "is called 'object'" in str(table.warnings)
+    assert "all are 'object'" in str(table.warnings)
 
 
 @pytest.mark.parametrize(
