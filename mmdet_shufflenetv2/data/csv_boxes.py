@@ -34,15 +34,15 @@ CSV_SUFFIXES = ('.csv', '.tsv')
 #: that has no other role yet is used.
 _NAMES = {
     'file': 'filename filenames filepath imagename imagenames imagepath '
-    'imagefile imageurl path image images img fname file imageid patientid '
-    'name',
-    'x1': 'x0 xmin x1 xtl left xtopleft upperleftcornerx',
-    'y1': 'y0 ymin y1 ytl top ytopleft upperleftcornery',
+    'imagefilename imagefile imageurl imgname imgpath imgfile path image '
+    'images img fname file imageid imgid frame photo picture patientid name',
+    'x1': 'x0 xmin x1 xstart xtl left xtopleft xupperleft',
+    'y1': 'y0 ymin y1 ystart ytl top ytopleft yupperleft',
     **{name: name for name in 'xywh'},
-    'x2': 'xmax x2 xbr right xbottomright lowerrightcornerx x1',
-    'y2': 'ymax y2 ybr bottom ybottomright lowerrightcornery y1',
-    'cx': 'xcenter xcentre centerx centrex cx xc',
-    'cy': 'ycenter ycentre centery centrey cy yc',
+    'x2': 'xmax x2 xend xbr right xbottomright xlowerright x1',
+    'y2': 'ymax y2 yend ybr bottom ybottomright ylowerright y1',
+    'cx': 'xcenter xcentre cx xc',
+    'cy': 'ycenter ycentre cy yc',
     'box': 'bbox box boundingbox geometry',
     'shape': 'regionshapeattributes',
     'attributes': 'regionattributes',
@@ -195,9 +195,13 @@ def _find_layout(text: str) -> tuple[str, int, list[str]] | None:
 
 
 def _plain(name: str) -> str:
-    """Strip case, punctuation and a prefix such as 'bbox' from a name."""
+    """Simplify a name: no case, punctuation or 'bbox'; 'minx' is 'xmin'."""
     word = re.sub('[^a-z0-9]', '', name.lower())
-    end = re.sub('^(bbox|box|boundingbox|rect|roi|points)(?=.)', '', word)
+    end = re.sub(
+        '^(bbox|bb|box|boundingbox|rect|roi|points)(?!ox$|$)', '', word
+    )
+    places = 'min|max|start|end|tl|br|cent.+|.+left|.+right'
+    end = re.sub(f'^({places})(corner)?([xy])$', r'\3\1', end)
     return end[0] if end != word and end in ('width', 'height') else end
 
 
@@ -276,9 +280,7 @@ def _box_around_shape(shape: dict) -> list[float]:
 
 
 def _label_column(ann: str, lines: list[_Line]) -> str | None:
-    """Choose the column of the class by its name, preferably one with text, or
-    else the only other one with text.
-    """
+    """Choose the column of the class by its name, or the only one of text."""
     keys = dict.fromkeys(key for line in lines for key in line.row)
     columns = {key: _plain(key) for key in keys if key[0] == '?'}
     texts = [
@@ -352,9 +354,7 @@ def _in_pixels(
 
 
 def _class_names(ann: str, codes: set[str]) -> dict[str, str]:
-    """Look up class numbers or Open Images codes in a CSV file of two columns
-    next to the annotations, or in the folder metadata/ of FiftyOne.
-    """
+    """Look up numbers or Open Images codes in a near file of two columns."""
     if not all(re.fullmatch(r'\d+|/m/\w+', code) for code in codes):
         return {}
     folder = Path(ann).parent

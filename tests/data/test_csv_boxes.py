@@ -72,6 +72,15 @@ EXPORTS = {
         'Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId',
         '{};40;30;4;6;24;18;{}',
     ),
+    'img_name': ('img_name,label,minX,minY,maxX,maxY', '{},{},4,6,24,18'),
+    'image_filename': (
+        'image_filename,label,startX,startY,endX,endY',
+        '{},{},4,6,24,18',
+    ),
+    'frame': (
+        'frame,label,bb_left,bb_top,bb_width,bb_height',
+        '{},{},4,6,20,12',
+    ),
     'unknown class column': ('image,fruit,x1,y1,x2,y2', '{},{},4,6,24,18'),
     'number and name': ('image,class,label,x,y,w,h', '{},0,{},4,6,20,12'),
     'two texts': ('image,type,species,x,y,w,h', '{},bbox,{},4,6,20,12'),
