@@ -158,13 +158,11 @@ def read_csv(source: Source) -> BoxTable:
     return found.table(list(classes))
 
 
-def looks_like_boxes(path: str) -> bool:
+def looks_like_boxes(start: bytes) -> bool:
     """Return whether the first lines of a CSV file are those of boxes."""
     try:
-        with open(path, 'rb') as file:
-            text = decode_text(file.read(1 << 16), 'latin-1')
-        return _find_layout(text) is not None
-    except (OSError, ValueError, csv.Error):
+        return _find_layout(decode_text(start, 'latin-1')) is not None
+    except (ValueError, csv.Error):
         return False
 
 

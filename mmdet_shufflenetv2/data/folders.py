@@ -164,17 +164,19 @@ def _kind(path: Path) -> str:
         return 'image'
     if suffix == '.xml':
         return 'VOC'
-    if suffix in CSV_SUFFIXES and looks_like_boxes(str(path)):
-        return 'CSV'
-    if suffix not in ('.json', '.yaml', '.yml') or not path.is_file():
+    known = suffix in ('.json', '.yaml', '.yml', *CSV_SUFFIXES)
+    if not known or not path.is_file():
         return 'other'
     with open(path, 'rb') as file:
         start = file.read(1 << 20)
+    if suffix in CSV_SUFFIXES:
+        return 'CSV' if looks_like_boxes(start) else 'other'
+    # Without byte-order mark and zeros, UTF-16 reads like ASCII.
+    start = start.lstrip(b'\xef\xbb\xbf\xff\xfe').replace(b'\0', b'').lstrip()
     if suffix != '.json':
-        return 'YAML' if b'names' in start else 'other'
-    opens = start.removeprefix(b'\xef\xbb\xbf').lstrip()[:1] == b'{'
-    known = re.search(rb'"(images|annotations|categories)"', start)
-    return 'COCO' if opens and known else 'other'
+        return 'YAML' if re.search(rb'\bnames\b', start) else 'other'
+    known = re.search(rb'"(images|annotations)"\s*:\s*\[', start)
+    return 'COCO' if start[:1] == b'{' and known else 'other'
 
 
 class _Folder:

@@ -67,13 +67,24 @@ def test_other_files_and_folders_are_ignored(tmp_path):
         for other in ('captions', 'person_keypoints'):
             put(tmp_path, ann.replace('instances', other), img)
     (tmp_path / 'train_settings.json').write_text('{"lr": 1}')
+    # Label Studio's classes, and counts of some data set.
+    (tmp_path / 'notes_train.json').write_text('{"categories": []}')
+    (tmp_path / 'info_train.json').write_text('{"images": 4}')
     (tmp_path / 'compose.yml').write_text('- a\n')
+    (tmp_path / 'settings.yml').write_text('- usernames\n')
     (tmp_path / '__MACOSX').mkdir()
     (tmp_path / '__MACOSX' / '._train.json').write_bytes(b'\0\1{"images"')
     (tmp_path / 'loop').symlink_to(tmp_path)
     (tmp_path / 'lost+found').mkdir(mode=0)
     splits = find_data(tmp_path)
     assert splits.train.ann.endswith('instances_train2017.json')
+
+
+def test_coco_in_utf_16_is_found(tmp_path):
+    put(tmp_path, 'a.json', '.')
+    text = (tmp_path / 'a.json').read_text()
+    (tmp_path / 'a.json').write_text(text, 'utf-16')
+    assert len(read_test(tmp_path)) == 2
 
 
 def test_unused_format_is_reported(tmp_path):
