@@ -7,6 +7,8 @@ of all classes; a byte-order mark.
 
 import json
 import re
+from collections import Counter
+from itertools import compress
 
 import numpy as np
 
@@ -93,11 +95,10 @@ def _classes(path: str, data: dict) -> dict[int, str]:
         number, name = parse_id(record.get('id')), record.get('name')
         name = str(name) if type(name) is int else name
         usable = number is not None and name and isinstance(name, str)
-        if not usable or number in classes or name in classes.values():
+        if not usable or number in classes:
             raise DatasetError(
                 f'{path}: categories[{index}]: expected a unique whole number '
-                f'as id and a unique name, got id {record.get("id")!r}, name '
-                f'{name!r}'
+                f'as id and a name, got id {record.get("id")!r}, name {name!r}'
             )
         classes[number] = name
     return classes
@@ -141,17 +142,23 @@ def _add_images(found: Collector, records: list[dict]) -> dict:
 
 
 def _without_group(table: BoxTable, categories: list[dict]) -> BoxTable:
-    """Leave out the category with which Roboflow groups all classes."""
+    """Leave out the category with which Roboflow groups all classes, and merge
+    categories of equal names, as the group of a single class has its name.
+    """
     groups = [record.get('supercategory') for record in categories]
     groups = [each if isinstance(each, str) else None for each in groups]
     pairs = list(zip(table.classes, groups, strict=True))
     parents = {group for name, group in pairs if group != name}
+    counts = table.counts()
     kept = [
         name
-        for (name, group), count in zip(pairs, table.counts(), strict=True)
+        for (name, group), count in zip(pairs, counts, strict=True)
         if count or name not in parents or group not in (None, '', 'none')
     ]
-    return table.with_classes(kept)
+    used = Counter(compress(table.classes, counts))
+    kind = 'class listed under several ids, which are merged'
+    table.warnings.add(kind, *(name for name in used if used[name] > 1))
+    return table.with_classes(list(dict.fromkeys(kept)))
 
 
 def _box_of(record: dict) -> list[float] | None:

@@ -250,7 +250,7 @@ class Collector:
         self, classes: Sequence[str], category_ids: Sequence[int] | None = None
     ) -> BoxTable:
         """Build the table; ``category_ids`` default to 0, 1, ..."""
-        uses = Counter(map(str.casefold, classes))
+        uses = Counter(map(str.casefold, {*classes}))
         self.warnings.add(
             'class whose name differs from another only in case',
             *(name for name in classes if uses[name.casefold()] > 1),

@@ -234,6 +234,8 @@ def test_most_likely_of_images_with_equal_names_is_used(
             [('cat', 'animal'), ('person', 'person'), ('unused', 'none')],
             'cat person unused',
         ),
+        # Roboflow's group of a single class, which once was refused.
+        ([('cat', 'none'), ('cat', 'cat'), ('dog', 'cat')], 'cat dog'),
     ],
 )
 def test_only_the_group_of_all_classes_is_left_out(tmp_path, rows, classes):

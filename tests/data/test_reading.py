@@ -146,6 +146,14 @@ def test_unusable_file_is_an_error(coco, spoil, message):
     assert str(coco.ann_file) in str(error.value)
 
 
+def test_categories_of_equal_names_are_merged_with_a_warning(coco):
+    coco.data['categories'][1]['name'] = 'cat'
+    table = coco.read()
+    assert table.classes == ('cat',)
+    assert table.counts().tolist() == [4]
+    assert list(table.warnings.counts.values()) == [1]
+
+
 def test_names_are_relative_to_the_configured_folder(coco):
     coco.ann_file = coco.ann_file.with_name('val.json')
     (coco.img_dir / 'val').mkdir()
