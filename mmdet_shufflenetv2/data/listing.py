@@ -131,9 +131,12 @@ class Listing:
         exact = self.paths.get(plain(name))
         url = re.sub('^[a-z]+://', '', plain(name))
         # Label Studio's local files: /data/local-files/?d=folder/a.jpg
-        url = unquote(url.rpartition('?d=')[2].partition('?')[0])
+        url = url.rpartition('?d=')[2]
+        literal = url.rpartition('/')[2].casefold()
+        url = unquote(url.partition('?')[0])
         *folders, base = (plain(name) if exact else url).casefold().split('/')
-        found = self._by_base_name.get(base, ())
+        by_base = self._by_base_name
+        found = by_base.get(literal) or by_base.get(base, ())
         if len(found) < 2:
             return self.paths[found[0]] if found else None
         place = os.path.relpath(record, self.folders[0]).replace(os.sep, '/')

@@ -191,6 +191,12 @@ def test_paths_of_other_machines_are_matched_by_base_name(tmp_path, form):
     assert report(table, strict=True) == []
 
 
+@pytest.mark.parametrize('name', ['a%20b.jpg', 'what?.jpg'])
+def test_names_that_look_like_parts_of_urls_are_found(tmp_path, name):
+    put(tmp_path, 'x.json', 'images', [name])
+    assert read_test(tmp_path).files == [str(tmp_path / 'images' / name)]
+
+
 def test_ambiguous_image_names_are_left_out(tmp_path):
     for name in 'one/a.jpg', 'two/a.jpg', 'b.jpg', 'c.jpg':
         picture(tmp_path / name)
