@@ -125,8 +125,8 @@ class Listing:
         name wins. Otherwise all images with the same base name are candidates,
         since exports contain paths and URLs of other machines, some without
         suffixes. They are ranked by the number of folders shared with the
-        name, then by the split of the file, then by their distance to it; if
-        the best two tie, the exact name decides.
+        name, then by the split of the file, then by their distance to it, then
+        by a folder called images; if the best two tie, the exact name decides.
         """
         exact = self.paths.get(plain(name))
         url = re.sub('^[a-z]+://', '', plain(name))
@@ -145,7 +145,7 @@ class Listing:
         if exact and here[:1] == ['..']:
             return exact
 
-        def fit(candidate: str) -> tuple[int, int, int]:
+        def fit(candidate: str) -> tuple[int, int, int, bool]:
             there = candidate.split('/')[:-1]
             own_role = role_of('/'.join(there))
             same = [folder.casefold() for folder in there]
@@ -153,6 +153,7 @@ class Listing:
                 _shared(folders[::-1], same[::-1]),
                 2 if own_role == role else own_role is None,
                 2 * _shared(here, there) - len(there),
+                not {'images', 'jpegimages'}.isdisjoint(same),
             )
 
         *_, second, best = sorted(found, key=fit)

@@ -218,6 +218,14 @@ def test_ambiguous_image_names_are_left_out(tmp_path):
         ('two/ann/x.json', 'a.jpg', 'one/a.jpg', 'two/img/a.jpg'),
         ('annotations/val.json', 'a.jpg', 'a.jpg', 'val/a.jpg'),
         ('sub/x.json', 'a.jpg', 'a.jpg', 'sub/a.jpg'),
+        # LabelMe's drawings, which once left no image in use.
+        (
+            'xml/x.json',
+            'a.jpg',
+            'AnnotationsVisualization/a.jpg',
+            'JPEGImages/a.jpg',
+        ),
+        ('x.json', 'a.jpg', 'thumbs/a.jpg', 'images/a.jpg'),
     ],
 )
 def test_most_likely_of_images_with_equal_names_is_used(
