@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from .listing import Collector, walk
+from .listing import Collector, plain, walk
 from .table import BoxTable, DatasetError, Source, box_around, decode_text
 
 
@@ -36,7 +36,11 @@ def read_voc(source: Source) -> BoxTable:
         name = (root.findtext('filename') or '').strip()
         # The XML file's own name wins: tools often leave <filename> outdated.
         stem = os.path.splitext(os.path.relpath(file, source.ann))[0]
-        path = found.listing.find(stem, file)
+        named_stem, suffix = os.path.splitext(plain(name).rpartition('/')[2])
+        if named_stem.casefold() != os.path.basename(stem).casefold():
+            suffix = ''
+        path = found.listing.find(stem + suffix, file)
+        path = path or found.listing.find(stem, file)
         named = found.listing.find(name, file)
         if path and named and path != named:
             found.warnings.add(

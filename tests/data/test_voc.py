@@ -79,6 +79,17 @@ def test_masks_with_the_names_of_images_are_not_listed(tmp_path):
     assert read_boxes(find_data(tmp_path).train).names == SIX[:2]
 
 
+def test_named_suffix_tells_images_from_masks(tmp_path):
+    """The masks of Oxford-IIIT Pet once were trained on."""
+    for letter in 'ab':
+        text = XML.replace('renamed', letter)
+        write_voc(tmp_path, [f'{letter}.jpg'], 'xmls/xml', 'images', text)
+        picture(tmp_path / 'xmls' / 'trimaps' / f'{letter}.png')
+    table = read_test(tmp_path)
+    assert table.names == SIX[:2]
+    assert not table.warnings
+
+
 def test_images_in_both_splits_are_reported(tmp_path):
     write_voc(tmp_path, SIX[:3])
     write_lists(tmp_path / 'ImageSets' / 'Main', trainval='abc', val='c')
