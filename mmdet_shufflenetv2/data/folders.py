@@ -124,7 +124,8 @@ def find_data(
         raise DatasetError(
             f'{read_boxes(val).title} has classes that {table.title} lacks: '
             f'{shorten(unknown)}; the training classes are '
-            f'{shorten(table.classes)}'
+            f'{shorten(table.classes)}. Remove these boxes, or hold out '
+            f'training images instead: --val-fraction {VAL_FRACTION}'
         )
     return Splits(train, val, table.classes, tuple(notes))
 
