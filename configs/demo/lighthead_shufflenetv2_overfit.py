@@ -54,7 +54,7 @@ train_pipeline[2].scale = scale
 train_pipeline[3].prob = 0.0
 test_pipeline[1].scale = scale
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 train_cfg = dict(max_epochs=150, val_interval=30)

@@ -22,5 +22,5 @@ train_pipeline[2].update(scale=scale, keep_ratio=False)
 test_pipeline[1].update(scale=scale, keep_ratio=False)
 
 train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(batch_size=16, dataset=dict(pipeline=test_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

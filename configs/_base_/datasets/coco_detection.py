@@ -62,7 +62,8 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=4,
+    # Padding to the size of other images in a batch changes scores.
+    batch_size=1,
     num_workers=2,
     persistent_workers=True,
     drop_last=False,
