@@ -21,7 +21,7 @@ from .listing import ORDER, ROLES, is_image, plain, role_of, walk
 from .reading import read_boxes
 from .split import divides
 from .table import BoxTable, DatasetError, Source, read_text, shorten
-from .yolo import NAME_FILES, label_file, read_yaml
+from .yolo import NAME_FILES, label_files, read_yaml
 
 #: Folders of VOC's image lists for other tasks than detection.
 OTHER_TASKS = {'segmentation', 'layout', 'action'}
@@ -312,16 +312,15 @@ class _Folder:
         return ()
 
     @cached_property
+    def _labels(self) -> dict[str, str]:
+        """YOLO label files by image."""
+        return label_files(str(self.root / p) for p in self.found['image'])
+
+    @cached_property
     def _labelled(self) -> list[str]:
         """Image folders that have YOLO label files."""
-        return [
-            folder
-            for folder, names in self.folders.items()
-            if any(
-                is_image(name) and label_file(str(self.root / folder / name))
-                for name in names[:50]
-            )
-        ]
+        folders = dict.fromkeys(map(os.path.dirname, self._labels))
+        return [os.path.relpath(folder, self.root) for folder in folders]
 
     def _names(self) -> Path:
         """Find the file of YOLO's class names; the root if there is none."""

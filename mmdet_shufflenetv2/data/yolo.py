@@ -7,16 +7,21 @@ Roboflow, FiftyOne), or in a text file, one per line (CVAT, Label Studio).
 """
 
 import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from .listing import Collector
+from .listing import Collector, plain
 from .table import BoxTable, DatasetError, Source, near_whole, read_text
 
 #: Files that name the classes, one per line.
 NAME_FILES = ('classes.txt', 'obj.names', 'labels.txt', '_darknet.labels')
+#: Folders of label files; makesense writes labels_PROJECT_DATE.
+LABEL_FOLDER = re.compile('labels.*|annotations', re.I)
 
 
 def read_yaml(path: str | os.PathLike) -> dict:
@@ -55,22 +60,71 @@ def class_names(ann: str | os.PathLike) -> list[str] | None:
     return list(map(str, names))
 
 
-def label_file(image: str) -> str | None:
-    """Find the label file of an image; None if it has none.
+def label_files(images: Iterable[str]) -> dict[str, str]:
+    """Find the label files of images; those without one are left out.
 
-    The last ``images`` in the path is replaced with ``labels``; then the
-    image's own folder and a folder ``labels`` next to that are searched.
+    The labels of all images of a folder are in the first folder that has any
+    of them, see :func:`_label_folders`. Their names may differ from those of
+    the images in case and in Unicode form.
     """
-    folder, name = Path(image).parent, Path(image).stem + '.txt'
-    beside, parts = folder.parent / 'labels', folder.parts
-    places = [folder, beside, beside / folder.name]
-    lower = [part.lower() for part in parts]
+    members, found = defaultdict(list), {}
+    for image in images:
+        members[os.path.dirname(image)].append(image)
+    for folder in members:
+        for place in _label_folders(Path(folder)):
+            files = _label_names(place)
+            mine = {
+                image: str(place / file)
+                for image in (members[folder] if files else ())
+                for stem in [Path(image).stem]
+                if (file := files.get(stem) or files.get(_key(stem)))
+            }
+            if mine:
+                found |= mine
+                break
+    return found
+
+
+def _label_folders(folder: Path) -> Iterator[Path]:
+    """Yield the folders that may hold the labels of images, likeliest first.
+
+    These are ``labels`` (or ``annotations``) in place of the last ``images``
+    in the path, the folder itself, and ``labels`` in it or next to it. What
+    is next to a folder ``images`` belongs to that alone, not to ``masks``.
+    """
+    lower = [part.casefold() for part in folder.parts]
+    bases = [folder, folder.parent]
     if 'images' in lower:
-        at = len(lower) - lower[::-1].index('images')
-        likely = Path(*parts[: at - 1], 'labels', *parts[at:])
-        places = [likely, folder, beside]
-    found = (str(each / name) for each in places if (each / name).is_file())
-    return next(found, None)
+        at = len(lower) - 1 - lower[::-1].index('images')
+        bases.insert(0, Path(*folder.parts[:at]))
+    for base in bases:
+        if base == folder:
+            yield folder
+        first, *rest = folder.relative_to(base).parts or ('',)
+        names = _entries(base)[0]
+        has_images = 'images' in map(str.casefold, names)
+        if has_images and first.casefold() != 'images':
+            continue
+        # The shortest name first: labels before labels_old.
+        for name in sorted(filter(LABEL_FOLDER.fullmatch, names), key=len):
+            yield base.joinpath(name, *rest)
+            yield base.joinpath(name, first, *rest)
+
+
+def _label_names(folder: Path) -> dict[str, str]:
+    """Return the text files in a folder by stem and by normalised stem."""
+    names = [n for n in _entries(folder)[1] if n.lower().endswith('.txt')]
+    return {_key(n[:-4]): n for n in names} | {n[:-4]: n for n in names}
+
+
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the folders and of the files in a folder."""
+    _, folders, files = next(os.walk(folder), ('', [], []))
+    return sorted(folders), sorted(files)
+
+
+def _key(stem: str) -> str:
+    return plain(stem).casefold()
 
 
 def read_yolo(source: Source) -> BoxTable:
@@ -78,9 +132,9 @@ def read_yolo(source: Source) -> BoxTable:
     names, found = class_names(source.ann), Collector(source)
     is_yaml = source.ann.lower().endswith(('.yaml', '.yml'))
     has_pose = is_yaml and 'kpt_shape' in read_yaml(source.ann)
-    files = {path: label_file(path) for path in found.listing.paths.values()}
+    files = label_files(found.listing.paths.values())
     for name, path in found.listing.paths.items():
-        file = files[path]
+        file = files.get(path)
         with found.rejecting('label file that cannot be read', path):
             lines = read_text(file).splitlines() if file else []
             image = found.add_image(name, path, file or path)
@@ -93,12 +147,17 @@ def read_yolo(source: Source) -> BoxTable:
                         if label < 0 or (names and label >= len(names)):
                             raise ValueError(f'no class {label} in {names}')
                         found.add_box(image, line, label, box)
-    if not any(files.values()):
+    if not files:
         raise DatasetError(
             f'none of the {len(found.images)} images of '
             f'{", ".join(source.images)} has a YOLO label file (NAME.txt next '
             'to it, or in labels/ next to images/)'
         )
+    uses = Counter(files.values())
+    shared = [path for path in files if uses[files[path]] > 1]
+    found.warnings.add('image that shares its label file', *shared)
+    bare = [path for path in found.listing.paths.values() if path not in files]
+    found.warnings.add('image without a label file', *bare)
     if names is None:
         highest = max((row[3] for row in found.boxes), default=-1)
         names = [f'class_{number}' for number in range(highest + 1)]

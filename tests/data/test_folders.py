@@ -355,9 +355,20 @@ def test_yolo_lists_of_images_are_followed(tmp_path):
         ('images', 'labels', 'classes.txt'),
         ('obj_train_data', 'obj_train_data', 'obj.names'),
         ('.', '.', 'classes.txt'),
+        ('.', 'labels_task_2024', 'classes.txt'),
+        ('Images', 'Labels', 'classes.txt'),
+        ('images', 'annotations', 'classes.txt'),
         ('images', 'labels', None),
     ],
-    ids=['label studio', 'cvat', 'makesense', 'no names'],
+    ids=[
+        'label studio',
+        'cvat',
+        'one folder',
+        'makesense',
+        'capitals',
+        'annotations',
+        'no names',
+    ],
 )
 def test_yolo_without_a_yaml_file_is_read(
     tmp_path, images, labels, names_file
@@ -368,6 +379,44 @@ def test_yolo_without_a_yaml_file_is_read(
         check_two_classes(find_data(tmp_path))
     else:
         assert find_data(tmp_path).classes == ('class_0', 'class_1')
+
+
+@pytest.mark.parametrize(
+    'image, label',
+    [
+        # Decomposed by macOS, composed by the annotation tool.
+        ('e\u0301.jpg', '\u00e9.txt'),
+        ('IMG_1.JPG', 'img_1.txt'),
+    ],
+)
+def test_label_names_differ_in_case_or_unicode_form(tmp_path, image, label):
+    write_yolo(tmp_path, ('a.jpg', image))
+    stem = os.path.splitext(image)[0]
+    labels = tmp_path / 'labels'
+    (labels / f'{stem}.txt').rename(labels / label)
+    assert len(read_test(tmp_path).boxes) == 2
+
+
+def test_many_images_without_labels_come_first(tmp_path):
+    """Of each folder only the first 50 files were once looked at."""
+    write_yolo(tmp_path, ('z.jpg',))
+    for index in range(60):
+        picture(tmp_path / 'images' / f'a{index}.jpg')
+    table = read_test(tmp_path)
+    assert len(table) == 61
+    assert table.warnings.counts['image without a label file'] == 60
+
+
+def test_labels_belong_to_the_folder_images(tmp_path):
+    """Masks with the names of the photographs were once trained on."""
+    write_yolo(tmp_path)
+    for name in SIX:
+        picture(tmp_path / 'masks' / name)
+    splits = find_data(tmp_path)
+    assert splits.train.images == (str(tmp_path / 'images'),)
+    (tmp_path / 'images').rename(tmp_path / 'photos')
+    table = read_boxes(find_data(tmp_path).train)
+    assert table.warnings.counts['image that shares its label file'] == 12
 
 
 def test_images_of_nested_folders_are_listed_once(tmp_path):
