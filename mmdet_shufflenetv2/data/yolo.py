@@ -25,9 +25,9 @@ LABEL_FOLDER = re.compile('labels.*|annotations', re.I)
 
 
 def read_yaml(path: str | os.PathLike) -> dict:
-    """Read a YOLO data file."""
+    """Read a YOLO data file; all values stay text, so ``no`` is a name."""
     try:
-        data = yaml.safe_load(read_text(path))
+        data = yaml.load(read_text(path), yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise DatasetError(f'{path} is not readable YAML: {error}') from error
     if not isinstance(data, dict):
@@ -46,12 +46,11 @@ def class_names(ann: str | os.PathLike) -> list[str] | None:
     if path.suffix.lower() in ('.yaml', '.yml'):
         names = read_yaml(path).get('names')
         if isinstance(names, dict):
-            numbered = {str(key): name for key, name in names.items()}
-            names = [numbered.get(str(i)) for i in range(len(names))]
+            names = [names.get(str(i)) for i in range(len(names))]
     else:
         names = filter(None, map(str.strip, read_text(path).splitlines()))
         names = list(names)
-    is_list = isinstance(names, list) and names and None not in names
+    is_list = isinstance(names, list) and names and all(names)
     if not is_list or len(set(map(str, names))) < len(names):
         raise DatasetError(
             f'{path}: expected unique class names, as a list or numbered from '

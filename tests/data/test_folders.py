@@ -293,6 +293,19 @@ def test_yolo_with_a_yaml_file_is_read(tmp_path, train, val, yaml):
     assert splits.val.images == (str(tmp_path / val),)
 
 
+@pytest.mark.parametrize(
+    'text, names',
+    [
+        ('[no, yes]', ('no', 'yes')),
+        ('{0: on, 1: 007}', ('on', '007')),
+    ],
+)
+def test_yaml_names_stay_text(tmp_path, text, names):
+    write_yolo(tmp_path)
+    (tmp_path / 'data.yaml').write_text(f'train: images\nnames: {text}\n')
+    assert find_data(tmp_path).classes == names
+
+
 def test_missing_split_in_a_yaml_file_is_ignored(tmp_path):
     """Roboflow's file always lists three splits, exported or not."""
     write_yolo(tmp_path / 'train')
