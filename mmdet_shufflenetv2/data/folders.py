@@ -21,7 +21,7 @@ from .listing import ORDER, ROLES, is_image, plain, role_of, walk
 from .reading import read_boxes
 from .split import divides
 from .table import BoxTable, DatasetError, Source, read_text, shorten
-from .yolo import NAME_FILES, label_files, read_yaml
+from .yolo import NAME_FILES, class_names, label_files, read_yaml
 
 #: Folders of VOC's image lists for other tasks than detection.
 OTHER_TASKS = {'segmentation', 'layout', 'action'}
@@ -322,10 +322,24 @@ class _Folder:
         folders = dict.fromkeys(map(os.path.dirname, self._labels))
         return [os.path.relpath(folder, self.root) for folder in folders]
 
-    def _names(self) -> Path:
-        """Find the file of YOLO's class names; the root if there is none."""
-        others = [p for p in self.found['other'] if Path(p).name in NAME_FILES]
-        return self.root / [*self.found['YAML'], *others, ''][0]
+    def _names(self, role: str) -> Path:
+        """Find the file of YOLO's class names; the root if there is none.
+
+        LabelImg writes one into each folder, each with an order of its own.
+        """
+        paths = self.found['YAML']
+        paths = [p for p in paths if 'names' in read_yaml(self.root / p)]
+        others = self.found['other']
+        paths += [path for path in others if Path(path).name in NAME_FILES]
+        roles = {*ORDER[role], None}
+        paths = [path for path in paths if role_of(path) in roles] or paths
+        if len({tuple(class_names(self.root / path)) for path in paths}) > 1:
+            raise DatasetError(
+                f'{self.root} has several lists of class names for {role}: '
+                f'{shorten(paths)}; choose one with {_option(role)}-ann FILE '
+                f'and its images with {_option(role)}-img DIR'
+            )
+        return self.root / [*paths, ''][0]
 
     def _yolo(self, role: str, img: str | None) -> Source | None:
         for path in self.found['YAML']:
@@ -336,13 +350,13 @@ class _Folder:
         if not folders:
             return None
         images = [img] if img else [self.root / each for each in folders]
-        return self._source('YOLO', self._names(), *images)
+        return self._source('YOLO', self._names(role), *images)
 
     def _yolo_of(self, path: str, role: str, img: str | None) -> Source:
         """Make a source of a given YAML file, list of names or folder."""
         source, ann = None, path
         if os.path.isdir(path):
-            img, ann = img or path, self._names()
+            img, ann = img or path, self._names(role)
         elif path.endswith(('.yaml', '.yml')):
             source = self._from_yaml(path, role, img)
         return source or self._source('YOLO', ann, img or self.root)

@@ -235,14 +235,14 @@ class BoxTable:
         )
 
 
-def read_text(path: str | Path) -> str:
-    """Read a file in UTF-8, or in UTF-16 with a byte-order mark.
+def read_text(path: str | Path, fallback: str | None = None) -> str:
+    """Read a file; see :func:`decode_text`.
 
     Raises:
         DatasetError: The file cannot be read or decoded.
     """
     try:
-        return decode_text(Path(path).read_bytes())
+        return decode_text(Path(path).read_bytes(), fallback)
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, 'strerror', None) or error
         raise DatasetError(f'{path} cannot be read: {why}') from error

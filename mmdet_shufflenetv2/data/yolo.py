@@ -30,12 +30,7 @@ def read_yaml(path: str | os.PathLike) -> dict:
         data = yaml.load(read_text(path), yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise DatasetError(f'{path} is not readable YAML: {error}') from error
-    if not isinstance(data, dict):
-        raise DatasetError(
-            f"{path}: expected entries such as 'names' and 'train', got a "
-            f'{type(data).__name__}'
-        )
-    return data
+    return data if isinstance(data, dict) else {}
 
 
 def class_names(ann: str | os.PathLike) -> list[str] | None:
@@ -48,8 +43,8 @@ def class_names(ann: str | os.PathLike) -> list[str] | None:
         if isinstance(names, dict):
             names = [names.get(str(i)) for i in range(len(names))]
     else:
-        names = filter(None, map(str.strip, read_text(path).splitlines()))
-        names = list(names)
+        lines = read_text(path, 'cp1252').splitlines()
+        names = list(filter(None, map(str.strip, lines)))
     is_list = isinstance(names, list) and names and all(names)
     if not is_list or len(set(map(str, names))) < len(names):
         raise DatasetError(

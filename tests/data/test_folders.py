@@ -293,6 +293,27 @@ def test_yolo_with_a_yaml_file_is_read(tmp_path, train, val, yaml):
     assert splits.val.images == (str(tmp_path / val),)
 
 
+def test_each_split_has_its_own_list_of_class_names(tmp_path):
+    """The first list was once used for both."""
+    for name, text in ('train', 'cat\ndog'), ('val', 'dog\ncat'):
+        write_yolo(tmp_path, SIX, name, name)
+        (tmp_path / name / 'classes.txt').write_text(text)
+    splits = find_data(tmp_path)
+    assert read_boxes(splits.train).classes == ('cat', 'dog')
+    assert read_boxes(splits.val).classes == ('dog', 'cat')
+    (tmp_path / 'obj.names').write_text('cat\nbird')
+    with pytest.raises(DatasetError, match=r'several lists .* --train-ann'):
+        find_data(tmp_path)
+
+
+def test_other_yaml_files_and_old_encodings_of_names(tmp_path):
+    write_yolo(tmp_path)
+    (tmp_path / 'config.yaml').write_text('usernames: [bob]\n')
+    (tmp_path / 'compose.yaml').write_text('- usernames\n')
+    (tmp_path / 'classes.txt').write_bytes(b'caf\xe9\ndog\n')
+    assert find_data(tmp_path).classes == ('café', 'dog')
+
+
 @pytest.mark.parametrize(
     'text, names',
     [
