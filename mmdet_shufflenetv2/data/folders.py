@@ -370,33 +370,39 @@ class _Folder:
             return self._source('YOLO', path, img)
         if 'valid' in data:
             data = {'val': data['valid'], **data}
-        given = [data[key] for key in ORDER[role] if data.get(key)]
-        for values in given:
+        for values in filter(None, map(data.get, ORDER[role])):
             values = values if isinstance(values, list) else [values]
-            places = [self._yaml_place(path, data, str(v)) for v in values]
-            places = [place for place in places if place]
-            if places and all(place.endswith('.txt') for place in places):
-                return self._source('YOLO', path, self.root, listed=places)
-            if places:
-                return self._source('YOLO', path, *places)
-        if role == 'train' and given:
-            raise DatasetError(
-                f'{path}: {given[0]!r} is not below {self.root}; expected a '
-                'folder or a list of images'
-            )
-        # No error: Roboflow lists a validation folder even if there is none.
+            values = list(map(str, values))
+            places = {v: self._yaml_place(path, data, v) for v in values}
+            missing = [value for value in places if not places[value]]
+            # Roboflow lists a validation folder even if there is none.
+            if role != 'train' and len(missing) == len(places):
+                continue
+            lists = [v for v in places if str(places[v]).endswith('.txt')]
+            if missing or 0 < len(lists) < len(places):
+                raise DatasetError(
+                    f'{path}: expected folders or else lists of images below '
+                    f'{self.root} for {role}, got {shorten(values)}'
+                    + (f'; not found: {shorten(missing)}' if missing else '')
+                )
+            images = [self.root] if lists else places.values()
+            listed = places.values() if lists else ()
+            return self._source('YOLO', path, *images, listed=listed)
         return None
 
     def _yaml_place(self, path: str, data: dict, value: str) -> str | None:
         """Resolve an entry of a YAML file to a path below the data root."""
-        value, parent = plain(value), Path(path).parent
-        # Roboflow writes ../train/images for train/images.
-        shorter = re.sub(r'^(\.\./)+', '', value)
-        base, root = plain(str(data.get('path') or '')), self.root.resolve()
-        for place in (
-            *(parent / base / value, parent / value),
-            *(parent / shorter, self.root / shorter),
-        ):
+        given, parent = Path(plain(value)), Path(path).parent
+        places = [parent / plain(str(data.get('path') or '')) / given]
+        if not (given.is_absolute() and given.exists()):
+            # A path of another machine or relative to another folder: its
+            # end may be here, but has to name the same split.
+            for start in range(len(given.parts) or 1):
+                end = Path(*given.parts[start:])
+                if role_of(str(end)) == role_of(str(given)):
+                    places += [parent / end, self.root / end]
+        root = self.root.resolve()
+        for place in places:
             if place.exists() and place.resolve().is_relative_to(root):
                 return str(place)
         return None

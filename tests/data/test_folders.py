@@ -279,8 +279,22 @@ def write_yolo(folder, names=SIX, labels='labels', images='images'):
         ('images/train', 'images/val', 'path: .\ntrain: {}\nval: {}\n'),
         ('train/images', 'valid/images', 'train: ../{}\nval: ../{}\n'),
         ('images/train', 'images/val', 'train: [./{}/]\nval: [{}]\n'),
+        ('images/train', 'images/val', 'train: ../set/{}\nval: ../set/{}\n'),
+        ('train/images', 'val/images', 'train: /no/set/{}\nval: /no/set/{}\n'),
+        (
+            'train/images',
+            'val/images',
+            'train: C:\\set\\{}\nval: C:\\set\\{}\n',
+        ),
     ],
-    ids=['ultralytics', 'roboflow', 'fiftyone'],
+    ids=[
+        'ultralytics',
+        'roboflow',
+        'fiftyone',
+        'supervisely',
+        'other machine',
+        'windows',
+    ],
 )
 def test_yolo_with_a_yaml_file_is_read(tmp_path, train, val, yaml):
     for images in train, val:
@@ -325,6 +339,33 @@ def test_yaml_names_stay_text(tmp_path, text, names):
     write_yolo(tmp_path)
     (tmp_path / 'data.yaml').write_text(f'train: images\nnames: {text}\n')
     assert find_data(tmp_path).classes == names
+
+
+@pytest.mark.parametrize(
+    'train, message',
+    [
+        ('[images/a, images/b]', 'not found: images/b'),
+        ('[a.txt, images/a]', 'or else'),
+    ],
+)
+def test_part_of_a_split_in_a_yaml_file_is_not_ignored(
+    tmp_path, train, message
+):
+    write_yolo(tmp_path, SIX, 'labels/a', 'images/a')
+    (tmp_path / 'a.txt').write_text('images/a/a.jpg')
+    (tmp_path / 'data.yaml').write_text(f'train: {train}\nnames: [cat, dog]')
+    with pytest.raises(DatasetError, match=message):
+        find_data(tmp_path)
+
+
+def test_end_of_a_path_must_name_the_same_split(tmp_path):
+    write_yolo(tmp_path, SIX, 'val/labels', 'val/images')
+    (tmp_path / 'data.yaml').write_text(
+        'train: /no/train/images\nnames: [cat, dog]'
+    )
+    (tmp_path / 'images').symlink_to('val/images')
+    with pytest.raises(DatasetError, match='not found: /no/train/images'):
+        find_data(tmp_path)
 
 
 def test_missing_split_in_a_yaml_file_is_ignored(tmp_path):
@@ -470,7 +511,7 @@ def test_yaml_file_cannot_refer_to_data_outside_the_folder(tmp_path):
         f'path: {tmp_path}/other\ntrain: {tmp_path}/other/images\n'
         'names: [cat]\n'
     )
-    with pytest.raises(DatasetError, match='is not below'):
+    with pytest.raises(DatasetError, match='not found: /'):
         find_data(root)
 
 
