@@ -273,7 +273,7 @@ class _Folder:
         paths, listed = self.found[kind], ()
         fitting = _of_role(role, paths)
         if kind == 'VOC' and paths and not any(map(role_of, paths)):
-            listed = self._image_lists(role)
+            listed = self._image_lists(role, 'stem')
             fitting = [os.path.commonpath(paths)]
             fitting = fitting if listed or role != 'val' else []
         best = [p for p in fitting if Path(p).stem.startswith('instances')]
@@ -288,11 +288,13 @@ class _Folder:
         ann = self.root / fitting[0]
         return self._source(kind, ann, img or self.root, listed=listed)
 
-    def _image_lists(self, role: str) -> tuple[str, ...]:
-        """Find VOC's image lists of a split: train.txt in every folder, or
-        else the lists of all classes, such as aeroplane_train.txt.
+    def _image_lists(self, role: str, part: str) -> tuple[str, ...]:
+        """Find the image lists of a split: train.txt in every folder, or else
+        VOC's lists of all classes, such as aeroplane_train.txt.
+
+        VOC lists the images by ``stem``, YOLO by ``name``.
         """
-        images = {Path(path).stem for path in self.found['image']}
+        images = {getattr(Path(path), part) for path in self.found['image']}
         lists: dict[tuple, list[str]] = defaultdict(list)
         for path in self.found['other']:
             *folders, name = path.lower().split('/')
@@ -303,7 +305,7 @@ class _Folder:
             text = read_text(self.root / path)
             # Lists of one class have a second column.
             words = {*text.splitlines(), *text.split()}
-            if images & {Path(word).stem for word in words}:
+            if images & {getattr(Path(plain(w)), part) for w in words}:
                 place = 'main' in folders, stem in ROLES[split], split
                 lists[place].append(str(self.root / path))
         for place in product((True, False), (True, False), ORDER[role]):
@@ -346,11 +348,15 @@ class _Folder:
             source = self._from_yaml(str(self.root / path), role, img)
             if source is not None:
                 return source
-        folders = _of_role(role, self._labelled)
+        folders, listed = _of_role(role, self._labelled), ()
+        if not any(map(role_of, self._labelled)):
+            # Darknet: train.txt and test.txt next to one folder of images.
+            listed = self._image_lists(role, 'name')
+            folders = self._labelled if listed else folders
         if not folders:
             return None
         images = [img] if img else [self.root / each for each in folders]
-        return self._source('YOLO', self._names(role), *images)
+        return self._source('YOLO', self._names(role), *images, listed=listed)
 
     def _yolo_of(self, path: str, role: str, img: str | None) -> Source:
         """Make a source of a given YAML file, list of names or folder."""

@@ -456,6 +456,19 @@ def test_yolo_without_a_yaml_file_is_read(
         assert find_data(tmp_path).classes == ('class_0', 'class_1')
 
 
+def test_darknet_lists_are_followed(tmp_path):
+    """Test images were once trained on."""
+    # The share 0.35 in the labels is not the image 0.jpg.
+    write_yolo(tmp_path, ('a.jpg', '0.jpg', 'train_c.jpg'), 'obj', 'obj')
+    (tmp_path / 'obj.names').write_text('cat\ndog\n')
+    assert not find_data(tmp_path).train.image_list
+    (tmp_path / 'train.txt').write_text('data/obj/a.jpg\ndata/obj/0.jpg\n')
+    (tmp_path / 'test.txt').write_text('C:\\obj\\train_c.jpg\n')
+    splits = find_data(tmp_path)
+    assert read_boxes(splits.train).names == ['0.jpg', 'a.jpg']
+    assert read_boxes(splits.val).names == ['train_c.jpg']
+
+
 @pytest.mark.parametrize(
     'image, label',
     [
