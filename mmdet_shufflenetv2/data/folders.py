@@ -9,7 +9,7 @@ one. Without a validation split, part of the training images is held out.
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cached_property, partial
 from itertools import product
@@ -113,12 +113,14 @@ def find_data(
     if val is None:
         train, val, note = _hold_out(train, val_fraction, seed)
         notes.append(note)
-    shared = train and {*read_boxes(train).files} & {*read_boxes(val).files}
-    if shared:
-        notes.append(
-            f'{len(shared)} images are in both training and validation, so '
-            'the metrics will be too high'
-        )
+    if train is not None:
+        one, other = ({*read_boxes(each).files} for each in (train, val))
+        if one & other:
+            notes.append(
+                f'{len(one & other)} images are in both training and '
+                'validation, so the metrics will be too high'
+            )
+        notes += found.unused(one | other)
     unknown = classes_beyond(read_boxes(val), table.classes)
     if unknown:
         raise DatasetError(
@@ -255,6 +257,22 @@ class _Folder:
             elif suffix in ('.xlsx', '.xls', '.parquet', '.txt'):
                 files.append(path)
         return f', but cannot read {shorten(files[:3])}' if files else ''
+
+    def unused(self, used: set[str]) -> list[str]:
+        """Return a note if images are in no split, other than test images."""
+        used, root = {*map(os.path.abspath, used)}, os.path.abspath(self.root)
+        folders = Counter(
+            os.path.dirname(path) or '.'
+            for path in self.found['image']
+            if role_of(os.path.dirname(path)) != 'test'
+            and os.path.join(root, path) not in used
+        )
+        if not folders:
+            return []
+        return [
+            f'{folders.total()} images are used neither for training nor for '
+            f'validation: {shorten(f"{k} ({v})" for k, v in folders.items())}'
+        ]
 
     def _path(self, name: str, option: str) -> str:
         for path in (self.root / name, Path(name)):

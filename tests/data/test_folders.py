@@ -95,6 +95,18 @@ def test_unused_format_is_reported(tmp_path):
     assert find_data(tmp_path).notes[1].endswith('in CSV are not used')
 
 
+def test_images_of_no_split_are_counted(tmp_path):
+    put(tmp_path, 'train.json', 'train')
+    put(tmp_path, 'val.json', 'val')
+    picture(tmp_path / 'test' / 'a.jpg')
+    assert len(find_data(tmp_path).notes) == 1
+    for name in 'a.jpg', 'more/a.jpg', 'more/b.jpg', 'train/c.jpg':
+        picture(tmp_path / name)
+    note = find_data(tmp_path).notes[1]
+    assert note.startswith('4 images are used neither')
+    assert note.endswith('. (1), more (2), train (1)')
+
+
 def test_class_with_boxes_that_training_lacks_is_an_error(tmp_path):
     put(tmp_path, 'train.json', '.', classes=('cat', 'dog'))
     put(tmp_path, 'val.json', '.', classes=('cat', 'bird'))
