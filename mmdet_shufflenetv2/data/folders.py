@@ -121,6 +121,8 @@ def find_data(
                 'validation, so the metrics will be too high'
             )
         notes += found.unused(one | other)
+        if train.format == 'YOLO':
+            notes += found.unused_labels()
     unknown = classes_beyond(read_boxes(val), table.classes)
     if unknown:
         raise DatasetError(
@@ -341,6 +343,21 @@ class _Folder:
         """Image folders that have YOLO label files."""
         folders = dict.fromkeys(map(os.path.dirname, self._labels))
         return [os.path.relpath(folder, self.root) for folder in folders]
+
+    def unused_labels(self) -> list[str]:
+        """Return a note if there are label files without an image."""
+        used = {os.path.relpath(p, self.root) for p in self._labels.values()}
+        folders = {*map(os.path.dirname, used)}
+        files = [
+            path
+            for path in self.found['other']
+            if path.endswith('.txt')
+            and os.path.dirname(path) in folders
+            and path not in used
+            and os.path.basename(path) not in NAME_FILES
+        ]
+        note = f'{len(files)} text files among the labels have no image: '
+        return [note + shorten(files)] if files else []
 
     def _names(self, role: str) -> Path:
         """Find the file of YOLO's class names; the root if there is none.

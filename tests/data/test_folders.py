@@ -497,6 +497,15 @@ def test_label_names_differ_in_case_or_unicode_form(tmp_path, image, label):
     assert len(read_test(tmp_path).boxes) == 2
 
 
+def test_labels_without_an_image_are_named(tmp_path):
+    write_yolo(tmp_path)
+    (tmp_path / 'labels' / 'classes.txt').write_text('cat\ndog\n')
+    assert len(find_data(tmp_path).notes) == 2
+    (tmp_path / 'images' / 'a.jpg').rename(tmp_path / 'images' / 'a.gif')
+    note = find_data(tmp_path).notes[-1]
+    assert note == '1 text files among the labels have no image: labels/a.txt'
+
+
 def test_many_images_without_labels_come_first(tmp_path):
     """Of each folder only the first 50 files were once looked at."""
     write_yolo(tmp_path, ('z.jpg',))
