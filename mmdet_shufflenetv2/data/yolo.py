@@ -171,11 +171,12 @@ def _read_line(words: list[str], size: tuple) -> tuple[int, np.ndarray]:
     if (
         not label.is_integer()
         or not (is_polygon or is_box)
-        or np.abs(points[:2]).max() > 2
+        or np.abs(points).max() >= 2
     ):
         raise ValueError(
             'expected a class number and a box (4 numbers) or polygon, in '
-            f'fractions of the image size, got {" ".join(words)!r:.80}'
+            'fractions of the image size (keypoints need kpt_shape in the '
+            f'YAML file), got {" ".join(words)!r:.80}'
         )
     low, high = points.min(axis=0), points.max(axis=0)
     if is_box:

@@ -423,6 +423,17 @@ def test_keypoints_are_not_read_as_a_polygon(tmp_path):
     assert table.boxes[mine].tolist() == [BOX]
 
 
+@pytest.mark.parametrize(
+    'line',
+    ['0 0.5 0.5 0.1 0.1 0.5 0.5 2 0.6 0.6 2', '0 0.5 0.5 0.1 0.1 0.93 7'],
+    ids=['pose without kpt_shape', 'score and track'],
+)
+def test_box_followed_by_other_numbers_is_not_a_polygon(tmp_path, line):
+    write_yolo(tmp_path)
+    (tmp_path / 'labels' / 'a.txt').write_text(line)
+    assert '(keypoints need kpt_shape' in str(read_test(tmp_path).errors)
+
+
 def test_yolo_lists_of_images_are_followed(tmp_path):
     write_yolo(tmp_path, ('a.jpg', 'b.jpg', 'c.jpg'))
     for name, lines in ('train', 'ab'), ('val', 'c'):
