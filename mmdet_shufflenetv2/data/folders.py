@@ -9,7 +9,7 @@ one. Without a validation split, part of the training images is held out.
 
 import os
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property, partial
 from itertools import product
@@ -120,9 +120,7 @@ def find_data(
                 f'{len(one & other)} images are in both training and '
                 'validation, so the metrics will be too high'
             )
-        notes += found.unused(one | other)
-        if train.format == 'YOLO':
-            notes += found.unused_labels()
+        notes += found.unused(one | other, train.format)
     unknown = classes_beyond(read_boxes(val), table.classes)
     if unknown:
         raise DatasetError(
@@ -260,20 +258,26 @@ class _Folder:
                 files.append(path)
         return f', but cannot read {shorten(files[:3])}' if files else ''
 
-    def unused(self, used: set[str]) -> list[str]:
-        """Return a note if images are in no split, other than test images."""
+    def unused(self, used: set[str], kind: str) -> list[str]:
+        """Return notes on images of no split and labels of no image."""
         used, root = {*map(os.path.abspath, used)}, os.path.abspath(self.root)
-        folders = Counter(
+        folders = [
             os.path.dirname(path) or '.'
             for path in self.found['image']
-            if role_of(os.path.dirname(path)) != 'test'
-            and os.path.join(root, path) not in used
-        )
-        if not folders:
-            return []
+            if os.path.join(root, path) not in used
+        ]
+        folders = [each for each in folders if role_of(each) != 'test']
+        places = {*map(os.path.dirname, self._labels.values())}
+        texts = [p for p in self._texts if Path(p).name not in NAME_FILES]
+        texts = [p for p in texts if str((self.root / p).parent) in places]
+        both = {
+            'images are not used for training or validation, in': folders,
+            'label files have no image': texts if kind == 'YOLO' else [],
+        }
         return [
-            f'{folders.total()} images are used neither for training nor for '
-            f'validation: {shorten(f"{k} ({v})" for k, v in folders.items())}'
+            f'{len(items)} {what}: {shorten(dict.fromkeys(items))}'
+            for what, items in both.items()
+            if items
         ]
 
     def _path(self, name: str, option: str) -> str:
@@ -309,20 +313,18 @@ class _Folder:
         return self._source(kind, ann, img or self.root, listed=listed)
 
     def _image_lists(self, role: str, part: str) -> tuple[str, ...]:
-        """Find the image lists of a split: train.txt in every folder, or else
-        VOC's lists of all classes, such as aeroplane_train.txt.
-
-        VOC lists the images by ``stem``, YOLO by ``name``.
+        """Find the lists of a split, by image stem (VOC) or name (YOLO):
+        train.txt in every folder, or else all such as aeroplane_train.txt.
         """
         images = {getattr(Path(path), part) for path in self.found['image']}
         lists: dict[tuple, list[str]] = defaultdict(list)
-        for path in self.found['other']:
+        for path in self._texts:
             *folders, name = path.lower().split('/')
-            stem, suffix = os.path.splitext(name)
+            stem = name.removesuffix('.txt')
             split = role_of(stem)
-            if suffix != '.txt' or not split or {*folders} & OTHER_TASKS:
+            if not split or {*folders} & OTHER_TASKS:
                 continue
-            text = read_text(self.root / path)
+            text = read_text(self.root / path, 'latin-1')
             # Lists of one class have a second column.
             words = {*text.splitlines(), *text.split()}
             if images & {getattr(Path(plain(w)), part) for w in words}:
@@ -344,30 +346,20 @@ class _Folder:
         folders = dict.fromkeys(map(os.path.dirname, self._labels))
         return [os.path.relpath(folder, self.root) for folder in folders]
 
-    def unused_labels(self) -> list[str]:
-        """Return a note if there are label files without an image."""
-        used = {os.path.relpath(p, self.root) for p in self._labels.values()}
-        folders = {*map(os.path.dirname, used)}
-        files = [
-            path
-            for path in self.found['other']
-            if path.endswith('.txt')
-            and os.path.dirname(path) in folders
-            and path not in used
-            and os.path.basename(path) not in NAME_FILES
-        ]
-        note = f'{len(files)} text files among the labels have no image: '
-        return [note + shorten(files)] if files else []
+    @cached_property
+    def _texts(self) -> list[str]:
+        """Text files other than the labels of an image."""
+        labels = {*self._labels.values()}
+        texts = [p for p in self.found['other'] if p.lower().endswith('.txt')]
+        return [path for path in texts if str(self.root / path) not in labels]
 
     def _names(self, role: str) -> Path:
-        """Find the file of YOLO's class names; the root if there is none.
-
-        LabelImg writes one into each folder, each with an order of its own.
-        """
+        """Find the file of YOLO's class names; the root if there is none."""
         paths = self.found['YAML']
         paths = [p for p in paths if 'names' in read_yaml(self.root / p)]
         others = self.found['other']
         paths += [path for path in others if Path(path).name in NAME_FILES]
+        # LabelImg writes one into each folder, each with its own order.
         roles = {*ORDER[role], None}
         paths = [path for path in paths if role_of(path) in roles] or paths
         if len({tuple(class_names(self.root / path)) for path in paths}) > 1:
@@ -420,11 +412,10 @@ class _Folder:
             if role != 'train' and len(missing) == len(places):
                 continue
             lists = [v for v in places if str(places[v]).endswith('.txt')]
-            if missing or 0 < len(lists) < len(places):
+            if wrong := missing or (len(lists) < len(places) and lists):
                 raise DatasetError(
-                    f'{path}: expected folders or else lists of images below '
-                    f'{self.root} for {role}, got {shorten(values)}'
-                    + (f'; not found: {shorten(missing)}' if missing else '')
+                    f'{path}: for {role}, expected folders, or else lists of '
+                    f'images, below {self.root}, got {shorten(wrong)}'
                 )
             images = [self.root] if lists else places.values()
             listed = places.values() if lists else ()
@@ -435,7 +426,7 @@ class _Folder:
         """Resolve an entry of a YAML file to a path below the data root."""
         given, parent = Path(plain(value)), Path(path).parent
         places = [parent / plain(str(data.get('path') or '')) / given]
-        if not (given.is_absolute() and given.exists()):
+        if not (given.is_absolute() and os.path.exists(given)):
             # A path of another machine or relative to another folder: its
             # end may be here, but has to name the same split.
             for start in range(len(given.parts) or 1):
@@ -444,7 +435,7 @@ class _Folder:
                     places += [parent / end, self.root / end]
         root = self.root.resolve()
         for place in places:
-            if place.exists() and place.resolve().is_relative_to(root):
+            if os.path.exists(place) and place.resolve().is_relative_to(root):
                 return str(place)
         return None
 

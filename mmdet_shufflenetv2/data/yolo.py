@@ -57,22 +57,20 @@ def class_names(ann: str | os.PathLike) -> list[str] | None:
 def label_files(images: Iterable[str]) -> dict[str, str]:
     """Find the label files of images; those without one are left out.
 
-    The labels of all images of a folder are in the first folder that has any
-    of them, see :func:`_label_folders`. Their names may differ from those of
-    the images in case and in Unicode form.
+    The labels of a folder's images are in the first of its label folders that
+    has any. Names may differ from the images' in case and Unicode form.
     """
-    members, found = defaultdict(list), {}
+    stems, found = defaultdict(dict), {}
     for image in images:
-        members[os.path.dirname(image)].append(image)
-    for folder in members:
+        folder, name = os.path.split(image)
+        stems[folder][image] = os.path.splitext(name)[0]
+    for folder, own in stems.items():
         for place in _label_folders(Path(folder)):
-            files = _label_names(place)
-            mine = {
-                image: str(place / file)
-                for image in (members[folder] if files else ())
-                for stem in [Path(image).stem]
-                if (file := files.get(stem) or files.get(_key(stem)))
-            }
+            files = sorted(place.glob('*.[tT][xX][tT]'))
+            names = {_key(file.stem): str(file) for file in files}
+            names |= {file.stem: str(file) for file in files}
+            keys = {i: s if s in names else _key(s) for i, s in own.items()}
+            mine = {i: names[key] for i, key in keys.items() if key in names}
             if mine:
                 found |= mine
                 break
@@ -86,16 +84,14 @@ def _label_folders(folder: Path) -> Iterator[Path]:
     in the path, the folder itself, and ``labels`` in it or next to it. What
     is next to a folder ``images`` belongs to that alone, not to ``masks``.
     """
-    lower = [part.casefold() for part in folder.parts]
-    bases = [folder, folder.parent]
-    if 'images' in lower:
-        at = len(lower) - 1 - lower[::-1].index('images')
-        bases.insert(0, Path(*folder.parts[:at]))
-    for base in bases:
+    lower = list(map(str.casefold, folder.parts))
+    ends = [i for i, part in enumerate(lower) if part == 'images'][-1:]
+    bases = [Path(*folder.parts[:end]) for end in ends]
+    for base in (*bases, folder, folder.parent):
         if base == folder:
             yield folder
         first, *rest = folder.relative_to(base).parts or ('',)
-        names = _entries(base)[0]
+        names = sorted(path.name for path in base.glob('*'))
         has_images = 'images' in map(str.casefold, names)
         if has_images and first.casefold() != 'images':
             continue
@@ -103,18 +99,6 @@ def _label_folders(folder: Path) -> Iterator[Path]:
         for name in sorted(filter(LABEL_FOLDER.fullmatch, names), key=len):
             yield base.joinpath(name, *rest)
             yield base.joinpath(name, first, *rest)
-
-
-def _label_names(folder: Path) -> dict[str, str]:
-    """Return the text files in a folder by stem and by normalised stem."""
-    names = [n for n in _entries(folder)[1] if n.lower().endswith('.txt')]
-    return {_key(n[:-4]): n for n in names} | {n[:-4]: n for n in names}
-
-
-def _entries(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of the folders and of the files in a folder."""
-    _, folders, files = next(os.walk(folder), ('', [], []))
-    return sorted(folders), sorted(files)
 
 
 def _key(stem: str) -> str:
