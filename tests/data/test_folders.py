@@ -485,11 +485,11 @@ def test_darknet_lists_are_followed(tmp_path):
     write_yolo(tmp_path, ('a.jpg', '0.jpg', 'train_c.jpg'), 'obj', 'obj')
     (tmp_path / 'obj.names').write_text('cat\ndog\n')
     assert not find_data(tmp_path).train.image_list
-    (tmp_path / 'train.txt').write_text('data/obj/a.jpg\ndata/obj/0.jpg\n')
-    (tmp_path / 'test.txt').write_text('C:\\obj\\train_c.jpg\n')
+    (tmp_path / 'train.txt').write_text('obj/train_c.jpg\nobj/0.jpg\n')
+    (tmp_path / 'test.txt').write_text('C:\\obj\\a.jpg\n')
     splits = find_data(tmp_path)
-    assert read_boxes(splits.train).names == ['0.jpg', 'a.jpg']
-    assert read_boxes(splits.val).names == ['train_c.jpg']
+    assert read_boxes(splits.train).names == ['0.jpg', 'train_c.jpg']
+    assert read_boxes(splits.val).names == ['a.jpg']
 
 
 @pytest.mark.parametrize(
