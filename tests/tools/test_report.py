@@ -24,4 +24,4 @@ def test_report_is_written_and_names_what_it_cannot_show(here, tmp_path):
     assert f'written to {out}' in said
     assert out.read_text('utf-8').startswith('<!doctype html>')
     said = here('report', '--results', tmp_path / 'no', code=2)
-    assert said.startswith('error: there is no folder')
+    assert said.startswith('error: no folder ')
