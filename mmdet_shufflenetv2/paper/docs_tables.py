@@ -190,25 +190,26 @@ def deploy_rows(results: Results) -> list[Row]:
     """All cases except the small detectors against other files."""
     rows = []
     for each in _cases(results.sound('deploy'), *DEPLOYED):
-        row, extra = each.row, []
+        row, notes, against = each.row, [], each.row['against']
         if row['case'] == 'other file':
             continue
         if row['gmac_per_s']:
             rates = row['gmac_per_s'], row['against_gmac_per_s']
-            extra.append(f'{" of ".join(rates)} GMAC/s')
+            notes.append(f'{" of ".join(rates)} GMAC/s')
+            against = f'{against} matrix product'
         if row['ps_roi_share']:
-            extra.append(f'PSRoI align is {float(row["ps_roi_share"]):.0%}')
+            notes.append(f'PSRoI align is {float(row["ps_roi_share"]):.0%}')
         if row['peak_mb']:
             peaks = row['peak_mb'], row['against_peak_mb']
-            extra.append(f'{" against ".join(peaks)} MB')
+            notes.append(f'{" against ".join(peaks)} MB')
         cells = {
             'what': f'{row["what"]} {row["input"]}'.strip(),
-            'against': row['against'],
+            'against': against,
             'ms': row['median_ms'],
             'ms of the other': row['against_ms'],
             # Against a matrix product, compare rates instead of times.
-            'times as fast': row['times_faster'] * (not row['gmac_per_s']),
-            'besides': ', '.join(extra),
+            'times as fast': '' if row['gmac_per_s'] else _times_faster(row),
+            'notes': ', '.join(notes),
             'measured on': each.conditions.place,
         }
         rows.append({title: text or '-' for title, text in cells.items()})
@@ -218,8 +219,7 @@ def deploy_rows(results: Results) -> list[Row]:
 def light_rows(results: Results) -> list[Row]:
     """Small exported detectors in rows, the other files in columns.
 
-    A cell says how many times as fast the detector is. ``~`` marks a warning
-    about the times.
+    A cell says how many times as fast the detector is.
     """
     table: dict[tuple[str, str], Row] = {}
     for each in _cases(results.sound('deploy'), *DEPLOYED):
@@ -231,9 +231,16 @@ def light_rows(results: Results) -> list[Row]:
                 'measured on': place,
             }
             found = table.setdefault((row['what'], place), cells)
-            mark = '~' if row['warning'] else ''
-            found[row['against']] = f'{mark}{float(row["times_faster"]):.2f}'
+            found[row['against']] = _times_faster(row)
     return list(table.values())
+
+
+def _times_faster(row: Row) -> str:
+    """Format a ratio; ``~`` marks a warning about the times."""
+    if not row['times_faster']:
+        return ''
+    mark = '~' if row['warning'] else ''
+    return f'{mark}{float(row["times_faster"]):.2f}'
 
 
 # Columns that identify a case of deployment.
