@@ -19,14 +19,12 @@ from ..data import BoxMetric
 from ..detection import soft_voting
 from ..errors import UserError
 from .run_config import dicts_of
-from .run_data import datasets_of, metrics_of
+from .run_data import datasets_of, is_box_metric, metrics_of
 
 # Maximum boxes per image: the first as pycocotools defines AP, the second as
 # papers report the recall of proposals.
 BOXES_PER_IMAGE = 1, 10, 100
 PROPOSALS_PER_IMAGE = 100, 300, 1000
-# The config that an earlier test has saved may have a ProposalMetric.
-BOX_METRICS = 'BoxMetric', 'CocoMetric', 'ProposalMetric'
 
 
 def coco_metrics(
@@ -40,7 +38,7 @@ def coco_metrics(
     found = [
         metric
         for split, metric in metrics_of(cfg)
-        if split == 'test' and metric.type.rpartition('.')[2] in BOX_METRICS
+        if split == 'test' and is_box_metric(metric) and 'ann_file' in metric
     ]
     if not found:
         raise UserError(

@@ -41,8 +41,9 @@ Result = TypeVar('Result')
 
 #: Prefix of the first line of an image list, which names the source.
 _LIST_OF = '# images of '
-#: Metrics that are replaced by a BoxMetric on the run's own table.
-_METRICS = ('BoxMetric', 'CocoMetric', 'VOCMetric')
+#: Metrics that are replaced by a BoxMetric on the run's own table; the config
+#: of an earlier test may have a ProposalMetric.
+_METRICS = 'BoxMetric', 'CocoMetric', 'ProposalMetric', 'VOCMetric'
 
 
 def once_per_run(work: Callable[[], Result]) -> Result:
@@ -93,6 +94,11 @@ def metrics_of(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
             metrics = metrics['metrics']
         metrics = metrics if isinstance(metrics, list) else [metrics]
         yield from ((name, metric) for metric in metrics if metric)
+
+
+def is_box_metric(node: ConfigDict) -> bool:
+    """Whether a metric's config is replaced by a BoxMetric."""
+    return str(node.type).rpartition('.')[2] in _METRICS
 
 
 def set_classes(cfg: Config, classes: tuple[str, ...]) -> None:
@@ -184,7 +190,7 @@ def use_data_root(
     for name, dataset in datasets_of(cfg):
         _point_to((name == 'train' and splits.train) or splits.val, dataset)
     for _, metric in metrics_of(cfg):
-        if metric.type in _METRICS:
+        if is_box_metric(metric):
             _point_to(splits.val, metric)
     if splits.classes:
         set_classes(cfg, splits.classes)
@@ -194,8 +200,8 @@ def _point_to(source: Source, node: ConfigDict) -> None:
     """Let a data set or a metric of a config read a source."""
     kind, ann, images, *rest = source
     images = images[0] if len(images) == 1 else list(images)
-    if node.type in _METRICS:
-        if node.type == 'VOCMetric':
+    if is_box_metric(node):
+        if node.type.endswith('VOCMetric'):
             node.clear()
         node.update(type='BoxMetric', img_dir=images)
     else:
@@ -302,7 +308,7 @@ def check_data(
         most = max(tables['train'], key=lambda each: each.learned().sum())
         require_trainable(most)
     for name, metric in metrics_of(cfg):
-        if name in tables and metric.type in _METRICS:
+        if name in tables and is_box_metric(metric):
             _check_metric(metric, tables[name])
     return tables
 

@@ -70,8 +70,16 @@ def join(cfg, second, split='train'):
     loader.dataset = ConfigDict(joined)
 
 
-def test_a_folder_reaches_data_sets_metrics_and_classes(cfg, data):
+@pytest.mark.parametrize(
+    'kind', ['BoxMetric', 'mmdet.CocoMetric', 'mmdet.VOCMetric', 'test']
+)
+def test_a_folder_reaches_data_sets_metrics_and_classes(cfg, data, kind):
     join(cfg, dict(cfg.train_dataloader.dataset))
+    if kind == 'test':  # The config that an earlier test has saved.
+        metrics = evaluation.coco_metrics(cfg, ['proposal', 'bbox'])
+        cfg.test_evaluator = metrics
+    else:
+        cfg.test_evaluator.type = kind
     run_data.use_data_root(cfg, str(data))
     # Joined data sets are not the same data twice.
     (table,) = check(cfg)['train']
