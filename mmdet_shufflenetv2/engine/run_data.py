@@ -49,7 +49,7 @@ _METRICS = 'BoxMetric', 'CocoMetric', 'ProposalMetric', 'VOCMetric'
 def once_per_run(work: Callable[[], Result]) -> Result:
     """Call ``work`` in the first process only.
 
-    All processes return its result, or raise its `UserError`.
+    All processes return its result, or raise its error.
     """
     if not is_distributed():
         return work()
@@ -57,7 +57,7 @@ def once_per_run(work: Callable[[], Result]) -> Result:
     if is_main_process():
         try:
             outcome[0] = work()
-        except UserError as error:
+        except Exception as error:
             outcome[1] = error
     broadcast_object_list(outcome)
     if outcome[1] is not None:

@@ -286,12 +286,13 @@ def test_evaluator_of_another_file_is_named(pointed, data):
     check(pointed)
 
 
-def test_first_process_reads_and_the_others_get_it(monkeypatch):
+@pytest.mark.parametrize('kind', [DatasetError, OSError])
+def test_first_process_reads_and_the_others_get_it(monkeypatch, kind):
     """Of two processes; what is broadcast is what the second one gets."""
     sent = []
 
     def fail():
-        raise DatasetError('x.json cannot be read')
+        raise kind('x.json cannot be read')
 
     def receive(data):
         data[:] = sent.pop(0)
@@ -303,11 +304,11 @@ def test_first_process_reads_and_the_others_get_it(monkeypatch):
     monkeypatch.setattr(run_data, 'is_distributed', lambda: True)
     be(True, lambda data: sent.append(list(data)))
     assert run_data.once_per_run(lambda: 'table') == 'table'
-    with pytest.raises(DatasetError):
+    with pytest.raises(kind):
         run_data.once_per_run(fail)
     be(False, receive)
     assert run_data.once_per_run(pytest.fail) == 'table'
-    with pytest.raises(DatasetError, match=r'x\.json'):
+    with pytest.raises(kind, match=r'x\.json'):
         run_data.once_per_run(pytest.fail)
 
 
