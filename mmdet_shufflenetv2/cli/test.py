@@ -13,6 +13,7 @@ network; the fourth evaluates an exported model on the config's data.
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -115,16 +116,18 @@ def run(args: argparse.Namespace) -> None:
     task.check_data(cfg, ('test',), args)
     with contextlib.ExitStack() as stack:
         if args.fast_eval:
-            stack.enter_context(evaluation.fast_judge())
+            stack.enter_context(evaluation.use_faster_coco_eval())
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         results = os.path.join(folder, 'results.bbox.json')
         if is_file:
             results, metric = args.checkpoint, evaluation.box_metric(cfg)
-            evaluation.evaluate_file(metric, results)
         elif is_exported:
-            metric = evaluation.evaluate_exported(cfg, detector, folder)
+            metric = evaluation.box_metric(cfg, detector.classes)
+            evaluation.detect_test_images(cfg, detector, metric, results)
         else:
             metric = test_network(cfg, args, task, folder)
+        if is_file or is_exported:
+            print(json.dumps(metric.evaluate_file(results), indent=2))
         if metric and args.json:
             shutil.copyfile(results, args.json)
             print(f'Results: {args.json}')

@@ -5,11 +5,13 @@ This is the only file of ``data`` that imports mmdet. A config with
 ``import mmdet_shufflenetv2``; both share one table, read once per process.
 """
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
@@ -207,10 +209,34 @@ class BoxMetric(CocoMetric):
         #: Ground truth; :meth:`compute_metrics` reduces it to the model's
         #: classes.
         self.table = read_boxes(config_source(config))
-        #: Results file to evaluate instead of the collected results.
-        self.written: str | None = None
+        self._results_file: str | None = None
         # Placeholder: with None, mmdet expects ground truth in the samples.
         self._coco_api = COCO()
+
+    def evaluate_file(self, path: str) -> dict[str, float]:
+        """Compute the metrics of a file of COCO-format results."""
+        images = {*self.table.image_ids.tolist()}
+        categories = {*self.table.category_ids.tolist()}
+        try:
+            wrong = [
+                record
+                for record in json.loads(Path(path).read_text())
+                if record['image_id'] not in images
+                or record['category_id'] not in categories
+                or not record['score'] >= 0
+                or len(record['bbox']) != 4
+            ]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            wrong = [error]
+        if wrong:
+            raise DatasetError(
+                f'{path}: expected a list of results with image_id and '
+                f'category_id of {self.ann_file}, bbox and score, got '
+                f'{wrong[0]!r:.200}'
+            )
+        # One pair of placeholders: mmdet expects results.
+        self._results_file, self.results = path, [(None, None)]
+        return self.evaluate(1)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics of the model's classes."""
@@ -233,8 +259,8 @@ class BoxMetric(CocoMetric):
 
         mmdet indexes its results per class in pycocotools' sorted order.
         """
-        files = dict(bbox=self.written)
-        if self.written is None:
+        files = dict(bbox=self._results_file)
+        if self._results_file is None:
             files = super().results2json(*args, **kwargs)
         self.cat_ids = sorted(self.cat_ids)
         return files

@@ -71,8 +71,10 @@ def test_detector_finds_what_the_test_finds(tested, trained, shapes, tmp_path):
     run_data.use_data_root(cfg, str(shapes))
     meta = dict(dataset_meta=dict(classes=detector.classes))
     run_data.adopt_classes(cfg, dict(meta=meta))
-    evaluation.evaluate_exported(cfg, detector, str(tmp_path))
-    ours = json.loads((tmp_path / 'results.bbox.json').read_text())
+    path = tmp_path / 'results.json'
+    metric = evaluation.box_metric(cfg, detector.classes)
+    evaluation.detect_test_images(cfg, detector, metric, str(path))
+    ours = json.loads(path.read_text())
     theirs = json.loads((tested[1] / 'results.json').read_text())
     assert len(ours) == len(theirs)
 
@@ -92,7 +94,7 @@ def test_fast_numbers_are_those_of_pycocotools(tested, shapes):
     )
     found = truth.loadRes(str(tested[1] / 'results.json'))
     numbers = []
-    for judges in contextlib.nullcontext(), evaluation.fast_judge():
+    for judges in contextlib.nullcontext(), evaluation.use_faster_coco_eval():
         with judges:
             judge = coco_metric.COCOeval(truth, found, 'bbox')
         judge.evaluate()
