@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 from ..errors import UserError
 
-# launcher: variables it sets to (rank of a process, number of processes).
+# launcher: variables it sets to (rank of a process, number of processes). Each
+# may have been started by a later one, whose variables are then set too.
 LAUNCHERS = {
     'pytorch': ('RANK', 'WORLD_SIZE'),
-    'slurm': ('SLURM_PROCID', 'SLURM_STEP_NUM_TASKS'),
     'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_SIZE'),
+    'slurm': ('SLURM_PROCID', 'SLURM_STEP_NUM_TASKS'),
 }
 
 
@@ -122,11 +123,14 @@ def add_run_options(parser: ArgumentParser) -> None:
 def add_data_options(group) -> None:
     """Add the options that locate the parts of a data set."""
     parts = ('ann', 'FILE', 'annotations'), ('img', 'DIR', 'images')
+    either = group.add_mutually_exclusive_group()
     for split in 'train', 'val':
         for name, metavar, what in parts:
+            option = f'--{split}-{name}'
             text = f'{what} of the {split} split, relative to the data root'
-            group.add_argument(f'--{split}-{name}', metavar=metavar, help=text)
-    group.add_argument(
+            place = either if option == '--val-ann' else group
+            place.add_argument(option, metavar=metavar, help=text)
+    either.add_argument(
         '--val-fraction',
         type=share,
         metavar='X',
@@ -149,14 +153,16 @@ def check_run_options(args: argparse.Namespace) -> None:
             not start this process. Processes that do not know each other would
             train separate networks and overwrite each other's files.
     """
-    for name in 'train_ann', 'train_img', 'val_ann', 'val_img':
+    names = 'train_ann', 'train_img', 'val_ann', 'val_img', 'val_fraction'
+    for name in names:
         if getattr(args, name) is not None and args.data_root is None:
             option = name.replace('_', '-')
             raise UserError(f'--{option} needs --data-root DIR')
     started_by = 'none'
-    for launcher, (_, count) in LAUNCHERS.items():
-        if os.environ.get(count, '1') != '1':
+    for launcher, (rank, count) in LAUNCHERS.items():
+        if rank in os.environ and os.environ.get(count, '1') != '1':
             started_by = launcher
+            break
     args.launcher = args.launcher or started_by
     if args.launcher == 'none':
         is_wrong = started_by != 'none'

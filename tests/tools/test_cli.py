@@ -42,17 +42,42 @@ def test_texts_become_values_or_errors_that_say_what_is_expected(
             kind(other)
 
 
-def test_names_of_a_data_set_need_its_root():
-    with pytest.raises(UserError, match='--val-img needs --data-root'):
-        parse('--val-img', 'name')
-    assert parse('--val-img', 'name', '--data-root', 'x').data_root == 'x'
+@pytest.mark.parametrize(
+    'option', [('--val-img', 'name'), ('--val-fraction', '0.3')]
+)
+def test_options_of_a_data_set_need_its_root(option):
+    with pytest.raises(UserError, match=f'{option[0]} needs --data-root'):
+        parse(*option)
+    assert parse(*option, '--data-root', 'x').data_root == 'x'
 
 
-@pytest.mark.parametrize('launcher', LAUNCHERS)
-def test_launcher_is_the_one_that_started_this_process(launcher, monkeypatch):
+def test_validation_data_are_named_or_held_out_but_not_both(capsys):
+    with pytest.raises(SystemExit):
+        parse('--data-root', 'x', '--val-ann', 'a', '--val-fraction', '0.3')
+    said = '--val-fraction: not allowed with argument --val-ann'
+    assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def unlaunched(monkeypatch):
     for names in LAUNCHERS.values():
         for name in names:
             monkeypatch.delenv(name, raising=False)
+
+
+def test_launcher_that_another_one_started_counts(unlaunched, monkeypatch):
+    # The script of a job may set this one for other programs.
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    for launcher in 'slurm', 'mpi', 'pytorch':
+        for name in LAUNCHERS[launcher]:
+            monkeypatch.setenv(name, '2')
+        assert parse().launcher == launcher
+
+
+@pytest.mark.parametrize('launcher', LAUNCHERS)
+def test_launcher_is_the_one_that_started_this_process(
+    launcher, unlaunched, monkeypatch
+):
     variable, count = LAUNCHERS[launcher]
     assert parse().launcher == 'none'
     with pytest.raises(UserError, match=f'--launcher {launcher}: expected'):
