@@ -124,8 +124,8 @@ def find_files(sources: list[str], out_dir: str) -> dict[str, Path | int]:
     Raises:
         UserError: A source has no image or video.
     """
-    from ..deploy.detector import VIDEOS
-    from ..engine.pictures import SUFFIXES
+    from ..deploy.detector import is_video
+    from ..deploy.runtime import IMAGES
     from ..engine.run_dir import find_runs
 
     earlier = {path.resolve() for path in find_runs(out_dir)}
@@ -141,7 +141,7 @@ def find_files(sources: list[str], out_dir: str) -> dict[str, Path | int]:
             paths = [
                 path
                 for path in sorted(glob.glob(pattern, recursive=True))
-                if Path(path).suffix.lower() in SUFFIXES | VIDEOS
+                if (IMAGES.fullmatch(Path(path).suffix) or is_video(path))
                 and not earlier & {*Path(path).resolve().parents}
             ]
         if not paths:
@@ -150,7 +150,8 @@ def find_files(sources: list[str], out_dir: str) -> dict[str, Path | int]:
                 'folder, a glob pattern or a camera number'
             )
         files |= {os.path.abspath(path): Path(path) for path in paths}
-    root = os.path.commonpath([os.path.dirname(path) for path in files] or '/')
+    folders = [os.path.dirname(path) for path in files] or ['/']
+    root = os.path.commonpath(folders)
     return {os.path.relpath(k, root): v for k, v in files.items()} | cameras
 
 
@@ -245,6 +246,11 @@ class Output:
                 path = self._path(f'{frame.file.removesuffix(".mp4")}.mp4')
                 options = cv2.VideoWriter.fourcc(*'mp4v'), frame.rate
                 video = cv2.VideoWriter(str(path), *options, found.size)
+                if not video.isOpened():
+                    raise UserError(
+                        f'video {path} cannot be written: OpenCV has no '
+                        'codec for it here; use --save pictures coco'
+                    )
                 self._videos[frame.file] = video
             self._videos[frame.file].write(drawn)
 

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from mmdet_shufflenetv2 import Detector
 from mmdet_shufflenetv2.cli.predict import Frame, Output, find_files
 from mmdet_shufflenetv2.data.synthetic import CLASSES
 from mmdet_shufflenetv2.engine.pictures import COLOURS
+from mmdet_shufflenetv2.errors import UserError
 
 
 @pytest.fixture(scope='module')
@@ -143,6 +145,24 @@ def test_nothing_is_taken_from_an_earlier_call(tmp_path, monkeypatch):
     image = {'a.jpg': Path('a.jpg')}
     assert find_files(['.', '*.jpg'], 'found') == image
     assert find_files(['a.jpg', '0'], 'found') == image | {'camera 0': 0}
+
+
+def test_a_folder_is_searched_for_all_images_that_can_be_read(tmp_path):
+    names = {'a.gif', 'b.JPE', 'c.webp', 'd.mp4'}
+    for name in names | {'notes.txt'}:
+        (tmp_path / name).touch()
+    assert find_files([str(tmp_path)], 'found').keys() == names
+
+
+def test_video_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
+    closed = SimpleNamespace(isOpened=lambda: False)
+    monkeypatch.setattr(cv2, 'VideoWriter', Mock(return_value=closed))
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    none = dict(names=[], scores=[], boxes=[], labels=np.array([]))
+    found = SimpleNamespace(**none, size=(40, 40))
+    output = Output(tmp_path, {'video'}, ('ship',))
+    with pytest.raises(UserError, match=r'a\.mp4 cannot be written'):
+        output._draw(Frame('a/1.jpg', pixels, 'a', 5), found)
 
 
 @pytest.mark.parametrize(
