@@ -1,7 +1,7 @@
 """Check a folder of data as training would, without training.
 
     python -m mmdet_shufflenetv2 check my_data
-    python -m mmdet_shufflenetv2 check my_data --out-dir looked_at
+    python -m mmdet_shufflenetv2 check my_data --out-dir check_images
 
 Counts images and boxes per class in both splits and lists errors and warnings.
 With --out-dir, also draws up to five examples of each kind of problem, and a

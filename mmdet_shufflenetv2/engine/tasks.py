@@ -175,13 +175,15 @@ def task_of(cfg: Config, args: Namespace) -> type:
     ]
     if is_classifier and getattr(args, 'checkpoint', '').endswith('.json'):
         wrong.append(args.checkpoint)
+    hint = ''
     if hasattr(args, 'eval'):
         args.eval = args.eval or [task.EVAL_CHOICES[0]]
         words = sorted({*args.eval} - {*task.EVAL_CHOICES})
         wrong += [f'--eval {word}' for word in words]
+        hint = f'; --eval takes {" ".join(task.EVAL_CHOICES)}'
     if wrong:
         raise UserError(
             f'{args.config} is a {task.MODEL}: expected no '
-            f'{", ".join(wrong)}; --eval takes {" ".join(task.EVAL_CHOICES)}'
+            f'{", ".join(wrong)}{hint}'
         )
     return task

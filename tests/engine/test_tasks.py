@@ -10,7 +10,7 @@ from mmdet_shufflenetv2.data.class_folders import imagenet_synsets
 from mmdet_shufflenetv2.data.synthetic import ClassificationSet, write_set
 from mmdet_shufflenetv2.engine import run_data
 from mmdet_shufflenetv2.engine.published_classifier import ClassificationError
-from mmdet_shufflenetv2.engine.tasks import Classification
+from mmdet_shufflenetv2.engine.tasks import Classification, task_of
 from mmdet_shufflenetv2.errors import UserError
 
 CLASSES = ('circle', 'cross', 'ring', 'square', 'star', 'triangle')
@@ -68,6 +68,15 @@ def test_a_part_of_imagenet_has_to_be_meant(load, crops, names, found):
         cfg.merge_from_dict(dict([option.split('=')]))
     use(cfg, crops)
     assert cfg.model.head.num_classes == 6
+
+
+def test_an_option_of_the_other_task_is_named(load):
+    cfg, given = load('configs/pretrain.py'), Namespace(config='x', epochs=3)
+    with pytest.raises(UserError, match=r'expected no --epochs$'):
+        task_of(cfg, given)
+    given.eval = ['bbox']
+    with pytest.raises(UserError, match='--eval bbox; --eval takes error'):
+        task_of(cfg, given)
 
 
 def evaluate(scores, labels) -> dict[str, float]:
