@@ -224,7 +224,7 @@ def _draw_worst(path, truth: COCO, found: COCO, files, errors, names) -> None:
 
 
 @HOOKS.register_module()
-class RunPicturesHook(Hook):
+class ValidationPlotsHook(Hook):
     """Call :func:`save_plots` for the best validation after training.
 
     The detections of that validation are kept as ``best.bbox.json``.

@@ -24,7 +24,7 @@ from ..compat.weight_formats import within
 from ..data.table import shorten
 from .early_log import write_kept_records
 from .hooks import DivergenceHook, InputCheckHook
-from .pictures import RunPicturesHook
+from .pictures import ValidationPlotsHook
 from .run_config import checkpoint_classes, resizing
 from .weights import fitting
 
@@ -59,7 +59,7 @@ class CheckedRunner(Runner):
     def register_hooks(self, *args, **kwargs) -> None:
         """Register the config's hooks, and those that every run has."""
         super().register_hooks(*args, **kwargs)
-        for hook in DivergenceHook(), InputCheckHook(), RunPicturesHook():
+        for hook in DivergenceHook(), InputCheckHook(), ValidationPlotsHook():
             self.register_hook(hook)
 
     def wrap_model(

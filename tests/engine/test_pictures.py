@@ -15,7 +15,7 @@ from mmdet_shufflenetv2.data import BoxMetric
 from mmdet_shufflenetv2.data.dataset import coco_api
 from mmdet_shufflenetv2.engine.pictures import (
     PicturesHook,
-    RunPicturesHook,
+    ValidationPlotsHook,
     compare,
     picture_name,
     save_plots,
@@ -135,7 +135,7 @@ def test_a_run_keeps_the_best_and_outlives_its_pictures(metric, tmp_path):
         message_hub=SimpleNamespace(get_info=best.get),
         logger=SimpleNamespace(warning=said.append),
     )
-    hook = RunPicturesHook()
+    hook = ValidationPlotsHook()
     for score, content in (0.2, '[]'), (0.5, 'broken'), (0.3, '[]'):
         hook.before_val(runner)
         (tmp_path / 'last.bbox.json').write_text(content)
