@@ -2,10 +2,13 @@
 
 import os
 import warnings
+from contextlib import ExitStack
+from unittest import mock
 
 import torch
 from mmdet.registry import RUNNERS
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
@@ -22,6 +25,7 @@ from ..compat.input_format import (
 )
 from ..compat.weight_formats import within
 from ..data.table import shorten
+from ..errors import UserError
 from .early_log import write_kept_records
 from .hooks import DivergenceHook, InputCheckHook
 from .pictures import ValidationPlotsHook
@@ -45,7 +49,7 @@ class CheckedRunner(Runner):
         """Set up as mmengine does, reusing an existing process group."""
         # Adam's second moments of idle weights decay into denormal numbers,
         # on which a CPU is 100 times slower: 1.1 s of a 1.3 s step.
-        torch.set_flush_denormal(not torch.cuda.is_available())
+        torch.set_flush_denormal(get_device() != 'cuda')
         join_processes(self.launcher, self.cfg)
         super().setup_env(env_cfg)
 
@@ -66,8 +70,8 @@ class CheckedRunner(Runner):
         self, model_wrapper_cfg: dict | None, model: nn.Module
     ) -> nn.Module:
         """Wrap the model for several processes, on the CPU or on GPUs."""
-        on_cpu = self.distributed and not torch.cuda.is_available()
-        if on_cpu and model_wrapper_cfg is None:
+        on_cpu = get_device() != 'cuda'
+        if self.distributed and on_cpu and model_wrapper_cfg is None:
             unused = self.cfg.get('find_unused_parameters', False)
             model_wrapper_cfg = dict(
                 device_ids=None,
@@ -237,14 +241,21 @@ class CheckedRunner(Runner):
 
 
 def join_processes(launcher: str, cfg: Config) -> None:
-    """Join the processes of a run, through gloo where there is no GPU."""
+    """Join the processes of a run, through gloo if it uses no GPU."""
     if launcher == 'none' or is_distributed():
         return
     options = dict((cfg.get('env_cfg') or {}).get('dist_cfg') or {})
-    if not torch.cuda.is_available():
-        if launcher == 'pytorch':
-            # mmengine would give each process a GPU.
-            torch.distributed.init_process_group('gloo')
-            return
-        options['backend'] = 'gloo'
-    init_dist(launcher, **options)
+    if launcher == 'mpi' and 'MASTER_ADDR' not in os.environ:
+        names = 'OMPI_COMM_WORLD_LOCAL_SIZE', 'OMPI_COMM_WORLD_SIZE'
+        if len({os.environ.get(name) for name in names}) > 1:
+            raise UserError(
+                'mpirun on several machines: name the first one with '
+                '-x MASTER_ADDR=HOST'
+            )
+        os.environ['MASTER_ADDR'] = '127.0.0.1'
+    with ExitStack() as stack:
+        if get_device() != 'cuda':
+            options['backend'] = 'gloo'
+            # mmengine gives each process a GPU, whatever the backend.
+            stack.enter_context(mock.patch('torch.cuda.set_device'))
+        init_dist(launcher, **options)

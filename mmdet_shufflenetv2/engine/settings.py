@@ -1,7 +1,6 @@
 """Apply the options of ``train`` to a config."""
 
 import logging
-import os
 from argparse import Namespace
 from importlib.util import find_spec
 
@@ -9,6 +8,7 @@ import mmengine.device.utils
 import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 
@@ -40,9 +40,9 @@ MULTI_SCALE = 0.75, 0.875, 1.0, 1.125, 1.25
 
 def apply_settings(cfg: Config, args: Namespace) -> None:
     """Apply all options of ``train`` that change the config."""
-    if (args.amp or args.sync_bn) and not torch.cuda.is_available():
+    if (args.amp or args.sync_bn) and get_device() != 'cuda':
         raise UserError(
-            '--amp and --sync-bn need a GPU, and PyTorch does not see one'
+            f'--amp and --sync-bn need a GPU, but this run uses {get_device()}'
         )
     if args.tensorboard and not find_spec('tensorboard'):
         raise UserError(
@@ -104,7 +104,6 @@ def choose_device(name: str) -> None:
     kind, _, number = name.partition(':')
     number, count = number or '0', torch.cuda.device_count()
     if name == 'cpu':
-        os.environ['CUDA_VISIBLE_DEVICES'] = ''
         mmengine.device.utils.DEVICE = 'cpu'
     elif kind == 'cuda' and number.isdecimal() and int(number) < count:
         torch.cuda.set_device(int(number))
@@ -184,7 +183,7 @@ def adapt_image_size(cfg: Config, tables: list[BoxTable]) -> None:
         )
     try:
         (step,) = resizing(cfg, 'train')
-    except (UserError, ValueError):  # multi-scale training
+    except ValueError:  # multi-scale training
         return
     scale = tuple(step.scale)
     boxes = np.concatenate([table.box_sizes(scale) for table in tables])

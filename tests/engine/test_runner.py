@@ -1,10 +1,14 @@
 """Checkpoints fit whole or not at all; a run that goes on is the same run."""
 
+import os
 import shutil
 from functools import partial
+from unittest.mock import Mock
 
+import mmengine.device.utils as device
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
@@ -19,7 +23,9 @@ from mmdet_shufflenetv2.compat.atomic_files import write_atomically
 from mmdet_shufflenetv2.compat.checkpoints import CheckpointError
 from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, RAW_BGR
 from mmdet_shufflenetv2.engine.early_log import keep_records
+from mmdet_shufflenetv2.engine.runner import join_processes
 from mmdet_shufflenetv2.engine.weights import load_fitting
+from mmdet_shufflenetv2.errors import UserError
 
 
 def network(classes=3):
@@ -93,6 +99,50 @@ def test_log_file_begins_with_what_was_said_before_there_was_one(
     (second,) = tmp_path.glob('second/*/*.log')
     assert 'WARNING - a box is thin' in first.read_text().splitlines()[0]
     assert 'a box is thin' not in second.read_text()
+
+
+LAUNCHED = {
+    'pytorch': 'RANK=1 WORLD_SIZE=2 LOCAL_RANK=1 MASTER_ADDR=127.0.0.1',
+    'slurm': 'SLURM_PROCID=1 SLURM_NTASKS=2 SLURM_LOCALID=1 '
+    'SLURM_NODELIST=localhost MASTER_ADDR=127.0.0.1',
+    'mpi': 'OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 '
+    'OMPI_COMM_WORLD_LOCAL_RANK=1 OMPI_COMM_WORLD_LOCAL_SIZE=2',
+}
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Join the processes of a launcher; give what PyTorch is called with."""
+
+    def join(launcher, has_gpu, variables=''):
+        start, use = Mock(), Mock()
+        monkeypatch.setattr(device, 'DEVICE', 'cuda' if has_gpu else 'cpu')
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+        monkeypatch.setattr(torch.cuda, 'set_device', use)
+        monkeypatch.setattr(torch.distributed, 'init_process_group', start)
+        monkeypatch.setattr(torch.multiprocessing, 'set_start_method', Mock())
+        for pair in (variables or LAUNCHED[launcher]).split():
+            monkeypatch.setenv(*pair.split('='))
+        join_processes(launcher, Config())
+        names = 'RANK', 'WORLD_SIZE', 'MASTER_ADDR'
+        assert [*map(os.environ.get, names)] == ['1', '2', '127.0.0.1']
+        return start.call_args.kwargs['backend'], use.called
+
+    return join
+
+
+@pytest.mark.parametrize('launcher', LAUNCHED)
+def test_every_launcher_joins_its_processes_on_cpus_and_gpus(
+    launcher, launched
+):
+    assert launched(launcher, has_gpu=False) == ('gloo', False)
+    assert launched(launcher, has_gpu=True) == ('nccl', True)
+
+
+def test_mpirun_on_several_machines_needs_the_first_ones_address(launched):
+    several = LAUNCHED['mpi'].replace('LOCAL_SIZE=2', 'LOCAL_SIZE=1')
+    with pytest.raises(UserError, match='-x MASTER_ADDR=HOST'):
+        launched('mpi', False, several)
 
 
 COSINE = dict(

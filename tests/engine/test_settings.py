@@ -4,6 +4,7 @@ import argparse
 from types import SimpleNamespace
 
 import cv2
+import mmengine.device.utils as device
 import numpy as np
 import pytest
 import torch
@@ -136,11 +137,16 @@ def test_ema_and_patience_are_mmengines_hooks_once(configured):
 
 
 def test_synchronised_batch_norms_train(configured, monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(device, 'DEVICE', 'cuda')
     cfg = configured(MAIN, '--sync-bn', '--batch-size', '16')
     assert cfg.sync_bn == 'torch'
     assert cfg.model.backbone.norm_cfg.requires_grad
     assert not cfg.model.backbone.get('norm_eval')
+    # A GPU that the run does not use is none.
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    settings.choose_device('cpu')
+    with pytest.raises(UserError, match='need a GPU, but this run uses cpu'):
+        configured(MAIN, '--amp')
 
 
 def table(images: tuple[int, int], box: float) -> SimpleNamespace:
