@@ -171,6 +171,8 @@ class InputCheckHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Compare on images from the training pipeline."""
         model = getattr(runner.model, 'module', runner.model)
+        if not is_main_process():
+            return
         given = delivered_format(getattr(model, 'data_preprocessor', None))
         config = runner.cfg.get('model') or {}
         start = pretrained_of(config.get('backbone') or {})
@@ -183,7 +185,7 @@ class InputCheckHook(Hook):
         if any(image.ndim != 3 for image in images):
             return
         fit = input_fit(model.backbone, images, (*CANDIDATES, given))
-        if fit is None or not is_main_process():
+        if fit is None:
             return
         text, level = f'{start.checkpoint}: {fit.message(given)}', logging.INFO
         if not fit.fits(given):

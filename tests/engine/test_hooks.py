@@ -14,6 +14,7 @@ from mmdet_shufflenetv2.backbones import ShuffleNetV2
 from mmdet.models import DetDataPreprocessor
 
 from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, SCALED_BGR
+from mmdet_shufflenetv2.engine import hooks
 from mmdet_shufflenetv2.engine.hooks import (
     AMP_PATIENCE,
     DivergenceHook,
@@ -79,6 +80,7 @@ def preprocessor(expected) -> DetDataPreprocessor:
     return DetDataPreprocessor(**options)
 
 
+@pytest.mark.parametrize('is_main', [True, False])
 @pytest.mark.parametrize(
     'expected, start, said',
     [
@@ -91,8 +93,9 @@ def preprocessor(expected) -> DetDataPreprocessor:
     ],
 )  # fmt: skip
 def test_images_are_compared_with_what_the_first_norm_has_seen(
-    expected, start, said
+    expected, start, said, is_main, monkeypatch
 ):
+    monkeypatch.setattr(hooks, 'is_main_process', lambda: is_main)
     torch.manual_seed(0)
     # BGR of 0 to 255, more red than blue.
     images = torch.rand(4, 3, 64, 64) * 120
@@ -109,6 +112,8 @@ def test_images_are_compared_with_what_the_first_norm_has_seen(
         data_preprocessor=dict(type='DetDataPreprocessor'),
     )
     found, data = [], [dict(inputs=image) for image in images]
+    # Only the first process reads images.
+    data, said = (data, said) if is_main else (None, '^$')
     run = SimpleNamespace(
         model=model,
         cfg=Config(dict(model=config)),
