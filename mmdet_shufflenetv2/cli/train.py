@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
     from ..engine import early_log, run_data, settings, tasks, weights
     from ..engine.hooks import last_checkpoint
     from ..engine.run_config import load_config, require_writable
-    from ..engine.run_dir import choose_run_dir
+    from ..engine.run_dir import choose_run_dir, data_of
     from ..engine.runner import CheckedRunner, join_processes
 
     if args.device:
@@ -125,10 +125,11 @@ def run(args: argparse.Namespace) -> None:
     join_processes(args.launcher, cfg)
     task = tasks.task_of(cfg, args)
     cfg.launcher = args.launcher
-    if 'resume' not in options:
-        cfg.resume = args.resume is not None
-    if args.resume not in (None, 'auto'):
-        cfg.load_from = args.resume
+    if options.get('resume') and not args.resume:
+        args.resume = options.get('load_from') or 'auto'
+    cfg.resume = bool(args.resume)
+    if args.resume:
+        cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.work_dir:
         require_writable(args.work_dir)
     settings.apply_settings(cfg, args)
@@ -140,9 +141,13 @@ def run(args: argparse.Namespace) -> None:
         task.use_data_root(cfg, args)
     tables = task.check_data(cfg, ('train', 'val'), args)
     settings.adapt_image_size(cfg, tables.get('train', []))
-    cfg.work_dir = choose_run_dir(cfg, args.work_dir, args.name, args.resume)
+    data = data_of(cfg)
+    cfg.work_dir = choose_run_dir(
+        cfg, data, args.work_dir, args.name, args.resume
+    )
     run_data.list_parts(cfg)
     runner = CheckedRunner.from_cfg(cfg)
+    runner.trained_on = data
     if args.from_checkpoint:
         runner.start_from = lambda model: weights.load_other_classes(
             model,

@@ -18,6 +18,7 @@ from ..compat.atomic_files import whole_file
 from ..compat.input_format import delivered_format
 from ..errors import UserError
 from .run_config import pretrained_of
+from .run_dir import last_of
 
 #: Non-finite steps in a row tolerated with mixed precision, which skips such a
 #: step and halves its loss scale, from 65536 down.
@@ -154,10 +155,10 @@ def diverged(runner: Runner, what: str) -> TrainingDiverged:
 
 def last_checkpoint(work_dir: str) -> str:
     """Say which checkpoint in a work dir can be resumed."""
-    note = Path(work_dir, 'last_checkpoint')
-    if not note.is_file():
+    path = last_of(work_dir)
+    if not path:
         return 'no checkpoint has been written yet'
-    return f'the last complete checkpoint is {note.read_text().strip()}'
+    return f'the last complete checkpoint is {path}'
 
 
 class InputCheckHook(Hook):
@@ -170,9 +171,9 @@ class InputCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Compare on images from the training pipeline."""
-        model = getattr(runner.model, 'module', runner.model)
         if not is_main_process():
             return
+        model = getattr(runner.model, 'module', runner.model)
         given = delivered_format(getattr(model, 'data_preprocessor', None))
         config = runner.cfg.get('model') or {}
         start = pretrained_of(config.get('backbone') or {})

@@ -1,7 +1,8 @@
 """Choose the folder of a run: ``work_dirs/NAME``, ``NAME-2``, ...
 
-Its ``data.json`` records which data the run trains on, so that ``--resume``
-never continues from the checkpoint of another data set.
+Checkpoints record which data the run trains on, so that ``--resume`` never
+continues from the checkpoint of another data set. The folder's ``data.json``
+says the same to its readers.
 """
 
 import hashlib
@@ -13,7 +14,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.runner.checkpoint import CheckpointLoader
 
+from ..compat.input_format import meta_of
 from ..data.reading import read_boxes
 from ..errors import UserError
 from .run_data import datasets_of, once_per_run, source_of
@@ -26,20 +29,25 @@ ANNOTATIONS = {'.txt', '.xml', '.csv', '.json'}
 
 
 def choose_run_dir(
-    cfg: Config, work_dir: str | None, name: str | None, resume: str | None
+    cfg: Config,
+    data: list[dict],
+    work_dir: str | None,
+    name: str | None,
+    resume: str | None,
 ) -> str:
     """Create the folder of a run, as the options of these names choose it.
 
-    ``resume`` is ``'auto'`` or a checkpoint; ``'auto'`` raises `UserError` if
-    there is no run on this data to resume.
+    ``data`` is that of the run, see :func:`data_of`. ``resume`` is ``'auto'``
+    or a checkpoint; `UserError` if there is none of this data.
     """
     base = work_dir or (f'work_dirs/{name}' if name else cfg.work_dir)
-    data = data_of(cfg)
     if resume == 'auto':
         runs = [Path(base)] if work_dir else find_runs(base)
-        folder = _run_to_resume(runs, base, data)
+        folder = _run_to_resume({f: last_of(f) for f in runs}, base, data)
     elif work_dir or resume:
         folder = Path(work_dir or Path(resume).parent)
+        if resume:
+            _run_to_resume({folder: resume}, base, data)
         folder.mkdir(parents=True, exist_ok=True)
     else:
         folder = once_per_run(lambda: new_folder(base, NOTE))
@@ -84,19 +92,30 @@ def find_runs(base: str) -> list[Path]:
     return sorted(numbers, key=numbers.get, reverse=True)
 
 
-def _run_to_resume(folders: list[Path], base: str, now: list[dict]) -> Path:
-    """The first folder whose run was trained on the data ``now``."""
-    others = []
-    for path in folders:
-        if not (path / 'last_checkpoint').is_file():
+def last_of(folder: str | Path) -> str:
+    """The last checkpoint of the run in a folder; '' if there is none.
+
+    mmengine stores its absolute path, but the folder may have been moved.
+    """
+    note = Path(folder, 'last_checkpoint')
+    path = note.read_text(encoding='utf-8').strip() if note.is_file() else ''
+    here = os.path.join(folder, os.path.basename(path))
+    return here if os.path.isfile(here) else path
+
+
+def _run_to_resume(
+    checkpoints: dict[Path, str], base: str, now: list[dict]
+) -> Path:
+    """The first folder whose checkpoint was trained on the data ``now``."""
+    wanted, others = [each['sha256'] for each in now], []
+    for folder, path in checkpoints.items():
+        if not path:
             continue
-        try:
-            note = json.loads((path / NOTE).read_text(encoding='utf-8'))
-        except (OSError, ValueError):  # The data is unknown.
-            return path
-        if [d['sha256'] for d in note] == [d['sha256'] for d in now]:
-            return path
-        others += [f'  {path}: {each["path"]}' for each in note]
+        checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu', logger=None)
+        known = meta_of(checkpoint).get('trained_on')
+        if known is None or [each['sha256'] for each in known] == wanted:
+            return folder
+        others += [f'  {path}: {each["path"]}' for each in known]
     if not others:
         raise UserError(
             f'--resume: there is no run with a checkpoint in {base}; choose '
@@ -105,8 +124,8 @@ def _run_to_resume(folders: list[Path], base: str, now: list[dict]) -> Path:
         )
     paths = ', '.join(each['path'] for each in now)
     raise UserError(
-        f'--resume: these runs were not trained on {paths}, or it has changed '
-        'since:\n'
+        f'--resume: these checkpoints were not trained on {paths}, or it has '
+        'changed since:\n'
         + '\n'.join(others)
         + '\nStart a new run without --resume (in another --work-dir), or '
         'start from the weights of one of these with --from CKPT'

@@ -30,6 +30,7 @@ from .early_log import write_kept_records
 from .hooks import DivergenceHook, InputCheckHook
 from .pictures import ValidationPlotsHook
 from .run_config import checkpoint_classes, resizing
+from .run_dir import last_of
 from .weights import fitting
 
 
@@ -44,6 +45,8 @@ class CheckedRunner(Runner):
 
     #: Optional callable, applied to the model after its initialisation.
     start_from = None
+    #: Training data, saved in checkpoints; see :func:`.run_dir.data_of`.
+    trained_on: list[dict] | None = None
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set up as mmengine does, reusing an existing process group."""
@@ -116,10 +119,7 @@ class CheckedRunner(Runner):
         the learning rate schedule.
         """
         if self._load_from is None:
-            # mmengine stores the absolute path of the last checkpoint, but the
-            # work dir may have been moved or copied.
-            here = os.path.join(self.work_dir, os.path.basename(filename))
-            filename = here if os.path.isfile(here) else filename
+            filename = last_of(self.work_dir) or filename
         checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
         # The best checkpoint is saved without optimizer and schedulers.
         wanted = ['meta', 'message_hub', 'optimizer']
@@ -215,10 +215,11 @@ class CheckedRunner(Runner):
         )
 
     def save_checkpoint(self, *args, meta: dict | None = None, **kwargs):
-        """Save as mmengine does, with the expected input in the metadata."""
+        """Save as mmengine does, with input and data in the metadata."""
         model = self._bare_model()
         backbone = getattr(model, 'backbone', None)
         own = dict(style=getattr(backbone, 'style', None))
+        own['trained_on'] = self.trained_on
         delivered = delivered_format(getattr(model, 'data_preprocessor', None))
         if delivered:
             own[META_KEY] = delivered.to_meta()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from mmengine.runner import CheckpointLoader
 
 from mmdet_shufflenetv2.data.synthetic import CLASSES, DetectionSet, write_set
 from mmdet_shufflenetv2.engine import settings
+from mmdet_shufflenetv2.engine.run_dir import choose_run_dir
 
 
 def test_run_leaves_checkpoint_curve_and_classes(trained):
@@ -95,23 +97,31 @@ def test_every_run_has_a_folder_and_resumes_its_own_data(
     options = '--data-root', other, '--epochs', 1
     here(*train, *options, cwd=tmp_path)
     assert {p.name for p in runs.iterdir()} == {name, f'{name}-2'}
-    printed = here(
-        *(*train, *options, '--name', 'new', '--resume'), cwd=tmp_path, code=2
-    )
-    assert 'there is no run with a checkpoint in work_dirs/new' in printed
+    for resume in ['--resume'], ['--cfg-options', 'resume=True']:
+        printed = here(
+            *(*train, *options, '--name', 'new', *resume),
+            **dict(cwd=tmp_path, code=2),
+        )
+        assert 'there is no run with a checkpoint in work_dirs/new' in printed
     # The last run was on the other set: the first one's goes on.
     options = '--data-root', moved, '--epochs', 3, '--resume'
     here(*train, *options, cwd=tmp_path)
     assert (runs / name / 'epoch_3.pth').is_file()
     assert not (runs / f'{name}-2' / 'epoch_3.pth').exists()
-    # A third set has no run to go on with, nor another's work dir.
-    third = tmp_path / 'third'
+    # A third set has no run to go on with, nor another's work dir, where it
+    # has begun without saving a checkpoint, nor another's checkpoint.
+    third, last = tmp_path / 'third', runs / name / 'epoch_3.pth'
     write_set(third, DetectionSet(5, 2, (96, 96), seed=8))
     options = '--data-root', third, '--resume'
-    for given in (), ('--work-dir', runs / name):
+    cfg = SimpleNamespace(work_dir=None)
+    choose_run_dir(cfg, [dict(sha256='')], str(runs / name), None, None)
+    for given in (), ('--work-dir', runs / name), (last,):
         printed = here(*train, *options, *given, cwd=tmp_path, code=2)
         assert 'start from' in printed
         assert str(moved) in printed
+    nowhere = tmp_path / 'nowhere' / 'epoch_1.pth'
+    assert str(nowhere) in here(*train, *options, nowhere, code=2)
+    assert not nowhere.parent.exists()
 
 
 def test_ctrl_c_keeps_the_last_checkpoint(root, shapes, tmp_path):
