@@ -55,7 +55,7 @@ class Records:
     def __init__(self, path: str | os.PathLike, columns: Sequence[str]):
         self.path = Path(path)
         self.columns = ('schema', *columns)
-        self.rows, _ = self._read()
+        self.rows, *_ = self._read()
 
     def find(self, identity: Mapping[str, object]) -> list[dict[str, str]]:
         """Return the rows that have these values in these columns."""
@@ -88,21 +88,25 @@ class Records:
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator='\n')
         # Another process may have written since this one read the file.
-        _, size = self._read()
-        if not size:
+        _, whole, size = self._read()
+        if not whole:
             writer.writeheader()
         writer.writerows(added)
         data = text.getvalue().encode()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open('a+b', buffering=0) as file:
-                file.truncate(size)
+                if whole < size:
+                    file.truncate(whole)
+                start, written = file.seek(0, os.SEEK_END), 0
                 try:
-                    while data:
-                        data = data[file.write(data) :]
+                    while written < len(data):
+                        written += file.write(data[written:])
                     os.fsync(file.fileno())
                 except OSError:
-                    file.truncate(size)
+                    # Keep what another process has written since.
+                    if file.seek(0, os.SEEK_END) == start + written:
+                        file.truncate(start)
                     raise
         except OSError as error:
             raise RecordsError(
@@ -112,11 +116,11 @@ class Records:
         self.rows += added
         return added
 
-    def _read(self) -> tuple[list[dict[str, str]], int]:
-        """Return the complete rows and the total size of complete lines."""
+    def _read(self) -> tuple[list[dict[str, str]], int, int]:
+        """Return complete rows, the size of complete lines, and the file's."""
         data = self.path.read_bytes() if self.path.is_file() else b''
         if not data:
-            return [], 0
+            return [], 0, 0
         size = data.rfind(b'\n') + 1
         try:
             header, *found = parse(data[:size] or data)
@@ -138,4 +142,5 @@ class Records:
                 'name another one'
             )
         complete = [row for row in found if len(row) == len(header)]
-        return [dict(zip(header, r, strict=True)) for r in complete], size
+        rows = [dict(zip(header, row, strict=True)) for row in complete]
+        return rows, size, len(data)

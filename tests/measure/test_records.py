@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +87,35 @@ def test_columns_are_read_under_their_old_names(tmp_path):
     (tmp_path / 'ops.csv').write_text('schema,op,doubt\n1,a,wide\n')
     (row,) = Records(tmp_path / 'ops.csv', ['op', 'warning']).rows
     assert row['warning'] == 'wide'
+
+
+@pytest.mark.parametrize('is_full', [False, True])
+def test_rows_that_another_process_writes_meanwhile_are_kept(
+    path, monkeypatch, is_full
+):
+    Records(path, ['op']).append([{'op': 'a'}])
+    records, make_folder = Records(path, ['op']), Path.mkdir
+
+    def write_other():
+        monkeypatch.undo()
+        Records(path, ['op']).append([{'op': 'other'}])
+
+    def before(*args, **kwargs):
+        write_other()
+        make_folder(*args, **kwargs)
+
+    def after(file):
+        write_other()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if is_full:
+        monkeypatch.setattr(os, 'fsync', after)
+        with pytest.raises(RecordsError, match='No space left'):
+            records.append([{'op': 'b'}])
+    else:
+        monkeypatch.setattr(Path, 'mkdir', before)
+        records.append([{'op': 'b'}])
+    assert 'other' in [row['op'] for row in Records(path, ['op']).rows]
 
 
 def test_a_full_disk_leaves_the_file_unchanged(path, monkeypatch):
