@@ -117,10 +117,10 @@ def benchmarks(
 # A network or a family of `UNITS`, and the shape (N, C, H, W) of its input.
 Competitor = tuple[str, tuple[int, int, int, int]]
 # A key, the competitor it belongs to, and the reference if there is one.
-Case = tuple[Row, Competitor, Competitor | None]
+Entry = tuple[Row, Competitor, Competitor | None]
 
 
-def _whole_networks(args: argparse.Namespace, on_gpu: bool) -> Iterator[Case]:
+def _whole_networks(args: argparse.Namespace, on_gpu: bool) -> Iterator[Entry]:
     for size in args.size:
         for name in args.network or _networks(_tables(size)[0]):
             table, column, reference = place_of(name, size)
@@ -134,7 +134,7 @@ def _whole_networks(args: argparse.Namespace, on_gpu: bool) -> Iterator[Case]:
                 yield key, mine, other
 
 
-def _stacked_units(args: argparse.Namespace, on_gpu: bool) -> Iterator[Case]:
+def _stacked_units(args: argparse.Namespace, on_gpu: bool) -> Iterator[Entry]:
     for batch, size, at, family in product(
         args.batch or [8 if on_gpu else 1], args.units, range(3), UNITS
     ):

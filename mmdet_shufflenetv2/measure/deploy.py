@@ -25,7 +25,7 @@ from ..engine.early_log import quiet_log
 from ..engine.run_config import load_config
 from ..errors import UserError
 from .benchmark import SIZE, Benchmark, Row, Time, size_text
-from .detectors import PARTS, Detector, config_path
+from .detectors import PARTS, TimedDetector, config_path
 from .flops import macs
 from .memory import peak_mb
 from .process import Process
@@ -236,9 +236,9 @@ def _export_backbone(source: str, size: Size, path: Path) -> None:
 
 def exported(path: Path, size: Size, threads: int) -> Callable:
     """An exported detector, from an image array to final boxes."""
-    from ..deploy.runtime import Detector as Exported
+    from ..deploy.runtime import Detector
 
-    return partial(Exported(str(path), threads=threads), _image(size))
+    return partial(Detector(str(path), threads=threads), _image(size))
 
 
 def network_alone(path: Path, threads: int, profile: str = '') -> partial:
@@ -290,7 +290,7 @@ def matrix_product() -> Callable:
 def training(config: str, size: Size, setting: Setting) -> Callable:
     """A training step of a config's detector."""
     cfg = load_config(str(config_path(config)))
-    detector = Detector(cfg, size, TRAINING_BATCH, setting)
+    detector = TimedDetector(cfg, size, TRAINING_BATCH, setting)
     return PARTS['training step'](detector)
 
 

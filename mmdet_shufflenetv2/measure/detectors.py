@@ -192,11 +192,11 @@ def _measure(
 
 # Two entries, so that the reference of a column stays cached.
 @lru_cache(maxsize=2)
-def _detector(path: Path, *where) -> 'Detector':
-    return Detector(load_config(str(path)), *where)
+def _detector(path: Path, *where) -> 'TimedDetector':
+    return TimedDetector(load_config(str(path)), *where)
 
 
-class Detector:
+class TimedDetector:
     """A detector with random weights, and batches for it.
 
     Args:
@@ -383,11 +383,11 @@ class Detector:
 
 # The most informative part comes first.
 PARTS = {
-    'network': Detector._network,
-    'post-processing': Detector._post_processing,
-    'detection': Detector._detection,
-    'end to end': Detector._end_to_end,
-    'training step': Detector._training_step,
+    'network': TimedDetector._network,
+    'post-processing': TimedDetector._post_processing,
+    'detection': TimedDetector._detection,
+    'end to end': TimedDetector._end_to_end,
+    'training step': TimedDetector._training_step,
 }
 
 

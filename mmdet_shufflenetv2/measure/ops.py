@@ -19,8 +19,7 @@ from torch import Tensor
 from ..ops import ps_roi_align, ps_roi_pool
 from .benchmark import Benchmark, Row, Time, joined
 from .networks import PASSES, with_backward
-from .setting import LAYOUTS as MEMORY
-from .setting import Setting
+from .setting import LAYOUTS, Setting
 from .timing import Effort, timed, timed_columns
 
 HELP = "PSRoI ops against torchvision's"
@@ -35,7 +34,7 @@ COLUMNS = (
 BINS = 7
 BIN_MAJOR = 'bin-major channels-last'
 # How our op expects a map, and the memory layout of such a map.
-LAYOUTS = {'as torchvision': 'contiguous', BIN_MAJOR: 'channels_last'}
+MAP_LAYOUTS = {'as torchvision': 'contiguous', BIN_MAJOR: 'channels_last'}
 
 
 class Case(NamedTuple):
@@ -80,7 +79,7 @@ def benchmarks(
             partial(_measure, op, case, name == BIN_MAJOR, placed),
         )
         for setting, case, op in product(settings, args.case, args.op)
-        for name, layout in LAYOUTS.items()
+        for name, layout in MAP_LAYOUTS.items()
         if args.layout in (None, layout)
         for placed in [replace(setting, layout=layout)]
     ]
@@ -105,7 +104,7 @@ def _measure(
         )
     if bin_major:
         ours = partial(ours, bin_major=True)
-    our_map = ps_map.to(memory_format=MEMORY[setting.layout])
+    our_map = ps_map.to(memory_format=LAYOUTS[setting.layout])
     runs = {'copy': ps_map.clone}
     for pool, x in (theirs, ps_map), (ours, our_map):
         leaf = x.clone().requires_grad_()

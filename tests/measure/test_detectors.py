@@ -8,7 +8,7 @@ from mmdet_shufflenetv2.engine.run_config import load_config
 from mmdet_shufflenetv2.measure import detectors
 from mmdet_shufflenetv2.measure.detectors import (
     PARTS,
-    Detector,
+    TimedDetector,
     column_of,
     default_configs,
     reference_of,
@@ -24,7 +24,7 @@ def build(name='lighthead_shufflenetv2_x0_5', threshold=0.01, **settings):
     cfg = load_config(f'configs/{name}.py')
     if 'rcnn' in cfg.model.test_cfg:
         cfg.model.test_cfg.rcnn.score_thr = threshold
-    return Detector(cfg, (128, 96), BATCH, Setting(**settings))
+    return TimedDetector(cfg, (128, 96), BATCH, Setting(**settings))
 
 
 @pytest.fixture(autouse=True, scope='module')
