@@ -8,6 +8,7 @@ The interface is that of the runner of exported files, :mod:`.runtime`.
 """
 
 import ast
+import copy
 import os
 from collections.abc import Iterator
 
@@ -85,6 +86,8 @@ class Detector(runtime.Detector):
 
     def __call__(self, images) -> Detections | list[Detections]:
         """Detect objects in one image, in several, or in a video's frames."""
+        if isinstance(images, int):
+            raise UserError(f'camera {images} never ends: use stream')
         if is_video(images):
             return list(self.stream(images))
         return super().__call__(images)
@@ -96,7 +99,11 @@ class Detector(runtime.Detector):
         return super().stream(images, on_error)
 
     def prepare(self, image) -> tuple:
-        """Return an image's pipeline output, (width, height) and path."""
+        """Return an image's pipeline output, (width, height) and path or ''.
+
+        The output's ``inputs`` are (3, h, w) BGR, uint8 unless the pipeline
+        normalises; the (width, height) are those before the pipeline.
+        """
         if self.model is None:
             return super().prepare(image)
         source, pixels = runtime.read_image(image)
@@ -105,14 +112,15 @@ class Detector(runtime.Detector):
         return data, pixels.shape[1::-1], source
 
     def canvas(self, one: tuple) -> tuple[int, int]:
-        """Return the height and width that a prepared image is padded to."""
+        """Return the height and width of an output of ``prepare``, padded."""
         if self.model is None:
             return super().canvas(one)
-        return runtime.padded(one[0]['inputs'].shape[1:])
+        step = getattr(self.model.data_preprocessor, 'pad_size_divisor', 1)
+        return runtime.round_up(one[0]['inputs'].shape[1:], step)
 
     @torch.inference_mode()
     def detect(self, batch: list) -> Iterator[Detections]:
-        """Detect objects in prepared images."""
+        """Detect objects in outputs of ``prepare``, of one canvas."""
         if self.model is None:
             yield from super().detect(batch)
             return
@@ -169,7 +177,9 @@ def load_checkpoint(
     content = CheckpointLoader.load_checkpoint(path, 'cpu', logger=None)
     if config is None:
         config = read_config((content.get('meta') or {}).get('cfg'), path)
-    elif not isinstance(config, Config):
+    elif isinstance(config, Config):
+        config = copy.deepcopy(config)
+    else:
         config = Config.fromfile(os.fspath(config))
     config.merge_from_dict(cfg_options or {})
     if config.get('default_scope') == 'mmpretrain':

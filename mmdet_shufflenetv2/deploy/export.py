@@ -195,7 +195,7 @@ def export(
             # An input of fixed size cannot be turned.
             fixed = rule._replace(turn=rule.turn and dynamic)
             metadata = describe(graph, fixed, source, precision)
-            width, height = runtime.padded(rule[:2])
+            width, height = runtime.round_up(rule[:2])
             model = formats.to_onnx(graph, height, width, batch, OPSET)
             model = _write_model(model, path, metadata, calibration, log)
             size = sum(each.stat().st_size for each in path.parent.iterdir())
@@ -226,7 +226,7 @@ def _write_ncnn(graph, rule, path, log) -> Differences | None:
     """Write the network for ncnn; returns no differences without ncnn."""
     from . import formats
 
-    width, height = runtime.padded(rule[:2])
+    width, height = runtime.round_up(rule[:2])
     image = torch.from_numpy(synthetic(width, height)[:1])
     image = graph.normalized(image, torch.tensor([[height, width]]))
     pairs = formats.to_ncnn(graph.folded, image, path, log)
@@ -363,7 +363,7 @@ def compare(found, graph, model, path, rule, pictures, log) -> None:
     runner = runtime.Detector(path, threads=2)
     total = unlike = 0
     for feed, size, name in prepared(runner, pictures, log):
-        canvas = runtime.padded(rule.target(*size)[::-1])
+        canvas = runtime.round_up(rule.target(*size)[::-1])
         total += 1
         unlike += feed['image'].shape[1:3] != canvas
         features, expected = original(graph, **feed)

@@ -8,6 +8,7 @@ Run as a file like this, the process does not import PyTorch.
 
 import argparse
 import csv
+import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -52,6 +53,7 @@ def main() -> None:
         parser.error(f'--images: expected at least 100, got {args.images}')
     warnings.simplefilter('ignore')
     detector, errors, rows = Detector(args.model, threads=2), [], []
+    page = os.sysconf('SC_PAGE_SIZE')
     with tempfile.TemporaryDirectory() as folder:
         paths = write_images(Path(folder))
         for number in range(1, args.images + 1):
@@ -59,7 +61,7 @@ def main() -> None:
             list(detector.stream([path], lambda error: errors.append(1)))
             if number % 50 == 0:
                 pages = Path('/proc/self/statm').read_text().split()[1]
-                rows.append((number, len(errors), int(pages) * 4096 / 1e6))
+                rows.append((number, len(errors), int(pages) * page / 1e6))
     images, _, memory = np.array(rows)[len(rows) // 5 :].T
     slope = np.polyfit(images, memory, 1)[0] * 1000
     print(f'memory grows by {slope:.2f} MB per 1000 images')

@@ -37,7 +37,7 @@ RT_INFO = 'mmdet_shufflenetv2'
 OUTPUTS = ('boxes', 'scores', 'labels', 'count')
 # Suffixes of model files.
 MODELS = '.onnx', '.xml'
-IMAGES = re.compile(r'\.(jpg|jpe|jpeg|png|bmp|webp|tif|tiff|gif)', re.I)
+IMAGES = re.compile(r'\.(jpe?g|jpe|jfif|png|bmp|webp|tiff?|gif|p[pg]m)', re.I)
 # 267 MB as RGB; a larger image is a mistake or an attack. Pillow only warns
 # at this size, and refuses at twice the size.
 MAX_PIXELS = 89_000_000
@@ -222,7 +222,11 @@ class Detector:
             yield from self.detect(batch)
 
     def prepare(self, image) -> tuple[np.ndarray, tuple[int, int], str]:
-        """Return an image's resized pixels, (width, height) and path."""
+        """Return an image's resized pixels, (width, height) and path or ''.
+
+        The pixels are (h, w, 3) uint8, RGB or BGR as the metadata say; the
+        (width, height) are those before resizing.
+        """
         source, pixels = read_image(image)
         size = pixels.shape[1::-1]
         pixels = resize(pixels, *self._resize.target(*size))
@@ -230,14 +234,18 @@ class Detector:
         return pixels if is_rgb else pixels[..., ::-1], size, source
 
     def canvas(self, one: tuple) -> tuple[int, int]:
-        """Return the height and width that a prepared image is padded to."""
+        """Return the height and width of an output of ``prepare``, padded."""
         # A dynamic dimension has a name instead of a number.
         if all(isinstance(side, int) for side in self._canvas):
             return self._canvas
-        return padded(one[0].shape[:2])
+        return round_up(one[0].shape[:2])
 
     def feed(self, batch: list) -> dict[str, np.ndarray]:
-        """Pad prepared images to the inputs described in docs/deploy.md."""
+        """Pad the outputs of ``prepare`` to the model's inputs.
+
+        These are ``image`` (N, H, W, 3) uint8 and ``size`` (N, 2) float32,
+        height and width without the padding; N is ``self.batch``.
+        """
         sizes = np.array([pixels.shape[:2] for pixels, _, _ in batch])
         image = np.zeros((self.batch, *self.canvas(batch[0]), 3), np.uint8)
         # Rows of an incomplete batch are images of one black pixel.
@@ -248,7 +256,7 @@ class Detector:
         return dict(image=image, size=size)
 
     def detect(self, batch: list) -> Iterator[Detections]:
-        """Detect objects in up to ``self.batch`` prepared images."""
+        """Detect objects in up to N outputs of ``prepare``, of one canvas."""
         outputs = self.session.run(OUTPUTS, self.feed(batch))
         for (pixels, size, source), boxes, scores, labels, count in zip(
             batch, *outputs, strict=False
@@ -302,9 +310,9 @@ class OnnxRuntime:
         self.shape = session.get_inputs()[0].shape
 
 
-def padded(size: Iterable[int]) -> tuple[int, ...]:
-    """Round sides up to the output stride of the backbones."""
-    return tuple(-(-side // 32) * 32 for side in size)
+def round_up(size: Iterable[int], step: int = 32) -> tuple[int, ...]:
+    """Round sides up; the default is the output stride of the backbones."""
+    return tuple(-(-side // step) * step for side in size)
 
 
 def load_package(name: str):
@@ -357,7 +365,7 @@ def read_metadata(session) -> dict:
     sides = Resize(**metadata['resize'])[:2]
     limits = session.shape[2:0:-1]
     for side, limit in zip(sides, limits, strict=True):
-        fits = not isinstance(limit, int) or padded([side])[0] <= limit
+        fits = not isinstance(limit, int) or round_up([side])[0] <= limit
         if not isinstance(side, int) or side < 1 or not fits:
             raise ValueError(f'resize to {sides}, input of {limits}')
     return metadata

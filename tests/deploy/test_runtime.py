@@ -1,5 +1,6 @@
 """The runner of exported files: results, hostile input, no PyTorch."""
 
+import os
 import shutil
 import subprocess
 import venv
@@ -15,6 +16,7 @@ from PIL import Image
 from trained import build, save
 
 from mmdet_shufflenetv2.cli import main
+from mmdet_shufflenetv2.data.listing import is_image
 from mmdet_shufflenetv2.deploy import detector as checkpoints
 from mmdet_shufflenetv2.deploy import runtime
 from mmdet_shufflenetv2.errors import UserError
@@ -74,6 +76,33 @@ def test_checkpoint_and_file_give_the_same(folder, detector, photo):
     assert_same(detector(photo), checkpoint(photo))
     exported = checkpoints.Detector(folder / 'model.onnx')
     assert_same(detector(photo), exported(photo))
+
+
+def test_settings_of_a_checkpoint_are_its_own(folder, photo):
+    """Its padding is that of training; the caller's config stays as it is."""
+    path = folder / 'best.pth'
+    cfg = checkpoints.load_checkpoint(path).cfg
+    before = cfg.pretty_text
+    for step in 1, 64:
+        options = {'model.data_preprocessor.pad_size_divisor': step}
+        options['test_dataloader.dataset.pipeline.1.scale'] = 100, 97
+        detector = checkpoints.Detector(
+            path, cfg, device='cpu', cfg_options=options
+        )
+        canvas = detector.canvas(detector.prepare(photo))
+        assert canvas == ((75, 100) if step == 1 else (128, 128))
+    assert cfg.pretty_text == before
+
+
+def test_camera_is_only_streamed(folder):
+    with pytest.raises(UserError, match='camera 0 never ends: use stream'):
+        checkpoints.Detector(folder / 'model.onnx')(0)
+
+
+def test_suffixes_that_training_reads_are_found_in_folders():
+    known = {*filter(is_image, Image.registered_extensions())}
+    assert len(known) > 8
+    assert {each for each in known if runtime.IMAGES.fullmatch(each)} == known
 
 
 def test_lists_and_folders_are_batched_in_order(detector, photo, tmp_path):
@@ -187,7 +216,7 @@ def test_memory_does_not_grow(folder, detector, photo, tmp_path):
     for _ in range(6):
         list(detector.stream(images, lambda error: None))
         pages = Path('/proc/self/statm').read_text().split()[1]
-        megabytes.append(int(pages) * 4096 / 1e6)
+        megabytes.append(int(pages) * os.sysconf('SC_PAGE_SIZE') / 1e6)
     assert megabytes[-1] - megabytes[1] < 4
 
 
