@@ -32,7 +32,6 @@ from . import runtime
 from .folding import pick
 from .graph import DetectorGraph
 
-OPSET = 18
 SUFFIXES = dict(onnx='.onnx', openvino='.xml', ncnn='.ncnn.param')
 
 
@@ -94,8 +93,11 @@ class Differences:
         return is_close and len(self.missing) <= most
 
     def add_features(self, given: np.ndarray, expected: np.ndarray) -> None:
-        error = np.abs(given - expected).max() / np.abs(expected).max()
-        self.features = max(self.features, float(error))
+        """Compare two maps of the same shape."""
+        with np.errstate(invalid='ignore', divide='ignore'):
+            error = np.abs(given - expected).max() / np.abs(expected).max()
+        # Unlike `max`, this keeps NaN, which is not within any tolerance.
+        self.features = float(np.maximum(self.features, error))
 
     def add_detections(
         self, name, expected, boxes, scores, labels, *, threshold: float
@@ -104,6 +106,9 @@ class Differences:
 
         An unmatched detection does not count as missing if its score is at
         the threshold, or at the lowest score of a full list.
+
+        ``expected`` has arrays ``bboxes`` (n, 4), ``scores`` and ``labels``
+        (n,). The file's are (D, 4) and (D,), best first, padded with label -1.
         """
         rows = np.column_stack([boxes, scores])
         limits = np.array([*[self.allowed.box] * 4, self.allowed.score])
@@ -122,7 +127,7 @@ class Differences:
             if labels[best] == label and ratio[best] <= 1:
                 self.boxes = max(self.boxes, float(errors[best, :4].max()))
                 self.scores = max(self.scores, float(errors[best, 4]))
-            elif score > cutoff:
+            elif not score <= cutoff:  # Either may be NaN.
                 box = np.round(box, 1).tolist()
                 self.missing.append(
                     f'{name}: class {label}, score {score:.3f}, box {box}'
@@ -150,7 +155,9 @@ def export(
         detector: The detector, with its ``cfg`` and ``dataset_meta``.
         output: The file to write, with the suffix of its format.
         source: The checkpoint's name, for metadata and messages.
-        format: A key of ``SUFFIXES``.
+        format: A key of ``SUFFIXES``. Of the options below, 'ncnn' takes only
+            ``image_size`` and ``log``. Where the package ncnn is installed,
+            its file is always compared, on a synthetic picture.
         precision: 'fp32', 'fp16' or 'int8'.
         calibration: Pictures for calibrating the value ranges of int8.
         image_size: Width and height to fit images into; default: the config's.
@@ -170,9 +177,13 @@ def export(
         raise UserError(
             f'{output}: expected a file name ending in {SUFFIXES[format]}'
         )
-    if format == 'ncnn' and precision != 'fp32':
+    pictures = None if pictures is None else list(pictures)
+    if format == 'ncnn' and (
+        precision != 'fp32' or batch > 1 or dynamic or proposals or pictures
+    ):
         raise UserError(
-            f"--format ncnn: use ncnn's own tools for precision {precision}"
+            '--format ncnn: expected no --precision, --batch, --dynamic, '
+            '--proposals or --images'
         )
     for name in 'onnx', 'onnxscript', 'onnxruntime':
         runtime.load_package(name)
@@ -189,18 +200,20 @@ def export(
     folder = tempfile.TemporaryDirectory(dir=output.parent, prefix='.export-')
     with folder as scratch:
         path = Path(scratch, output.name)
+        # An input of fixed size cannot be turned.
+        fixed = rule._replace(turn=rule.turn and dynamic)
+        metadata = describe(graph, fixed, source, precision)
+        width, height = runtime.round_up(rule[:2])
         if format == 'ncnn':
-            found = _write_ncnn(graph, rule, path, log)
+            image = torch.from_numpy(synthetic(width, height)[:1])
+            found = _write_ncnn(graph, image, path, metadata['input'], log)
         else:
-            # An input of fixed size cannot be turned.
-            fixed = rule._replace(turn=rule.turn and dynamic)
-            metadata = describe(graph, fixed, source, precision)
-            width, height = runtime.round_up(rule[:2])
-            model = formats.to_onnx(graph, height, width, batch, OPSET)
+            model = formats.to_onnx(graph, height, width, batch)
             model = _write_model(model, path, metadata, calibration, log)
             size = sum(each.stat().st_size for each in path.parent.iterdir())
             log(
-                f'{output}: opset {OPSET}, {precision}, {size / 1e6:.1f} MB, '
+                f'{output}: opset {formats.OPSET}, {precision}, '
+                f'{size / 1e6:.1f} MB, '
                 f'{batch} x {"dynamic" if dynamic else f"{width}x{height}"}, '
                 f'{graph.proposals} proposals, {graph.detections} detections'
             )
@@ -222,18 +235,42 @@ def export(
     return found
 
 
-def _write_ncnn(graph, rule, path, log) -> Differences | None:
-    """Write the network for ncnn; returns no differences without ncnn."""
+@torch.no_grad()
+def _write_ncnn(graph, image, path, layout, log) -> Differences | None:
+    """Write the network for ncnn, and compare both on a picture if possible.
+
+    ``layout`` is the metadata's ``input``.
+    """
     from . import formats
 
-    width, height = runtime.round_up(rule[:2])
-    image = torch.from_numpy(synthetic(width, height)[:1])
+    _, height, width, _ = image.shape
     image = graph.normalized(image, torch.tensor([[height, width]]))
-    pairs = formats.to_ncnn(graph.folded, image, path, log)
+    formats.to_ncnn(graph.folded, image, path)
+    order = 'bin by bin'
+    if isinstance(graph.layer, PSRoIPool):
+        order = 'value by value'
+    if zeros := graph.map_order.count(-1):
+        order += f', then {zeros} channels of zeros'
+    log(
+        f'{path.name}: in0 {layout["order"]} (3, {height}, {width}), minus '
+        f'{layout["mean"]}, divided by {layout["std"]}; out0 the map that '
+        f'RoIs are pooled from, {order}; out1 and out2 scores and deltas of '
+        'anchors. Proposals, NMS, PSRoI pooling and the box head are not '
+        'included'
+    )
+    try:
+        outputs = formats.run_ncnn(path, image)
+    except ImportError:
+        log('not compared: comparing needs ncnn: pip install ncnn')
+        return None
+    maps = graph.detector.extract_feat(image)
+    (scores,), (deltas,) = graph.detector.rpn_head(maps)
+    roi_map = pick(maps[0], graph.map_order, 1)
     found = Differences(TOLERANCES['ncnn'])
-    for pair in pairs:
+    expected = roi_map.numpy(), scores.numpy(), deltas.numpy()
+    for pair in zip(outputs, expected, strict=True):
         found.add_features(*pair)
-    return found if pairs else None
+    return found
 
 
 def _write_model(model, path, metadata, calibration, log):
@@ -291,6 +328,8 @@ def describe(
     graph: DetectorGraph, rule: runtime.Resize, source: str, precision: str
 ) -> dict:
     """Return the file's metadata: what a runner must know, and its origin."""
+    from . import formats
+
     detector = graph.detector
     cfg = detector.test_cfg
     is_rgb = detector.data_preprocessor._channel_conversion
@@ -316,7 +355,7 @@ def describe(
             proposals=graph.proposals,
             detections=graph.detections,
         ),
-        export=dict(source=source, version=__version__, opset=OPSET)
+        export=dict(source=source, version=__version__, opset=formats.OPSET)
         | dict(precision=precision, torch=torch.__version__),
     )
 
@@ -352,7 +391,7 @@ def compare(found, graph, model, path, rule, pictures, log) -> None:
 
     ``rule`` is how the original resizes images, which may turn its canvas.
     """
-    if not (pictures := list(pictures)):
+    if not pictures:
         pictures = [*synthetic(rule.width, rule.height)]
         log('comparing on synthetic pictures; --images takes real ones')
     if isinstance(graph.layer, PSRoIPool):
@@ -362,8 +401,9 @@ def compare(found, graph, model, path, rule, pictures, log) -> None:
     full = runtime.OnnxRuntime(model.SerializeToString(), threads=2)
     runner = runtime.Detector(path, threads=2)
     total = unlike = 0
+    step = graph.detector.data_preprocessor.pad_size_divisor
     for feed, size, name in prepared(runner, pictures, log):
-        canvas = runtime.round_up(rule.target(*size)[::-1])
+        canvas = runtime.round_up(rule.target(*size)[::-1], step)
         total += 1
         unlike += feed['image'].shape[1:3] != canvas
         features, expected = original(graph, **feed)

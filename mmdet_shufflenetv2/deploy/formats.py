@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from onnxscript import opset18 as op
 
 from .runtime import OUTPUTS, RT_INFO, load_package
 
+OPSET = op.version
 # Layers that int8 leaves in float: those that output scores and boxes, and the
 # one that reads pixels.
 FLOAT_LAYERS = (
@@ -57,7 +58,7 @@ def onnx_bin_align(planes, boxes, index, side: int, samples: int):
 
 
 def to_onnx(
-    graph: torch.nn.Module, height: int, width: int, batch: int, opset: int
+    graph: torch.nn.Module, height: int, width: int, batch: int
 ) -> onnx.ModelProto:
     """Export a ``DetectorGraph`` to ONNX, with the features as last output."""
     image = torch.zeros(batch, height, width, 3, dtype=torch.uint8)
@@ -76,7 +77,7 @@ def to_onnx(
             graph,
             (image, size),
             dynamo=True,
-            opset_version=opset,
+            opset_version=OPSET,
             input_names=['image', 'size'],
             output_names=[*OUTPUTS, 'features'],
             dynamic_shapes=shapes,
@@ -205,17 +206,9 @@ def to_openvino(path: Path, target: Path, is_half: bool) -> None:
 
 
 def to_ncnn(
-    network: torch.nn.Module,
-    image: torch.Tensor,
-    target: Path,
-    log: Callable[[str], None],
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Write backbone, neck and RPN, because ncnn has no RoI operators.
-
-    Returns:
-        Pairs of each output for ``image`` as computed by ncnn and by PyTorch;
-        an empty list if the package ``ncnn`` is missing.
-    """
+    network: torch.nn.Module, image: torch.Tensor, target: Path
+) -> None:
+    """Write backbone, neck and RPN, because ncnn has no RoI operators."""
     pnnx = load_package('pnnx')
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         traced = os.path.join(folder, 'network.pt')
@@ -223,24 +216,25 @@ def to_ncnn(
         for suffix in '.param', '.bin':
             source = Path(folder, f'network.ncnn{suffix}')
             target.with_suffix(suffix).write_bytes(source.read_bytes())
-        expected = network(image)
-    log(
-        f'{target.name}: in0 {tuple(image.shape[1:])}, normalised; out0 the '
-        'map that RoIs are pooled from; out1 and out2 scores and deltas of '
-        'anchors. Proposals, NMS, PSRoI pooling and the box head are not '
-        'included'
-    )
-    try:
-        import ncnn
-    except ImportError:
-        log('not compared: comparing needs ncnn: pip install ncnn')
-        return []
+
+
+def run_ncnn(path: Path, image: torch.Tensor) -> list[np.ndarray]:
+    """Run a file of :func:`to_ncnn` on an image (1, 3, H, W).
+
+    Returns:
+        The RoI map (1, C, h, w), scores (1, A, h, w), deltas (1, 4A, h, w).
+
+    Raises:
+        ImportError: The package ``ncnn`` is missing.
+    """
+    import ncnn
+
     with ncnn.Net() as net:
-        net.load_param(str(target))
-        net.load_model(str(target.with_suffix('.bin')))
+        net.load_param(str(path))
+        net.load_model(str(path.with_suffix('.bin')))
         with net.create_extractor() as extractor:
             extractor.input('in0', ncnn.Mat(image[0].numpy()).clone())
             return [
-                (np.array(extractor.extract(f'out{i}')[1])[None], one.numpy())
-                for i, one in enumerate(expected)
+                np.array(extractor.extract(f'out{i}')[1])[None]
+                for i in range(3)
             ]

@@ -103,11 +103,11 @@ def export(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp('export')
     graphs, to_onnx = {}, formats.to_onnx
 
-    def once(graph, height, width, batch, *options):
+    def once(graph, height, width, batch):
         """Run the slow step once for all precisions and formats."""
         key = type(graph.detector.neck), batch, graph.dynamic
         if key not in graphs:
-            graphs[key] = to_onnx(graph, height, width, batch, *options)
+            graphs[key] = to_onnx(graph, height, width, batch)
         return copy.deepcopy(graphs[key])
 
     def make(name='lighthead_shufflenetv2_x0_5', suffix='.onnx', **options):
@@ -180,6 +180,24 @@ def test_file_that_finds_nothing_disagrees(precision):
         assert found.agree == (score < 0.1)
 
 
+@pytest.mark.parametrize('given, expected', [(np.nan, 1), (1, np.nan), (0, 0)])
+def test_features_without_finite_values_disagree(given, expected):
+    found = exporting.Differences()
+    found.add_features(np.full((2, 3), given), np.full((2, 3), expected))
+    found.add_features(np.ones(3), np.ones(3))
+    assert not found.agree
+
+
+def test_scores_that_are_nan_disagree():
+    original = SimpleNamespace(
+        bboxes=np.ones((2, 4)), scores=np.array([0.9, 0.8]), labels=[0, 0]
+    )
+    found = exporting.Differences()
+    nan = np.ones((2, 4)), np.full(2, np.nan), np.zeros(2, int)
+    found.add_detections('one', original, *nan, threshold=0.05)
+    assert not found.agree
+
+
 def test_nothing_to_compare_is_reported(export, monkeypatch):
     def find_nothing(graph, **feed):
         features, found = original(graph, **feed)
@@ -199,9 +217,57 @@ def test_openvino_runs_the_same(export):
     assert Detector(output).metadata['export']['source'] == 'best.pth'
 
 
+NCNN = dict(suffix='.ncnn.param', format='ncnn', pictures=())
+
+
+@pytest.mark.parametrize(
+    'name, order',
+    [
+        (FILES[0], 'bin by bin;'),
+        (FILES[1], 'value by value;'),
+        (FILES[2], 'bin by bin, then 15 channels of zeros;'),
+    ],
+)
+def test_ncnn_is_compared_with_the_detector(export, monkeypatch, name, order):
+    """Not with its folded copy, which may be wrong, too."""
+    from mmdet_shufflenetv2.deploy import formats
+
+    networks = []
+    monkeypatch.setattr(
+        formats, 'to_ncnn', lambda network, *others: networks.append(network)
+    )
+    monkeypatch.setattr(
+        formats,
+        'run_ncnn',
+        lambda path, image: [each.numpy() for each in networks[0](image)],
+    )
+    _, found, (line, *_) = export(name, **NCNN)
+    assert found.features < 1e-4
+    assert 'in0 RGB (3, 96, 128), minus [123.675, 116.28, 103.53]' in line
+    assert order in line
+    networks[0].rpn_head.rpn_cls.bias.data += 9
+    with pytest.raises(UserError, match='does not agree'):
+        export(name, **NCNN)
+
+
+@pytest.mark.parametrize(
+    'option',
+    [
+        dict(precision='fp16'),
+        dict(batch=2),
+        dict(dynamic=True),
+        dict(proposals=9),
+        dict(pictures=PICTURES),
+    ],
+)
+def test_options_that_ncnn_would_ignore_are_refused(export, option):
+    with pytest.raises(UserError, match='--format ncnn: expected no'):
+        export(**NCNN | option)
+
+
 def test_ncnn_has_the_network(export):
     pytest.importorskip('pnnx', reason='needs pnnx')
-    output, _, lines = export(suffix='.ncnn.param', format='ncnn')
+    output, _, lines = export(**NCNN)
     assert output.with_suffix('.bin').stat().st_size > 1e6
     assert 'box head are not included' in lines[0]
 
@@ -209,7 +275,7 @@ def test_ncnn_has_the_network(export):
 def test_absent_package_is_named(export, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pnnx', None)
     with pytest.raises(UserError, match='pip install pnnx'):
-        export(suffix='.ncnn.param', format='ncnn')
+        export(**NCNN)
 
 
 def test_batch_of_free_size_agrees_and_metadata_say_what_a_runner_must_know(
