@@ -51,7 +51,7 @@ def picture_name(image: Path | str) -> str:
 def draw_boxes(
     image: np.ndarray, boxes: Sequence, labels: list[int], texts: list[str]
 ) -> np.ndarray:
-    """Draw labelled boxes (x1, y1, x2, y2) on a copy of an image.
+    """Draw labelled boxes (n, 4), x1, y1, x2, y2, on a copy of an image.
 
     The image is uint8 RGB (H, W, 3). Labels select the colours.
     """
