@@ -93,19 +93,20 @@ def draw(table, folder: Path) -> int:
 
     folder.mkdir(parents=True, exist_ok=True)
     records = [
-        (kind, file, [box], (0, 0, 255))
+        (kind, file, shape, [box], (0, 0, 255))
         for problems in (table.errors, table.warnings)
         for kind, places in problems.places.items()
-        for file, box in places
+        for file, shape, box in places
     ]
     for i in range(0, len(table), max(1, len(table) // GOOD))[:GOOD]:
         boxes = table.boxes[table.image == i]
-        records.append(('well', table.files[i], boxes, (0, 200, 0)))
+        place = table.files[i], table.shape(i), boxes
+        records.append(('well', *place, (0, 200, 0)))
     written = 0
-    for kind, file, boxes, color in records:
+    for kind, file, shape, boxes, color in records:
         try:
             content = Path(file).read_bytes()
-            image = decode_image(content, file, exif=table.source.exif)
+            image = decode_image(content, file, shape, table.source.exif)
         except (OSError, DatasetError):
             continue
         for box in np.nan_to_num(boxes, posinf=1e6, neginf=-1e6):

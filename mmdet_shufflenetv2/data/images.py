@@ -54,8 +54,8 @@ def is_truncated(content: bytes) -> bool:
 def decode_image(
     content: bytes,
     path: str,
-    size: tuple[int, int] | None = None,
-    exif: str = 'apply',
+    size: tuple[int, int] | None,
+    exif: str,
     warn: Callable[[str], object] = str,
 ) -> np.ndarray:
     """Decode an image file to BGR uint8 (H, W, 3).
@@ -67,7 +67,7 @@ def decode_image(
     Args:
         content: The bytes of the file.
         path: The file's name for messages.
-        size: (height, width) according to the annotation.
+        size: (height, width) according to the annotation; None if unknown.
         exif: 'apply', or 'ignore' to never turn the image.
         warn: Called with a message for lost rows or an unusual bit depth.
 

@@ -113,7 +113,7 @@ def _without_broken(table: BoxTable) -> BoxTable:
 
     def check(index: int) -> tuple[str | None, list[str], int]:
         path, notes, error = table.files[index], [], None
-        size = tuple(table.sizes[index, ::-1].astype(int))
+        size = table.shape(index)
         try:
             *stored, orientation = image_header(path)
         except DatasetError as problem:

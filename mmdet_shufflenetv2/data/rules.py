@@ -61,7 +61,8 @@ def apply_rules(table: BoxTable) -> BoxTable:
         problems = table.warnings if action == 'kept' else table.errors
         problems.add(kind, *at, describe=table.describe_box)
         for i in at[:MAX_EXAMPLES]:
-            place = table.files[table.image[i]], table.boxes[i].tolist()
+            image, box = table.image[i], table.boxes[i].tolist()
+            place = table.files[image], table.shape(image), box
             problems.places.setdefault(kind, []).append(place)
         if action == 'left out':
             keep[at] = False

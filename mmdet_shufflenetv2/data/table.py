@@ -55,8 +55,8 @@ class Problems:
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
         self.examples: dict[str, list[str]] = {}
-        #: (image file, box) of the examples that can be drawn.
-        self.places: dict[str, list[tuple[str, list[float]]]] = {}
+        #: (image file, its height and width, box) of examples to draw.
+        self.places: dict[str, list[tuple[str, tuple, list[float]]]] = {}
 
     def add(
         self, kind: str, *records: object, describe: Callable = str
@@ -129,6 +129,11 @@ class BoxTable:
         lists = ', '.join(self.source.image_list)
         part = f', images of {lists}' if lists else ''
         return f'{self.source.ann} ({self.source.format}{part})'
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Return the height and width of an image."""
+        width, height = self.sizes[index].astype(int).tolist()
+        return height, width
 
     def describe_image(self, index: int) -> str:
         """Describe an image by name and size."""

@@ -104,9 +104,8 @@ def save_plots(
         _show_classes(folder, coco_eval, names)
         matrix, errors = compare(truth, found, [*names])
         _plot_matrix(folder / 'confusion_matrix.png', matrix, names)
-        files = dict(zip(table.image_ids.tolist(), table.files, strict=True))
         path = folder / 'worst_images.jpg'
-        _draw_worst(path, truth, found, files, errors, names)
+        _draw_worst(path, table, truth, found, errors, names)
 
 
 def _show_classes(folder: Path, coco_eval: COCOeval, names: dict) -> None:
@@ -191,18 +190,21 @@ def _plot_matrix(path: Path, matrix: np.ndarray, names: dict) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _draw_worst(path, truth: COCO, found: COCO, files, errors, names) -> None:
+def _draw_worst(
+    path: Path, table: BoxTable, truth: COCO, found: COCO, errors, names
+) -> None:
     """Draw the images with the largest share of wrong boxes, true | found."""
     wrong = [number for number, (count, _) in errors.items() if count]
     wrong.sort(key=lambda i: (-np.divide(*errors[i]), -errors[i][0]))
     rows = min(max(len(wrong), 1), 8)
     figure = Figure(figsize=(14, 5 * rows), layout='constrained')
     grid = figure.subplots(rows, squeeze=False).flat
+    numbers, exif = table.image_ids.tolist(), table.source.exif
     for number, axes in zip(wrong, grid, strict=False):
-        file, info = files[number], truth.imgs[number]
-        size = int(info['height']), int(info['width'])
+        index = numbers.index(number)
+        file, size = table.files[index], table.shape(index)
         try:
-            image = decode_image(get(file), file, size)[..., ::-1]
+            image = decode_image(get(file), file, size, exif)[..., ::-1]
         except (UserError, OSError):
             image = np.zeros((*size, 3), np.uint8)
         pair = []
@@ -274,10 +276,11 @@ class PicturesHook(Hook):
         self.out_dir, self.score_thr = out_dir, score_thr
 
     def before_test(self, runner: Runner) -> None:
-        """Find the common parent folder of all test images."""
+        """Find the images' common parent folder and their EXIF settings."""
         data = runner.test_dataloader.dataset
-        paths = (data.get_data_info(i)['img_path'] for i in range(len(data)))
-        folders = {os.path.dirname(os.path.abspath(path)) for path in paths}
+        infos = map(data.get_data_info, range(len(data)))
+        self._exif = {i['img_path']: i.get('exif', 'apply') for i in infos}
+        folders = {os.path.dirname(os.path.abspath(p)) for p in self._exif}
         self._root = os.path.commonpath(folders)
 
     def after_test_iter(
@@ -287,7 +290,8 @@ class PicturesHook(Hook):
         visualizer = runner.visualizer
         for sample in outputs:
             path = sample.img_path
-            image = decode_image(get(path), path, sample.ori_shape[:2])
+            size, exif = sample.ori_shape[:2], self._exif[path]
+            image = decode_image(get(path), path, size, exif)
             image = np.ascontiguousarray(image[..., ::-1])
             name = picture_name(os.path.relpath(path, self._root))
             out = dict(out_file=os.path.join(self.out_dir, name))

@@ -110,9 +110,9 @@ def test_exif_orientation_is_applied_unless_ignored(
 def test_jpeg_without_its_last_bytes_is_read_with_a_warning(progressive, cut):
     """It once ended a run after minutes, though every viewer shows it."""
     content = encode(noise(), 'JPEG', quality=90, progressive=progressive)
-    whole = decode_image(content, 'x')
+    whole = decode_image(content, 'x', None, 'apply')
     said = []
-    image = decode_image(content[:-cut], 'x', warn=said.append)
+    image = decode_image(content[:-cut], 'x', None, 'apply', said.append)
     assert 'x lacks its last bytes' in said[0]
     assert len(said) == 1
     assert image.shape == whole.shape
@@ -149,7 +149,7 @@ def test_16_bit_files_are_scaled_from_the_bits_in_use(bits):
     deep = expected.astype(np.uint16) << (bits - 8)
     said = []
     content = cv2.imencode('.png', deep)[1].tobytes()
-    image = decode_image(content, 'x', warn=said.append)
+    image = decode_image(content, 'x', None, 'apply', said.append)
     assert difference(image, expected) == 0
     assert len(said) == (bits < 16)
 

@@ -25,12 +25,13 @@ from mmdet_shufflenetv2.engine.pictures import (
 from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 
-# Images by name, and what is drawn on: two lie turned in their files.
+# Images by name: size when drawn on, EXIF orientation, --exif.
 IMAGES = {
-    'day/1.jpg': (40, 60),
-    'night/1.jpg': (40, 60),
-    'night/turned.jpg': (60, 40),
-    'night/as_stored.jpg': (40, 60),
+    'day/1.jpg': ((40, 60), 1, 'apply'),
+    'night/1.jpg': ((40, 60), 1, 'apply'),
+    'night/turned.jpg': ((60, 40), 6, 'apply'),
+    'night/as_stored.jpg': ((40, 60), 6, 'apply'),
+    'night/upside_down.jpg': ((40, 60), 3, 'ignore'),
 }
 
 
@@ -42,30 +43,30 @@ def test_images_of_one_name_get_a_picture_each_as_the_network_saw_them(
     tmp_path,
 ):
     exif = Image.Exif()
-    exif[0x0112] = 6
     found = InstanceData(
         bboxes=torch.tensor([[5.0, 5.0, 30.0, 30.0]]),
         labels=torch.tensor([0]),
         scores=torch.tensor([0.9]),
     )
-    samples = []
-    for name, size in IMAGES.items():
+    samples, infos = [], Data()
+    for name, (size, exif[0x0112], setting) in IMAGES.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
-        options = {} if name.endswith('1.jpg') else dict(exif=exif)
-        Image.new('RGB', (60, 40), 'red').save(path, **options)
+        image = Image.new('RGB', (60, 40), 'red')
+        image.paste('black', (0, 0, 9, 9))
+        image.save(path, exif=exif)
+        infos.append(dict(img_path=str(path), exif=setting))
         info = dict(img_path=str(path), ori_shape=size)
         samples.append(DetDataSample(metainfo=info, pred_instances=found))
     visualizer = DetLocalVisualizer()
     # A name that matplotlib would take for a broken formula.
     visualizer.dataset_meta = dict(classes=('$x^$',), palette='random')
-    data = Data(dict(img_path=each.img_path) for each in samples)
-    loader = SimpleNamespace(dataset=data)
+    loader = SimpleNamespace(dataset=infos)
     runner = SimpleNamespace(visualizer=visualizer, test_dataloader=loader)
     hook = PicturesHook(str(tmp_path / 'pictures'))
     hook.before_test(runner)
     hook.after_test_iter(runner, 0, None, samples)
-    for name, size in IMAGES.items():
+    for name, (size, *_) in IMAGES.items():
         path = tmp_path / 'pictures' / picture_name(name)
         picture = cv2.imread(str(path))
         # The true boxes are on the left.

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from coco_files import SIX, SIZE, write_coco
+from PIL import Image
 
 from mmdet_shufflenetv2.data.synthetic import CLASSES, DetectionSet, write_set
 
@@ -33,6 +35,19 @@ def test_wrong_records_are_named_and_drawn(here, data, tmp_path):
     assert 'annotations[1]' in text
     drawn = {path.name[:7] for path in tmp_path.glob('out/train/*.jpg')}
     assert {'000_box', '001_box'} <= drawn
+
+
+def test_pictures_are_not_turned_if_only_the_stored_size_fits(here, tmp_path):
+    """Boxes were drawn on a picture on its side."""
+    write_coco(tmp_path / 'train.json', SIX)
+    exif = Image.Exif()
+    exif[0x112] = 6
+    for name in SIX:
+        Image.new('RGB', SIZE).save(tmp_path / name, exif=exif)
+    out = tmp_path / 'out'
+    here('check', tmp_path, '--out-dir', out)
+    sizes = {Image.open(path).size for path in out.glob('train/*.jpg')}
+    assert sizes == {SIZE}
 
 
 def test_folder_without_data_is_one_message(here, tmp_path):
