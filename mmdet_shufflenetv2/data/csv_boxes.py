@@ -149,8 +149,8 @@ def read_csv(source: Source) -> BoxTable:
         name = names.get(text, text or 'object')
         if text or (labels == {''} and any(line.box)):
             label = classes.setdefault(name, len(classes))
-            image, crowd = images[line.row['file']], line.row.get('crowd')
-            crowd = crowd in ('1', '1.0', 'True')
+            crowd = line.row.get('crowd', '').lower() in ('1', '1.0', 'true')
+            image = images[line.row['file']]
             found.add_box(image, line.number, label, box, crowd)
         # Some tools write zeros for an image without objects.
         elif any(line.box):

@@ -230,12 +230,14 @@ def test_class_numbers_get_names_from_a_second_file(tmp_path, mapping):
     check_two_classes(find_data(tmp_path))
 
 
-def test_groups_of_open_images_are_crowds_and_codes_get_names(tmp_path):
+@pytest.mark.parametrize('crowd', ['1', 'TRUE'])
+def test_groups_of_open_images_are_crowds_and_codes_get_names(tmp_path, crowd):
     header, line = EXPORTS['open images']
     path = tmp_path / 'labels' / 'detections.csv'
     path.parent.mkdir()
     write(path, f'{header},IsGroupOf', f'{line},0')
-    text = path.read_text().replace('cat', '/m/01yrx').replace('0\n', '1\n', 1)
+    text = path.read_text().replace('0\n', f'{crowd}\n', 1)
+    text = text.replace('cat', '/m/01yrx')
     path.write_text(text.replace('dog', '/m/0bt9lr'))
     names = tmp_path / 'metadata' / 'classes.csv'
     names.parent.mkdir()
