@@ -90,7 +90,10 @@ def _choose_images(table: BoxTable) -> BoxTable:
     keep, warnings = np.zeros(len(table), bool), deepcopy(table.warnings)
     for file in table.source.image_list:
         for line in map(str.strip, read_text(file).splitlines()):
-            if not line or line[0] == '#':
+            # A comment, unless it is the name of an image such as '#1.jpg'.
+            if not line or (
+                line[0] == '#' and plain(line) not in listing.paths
+            ):
                 continue
             # VOC's per-class lists have a second column.
             names = line, line.split()[0]
