@@ -49,7 +49,7 @@ def check_choice(
         if _equals(value, choice):
             return choice
     choices = ', '.join(repr(choice) for choice in allowed)
-    raise ValueError(f'{name} must be one of {choices}, got {value!r}')
+    raise ValueError(f'{name}: expected one of {choices}, got {value!r}')
 
 
 def check_row(table: Mapping[tuple, Row], **arguments: object) -> Row:
@@ -80,7 +80,7 @@ def check_each(
     numbers = whole_numbers(values)
     if len(numbers) != count or not all(n in allowed for n in numbers):
         raise ValueError(
-            f'{name} must have {count} values, each one of {allowed}, got '
+            f'{name}: expected {count} values, each one of {allowed}, got '
             f'{values!r}'
         )
     return numbers
@@ -95,7 +95,7 @@ def check_positive(name: str, value: object) -> int:
     number = whole_number(value)
     if number is None or number < 1:
         raise ValueError(
-            f'{name} must be a positive whole number, got {value!r}'
+            f'{name}: expected a positive whole number, got {value!r}'
         )
     return number
 

@@ -84,7 +84,7 @@ class StagedBackbone(BaseModule):
         ascending = sorted(set(range(count)).intersection(self.out_indices))
         if not ascending or self.out_indices != tuple(ascending):
             raise ValueError(
-                'out_indices must be an ascending sequence of levels, 0 to '
+                'out_indices: expected an ascending sequence of levels, 0 to '
                 f'{count - 1}, got {out_indices!r}'
             )
         # Only these are built.

@@ -185,7 +185,7 @@ class Fit:
         problems = phrases(self.problems)
         own = getattr(backbone, 'style', None)
         if self.style not in (None, own):
-            problems.append(f'style must be {self.style!r}, got {own!r}')
+            problems.append(f'expected style {self.style!r}, got {own!r}')
         return problems
 
     def check(self, backbone: nn.Module, source: str) -> None:
@@ -233,8 +233,8 @@ def find_fit(
     }
     if len(hits) > 1 and next(iter(hits)) not in USUAL_PREFIXES:
         raise CheckpointError(
-            f'checkpoint {source!r} has several backbones; prefix must be '
-            f'one of {", ".join(hits)}'
+            f'checkpoint {source!r} has several backbones; expected prefix '
+            f'to be one of {", ".join(hits)}, got {prefix}'
         )
     if hits:
         at = next(iter(hits))

@@ -129,7 +129,8 @@ def network(name: str) -> Network:
         near = get_close_matches(str(name), NETWORKS, n=3)
         choices = ', '.join(near or NETWORKS)
         raise ValueError(
-            f'network must be a published name such as {choices}, got {name!r}'
+            f'network: expected a published name such as {choices}, got '
+            f'{name!r}'
         )
     return NETWORKS[name]
 

@@ -58,7 +58,7 @@ def console(argv: Sequence[str] | None = None) -> None:
     name = argv[0].replace('-', '_')
     if name not in commands:
         sys.exit(
-            f'error: COMMAND must be one of {", ".join(commands)}, '
+            f'error: COMMAND: expected one of {", ".join(commands)}, '
             f'got {argv[0]!r}'
         )
     prog = f'mmdet-shufflenetv2 {argv[0]}'

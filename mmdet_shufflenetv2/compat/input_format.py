@@ -112,7 +112,7 @@ def declared_format(checkpoint: object, source: str) -> InputFormat | None:
         return InputFormat(**stored)
     except (TypeError, ValueError) as error:
         raise CheckpointError(
-            f'meta.{META_KEY} of checkpoint {source!r} must have '
+            f'meta.{META_KEY} of checkpoint {source!r}: expected '
             f'channel_order, mean and std, got {stored!r}'
         ) from error
 

@@ -430,8 +430,8 @@ def _head(tensor: Tensor, size: torch.Size) -> Tensor:
         return tensor
     if tensor.shape[2:].numel() < size.numel():
         raise ValueError(
-            'offsets and masks of a deformable convolution must be at least '
-            f'as large as its output, {tuple(size)}, got '
+            'offsets and masks of a deformable convolution: expected at least '
+            f'the size of its output, {tuple(size)}, got '
             f'{tuple(tensor.shape[2:])}'
         )
     count = tensor.size(1) * size.numel()

@@ -44,8 +44,8 @@ class LargeSeparableConv(nn.Module):
         mid_channels = check_positive('mid_channels', mid_channels)
         if check_positive('kernel_size', kernel_size) % 2 == 0:
             raise ValueError(
-                'kernel_size must be odd, so that the map keeps its size, '
-                f'got {kernel_size}'
+                'kernel_size: expected an odd number, so that the map keeps '
+                f'its size, got {kernel_size}'
             )
         self.act_each = act_each
         self.relu = nn.ReLU(inplace=True)

@@ -32,14 +32,14 @@ class RoIMapNeck(BaseModule):
         channels = whole_numbers(in_channels)
         if not channels or any(c is None or c < 1 for c in channels):
             raise ValueError(
-                'in_channels must list the channels of each backbone level, '
+                'in_channels: expected the channels of each backbone level, '
                 f'got {in_channels!r}'
             )
         count = len(channels)
         for name, level in levels.items():
             if whole_number(level) not in range(-count, count):
                 raise ValueError(
-                    f'{name} must be one of the {count} levels of '
+                    f'{name}: expected one of the {count} levels of '
                     f'in_channels, {-count}..{count - 1}, got {level!r}'
                 )
         self.in_channels = channels

@@ -101,8 +101,8 @@ class RFCNBBoxHead(SoftVoting, HardExampleLoss, BBoxHead):
 
     reads_every_bin = False
     fitting_options = (
-        'num_classes and reg_class_agnostic must be equal in neck and '
-        'bbox_head, and neck.bins be roi_layer.output_size'
+        'set num_classes and reg_class_agnostic alike in neck and '
+        'bbox_head, and neck.bins to roi_layer.output_size'
     )
 
     @property

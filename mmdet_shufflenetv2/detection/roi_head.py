@@ -52,7 +52,7 @@ class PSRoIExtractor(BaseRoIExtractor):
         layer_type = layer_cfg.pop('type', None)
         if layer_type not in ROI_LAYERS:
             raise ValueError(
-                f'roi_layer.type must be one of {sorted(ROI_LAYERS)}, got '
+                f'roi_layer.type: expected one of {sorted(ROI_LAYERS)}, got '
                 f'{layer_type!r}'
             )
         return nn.ModuleList(
@@ -97,7 +97,7 @@ class LightHeadBBoxHead(SoftVoting, HardExampleLoss, ConvFCBBoxHead):
 
     reads_every_bin = True
     fitting_options = (
-        'bbox_head.in_channels must be neck.out_channels divided by the '
+        'set bbox_head.in_channels to neck.out_channels divided by the '
         'square of roi_layer.output_size'
     )
 

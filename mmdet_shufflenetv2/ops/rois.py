@@ -134,7 +134,7 @@ def read_rois(
         if wrong.any():
             row = int(wrong.nonzero()[0])
             raise ValueError(
-                f'boxes: the batch index must be in [0, {images - 1}] for an '
+                f'boxes: expected batch indices in [0, {images - 1}] for an '
                 f'input of {images} images, got {int(image[row])} in row {row}'
             )
     box = rois[:, 1:] * spatial_scale

@@ -238,18 +238,18 @@ def test_scratch_weights_keep_the_scale_of_features(config):
         *((V2, dict(out_indices=bad), '0 to 3') for bad in ((), (1, 0), 9)),
         *((V2, dict(frozen_stages=bad), '-1, 0, 1') for bad in (9, 1.0, True)),
         *((V2, dict(norm_eval=bad), 'True, False') for bad in ('no', 0)),
-        (V2, dict(strides=(3,) * 3), 'have 3 values, each one of (1, 2)'),
-        (V2, dict(dilations=2), 'have 3 values'),
-        (V2, dict(arch='v2_50'), "widen_factor with arch='v2_50' must be one"),
-        (V1, dict(widen_factor=[1.0]), 'groups=3 must be one of 0.5, 1.0'),
+        (V2, dict(strides=(3,) * 3), 'expected 3 values, each one of (1, 2)'),
+        (V2, dict(dilations=2), 'expected 3 values'),
+        (V2, dict(arch='v2_50'), "with arch='v2_50': expected one of"),
+        (V1, dict(widen_factor=[1.0]), 'groups=3: expected one of 0.5, 1.0'),
         ('densenet_x0_5', dict(strides=(2, 2, 1)), 'each one of (2,)'),
         ('igcv3_d_0_7', dict(dilations=(1, 1, 1, 2)), 'each one of (1,)'),
         ('pnasnet_5', dict(channels_last=True), 'None, False'),
-        ('snet', dict(depth=50), 'depth must be one of 49, 146, 535'),
+        ('snet', dict(depth=50), 'depth: expected one of 49, 146, 535'),
     ],
 )
 def test_an_invalid_value_is_rejected(name, changes, allowed):
-    with pytest.raises(ValueError, match=r' must .* got ') as error:
+    with pytest.raises(ValueError, match=r': expected .* got ') as error:
         outlined(NETWORKS[name], **changes)
     assert allowed in str(error.value)
 

@@ -124,7 +124,7 @@ def test_two_backbones_in_a_file_need_a_prefix(written):
         for who in ('student', 'teacher')
     }
     path = written(weights)
-    with pytest.raises(ValueError, match='prefix must be one of student'):
+    with pytest.raises(ValueError, match='prefix to be one of student'):
         loaded(path)
     ours = loaded(path, prefix='teacher.backbone')
     key = 'teacher.backbone.conv1.0.weight'
@@ -204,7 +204,7 @@ def test_an_ambiguous_style_must_be_set(written):
     # Known names determine the style.
     (known,) = (f for f in theirs.formats if f.name == 'authors')
     named = {known.to_theirs(k): v for k, v in theirs.state_dict().items()}
-    with pytest.raises(ValueError, match="be 'authors', got 'torchvis"):
+    with pytest.raises(ValueError, match="style 'authors', got 'torchv"):
         loaded(written(named))
 
 

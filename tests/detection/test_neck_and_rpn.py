@@ -65,7 +65,7 @@ def test_neck_levels_are_chosen_by_index():
     assert rpn is conv5
     with pytest.raises(ValueError, match='expects 2 backbone levels'):
         neck((stage3,))
-    with pytest.raises(ValueError, match=r'^thin_level must .* got 2$'):
+    with pytest.raises(ValueError, match=r'^thin_level: expected .* got 2$'):
         build_neck(thin_level=2)
 
 

@@ -27,7 +27,7 @@ def test_votes_equal_those_of_two_separately_pooled_maps():
     maps, _ = own(FEATURES)
     pooled = ps_roi_pool(maps, rois, 3, 1 / 32)
     votes = bbox_head()(pooled)
-    with pytest.raises(ValueError, match=r'got 8; .*must be equal in neck'):
+    with pytest.raises(ValueError, match=r'got 8; .*alike in neck'):
         bbox_head(num_classes=5)(pooled)
     x = own.reduce(FEATURES[1])
     for got, conv in zip(votes, (own.score_conv, own.box_conv), strict=True):

@@ -28,7 +28,7 @@ def test_tf32_is_used_only_on_request(precision):
 @pytest.mark.parametrize(
     'options, words',
     [
-        (dict(precision='int8'), 'precision must be one of'),
+        (dict(precision='int8'), 'precision: expected one of'),
         (dict(mode='graph'), 'mode: graph does not work on cpu'),
         (dict(precision='tf32'), 'precision: tf32 does not work on cpu'),
         (dict(device='cuda', clock='cpu'), 'clock: cpu does not work on cuda'),
