@@ -8,6 +8,7 @@ one. Without a validation split, part of the training images is held out.
 """
 
 import os
+import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -107,7 +108,8 @@ def find_data(
     others = [k for k in ('COCO', 'VOC', 'CSV') if found.found[k]]
     others = [kind for kind in others if kind != table.source.format]
     if others and not (train_ann or val_ann):
-        notes.append(f'annotations in {", ".join(others)} are not used')
+        others = ' and '.join(others)
+        notes.append(f'{others} annotations were found too and are not used')
     if train is None and divides(table):
         val = val._replace(part=('val', None, seed))
     if val is None:
@@ -192,11 +194,11 @@ class _Folder:
     def __init__(self, root: Path, exif: str) -> None:
         self.root, self.exif = root, exif
         self.folders = dict(walk(root))
-        #: Files by kind; for VOC, the folders of the XML files.
+        #: Files by kind, with ``/``; for VOC, the folders of the XML files.
         self.found: dict[str, list[str]] = defaultdict(list)
         for folder, names in self.folders.items():
             for name in names:
-                path = os.path.join(folder, name)
+                path = posixpath.join(folder, name)
                 kind = _kind(root / path)
                 path = folder if kind == 'VOC' else path
                 if path not in self.found[kind][-1:]:
@@ -260,25 +262,27 @@ class _Folder:
 
     def unused(self, used: set[str], kind: str) -> list[str]:
         """Return notes on images of no split and labels of no image."""
-        used, root = {*map(os.path.abspath, used)}, os.path.abspath(self.root)
+        used = {*map(os.path.abspath, used)}
         folders = [
             os.path.dirname(path) or '.'
             for path in self.found['image']
-            if os.path.join(root, path) not in used
+            if os.path.abspath(self.root / path) not in used
         ]
         folders = [each for each in folders if role_of(each) != 'test']
         places = {*map(os.path.dirname, self._labels.values())}
         texts = [p for p in self._texts if Path(p).name not in NAME_FILES]
         texts = [p for p in texts if str((self.root / p).parent) in places]
-        both = {
-            'images are not used for training or validation, in': folders,
-            'label files have no image': texts if kind == 'YOLO' else [],
-        }
-        return [
-            f'{len(items)} {what}: {shorten(dict.fromkeys(items))}'
-            for what, items in both.items()
-            if items
-        ]
+        notes = []
+        if folders:
+            notes.append(
+                f'{len(folders)} images in {shorten(dict.fromkeys(folders))} '
+                'are not used for training or validation'
+            )
+        if texts and kind == 'YOLO':
+            notes.append(
+                f'{len(texts)} label files have no image: {shorten(texts)}'
+            )
+        return notes
 
     def _path(self, name: str, option: str) -> str:
         for path in (self.root / name, Path(name)):

@@ -100,7 +100,8 @@ class Listing:
             for folder, files in walk(root):
                 for name in filter(is_image, files):
                     relative = os.path.join(folder, name)
-                    path = os.path.join(root, relative)
+                    # normpath: Windows would mix the two slashes.
+                    path = os.path.join(root, os.path.normpath(relative))
                     if path in known:
                         continue
                     known.add(path)
@@ -164,10 +165,10 @@ class Listing:
     ) -> dict[str, str | None]:
         """Find all names; drop the inexact ones that match the same image."""
         found = {name: self.find(name, record) for name in names}
-        uses = Counter(found.values())
-        for name, path in found.items():
-            is_exact = f'/{path}'.endswith(f'/{plain(name)}')
-            if uses[path] > 1 and not is_exact:
+        uses = Counter(filter(None, found.values()))
+        shared = [name for name, path in found.items() if uses[path] > 1]
+        for name in shared:
+            if not f'/{plain(found[name])}'.endswith(f'/{plain(name)}'):
                 found[name] = None
         return found
 
@@ -188,12 +189,10 @@ class Collector:
 
     def __init__(self, source: Source) -> None:
         self.source, self.listing = source, Listing(source.images)
-        #: Whether the annotation path names a split and overrides folders.
-        self.has_role = bool(
-            source.ann
-            and source.images
-            and role_of(os.path.relpath(source.ann, source.images[0]))
-        )
+        #: The split that the annotation path names; it overrides folders.
+        self.role = None
+        if source.ann and source.images:
+            self.role = role_of(os.path.relpath(source.ann, source.images[0]))
         self.images: list[tuple] = []
         self.boxes: list[tuple] = []
         self.errors, self.warnings = Problems(), Problems()
@@ -233,10 +232,20 @@ class Collector:
         except DatasetError as error:
             self.errors.add('broken image; left out', error)
             return None
-        for root in () if split or self.has_role else self.source.images:
-            if path.startswith(os.path.join(root, '')):
-                split = role_of(os.path.relpath(os.path.dirname(path), root))
-                break
+        roots = [os.path.join(root, '') for root in self.source.images]
+        root = next(filter(path.startswith, roots), path)
+        folder = role_of(os.path.dirname(path[len(root) :]))
+        if self.role is None:
+            split = split or folder
+        elif (
+            len({self.role, folder} - {None, 'trainval'}) > 1
+            # The name itself does not say so.
+            and plain(name) not in self.listing.paths
+        ):
+            self.warnings.add(
+                'image found in a folder of another split',
+                f'{record}: {name!r}, using {path}',
+            )
         index = len(self.images)
         number = index if number is None else number
         self.images.append((number, name, path, record, split, tuple(size)))

@@ -1,7 +1,9 @@
 """Finding splits in the layouts and exports of common tools."""
 
+import ntpath
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from coco_files import (
 )
 from PIL import Image
 
+from mmdet_shufflenetv2.data import listing
 from mmdet_shufflenetv2.data.folders import find_data
 from mmdet_shufflenetv2.data.listing import role_of
 from mmdet_shufflenetv2.data.reading import read_boxes, report
@@ -92,7 +95,8 @@ def test_unused_format_is_reported(tmp_path):
     assert len(find_data(tmp_path).notes) == 2
     line = 'filename,class,xmin,ymin,xmax,ymax\na.jpg,cat,4,6,24,18\n'
     (tmp_path / 'boxes.csv').write_text(line)
-    assert find_data(tmp_path).notes[1].endswith('in CSV are not used')
+    note = 'CSV annotations were found too and are not used'
+    assert find_data(tmp_path).notes[1] == note
 
 
 def test_images_of_no_split_are_counted(tmp_path):
@@ -103,8 +107,7 @@ def test_images_of_no_split_are_counted(tmp_path):
     for name in 'a.jpg', 'more/a.jpg', 'more/b.jpg', 'train/c.jpg':
         picture(tmp_path / name)
     note = find_data(tmp_path).notes[1]
-    assert note.startswith('4 images are not used')
-    assert note.endswith('in: ., more, train')
+    assert note.startswith('4 images in ., more, train are not used')
 
 
 def test_class_with_boxes_that_training_lacks_is_an_error(tmp_path):
@@ -211,6 +214,25 @@ def test_names_that_look_like_parts_of_urls_are_found(tmp_path, name):
     assert read_test(tmp_path).files == [str(tmp_path / 'images' / name)]
 
 
+@pytest.mark.parametrize(
+    'listed, folder, count',
+    [
+        ('a.jpg', 'train', 1),
+        ('a.jpg', 'trainval', 0),
+        ('a.jpg', 'images', 0),
+        ('train/a.jpg', 'train', 0),
+    ],
+)
+def test_image_of_another_split_is_used_with_a_warning(
+    tmp_path, listed, folder, count
+):
+    picture(tmp_path / folder / 'a.jpg')
+    write_coco(tmp_path / 'val.json', [listed])
+    table = read_test(tmp_path)
+    assert table.files == [str(tmp_path / folder / 'a.jpg')]
+    assert sum(table.warnings.counts.values()) == count
+
+
 def test_ambiguous_image_names_are_left_out(tmp_path):
     for name in 'one/a.jpg', 'two/a.jpg', 'b.jpg', 'c.jpg':
         picture(tmp_path / name)
@@ -221,6 +243,16 @@ def test_ambiguous_image_names_are_left_out(tmp_path):
     assert table.names == ['c.jpg']
     for name in listed[:4]:
         assert str(table.errors).count(name) == 1
+
+
+def test_paths_have_one_kind_of_slash_on_windows(monkeypatch):
+    """Mixed ones differed from the same paths written otherwise."""
+    monkeypatch.setattr(listing, 'walk', lambda _: [('a/b', ['x.jpg'])])
+    monkeypatch.setattr(listing, 'os', SimpleNamespace(path=ntpath))
+    found = listing.Listing(['C:\\d']).find_all(
+        ['a/b/x.jpg', 'c/x.jpg'], 'C:\\d\\y.json'
+    )
+    assert found == {'a/b/x.jpg': 'C:\\d\\a\\b\\x.jpg', 'c/x.jpg': None}
 
 
 @pytest.mark.parametrize(
