@@ -70,6 +70,27 @@ def config_source(config: dict) -> Source:
     )
 
 
+def metric_config(source: Source) -> dict:
+    """Convert a source to the config of a metric; inverse of the above."""
+    images = [*source.images]
+    return dict(
+        type='BoxMetric',
+        ann_file=source.ann,
+        img_dir=images[0] if len(images) == 1 else images,
+        annotation_format=source.format,
+        image_list=source.image_list,
+        exif=source.exif,
+        part=source.part,
+    )
+
+
+def dataset_config(source: Source) -> dict:
+    """Convert a source to the config of a data set."""
+    config = metric_config(source)
+    prefix = dict(img=config.pop('img_dir'))
+    return dict(config, type='BoxDataset', data_root='', data_prefix=prefix)
+
+
 def class_list(metainfo: dict | None) -> tuple[str, ...] | None:
     """Return the classes in ``metainfo``, in any form mmengine accepts.
 

@@ -22,9 +22,10 @@ from mmengine.dist import (
 from mmengine.logging import print_log
 
 from ..data.dataset import (
-    OPTIONS,
     class_list,
     config_source,
+    dataset_config,
+    metric_config,
     require_shared_class,
     said,
     say_once,
@@ -198,16 +199,13 @@ def use_data_root(
 
 def _point_to(source: Source, node: ConfigDict) -> None:
     """Let a data set or a metric of a config read a source."""
-    kind, ann, images, *rest = source
-    images = images[0] if len(images) == 1 else list(images)
-    if is_box_metric(node):
-        if node.type.endswith('VOCMetric'):
-            node.clear()
-        node.update(type='BoxMetric', img_dir=images)
-    else:
-        node.update(type='BoxDataset', data_root='')
-        node.data_prefix = dict(img=images)
-    node.update(dict(zip(OPTIONS, (kind, *rest), strict=True)), ann_file=ann)
+    if not is_box_metric(node):
+        node.pop('data_prefix', None)  # update would keep its other keys
+        node.update(dataset_config(source))
+        return
+    if node.type.endswith('VOCMetric'):
+        node.clear()
+    node.update(metric_config(source))
 
 
 def list_parts(cfg: Config) -> None:

@@ -9,8 +9,13 @@ from mmdet.registry import DATASETS, METRICS
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from mmdet_shufflenetv2.data.dataset import class_list
-from mmdet_shufflenetv2.data.table import DatasetError
+from mmdet_shufflenetv2.data.dataset import (
+    class_list,
+    config_source,
+    dataset_config,
+    metric_config,
+)
+from mmdet_shufflenetv2.data.table import DatasetError, Source
 
 
 def build(kind, ann_file, img_dir, classes=None, **options):
@@ -53,6 +58,14 @@ def test_real_coco_gives_the_records_of_mmdets_data_set(real_data):
             del instance['mask']
     assert records(ours) == expected
     assert ours.metainfo['classes'] == theirs.metainfo['classes']
+
+
+@pytest.mark.parametrize('convert', [dataset_config, metric_config])
+@pytest.mark.parametrize('images', [('a',), ('a', 'b')])
+def test_source_and_config_are_converted_to_each_other(convert, images):
+    more = ('list.txt',), 'ignore', ('train', 0.2, 1)
+    source = Source('YOLO', 'data.yaml', images, *more)
+    assert config_source(convert(source)) == source
 
 
 def test_class_lists_are_accepted_in_every_form(tmp_path):
