@@ -39,7 +39,7 @@ class PSRoIExtractor(BaseRoIExtractor):
     ):
         if len(featmap_strides) != 1:
             raise ValueError(
-                'featmap_strides must hold the stride of one map, got '
+                'featmap_strides: expected the stride of one map, got '
                 f'{featmap_strides}'
             )
         super().__init__(roi_layer, out_channels, featmap_strides, init_cfg)
