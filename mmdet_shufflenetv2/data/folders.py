@@ -22,7 +22,13 @@ from .listing import ORDER, ROLES, is_image, plain, role_of, walk
 from .reading import read_boxes
 from .split import divides
 from .table import BoxTable, DatasetError, Source, read_text, shorten
-from .yolo import NAME_FILES, class_names, label_files, read_yaml
+from .yolo import (
+    NAME_FILES,
+    class_names,
+    is_label_file,
+    label_files,
+    read_yaml,
+)
 
 #: Folders of VOC's image lists for other tasks than detection.
 OTHER_TASKS = {'segmentation', 'layout', 'action'}
@@ -270,8 +276,12 @@ class _Folder:
         ]
         folders = [each for each in folders if role_of(each) != 'test']
         places = {*map(os.path.dirname, self._labels.values())}
-        texts = [p for p in self._texts if Path(p).name not in NAME_FILES]
-        texts = [p for p in texts if str((self.root / p).parent) in places]
+        texts = [
+            path
+            for path in self._texts
+            if str((self.root / path).parent) in places
+            and is_label_file(self.root / path)
+        ]
         notes = []
         if folders:
             notes.append(
@@ -348,7 +358,7 @@ class _Folder:
     def _labelled(self) -> list[str]:
         """Image folders that have YOLO label files."""
         folders = dict.fromkeys(map(os.path.dirname, self._labels))
-        return [os.path.relpath(folder, self.root) for folder in folders]
+        return [os.path.relpath(each or '.', self.root) for each in folders]
 
     @cached_property
     def _texts(self) -> list[str]:
@@ -375,10 +385,18 @@ class _Folder:
         return self.root / [*paths, ''][0]
 
     def _yolo(self, role: str, img: str | None) -> Source | None:
+        errors = []
         for path in self.found['YAML']:
-            source = self._from_yaml(str(self.root / path), role, img)
+            try:
+                source = self._from_yaml(str(self.root / path), role, img)
+            except DatasetError as error:
+                # Another file may be the one of this data.
+                errors.append(error)
+                continue
             if source is not None:
                 return source
+        if errors:
+            raise errors[0]
         folders, listed = _of_role(role, self._labelled), ()
         if not any(map(role_of, self._labelled)):
             # Darknet: train.txt and test.txt next to one folder of images.

@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from operator import and_, eq
 from urllib.parse import unquote
@@ -75,6 +75,7 @@ def plain(name: str) -> str:
     return re.sub(r'^(\./)+', '', name)
 
 
+@lru_cache(1 << 16)
 def role_of(path: str) -> str | None:
     """Return the split named last in a relative path; None if unclear."""
     for part in reversed(plain(path).split('/')):

@@ -8,6 +8,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -96,11 +97,11 @@ def _choose_images(table: BoxTable) -> BoxTable:
             ):
                 continue
             # VOC's per-class lists have a second column.
-            names = line, line.split()[0]
-            found = [listing.paths.get(plain(name)) for name in names]
-            found += [listing.find(name, file) for name in names]
-            if any(found):
-                keep[index_of[next(filter(None, found))]] = True
+            names = dict.fromkeys((line, line.split()[0]))
+            exact = (listing.paths.get(plain(name)) for name in names)
+            alike = (listing.find(name, file) for name in names)
+            if found := next(filter(None, chain(exact, alike)), None):
+                keep[index_of[found]] = True
             else:
                 kind = 'listed image that is missing or has no annotations'
                 warnings.add(kind, f'{file}: {line!r}')

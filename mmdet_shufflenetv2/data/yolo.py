@@ -9,7 +9,8 @@ Roboflow, FiftyOne), or in a text file, one per line (CVAT, Label Studio).
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +65,9 @@ def label_files(images: Iterable[str]) -> dict[str, str]:
     for image in images:
         folder, name = os.path.split(image)
         stems[folder][image] = os.path.splitext(name)[0]
+    subfolders = cache(_subfolders)
     for folder, own in stems.items():
-        for place in _label_folders(Path(folder)):
+        for place in _label_folders(Path(folder), subfolders):
             files = sorted(place.glob('*.[tT][xX][tT]'))
             names = {_key(file.stem): str(file) for file in files}
             names |= {file.stem: str(file) for file in files}
@@ -77,12 +79,22 @@ def label_files(images: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _label_folders(folder: Path) -> Iterator[Path]:
+def _subfolders(base: Path) -> tuple[list[str], bool]:
+    """Return the names of label folders, and whether ``images`` exists."""
+    names = sorted(path.name for path in base.glob('*'))
+    # The shortest name first: labels before labels_old.
+    labels = sorted(filter(LABEL_FOLDER.fullmatch, names), key=len)
+    return labels, 'images' in map(str.casefold, names)
+
+
+def _label_folders(
+    folder: Path, subfolders: Callable[[Path], tuple[list[str], bool]]
+) -> Iterator[Path]:
     """Yield the folders that may hold the labels of images, likeliest first.
 
     These are ``labels`` (or ``annotations``) in place of the last ``images``
-    in the path, the folder itself, and ``labels`` in it or next to it. What
-    is next to a folder ``images`` belongs to that alone, not to ``masks``.
+    in the path, the folder itself, and ``labels`` in it or next to it. Label
+    files next to a folder ``images`` belong to that alone, not to ``masks``.
     """
     lower = list(map(str.casefold, folder.parts))
     ends = [i for i, part in enumerate(lower) if part == 'images'][-1:]
@@ -91,14 +103,23 @@ def _label_folders(folder: Path) -> Iterator[Path]:
         if base == folder:
             yield folder
         first, *rest = folder.relative_to(base).parts or ('',)
-        names = sorted(path.name for path in base.glob('*'))
-        has_images = 'images' in map(str.casefold, names)
-        if has_images and first.casefold() != 'images':
-            continue
-        # The shortest name first: labels before labels_old.
-        for name in sorted(filter(LABEL_FOLDER.fullmatch, names), key=len):
-            yield base.joinpath(name, *rest)
-            yield base.joinpath(name, first, *rest)
+        names, has_images = subfolders(base)
+        for name in names:
+            if not has_images or first.casefold() == 'images':
+                yield base.joinpath(name, *rest)
+            if first:
+                yield base.joinpath(name, first, *rest)
+        if rest:
+            yield from (base / name for name in names)
+
+
+def is_label_file(path: str | os.PathLike) -> bool:
+    """Whether the first line of a file is a class number and a box."""
+    words = read_text(path, 'latin-1').lstrip().partition('\n')[0].split()
+    try:
+        return len([float(word) for word in words]) >= 5
+    except ValueError:
+        return False
 
 
 def _key(stem: str) -> str:

@@ -549,6 +549,44 @@ def test_labels_without_an_image_are_named(tmp_path):
     assert note == '1 label files have no image: labels/a.txt'
 
 
+def test_text_files_beside_labels_are_not_taken_for_them(
+    tmp_path, monkeypatch
+):
+    write_yolo(tmp_path, labels='.', images='.')
+    (tmp_path / 'README.txt').write_text('Blood cells, 2019\n')
+    monkeypatch.chdir(tmp_path)
+    found = find_data('.')
+    assert len(read_boxes(found.train).boxes) == 4
+    assert not [note for note in found.notes if 'label files' in note]
+
+
+def test_a_folder_of_other_images_claims_no_labels(tmp_path):
+    for split in 'train', 'val':
+        write_yolo(tmp_path, labels=f'labels/{split}', images=split)
+    picture(tmp_path / 'images' / 'logo.png')
+    found = find_data(tmp_path)
+    assert len(read_boxes(found.train).boxes) == len(SIX)
+    assert len(read_boxes(found.val).boxes) == len(SIX)
+
+
+def test_one_folder_of_labels_serves_folders_of_images(tmp_path):
+    write_yolo(tmp_path, SIX[:4], images='images/train')
+    write_yolo(tmp_path, SIX[4:], images='images/val')
+    found = find_data(tmp_path)
+    assert len(read_boxes(found.train).boxes) == 4
+    assert len(read_boxes(found.val).boxes) == 2
+
+
+def test_yaml_file_of_another_set_is_passed_over(tmp_path):
+    write_yolo(tmp_path, images='images/train', labels='labels/train')
+    names = 'names: [cat, dog]\n'
+    (tmp_path / 'coco.yaml').write_text(f'train: train2017.txt\n{names}')
+    (tmp_path / 'data.yaml').write_text(f'train: images/train\n{names}')
+    assert read_boxes(find_data(tmp_path).train).source.ann.endswith(
+        'data.yaml'
+    )
+
+
 def test_many_images_without_labels_come_first(tmp_path):
     """Of each folder only the first 50 files were once looked at."""
     write_yolo(tmp_path, ('z.jpg',))
