@@ -5,7 +5,8 @@ per bin and side.
 
 A bin averages S x S bilinear samples. The samples form a grid and bilinear
 weights are separable, so a bin is ``sum_ij wy[i] wx[j] map[y[i], x[j]]``: a
-weighted sum over 2S rows and 2S columns that do not depend on the map.
+weighted sum over 2S rows and 2S columns that do not depend on the map. The sum
+and its gradient are in ``row_sum.py``.
 
 The defaults give the values of ``torchvision.ops.ps_roi_align``. RoIs that
 are NaN, infinite, empty (``x2 <= x1`` or ``y2 <= y1``) or outside of the map
