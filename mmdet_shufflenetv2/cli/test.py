@@ -78,14 +78,14 @@ def run(args: argparse.Namespace) -> None:
     check_run_options(args)
     from mmengine.runner import CheckpointLoader
 
-    from ..deploy.runtime import MODELS, Detector
+    from ..deploy import runtime
     from ..engine import early_log, evaluation, run_config, tasks
     from ..engine.pictures import save_plots
     from ..engine.run_dir import TESTS
     from ..engine.runner import join_processes
 
     is_file = args.checkpoint.endswith('.json')
-    is_exported = args.checkpoint.lower().endswith(MODELS)
+    is_exported = runtime.is_exported(args.checkpoint)
     check_outputs(args, needs_network=not is_file and not is_exported)
     early_log.keep_records()
     cfg = run_config.load_config(
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
         task.use_data_root(cfg, args)
     run_config.require_writable(cfg.work_dir)
     if is_exported:
-        detector = Detector(args.checkpoint)
+        detector = runtime.Detector(args.checkpoint)
         meta = dict(dataset_meta=dict(classes=detector.classes))
         task.adopt_classes(cfg, dict(meta=meta))
     elif not is_file:

@@ -64,7 +64,7 @@ class Detector(runtime.Detector):
         cfg_options: dict | None = None,
     ):
         self.model = None
-        if os.fspath(model).lower().endswith(runtime.MODELS):
+        if runtime.is_exported(model):
             is_default = batch == 1 and device in (None, 'cpu')
             if config or cfg_options or not is_default:
                 raise UserError(

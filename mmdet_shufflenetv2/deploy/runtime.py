@@ -371,6 +371,11 @@ def read_metadata(session) -> dict:
     return metadata
 
 
+def is_exported(path: str | os.PathLike) -> bool:
+    """Whether this is named as a file for `Detector` is."""
+    return os.fspath(path).lower().endswith(MODELS)
+
+
 def is_one(images) -> bool:
     """Whether this is a single image."""
     if isinstance(images, str | os.PathLike):
