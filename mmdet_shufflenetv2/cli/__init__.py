@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from ..compat.host_faults import hide_pkg_resources_warning
 from ..errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -90,6 +91,7 @@ def report_errors(run: Callable[[], None]) -> None:
     a bug and keeps its traceback.
     """
     os.environ.setdefault('LOCAL_RANK', '0')
+    hide_pkg_resources_warning()
     try:
         run()
     except (KeyboardInterrupt, Exception) as error:

@@ -137,8 +137,9 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure, record and show; exit code 1 if a measurement failed."""
     args.device = setting.require_device(args.device)
-    # Silences the start and stop messages of PyTorch's profiler.
+    # Silence the messages of PyTorch's profiler, also in child processes.
     os.environ.setdefault('KINETO_LOG_LEVEL', '9')
+    os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
     deadline = time.monotonic() + 60 * (args.budget_minutes or math.inf)
     steps = [args]
     if args.command == 'all':

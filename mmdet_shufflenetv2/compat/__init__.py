@@ -30,12 +30,10 @@ def apply_tool_patches() -> None:
     """Change mmdet's behaviour for a command; safe to call repeatedly.
 
     Files are written completely or not at all, checkpoints never run code
-    whatever the environment says, thin images keep at least a pixel, and
-    deprecation warnings that only mmengine can act on are hidden.
+    whatever the environment says, and thin images keep at least a pixel.
     """
     from . import atomic_files, checkpoints, host_faults
 
     atomic_files.write_atomically()
     checkpoints.never_run_code()
     host_faults.keep_thin_images()
-    host_faults.hide_pkg_resources_warning()

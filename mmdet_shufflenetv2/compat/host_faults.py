@@ -4,6 +4,7 @@ Each fix first checks for its bug, so that releases without it are unchanged.
 """
 
 import functools
+import os
 import sys
 import warnings
 
@@ -75,8 +76,8 @@ def hide_pkg_resources_warning() -> None:
     """Hide a deprecation warning that users cannot act on.
 
     mmengine reloads the module on every use, so setuptools 67.5 to 81 would
-    warn for every ``_base_ = 'mmdet::...'``.
+    warn for every ``_base_ = 'mmdet::...'``, in child processes too.
     """
-    warnings.filterwarnings(
-        'ignore', 'pkg_resources is deprecated as an API', UserWarning
-    )
+    message = 'pkg_resources is deprecated as an API'
+    warnings.filterwarnings('ignore', message, UserWarning)
+    os.environ.setdefault('PYTHONWARNINGS', f'ignore:{message}:UserWarning')

@@ -3,6 +3,7 @@
 import inspect
 import sys
 import warnings
+from subprocess import PIPE, run
 from types import ModuleType
 
 import numpy
@@ -37,11 +38,15 @@ def test_a_base_config_of_mmdet_is_found(tmp_path, monkeypatch):
 
 
 @host_asks
-def test_its_deprecation_warning_is_hidden(recwarn):
+def test_its_deprecation_warning_is_hidden(recwarn, monkeypatch):
+    monkeypatch.delenv('PYTHONWARNINGS', raising=False)
     warnings.simplefilter('always')
     hide_pkg_resources_warning()
     is_installed('mmdet')
     assert [str(each.message) for each in recwarn] == []
+    code = "from mmengine.utils import is_installed; is_installed('mmdet')"
+    child = run([sys.executable, '-c', code], stderr=PIPE, check=True)
+    assert child.stderr == b''
 
 
 def test_it_knows_version_folder_and_metadata():
