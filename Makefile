@@ -5,18 +5,23 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 WORKERS ?= 2
-# mmdet runs from .venv alone, whatever else the shell points to.
-unexport PYTHONPATH PYTHONHOME
+# mmdet runs from .venv alone, whatever else the shell points to, and pip
+# installs into it.
+unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
 DEMO_CONFIG := configs/demo/lighthead_shufflenetv2_shapes.py
 DEMO_DATA := data/shapes
 DEMO := work_dirs/demo
 
-# Any Python that can read bootstrap/; which one .venv gets is decided there.
-READER := $(shell for name in $(PYTHON) python3 python3.13 python3.12 \
-	python3.11 python3.10 python; do \
-	$$name -c 'import sys; sys.exit(sys.version_info < (3, 6))' \
+# The Python to make .venv with: the named one, else that of an earlier .venv,
+# else the newest. One with venv comes before one without.
+NAMES := $(or $(PYTHON),.venv/bin/python python3.13 python3.12 python3.11 \
+	python3.10 python3)
+find = $(shell for name in $(NAMES); do $$name -c 'import sys; $(1) \
+	sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
 	2>/dev/null && echo $$name && break; done)
+CHOSEN := $(or $(call find,import ensurepip; import venv;),$(call find))
+SEEN := $(or $(PYTHON),python3)
 
 .PHONY: help install demo test lint format clean clean-demo
 .DELETE_ON_ERROR:
@@ -25,9 +30,11 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 install:  ## make .venv, unless it is finished
-	@test -n "$(READER)" || { echo 'setup: no Python 3 runs here:' \
-	'install Python 3.10 to 3.13' >&2; exit 1; }
-	@$(READER) bootstrap/make_venv.py --python '$(PYTHON)'
+	@test -n '$(CHOSEN)' || { echo 'setup: expected Python 3.10 to 3.13,' \
+	"got $(SEEN) ($$($(SEEN) --version 2>/dev/null || echo not found)):" \
+	'install one, or choose one: PYTHON=/path/to/python3.12 make ...' \
+	>&2; exit 1; }
+	@$(CHOSEN) bootstrap/make_venv.py
 
 test: lint  ## install, lint, whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
