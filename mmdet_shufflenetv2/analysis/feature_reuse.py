@@ -180,25 +180,3 @@ def write_csv(path: Path, networks: Networks) -> None:
                 value, share = f'{reuse.value:.6g}', f'{reuse.share:.4f}'
                 expected = '' if reuse.expected is None else reuse.expected
                 writer.writerow((name, *reuse[:3], value, share, expected))
-
-
-def describe(networks: Networks) -> str:
-    """Summarize channels, beside r^j c, or mean weights by distance."""
-    lines = []
-    for name, reuses in networks.items():
-        lines.append(name)
-        for part, entries in _by_part(reuses).items():
-            if entries[0].expected is None:
-                shares: dict[int, list[float]] = {}
-                for e in entries:
-                    shares.setdefault(e.target - e.source, []).append(e.share)
-                title = 'mean |weight| relative to the largest, for the layer '
-                title += '1, 2, ... before'
-                numbers = [f'{np.mean(shares[j]):.2f}' for j in sorted(shares)]
-            else:
-                title = 'channels of the first block that reach the 1st, '
-                title += '2nd, ... block after it: counted (r^j c)'
-                first = [e for e in entries if e.source == 0]
-                numbers = [f'{e.value:g} ({e.expected:g})' for e in first]
-            lines.append(f'  {part}: {title}: {", ".join(numbers)}')
-    return '\n'.join(lines)

@@ -17,7 +17,6 @@ from mmengine.runner import CheckpointLoader
 
 from ..analysis.feature_reuse import (
     dense_weights,
-    describe,
     draw,
     passed_channels,
     write_csv,
@@ -61,7 +60,6 @@ def run(args: argparse.Namespace) -> None:
             networks[Path(path).stem] = dense_weights(weights)
     except ValueError as error:
         raise UserError(str(error)) from error
-    print(describe(networks))
     if not args.densenet:
         print(
             "DenseNet's half of the figure is left out: it needs trained "
