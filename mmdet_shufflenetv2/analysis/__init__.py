@@ -5,7 +5,7 @@
 compare layers with the machine's limits and with cheaper layers, `advice`
 ranks what would help, and `receptive_field` measures what each level sees.
 `analysis` runs these steps; `report` and `picture` present the result.
-`openmmlab` builds networks to analyse. `feature_reuse` is independent.
+`openmmlab` builds networks to analyse.
 """
 
 from .analysis import Analysis, analyze

@@ -15,16 +15,16 @@ from pathlib import Path
 
 from mmengine.runner import CheckpointLoader
 
-from ..analysis.feature_reuse import (
+from ..backbones.pretrained import weights_of
+from ..backbones.zoo import build_classifier
+from ..engine.run_config import require_writable
+from ..errors import UserError
+from ..paper.feature_reuse import (
     dense_weights,
     draw,
     passed_channels,
     write_csv,
 )
-from ..backbones.pretrained import weights_of
-from ..backbones.zoo import build_classifier
-from ..engine.run_config import require_writable
-from ..errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

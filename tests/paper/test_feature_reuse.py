@@ -4,7 +4,7 @@ import pytest
 from mmdet.registry import MODELS
 from torchvision.models import DenseNet as TorchvisionDenseNet
 
-from mmdet_shufflenetv2.analysis.feature_reuse import (
+from mmdet_shufflenetv2.paper.feature_reuse import (
     dense_weights,
     passed_channels,
 )
