@@ -1,4 +1,4 @@
 from mmdet_shufflenetv2.cli import main
 
 if __name__ == '__main__':
-    main('predict')
+    main('demo')

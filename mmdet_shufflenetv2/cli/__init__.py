@@ -19,7 +19,8 @@ from ..compat.host_faults import hide_pkg_resources_warning
 from ..errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
-ALIASES = {'demo': 'predict'}
+# Other names of commands, with the arguments that they imply.
+ALIASES = {'demo': ['predict'], 'guidelines': ['benchmark', 'guidelines']}
 
 
 def main(
@@ -28,20 +29,25 @@ def main(
     """Run one command.
 
     Args:
-        name: Name of the command's module; ``-`` may stand for ``_``.
+        name: Name of the command's module, with ``-`` for ``_``, or an alias.
         argv: Arguments of the command; default: those of this process.
         prog: Program name shown in the help; default: the script's name.
     """
+    module, *implied = ALIASES.get(name, [name])
+    given = sys.argv[1:] if argv is None else argv
+    if implied and prog is None:
+        # So that the usage in the help is one that works.
+        prog = f'{module}.py'
 
     def run() -> None:
-        command = import_module(f'.{name.replace("-", "_")}', __name__)
+        command = import_module(f'.{module.replace("-", "_")}', __name__)
         parser = argparse.ArgumentParser(
             prog=prog,
             description=command.__doc__,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(parser)
-        command.run(parser.parse_args(argv))
+        command.run(parser.parse_args([*implied, *given]))
 
     report_errors(run)
 
@@ -62,8 +68,8 @@ def console(argv: Sequence[str] | None = None) -> None:
             f'error: COMMAND: expected one of {", ".join(commands)}, '
             f'got {argv[0]!r}'
         )
-    prog = f'mmdet-shufflenetv2 {argv[0]}'
-    main(ALIASES.get(name, name), argv[1:], prog)
+    prog = f'mmdet-shufflenetv2 {ALIASES.get(name, argv)[0]}'
+    main(name, argv[1:], prog)
 
 
 def list_commands() -> dict[str, str]:
@@ -73,7 +79,8 @@ def list_commands() -> dict[str, str]:
         if path.stem not in ('__init__', 'options'):
             doc = ast.get_docstring(ast.parse(path.read_text('utf-8')))
             purposes[path.stem] = doc.partition('\n')[0]
-    purposes |= {name: purposes[alias] for name, alias in ALIASES.items()}
+    for alias, words in ALIASES.items():
+        purposes[alias] = f'the same as {" ".join(words)}'
     return dict(sorted(purposes.items()))
 
 
