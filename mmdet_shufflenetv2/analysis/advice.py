@@ -11,7 +11,6 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map_only
 
 from ..measure.networks import fold
-from ..measure.timing import Effort, Spread, Stopwatch, interleave, ratio
+from ..measure.timing import Effort, Stopwatch, interleave, ratio
 from . import operations
 from .operations import BETWEEN, tensors_of
 from .twins import RULES, reason_of
@@ -43,16 +42,24 @@ DEFAULT_WAYS = (FOLDED, 'channels-last', 'contiguous')
 # Largest difference of outputs, relative to their largest value.
 TOLERANCE = 1e-2
 
+MEASURED = 'measured, at least this much in nine of ten rounds'
+REPLACED = 'each layer measured against its replacement'
+IN_PLACE = 'time taken now, an upper bound of the gain'
+
 
 @dataclass(frozen=True)
-class Alternative:
-    """The result of measuring one of `WAYS`, or why it was not measured."""
+class Advice:
+    """A change that may make a network faster.
 
-    name: str
-    ms: float | None = None
-    # Time of the unchanged network over that of this one.
-    speedup: Spread | None = None
-    problem: str | None = None
+    Attributes:
+        ms: gain per pass; 0 if the change could not be measured.
+        text: what to change, and which layers matter most.
+        how: how the gain was determined.
+    """
+
+    ms: float
+    text: str
+    how: str
 
 
 def measure_ways(
@@ -61,14 +68,15 @@ def measure_ways(
     run: Callable[[nn.Module, tuple], object],
     features: Callable[[nn.Module, Tensor], object] | None,
     watch: Stopwatch,
+    pass_ms: float,
     ways: Sequence[str] = DEFAULT_WAYS,
     effort: Effort = Effort(),  # noqa: B008  (immutable)
-) -> list[Alternative]:
+) -> dict[str, Advice]:
     """Time ways to run a network, each in turn with the unchanged network.
 
     Ways that change nothing are left out. ``features`` maps a model and its
     first input to the tensors that must stay the same; by default these are
-    the outputs of ``run``.
+    the outputs of ``run``. Gains are shares of ``pass_ms``.
     """
 
     def outputs(model: nn.Module, inputs: tuple) -> list[Tensor]:
@@ -76,7 +84,8 @@ def measure_ways(
             return tensors_of(run(model, inputs))
         return tensors_of(features(model, inputs[0]))
 
-    def measured(name: str) -> Alternative | None:
+    def measured(name: str) -> tuple[float, str] | None:
+        """The gain, and how it was reached or why it was not."""
         other, given = copy.deepcopy(model), inputs
         if not _change(other, name):
             return None
@@ -85,25 +94,30 @@ def measure_ways(
         if name == 'channels-last':
             given = tree_map_only(Tensor, _channels_last, inputs)
         if not _agree(expected, outputs(other, given)):
-            return Alternative(name, problem='changes the outputs')
+            return 0.0, 'changes the outputs'
         runs = {
             'as is': lambda: run(model, inputs),
             name: lambda: run(other, given),
         }
-        times = interleave(runs, watch, effort)
-        own, others = times['as is'].times_ms, times[name].times_ms
-        return Alternative(name, median(others), ratio(own, others))
+        own, others = interleave(runs, watch, effort).values()
+        _, low, high = ratio(own.times_ms, others.times_ms)
+        gain = pass_ms * (1 - 1 / low)
+        return gain, f'{low:.2f} to {high:.2f} times as fast'
 
-    results = []
+    results = {}
     with torch.no_grad():
         expected = outputs(model, inputs)
         for name in ways:
             try:
-                results.append(measured(name))
+                found = measured(name)
             except Exception as error:
                 # Models and compilers may raise any exception.
-                results.append(Alternative(name, problem=reason_of(error)))
-    return [each for each in results if each is not None]
+                found = 0.0, reason_of(error)
+            if found:
+                gain, outcome = found
+                text = f'{WAYS[name]} ({outcome})'
+                results[name] = Advice(gain, text, MEASURED)
+    return results
 
 
 def _change(model: nn.Module, name: str) -> bool:
@@ -145,9 +159,6 @@ def _agree(expected: Sequence[Tensor], found: Sequence[Tensor]) -> bool:
     )
 
 
-MEASURED = 'measured, at least this much in nine of ten rounds'
-REPLACED = 'each layer measured against its replacement'
-IN_PLACE = 'time taken now, an upper bound of the gain'
 # Gains below this share of a pass do not count as gains.
 _MIN_GAIN = 0.01
 # Largest spread of the passes at which Python's overhead can be told.
@@ -169,21 +180,6 @@ _OVERHEAD = {
 }
 
 
-@dataclass(frozen=True)
-class Advice:
-    """A change that may make a network faster.
-
-    Attributes:
-        ms: gain per pass.
-        text: what to change, and which layers matter most.
-        how: how the gain was determined.
-    """
-
-    ms: float
-    text: str
-    how: str
-
-
 def advise(found: Analysis) -> list[Advice]:
     """Changes that would help, the largest gain first."""
     return [a for a in _candidates(found) if a.ms > _MIN_GAIN * found.ms]
@@ -197,14 +193,7 @@ def no_gain(found: Analysis) -> list[str]:
 
 def _candidates(found: Analysis) -> list[Advice]:
     """All changes, useful or not, the largest gain first."""
-    advice = []
-    for other in found.alternatives:
-        ms, outcome = 0.0, other.problem
-        if other.speedup is not None:
-            _, low, high = other.speedup
-            outcome = f'{low:.2f} to {high:.2f} times as fast'
-            ms = found.ms * (1 - 1 / low)
-        advice.append(Advice(ms, f'{WAYS[other.name]} ({outcome})', MEASURED))
+    advice = list(found.ways.values())
     # Element-wise work (G4) has no twin and is part of `_OVERHEAD`.
     rules = dict.fromkeys(breach.rule for breach in found.breaches)
     for rule in filter('G4'.__ne__, rules):
@@ -219,12 +208,10 @@ def _candidates(found: Analysis) -> list[Advice]:
         )
         ms = sum(breach.ms or 0 for breach in broken)
         advice.append(Advice(ms, text, REPLACED))
-    faster = [
-        a.name for a in found.alternatives if a.speedup and a.speedup.p10 > 1
-    ]
+    folded = found.ways.get(FOLDED)
     for kind, (what, hint) in _OVERHEAD.items():
         chosen = [layer for layer in found.layers if layer.kind == kind]
-        if FOLDED in faster:
+        if folded and folded.ms > 0:
             # Folding is already listed with its measured gain.
             chosen = [e for e in chosen if 'BatchNorm' not in e.type]
         times: Counter[str] = Counter()

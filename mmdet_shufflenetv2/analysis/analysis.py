@@ -22,7 +22,7 @@ from ..measure.memory import peak_mb, weights_mb
 from ..measure.setting import PRECISIONS, Setting, describe
 from ..measure.timing import CLOCKS, WIDE, Effort
 from . import roofline, twins
-from .advice import DEFAULT_WAYS, Alternative, advise, measure_ways
+from .advice import DEFAULT_WAYS, Advice, advise, measure_ways
 from .layers import Layer, layers_of
 from .operations import BETWEEN, KINDS, tensors_of
 from .receptive_field import (
@@ -58,6 +58,7 @@ class Analysis:
         notes: further lines for the report.
         problems: the steps that failed, and why.
         peak_mb: peak memory of a pass, without the weights.
+        ways: other ways to run the network, timed in turn with it.
         fields: theoretical receptive field of each level.
         gradients: map (H, W) of where each level's gradient comes from.
         trace: a pass in `torch.profiler`'s Chrome trace format.
@@ -78,7 +79,7 @@ class Analysis:
     problems: list[str] = field(default_factory=list)
     peak_mb: float | None = None
     breaches: list[Breach] = field(default_factory=list)
-    alternatives: list[Alternative] = field(default_factory=list)
+    ways: dict[str, Advice] = field(default_factory=dict)
     fields: dict[str, Field] = field(default_factory=dict)
     gradients: dict[str, Tensor] = field(default_factory=dict)
     trace: str = '{"traceEvents": []}\n'
@@ -281,8 +282,8 @@ def analyze(
             )
         with attempt('other ways to run it'):
             half = effort._replace(seconds=effort.seconds / 2)
-            result.alternatives = measure_ways(
-                model, inputs, run, features, watch, ways, half
+            result.ways = measure_ways(
+                *(model, inputs, run, features, watch, result.ms, ways, half)
             )
         first = inputs[0] if inputs else None
         is_map = isinstance(first, Tensor) and first.dim() == 4

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .analysis import Analysis
 
 # Increment when a key of the JSON file changes its meaning or is removed.
-FORMAT = 4
+FORMAT = 5
 # A larger unexplained share of a pass is commented on.
 UNEXPLAINED = 0.1
 
@@ -266,8 +266,7 @@ def write_json(found: Analysis, path: str | os.PathLike) -> None:
     """Write the complete analysis as JSON."""
     names = (
         'inputs batch size environment notes problems warnings flops params '
-        'bytes weights_mb peak_mb not_counted kinds_ms parts_ms peaks advice '
-        'alternatives'
+        'bytes weights_mb peak_mb not_counted kinds_ms parts_ms peaks advice'
     )
     fields = {name: vars(field) for name, field in found.fields.items()}
     for name, gradients in found.gradients.items():

@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from mmdet_shufflenetv2.analysis import roofline
-from mmdet_shufflenetv2.analysis.advice import Alternative
+from mmdet_shufflenetv2.analysis.advice import FOLDED, MEASURED, Advice
 from mmdet_shufflenetv2.analysis.analysis import Analysis
 from mmdet_shufflenetv2.analysis.layers import layers_of
 from mmdet_shufflenetv2.analysis.receptive_field import Field
 from mmdet_shufflenetv2.analysis.recording import Times, record
 from mmdet_shufflenetv2.analysis.roofline import Peaks
 from mmdet_shufflenetv2.analysis.twins import breaches_of
-from mmdet_shufflenetv2.measure.timing import Spread, Timing
+from mmdet_shufflenetv2.measure.timing import Timing
 
 # The environment of an invented machine.
 ENVIRONMENT = {
@@ -59,8 +59,7 @@ def analysis(unit) -> Analysis:
         Timing([whole, whole], 3, True), [[1.0, 1.0] for _ in recorded]
     )
     layers = layers_of(unit, recorded, times.sum_ms)
-    folded = Alternative('batch norm folded', 4.0, Spread(2.0, 1.9, 2.1))
-    slower = Alternative('contiguous', 8.5, Spread(0.9, 0.8, 0.95))
+    gains = {FOLDED: 4.0, 'contiguous': -1.0, 'compiled': 0.0}
     return Analysis(
         name='unit',
         inputs=[(1, 4, 4, 4)],
@@ -75,7 +74,7 @@ def analysis(unit) -> Analysis:
         weights_mb=0.1,
         peak_mb=0.2,
         breaches=breaches_of(layers, lambda own, twin: (2.0, 1.0)),
-        alternatives=[folded, slower, Alternative('compiled', problem='!')],
+        ways={k: Advice(ms, f'do {k}', MEASURED) for k, ms in gains.items()},
         fields={'level 0': Field((3, 3), (2, 2))},
         gradients={'level 0': torch.eye(4)},
         not_counted={'torchvision::nms': 2},

@@ -35,9 +35,8 @@ def test_everything_is_written_and_advice_comes_first(
     )
     assert all(each['effective_size'] for each in fields.values())
     assert found['problems'] == []
-    ways = {each['name']: each['problem'] for each in found['alternatives']}
-    assert ways.pop('contiguous', None) is None
-    assert ways == {'batch norm folded': None, 'channels-last': None}
+    found_ways = [each['text'] for each in found['advice']] + found['no_gain']
+    assert sum('times as fast' in text for text in found_ways) >= 2
     kinds = {row['kind'] for row in found['layers']}
     assert kinds >= {'convolution', 'shuffle', 'element-wise'}
 
