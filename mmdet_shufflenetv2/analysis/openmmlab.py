@@ -162,28 +162,17 @@ def test_size(cfg: Config) -> tuple[int, int]:
 
 
 def _from_registry(name: str, options: Mapping) -> nn.Module:
-    known = dict.fromkeys(NETWORKS)
-    for scope in ('mmdet', 'mmpretrain'):
-        try:
-            import_module(f'{scope}.models')
-        except Exception:
-            # Ignore a broken package unless it was requested.
-            if name.startswith(f'{scope}.'):
-                raise
-            continue
-        registry = import_module(f'{scope}.registry').MODELS
-        for each, cls in registry.module_dict.items():
-            if 'backbones' in cls.__module__:
-                known[f'{scope}.{each}'] = scope
-                known.setdefault(each, scope)
-    if scope := known.get(name):
+    scope = 'mmpretrain' if name.startswith('mmpretrain.') else 'mmdet'
+    import_module(f'{scope}.models')
+    known = import_module(f'{scope}.registry').MODELS.module_dict
+    if name.removeprefix(f'{scope}.') in known:
         init_default_scope(scope)
         return MODELS.build(dict(type=name, **options))
-    near = get_close_matches(name, sorted(known), n=5, cutoff=0.5)
+    near = get_close_matches(name, [*NETWORKS, *known], n=5, cutoff=0.5)
     raise UserError(
         f'unknown network {name}: expected a config file (.py, .yaml or '
-        '.json), a backbone such as ShuffleNetV2, or a published network such '
-        'as shufflenet_v2_x1_0'
+        '.json), a backbone such as ShuffleNetV2 or mmpretrain.ResNet, or a '
+        'published network such as shufflenet_v2_x1_0'
         + (f'; did you mean {", ".join(near)}?' if near else '')
     )
 

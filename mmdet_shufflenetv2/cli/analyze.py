@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='CONFIG_OR_BACKBONE',
         help='a config file, PACKAGE::CONFIG of an installed package, a '
         'published name such as shufflenet_v2_x1_0, or a registered '
-        'backbone such as ShuffleNetV2',
+        'backbone such as ShuffleNetV2 or mmpretrain.ResNet',
     )
     add('--checkpoint', help='trained weights; default: random weights')
     text = 'arguments of a backbone, such as widen_factor=0.5'
