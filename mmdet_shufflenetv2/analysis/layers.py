@@ -22,7 +22,6 @@ class Layer:
     Attributes:
         name: path of the module, or ``path:function`` for work between its
             children; `` #2`` marks a second call.
-        place: ``file.py:line`` of the call.
         operations: indices into the recorded operations.
         in_shape: shape of the main operation's first input.
         out_shape: shape of the last operation's first output.
@@ -36,7 +35,6 @@ class Layer:
     module: str
     type: str
     kind: str
-    place: str
     operations: tuple[int, ...]
     in_shape: tuple[int, ...]
     out_shape: tuple[int, ...]
@@ -92,7 +90,6 @@ def layers_of(
                 module=main.owner,
                 type=type_name,
                 kind=operations.DATA if is_view else main.kind,
-                place=main.place,
                 operations=tuple(span),
                 in_shape=next(iter(shapes), ()),
                 out_shape=next(iter(ops[-1].outputs), ()),

@@ -46,7 +46,6 @@ class Operation:
         call: number of that module's call, from 1; shared heads are called
             several times.
         function: name of the calling function.
-        place: ``file.py:line`` of the call, outside of PyTorch and mmcv.
         sources: indices of the operations that wrote its inputs.
     """
 
@@ -60,7 +59,6 @@ class Operation:
     owner: str = ''
     call: int = 1
     function: str = ''
-    place: str = ''
     sources: frozenset[int] = frozenset()
 
 

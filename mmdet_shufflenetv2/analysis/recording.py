@@ -37,7 +37,6 @@ _SHUFFLES = re.compile('shuffle|^interleave$|^split_even_odd$|_interleave')
 _ROI = re.compile('RoI(Align|Pool|Extract)')
 # The separator excludes torchvision, whose path starts alike.
 _TORCH = f'{Path(torch.__file__).parent}{os.sep}'
-_BUILDING_BLOCKS = re.compile(r'[/\\]mmcv[/\\]')
 
 
 class TimedPass(TorchDispatchMode):
@@ -123,7 +122,7 @@ class Recorder(TimedPass):
         written = {storage_of(t) for t in tensors_of(out)} - {0}
         self._writer |= dict.fromkeys(written, len(self.operations))
         operation = operation_of(func, args, kwargs, out)
-        owner, function, place, kind = self._caller()
+        owner, function, kind = self._caller()
         if kind == operations.SHUFFLE and operation.kind != operations.DATA:
             kind = ''
         self.operations.append(
@@ -133,24 +132,23 @@ class Recorder(TimedPass):
                 owner=owner,
                 call=max(self._calls[owner], 1),
                 function=function,
-                place=place,
                 sources=frozenset(sources),
             )
         )
 
-    def _caller(self) -> tuple[str, str, str, str]:
-        """Owner, function, place, and the kind of work that names imply."""
-        frame, function, place, owner, kind = sys._getframe(3), '', '', '', ''
+    def _caller(self) -> tuple[str, str, str]:
+        """Owner, function, and the kind of work that names imply."""
+        frame, function, owner, kind = sys._getframe(3), '', '', ''
         is_owned = False
         while frame is not None and frame.f_code is not record.__code__:
-            code, file = frame.f_code, frame.f_code.co_filename
-            if not file.startswith(_TORCH):
-                # Report the user of mmcv's building blocks instead of mmcv.
-                if not place and not _BUILDING_BLOCKS.search(file):
-                    place = f'{Path(file).name}:{frame.f_lineno}'
-                # Attribute comprehensions to the enclosing function.
-                if not (function or code.co_name.startswith('<')):
-                    function = code.co_name
+            code = frame.f_code
+            # Attribute comprehensions to the enclosing function.
+            if not (
+                function
+                or code.co_name.startswith('<')
+                or code.co_filename.startswith(_TORCH)
+            ):
+                function = code.co_name
             if not is_owned:
                 module = frame.f_locals.get('self')
                 is_owned = id(module) in self._names
@@ -166,7 +164,7 @@ class Recorder(TimedPass):
             if _POST_PROCESSING.search(code.co_name):
                 kind = operations.POST
             frame = frame.f_back
-        return owner, function, place, kind
+        return owner, function, kind
 
 
 def record(

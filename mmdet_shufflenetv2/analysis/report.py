@@ -222,7 +222,6 @@ def layer_rows(found: Analysis) -> list[dict[str, object]]:
             'part': layer.part,
             'type': layer.type,
             'kind': layer.kind,
-            'called_at': layer.place,
             'input': _x(layer.in_shape),
             'output': _x(layer.out_shape),
             'flops': layer.flops,

@@ -20,14 +20,13 @@ def operations_of(network, x):
     return record(network, lambda: network(x)).operations
 
 
-def test_operations_know_their_module_line_and_sources(unit):
+def test_operations_know_their_module_and_sources(unit):
     recorded = operations_of(unit, IMAGE)
     owners = {op.name: op.owner for op in recorded}
     assert owners['aten::convolution'] == 'conv'
     assert owners['aten::native_batch_norm'] == 'bn'
     assert owners['aten::clone'] == ''
     assert {op.function for op in recorded if not op.owner} == {'shuffle'}
-    assert all(op.place.startswith('conftest.py:') for op in recorded)
     index = {op.name: i for i, op in enumerate(recorded)}
     norm = recorded[index['aten::native_batch_norm']]
     assert index['aten::convolution'] in norm.sources
