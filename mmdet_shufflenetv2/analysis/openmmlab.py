@@ -14,7 +14,6 @@ from importlib import import_module
 
 import torch
 from mmdet.models.detectors import BaseDetector
-from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, init_default_scope
@@ -26,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..backbones.base import StagedBackbone
 from ..backbones.pretrained import load_pretrained
 from ..backbones.zoo import NETWORKS, Classifier
+from ..deploy.export import samples_of
 from ..engine.early_log import quiet_log
 from ..engine.run_config import (
     checkpoint_classes,
@@ -49,11 +49,7 @@ def run(model: nn.Module, inputs: tuple[Tensor]) -> object:
     """Run images (N, 3, H, W) through a network; detectors give detections."""
     (image,) = inputs
     if isinstance(model, BaseDetector):
-        sizes = ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape')
-        meta = dict.fromkeys(sizes, tuple(image.shape[-2:]))
-        meta |= dict(scale_factor=(1.0, 1.0), img_id=0)
-        meta |= dict(flip=False, flip_direction=None)
-        samples = [DetDataSample(metainfo=dict(meta)) for _ in image]
+        samples = samples_of([tuple(image.shape[-2:])] * len(image))
         return model(image, samples, mode='predict')
     if isinstance(model, BaseModel):
         return model(image, mode='tensor')

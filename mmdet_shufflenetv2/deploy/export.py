@@ -441,10 +441,12 @@ def original(
 
 
 def samples_of(sizes: Iterable[tuple[int, int]]) -> list[DetDataSample]:
-    """mmdet's data samples for images of these (height, width)."""
-    unscaled = dict(scale_factor=(1.0, 1.0))
+    """mmdet's data samples for unscaled images of these (height, width)."""
+    shapes = ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape')
+    rest = dict(scale_factor=(1.0, 1.0), img_id=0)
+    rest |= dict(flip=False, flip_direction=None)
     return [
-        DetDataSample(metainfo=unscaled | dict(img_shape=size, ori_shape=size))
+        DetDataSample(metainfo=dict.fromkeys(shapes, size) | rest)
         for size in sizes
     ]
 

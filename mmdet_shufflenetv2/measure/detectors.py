@@ -29,6 +29,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ..deploy.export import samples_of
 from ..engine.run_config import (
     dicts_of,
     find_config,
@@ -431,14 +432,10 @@ def make_samples(
     corners, sides = torch.rand(2, batch, OBJECTS, 2, generator=generator)
     low, high = 0.6 * corners, 0.6 * corners + 0.05 + 0.35 * sides
     boxes = torch.cat([low, high], 2) * torch.tensor(size * 2)
-    meta = dict(img_shape=size[::-1], ori_shape=size[::-1])
-    meta |= dict(pad_shape=padded, batch_input_shape=padded)
-    samples = [
-        DetDataSample(metainfo=dict(meta, scale_factor=(1.0, 1.0)))
-        for _ in boxes
-    ]
+    samples = samples_of([size[::-1]] * batch)
     labels = torch.arange(OBJECTS) % 2
     for sample, each in zip(samples, boxes, strict=True):
+        sample.set_metainfo(dict(pad_shape=padded, batch_input_shape=padded))
         sample.gt_instances = InstanceData(bboxes=each, labels=labels)
     return samples
 
