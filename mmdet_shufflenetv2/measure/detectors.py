@@ -4,12 +4,11 @@ Weights are random and seeded. The cost of post-processing depends on values,
 so its inputs do not come from the random network: seeded scores and boxes of
 the same shapes replace them. All networks thus have the same proposals, RoIs
 and detections. Networks are compared by the part `network`; post-processing is
-measured once for all detectors that share it.
+measured once unless configs are named.
 """
 
 import argparse
 import copy
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache, partial
@@ -134,9 +133,9 @@ def benchmarks(
     paths = [find_config(text) for text in args.configs]
     paths = sorted(paths or default_configs(), key=position)
     by_part = dict.fromkeys(PARTS, paths)
-    # Keep the first of the configs that share their post-processing.
-    firsts = {_post_processing(path): path for path in reversed(paths)}
-    by_part['post-processing'] = [p for p in paths if p in firsts.values()]
+    if not args.configs:
+        # They all share it.
+        by_part['post-processing'] = paths[:1]
     found = []
     for setting, batch, part in product(settings, args.batch, by_part):
         size = args.size or (PAPER_SIZE if setting.on_gpu else CPU_SIZE)
@@ -151,20 +150,6 @@ def benchmarks(
             where = path, size, batch, setting, part, args.energy
             found.append(Benchmark(key, setting, partial(_measure, *where)))
     return found
-
-
-@cache
-def _post_processing(path: Path) -> str:
-    """Everything in a config that may affect post-processing, as text."""
-    model = load_config(str(path)).model
-    roi_head = model.get('roi_head') or {}
-    heads = [model.get('rpn_head'), roi_head.get('bbox_head')]
-    # Sizes of inputs, and settings that only training reads.
-    irrelevant = re.compile('.*_channels|(loss|ohem)_.*')
-    for head in dicts_of(heads):
-        for name in filter(irrelevant.fullmatch, list(head)):
-            del head[name]
-    return repr((heads, model.get('test_cfg')))
 
 
 def _measure(

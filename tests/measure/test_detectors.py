@@ -121,7 +121,17 @@ def test_sixteen_bits_run_under_autocast():
         PARTS[part](wide)()
 
 
-def test_shared_post_processing_is_measured_once(asked):
+def test_default_configs_share_their_post_processing():
+    found = set()
+    for path in default_configs():
+        model = load_config(str(path)).model
+        head = model.roi_head.bbox_head
+        settings = model.test_cfg, head.num_classes, head.reg_class_agnostic
+        found.add(repr(settings))
+    assert len(found) == 1
+
+
+def test_post_processing_is_measured_once(asked):
     by_part = {part: [] for part in PARTS}
     for each in asked('detectors'):
         by_part[each.key['part']].append(each.key['config'])
@@ -134,6 +144,11 @@ def test_shared_post_processing_is_measured_once(asked):
     found = [column_of(name) for name in by_part['network']]
     changes = sum(a != b for a, b in pairwise(found))
     assert changes == len(set(found)) - 1
+
+
+def test_post_processing_of_each_named_config_is_measured(asked):
+    paths = [f'configs/lighthead_shufflenetv2{x}.py' for x in ('', '_x2_0')]
+    assert len(asked('detectors', *paths, '--part', 'post-processing')) == 2
 
 
 def test_a_reference_has_the_column_and_the_recipe_of_the_config():
