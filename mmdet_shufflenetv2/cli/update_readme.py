@@ -1,7 +1,6 @@
 """Regenerate tables and metadata from configs, networks and results/*.csv.
 
-    python tools/update_readme.py          rewrite the generated parts
-    python tools/update_readme.py --check  exit 1 if anything is out of date
+    python tools/update_readme.py
 
 Generated are ``configs/metafile.yml`` and the tables of README.md and docs/
 between ``<!-- table NAME: column, column -->`` and ``<!-- end -->``. An empty
@@ -9,7 +8,6 @@ cell means "not measured".
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import yaml
@@ -23,24 +21,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--check',
-        action='store_true',
-        help='write nothing; exit 1 if anything is out of date',
-    )
+    """There are none."""
 
 
 def run(args: argparse.Namespace) -> None:
     for path, text in generated(ROOT, ROOT / 'results').items():
-        if path.exists() and path.read_text('utf-8') == text:
-            continue
-        if args.check:
-            sys.exit(
-                f'{path.relative_to(ROOT)} is out of date: run '
-                'tools/update_readme.py'
-            )
-        path.write_text(text, 'utf-8')
-        print(f'written: {path.relative_to(ROOT)}')
+        if not path.exists() or path.read_text('utf-8') != text:
+            path.write_text(text, 'utf-8')
+            print(f'written: {path.relative_to(ROOT)}')
 
 
 def generated(root: Path, folder: Path) -> dict[Path, str]:
