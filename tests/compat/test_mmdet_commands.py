@@ -1,13 +1,13 @@
 """The commands about mmdet itself: its own tools, and the table of models."""
 
-import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from commands import run
 
-from mmdet_shufflenetv2.cli import mmdet_table as table
+from mmdet_shufflenetv2.measure.records import Records
+from mmdet_shufflenetv2.paper import mmdet_table as table
 
 
 def test_what_there_is_not_is_refused_with_what_there_is():
@@ -16,27 +16,31 @@ def test_what_there_is_not_is_refused_with_what_there_is():
 
 
 def test_results_are_kept_unless_versions_differ(tmp_path, monkeypatch):
-    pool, tried = ThreadPoolExecutor(1), []
-    monkeypatch.setattr(table, 'ProcessPoolExecutor', lambda *_, **__: pool)
-    path = tmp_path / 'records.jsonl'
-    lines = [
+    tried, threads = [], lambda *_, **__: ThreadPoolExecutor(1)
+    monkeypatch.setattr(table, 'ProcessPoolExecutor', threads)
+    path = tmp_path / 'records.csv'
+    rows = [
         dict(versions=table.versions(), config='a/b.py', build='yes'),
         dict(versions='torch 1.0', config='a/c.py', build='yes'),
     ]
-    stopped = '{"versions": "to\n'
-    path.write_text('\n'.join([*map(json.dumps, lines), stopped]))
+    Records(path, table.COLUMNS).append(rows)
 
     def build(name):
         tried.append(name)
         return dict(build=name)
 
     for _ in range(2):
-        found = table.try_all('build', build, ['a/b.py', 'a/c.py'], path)
+        records = Records(path, table.COLUMNS)
+        found = table.try_all('build', build, ['a/b.py', 'a/c.py'], records)
         assert {k: v['build'] for k, v in found.items()} == {
             'a/b.py': 'yes',
             'a/c.py': 'a/c.py',
         }
     assert tried == ['a/c.py']
+    train = dict(train='yes', predict='no')
+    found = table.try_all('train', lambda name: train, ['a/b.py'], records)
+    assert dict(build='yes', **train).items() <= found['a/b.py'].items()
+    assert 'train' not in found['a/c.py']
 
 
 def test_the_page_counts_and_names_what_fails():
