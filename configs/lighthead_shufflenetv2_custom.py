@@ -17,21 +17,9 @@ _base_ = [
     '_base_/augmentation.py',
     '_base_/schedules/adamw_30e.py',
     '_base_/default_runtime.py',
+    '_base_/scratch_init.py',
 ]
 
-# Without pretrained weights, weights before batch norm start small, so that an
-# update of a given size changes their direction more.
-small_init = dict(
-    type='Kaiming',
-    layer='Conv2d',
-    a=5**0.5,
-    mode='fan_in',
-    nonlinearity='leaky_relu',
-)
-scratch_init = [
-    small_init,
-    dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
-]
 model = dict(
     # A thin map at stride 16 keeps the detail of small images. Classes are
     # learned faster without conv5 and with a shorter kernel.
@@ -40,7 +28,7 @@ model = dict(
         strides=(2, 2, 1),
         dilations=(1, 1, 2),
         init_cfg=[
-            *scratch_init,
+            *_base_.scratch_init,
             dict(
                 type='Pretrained',
                 checkpoint='torchvision://shufflenet_v2_x1_0.imagenet1k_v1',
@@ -51,7 +39,7 @@ model = dict(
         in_channels=(232, 464),
         kernel_size=7,
         norm=True,
-        init_cfg=small_init,
+        init_cfg=_base_.small_init,
     ),
     # Half of the main config's sizes, like the images.
     rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 8, 16])),

@@ -13,22 +13,11 @@ _base_ = [
     '../_base_/datasets/coco_detection.py',
     '../_base_/schedules/adamw_30e.py',
     '../_base_/default_runtime.py',
+    '../_base_/scratch_init.py',
 ]
 
-small_init = dict(
-    type='Kaiming',
-    layer='Conv2d',
-    a=5**0.5,
-    mode='fan_in',
-    nonlinearity='leaky_relu',
-)
 model = dict(
-    backbone=dict(
-        init_cfg=[
-            small_init,
-            dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
-        ]
-    ),
+    backbone=dict(init_cfg=_base_.scratch_init),
     rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 8, 16])),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=2000, max_per_img=500),

@@ -11,24 +11,11 @@
 core of a busy machine.
 """
 
-_base_ = '../pretrain.py'
+_base_ = ['../pretrain.py', '../_base_/scratch_init.py']
 
 model = dict(
     network='shufflenet_v2_x1_0',
-    backbone=dict(
-        # Weights before batch norm start small, so that an update of a given
-        # size changes their direction more.
-        init_cfg=[
-            dict(
-                type='Kaiming',
-                layer='Conv2d',
-                a=5**0.5,
-                mode='fan_in',
-                nonlinearity='leaky_relu',
-            ),
-            dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
-        ]
-    ),
+    backbone=dict(init_cfg=_base_.scratch_init),
     head=dict(num_classes=6),
 )
 
