@@ -12,8 +12,6 @@ Each kind of benchmark is a sibling module that defines
     COLUMNS                     columns of its rows, without the environment
     HELP, EXAMPLE               help text and example arguments
     THREADS, MODE, EFFORT       defaults; None: all cores, no choice of mode
-
-and optionally ``summary(rows)``, which returns lines to print.
 """
 
 import argparse

@@ -44,14 +44,6 @@ COLUMNS = (
 SIZE = (56, 56)
 BLOCKS = 10
 SCALES = (1, 2, 4)
-TITLES = {
-    'G1': 'equal channel width minimises memory access (Table 1)',
-    'G2': 'group convolution costs memory access (Table 2)',
-    'G3': 'fragments reduce parallelism (Table 3)',
-    'G4': 'element-wise operations are not negligible (Table 4)',
-}
-
-
 # A function from channels to a block; its channels at x1 on the GPU and on
 # ARM; the number that channels must be a multiple of.
 Variant = tuple[Callable[..., nn.Module], tuple, tuple, int]
@@ -125,8 +117,7 @@ def _g4(relu: bool, shortcut: bool) -> Variant:
     return block, (32,), (32,), 1
 
 
-# The first row of a table is the reference. The last one shows the guideline
-# best: it takes longer than the first, or in G4 less time.
+# The first row of a table is the reference.
 TABLES: dict[str, dict[str, Variant]] = {
     'G1': {
         '1:1': _g1((128, 128), (32, 32)),
@@ -270,44 +261,3 @@ def _measure(
             'flops_m': round(flops / batch / 1e6, 1),
         }
     ]
-
-
-def summary(rows: Sequence[dict[str, str]]) -> list[str]:
-    """Say for each guideline and setting whether it holds on this machine.
-
-    A guideline holds at a scale if nine of ten rounds agree with it.
-    """
-    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
-    names = 'guideline', 'batch', 'precision', 'mode', 'layout'
-    for row in rows:
-        if row['row'] == list(TABLES[row['guideline']])[-1]:
-            key = tuple(row[name] for name in names)
-            groups.setdefault(key, []).append(row)
-    lines = []
-    for key, group in sorted(groups.items()):
-        guideline, batch, precision, mode, _ = key
-        scales = [row['scale'] for row in group if _holds(row)]
-        verdict = f'holds here at {", ".join(scales)} only'
-        if len(scales) in (0, len(group)):
-            verdict = 'holds here' if scales else 'does not hold'
-        lines.append(
-            f'{guideline} ({TITLES[guideline]}) {verdict}: '
-            f'{group[0]["row"]} takes {_span(group, "time_ratio")} times the '
-            f'time of the first row (paper: '
-            f'{_span(group, "paper_time_ratio")}; memory access: '
-            f'{_span(group, "memory_access_ratio")}). Batch {batch}, '
-            f'{precision}, {mode}.'
-        )
-    return lines
-
-
-def _holds(row: dict[str, str]) -> bool:
-    low, high = (float(row[f'time_ratio_{p}']) for p in ('p10', 'p90'))
-    return high < 1 if row['guideline'] == 'G4' else low > 1
-
-
-def _span(rows: Sequence[dict[str, str]], column: str) -> str:
-    values = [float(row[column]) for row in rows if row[column]]
-    if not values:
-        return 'unknown'
-    return f'{min(values):.2f} to {max(values):.2f}'

@@ -6,13 +6,13 @@ same rules apply to measurements and to the paper's own tables, which pass.
 
 import csv
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from typing import NamedTuple
 
 from ..measure.published import Key, speeds
-from .results import Measured, Results, Row, newest_of_machines
+from .results import Measured, Results, Row, measured_of, newest_of_machines
 
 NOT_MEASURED = 'not measured'
 DITTO = '"'
@@ -81,10 +81,37 @@ MODES = ('graph', 'folded', 'eager')
 
 def claim_rows(results: Results) -> list[Row]:
     """The table of claims, with a row per claim and machine."""
-    titles = 'claim', 'paper', 'measured on', 'here', 'holds here'
-    rows = [row for each in CLAIMS.values() for row in _rows_of(each, results)]
+    rows = []
+    for claim in CLAIMS.values():
+        first = claim.text, _published(claim)
+        found = _answers(claim, _measurements(claim, results))
+        for answer in found or [(NOT_MEASURED,) * 3]:
+            rows.append((*first, *answer))
+            first = DITTO, DITTO
     rows.append(_reuse_row(results))
+    titles = 'claim', 'paper', 'measured on', 'here', 'holds here'
     return [dict(zip(titles, row, strict=True)) for row in rows]
+
+
+def guideline_lines(rows: Iterable[Row]) -> list[str]:
+    """What rows of the guidelines say about each claim.
+
+    Every setting and batch has its own lines, also those that the table of
+    claims leaves out.
+    """
+    groups: dict[Hashable, dict[tuple[str, str], Measured]] = {}
+    for row in rows:
+        each = measured_of('guidelines', '', row)
+        where = each.key.table, each.conditions, row['batch']
+        groups.setdefault(where, {})[each.key.row, each.key.column] = each
+    lines = [
+        f'{claim.text}. Holds here: {verdict}, {here} '
+        f'({_published(claim)}). Measured on {on}.'
+        for claim in CLAIMS.values()
+        for on, here, verdict in _answers(claim, groups.values())
+    ]
+    legend = 'yes: figure reached; less: only the direction; no: neither'
+    return [*lines, legend] if lines else []
 
 
 def _reuse_row(results: Results) -> tuple[str, ...]:
@@ -101,22 +128,34 @@ def _reuse_row(results: Results) -> tuple[str, ...]:
     return REUSE, paper, f'{REUSE_NETWORK}, counted', text, verdict
 
 
-def _rows_of(claim: Claim, results: Results) -> list[tuple[str, ...]]:
-    published = [
+def _published(claim: Claim) -> str:
+    """What the paper's own table says about a claim."""
+    found = [
         f'{title} {finding(claim, ratios)[0]}'
         for title, platform in (('GPU', GPU), ('ARM', CPU))
         if (ratios := published_ratios(claim, platform))
     ]
-    first = claim.text, f'{claim.table}: {"; ".join(published)}'
-    rows = []
-    for chosen in _measurements(claim, results):
+    return f'{claim.table}: {"; ".join(found)}'
+
+
+def _answers(
+    claim: Claim, groups: Iterable[Mapping[tuple[str, str], Measured]]
+) -> list[tuple[str, str, str]]:
+    """Where each group was measured, what it says of a claim, the verdict.
+
+    A group has the rows of one table and setting by row and column.
+    """
+    answers = []
+    for chosen in groups:
         ratios = {
             place: tuple(map(float, each.ratio))
             for place, each in chosen.items()
             if place in claim.places()
         }
-        # A machine may have measured only other rows of the table.
-        if not ratios:
+        one = next(iter(chosen.values()), None)
+        # A machine may have measured only other rows of the table, and a GPU
+        # does not answer claims about a CPU.
+        if not ratios or (claim.said_of == CPU and one.conditions.on_gpu):
             continue
         access = [
             float(each.row['memory_access_ratio'])
@@ -124,13 +163,11 @@ def _rows_of(claim: Claim, results: Results) -> list[tuple[str, ...]]:
             if claim.table == 'Table 1' and row != '1:1'
         ]
         text, verdict = finding(claim, ratios, access)
-        one = next(iter(chosen.values()))
         if claim.said_of == GPU and not one.conditions.on_gpu:
             verdict += ' (said of a GPU)'
         on = one.conditions.place, f'batch {one.row["batch"]}', _size(one)
-        rows.append((*first, ', '.join(filter(None, on)), text, verdict))
-        first = DITTO, DITTO
-    return rows or [(*first, *[NOT_MEASURED] * 3)]
+        answers.append((', '.join(filter(None, on)), text, verdict))
+    return answers
 
 
 def published_ratios(claim: Claim, platform: str) -> Ratios:
@@ -154,8 +191,6 @@ def _measurements(
         on_gpu = each.conditions.on_gpu
         if (
             all(each.ratio)
-            # A GPU does not answer claims about a CPU.
-            and not (claim.said_of == CPU and on_gpu)
             and (each.key.platform == GPU) == on_gpu
             and each.conditions.precision == 'fp32'
             and each.conditions.mode in MODES

@@ -143,13 +143,17 @@ def read_results(folder: Path) -> Results:
         rows = tables[path.stem] = _read(path, kind, problems)
         try:
             for row in rows if kind else ():
-                about = Conditions.of(row), _ratio(kind, row)
-                about += beside(kind, row)
-                measured.append(Measured(kind, path.name, row, *about))
+                measured.append(measured_of(kind, path.name, row))
         except UserError as error:
             problems.append(str(error))
     measured.sort(key=lambda each: each.row['date'])
     return Results(tables, measured, problems)
+
+
+def measured_of(kind: str, file: str, row: Row) -> Measured:
+    """Join a measured row with the published speed for it."""
+    about = Conditions.of(row), _ratio(kind, row), *beside(kind, row)
+    return Measured(kind, file, row, *about)
 
 
 def _ratio(kind: str, row: Row) -> list[str]:

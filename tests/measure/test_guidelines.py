@@ -7,7 +7,6 @@ from mmdet_shufflenetv2.measure.guidelines import (
     TABLES,
     Cell,
     predict,
-    summary,
 )
 
 PIXELS = 56 * 56
@@ -66,47 +65,3 @@ def test_cost_by_hand():
         layers + shortcut,
         layers,
     ]
-
-
-def row(scale, low, high, guideline='G1', name='1:12', **others):
-    return {
-        'guideline': guideline,
-        'scale': scale,
-        'row': name,
-        'batch': '1',
-        'precision': 'fp32',
-        'mode': 'eager',
-        'layout': 'contiguous',
-        'time_ratio': '1.3',
-        'time_ratio_p10': low,
-        'time_ratio_p90': high,
-        'paper_time_ratio': '1.5',
-        'memory_access_ratio': '1.8',
-        **others,
-    }
-
-
-FEWEST = dict(guideline='G4', name='ReLU no, shortcut no')
-
-
-@pytest.mark.parametrize(
-    'rows, words',
-    [
-        ([row('x1', '1.1', '9'), row('x2', '1.2', '9')], 'holds here: 1:12'),
-        ([row('x1', '0.9', '9'), row('x2', '1.2', '9')], 'here at x2 only:'),
-        ([row('x1', '0.9', '9'), row('x2', '0.9', '9')], 'does not hold:'),
-        # In G4, fewer operations are faster.
-        ([row('x1', '0.7', '0.9', **FEWEST)], 'holds here:'),
-        ([row('x1', '0.7', '1.1', **FEWEST)], 'does not hold:'),
-    ],
-)
-def test_a_guideline_holds_where_nine_of_ten_rounds_agree(rows, words):
-    (sentence,) = summary([*rows, row('x1', '1.2', '1.4', name='1:2')])
-    assert words in sentence
-    assert 'paper: 1.50 to 1.50; memory access: 1.80 to 1.80' in sentence
-
-
-def test_each_setting_has_its_own_sentence():
-    first, second = summary([row('x1', '1', '2', batch=b) for b in '81'])
-    assert 'Batch 1,' in first
-    assert 'Batch 8,' in second

@@ -1,7 +1,7 @@
 """The paper's claims, checked on its own tables and on measurements."""
 
 import pytest
-from report_rows import GPU, detector, g1, network
+from report_rows import COMMON, CPU, GPU, detector, g1, network
 
 from mmdet_shufflenetv2.paper.claims import (
     CLAIMS,
@@ -9,6 +9,7 @@ from mmdet_shufflenetv2.paper.claims import (
     NOT_MEASURED,
     claim_rows,
     finding,
+    guideline_lines,
     published_ratios,
 )
 from mmdet_shufflenetv2.paper.results import read_results
@@ -86,6 +87,23 @@ def test_equal_channels_must_win_in_memory_access_and_in_time(write, said):
     # 0.9 * 1.05 is less than 1: not nine of ten rounds agree.
     write('guidelines', g1('1:12', 1.05, 'x4'))
     assert said('g1')[0][2] == 'no'
+
+
+def test_the_command_says_what_the_table_does_and_more(write, said):
+    rows = [{**COMMON, **CPU, **g1('1:12', 1.5, x)} for x in ('x1', 'x2')]
+    write('guidelines', *rows)
+    (answer,) = said('g1')
+    line, legend = guideline_lines(rows)
+    assert all(words in line for words in (CLAIMS['g1'].text, *answer))
+    assert 'no: neither' in legend
+    # The table leaves these out.
+    others = [row | dict(precision='fp16', time_ratio='0.9') for row in rows]
+    same, other, _ = guideline_lines([*rows, *others])
+    assert same == line
+    assert 'fp16' in other
+    groups = {**COMMON, **GPU, **g1('8 groups', 4.0, guideline='G2')}
+    line, _ = guideline_lines([groups])
+    assert line.startswith(CLAIMS['g2_gpu'].text)
 
 
 def test_every_machine_answers_but_gpus_not_claims_about_arm(write, said):

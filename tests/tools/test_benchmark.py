@@ -30,7 +30,7 @@ def test_everything_runs_small_and_goes_on_where_it_stopped(
         rows = rows_of(file)
         assert {row['status'] for row in rows} == {'ok'}
         assert all(float(row['median_ms']) > 0 for row in rows)
-    assert 'G1 (equal channel width' in printed
+    assert 'G1: at fixed FLOPs' in printed
     before = [file.read_bytes() for file in files]
     again = here('benchmark', *arguments)
     assert [file.read_bytes() for file in files] == before
