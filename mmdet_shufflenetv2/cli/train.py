@@ -141,11 +141,11 @@ def run(args: argparse.Namespace) -> None:
         task.use_data_root(cfg, args)
     tables = task.check_data(cfg, ('train', 'val'), args)
     settings.adapt_image_size(cfg, tables.get('train', []))
-    data = data_of(cfg)
+    data = run_data.once_per_run(lambda: data_of(cfg))
     cfg.work_dir = choose_run_dir(
         cfg, data, args.work_dir, args.name, args.resume
     )
-    run_data.list_parts(cfg)
+    run_data.note_data(cfg, data)
     runner = CheckedRunner.from_cfg(cfg)
     runner.trained_on = data
     if args.from_checkpoint:

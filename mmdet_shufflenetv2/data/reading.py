@@ -91,10 +91,8 @@ def _choose_images(table: BoxTable) -> BoxTable:
     keep, warnings = np.zeros(len(table), bool), deepcopy(table.warnings)
     for file in table.source.image_list:
         for line in map(str.strip, read_text(file).splitlines()):
-            # A comment, unless it is the name of an image such as '#1.jpg'.
-            if not line or (
-                line[0] == '#' and plain(line) not in listing.paths
-            ):
+            # Lists of older versions begin with the name of the source.
+            if not line or line.startswith('# images of '):
                 continue
             # VOC's per-class lists have a second column.
             names = dict.fromkeys((line, line.split()[0]))

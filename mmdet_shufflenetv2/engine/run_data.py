@@ -5,6 +5,7 @@ them by ``BoxMetric``, which share one table. In a run of several processes,
 the first one reads the table and broadcasts it.
 """
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -40,8 +41,8 @@ from .run_config import SPLITS, checkpoint_classes, dicts_of
 
 Result = TypeVar('Result')
 
-#: Prefix of the first line of an image list, which names the source.
-_LIST_OF = '# images of '
+#: File in the folder of a run that says which data it trains on.
+NOTE = 'data.json'
 #: Metrics that are replaced by a BoxMetric on the run's own table; the config
 #: of an earlier test may have a ProposalMetric.
 _METRICS = 'BoxMetric', 'CocoMetric', 'ProposalMetric', 'VOCMetric'
@@ -172,7 +173,7 @@ def use_data_root(
     def find() -> Splits:
         if run_dir is not None and listed.is_file():
             whole = find_data(data_root, **options)
-            if whole.train.part and _is_list_of(listed, whole.train):
+            if whole.train.part and _trained_on(run_dir, whole.train):
                 chosen = dict(part=None, image_list=(str(listed),))
                 val = whole.train._replace(**chosen)
                 note = f'testing on the images of {listed}'
@@ -208,15 +209,16 @@ def _point_to(source: Source, node: ConfigDict) -> None:
     node.update(metric_config(source))
 
 
-def list_parts(cfg: Config) -> None:
-    """List the images of each part of a divided source in the work dir.
+def note_data(cfg: Config, data: list[dict]) -> None:
+    """Write what a run trains on into its work dir.
 
-    A resumed run keeps its lists, ``train.txt`` and ``val.txt``: new data must
-    not move images from one part to the other.
+    ``data`` is that of :func:`.run_dir.data_of`. The images of each part of a
+    divided source are listed in ``train.txt`` and ``val.txt``. A resumed run
+    keeps its lists: new data must not move images from one part to the other.
     """
 
     def write(path: Path, source: Source) -> None:
-        if cfg.resume and _is_list_of(path, source):
+        if cfg.resume and path.is_file() and _trained_on(cfg.work_dir, source):
             print_log(
                 f'the run continues with the images of {path}', 'current'
             )
@@ -224,8 +226,7 @@ def list_parts(cfg: Config) -> None:
             found = Listing(source.images).paths
             names = {file: name for name, file in found.items()}
             lines = [names[file] for file in read_boxes(source).files]
-            first = _LIST_OF + os.path.abspath(source.ann)
-            path.write_text('\n'.join([first, *lines, '']), 'utf-8')
+            path.write_text('\n'.join([*lines, '']), 'utf-8')
 
     for nodes in datasets_of(cfg), metrics_of(cfg):
         for _, node in nodes:
@@ -234,11 +235,16 @@ def list_parts(cfg: Config) -> None:
                 if 'data_prefix' in node:
                     once_per_run(partial(write, path, source_of(node)))
                 node.update(image_list=str(path), part=None)
+    if is_main_process():
+        text = json.dumps(data, indent=1)
+        Path(cfg.work_dir, NOTE).write_text(text + '\n', encoding='utf-8')
 
 
-def _is_list_of(path: Path, source: Source) -> bool:
-    first = read_text(path).partition('\n')[0] if path.is_file() else ''
-    return _same_file(first.partition(_LIST_OF)[2], source.ann)
+def _trained_on(run_dir: str, source: Source) -> bool:
+    """Whether the note in a run's folder names a source."""
+    note = Path(run_dir, NOTE)
+    known = json.loads(read_text(note)) if note.is_file() else []
+    return any(_same_file(each['path'], source.ann) for each in known)
 
 
 def _same_file(one: str, other: str) -> bool:

@@ -6,26 +6,21 @@ says the same to its readers.
 """
 
 import hashlib
-import json
 import os
 import re
 from itertools import count
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import is_main_process
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from ..compat.input_format import meta_of
 from ..data.reading import read_boxes
 from ..errors import UserError
-from .run_data import datasets_of, once_per_run, source_of
+from .run_data import NOTE, datasets_of, once_per_run, source_of
 
-NOTE = 'data.json'
 # Subfolder for the output of `test`.
 TESTS = 'test'
-# Suffixes of annotation files, including those with one file per image.
-ANNOTATIONS = {'.txt', '.xml', '.csv', '.json'}
 
 
 def choose_run_dir(
@@ -51,9 +46,6 @@ def choose_run_dir(
         folder.mkdir(parents=True, exist_ok=True)
     else:
         folder = once_per_run(lambda: new_folder(base, NOTE))
-    if is_main_process():
-        text = json.dumps(data, indent=1)
-        Path(folder, NOTE).write_text(text + '\n', encoding='utf-8')
     return str(folder)
 
 
@@ -107,13 +99,15 @@ def _run_to_resume(
     checkpoints: dict[Path, str], base: str, now: list[dict]
 ) -> Path:
     """The first folder whose checkpoint was trained on the data ``now``."""
-    wanted, others = [each['sha256'] for each in now], []
+    wanted, others = [each['digest'] for each in now], []
     for folder, path in checkpoints.items():
         if not path:
             continue
         checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu', logger=None)
-        known = meta_of(checkpoint).get('trained_on')
-        if known is None or [each['sha256'] for each in known] == wanted:
+        known = meta_of(checkpoint).get('trained_on') or [{}]
+        digests = [each.get('digest') for each in known]
+        # Checkpoints of other tools and of older versions have none.
+        if None in digests or digests == wanted:
             return folder
         others += [f'  {path}: {each["path"]}' for each in known]
     if not others:
@@ -135,8 +129,8 @@ def _run_to_resume(
 def data_of(cfg: Config) -> list[dict]:
     """Path and digest of each training data set.
 
-    The digest covers annotations and file names, but not where they are, so
-    moving a data set does not change it.
+    The digest is that of the table of boxes; without one, that of the
+    annotation file, or of the names of the files in the folder.
     """
     found = []
     for split, dataset in datasets_of(cfg):
@@ -146,26 +140,14 @@ def data_of(cfg: Config) -> list[dict]:
         prefix = prefix if isinstance(prefix, str) else ''
         root = dataset.get('data_root') or ''
         path = Path(root, dataset.get('ann_file') or prefix)
-        digest = hashlib.sha256()
-        if path.is_file():
-            digest.update(path.read_bytes())
         source = source_of(dataset)
-        if source is None:
-            files = sorted(path.rglob('*'))
-            names = {file: file.relative_to(path) for file in files}
-        else:
+        if source:
             # Which part is held out is a setting, not a property of the data.
-            table = read_boxes(source._replace(part=None))
-            pairs = zip(table.records, table.names, strict=True)
-            names = {
-                Path(file): os.path.basename(name) for file, name in pairs
-            }
-            names.pop(Path(source.ann), None)
-        for file, name in names.items():
-            digest.update(os.fsencode(name))
-            if file.suffix.lower() in ANNOTATIONS and file.is_file():
-                digest.update(file.read_bytes())
-        found.append(
-            dict(path=str(path.absolute()), sha256=digest.hexdigest())
-        )
+            digest = read_boxes(source._replace(part=None)).digest()
+        elif path.is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        else:
+            names = [str(p.relative_to(path)) for p in sorted(path.rglob('*'))]
+            digest = hashlib.sha256(os.fsencode('\n'.join(names))).hexdigest()
+        found.append(dict(path=str(path.absolute()), digest=digest))
     return found

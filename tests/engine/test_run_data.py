@@ -110,14 +110,14 @@ def test_every_joined_data_set_is_checked(pointed, data):
 def test_held_out_part_is_written_down_and_kept(cfg, data):
     def listed(name):
         text = Path(cfg.work_dir, f'{name}.txt').read_text()
-        return [Path(line).name for line in text.splitlines()[1:]]
+        return [Path(line).name for line in text.splitlines()]
 
     def names(source):
         return read_boxes(source).names
 
     def use():
         run_data.use_data_root(cfg, str(data))
-        run_data.list_parts(cfg)
+        run_data.note_data(cfg, run_dir.data_of(cfg))
 
     (data / 'val.json').unlink()
     use()
@@ -133,8 +133,8 @@ def test_held_out_part_is_written_down_and_kept(cfg, data):
     use()
     assert listed('val') == val
     # Nor may a test of its checkpoint measure on what it was trained on.
-    run_dir = cfg.work_dir
-    run_data.use_data_root(cfg, str(data), ('test',), run_dir=run_dir)
+    folder = cfg.work_dir
+    run_data.use_data_root(cfg, str(data), ('test',), run_dir=folder)
     test = dict(run_data.datasets_of(cfg))['test']
     assert names(run_data.source_of(test)) == sorted(val)
     # A new run in the same folder has lists of its own.
@@ -336,6 +336,7 @@ def test_runs_are_numbered_and_never_share_a_folder(tmp_path):
         (lambda d: (d / 'labels/0.txt').write_text('1 0.5 0.5 1 1'), False),
         (lambda d: (d / 'labels/0.txt').unlink(), False),
         (lambda d: cv2.imwrite(f'{d}/images/more.png', WHITE), False),
+        (lambda d: (d / 'data.yaml').write_text('names: [dog, cat]'), False),
     ],
 )
 def test_run_to_resume_is_told_by_names_and_labels(tmp_path, change, is_same):
@@ -355,8 +356,27 @@ def test_run_to_resume_is_told_by_names_and_labels(tmp_path, change, is_same):
             data_prefix=dict(img=f'{root}/images'),
         )
         cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
-        return run_dir.data_of(cfg)[0]['sha256']
+        return run_dir.data_of(cfg)[0]['digest']
 
     before = digest()
     change(folder)
     assert (digest() == before) == is_same
+
+
+def test_annotations_are_not_read_again_to_identify_them(pointed, monkeypatch):
+    check(pointed)
+    monkeypatch.setattr(Path, 'read_bytes', pytest.fail)
+    assert len(run_dir.data_of(pointed)) == 1
+
+
+def test_checkpoints_of_other_data_are_not_resumed(saved):
+    now, cfg = [dict(path='now', digest='1')], Config(dict(work_dir=''))
+
+    def resume(**known):
+        path = saved({}, trained_on=[dict(path='then', **known)])
+        return run_dir.choose_run_dir(cfg, now, None, None, path)
+
+    # Older versions recorded a digest of the files.
+    assert resume(digest='1') == resume(sha256='2')
+    with pytest.raises(UserError, match=r'not trained on now(.|\n)*: then'):
+        resume(digest='2')
