@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
 
     from ..deploy import runtime
     from ..engine import early_log, evaluation, run_config, tasks
-    from ..engine.pictures import save_plots
+    from ..engine.pictures import draw_results, save_plots
     from ..engine.run_dir import TESTS
     from ..engine.runner import join_processes
 
@@ -131,10 +131,13 @@ def run(args: argparse.Namespace) -> None:
         if metric and args.json:
             shutil.copyfile(results, args.json)
             print(f'Results: {args.json}')
+        score_thr = args.show_score_thr
         if metric and args.plots:
-            score_thr = args.show_score_thr
             save_plots(cfg.work_dir, metric.table, results, score_thr)
             print(f'Plots: {cfg.work_dir}')
+        if metric and args.show_dir:
+            draw_results(args.show_dir, metric.table, results, score_thr)
+            print(f'Pictures: {args.show_dir}')
 
 
 def check_outputs(args: argparse.Namespace, needs_network: bool) -> None:
@@ -151,17 +154,12 @@ def check_outputs(args: argparse.Namespace, needs_network: bool) -> None:
             '--out: expected a file name that ends in .pkl or .pickle, got '
             f'{args.out}; for JSON use --json'
         )
-    if args.show_dir and args.launcher != 'none':
-        raise UserError(
-            '--show-dir would only draw the images of the first process; run '
-            'it in a single process'
-        )
     proposal = 'proposal' in (args.eval or ())
-    options = proposal, args.out, args.show_dir, args.tta, args.image_size
+    options = proposal, args.out, args.tta, args.image_size
     if any(options) and not needs_network:
         raise UserError(
-            '--eval proposal, --out, --show-dir, --tta and --image-size need '
-            f'a checkpoint, got {args.checkpoint}'
+            '--eval proposal, --out, --tta and --image-size need a '
+            f'checkpoint, got {args.checkpoint}'
         )
     for option, path in ('--out', args.out), ('--json', args.json):
         if path and os.path.isdir(path):
@@ -183,21 +181,23 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
     from ..engine.evaluation import keep_proposals, use_tta
     from ..measure.published import values
 
-    if args.show_dir:
-        cfg.default_hooks.visualization = dict(
-            type='mmdet.PicturesHook',
-            out_dir=os.path.abspath(args.show_dir),
-            score_thr=args.show_score_thr,
-        )
-        # The hook writes the files; a backend would write them again.
-        cfg.visualizer.vis_backends = []
     words = [*args.eval]
-    if args.json or args.plots:
+    if args.json or args.plots or args.show_dir:
         words.append('bbox')
     known = {}
     if task.MODEL == 'classifier':
         errors = values('top-1 error')
         known['published'] = errors.get(cfg.model.get('network'))
+        if args.show_dir and args.launcher != 'none':
+            raise UserError(
+                '--show-dir would only draw the images of the first process; '
+                'test a classifier in a single process'
+            )
+        if args.show_dir:
+            cfg.default_hooks.visualization = dict(
+                type='mmdet.PicturesHook',
+                out_dir=os.path.abspath(args.show_dir),
+            )
     prefix = os.path.join(folder, 'results')
     cfg.test_evaluator = task.metrics(cfg, words, prefix, **known)
     if args.out:
@@ -209,7 +209,5 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
     if 'proposal' in words:
         keep_proposals(getattr(runner.model, 'module', runner.model))
     runner.test()
-    if args.show_dir:
-        runner.logger.info(f'Pictures: {args.show_dir}')
     found = [m for m in runner.test_evaluator.metrics if type(m) is BoxMetric]
     return found[0] if found and runner.rank == 0 else None

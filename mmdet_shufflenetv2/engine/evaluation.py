@@ -19,7 +19,7 @@ from ..data import BoxMetric
 from ..detection import soft_voting
 from ..errors import UserError
 from .run_config import dicts_of
-from .run_data import datasets_of, is_box_metric, metrics_of
+from .run_data import datasets_of, is_box_metric, metrics_of, source_of
 
 # Maximum boxes per image: the first as pycocotools defines AP, the second as
 # papers report the recall of proposals.
@@ -46,9 +46,12 @@ def coco_metrics(
             f'--eval {words[0]} needs'
         )
     metrics = {}
+    sources = [source_of(d) for name, d in datasets_of(cfg) if name == 'test']
     for word in words:
         base = metrics[word] = copy.deepcopy(found[0])
         base.update(type='BoxMetric', metric=word, classwise=True)
+        if sources[0]:  # A CocoMetric does not know where the images are.
+            base.setdefault('img_dir', [*sources[0].images])
         base.proposal_nums = BOXES_PER_IMAGE
         if word == 'proposal':
             rpn = (cfg.model.get('test_cfg') or {}).get('rpn')

@@ -10,6 +10,7 @@ from inspect import signature
 from pathlib import Path
 
 import matplotlib
+import mmcv
 import numpy as np
 import torch
 from matplotlib.colors import to_hex
@@ -87,16 +88,10 @@ def save_plots(
     """
     if not len(table.boxes):
         raise UserError('no plots: the ground truth has no boxes')
-    folder, numbers = Path(folder), table.category_ids.tolist()
-    names = dict(sorted(zip(numbers, table.classes, strict=True)))
-    records = json.loads(Path(results).read_text())
-    sure = [each for each in records if each['score'] >= score_thr]
+    folder, names = Path(folder), _names(table)
     with redirect_stdout(io.StringIO()), matplotlib.rc_context(LITERAL):
         truth = coco_api(table)
-        # pycocotools cannot read an empty list.
-        every, found = (
-            truth.loadRes(some) if some else COCO() for some in (records, sure)
-        )
+        every, found = (_found(truth, results, x) for x in (0, score_thr))
         coco_eval = coco_metric.COCOeval(truth, every, 'bbox')
         coco_eval.params.catIds = [*names]
         coco_eval.evaluate()
@@ -106,6 +101,41 @@ def save_plots(
         _plot_matrix(folder / 'confusion_matrix.png', matrix, names)
         path = folder / 'worst_images.jpg'
         _draw_worst(path, table, truth, found, errors, names)
+
+
+def draw_results(
+    folder: str, table: BoxTable, results: str, score_thr: float
+) -> None:
+    """Draw every image twice, with its true boxes and with those found.
+
+    Arguments are those of :func:`save_plots`. A picture has the path of its
+    image, relative to the images' common parent folder.
+    """
+    if not all(table.files):
+        raise UserError('no pictures: the metric needs img_dir to find images')
+    names, paths = _names(table), [*map(os.path.abspath, table.files)]
+    root = os.path.commonpath([*map(os.path.dirname, paths)])
+    with redirect_stdout(io.StringIO()):
+        truth = coco_api(table)
+        found = _found(truth, results, score_thr)
+    for index, path in enumerate(paths):
+        drawn = _draw_pair(table, index, truth, found, names)[..., ::-1]
+        name = picture_name(os.path.relpath(path, root))
+        mmcv.imwrite(drawn, os.path.join(folder, name))
+
+
+def _names(table: BoxTable) -> dict[int, str]:
+    """Class names by category id, which is sorted as in pycocotools."""
+    numbers = table.category_ids.tolist()
+    return dict(sorted(zip(numbers, table.classes, strict=True)))
+
+
+def _found(truth: COCO, results: str, score_thr: float) -> COCO:
+    """Read the results that have at least this score."""
+    records = json.loads(Path(results).read_text())
+    records = [each for each in records if each['score'] >= score_thr]
+    # pycocotools cannot read an empty list.
+    return truth.loadRes(records) if records else COCO()
 
 
 def _show_classes(folder: Path, coco_eval: COCOeval, names: dict) -> None:
@@ -199,30 +229,36 @@ def _draw_worst(
     rows = min(max(len(wrong), 1), 8)
     figure = Figure(figsize=(14, 5 * rows), layout='constrained')
     grid = figure.subplots(rows, squeeze=False).flat
-    numbers, exif = table.image_ids.tolist(), table.source.exif
+    numbers = table.image_ids.tolist()
     for number, axes in zip(wrong, grid, strict=False):
         index = numbers.index(number)
-        file, size = table.files[index], table.shape(index)
-        try:
-            image = decode_image(get(file), file, size, exif)[..., ::-1]
-        except (UserError, OSError):
-            image = np.zeros((*size, 3), np.uint8)
-        pair = []
-        for api in truth, found:
-            boxes, labels, texts = [], [], []
-            for each in api.imgToAnns[number]:
-                x, y, width, height = each['bbox']
-                boxes.append([x, y, x + width, y + height])
-                labels.append([*names].index(each['category_id']))
-                score = f' {each["score"]:.2f}' if 'score' in each else ''
-                texts.append(names[each['category_id']] + score)
-            pair.append(draw_boxes(image, boxes, labels, texts))
-        axes.imshow(np.hstack(pair))
-        axes.set_title(
-            '{}: {} of {} wrong'.format(Path(file).name, *errors[number])
-        )
+        axes.imshow(_draw_pair(table, index, truth, found, names))
+        name = Path(table.files[index]).name
+        axes.set_title('{}: {} of {} wrong'.format(name, *errors[number]))
         axes.axis('off')
     figure.savefig(path, dpi=80)
+
+
+def _draw_pair(
+    table: BoxTable, index: int, truth: COCO, found: COCO, names: dict
+) -> np.ndarray:
+    """Draw an image in RGB, true | found; one that is broken is black."""
+    file, size = table.files[index], table.shape(index)
+    try:
+        image = decode_image(get(file), file, size, table.source.exif)
+    except (UserError, OSError):
+        image = np.zeros((*size, 3), np.uint8)
+    pair = []
+    for api in truth, found:
+        boxes, labels, texts = [], [], []
+        for each in api.imgToAnns[int(table.image_ids[index])]:
+            x, y, width, height = each['bbox']
+            boxes.append([x, y, x + width, y + height])
+            labels.append([*names].index(each['category_id']))
+            score = f' {each["score"]:.2f}' if 'score' in each else ''
+            texts.append(names[each['category_id']] + score)
+        pair.append(draw_boxes(image[..., ::-1], boxes, labels, texts))
+    return np.hstack(pair)
 
 
 @HOOKS.register_module()
@@ -265,39 +301,28 @@ class ValidationPlotsHook(Hook):
 
 @HOOKS.register_module()
 class PicturesHook(Hook):
-    """Draw the detections in every test image, keeping the folder structure.
+    """Write the class found into every test image, keeping the folders.
 
-    mmdet's and mmpretrain's hooks use only the file name, so images with the
-    same name in different folders would overwrite each other; they also decode
-    images differently from the data pipeline.
+    mmpretrain's hook uses only the file name, so images with the same name in
+    different folders would overwrite each other, and swaps red and blue.
     """
 
-    def __init__(self, out_dir: str, score_thr: float = 0.3) -> None:
-        self.out_dir, self.score_thr = out_dir, score_thr
-
-    def before_test(self, runner: Runner) -> None:
-        """Find the images' common parent folder and their EXIF settings."""
-        data = runner.test_dataloader.dataset
-        infos = map(data.get_data_info, range(len(data)))
-        self._exif = {i['img_path']: i.get('exif', 'apply') for i in infos}
-        folders = {os.path.dirname(os.path.abspath(p)) for p in self._exif}
-        self._root = os.path.commonpath(folders)
+    def __init__(self, out_dir: str) -> None:
+        self.out_dir = out_dir
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=()
     ) -> None:
         """Draw the samples of a batch."""
-        visualizer = runner.visualizer
         for sample in outputs:
             path = sample.img_path
-            size, exif = sample.ori_shape[:2], self._exif[path]
-            image = decode_image(get(path), path, size, exif)
-            image = np.ascontiguousarray(image[..., ::-1])
-            name = picture_name(os.path.relpath(path, self._root))
-            out = dict(out_file=os.path.join(self.out_dir, name))
+            root = runner.test_dataloader.dataset.img_prefix
+            name = picture_name(os.path.relpath(path, root))
+            image = decode_image(get(path), path, None, 'apply')[..., ::-1]
             with matplotlib.rc_context(LITERAL):
-                if hasattr(visualizer, 'visualize_cls'):
-                    visualizer.visualize_cls(image, sample, resize=224, **out)
-                else:
-                    out['pred_score_thr'] = self.score_thr
-                    visualizer.add_datasample('', image, sample, **out)
+                runner.visualizer.visualize_cls(
+                    np.ascontiguousarray(image),
+                    sample,
+                    resize=224,
+                    out_file=os.path.join(self.out_dir, name),
+                )

@@ -6,24 +6,17 @@ from types import SimpleNamespace
 
 import cv2
 import pytest
-import torch
 from coco_files import put
-from mmengine.structures import InstanceData
 from PIL import Image
 
 from mmdet_shufflenetv2.data import BoxMetric
 from mmdet_shufflenetv2.data.dataset import coco_api
 from mmdet_shufflenetv2.engine.pictures import (
-    PicturesHook,
     ValidationPlotsHook,
     compare,
-    picture_name,
+    draw_results,
     save_plots,
 )
-
-# isort: split
-from mmdet.structures import DetDataSample
-from mmdet.visualization import DetLocalVisualizer
 
 # Images by name: size when drawn on, EXIF orientation, --exif.
 IMAGES = {
@@ -31,47 +24,45 @@ IMAGES = {
     'night/1.jpg': ((40, 60), 1, 'apply'),
     'night/turned.jpg': ((60, 40), 6, 'apply'),
     'night/as_stored.jpg': ((40, 60), 6, 'apply'),
+    'day/upside_down.jpg': ((40, 60), 3, 'ignore'),
     'night/upside_down.jpg': ((40, 60), 3, 'ignore'),
 }
 
 
-class Data(list):
-    get_data_info = list.__getitem__
-
-
+@pytest.mark.parametrize('setting', ['apply', 'ignore'])
 def test_images_of_one_name_get_a_picture_each_as_the_network_saw_them(
-    tmp_path,
+    tmp_path, setting
 ):
-    exif = Image.Exif()
-    found = InstanceData(
-        bboxes=torch.tensor([[5.0, 5.0, 30.0, 30.0]]),
-        labels=torch.tensor([0]),
-        scores=torch.tensor([0.9]),
-    )
-    samples, infos = [], Data()
-    for name, (size, exif[0x0112], setting) in IMAGES.items():
+    exif, images, found = Image.Exif(), [], []
+    for number, name in enumerate(IMAGES):
+        (height, width), exif[0x0112], own = IMAGES[name]
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         image = Image.new('RGB', (60, 40), 'red')
         image.paste('black', (0, 0, 9, 9))
         image.save(path, exif=exif)
-        infos.append(dict(img_path=str(path), exif=setting))
-        info = dict(img_path=str(path), ori_shape=size)
-        samples.append(DetDataSample(metainfo=info, pred_instances=found))
-    visualizer = DetLocalVisualizer()
-    # A name that matplotlib would take for a broken formula.
-    visualizer.dataset_meta = dict(classes=('$x^$',), palette='random')
-    loader = SimpleNamespace(dataset=infos)
-    runner = SimpleNamespace(visualizer=visualizer, test_dataloader=loader)
-    hook = PicturesHook(str(tmp_path / 'pictures'))
-    hook.before_test(runner)
-    hook.after_test_iter(runner, 0, None, samples)
-    for name, (size, *_) in IMAGES.items():
-        path = tmp_path / 'pictures' / picture_name(name)
-        picture = cv2.imread(str(path))
+        if own == setting:
+            size = dict(width=width, height=height)
+            images.append(dict(id=number, file_name=name, **size))
+            found += [box(number, CAT, x, score=x / 40) for x in (5, 20)]
+    kinds = [dict(id=CAT, name='$x^$')]
+    content = dict(images=images, annotations=[], categories=kinds)
+    (tmp_path / 'truth.json').write_text(json.dumps(content))
+    (tmp_path / 'found.json').write_text(json.dumps(found))
+    metric = BoxMetric(f'{tmp_path}/truth.json', str(tmp_path), exif=setting)
+    folder = tmp_path / 'pictures'
+    draw_results(folder, metric.table, tmp_path / 'found.json', 0.3)
+    drawn = {p.relative_to(folder).as_posix() for p in folder.rglob('*.jpg')}
+    assert drawn == {image['file_name'] for image in images}
+    for name in drawn:
+        picture = cv2.imread(str(folder / name))
+        (height, width), *_ = IMAGES[name]
         # The true boxes are on the left.
-        assert picture.shape[:2] == (size[0], 2 * size[1]), name
+        assert picture.shape[:2] == (height, 2 * width), name
         assert (picture[-3, -3] // 64).tolist() == [0, 0, 3], 'red in BGR'
+        # Of the two boxes found, the left one has a score below 0.3.
+        bottom = picture[14, [width + 7, width + 25]] // 64
+        assert (bottom == [0, 0, 3]).all(axis=1).tolist() == [True, False]
 
 
 CAT, DOG = 1, 2

@@ -191,6 +191,9 @@ def test_masks_stay_with_mmdet_and_id_0_is_refused(pointed, data):
     check(pointed)
     assert pointed.val_dataloader.dataset.type == 'CocoDataset'
     assert pointed.val_evaluator.type == 'CocoMetric'
+    # Pictures of its boxes can be drawn.
+    files = evaluation.box_metric(pointed).table.files
+    assert files[3] == str(data / 'val' / '3.png')
 
 
 def test_coco_config_on_other_categories_is_refused(pointed, data):

@@ -44,6 +44,7 @@ def test_result_file_gives_the_same_numbers_offline(
     again = here(
         *('test', CONFIG, folder / 'results.json', '--data-root', shapes),
         *('--work-dir', tmp_path, '--plots'),
+        *('--show-dir', tmp_path / 'pictures'),
     )
     number = r'coco/(bbox_\w+|\w+_precision)"?: (-?[\d.]+)'
     found, numbers = (dict(re.findall(number, x)) for x in (again, printed))
@@ -53,6 +54,9 @@ def test_result_file_gives_the_same_numbers_offline(
     }
     tables = [each / 'per_class.csv' for each in (folder, tmp_path)]
     assert tables[0].read_text() == tables[1].read_text()
+    for path in (folder / 'pictures').iterdir():
+        same = tmp_path / 'pictures' / path.name
+        assert path.read_bytes() == same.read_bytes()
 
 
 def test_a_run_and_a_test_leave_pictures(trained, tested, shapes):
@@ -111,17 +115,12 @@ def test_fast_numbers_are_those_of_pycocotools(tested, shapes):
         (['results.pkl'], 'results.pkl is a pickle'),
         (['x.pth', '--out', '/proc/nothing/r.pkl'],
          'cannot write to the folder of r.pkl, /proc/nothing'),
-        (['x.pth', '--launcher', 'pytorch', '--show-dir', 'd'],
-         'run it in a single process'),
         (['x.onnx', '--eval', 'proposal'], 'need a checkpoint, got x.onnx'),
         (['x.onnx', '--image-size', '64x64'], 'a checkpoint, got x.onnx'),
         (['nowhere.pth'], 'nowhere.pth'),
     ],
 )  # fmt: skip
-def test_wrong_arguments_are_one_message(
-    here, tmp_path, monkeypatch, arguments, message
-):
-    monkeypatch.setenv('RANK', '0')
+def test_wrong_arguments_are_one_message(here, tmp_path, arguments, message):
     said = here('test', CONFIG, *arguments, cwd=tmp_path, code=2)
     assert message in said
 
