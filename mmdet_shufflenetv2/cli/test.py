@@ -188,16 +188,6 @@ def test_network(cfg, args: argparse.Namespace, task, folder: str):
     if task.MODEL == 'classifier':
         errors = values('top-1 error')
         known['published'] = errors.get(cfg.model.get('network'))
-        if args.show_dir and args.launcher != 'none':
-            raise UserError(
-                '--show-dir would only draw the images of the first process; '
-                'test a classifier in a single process'
-            )
-        if args.show_dir:
-            cfg.default_hooks.visualization = dict(
-                type='mmdet.PicturesHook',
-                out_dir=os.path.abspath(args.show_dir),
-            )
     prefix = os.path.join(folder, 'results')
     cfg.test_evaluator = task.metrics(cfg, words, prefix, **known)
     if args.out:

@@ -3,7 +3,6 @@
 from ..compat import needs_mmdet  # noqa: F401
 from .evaluation import ProposalMetric
 from .hooks import CurvesHook, ThroughputHook
-from .pictures import PicturesHook
 from .runner import CheckedRunner
 from .schedule import OfRun, ResumableIterLoop
 
@@ -11,7 +10,6 @@ __all__ = [
     'CheckedRunner',
     'CurvesHook',
     'OfRun',
-    'PicturesHook',
     'ProposalMetric',
     'ResumableIterLoop',
     'ThroughputHook',

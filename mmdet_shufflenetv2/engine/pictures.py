@@ -297,32 +297,3 @@ class ValidationPlotsHook(Hook):
             runner.logger.warning(f'No plots of the validation: {error!r}')
         else:
             runner.logger.info(f'AP per class and plots: {runner.work_dir}')
-
-
-@HOOKS.register_module()
-class PicturesHook(Hook):
-    """Write the class found into every test image, keeping the folders.
-
-    mmpretrain's hook uses only the file name, so images with the same name in
-    different folders would overwrite each other, and swaps red and blue.
-    """
-
-    def __init__(self, out_dir: str) -> None:
-        self.out_dir = out_dir
-
-    def after_test_iter(
-        self, runner: Runner, batch_idx: int, data_batch=None, outputs=()
-    ) -> None:
-        """Draw the samples of a batch."""
-        for sample in outputs:
-            path = sample.img_path
-            root = runner.test_dataloader.dataset.img_prefix
-            name = picture_name(os.path.relpath(path, root))
-            image = decode_image(get(path), path, None, 'apply')[..., ::-1]
-            with matplotlib.rc_context(LITERAL):
-                runner.visualizer.visualize_cls(
-                    np.ascontiguousarray(image),
-                    sample,
-                    resize=224,
-                    out_file=os.path.join(self.out_dir, name),
-                )

@@ -57,7 +57,7 @@ class Classification:
         *('train_ann', 'train_img', 'val_ann', 'val_img', 'val_fraction'),
         *('strict', 'exif', 'json', 'plots', 'fast_eval', 'tta', 'epochs'),
         *('image_size', 'augment', 'multi_scale', 'width', 'star'),
-        'from_checkpoint',
+        *('from_checkpoint', 'show_dir'),
     )
     DUMP = 'DumpResults'
 
