@@ -11,8 +11,8 @@ expects one of the two releases, unpacked:
     annotations/instances_val2014.json      val2014/*.jpg
     annotations/instances_val2017.json      (for the minival ids)
 
-The 2017 files are used as they are. From the 2014 files it writes
-annotations/instances_trainvalminusminival2014.json and
+The 2017 files are used as they are. Without them, or with --minival-ids, the
+2014 files become annotations/instances_trainvalminusminival2014.json and
 annotations/instances_minival2014.json: the same images under their old names.
 The minival ids come from instances_val2017.json or --minival-ids.
 """
@@ -30,17 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--data-root', default='data/coco', help='default: %(default)s'
     )
     parser.add_argument(
-        '--layout',
-        choices=['auto', *coco_splits.LAYOUTS],
-        default='auto',
-        help='which release to use; auto (default) takes a complete one, '
-        'preferably 2017',
-    )
-    parser.add_argument(
         '--minival-ids',
         metavar='FILE',
-        help='image ids of minival for the 2014 layout: one per line, a JSON '
-        'list, or a COCO file',
+        help='use the 2014 layout, with these image ids for minival: one per '
+        'line, a JSON list, or a COCO file',
     )
     for split in 'train', 'val':
         parser.add_argument(
@@ -57,7 +50,6 @@ def run(args: argparse.Namespace) -> None:
     counts = args.num_train or None, args.num_val or None
     layout = coco_splits.prepare(
         args.data_root,
-        args.layout,
         args.minival_ids,
         counts,
         lambda name: print(f'reading {name}', flush=True),

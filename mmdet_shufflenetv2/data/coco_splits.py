@@ -48,20 +48,15 @@ _SOURCES = {
 _MINIVAL_SOURCE = _split('val2017').ann_file
 
 
-def _choose_layout(root: Path, layout: str, minival_ids) -> str:
+def _choose_layout(root: Path, minival_ids) -> str:
     """Return the layout, '2014' or '2017', that is complete."""
     incomplete = ''
-    for name in LAYOUTS if layout == 'auto' else [layout]:
+    for name in ['2014'] if minival_ids else LAYOUTS:
         parts = [split.ann_file for split in _SOURCES[name]]
         if name == '2014' and not minival_ids:
             parts.append(_MINIVAL_SOURCE)
         parts += [f'{split.img_prefix}/' for split in _SOURCES[name]]
         missing = [part for part in parts if not (root / part).exists()]
-        if minival_ids and name == '2017' and not missing:
-            raise DatasetError(
-                f'--minival-ids is for the 2014 layout, but {root} has the '
-                '2017 layout; leave it out, or add --layout 2014'
-            )
         if not missing:
             return name
         incomplete += f'  {name} layout lacks {", ".join(missing)}\n'
@@ -90,7 +85,6 @@ def read_minival_ids(path: str | os.PathLike) -> set[int]:
 
 def prepare(
     root: str | os.PathLike,
-    layout: str = 'auto',
     minival_ids: str | os.PathLike | None = None,
     counts: tuple[int | None, int | None] = (NUM_TRAIN, NUM_VAL),
     say: Callable[[str], Any] = lambda text: None,
@@ -99,10 +93,9 @@ def prepare(
 
     Args:
         root: The COCO folder.
-        layout: '2014', '2017', or 'auto' for the first complete one, 2017
-            before 2014.
-        minival_ids: File of minival ids for the 2014 layout; by default the
-            images of ``instances_val2017.json``.
+        minival_ids: File of minival ids, for the 2014 layout. Without it, the
+            first complete layout is used, 2017 before 2014, which then takes
+            the images of ``instances_val2017.json``.
         counts: Required numbers of images in the two splits; None for any.
         say: Called with the name of each file that is read.
 
@@ -113,7 +106,7 @@ def prepare(
         DatasetError: Data are missing or wrong. No split has been written.
     """
     root = Path(root)
-    layout = _choose_layout(root, layout, minival_ids)
+    layout = _choose_layout(root, minival_ids)
     if layout == '2017':
         _check(root, layout, root / 'annotations', counts, say)
         return layout
