@@ -11,12 +11,10 @@ from importlib.resources import files
 from typing import Any
 
 from .images import broken
-from .listing import walk
+from .listing import SUFFIXES, is_image, walk
 from .reading import DECODED_BYTES
 from .table import DatasetError, Problems
 
-#: Suffixes that mmpretrain's data sets accept as images.
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 SPLITS = ('train', 'val')
 
 
@@ -50,8 +48,7 @@ def check_class_folders(
             images = found.setdefault(subfolder.partition('/')[0], [])
             images += [
                 os.path.join(folder, subfolder, name)
-                for name in file_names
-                if name.lower().endswith(SUFFIXES)
+                for name in filter(is_image, file_names)
             ]
         found.pop('', None)
         if not found:

@@ -40,7 +40,11 @@ ORDER = {
     'val': ('val', 'test'),
     'test': ('val', 'test', None),
 }
-SUFFIXES = re.compile(r'\.(bmp|jpe?g|jfif|jpe|png|p[pg]m|tiff?|webp)$', re.I)
+#: Suffixes of images.
+SUFFIXES = (
+    *('.bmp', '.jfif', '.jpe', '.jpeg', '.jpg', '.pgm', '.png', '.ppm'),
+    *('.tif', '.tiff', '.webp'),
+)
 
 
 def walk(root: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
@@ -66,7 +70,7 @@ def walk(root: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
 
 def is_image(name: str) -> bool:
     """Return whether a file name has the suffix of an image."""
-    return SUFFIXES.search(name) is not None
+    return name.lower().endswith(SUFFIXES)
 
 
 def plain(name: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mmengine.config import Config, ConfigDict
 
 from ..data.class_folders import SPLITS, check_class_folders, imagenet_synsets
+from ..data.listing import SUFFIXES
 from ..data.table import BoxTable
 from ..errors import UserError
 from . import run_data
@@ -106,6 +107,8 @@ class Classification:
     ) -> dict:
         """Check the image folders of a run before it starts."""
         used = [d for name, d in run_data.datasets_of(cfg) if name in splits]
+        for dataset in used:
+            dataset.extensions = SUFFIXES  # mmpretrain has fewer of its own
         folders = [
             os.path.join(d.get('data_root') or '', d.get('data_prefix', ''))
             for d in used

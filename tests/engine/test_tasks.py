@@ -4,6 +4,7 @@ from argparse import Namespace
 
 import pytest
 import torch
+from mmpretrain.registry import DATASETS
 from mmpretrain.structures import DataSample
 
 from mmdet_shufflenetv2.data.class_folders import imagenet_synsets
@@ -45,6 +46,16 @@ def test_data_root_sets_folders_and_classes(load, crops):
     cfg.train_dataloader.dataset.data_root = str(crops / 'nowhere')
     with pytest.raises(UserError, match='nowhere/train/<class>/<image>'):
         check(cfg)
+
+
+def test_images_that_mmpretrain_would_pass_over_are_used(load, crops):
+    for path in crops.rglob('*.png'):
+        path.rename(path.with_suffix('.webp'))
+    cfg = load('configs/pretrain.py')
+    use(cfg, crops)
+    check(cfg)
+    dataset = dict(cfg.train_dataloader.dataset, _scope_='mmpretrain')
+    assert len(DATASETS.build(dataset)) == len(CLASSES)
 
 
 @pytest.mark.parametrize(
