@@ -132,6 +132,12 @@ def source_of(dataset: ConfigDict) -> Source | None:
     return None
 
 
+def _loads_masks(dataset: ConfigDict) -> bool:
+    """Whether a data set needs masks, which a ``BoxDataset`` lacks."""
+    steps = dicts_of(dataset.get('pipeline') or [])
+    return any(s.get('with_mask') or s.get('with_seg') for s in steps)
+
+
 def adopt_classes(cfg: Config, checkpoint: dict) -> None:
     """Set model and test data to the classes of a checkpoint, by name."""
     classes = checkpoint_classes(checkpoint)
@@ -168,6 +174,11 @@ def use_data_root(
         run_dir: Folder of the tested checkpoint's run. If that run held out
             images for validation, the test uses the same images.
     """
+    if any(_loads_masks(dataset) for _, dataset in datasets_of(cfg)):
+        raise UserError(
+            f'--data-root is for boxes, but {cfg.filename} needs masks; name '
+            'your COCO files and image folders in the config instead'
+        )
     listed = Path(run_dir or '', 'val.txt')
 
     def find() -> Splits:
@@ -290,8 +301,7 @@ def check_data(
         source = source._replace(exif=exif or source.exif)
         table, stop = _read(source), strict or dataset.get('strict', False)
         # For masks, mmdet reads the file itself, including wrong records.
-        steps = list(dicts_of(dataset.get('pipeline') or []))
-        masks = any(s.get('with_mask') or s.get('with_seg') for s in steps)
+        masks = _loads_masks(dataset)
         for line in report(table, stop or masks, said):
             print_log(line, 'current', 30)
         classes = _agree_on_classes(cfg, name, dataset, table)

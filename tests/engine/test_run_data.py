@@ -194,6 +194,9 @@ def test_masks_stay_with_mmdet_and_id_0_is_refused(pointed, data):
     # Pictures of its boxes can be drawn.
     files = evaluation.box_metric(pointed).table.files
     assert files[3] == str(data / 'val' / '3.png')
+    # A folder of boxes once ended in a KeyError of the first batch.
+    with pytest.raises(UserError, match=r'boxes, but .* needs masks'):
+        run_data.use_data_root(pointed, str(data))
 
 
 def test_coco_config_on_other_categories_is_refused(pointed, data):
