@@ -233,12 +233,18 @@ def note_data(cfg: Config, data: list[dict]) -> None:
             print_log(
                 f'the run continues with the images of {path}', 'current'
             )
+        elif path in foreign:
+            raise UserError(
+                f'{path} exists, but not from a run; choose another --work-dir'
+            )
         else:
             found = Listing(source.images).paths
             names = {file: name for name, file in found.items()}
             lines = [names[file] for file in read_boxes(source).files]
             path.write_text('\n'.join([*lines, '']), 'utf-8')
 
+    note = Path(cfg.work_dir, NOTE)
+    foreign = [] if note.exists() else [*Path(cfg.work_dir).glob('*.txt')]
     for nodes in datasets_of(cfg), metrics_of(cfg):
         for _, node in nodes:
             if node.get('part'):
@@ -247,14 +253,14 @@ def note_data(cfg: Config, data: list[dict]) -> None:
                     once_per_run(partial(write, path, source_of(node)))
                 node.update(image_list=str(path), part=None)
     if is_main_process():
-        text = json.dumps(data, indent=1)
-        Path(cfg.work_dir, NOTE).write_text(text + '\n', encoding='utf-8')
+        note.write_text(json.dumps(data, indent=1) + '\n', encoding='utf-8')
 
 
 def _trained_on(run_dir: str, source: Source) -> bool:
     """Whether the note in a run's folder names a source."""
     note = Path(run_dir, NOTE)
-    known = json.loads(read_text(note)) if note.is_file() else []
+    # It is empty while the run starts.
+    known = json.loads(read_text(note) or '[]') if note.is_file() else []
     return any(_same_file(each['path'], source.ann) for each in known)
 
 

@@ -141,6 +141,10 @@ def test_held_out_part_is_written_down_and_kept(cfg, data):
     cfg.resume = False
     use()
     assert len(listed('val')) == 6
+    # Without the note of a run, the list is the user's own.
+    Path(cfg.work_dir, 'data.json').unlink()
+    with pytest.raises(UserError, match='exists, but not from a run'):
+        use()
 
 
 def test_coco_configs_are_judged_by_the_same_table(pointed):
