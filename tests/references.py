@@ -31,10 +31,6 @@ def _bilinear(plane, y, x):
     return upper * (1 - dy) + lower * dy
 
 
-def _channel(c, channels, bin_index, bins, bin_major):
-    return bin_index * channels + c if bin_major else c * bins + bin_index
-
-
 def ps_roi_align(
     input,
     boxes,
@@ -44,7 +40,6 @@ def ps_roi_align(
     *,
     mode='avg',
     aligned=True,
-    bin_major=False,
 ):
     ph, pw = output_size
     channels = input.size(1) // (ph * pw)
@@ -60,9 +55,7 @@ def ps_roi_align(
         for c in range(channels):
             for i in range(ph):
                 for j in range(pw):
-                    channel = _channel(
-                        c, channels, i * pw + j, ph * pw, bin_major
-                    )
+                    channel = (c * ph + i) * pw + j
                     samples = [
                         _bilinear(
                             input[int(roi[0]), channel],
@@ -83,9 +76,7 @@ def _round_half_away(value):
     return math.copysign(math.floor(abs(value) + 0.5), value)
 
 
-def ps_roi_pool(
-    input, boxes, output_size, spatial_scale=1.0, *, bin_major=False
-):
+def ps_roi_pool(input, boxes, output_size, spatial_scale=1.0):
     """Exact fractions decide the cells, where the real ops use floats."""
     ph, pw = output_size
     channels = input.size(1) // (ph * pw)
@@ -109,9 +100,7 @@ def ps_roi_pool(
                     right = min(max(right, 0), width)
                     if bottom <= top or right <= left:
                         continue
-                    channel = _channel(
-                        c, channels, i * pw + j, ph * pw, bin_major
-                    )
+                    channel = (c * ph + i) * pw + j
                     cells = input[int(roi[0]), channel, top:bottom, left:right]
                     output[k, c, i, j] = cells.mean()
     return output

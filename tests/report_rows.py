@@ -73,6 +73,7 @@ def op(name, ratio, **changes):
         map='1x490x25x38',
         rois='1000',
         map_layout='as torchvision',
+        layout='contiguous',
         passes='forward',
         torchvision_ms='4.0',
         **_ratio('times_faster', ratio),

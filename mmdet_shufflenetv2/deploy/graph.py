@@ -109,9 +109,8 @@ class DetectorGraph(nn.Module):
         self.map_order = list(range(count))
         self.values = count // math.prod(_pair(self.layer.output_size))
         if isinstance(self.layer, PSRoIAlign):
-            if not self.layer.bin_major:
-                by_bin = torch.arange(count).view(self.values, -1).t()
-                self.map_order = by_bin.flatten().tolist()
+            by_bin = torch.arange(count).view(self.values, -1).t()
+            self.map_order = by_bin.flatten().tolist()
             # Blocked kernels of ONNX Runtime also read this neck's map; they
             # need a multiple of 4 channels.
             if isinstance(detector.neck, ThunderNetNeck):

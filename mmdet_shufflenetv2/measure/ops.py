@@ -32,9 +32,6 @@ COLUMNS = (
     *('torchvision_ms', 'copy_ms', 'torchvision'),
 )
 BINS = 7
-BIN_MAJOR = 'bin-major channels-last'
-# How our op expects a map, and the memory layout of such a map.
-MAP_LAYOUTS = {'as torchvision': 'contiguous', BIN_MAJOR: 'channels_last'}
 
 
 class Case(NamedTuple):
@@ -71,23 +68,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def benchmarks(
     settings: Sequence[Setting], args: argparse.Namespace
 ) -> list[Benchmark]:
-    """Each op on each map, in both layouts unless ``--layout`` selects one."""
+    """Each op on each map, contiguous unless ``--layout`` says otherwise."""
+    placed = [
+        replace(each, layout=args.layout or 'contiguous') for each in settings
+    ]
     return [
         Benchmark(
-            {'op': op, 'case': case, 'map_layout': name},
-            placed,
-            partial(_measure, op, case, name == BIN_MAJOR, placed),
+            {'op': op, 'case': case, 'map_layout': 'as torchvision'},
+            setting,
+            partial(_measure, op, case, setting),
         )
-        for setting, case, op in product(settings, args.case, args.op)
-        for name, layout in MAP_LAYOUTS.items()
-        if args.layout in (None, layout)
-        for placed in [replace(setting, layout=layout)]
+        for setting, case, op in product(placed, args.case, args.op)
     ]
 
 
-def _measure(
-    op: str, case: str, bin_major: bool, setting: Setting, time: Time
-) -> list[Row]:
+def _measure(op: str, case: str, setting: Setting, time: Time) -> list[Row]:
     (shape, stride, num_rois), (ours, theirs, extra) = CASES[case], OPS[op]
     generator = torch.Generator().manual_seed(1)
     ps_map = torch.randn(shape, generator=generator)
@@ -102,8 +97,6 @@ def _measure(
         warning = (
             f"torchvision's has no {setting.precision} and goes through fp32"
         )
-    if bin_major:
-        ours = partial(ours, bin_major=True)
     our_map = ps_map.to(memory_format=LAYOUTS[setting.layout])
     runs = {'copy': ps_map.clone}
     for pool, x in (theirs, ps_map), (ours, our_map):

@@ -202,7 +202,7 @@ def add_options(
     add('--precision', **several, help='default: fp32, TF32 off')
     text = (
         'memory layout of feature maps; default: contiguous for fp32 and tf32 '
-        'on a GPU, channels_last otherwise; ops: both'
+        'on a GPU, channels_last otherwise; ops: contiguous'
     )
     add('--layout', choices=LAYOUTS, help=text)
     if mode:

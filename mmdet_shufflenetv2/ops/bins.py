@@ -45,27 +45,20 @@ class Table(NamedTuple):
         return torch.int32 if few and not exporting() else torch.int64
 
 
-def split_bins(input: Tensor, bins: int, bin_major: bool) -> Tensor:
+def split_bins(input: Tensor, bins: int) -> Tensor:
     """View ``(N, C * bins, H, W)`` as ``(bins, N, H, W, C)``."""
-    if bin_major:
-        return input.unflatten(1, (bins, -1)).permute(1, 0, 3, 4, 2)
     return input.unflatten(1, (-1, bins)).permute(2, 0, 3, 4, 1)
 
 
-def as_table(input: Tensor, bins: tuple[int, int], bin_major: bool) -> Table:
+def as_table(input: Tensor, bins: tuple[int, int]) -> Table:
     """View a map ``(N, C * ph * pw, H, W)`` as a table, in float32 at least.
 
-    A bin-major map in channels-last memory already is a table of one plane.
-    Others are copied bin by bin later, so that neighbouring taps share cache
-    lines; on CPUs one row of bins at a time, which fits into the cache.
+    It is copied bin by bin later, so that neighbouring taps share cache lines;
+    on CPUs one row of bins at a time, which fits into the cache.
     """
     input = input.to(torch.promote_types(input.dtype, torch.float32))
     (ph, pw), (batch, _, height, width) = bins, input.shape
-    split = split_bins(input, ph * pw, bin_major)
-    last = split.permute(1, 2, 3, 0, 4)
-    if last.is_contiguous():
-        step = (pw, 1, height * width * ph * pw, width * ph * pw, ph * pw)
-        return Table(last[None], step)
+    split = split_bins(input, ph * pw)
     plane = height * width
     step = (batch * plane, plane, width, 1)
     if input.device.type == 'cpu' and not exporting():

@@ -169,7 +169,6 @@ def ps_roi_align(
     *,
     mode: str = 'avg',
     aligned: bool = True,
-    bin_major: bool = False,
 ) -> Tensor:
     """Pool each bin of each RoI from its own channels by bilinear sampling.
 
@@ -185,9 +184,6 @@ def ps_roi_align(
             outside of the map count as zero).
         aligned: whether a cell's value is at its centre, half a cell from
             its corner, or at its corner (``False``).
-        bin_major: the order of input channels: ``c * ph * pw + bin`` as in
-            torchvision, or ``bin * C + c`` (``True``), which in channels-last
-            memory is pooled without copying the map.
 
     Returns:
         ``(K, C, ph, pw)`` in the input's dtype.
@@ -208,7 +204,7 @@ def ps_roi_align(
     maximum = mode == 'max'
     sides = (ph, input.size(2)), (pw, input.size(3))
     groups = _groups(valid, box, sides, sampling_ratio, maximum)
-    table = as_table(input, (ph, pw), bin_major)
+    table = as_table(input, (ph, pw))
     return pool_groups(table, image, groups, maximum).to(input.dtype)
 
 
@@ -225,8 +221,8 @@ class PSRoIAlign(PSRoIModule):
         *,
         mode: str = 'avg',
         aligned: bool = True,
-        bin_major: bool = False,
     ) -> None:
-        options = dict(sampling_ratio=sampling_ratio, mode=mode)
-        options.update(aligned=aligned, bin_major=bin_major)
+        options = dict(
+            sampling_ratio=sampling_ratio, mode=mode, aligned=aligned
+        )
         super().__init__(output_size, spatial_scale, **options)

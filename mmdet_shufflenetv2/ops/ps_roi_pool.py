@@ -57,11 +57,11 @@ def _edges(
 
 
 def _sum_corners(
-    input: Tensor, image: Tensor, y: EdgePair, x: EdgePair, bin_major: bool
+    input: Tensor, image: Tensor, y: EdgePair, x: EdgePair
 ) -> Tensor:
     """Pool with an integral image; edges of bins are ``(bins, K)``."""
     ph, pw = y[0].size(0), x[0].size(0)
-    split = split_bins(input, ph * pw, bin_major).double()
+    split = split_bins(input, ph * pw).double()
     # Padded with zeros at the top and left, so that edges index it directly.
     split = F.pad(split.cumsum(2).cumsum(3), (0, 0, 1, 0, 1, 0))
     batch, height, width = split.shape[1:4]
@@ -78,14 +78,14 @@ def _sum_corners(
 
 
 def _sum_cells(
-    input: Tensor, image: Tensor, y: EdgePair, x: EdgePair, bin_major: bool
+    input: Tensor, image: Tensor, y: EdgePair, x: EdgePair
 ) -> Tensor:
     """Pool by adding cells; edges of bins are ``(bins, K)``.
 
     Each row of a bin is a run of cells, so bins are first repeated for their
     rows, then rows for their cells.
     """
-    table = as_table(input, (len(y[0]), len(x[0])), bin_major)
+    table = as_table(input, (len(y[0]), len(x[0])))
     dtype = table.index_dtype
     (top, bottom), (left, right) = (
         tuple(edge.to(dtype) for edge in side) for side in (y, x)
@@ -126,8 +126,6 @@ def ps_roi_pool(
     boxes: Tensor | Sequence[Tensor],
     output_size: int | Sequence[int],
     spatial_scale: float = 1.0,
-    *,
-    bin_major: bool = False,
 ) -> Tensor:
     """Average the cells of each bin of each RoI, from its own channels.
 
@@ -147,7 +145,7 @@ def ps_roi_pool(
         first, last = _edges(box[:, axis], box[:, axis + 2], bins, length)
         sides.append((first, torch.where(valid, last, first)))
     pool = _sum_cells if is_eager_cpu(input) else _sum_corners
-    return pool(input, image, *sides, bin_major).to(input.dtype)
+    return pool(input, image, *sides).to(input.dtype)
 
 
 class PSRoIPool(PSRoIModule):
@@ -156,10 +154,6 @@ class PSRoIPool(PSRoIModule):
     op = staticmethod(ps_roi_pool)
 
     def __init__(
-        self,
-        output_size: int | Sequence[int],
-        spatial_scale: float = 1.0,
-        *,
-        bin_major: bool = False,
+        self, output_size: int | Sequence[int], spatial_scale: float = 1.0
     ) -> None:
-        super().__init__(output_size, spatial_scale, bin_major=bin_major)
+        super().__init__(output_size, spatial_scale)

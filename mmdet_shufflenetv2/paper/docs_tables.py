@@ -157,7 +157,7 @@ def ops_rows(results: Results) -> list[Row]:
     rows = [
         each
         for each in results.sound('ops')
-        if each.row['map_layout'] == 'as torchvision' and all(each.ratio)
+        if each.conditions.layout == 'contiguous' and all(each.ratio)
     ]
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for each in _cases(rows, 'op', 'passes', 'map', 'rois'):

@@ -55,7 +55,9 @@ def test_the_recorded_precision_and_layout_are_the_timed_ones(
     monkeypatch.setitem(ops.OPS, 'ps_roi_align', (noting(ours), theirs, extra))
     words = '--case', 'tiny', '--op', 'ps_roi_align', '--precision', precision
     found = asked('ops', *words)
-    assert len(found) == 2
+    found += asked('ops', *words, '--layout', 'channels_last')
+    timed = [case.setting.layout for case in found]
+    assert timed == ['contiguous', 'channels_last']
     for case in found:
         layouts.clear()
         rows = case.measure(time)
@@ -64,4 +66,3 @@ def test_the_recorded_precision_and_layout_are_the_timed_ones(
         dtype = case.setting.dtype
         assert seen == {(dtype, dtype)}
         assert layouts == {case.setting.layout == 'contiguous'}
-        assert (case.key['map_layout'] == 'as torchvision') in layouts

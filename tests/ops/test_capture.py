@@ -13,7 +13,7 @@ from mmdet_shufflenetv2.ops import (
 
 SIZE, SCALE = (3, 2), 1 / 16
 MODULES = {
-    'align': lambda: PSRoIAlign(SIZE, SCALE, 2, mode='max', bin_major=True),
+    'align': lambda: PSRoIAlign(SIZE, SCALE, 2, mode='max'),
     'pool': lambda: PSRoIPool(SIZE, SCALE),
 }
 every_module = pytest.mark.parametrize('name', MODULES)

@@ -65,10 +65,9 @@ def assert_same(function, expected, ps_map, atol=1e-12):
         )
 
 
-@pytest.mark.parametrize('bin_major', [True, False])
 @pytest.mark.parametrize('options', ALIGN, ids=str)
-def test_align_equals_loops(ps_map, rois, options, bin_major):
-    args, options = (rois, SIZE, SCALE), {**options, 'bin_major': bin_major}
+def test_align_equals_loops(ps_map, rois, options):
+    args = rois, SIZE, SCALE
     assert_same(
         lambda m: ps_roi_align(m, *args, **options),
         lambda m: references.ps_roi_align(m, *args, **options),
@@ -76,14 +75,11 @@ def test_align_equals_loops(ps_map, rois, options, bin_major):
     )
 
 
-@pytest.mark.parametrize('bin_major', [True, False])
 @pytest.mark.parametrize('pool', list(KINDS)[-2:], indirect=True)
-def test_pool_equals_loops(pool, ps_map, rois, bin_major):
+def test_pool_equals_loops(pool, ps_map, rois):
     assert_same(
-        lambda m: pool(m, rois, bin_major=bin_major),
-        lambda m: references.ps_roi_pool(
-            m, rois, SIZE, SCALE, bin_major=bin_major
-        ),
+        lambda m: pool(m, rois),
+        lambda m: references.ps_roi_pool(m, rois, SIZE, SCALE),
         ps_map,
     )
     assert pool(ps_map, rois).is_contiguous()
@@ -181,16 +177,15 @@ def test_no_rois_and_no_images(pool, ps_map):
 
 @every_kind
 @pytest.mark.parametrize('images, radix', [(1, 0), (2, 0), (2, 2**30)])
-@pytest.mark.parametrize('bin_major', [True, False])
 def test_memory_layout_does_not_matter(
-    pool, ps_map, rois, images, radix, bin_major, monkeypatch
+    pool, ps_map, rois, images, radix, monkeypatch
 ):
     ps_map, rois = ps_map[:images], rois[rois[:, 0] < images]
     weight = torch.rand(len(rois), 2, *SIZE, dtype=ps_map.dtype)
 
     def run(m):
         leaf = m.detach().requires_grad_()
-        output = pool(leaf, rois, bin_major=bin_major)
+        output = pool(leaf, rois)
         return output, *torch.autograd.grad((output * weight).sum(), leaf)
 
     expected = run(ps_map.clone())
