@@ -95,7 +95,7 @@ class LightHeadNeck(RoIMapNeck):
         mid_channels, kernel_size, act_each, norm_cfg: See
             :class:`LargeSeparableConv`.
         norm: ``True`` is short for ``norm_cfg=dict(type='BN')``.
-        thin_level, rpn_level: The input levels of the thin map and the RPN.
+        rpn_level: The input level of the RPN; the thin map has the last.
         init_cfg: The default preserves the scale of activations.
     """
 
@@ -107,7 +107,6 @@ class LightHeadNeck(RoIMapNeck):
         kernel_size: int = 15,
         act_each: bool = False,
         norm: bool = False,
-        thin_level: int = -1,
         rpn_level: int = 0,
         norm_cfg: dict | None = None,
         init_cfg: dict | list | None = None,
@@ -121,13 +120,9 @@ class LightHeadNeck(RoIMapNeck):
                 mode='fan_in',
                 nonlinearity='linear',
             )
-        super().__init__(
-            in_channels,
-            dict(thin_level=thin_level, rpn_level=rpn_level),
-            init_cfg,
-        )
+        super().__init__(in_channels, rpn_level, init_cfg)
         self.thin_conv = LargeSeparableConv(
-            self.in_channels[thin_level],
+            self.in_channels[-1],
             out_channels,
             mid_channels,
             kernel_size,

@@ -17,15 +17,14 @@ class RoIMapNeck(BaseModule):
 
     Args:
         in_channels: Channels of each input level.
-        levels: Name and value of the two arguments that select a level: first
-            the input of the RoI map, then the RPN's features.
+        rpn_level: The input level that is passed on to the RPN.
         init_cfg: As in mmengine.
     """
 
     def __init__(
         self,
         in_channels: Sequence[int],
-        levels: dict[str, int],
+        rpn_level: int,
         init_cfg: dict | list | None,
     ):
         super().__init__(init_cfg)
@@ -36,18 +35,17 @@ class RoIMapNeck(BaseModule):
                 f'got {in_channels!r}'
             )
         count = len(channels)
-        for name, level in levels.items():
-            if whole_number(level) not in range(-count, count):
-                raise ValueError(
-                    f'{name}: expected one of the {count} levels of '
-                    f'in_channels, {-count}..{count - 1}, got {level!r}'
-                )
+        if whole_number(rpn_level) not in range(-count, count):
+            raise ValueError(
+                f'rpn_level: expected one of the {count} levels of '
+                f'in_channels, {-count}..{count - 1}, got {rpn_level!r}'
+            )
         self.in_channels = channels
-        self.map_level, self.rpn_level = levels.values()
-        self.rpn_channels = channels[self.rpn_level]
+        self.rpn_level = rpn_level
+        self.rpn_channels = channels[rpn_level]
 
     def roi_map(self, x: Tensor) -> Tensor:
-        """Compute the RoI map from a level (N, C_in, h, w)."""
+        """Compute the RoI map from the last level (N, C_in, h, w)."""
         raise NotImplementedError
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -57,4 +55,4 @@ class RoIMapNeck(BaseModule):
                 f'the neck expects {len(self.in_channels)} backbone levels '
                 f'(in_channels={self.in_channels}), got {len(inputs)}'
             )
-        return self.roi_map(inputs[self.map_level]), inputs[self.rpn_level]
+        return self.roi_map(inputs[-1]), inputs[self.rpn_level]

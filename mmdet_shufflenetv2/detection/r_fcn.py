@@ -33,7 +33,7 @@ class RFCNNeck(RoIMapNeck):
         bins: P, bins per side of a RoI.
         reg_class_agnostic: One box per RoI, as in the paper, or one per
             class; must be the same in the box head.
-        map_level, rpn_level: The input levels of the maps and the RPN.
+        rpn_level: The input level of the RPN; the maps have the last.
         init_cfg: The default is the paper's Gaussian with std 0.01.
     """
 
@@ -44,18 +44,17 @@ class RFCNNeck(RoIMapNeck):
         mid_channels: int | None = 1024,
         bins: int = 7,
         reg_class_agnostic: bool = True,
-        map_level: int = -1,
         rpn_level: int = 0,
         init_cfg: dict | list | None = None,
     ):
         super().__init__(
             in_channels,
-            dict(map_level=map_level, rpn_level=rpn_level),
+            rpn_level,
             init_cfg or dict(type='Normal', layer='Conv2d', std=0.01),
         )
         num_classes = check_positive('num_classes', num_classes)
         bins = check_positive('bins', bins)
-        channels = self.in_channels[map_level]
+        channels = self.in_channels[-1]
         self.reduce = None
         if mid_channels is not None:
             mid_channels = check_positive('mid_channels', mid_channels)

@@ -105,14 +105,3 @@ class LightHeadBBoxHead(SoftVoting, HardExampleLoss, ConvFCBBoxHead):
     def values_per_bin(self) -> int:
         """C, the channels of a pooled map."""
         return self.in_channels
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map pooled (K, C, P, P) to class scores and box deltas."""
-        expected = (self.in_channels, *self.roi_feat_size)
-        if x.shape[1:] != expected:
-            raise ValueError(
-                'bbox_head.in_channels and roi_feat_size: expected pooled '
-                f'maps of {expected}, got {tuple(x.shape[1:])}; '
-                f'{self.fitting_options}'
-            )
-        return super().forward(x)

@@ -33,7 +33,6 @@ class ThunderNetNeck(RoIMapNeck):
         out_channels: Channels of the RoI map.
         rpn_channels: Channels of the RPN's features, 256 in the paper.
         kernel_size: Of the RPN's depthwise convolution.
-        with_attention: Whether to apply spatial attention (SAM).
         norm_cfg: The norm of the attention, the only one in the paper.
         init_cfg: The default is a Gaussian with std 0.01.
     """
@@ -44,14 +43,13 @@ class ThunderNetNeck(RoIMapNeck):
         out_channels: int = 245,
         rpn_channels: int = 256,
         kernel_size: int = 5,
-        with_attention: bool = True,
         norm_cfg: dict | None = None,
         init_cfg: dict | list | None = None,
     ):
         super().__init__(
             in_channels,
-            dict(map_level=0, rpn_level=0),
-            init_cfg or dict(type='Normal', layer='Conv2d', std=0.01),
+            rpn_level=0,
+            init_cfg=init_cfg or dict(type='Normal', layer='Conv2d', std=0.01),
         )
         if len(self.in_channels) != 2:
             raise ValueError(
@@ -72,14 +70,10 @@ class ThunderNetNeck(RoIMapNeck):
             groups=out_channels,
         )
         self.rpn_pointwise = nn.Conv2d(out_channels, rpn_channels, 1)
-        self.attention = None
-        if with_attention:
-            _, norm = build_norm_layer(
-                norm_cfg or dict(type='BN'), out_channels
-            )
-            self.attention = nn.Sequential(
-                nn.Conv2d(rpn_channels, out_channels, 1, bias=False), norm
-            )
+        _, norm = build_norm_layer(norm_cfg or dict(type='BN'), out_channels)
+        self.attention = nn.Sequential(
+            nn.Conv2d(rpn_channels, out_channels, 1, bias=False), norm
+        )
 
     def roi_map(self, inputs: Sequence[Tensor]) -> Tensor:
         """Context at three scales, (N, ``out_channels``, h, w)."""
@@ -96,9 +90,7 @@ class ThunderNetNeck(RoIMapNeck):
             )
         context = self.roi_map(inputs)
         rpn = self.rpn_pointwise(self.rpn_depthwise(context)).relu()
-        if self.attention is not None:
-            context = context * self.attention(rpn).sigmoid()
-        return context, rpn
+        return context * self.attention(rpn).sigmoid(), rpn
 
 
 @MODELS.register_module()

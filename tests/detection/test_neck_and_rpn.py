@@ -57,16 +57,16 @@ def test_each_branch_has_the_configured_norm(options, kind):
         assert branch.conv2.bias is None
 
 
-def test_neck_levels_are_chosen_by_index():
-    neck = build_neck(thin_level=0, rpn_level=1)
+def test_the_level_of_the_rpn_is_chosen_by_index():
+    neck = build_neck(rpn_level=1)
     stage3, conv5 = torch.randn(2, 8, 12, 10), torch.randn(2, 16, 6, 5)
     thin, rpn = neck((stage3, conv5))
-    assert thin.shape == (2, 98, 12, 10)
+    assert thin.shape == (2, 98, 6, 5)
     assert rpn is conv5
     with pytest.raises(ValueError, match='expects 2 backbone levels'):
         neck((stage3,))
-    with pytest.raises(ValueError, match=r'^thin_level: expected .* got 2$'):
-        build_neck(thin_level=2)
+    with pytest.raises(ValueError, match=r'^rpn_level: expected .* got 2$'):
+        build_neck(rpn_level=2)
 
 
 TEST_CFG = dict(nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0)
