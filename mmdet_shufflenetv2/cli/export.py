@@ -73,15 +73,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..deploy.detector import load_checkpoint
     from ..deploy.export import SUFFIXES, export
     from ..deploy.runtime import expand
+    from ..engine.weights import load_detector
 
     if (args.precision == 'int8') != bool(args.calibration):
         raise UserError('--precision int8 and --calibration need each other')
     path = Path(args.checkpoint)
     export(
-        load_checkpoint(args.checkpoint, args.config),
+        load_detector(args.checkpoint, args.config),
         args.output or path.with_suffix(SUFFIXES[args.format]),
         source=path.name,
         format=args.format,

@@ -7,8 +7,6 @@
 The interface is that of the runner of exported files, :mod:`.runtime`.
 """
 
-import ast
-import copy
 import os
 from collections.abc import Iterator
 
@@ -19,8 +17,6 @@ from mmcv.transforms import Compose
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.runner.checkpoint import CheckpointLoader
-from torch import nn
 
 from ..compat.host_faults import keep_thin_images
 from ..engine.weights import load_detector
@@ -28,7 +24,7 @@ from ..errors import UserError
 from . import runtime
 from .runtime import Detections, ImageError
 
-__all__ = ['Detections', 'Detector', 'load_checkpoint']
+__all__ = ['Detections', 'Detector']
 
 VIDEOS = {
     *('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm'),
@@ -75,7 +71,7 @@ class Detector(runtime.Detector):
             super().__init__(model, threads=threads, score_thr=score_thr)
             return
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        self.model = load_checkpoint(model, config, device, cfg_options)
+        self.model = load_detector(model, config, device, cfg_options)
         self.score_thr, self.batch = score_thr, batch
         self.classes = self.model.dataset_meta['classes']
         self.metadata = dict(classes=self.classes)
@@ -152,78 +148,3 @@ def frames(video: cv2.VideoCapture) -> Iterator[np.ndarray]:
     """Yield the frames of a video, (H, W, 3) uint8 BGR."""
     while (frame := video.read())[0]:
         yield frame[1]
-
-
-def load_checkpoint(
-    path: str | os.PathLike,
-    config: Config | str | os.PathLike | None = None,
-    device: str = 'cpu',
-    cfg_options: dict | None = None,
-) -> nn.Module:
-    """Build a checkpoint's detector, with its ``cfg`` and ``dataset_meta``.
-
-    Raises:
-        UserError: The file or device does not exist, there is no config of a
-            detector, or the checkpoint does not fit the config.
-    """
-    path = os.fspath(path)
-    if not os.path.isfile(path):
-        raise UserError(f'checkpoint {path}: no such file')
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition('\n')[0]
-        raise UserError(f'device {device}: {reason}') from error
-    content = CheckpointLoader.load_checkpoint(path, 'cpu', logger=None)
-    if config is None:
-        config = read_config((content.get('meta') or {}).get('cfg'), path)
-    elif isinstance(config, Config):
-        config = copy.deepcopy(config)
-    else:
-        config = Config.fromfile(os.fspath(config))
-    config.merge_from_dict(cfg_options or {})
-    if config.get('default_scope') == 'mmpretrain':
-        raise UserError(
-            f'checkpoint {path}: expected a detector, got a classifier; '
-            'test it with tools/test.py CONFIG CKPT --eval error'
-        )
-    model = load_detector(config, content, path, device)
-    if not model.dataset_meta['classes']:
-        head = getattr(model, 'roi_head', model).bbox_head
-        model.dataset_meta['classes'] = (*map(str, range(head.num_classes)),)
-    return model
-
-
-def read_config(text: str | None, path: str) -> Config:
-    """Parse the Python config that training stored in a checkpoint.
-
-    The text is not executed, as its source may be untrusted. It may contain
-    what mmengine writes: assignments of literals, ``dict(...)``, ``float()``.
-    """
-    try:
-        lines = (
-            (each.targets[0].id, each.value) for each in ast.parse(text).body
-        )
-        return Config({name: _value(node) for name, node in lines})
-    except (SyntaxError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(
-            f'checkpoint {path}: contains no readable config ({error}); '
-            'specify the config file that it was trained with'
-        ) from error
-
-
-def _value(node: ast.expr):
-    name = getattr(getattr(node, 'func', None), 'id', None)
-    if name == 'float':
-        return float(ast.literal_eval(node.args[0]))
-    if name == 'dict':
-        # mmengine writes keys that are not identifiers as dict({...}).
-        given = [pair for each in node.args for pair in _value(each).items()]
-        return dict(given, **{k.arg: _value(k.value) for k in node.keywords})
-    if isinstance(node, ast.List | ast.Tuple):
-        kind = list if isinstance(node, ast.List) else tuple
-        return kind(map(_value, node.elts))
-    if isinstance(node, ast.Dict):
-        keys, values = map(_value, node.keys), map(_value, node.values)
-        return dict(zip(keys, values, strict=True))
-    return ast.literal_eval(node)

@@ -1,6 +1,8 @@
 """Load weights into a network from a backbone's or a detector's file."""
 
+import ast
 import copy
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from ..compat.input_format import (
     require_same_input,
 )
 from ..data.table import shorten
+from ..errors import UserError
 from .run_config import (
     adopt,
     adopt_input_format,
@@ -103,32 +106,99 @@ def with_current_names(
 
 
 def load_detector(
-    cfg: Config, checkpoint: dict, source: str, device: str
+    path: str | os.PathLike,
+    config: Config | str | os.PathLike | None = None,
+    device: str = 'cpu',
+    cfg_options: dict | None = None,
 ) -> nn.Module:
-    """Build a detector with the classes of its checkpoint.
+    """Build a checkpoint's detector, with the classes of the checkpoint.
 
     The model is in evaluation mode and has the attributes ``cfg`` and
     ``dataset_meta`` that ``mmdet.apis.inference_detector`` needs.
 
     Args:
-        cfg: Config; its classes and input format become the checkpoint's.
-        checkpoint: Content of the checkpoint file.
-        source: Path of that file, for messages.
+        path: Checkpoint file.
+        config: Config or its path; default: the one stored in the file. Its
+            classes and input format are replaced by the checkpoint's.
         device: Device of the model.
+        cfg_options: Overrides of the config.
+
+    Raises:
+        UserError: The file or device does not exist, there is no config of a
+            detector, or the checkpoint does not fit the config.
     """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise UserError(f'checkpoint {path}: no such file')
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition('\n')[0]
+        raise UserError(f'device {device}: {reason}') from error
+    checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu', logger=None)
+    if config is None:
+        cfg = read_config((checkpoint.get('meta') or {}).get('cfg'), path)
+    elif isinstance(config, Config):
+        cfg = copy.deepcopy(config)
+    else:
+        cfg = Config.fromfile(os.fspath(config))
+    cfg.merge_from_dict(cfg_options or {})
+    if cfg.get('default_scope') == 'mmpretrain':
+        raise UserError(
+            f'checkpoint {path}: expected a detector, got a classifier; '
+            'test it with tools/test.py CONFIG CKPT --eval error'
+        )
     classes = checkpoint_classes(checkpoint)
     if classes:
         set_classes(cfg, classes)
-    adopt(cfg, checkpoint, source)
+    adopt(cfg, checkpoint, path)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     # The checkpoint overwrites pretrained weights, so do not read them.
     cfg.model.backbone.pop('init_cfg', None)
     model = MODELS.build(cfg.model)
-    checkpoint = fitting(model, checkpoint, source)
+    checkpoint = fitting(model, checkpoint, path)
     model.load_state_dict(checkpoint['state_dict'])
+    if not classes:
+        head = getattr(model, 'roi_head', model).bbox_head
+        classes = (*map(str, range(head.num_classes)),)
     model.cfg = cfg
     model.dataset_meta = dict(classes=classes, palette='random')
     return model.to(device).eval()
+
+
+def read_config(text: str | None, path: str) -> Config:
+    """Parse the Python config that training stored in a checkpoint.
+
+    The text is not executed, as its source may be untrusted. It may contain
+    what mmengine writes: assignments of literals, ``dict(...)``, ``float()``.
+    """
+    try:
+        lines = (
+            (each.targets[0].id, each.value) for each in ast.parse(text).body
+        )
+        return Config({name: _value(node) for name, node in lines})
+    except (SyntaxError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f'checkpoint {path}: contains no readable config ({error}); '
+            'specify the config file that it was trained with'
+        ) from error
+
+
+def _value(node: ast.expr):
+    name = getattr(getattr(node, 'func', None), 'id', None)
+    if name == 'float':
+        return float(ast.literal_eval(node.args[0]))
+    if name == 'dict':
+        # mmengine writes keys that are not identifiers as dict({...}).
+        given = [pair for each in node.args for pair in _value(each).items()]
+        return dict(given, **{k.arg: _value(k.value) for k in node.keywords})
+    if isinstance(node, ast.List | ast.Tuple):
+        kind = list if isinstance(node, ast.List) else tuple
+        return kind(map(_value, node.elts))
+    if isinstance(node, ast.Dict):
+        keys, values = map(_value, node.keys), map(_value, node.values)
+        return dict(zip(keys, values, strict=True))
+    return ast.literal_eval(node)
 
 
 def build_on_meta(config: Mapping, scope: str = 'mmdet') -> nn.Module:

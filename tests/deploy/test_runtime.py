@@ -19,6 +19,7 @@ from mmdet_shufflenetv2.cli import main
 from mmdet_shufflenetv2.data.listing import is_image
 from mmdet_shufflenetv2.deploy import detector as checkpoints
 from mmdet_shufflenetv2.deploy import runtime
+from mmdet_shufflenetv2.engine.weights import load_detector, read_config
 from mmdet_shufflenetv2.errors import UserError
 
 onnx = pytest.importorskip('onnx', reason='needs onnx: pip install .[export]')
@@ -81,7 +82,7 @@ def test_checkpoint_and_file_give_the_same(folder, detector, photo):
 def test_settings_of_a_checkpoint_are_its_own(folder, photo):
     """Its padding is that of training; the caller's config stays as it is."""
     path = folder / 'best.pth'
-    cfg = checkpoints.load_checkpoint(path).cfg
+    cfg = load_detector(path).cfg
     before = cfg.pretty_text
     for step in 1, 64:
         options = {'model.data_preprocessor.pad_size_divisor': step}
@@ -357,7 +358,7 @@ def test_config_in_a_checkpoint_is_read_but_never_executed(tmp_path):
 
 def test_every_kind_of_value_in_a_config_is_read(root):
     cfg = Config.fromfile(root / 'configs/rfcn_shufflenetv2.py')
-    parsed = checkpoints.read_config(cfg.pretty_text, 'best.pth')
+    parsed = read_config(cfg.pretty_text, 'best.pth')
     assert parsed.to_dict() == cfg.to_dict()
 
 
