@@ -73,7 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from ..deploy.detector import Detector, is_video
+    from ..deploy.detector import Detector
+    from ..deploy.runtime import is_video
     from ..engine.run_config import load_config
     from ..engine.run_dir import new_folder
 
@@ -124,8 +125,7 @@ def find_files(sources: list[str], out_dir: str) -> dict[str, Path | int]:
     Raises:
         UserError: A source has no image or video.
     """
-    from ..deploy.detector import is_video
-    from ..deploy.runtime import IMAGES
+    from ..deploy.runtime import IMAGES, is_video
     from ..engine.run_dir import find_runs
 
     earlier = {path.resolve() for path in find_runs(out_dir)}
@@ -170,20 +170,19 @@ def read(
     """Yield pixels; append frames to ``pending`` and errors to ``bad``."""
     import cv2
 
-    from ..deploy.detector import frames, is_video, open_video
-    from ..deploy.runtime import ImageError, read_image
+    from ..deploy import runtime
 
     for name, file in files.items():
         try:
-            if not is_video(file):
-                pixels = read_image(file)[1][..., ::-1]
+            if not runtime.is_video(file):
+                pixels = runtime.read_image(file)[1][..., ::-1]
                 pending.append(Frame(name, pixels, name))
                 yield pixels
                 continue
-            video, number = open_video(file), 0
+            video, number = runtime.open_video(file), 0
             rate = video.get(cv2.CAP_PROP_FPS) or 25
             total = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-            for number, pixels in enumerate(frames(video), 1):
+            for number, pixels in enumerate(runtime.frames(video), 1):
                 title = f'{name}/{number:06}.jpg'
                 pending.append(Frame(title, pixels, name, rate))
                 yield pixels
@@ -191,7 +190,7 @@ def read(
             if number < max(total - 1, 1):
                 counts = f'{number} of {total} frames read'
                 bad.append(f'video {file} is truncated: {counts}')
-        except ImageError as error:
+        except runtime.ImageError as error:
             bad.append(str(error))
 
 

@@ -38,6 +38,7 @@ OUTPUTS = ('boxes', 'scores', 'labels', 'count')
 # Suffixes of model files.
 MODELS = '.onnx', '.xml'
 IMAGES = re.compile(r'\.(jpe?g|jpe|jfif|png|bmp|webp|tiff?|gif|p[pg]m)', re.I)
+VIDEOS = re.compile(r'\.(mp4|m4v|mov|avi|mkv|webm|mpe?g|wmv|flv|ts|3gp)', re.I)
 # 267 MB as RGB; a larger image is a mistake or an attack. Pillow only warns
 # at this size, and refuses at twice the size.
 MAX_PIXELS = 89_000_000
@@ -175,16 +176,18 @@ class Detector:
         self._canvas = tuple(canvas)
 
     def __call__(self, images) -> Detections | list[Detections]:
-        """Detect objects in one image, or in each of several images.
+        """Detect objects in one image, in each of several or in a video.
 
         Args:
             images: An image: a path, a ``PIL.Image``, or a uint8 array,
                 (H, W, 3) in BGR order as from ``cv2.imread`` or (H, W) grey.
-                A folder or a list of images returns a list.
+                A folder, a list of images or a video file returns a list.
 
         Raises:
-            ImageError: An image cannot be used.
+            ImageError: An image or video cannot be used.
         """
+        if isinstance(images, int):
+            raise UserError(f'camera {images} never ends: use stream')
         found = list(self.stream(images))
         return found[0] if is_one(images) else found
 
@@ -196,12 +199,14 @@ class Detector:
         """Yield the detections of each image, with one batch in memory.
 
         Args:
-            images: As for a call, or any iterable of images, such as a
-                generator of video frames.
+            images: As for a call, the number of a camera, or any iterable of
+                images.
             on_error: Called with the error of an image that cannot be used,
                 which is then skipped; by default the error is raised.
         """
         batch = []
+        if is_video(images):
+            images = frames(open_video(images))
         for image in expand(images):
             try:
                 one = self.prepare(image)
@@ -315,12 +320,13 @@ def round_up(size: Iterable[int], step: int = 32) -> tuple[int, ...]:
     return tuple(-(-side // step) * step for side in size)
 
 
-def load_package(name: str):
+def load_package(name: str, package: str | None = None):
     """Import an optional package, or say how to install it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(f'this needs {name}: pip install {name}') from error
+        package = package or name
+        raise UserError(f'this needs {name}: pip install {package}') from error
 
 
 def open_model(path: str, threads: int) -> tuple:
@@ -379,7 +385,7 @@ def is_exported(path: str | os.PathLike) -> bool:
 def is_one(images) -> bool:
     """Whether this is a single image."""
     if isinstance(images, str | os.PathLike):
-        return not os.path.isdir(images)
+        return not os.path.isdir(images) and not is_video(images)
     return hasattr(images, 'shape') or hasattr(images, 'getbands')
 
 
@@ -394,6 +400,30 @@ def expand(images) -> Iterable:
     if not found:
         raise ImageError(f'folder {images}: contains no images')
     return found
+
+
+def is_video(source) -> bool:
+    """Whether this is the path of a video file or the number of a camera."""
+    if isinstance(source, str | os.PathLike):
+        is_named = VIDEOS.fullmatch(Path(source).suffix)
+        return bool(is_named) and not os.path.isdir(source)
+    return isinstance(source, int)
+
+
+def open_video(source: str | os.PathLike | int):
+    """Open a video file or a camera as a ``cv2.VideoCapture``."""
+    cv2 = load_package('cv2', 'opencv-python-headless')
+    source = source if isinstance(source, int) else os.fspath(source)
+    video = cv2.VideoCapture(source)
+    if not video.isOpened():
+        raise ImageError(f'video {source} cannot be opened')
+    return video
+
+
+def frames(video) -> Iterator[np.ndarray]:
+    """Yield the frames of a ``cv2.VideoCapture``, (H, W, 3) uint8 BGR."""
+    while (frame := video.read())[0]:
+        yield frame[1]
 
 
 def read_image(image) -> tuple[str, np.ndarray]:

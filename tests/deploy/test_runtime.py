@@ -1,5 +1,6 @@
 """The runner of exported files: results, hostile input, no PyTorch."""
 
+import copy
 import os
 import shutil
 import subprocess
@@ -75,6 +76,7 @@ def test_checkpoint_and_file_give_the_same(folder, detector, photo):
     options = dict(device='cpu', cfg_options=size)
     checkpoint = checkpoints.Detector(folder / 'best.pth', **options)
     assert_same(detector(photo), checkpoint(photo))
+    assert_same(detector(photo), copy.copy(checkpoint)(photo))
     exported = checkpoints.Detector(folder / 'model.onnx')
     assert_same(detector(photo), exported(photo))
 
@@ -95,9 +97,22 @@ def test_settings_of_a_checkpoint_are_its_own(folder, photo):
     assert cfg.pretty_text == before
 
 
-def test_camera_is_only_streamed(folder):
+def test_video_gives_a_result_for_every_frame(detector, photo, tmp_path):
+    path = tmp_path / 'clip.avi'
+    codec = cv2.VideoWriter.fourcc(*'MJPG')
+    video = cv2.VideoWriter(str(path), codec, 5, photo.shape[1::-1])
+    for _ in range(3):
+        video.write(photo)
+    video.release()
+    assert [found.size for found in detector(path)] == [(128, 96)] * 3
+    (tmp_path / 'none.mp4').touch()
+    with pytest.raises(runtime.ImageError, match=r'none\.mp4 cannot be open'):
+        detector(tmp_path / 'none.mp4')
+
+
+def test_camera_is_only_streamed(detector):
     with pytest.raises(UserError, match='camera 0 never ends: use stream'):
-        checkpoints.Detector(folder / 'model.onnx')(0)
+        detector(0)
 
 
 def test_suffixes_that_training_reads_are_found_in_folders():
@@ -301,10 +316,11 @@ for name in 'torch', 'mmdet', 'mmcv', 'mmengine', 'cv2', 'mmdet_shufflenetv2':
 import runtime
 found = runtime.Detector('model.onnx')('photo.png')
 print(len(found), found.names[0], found.scores[0], sep=';')
-try:
-    runtime.Detector('model.onnx')('absent.png')
-except ValueError as error:
-    print(error)
+for name in 'absent.png', 'clip.mp4':
+    try:
+        runtime.Detector('model.onnx')(name)
+    except ValueError as error:
+        print(error)
 """
 # The only packages on a runner's machine, with their bundled libraries.
 NEEDED = (
@@ -334,12 +350,13 @@ def test_file_copied_beside_the_model_runs_in_an_environment_of_its_own(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
+    first, second, third = done.stdout.splitlines()
     found = detector(folder / 'photo.png')
     count, name, score = first.split(';')
     assert (int(count), name) == (len(found), found.names[0])
     assert float(score) == pytest.approx(found.scores[0], abs=1e-4)
     assert second.startswith('image absent.png: No such file')
+    assert third == 'this needs cv2: pip install opencv-python-headless'
 
 
 def test_config_in_a_checkpoint_is_read_but_never_executed(tmp_path):
