@@ -8,14 +8,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ..deploy.runtime import completed, is_truncated
 from .table import DatasetError
 
-_JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
-_SOS, _EOI = b'\xff\xda', b'\xff\xd9'
 _ORIENTATION = 0x112
 _STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-#: A truncated JPEG that lacks a larger fraction of its rows is broken.
-MAX_LOST = 0.25
 
 
 def image_size(
@@ -36,19 +33,6 @@ def image_header(path: str | os.PathLike) -> tuple[int, int, int]:
             return *image.size, orientation if valid else 1
     except Exception as error:  # Pillow's decoders raise many types.
         raise DatasetError(f'image {path} cannot be read: {error}') from error
-
-
-def is_truncated(content: bytes) -> bool:
-    """Return whether a JPEG or PNG ends before its end marker.
-
-    In a JPEG the marker cannot occur in compressed data, and that of an
-    embedded preview precedes the start of the main image's data.
-    """
-    if content.startswith(_PNG):
-        return b'IEND' not in content
-    return content.startswith(_JPEG) and (
-        content.rfind(_EOI) <= content.rfind(_SOS)
-    )
 
 
 def decode_image(
@@ -72,13 +56,17 @@ def decode_image(
         warn: Called with a message for lost rows or an unusual bit depth.
 
     Raises:
-        DatasetError: The file is empty, unreadable, lacks more than
-            ``MAX_LOST`` of its rows, or does not have the given size.
+        DatasetError: The file is empty, unreadable or too short, or does not
+            have the given size.
     """
     if not content:
         raise DatasetError(f'image {path} is empty (0 bytes)')
     if is_truncated(content):
-        content = _complete(content, path, warn)
+        try:
+            content, warning = completed(content, _stored_pixels)
+        except ValueError as error:
+            raise DatasetError(f'image {path} is {error}') from error
+        warn(f'image {path} {warning}')
     turn = exif == 'apply'
     image = _decode(content, path, turn, warn)
     if size is None or image.shape[:2] == size:
@@ -93,26 +81,8 @@ def decode_image(
     )
 
 
-def _complete(content: bytes, path: str, warn: Callable[[str], None]) -> bytes:
-    """Append the end marker to a truncated JPEG that has most of its rows.
-
-    Decoders fill the missing rows with a single colour.
-    """
-    image, lost = None, 1.0
-    if content.startswith(_JPEG):
-        # A trailing 0xFF, half of a cut marker, would hide the end marker.
-        content = content.rstrip(b'\xff') + _EOI
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), _STORED)
-    if image is not None:
-        present = np.flatnonzero(np.ptp(image, axis=1).max(axis=1))
-        lost = 1 - (present.max(initial=-1) + 1) / len(image)
-    if lost > MAX_LOST:
-        raise DatasetError(
-            f'image {path} is truncated: its {len(content)} bytes end before '
-            'the end marker of the format; copy or download it again'
-        )
-    warn(f'image {path} lacks its last bytes; {lost:.0%} of its rows are lost')
-    return content
+def _stored_pixels(content: bytes) -> np.ndarray | None:
+    return cv2.imdecode(np.frombuffer(content, np.uint8), _STORED)
 
 
 def _decode(content: bytes, path: str, turn: bool, warn) -> np.ndarray:

@@ -42,6 +42,10 @@ VIDEOS = re.compile(r'\.(mp4|m4v|mov|avi|mkv|webm|mpe?g|wmv|flv|ts|3gp)', re.I)
 # 267 MB as RGB; a larger image is a mistake or an attack. Pillow only warns
 # at this size, and refuses at twice the size.
 MAX_PIXELS = 89_000_000
+# A truncated JPEG that lacks a larger fraction of its rows is broken.
+MAX_LOST = 0.25
+_JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
+_SOS, _EOI = b'\xff\xda', b'\xff\xd9'
 
 
 class ModelError(UserError):
@@ -452,28 +456,85 @@ def read_image(image) -> tuple[str, np.ndarray]:
     return '', np.broadcast_to(values[..., ::-1], (*values.shape[:2], 3))
 
 
-def _read_file(path: str) -> np.ndarray:
-    from PIL import Image
+def is_truncated(content: bytes) -> bool:
+    """Return whether a JPEG or PNG ends before its end marker.
 
-    with Image.open(path) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(
-                f'too large: {image.width} x {image.height}, more than '
-                f'{MAX_PIXELS / 1e6:g} million pixels'
-            )
+    In a JPEG the marker cannot occur in compressed data, and that of an
+    embedded preview precedes the start of the main image's data.
+    """
+    if content.startswith(_PNG):
+        return b'IEND' not in content
+    return content.startswith(_JPEG) and (
+        content.rfind(_EOI) <= content.rfind(_SOS)
+    )
+
+
+def completed(
+    content: bytes, decode: Callable[[bytes], np.ndarray | None]
+) -> tuple[bytes, str]:
+    """Append the end marker to a truncated JPEG that has most of its rows.
+
+    Args:
+        content: The bytes of a truncated image file.
+        decode: Returns the pixels (H, W, 3) of such bytes, not turned, or
+            None if they cannot be decoded.
+
+    Returns:
+        The bytes with the marker, and a warning about the image.
+
+    Raises:
+        ValueError: It is not a JPEG, or lacks more than ``MAX_LOST``.
+    """
+    size, pixels, lost = len(content), None, 1.0
+    if content.startswith(_JPEG):
+        # A trailing 0xFF, half of a cut marker, would hide the end marker, and
+        # zeros, the rest of an interrupted download, would become pixels.
+        content = content.rstrip(b'\xff\0') + _EOI
+        pixels = decode(content)
+    if pixels is not None:
+        # Decoders fill the missing rows with a single colour.
+        present = np.flatnonzero(np.ptp(pixels, axis=1).max(axis=1))
+        lost = 1 - (present.max(initial=-1) + 1) / len(pixels)
+    if lost > MAX_LOST:
+        raise ValueError(
+            f'truncated: its {size} bytes end before the end marker of the '
+            'format; copy or download it again'
+        )
+    return content, f'lacks its last bytes; {lost:.0%} of its rows are lost'
+
+
+def _read_file(path: str) -> np.ndarray:
+    content, file = Path(path).read_bytes(), path
+    if is_truncated(content):
+        content, warning = completed(content, _stored_pixels)
+        warnings.warn(f'image {path} {warning}', stacklevel=2)
+        file = io.BytesIO(content)
+    with _open(file) as image:
         if image.mode.startswith('RGB') and ';16' in str(image.tile):
             return _deep_colours(path)
-        try:
-            return _upright(image)
-        except OSError:
-            if image.format not in ('JPEG', 'MPO'):
-                raise
-    # Viewers accept a truncated JPEG; with an end marker, Pillow does, too.
-    content = Path(path).read_bytes() + b'\xff\xd9'
-    with Image.open(io.BytesIO(content)) as image:
-        pixels = _upright(image)
-    warnings.warn(f'image {path} lacks its last bytes', stacklevel=2)
-    return pixels
+        return _upright(image)
+
+
+def _stored_pixels(content: bytes) -> np.ndarray | None:
+    try:
+        with _open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert('RGB'))
+    except OSError:
+        return None
+
+
+def _open(file: str | io.BytesIO):
+    """Open an image with Pillow, unless it is too large."""
+    from PIL import Image
+
+    image = Image.open(file)
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise ValueError(
+            f'too large: {image.width} x {image.height}, more than '
+            f'{MAX_PIXELS / 1e6:g} million pixels'
+        )
+    return image
 
 
 def _deep_colours(path: str) -> np.ndarray:

@@ -7,12 +7,9 @@ from mmdet.registry import TRANSFORMS
 from PIL import Image
 
 from mmdet_shufflenetv2.data.dataset import LoadImageStrict, use_strict_loader
-from mmdet_shufflenetv2.data.images import (
-    decode_image,
-    image_header,
-    is_truncated,
-)
+from mmdet_shufflenetv2.data.images import decode_image, image_header
 from mmdet_shufflenetv2.data.table import DatasetError
+from mmdet_shufflenetv2.deploy.runtime import is_truncated
 
 HEIGHT, WIDTH = 48, 64
 

@@ -17,6 +17,7 @@ from PIL import Image
 from trained import build, save
 
 from mmdet_shufflenetv2.cli import main
+from mmdet_shufflenetv2.data.images import broken
 from mmdet_shufflenetv2.data.listing import is_image
 from mmdet_shufflenetv2.deploy import detector as checkpoints
 from mmdet_shufflenetv2.deploy import runtime
@@ -188,11 +189,13 @@ def test_16_bits_are_scaled_by_the_bits_in_use(detector, tmp_path, bits):
         assert np.array_equal(runtime.read_image(path)[1], expected)
 
 
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+
+
 def test_orientation_of_a_camera_is_applied(folder, detector, tmp_path):
     image = Image.open(folder / 'photo.png')
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    image.rotate(90, expand=True).save(tmp_path / 'turned.png', exif=exif)
+    image.rotate(90, expand=True).save(tmp_path / 'turned.png', exif=TURNED)
     assert_same(detector(tmp_path / 'turned.png'), detector(image))
 
 
@@ -245,6 +248,28 @@ def test_jpeg_without_its_last_bytes_is_read(folder, detector, tmp_path):
         found = detector(cut)
     assert found.size == (128, 96)
     assert len(found) > 10
+
+
+@pytest.mark.parametrize('tail', [b'', b'\0' * 5000])
+@pytest.mark.parametrize(
+    'options', [{}, dict(progressive=True), dict(exif=TURNED)]
+)
+def test_truncated_jpegs_are_used_if_training_uses_them(
+    folder, tmp_path, options, tail
+):
+    path, used = tmp_path / 'cut.jpg', []
+    Image.open(folder / 'photo.png').save(path, quality=95, **options)
+    content = path.read_bytes()
+    for percent in range(5, 100, 5):
+        path.write_bytes(content[: len(content) * percent // 100] + tail)
+        used.append(broken(str(path)) is None)
+        if used[-1]:
+            with pytest.warns(UserWarning, match='lacks its last bytes'):
+                runtime.read_image(path)
+        else:
+            with pytest.raises(runtime.ImageError, match=r'cut\.jpg: trunc'):
+                runtime.read_image(path)
+    assert {*used} == {True, False}
 
 
 def test_huge_image_is_refused_before_it_is_decoded(
