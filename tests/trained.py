@@ -2,7 +2,7 @@
 
 import torch
 
-from mmdet_shufflenetv2.deploy.export import seeded_detector
+from mmdet_shufflenetv2.measure.deploy import seeded_detector
 
 
 def build(path, seed=0, proposals=40, classes=5, **options):

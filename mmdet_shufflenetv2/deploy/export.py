@@ -16,16 +16,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch import nn
-from torch.nn.modules.module import register_module_forward_hook
 
 from .. import __version__
-from ..engine.run_data import set_classes
 from ..errors import UserError
 from ..ops import PSRoIPool
 from . import runtime
@@ -449,47 +445,3 @@ def samples_of(sizes: Iterable[tuple[int, int]]) -> list[DetDataSample]:
         DetDataSample(metainfo=dict.fromkeys(shapes, size) | rest)
         for size in sizes
     ]
-
-
-@torch.no_grad()
-def seeded_detector(
-    config: str | os.PathLike,
-    seed: int = 0,
-    classes: tuple[str, ...] = (),
-    **changes,
-) -> nn.Module:
-    """Build a config's detector with random weights.
-
-    The last layers are scaled so that scores and boxes vary between RoIs and
-    NMS has work to do, in every network. ``changes`` override ``model`` keys.
-    """
-    cfg = Config.fromfile(config)
-    cfg.model.backbone.pop('init_cfg', None)
-    number = cfg.model.roi_head.bbox_head.num_classes
-    classes = classes or tuple(f'class {i}' for i in range(number))
-    set_classes(cfg, classes)
-    cfg.merge_from_dict({f'model.{k}': v for k, v in changes.items()})
-    init_default_scope('mmdet')
-    torch.manual_seed(seed)
-    model = MODELS.build(cfg.model).eval()
-    model.cfg, model.dataset_meta = cfg, dict(classes=classes)
-    for name, value in model.named_buffers():
-        if name.endswith('running_mean'):
-            value.normal_(0, 0.1)
-        if name.endswith('running_var'):
-            value.uniform_(0.5, 1.5)
-    deviations = dict(rpn_cls=2, fc_cls=2, score_conv=2)
-    deviations |= dict(rpn_reg=0.3, fc_reg=0.5, box_conv=0.5)
-    names = {layer: name for name, layer in model.named_modules()}
-
-    def scale(layer, inputs, output):
-        deviation = deviations.get(names.pop(layer, '').split('.')[-1])
-        if deviation is None:
-            return output
-        layer.bias.zero_()
-        layer.weight *= deviation / layer.forward(*inputs).std()
-        return layer.forward(*inputs)
-
-    with register_module_forward_hook(scale):
-        model.predict(torch.randn(1, 3, 96, 128), samples_of([(96, 128)]))
-    return model

@@ -19,10 +19,19 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from ..backbones.shufflenet_v2 import ShuffleNetV2
+from ..deploy.export import export, samples_of
+from ..deploy.folding import Backbone
+from ..deploy.runtime import Detector
 from ..engine.early_log import quiet_log
 from ..engine.run_config import load_config
+from ..engine.run_data import set_classes
 from ..errors import UserError
 from .benchmark import SIZE, Benchmark, Row, Time, size_text
 from .detectors import PARTS, TimedDetector, config_path
@@ -205,8 +214,6 @@ def _image(size: Size) -> np.ndarray:
 
 
 def _export(config: str, size: Size, rois: int | None, path: Path) -> None:
-    from ..deploy.export import export, seeded_detector
-
     options = dict(image_size=size, proposals=rois, pictures=None)
     export(seeded_detector(config_path(config)), str(path), **options)
 
@@ -220,8 +227,6 @@ def _export_backbone(source: str, size: Size, path: Path) -> None:
         names = 'conv1', 'maxpool', 'stage2', 'stage3', 'stage4', 'conv5'
         network = torch.nn.Sequential(*(getattr(network, n) for n in names))
     else:
-        from ..deploy.folding import Backbone
-
         network = Backbone(ShuffleNetV2(1.0, out_indices=(3,)).eval())
     torch.onnx.export(
         network.eval(),
@@ -236,8 +241,6 @@ def _export_backbone(source: str, size: Size, path: Path) -> None:
 
 def exported(path: Path, size: Size, threads: int) -> Callable:
     """An exported detector, from an image array to final boxes."""
-    from ..deploy.runtime import Detector
-
     return partial(Detector(str(path), threads=threads), _image(size))
 
 
@@ -267,10 +270,52 @@ def network_alone(path: Path, threads: int, profile: str = '') -> partial:
     return partial(session.run, None, feed)
 
 
+@torch.no_grad()
+def seeded_detector(
+    config: str | Path,
+    seed: int = 0,
+    classes: tuple[str, ...] = (),
+    **changes,
+) -> nn.Module:
+    """Build a config's detector with random weights.
+
+    The last layers are scaled so that scores and boxes vary between RoIs and
+    NMS has work to do, in every network. ``changes`` override ``model`` keys.
+    """
+    cfg = Config.fromfile(config)
+    cfg.model.backbone.pop('init_cfg', None)
+    number = cfg.model.roi_head.bbox_head.num_classes
+    classes = classes or tuple(f'class {i}' for i in range(number))
+    set_classes(cfg, classes)
+    cfg.merge_from_dict({f'model.{k}': v for k, v in changes.items()})
+    init_default_scope('mmdet')
+    torch.manual_seed(seed)
+    model = MODELS.build(cfg.model).eval()
+    model.cfg, model.dataset_meta = cfg, dict(classes=classes)
+    for name, value in model.named_buffers():
+        if name.endswith('running_mean'):
+            value.normal_(0, 0.1)
+        if name.endswith('running_var'):
+            value.uniform_(0.5, 1.5)
+    deviations = dict(rpn_cls=2, fc_cls=2, score_conv=2)
+    deviations |= dict(rpn_reg=0.3, fc_reg=0.5, box_conv=0.5)
+    names = {layer: name for name, layer in model.named_modules()}
+
+    def scale(layer, inputs, output):
+        deviation = deviations.get(names.pop(layer, '').split('.')[-1])
+        if deviation is None:
+            return output
+        layer.bias.zero_()
+        layer.weight *= deviation / layer.forward(*inputs).std()
+        return layer.forward(*inputs)
+
+    with register_module_forward_hook(scale):
+        model.predict(torch.randn(1, 3, 96, 128), samples_of([(96, 128)]))
+    return model
+
+
 def stock(config: str, size: Size) -> Callable:
     """A config's detector as mmdet runs it, on an image array."""
-    from ..deploy.export import samples_of, seeded_detector
-
     model = seeded_detector(config_path(config))
     image = torch.from_numpy(_image(size)).permute(2, 0, 1).contiguous()
 
