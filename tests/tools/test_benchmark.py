@@ -77,13 +77,6 @@ def test_every_key_of_the_papers_tables_finds_its_published_figure(
     assert sorted(empty) == without.split()
 
 
-def test_an_unknown_network_is_one_line_and_exit_code_2(here, tmp_path):
-    options = '--network', 'resnet', '--out', tmp_path / 'x.csv'
-    printed = here('benchmark', 'backbones', *options, code=2)
-    assert printed.startswith('error: network: expected a published')
-    assert len(printed.strip().splitlines()) == 1
-
-
 def test_a_config_without_rpn_costs_its_own_cases(here, tmp_path):
     out = tmp_path / 'd.csv'
     printed = here(

@@ -48,7 +48,3 @@ def test_pictures_are_not_turned_if_only_the_stored_size_fits(here, tmp_path):
     here('check', tmp_path, '--out-dir', out)
     sizes = {Image.open(path).size for path in out.glob('train/*.jpg')}
     assert sizes == {SIZE}
-
-
-def test_folder_without_data_is_one_message(here, tmp_path):
-    assert 'no annotations for train' in here('check', tmp_path, code=2)

@@ -6,11 +6,13 @@ import sys
 from unittest.mock import Mock
 
 import pytest
+import torch
 from mmdet.registry import MODELS
 
 from mmdet_shufflenetv2 import cli
 from mmdet_shufflenetv2.cli import options
 from mmdet_shufflenetv2.cli.options import LAUNCHERS
+from mmdet_shufflenetv2.engine import settings
 from mmdet_shufflenetv2.errors import UserError
 
 
@@ -137,6 +139,48 @@ def test_a_bug_keeps_its_traceback_and_ctrl_c_is_one_message(
     monkeypatch.setitem(sys.modules, name, command)
     with pytest.raises(SystemExit, match='130'):
         cli.main('report', [])
+
+
+CUSTOM = 'configs/lighthead_shufflenetv2_custom.py'
+
+
+@pytest.mark.parametrize(
+    'line, message',
+    [
+        ('train no_such_config.py', 'config not found: no_such_config.py'),
+        (f'train {CUSTOM} --data-root nowhere', 'nowhere is not a folder'),
+        (f'train {CUSTOM} --work-dir /proc/nothing',
+         'cannot write to the work dir /proc/nothing'),
+        ('train configs/lighthead_shufflenetv2.py', 'tools/prepare_coco.py'),
+        (f'test {CUSTOM} results.pkl', 'results.pkl is a pickle'),
+        (f'test {CUSTOM} x.pth --out /proc/nothing/r.pkl',
+         'cannot write to the folder of r.pkl, /proc/nothing'),
+        (f'test {CUSTOM} x.onnx --eval proposal',
+         'need a checkpoint, got x.onnx'),
+        (f'test {CUSTOM} x.onnx --image-size 64x64',
+         'a checkpoint, got x.onnx'),
+        ('predict *.gif x.pth', 'no image or video found'),
+        ('predict a.png a.png --device none_such', 'device none_such'),
+        ('predict a.png x.pth --save video', 'expected a video'),
+        ('predict a.png configs/demo/pretrain_shufflenetv2_shapes.py x.pth',
+         'got a classifier'),
+        ('benchmark backbones --network resnet --out x.csv',
+         'network: expected a published'),
+        ('check .', 'no annotations for train'),
+        ('prepare_coco --data-root coco',
+         'coco holds no complete COCO data set'),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_one_message_and_leave_nothing(
+    line, message, here, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(settings, 'fetch_weights', lambda name: None)
+    (tmp_path / 'a.png').touch()
+    torch.save({}, tmp_path / 'x.pth')
+    said = here(*line.split(), code=2, cwd=tmp_path)
+    assert said.count('error: ') == 1
+    assert message in said.partition('error: ')[2]
+    assert {path.name for path in tmp_path.iterdir()} == {'a.png', 'x.pth'}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from unittest.mock import Mock
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from mmdet_shufflenetv2 import Detector
 from mmdet_shufflenetv2.cli.predict import Frame, Output, find_files
@@ -163,20 +162,3 @@ def test_video_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
     output = Output(tmp_path, {'video'}, ('ship',))
     with pytest.raises(UserError, match=r'a\.mp4 cannot be written'):
         output._draw(Frame('a/1.jpg', pixels, 'a', 5), found)
-
-
-@pytest.mark.parametrize(
-    'arguments, message',
-    [
-        (['*.gif', 'x.pth'], 'no image or video found'),
-        (['a.png', 'a.png', '--device', 'none_such'], 'device none_such'),
-        (['a.png', 'x.pth', '--save', 'video'], 'expected a video'),
-        (['a.png', 'configs/demo/pretrain_shufflenetv2_shapes.py', 'x.pth'],
-         'got a classifier'),
-    ],
-)  # fmt: skip
-def test_wrong_arguments_are_one_message(here, tmp_path, arguments, message):
-    (tmp_path / 'a.png').touch()
-    torch.save({}, tmp_path / 'x.pth')
-    assert message in here('predict', *arguments, code=2, cwd=tmp_path)
-    assert not (tmp_path / 'detections').exists()

@@ -109,20 +109,9 @@ def test_fast_numbers_are_those_of_pycocotools(tested, shapes):
     np.testing.assert_allclose(*numbers, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    'arguments, message',
-    [
-        (['results.pkl'], 'results.pkl is a pickle'),
-        (['x.pth', '--out', '/proc/nothing/r.pkl'],
-         'cannot write to the folder of r.pkl, /proc/nothing'),
-        (['x.onnx', '--eval', 'proposal'], 'need a checkpoint, got x.onnx'),
-        (['x.onnx', '--image-size', '64x64'], 'a checkpoint, got x.onnx'),
-        (['nowhere.pth'], 'nowhere.pth'),
-    ],
-)  # fmt: skip
-def test_wrong_arguments_are_one_message(here, tmp_path, arguments, message):
-    said = here('test', CONFIG, *arguments, cwd=tmp_path, code=2)
-    assert message in said
+def test_absent_checkpoint_is_named(here, tmp_path):
+    said = here('test', CONFIG, 'nowhere.pth', cwd=tmp_path, code=2)
+    assert 'nowhere.pth' in said
 
 
 def test_image_size_replaces_that_of_the_training(

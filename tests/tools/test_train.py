@@ -13,7 +13,6 @@ from commands import CONFIG, TINY, python
 from mmengine.runner import CheckpointLoader
 
 from mmdet_shufflenetv2.data.synthetic import CLASSES, DetectionSet, write_set
-from mmdet_shufflenetv2.engine import settings
 
 
 def test_run_leaves_checkpoint_curve_and_classes(trained):
@@ -148,24 +147,3 @@ def test_ctrl_c_keeps_the_last_checkpoint(root, shapes, tmp_path):
     assert 'Traceback' not in stderr
     last = (tmp_path / 'last_checkpoint').read_text()
     assert CheckpointLoader.load_checkpoint(last, 'cpu')['state_dict']
-
-
-@pytest.mark.parametrize(
-    'arguments, message',
-    [
-        (['no_such_config.py'], 'config not found: no_such_config.py'),
-        ([CONFIG, '--data-root', 'nowhere'], 'nowhere'),
-        ([CONFIG, '--work-dir', '/proc/nothing'],
-         'cannot write to the work dir /proc/nothing'),
-        (['configs/lighthead_shufflenetv2.py'], 'tools/prepare_coco.py'),
-    ],
-)  # fmt: skip
-def test_wrong_arguments_are_one_message(
-    arguments, message, here, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(settings, 'fetch_weights', lambda name: None)
-    error = here('train', *arguments, cwd=tmp_path, code=2)
-    assert error.count('error: ') == 1
-    assert message in error
-    # A run that did not begin leaves no folder.
-    assert not list(tmp_path.iterdir())
