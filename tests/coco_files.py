@@ -18,29 +18,36 @@ def picture(path):
     cv2.imwrite(str(path), np.zeros((SIZE[1], SIZE[0], 3), np.uint8))
 
 
-def write_coco(path, names, classes=('cat', 'dog'), first_id=0, **changes):
-    """Write a file whose category ids decrease from 9."""
-    data = {
+def content(images, boxes, classes):
+    """What a file holds: names, (image, class, box) and names by their ids."""
+    width, height = SIZE
+    return {
         'images': [
-            dict(id=i, file_name=name, width=SIZE[0], height=SIZE[1])
-            for i, name in enumerate(names)
+            dict(id=i, file_name=name, width=width, height=height)
+            for i, name in images.items()
         ],
         'annotations': [
             dict(
-                id=first_id + i,
-                image_id=i,
-                category_id=9 - i % len(classes),
-                bbox=BOX,
-                area=240,
+                id=i,
+                image_id=image,
+                category_id=label,
+                bbox=box,
+                area=box[2] * box[3],
                 iscrowd=0,
             )
-            for i in range(len(names))
+            for i, (image, label, box) in boxes.items()
         ],
-        'categories': [
-            dict(id=9 - i, name=name) for i, name in enumerate(classes)
-        ],
-        **changes,
+        'categories': [dict(id=i, name=name) for i, name in classes.items()],
     }
+
+
+def write_coco(path, names, classes=('cat', 'dog'), first_id=0, **changes):
+    """Write a file whose category ids decrease from 9."""
+    boxes = {
+        first_id + i: (i, 9 - i % len(classes), BOX) for i in range(len(names))
+    }
+    labels = {9 - i: name for i, name in enumerate(classes)}
+    data = content(dict(enumerate(names)), boxes, labels) | changes
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data))
 

@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from coco_files import content
 
 from mmdet_shufflenetv2.data.reading import read_boxes
 from mmdet_shufflenetv2.data.table import Source
@@ -17,24 +18,14 @@ class CocoFolder:
         self.root = root
         self.img_dir = root / 'images'
         self.ann_file = root / 'ann.json'
-        self.data = {
-            'images': [
-                dict(id=7 + i, file_name=f'{i}.png', width=40, height=30)
-                for i in range(3)
-            ],
-            'annotations': [
-                dict(
-                    id=100 + i,
-                    image_id=7 + i % 2,
-                    category_id=3 + i % 2,
-                    bbox=[2 + i, 3, 10, 8],
-                    area=80,
-                    iscrowd=0,
-                )
+        self.data = content(
+            {7 + i: f'{i}.png' for i in range(3)},
+            {
+                100 + i: (7 + i % 2, 3 + i % 2, [2 + i, 3, 10, 8])
                 for i in range(4)
-            ],
-            'categories': [dict(id=3, name='cat'), dict(id=4, name='dog')],
-        }
+            },
+            {3: 'cat', 4: 'dog'},
+        )
 
     def write(self):
         self.img_dir.mkdir(parents=True, exist_ok=True)

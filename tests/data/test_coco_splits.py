@@ -1,32 +1,23 @@
 import json
 
-import cv2
-import numpy as np
 import pytest
+from coco_files import content, picture
 
 from mmdet_shufflenetv2.data.coco_splits import prepare
 from mmdet_shufflenetv2.data.table import DatasetError
 
 TRAIN, VAL, MINIVAL = range(1, 8), range(8, 14), range(9, 12)
 NAMES = {'2014': 'COCO_{}_{:012d}.jpg', '2017': '{1:012d}.jpg'}
-SIZES = dict(width=9, height=9)
 MADE = ('trainvalminusminival2014', 'minival2014')
+VAL_9 = 'val2014/COCO_val2014_000000000009.jpg'
 
 
-def content(ids, folder, year):
-    return {
-        'info': {'year': int(year)},
-        'images': [
-            dict(id=i, file_name=NAMES[year].format(folder, i), **SIZES)
-            for i in ids
-        ],
-        'annotations': [
-            dict(id=10 * i + k, image_id=i, category_id=1, bbox=[1, 2, 3, 4.5])
-            for k in range(2)
-            for i in ids
-        ],
-        'categories': [{'id': 1, 'name': 'person'}],
-    }
+def people(ids, folder, year):
+    """Two in each image, whose ids are the same in every layout."""
+    images = {i: NAMES[year].format(folder, i) for i in ids}
+    boxes = {10 * i + k: (i, 1, [1, 2, 3, 4.5]) for k in (0, 1) for i in ids}
+    data = content(images, boxes, {1: 'person'})
+    return {'info': {'year': int(year)}, **data}
 
 
 class Root:
@@ -37,16 +28,14 @@ class Root:
         (path / 'annotations').mkdir()
         rest = [i for i in VAL if i not in MINIVAL]
         self.data = {
-            'train2014': content(TRAIN, 'train2014', '2014'),
-            'val2014': content(VAL, 'val2014', '2014'),
-            'train2017': content([*TRAIN, *rest], 'train2017', '2017'),
-            'val2017': content(MINIVAL, 'val2017', '2017'),
+            'train2014': people(TRAIN, 'train2014', '2014'),
+            'val2014': people(VAL, 'val2014', '2014'),
+            'train2017': people([*TRAIN, *rest], 'train2017', '2017'),
+            'val2017': people(MINIVAL, 'val2017', '2017'),
         }
         for folder, data in self.data.items():
-            (path / folder).mkdir()
             for image in data['images']:
-                picture = np.zeros((9, 9, 3), np.uint8)
-                cv2.imwrite(str(path / folder / image['file_name']), picture)
+                picture(path / folder / image['file_name'])
 
     def ann(self, name):
         return self.path / 'annotations' / f'instances_{name}.json'
@@ -79,31 +68,27 @@ def test_2014_splits_equal_the_2017_splits(root):
         assert made['info'] == {'year': 2014}
 
 
-def spoil_count(root):
-    del root.data['train2014']['images'][0]
-    del root.data['train2014']['annotations'][0]
-    del root.data['train2014']['annotations'][6]
-
-
-def spoil_file(root):
-    (root.path / 'val2014' / 'COCO_val2014_000000000009.jpg').unlink()
-
-
-def spoil_minival(root):
-    root.data['val2017']['images'][0]['id'] = 500
-
-
-def spoil_categories(root):
-    root.data['val2014']['categories'][0]['name'] = 'cat'
-
-
 @pytest.mark.parametrize(
     'spoil, message',
     [
-        (spoil_count, 'expected 10 images with boxes, got 9 images'),
-        (spoil_file, r'not found .*\n.*val2014/COCO_val2014_000000000009.jpg'),
-        (spoil_minival, 'in neither 2014 file: 500'),
-        (spoil_categories, 'have different categories'),
+        (
+            lambda root: root.data.update(
+                train2014=people(TRAIN[1:], 'train2014', '2014')
+            ),
+            'expected 10 images with boxes, got 9 images',
+        ),
+        (
+            lambda root: (root.path / VAL_9).unlink(),
+            rf'not found .*\n.*{VAL_9}',
+        ),
+        (
+            lambda root: root.data['val2017']['images'][0].update(id=500),
+            'in neither 2014 file: 500',
+        ),
+        (
+            lambda root: root.data['val2014']['categories'][0].update(id=2),
+            'have different categories',
+        ),
     ],
 )
 def test_problems_are_named_and_nothing_is_written(root, spoil, message):
