@@ -13,7 +13,11 @@ from mmdet_shufflenetv2.backbones import ShuffleNetV2
 # isort: split
 from mmdet.models import DetDataPreprocessor
 
-from mmdet_shufflenetv2.compat.input_format import NORMALISED_RGB, SCALED_BGR
+from mmdet_shufflenetv2.compat.input_format import (
+    NORMALISED_RGB,
+    RAW_BGR,
+    SCALED_BGR,
+)
 from mmdet_shufflenetv2.engine import hooks
 from mmdet_shufflenetv2.engine.hooks import (
     AMP_PATIENCE,
@@ -85,8 +89,11 @@ def preprocessor(expected) -> DetDataPreprocessor:
     'expected, start, said',
     [
         (SCALED_BGR, 'Pretrained',
-         '30 a.pth: images as RGB.*bgr_to_rgb="False" model.data_pre'
-         r'processor.mean=.*std="\[255.0, 255.0, 255.0\]"'),
+         '30 a.pth: images as RGB.*first norm, conv1.1; as BGR.*'
+         r'bgr_to_rgb="False" model.data_preprocessor.mean=.*'
+         r'std="\[255.0, 255.0, 255.0\]"'),
+        (RAW_BGR, 'Pretrained',
+         r'30 a.pth: .*; as BGR 0-255.*std="\[1.0, 1.0, 1.0\]"'),
         (NORMALISED_RGB, 'Pretrained', '20 a.pth: .* they fit the weights'),
         # Random weights expect nothing.
         (SCALED_BGR, 'Kaiming', '^$'),
@@ -107,6 +114,7 @@ def test_images_are_compared_with_what_the_first_norm_has_seen(
     batch = preprocessor(expected)(dict(inputs=images), training=True)
     model.backbone.train()(batch['inputs'])
     model.data_preprocessor = preprocessor(NORMALISED_RGB)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
     config = dict(
         backbone=dict(init_cfg=dict(type=start, checkpoint='a.pth')),
         data_preprocessor=dict(type='DetDataPreprocessor'),
@@ -123,3 +131,7 @@ def test_images_are_compared_with_what_the_first_norm_has_seen(
     )
     InputCheckHook().before_train(run)
     assert re.search(said, ''.join(f'{level} {text}' for level, text in found))
+    # The network is as it was.
+    assert model.backbone.training
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
