@@ -3,11 +3,7 @@
 import pytest
 
 from mmdet_shufflenetv2.backbones.zoo import outlined
-from mmdet_shufflenetv2.compat.weight_formats import (
-    family_of,
-    formats_of_family,
-    recognise,
-)
+from mmdet_shufflenetv2.compat.weight_formats import family_of
 
 # One network of each family.
 NETWORKS = (
@@ -34,25 +30,3 @@ def test_names_round_trip_and_identify_family_and_format(name):
         for prefix in '', 'backbone.':
             inner = [prefix + key for key in theirs]
             assert family_of(inner).startswith(likeness)
-
-
-@pytest.mark.parametrize(
-    'key',
-    [
-        *('a', 'features.0.branch_main.9.weight', 'blocks.9.9.9.weight'),
-        *('features.16.branch_main.0.weight', 'features.19.conv.2.weight'),
-    ],
-)
-def test_an_unknown_key_has_no_name(key):
-    for family in 'ShuffleNetV2', 'MobileNetV2':
-        for found in filter(lambda f: f.theirs, formats_of_family(family)):
-            assert found.to_ours(key) is None
-            assert found.to_theirs(f'stage9.9.{key}') is None
-
-
-def test_a_network_is_found_under_any_prefix():
-    keys = ['conv1.0.weight', 'stage2.0.branch2.0.weight', 'stage2.0.conv1.0.']
-    for prefix in '', 'backbone.', 'net.enc.':
-        assert [*recognise([prefix + key for key in keys])] == [prefix]
-    both = [prefix + key for prefix in ('a.', 'backbone.') for key in keys]
-    assert [*recognise(both)] == ['backbone.', 'a.']
