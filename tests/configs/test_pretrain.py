@@ -57,23 +57,6 @@ def test_network_is_built_for_its_size_and_trains_a_step(name):
     assert [sample.pred_score.shape for sample in predicted] == [(7,)] * 2
 
 
-def test_protocol_matches_the_paper():
-    """`test_schedule` checks that the decay ends with the run."""
-    cfg = load()
-    assert 8 * cfg.train_dataloader.batch_size == 1024
-    assert cfg.auto_scale_lr.base_batch_size == 1024
-    assert cfg.train_cfg.max_iters == 300_000
-    assert cfg.optim_wrapper.optimizer == dict(
-        type='SGD', lr=0.5, momentum=0.9, weight_decay=4e-5
-    )
-    assert cfg.param_scheduler == dict(
-        type='LinearLR', start_factor=1.0, end_factor=0.0, by_epoch=False
-    )
-    assert cfg.model.head.loss.label_smooth_val == 0.1
-    resize = cfg.test_dataloader.dataset.pipeline[1]
-    assert resize == dict(type='ResizeEdge', scale=256, edge='short')
-
-
 def test_only_weights_of_layers_decay():
     cfg = load()
     model = MODELS.build(cfg.model)
