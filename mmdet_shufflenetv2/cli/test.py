@@ -104,7 +104,6 @@ def run(args: argparse.Namespace) -> None:
     cfg.work_dir = args.work_dir or os.path.join(base, TESTS)
     if args.data_root:
         task.use_data_root(cfg, args)
-    run_config.require_writable(cfg.work_dir)
     if is_exported:
         detector = runtime.Detector(args.checkpoint)
         meta = dict(dataset_meta=dict(classes=detector.classes))
@@ -113,6 +112,7 @@ def run(args: argparse.Namespace) -> None:
         checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')
         task.adopt_classes(cfg, checkpoint)
         run_config.adopt(cfg, checkpoint, args.checkpoint)
+    run_config.require_writable(cfg.work_dir)
     task.check_data(cfg, ('test',), args)
     with contextlib.ExitStack() as stack:
         if args.fast_eval:

@@ -152,6 +152,7 @@ CUSTOM = 'configs/lighthead_shufflenetv2_custom.py'
         (f'train {CUSTOM} --work-dir /proc/nothing',
          'cannot write to the work dir /proc/nothing'),
         ('train configs/lighthead_shufflenetv2.py', 'tools/prepare_coco.py'),
+        (f'test {CUSTOM} nowhere.pth', 'nowhere.pth'),
         (f'test {CUSTOM} results.pkl', 'results.pkl is a pickle'),
         (f'test {CUSTOM} x.pth --out /proc/nothing/r.pkl',
          'cannot write to the folder of r.pkl, /proc/nothing'),

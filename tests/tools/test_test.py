@@ -109,11 +109,6 @@ def test_fast_numbers_are_those_of_pycocotools(tested, shapes):
     np.testing.assert_allclose(*numbers, rtol=0, atol=1e-9)
 
 
-def test_absent_checkpoint_is_named(here, tmp_path):
-    said = here('test', CONFIG, 'nowhere.pth', cwd=tmp_path, code=2)
-    assert 'nowhere.pth' in said
-
-
 def test_image_size_replaces_that_of_the_training(
     here, trained, shapes, tmp_path
 ):
