@@ -19,7 +19,11 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
-custom_hooks = [dict(type='ThroughputHook'), dict(type='CurvesHook')]
+custom_hooks = [
+    dict(type='ClassListHook'),
+    dict(type='ThroughputHook'),
+    dict(type='CurvesHook'),
+]
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -43,7 +43,10 @@ PUBLIC_WEIGHTS = {
 }
 RESNETS = {50: 'torchvision://resnet50', 101: 'torchvision://resnet101'}
 # Checkpoint keys under which training frameworks store the weights.
-WRAPPERS = ('state_dict', 'model', 'model_state_dict')
+WRAPPERS = (
+    *('state_dict', 'model', 'model_state_dict', 'net', 'weights'),
+    *('state_dict_ema', 'model_ema', 'ema'),
+)
 # Old checkpoints lack it; it has no effect when the momentum is fixed.
 COUNTER = 'num_batches_tracked'
 # Prefixes that DistributedDataParallel and `torch.compile` add to every name.

@@ -59,9 +59,9 @@ def read_coco(source: Source) -> BoxTable:
     labels = {number: label for label, number in enumerate(classes)}
     unlisted = f'that is not listed (listed: {shorten(sorted(labels))})'
     for line, record in enumerate(data['annotations']):
-        owner = parse_id(record.get('image_id'))
+        owner = _key(record.get('image_id'))
         category = parse_id(record.get('category_id'))
-        if owner is None or owner not in images:
+        if owner not in images:
             key, kind = 'image_id', 'annotation of an image that is not listed'
         elif images[owner] is None:  # already reported
             continue
@@ -106,11 +106,11 @@ def _classes(path: str, data: dict) -> dict[int, str]:
 
 def _add_images(found: Collector, records: list[dict]) -> dict:
     """Add the images; return the index of each id, None if left out."""
-    images: dict[int | None, int | None] = {}
+    images: dict[int | str, int | None] = {}
     by_id: dict[int, dict[str, dict]] = {}
     for index, record in enumerate(records):
         number, name = parse_id(record.get('id')), record.get('file_name')
-        images[number] = None
+        images[_key(record.get('id'))] = None
         if number is None or not name or not isinstance(name, str):
             found.errors.add(
                 "image without an integer 'id' or without a 'file_name'",
@@ -182,6 +182,12 @@ def parse_id(value: object) -> int | None:
         value = int(value)
     fits = type(value) is int and -(2**63) <= value < 2**63
     return value if fits else None
+
+
+def _key(value: object) -> int | str:
+    """Return an id's number or, for comparison with others, its text."""
+    number = parse_id(value)
+    return repr(value) if number is None else number
 
 
 def _positive(value: object) -> float:

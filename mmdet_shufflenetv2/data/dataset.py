@@ -178,6 +178,8 @@ class BoxDataset(CocoDataset):
         table = read_boxes(config_source(config))
         for line in report(table, self.strict, said):
             print_log(line, 'current', logging.WARNING)
+        if not len(table):
+            raise DatasetError(f'{table.title}: no usable image{table.errors}')
         classes = self._metainfo.setdefault('classes', table.classes)
         require_shared_class(table, classes)
         api = coco_api(replace(table.with_classes(classes), names=table.files))

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..deploy.runtime import completed, is_truncated
+from ..deploy.runtime import FORMATS, completed, is_truncated
 from .table import DatasetError
 
 _ORIENTATION = 0x112
@@ -27,7 +27,7 @@ def image_size(
 def image_header(path: str | os.PathLike) -> tuple[int, int, int]:
     """Read stored width, stored height and EXIF orientation (1 for none)."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             orientation = image.getexif().get(_ORIENTATION, 1)
             valid = isinstance(orientation, int) and 1 <= orientation <= 8
             return *image.size, orientation if valid else 1

@@ -414,7 +414,7 @@ def compare(found, graph, model, path, rule, pictures, log) -> None:
             "both were compared at the file's); --dynamic keeps the size"
         )
     if not found.compared:
-        log('the original found nothing: no detection was compared')
+        log('WARNING: the original found nothing: no detection was compared')
 
 
 @torch.inference_mode()

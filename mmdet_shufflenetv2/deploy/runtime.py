@@ -38,6 +38,8 @@ OUTPUTS = ('boxes', 'scores', 'labels', 'count')
 # Suffixes of model files.
 MODELS = '.onnx', '.xml'
 IMAGES = re.compile(r'\.(jpe?g|jpe|jfif|png|bmp|webp|tiff?|gif|p[pg]m)', re.I)
+# Formats of Pillow's; it would run Ghostscript on an EPS file.
+FORMATS = 'JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF', 'GIF', 'PPM'
 VIDEOS = re.compile(r'\.(mp4|m4v|mov|avi|mkv|webm|mpe?g|wmv|flv|ts|3gp)', re.I)
 # 267 MB as RGB; a larger image is a mistake or an attack. Pillow only warns
 # at this size, and refuses at twice the size.
@@ -175,6 +177,7 @@ class Detector:
         self.score_thr = score_thr
         self.session, self.metadata = open_model(os.fspath(model), threads)
         self.classes = tuple(self.metadata['classes'])
+        self._path = model
         self._resize = Resize(**self.metadata['resize'])
         self.batch, *canvas, _ = self.session.shape
         self._canvas = tuple(canvas)
@@ -274,6 +277,11 @@ class Detector:
             boxes = boxes[:count] * np.tile(factor, 2)
             boxes = boxes.clip(max=np.tile(np.float32(size), 2))
             values = boxes, scores[:count], labels[:count]
+            if labels[:count].max(initial=0) >= len(self.classes):
+                raise ModelError(
+                    f'{self._path} has {len(self.classes)} class names, but '
+                    f'found an object of class {labels[:count].max()}'
+                )
             found = Detections(*values, self.classes, size, source)
             yield found.above(self.score_thr)
 
@@ -418,6 +426,9 @@ def open_video(source: str | os.PathLike | int):
     """Open a video file or a camera as a ``cv2.VideoCapture``."""
     cv2 = load_package('cv2', 'opencv-python-headless')
     source = source if isinstance(source, int) else os.fspath(source)
+    if isinstance(source, int) and source < 0:
+        # OpenCV would crash.
+        raise ImageError(f'camera {source}: expected 0 or more')
     video = cv2.VideoCapture(source)
     if not video.isOpened():
         raise ImageError(f'video {source} cannot be opened')
@@ -527,7 +538,7 @@ def _open(file: str | io.BytesIO):
     """Open an image with Pillow, unless it is too large."""
     from PIL import Image
 
-    image = Image.open(file)
+    image = Image.open(file, formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise ValueError(
@@ -541,14 +552,13 @@ def _deep_colours(path: str) -> np.ndarray:
     """Read 16 bits per colour: Pillow keeps the upper byte of a value, or the
     lower one if the byte order is swapped.
     """
-    from PIL import Image
 
     def swapped(args):
         if isinstance(args, str):
             return args[:-1] + dict(B='L', L='B', N='B')[args[-1]]
         return swapped(args[0]), *args[1:]
 
-    with Image.open(path) as upper, Image.open(path) as lower:
+    with _open(path) as upper, _open(path) as lower:
         for index, tile in enumerate(lower.tile):
             make = getattr(tile, '_make', tuple)  # Named since Pillow 11.
             lower.tile[index] = make([*tile[:3], swapped(tile[3])])

@@ -2,12 +2,13 @@
 
 from ..compat import needs_mmdet  # noqa: F401
 from .evaluation import ProposalMetric
-from .hooks import CurvesHook, ThroughputHook
+from .hooks import ClassListHook, CurvesHook, ThroughputHook
 from .runner import CheckedRunner
 from .schedule import OfRun, ResumableIterLoop
 
 __all__ = [
     'CheckedRunner',
+    'ClassListHook',
     'CurvesHook',
     'OfRun',
     'ProposalMetric',

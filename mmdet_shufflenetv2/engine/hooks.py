@@ -1,4 +1,4 @@
-"""Training hooks: throughput, curves, divergence and input format checks."""
+"""Hooks: throughput, curves, and checks of classes, losses and inputs."""
 
 import logging
 import math
@@ -16,8 +16,9 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from ..backbones.input_fit import CANDIDATES, input_fit
 from ..compat.atomic_files import whole_file
 from ..compat.input_format import delivered_format
+from ..data.table import shorten
 from ..errors import UserError
-from .run_config import pretrained_of
+from .run_config import checkpoint_classes, pretrained_of
 from .run_dir import last_of
 
 #: Non-finite steps in a row tolerated with mixed precision, which skips such a
@@ -101,6 +102,55 @@ def draw_curves(
         if axes.lines:
             axes.legend(fontsize='small')
     return figure
+
+
+@HOOKS.register_module()
+class ClassListHook(Hook):
+    """Stop a run whose data sets, heads and checkpoint differ in classes.
+
+    mmdet matches labels by their position only, so lists of another order or
+    length give wrong results. Training may start from a checkpoint of other
+    classes.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Compare the data sets with each other and with the heads."""
+        found = _classes_of_loops(runner)
+        for classes in found.values():
+            if {*found.values()} != {classes}:
+                raise UserError(
+                    'expected data sets of the same classes, got '
+                    + '; '.join(f'{k}: {shorten(v)}' for k, v in found.items())
+                )
+            for name, head in runner.model.named_modules():
+                count = getattr(head, 'num_classes', None)
+                is_head = {'bbox_head', 'mask_head'} & {*name.split('.')}
+                if is_head and type(count) is int and count != len(classes):
+                    raise UserError(
+                        f'{name}: expected num_classes={len(classes)} '
+                        f'({shorten(classes)}), got {count}'
+                    )
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare a tested checkpoint with its data."""
+        own = checkpoint_classes(checkpoint)
+        for name, classes in _classes_of_loops(runner).items():
+            if own and own != classes and runner._train_loop is None:
+                raise UserError(
+                    f'expected a checkpoint of the {name} data: '
+                    f'{shorten(classes)}; got one of {shorten(own)}'
+                )
+
+
+def _classes_of_loops(runner: Runner) -> dict[str, tuple[str, ...]]:
+    """The classes of each data set that a run has built, by its split."""
+    found = {}
+    for name in 'train', 'val', 'test':
+        loop = getattr(runner, f'_{name}_loop')
+        dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+        if classes := getattr(dataset, 'metainfo', {}).get('classes'):
+            found[name] = tuple(classes)
+    return found
 
 
 class TrainingDiverged(UserError):

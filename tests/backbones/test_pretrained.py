@@ -114,7 +114,8 @@ def test_prefixes_are_detected(before, prefix, written, report):
         head = {'rpn_head.rpn_conv.weight': torch.zeros(1)}
         weights = head | others | weights
     build = partial(V2, out_indices=(0, 1))
-    ours = loaded(written({'state_dict': weights}), build, prefix=prefix)
+    wrapped = {'state_dict' if prefix else 'model_ema': weights}
+    ours = loaded(written(wrapped), build, prefix=prefix)
     assert_same_values(ours(IMAGES), theirs(IMAGES))
     assert ('Ignored: rpn_head' in report()) == (before == 'backbone.')
 

@@ -108,6 +108,10 @@ def test_filter_that_leaves_no_image_is_an_error(coco):
         'BoxDataset', coco.ann_file, coco.img_dir, filter_cfg=dict(min_size=30)
     )
     assert len(left) == 2
+    coco.data['images'] = []
+    coco.write()
+    with pytest.raises(DatasetError, match='no usable image'):
+        build('BoxDataset', coco.ann_file, coco.img_dir)
 
 
 def truth_as_predictions(dataset):

@@ -122,8 +122,11 @@ def test_invalid_record_is_left_out_and_named(coco, section, spoil, message):
     assert str(coco.ann_file) in str(error.value)
 
 
-def test_annotations_of_a_left_out_image_are_not_reported(coco):
-    del coco.data['images'][0]['file_name']
+@pytest.mark.parametrize('number, name', [(7, None), ('im7', '0.png')])
+def test_annotations_of_a_left_out_image_are_not_reported(coco, number, name):
+    coco.data['images'][0].update(id=number, file_name=name)
+    for ann in coco.data['annotations'][::2]:
+        ann['image_id'] = number
     table = coco.read()
     # Only the image is reported; its annotations go with it.
     assert sum(table.errors.counts.values()) == 1

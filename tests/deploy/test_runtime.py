@@ -114,6 +114,8 @@ def test_video_gives_a_result_for_every_frame(detector, photo, tmp_path):
 def test_camera_is_only_streamed(detector):
     with pytest.raises(UserError, match='camera 0 never ends: use stream'):
         detector(0)
+    with pytest.raises(runtime.ImageError, match='camera -1: expected 0 or'):
+        next(detector.stream(-1))
 
 
 def test_suffixes_that_training_reads_are_found_in_folders():
@@ -282,6 +284,19 @@ def test_huge_image_is_refused_before_it_is_decoded(
     Image.new('1', (20, 20)).save(tmp_path / 'large.png')
     with pytest.raises(runtime.ImageError, match='20 x 20, more'):
         detector(tmp_path / 'large.png')
+
+
+def test_only_formats_of_photographs_are_opened(detector, tmp_path):
+    Image.new('RGB', (8, 8)).save(tmp_path / 'a.jpg', 'EPS')
+    with pytest.raises(runtime.ImageError, match=r'a\.jpg: cannot identify'):
+        detector(tmp_path / 'a.jpg')
+
+
+def test_object_without_a_class_name_is_refused(folder, detector, photo):
+    few = copy.copy(detector)
+    few.classes = few.classes[: detector(photo).labels.max()]
+    with pytest.raises(runtime.ModelError, match=r'model\.onnx has \d+ class'):
+        few(photo)
 
 
 @pytest.mark.parametrize('shape', [(8, 8, 4), (0, 8, 3), (2, 8, 8, 3)])

@@ -1,6 +1,7 @@
 """Curves, a run that diverges, weights that expect other images."""
 
 import re
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -21,10 +22,43 @@ from mmdet_shufflenetv2.compat.input_format import (
 from mmdet_shufflenetv2.engine import hooks
 from mmdet_shufflenetv2.engine.hooks import (
     AMP_PATIENCE,
+    ClassListHook,
     DivergenceHook,
     InputCheckHook,
     TrainingDiverged,
 )
+from mmdet_shufflenetv2.errors import UserError
+
+
+def loop(*classes):
+    dataset = SimpleNamespace(metainfo=dict(classes=classes))
+    return SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset))
+
+
+@pytest.mark.parametrize(
+    'head, val, tested, message',
+    [
+        (2, ('a', 'b'), ('a', 'b'), None),
+        (3, ('a', 'b'), ('a', 'b'), r'bbox_head: .*=2 \(a, b\), got 3'),
+        (2, ('b', 'a'), ('a', 'b'), 'train: a, b; val: b, a'),
+        (2, ('a', 'b'), ('b', 'a'), 'of the val data: a, b; got one of b, a'),
+    ],
+)
+def test_class_lists_of_another_order_or_length_stop_a_run(
+    head, val, tested, message
+):
+    model = nn.ModuleDict(dict(bbox_head=nn.Identity(), rpn_head=nn.ReLU()))
+    model.bbox_head.num_classes, model.rpn_head.num_classes = head, 1
+    run = SimpleNamespace(model=model, _test_loop=None, _val_loop=loop(*val))
+    checkpoint = dict(meta=dict(dataset_meta=dict(classes=tested)))
+    hook = ClassListHook()
+    with pytest.raises(UserError, match=message) if message else nullcontext():
+        run._train_loop = loop('a', 'b')
+        hook.before_run(run)
+        # Training may start from a checkpoint of other classes.
+        hook.after_load_checkpoint(run, checkpoint)
+        run._train_loop = None
+        hook.after_load_checkpoint(run, checkpoint)
 
 
 class Spoiled(nn.Module):
