@@ -9,6 +9,7 @@ PyTorch counts a multiply-add as two operations; here it is one.
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 
 import torch
@@ -41,12 +42,12 @@ def _attention(query: Shape, key: Shape, value: Shape, *_, **__) -> int:
     return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-def _self_attention(x: Shape, *args, **__) -> int:
-    """Attention over (N, tokens, channels), with its linear projections."""
+def _self_attention(x: Shape, *args, layers: int = 2, **__) -> int:
+    """Attention over (N, tokens, channels), with its linear layers."""
     batch, tokens, channels = x
-    weights = sum(
-        prod(a) for a in args if isinstance(a, torch.Size) and len(a) == 2
-    )
+    # Masks may be matrices, too; they come after the weights.
+    matrices = [a for a in args if isinstance(a, torch.Size) and len(a) == 2]
+    weights = sum(map(prod, matrices[:layers]))
     return batch * tokens * (weights + 2 * tokens * channels)
 
 
@@ -87,7 +88,7 @@ FORMULAS: dict[str, Callable[..., int | None]] = {
     'aten::_scaled_dot_product_flash_attention_for_cpu': _attention,
     'aten::_scaled_dot_product_fused_attention_overrideable': _attention,
     'aten::_native_multi_head_attention': _self_attention,
-    'aten::_transformer_encoder_layer_fwd': _self_attention,
+    'aten::_transformer_encoder_layer_fwd': partial(_self_attention, layers=4),
     'aten::mkldnn_rnn_layer': _recurrent_layer,
     'aten::_cudnn_rnn': _recurrent_network,
     'aten::_embedding_bag': _bag,

@@ -63,6 +63,11 @@ def test_attention_costs_the_same_on_every_path(fast):
             attend = layer.eval()
             found = macs(lambda: attend(x, x, x, need_weights=False))  # noqa: B023
             assert found == _ATTENTION
+        # A mask adds nothing.
+        mask = torch.zeros(1, 64, dtype=torch.bool)
+        mask[:, 60:] = True
+        found = macs(lambda: encoder(x, src_key_padding_mask=mask))
+        assert found == _ATTENTION + 64 * 2 * 8 * 16
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 
