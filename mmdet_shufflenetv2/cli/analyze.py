@@ -106,7 +106,8 @@ def run(args: argparse.Namespace) -> None:
         args.network, args.backbone_options, args.cfg_options, args.checkpoint
     )
     height, width = args.size[::-1] if args.size else size
-    name = re.sub(r'[^\w.-]+', '_', Path(args.network).stem)
+    name = re.sub(r'\.(py|ya?ml|json)$', '', Path(args.network).name)
+    name = re.sub(r'[^\w.-]+', '_', name)
     folder = Path(args.out_dir or Path('work_dirs', 'analysis', name))
     require_writable(str(folder), 'output folder', '--out-dir')
     if args.record:
