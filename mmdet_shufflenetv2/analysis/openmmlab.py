@@ -164,12 +164,13 @@ def _from_registry(name: str, options: Mapping) -> nn.Module:
     if name.removeprefix(f'{scope}.') in known:
         init_default_scope(scope)
         return MODELS.build(dict(type=name, **options))
-    near = get_close_matches(name, [*NETWORKS, *known], n=5, cutoff=0.5)
+    near = get_close_matches(name, [*NETWORKS, *known], n=5, cutoff=0.7)
     raise UserError(
         f'unknown network {name}: expected a config file (.py, .yaml or '
         '.json), a backbone such as ShuffleNetV2 or mmpretrain.ResNet, or a '
         'published network such as shufflenet_v2_x1_0'
         + (f'; did you mean {", ".join(near)}?' if near else '')
+        + '; from Python, mmdet_shufflenetv2.analysis.analyze takes any model'
     )
 
 
