@@ -26,7 +26,7 @@ class Layer:
         in_shape: shape of the main operation's first input.
         out_shape: shape of the last operation's first output.
         flops: multiply-adds.
-        params: parameters, counted at the first call of a shared module.
+        params: parameters, shared ones counted where they are first read.
         bytes: bytes read and written.
         branches: number of parallel branches, including this one.
     """
@@ -65,7 +65,6 @@ def layers_of(
     modules = dict(model.named_modules())
     leaves = {n for n, m in modules.items() if not any(m.children())}
     branches = parallel_branches(recorded)
-    counted: set[str] = set()
     layers = []
     for span in _spans(recorded, leaves):
         ops = [recorded[index] for index in span]
@@ -78,8 +77,6 @@ def layers_of(
             working = [op for op in ops if op.kind != operations.VIEW] or ops
             names = [*dict.fromkeys(o.name.split('::')[1] for o in working)]
             type_name = ' '.join(names[:3] + ['...'] * (len(names) > 3))
-        own = [] if main.owner in counted else module.parameters(recurse=False)
-        counted.add(main.owner)
         # Skip the bias, the first argument of a linear layer.
         is_matrix = main.kind == operations.MATRIX
         shapes = main.inputs[-2:] if is_matrix else main.inputs
@@ -95,7 +92,7 @@ def layers_of(
                 out_shape=next(iter(ops[-1].outputs), ()),
                 ms=ms_of(span),
                 flops=sum(op.flops or 0 for op in ops),
-                params=sum(p.numel() for p in own),
+                params=sum(op.params for op in ops),
                 bytes=sum(op.bytes for op in ops),
                 convolution=main.convolution,
                 branches=max(branches.get(index, 1) for index in span),

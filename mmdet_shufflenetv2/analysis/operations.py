@@ -47,6 +47,7 @@ class Operation:
             several times.
         function: name of the calling function.
         sources: indices of the operations that wrote its inputs.
+        params: parameters that no operation before has read.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Operation:
     call: int = 1
     function: str = ''
     sources: frozenset[int] = frozenset()
+    params: int = 0
 
 
 def tensors_of(values: object) -> list[Tensor]:
@@ -78,11 +80,11 @@ def storage_of(tensor: Tensor) -> int:
 # Kinds that PyTorch's tags do not tell, by patterns of operation names;
 # the first match counts.
 _KINDS = {
-    CONVOLUTION: 'convolution|deform_conv',
+    CONVOLUTION: 'convolution|deform_conv|(_|:)conv(_|3d)',
     SHUFFLE: 'channel_shuffle|pixel_shuffle|pixel_unshuffle',
     POOLING: 'pool|roi_align|embedding_bag|row_sum|::mean|::amax',
     MATRIX: (
-        '(_|:)(add|addb|baddb|b)?mm(_|$)|(_|:)(add)?mv$|(_|:)v?dot$|::linear|'
+        '(_|:)(add|addb|baddb|b)?mm(_|$)|(_|:)(add)?mv$|(_|:)v?dot$|(_|:)linear$|'
         'dot_product|multi_head|transformer_encoder_layer|_rnn|lstm|gru_cell'
     ),
     ELEMENTWISE: '_norm|softmax|swish|mish|prelu|dropout',
@@ -95,8 +97,8 @@ _KINDS = {
 }
 # Considerable work other than multiply-adds, to be listed as not counted.
 _NAMED = re.compile(
-    'nms|roi|sort|topk|unique|fft|cdist|trilinear|linalg_(inv|eig|svd|lu)|'
-    'solve'
+    'nms|roi|sort|topk|kthvalue|median|unique|hist|multinomial|fft|[cp_]dist|'
+    'trilinear|solve|chol|geqrf|ormqr|linalg_(?!vector_norm|cross|check)'
 )
 
 

@@ -98,6 +98,10 @@ class Recorder(TimedPass):
         self.operations: list[Operation] = []
         self._names = {id(m): name for name, m in model.named_modules()}
         self._calls: Counter[str] = Counter()
+        # Parameters of each storage that no operation has read yet.
+        self._unread: Counter[int] = Counter()
+        for parameter in model.parameters():
+            self._unread[storage_of(parameter)] += parameter.numel()
         # Index of the last operation that wrote a storage.
         self._writer: dict[int, int] = {}
 
@@ -133,6 +137,7 @@ class Recorder(TimedPass):
                 call=max(self._calls[owner], 1),
                 function=function,
                 sources=frozenset(sources),
+                params=sum(self._unread.pop(each, 0) for each in read - {0}),
             )
         )
 

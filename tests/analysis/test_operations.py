@@ -61,6 +61,21 @@ def test_views_are_free_and_a_copy_is_not():
     assert copy.bytes == 2 * 16 * 4
 
 
+@pytest.mark.parametrize(
+    'function',
+    [
+        lambda x: torch.cdist(x, x),
+        lambda x: torch.conv_tbc(x, torch.ones(1, 4, 2), torch.ones(2)),
+        torch.linalg.qr,
+        lambda x: torch.linalg.cholesky_ex(x.mT @ x),
+    ],
+)
+def test_work_without_a_formula_is_listed(function):
+    assert None in [
+        work.flops for work in works(function, torch.ones(1, 30, 4))
+    ]
+
+
 X = torch.arange(24.0).view(6, 4)
 MASK = X > 11
 ROWS = torch.tensor([1, 5])

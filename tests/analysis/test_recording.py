@@ -4,6 +4,7 @@ from itertools import count
 
 import pytest
 import torch
+import torch.nn.functional as F
 from nets import Net
 from torch import nn
 from torch.nn.modules import module
@@ -94,6 +95,20 @@ def test_layers_are_modules_and_functions_between_them(unit):
     # Every operation is in exactly one layer.
     indices = sorted(i for layer in layers for i in layer.operations)
     assert indices == list(range(len(recorded)))
+
+
+def test_each_parameter_belongs_to_the_layer_that_reads_it_first():
+    class Tied(nn.TransformerEncoderLayer):
+        def forward(self, x):
+            return F.linear(super().forward(x + self.place), self.again)
+
+    network = Tied(8, 2, 8, batch_first=True).eval()
+    network.place = nn.Parameter(torch.ones(4, 8))
+    network.again = network.linear1.weight
+    layers = layers_of(network, operations_of(network, torch.randn(1, 4, 8)))
+    total = sum(p.numel() for p in network.parameters())
+    assert sum(layer.params for layer in layers) == total
+    assert layers[0].params == 4 * 8
 
 
 def times_of(run, recorded_run, clock):
