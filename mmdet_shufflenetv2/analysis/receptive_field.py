@@ -2,7 +2,7 @@
 
 The theoretical receptive field contains every pixel that can influence a
 position. It is the bounding box of the gradient in a copy of the network with
-random positive float64 weights, the identity for activations and averages for
+random positive float64 weights, random slopes for activations and averages for
 maxima, so that no two paths cancel. The probe image is long and narrow, once
 in each direction; a field that reaches the probe's end is larger than it.
 
@@ -80,6 +80,8 @@ def theoretical_fields(
     for name in filter(sides[1].__contains__, sides[0]):
         size, stride, is_larger = zip(*(s[name] for s in sides), strict=True)
         fields[name] = Field(size, stride, any(is_larger))
+    if not fields:
+        raise ValueError('no map (N, C, H, W) depends on the image')
     return fields
 
 
@@ -94,7 +96,7 @@ def _probe(
     x = image.new_ones((*image.shape[:-2], *size), dtype=torch.float64)
     x.requires_grad_()
     with torch.enable_grad(), _Linear():
-        levels = features(model, x)
+        levels = features(model, x.clone())
     found = {}
     for name, level in levels.items():
         level = as_map(level, x)
@@ -160,12 +162,23 @@ def _average_pool(
     return F.avg_pool2d(x, reach, stride or kernel, padding, ceil_mode)
 
 
+def _chosen(func, x, args, kwargs):
+    """Mean along the dimension in which ``func`` chooses, with its indices."""
+    found = func(x, *args, **kwargs)
+    if isinstance(found, Tensor):
+        return x.mean()
+    position = func.__name__ in ('topk', 'kthvalue')
+    dim = kwargs.get('dim', (*args, -1, -1)[position])
+    mean = x.mean(dim, found[0].dim() == x.dim())
+    return type(found)((mean.expand_as(found[0]), found[1]))
+
+
 # Replacements of functions, in place or not, with the same receptive field in
 # their first argument.
 _INSTEAD = {
     'relu relu6 hardtanh hardswish silu gelu mish leaky_relu elu celu selu '
     'prelu rrelu softplus softsign threshold hardshrink softshrink tanhshrink '
-    'clamp clip clamp_min clamp_max detach dropout': lambda x, *_, **__: x,
+    'clamp clip clamp_min clamp_max detach dropout abs': lambda x, *_, **__: x,
     # Scaled to a magnitude of 1,
     'batch_norm layer_norm group_norm instance_norm rms_norm normalize '
     'local_response_norm': lambda x, *_, **__: x / x.detach().abs().mean(),
@@ -181,6 +194,8 @@ _INSTEAD = {
     'amax amin': torch.mean,
 }
 _INSTEAD = {n: func for names, func in _INSTEAD.items() for n in names.split()}
+_CHOOSE = 'max min median nanmedian mode sort topk kthvalue cummax cummin'
+_CHOOSE = _CHOOSE.split()
 
 
 class _Linear(TorchFunctionMode):
@@ -188,17 +203,24 @@ class _Linear(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name = getattr(func, '__name__', '').rstrip('_')
+        kwargs, slope = kwargs or {}, torch.rand(()).item() + 0.5
         x = args[0] if args else None
         if isinstance(x, Tensor) and x.is_floating_point():
             if 'deform_conv2d' in str(func):
                 # Zero offsets: the positions of an untrained layer.
                 args = (*args[:2], 0 * args[2], *args[3:])
-            func = _INSTEAD.get(name, func)
             is_pair = len(args) > 1 and isinstance(args[1], Tensor)
             # With a single tensor, max and min are reductions.
             if is_pair and re.fullmatch('f?(max|min)(imum)?', name):
-                return (x + args[1]) / 2
-        out = func(*args, **(kwargs or {}))
+                return (x + args[1] * slope) / 2
+            if x.requires_grad and name in _CHOOSE:
+                return _chosen(func, x * slope, args[1:], kwargs)
+            instead = _INSTEAD.get(name.removesuffix('_with_indices'))
+            if x.requires_grad and instead:
+                out = instead(*args, **kwargs) * slope
+                is_both = name.endswith('_with_indices')
+                return (out, func(*args, **kwargs)[1]) if is_both else out
+        out = func(*args, **kwargs)
         # Networks may create or cast tensors in float32.
         is_number = isinstance(out, Tensor) and out.is_floating_point()
         return out.double() if is_number else out
@@ -218,7 +240,7 @@ def gradient_maps(
         x = torch.randn(image.shape, generator=generator).to(image)
         x.requires_grad_()
         with torch.enable_grad():
-            levels = features(model, x)
+            levels = features(model, x.clone())
         for name, level in levels.items():
             level = as_map(level, x)
             if level is None:
@@ -248,14 +270,14 @@ def maps_of(
     def note(module: nn.Module, _, out: object) -> None:
         name = names.get(id(module))
         map_ = as_map(out, image) if isinstance(out, Tensor) else None
-        if not name or map_ is None or min(map_.shape[2:]) < 2:
+        if name is None or map_ is None or max(map_.shape[2:]) < 2:
             return
-        size, depth = map_.shape[2:], name.count('.')
+        size, depth = map_.shape[2:], name.count('.') if name else math.inf
         if depth <= best.get(size, (depth,))[0]:
             # Keep the dict in execution order.
             best.pop(size, None)
             # Later in-place operations may overwrite the map.
-            best[size] = depth, name, out.clone()
+            best[size] = depth, name or '(root)', out.clone()
 
     hook = register_module_forward_hook(note)
     try:

@@ -47,6 +47,13 @@ def conv(kernel, out=3, **options):
         (lambda m, x: torch.maximum(m.a(x) + 9, m.b(x)), 5, 1),
         # Signs, zeros and negative values hide nothing.
         (lambda m, x: -m.b(x).relu() - 3, 5, 1),
+        (lambda m, x: m.a((m.b(x) + 3).relu() - (m.b(x) - 3).relu()), 5, 1),
+        (lambda m, x: m.b(x).sigmoid() - (m.b(x) + 1).sigmoid(), 5, 1),
+        # Every candidate for a maximum counts.
+        (lambda m, x: F.max_pool2d(m.b(x), 3, 1, 1, 1, False, True)[0], 7, 1),
+        (lambda m, x: torch.cat((m.a(x), m.b(x)), 1).max(1, True)[0], 5, 1),
+        (lambda m, x: torch.stack((m.a(x), m.b(x))).min(dim=0).values, 5, 1),
+        (lambda m, x: torch.cat((m.a(x), m.b(x)), 1).topk(1, 1)[0], 5, 1),
         (lambda m, x: 0 * m.zero(x) + m.b(x).clamp(0, 0.1), 5, 1),
         (lambda m, x: F.silu(m.b(x)) * m.b(x).sigmoid(), 5, 1),
         # Maps of a quarter of the size are upsampled.
