@@ -202,6 +202,16 @@ def _cell(value: object) -> object:
     return '' if value is None else value
 
 
+# Columns of `layer_rows`.
+LAYER_COLUMNS = (
+    *('layer', 'part', 'type', 'kind', 'input', 'output', 'flops', 'params'),
+    *('bytes', 'kernel', 'stride', 'dilation', 'groups', 'branches'),
+    *('memory_access', 'memory_access_bound', 'access_ratio', 'ms', 'share'),
+    *('floor_ms', 'limit', 'gmacs_per_s', 'of_peak', 'gb_per_s', 'of_copy'),
+    *('breaks', 'costs_ms', 'why', 'how_measured'),
+)
+
+
 def layer_rows(found: Analysis) -> list[dict[str, object]]:
     """One row per layer, in execution order.
 
@@ -254,11 +264,10 @@ def layer_rows(found: Analysis) -> list[dict[str, object]]:
 
 def write_csv(found: Analysis, path: str | os.PathLike) -> None:
     """Write one CSV row per layer."""
-    rows = layer_rows(found)
     with open(path, 'w', newline='') as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
+        writer = csv.DictWriter(file, LAYER_COLUMNS, lineterminator='\n')
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(layer_rows(found))
 
 
 def write_json(found: Analysis, path: str | os.PathLike) -> None:

@@ -2,7 +2,9 @@ import json
 
 import pytest
 
+from mmdet_shufflenetv2.analysis import openmmlab
 from mmdet_shufflenetv2.cli import main
+from mmdet_shufflenetv2.engine import run_config
 
 NETWORK = ['shufflenet_v2_x0_5', '--size', '64x32', '--threads', '1']
 
@@ -56,3 +58,20 @@ def test_a_detector_is_analysed_to_its_detections(
     assert found['problems'] == []
     assert found['kinds_ms']['post-processing'] > 0
     assert {'stage3', 'conv5', 'neck 0'} <= set(found['receptive_fields'])
+
+
+@pytest.mark.parametrize(
+    'network, folder',
+    [
+        ('mmpretrain.ResNet', 'mmpretrain.ResNet'),
+        ('a/net_v1.5.py', 'net_v1.5'),
+    ],
+)
+def test_each_network_has_a_folder_of_its_own(monkeypatch, network, folder):
+    def stop(path, *_):
+        raise NotImplementedError(path)
+
+    monkeypatch.setattr(openmmlab, 'load', lambda *_: (None, (1, 1)))
+    monkeypatch.setattr(run_config, 'require_writable', stop)
+    with pytest.raises(NotImplementedError, match=f'analysis/{folder}$'):
+        run(network)

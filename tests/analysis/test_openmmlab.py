@@ -37,6 +37,7 @@ def test_networks_are_named_and_show_their_levels(name, options, levels):
     'target, options, message',
     [
         ('shufflenet_v2_1_0', {}, 'shufflenet_v2_x1_0'),
+        ('torchvision.models:resnet18', {}, 'x1_0; from Python, .*analyze'),
         ('ResNet', {}, 'ResNet cannot be built: .*nowhere_to_be_found'),
     ],
 )
