@@ -82,7 +82,7 @@ def measure_ways(
     def outputs(model: nn.Module, inputs: tuple) -> list[Tensor]:
         if features is None:
             return tensors_of(run(model, inputs))
-        return tensors_of(features(model, inputs[0]))
+        return tensors_of(features(model, inputs[0].clone()))
 
     def measured(name: str) -> tuple[float, str] | None:
         """The gain, and how it was reached or why it was not."""

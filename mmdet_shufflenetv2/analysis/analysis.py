@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 from torch.profiler import profile, record_function
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from ..measure.memory import peak_mb, weights_mb
 from ..measure.setting import PRECISIONS, Setting, describe
@@ -50,6 +51,8 @@ class Analysis:
 
     Attributes:
         inputs: shapes of the input tensors.
+        batch: number of images, or of other inputs, in a pass.
+        size: (H, W) of the first images among the inputs, or None.
         environment: machine, setting, versions, and the load beforehand.
         is_quick: whether every measurement was cut short.
         is_trained: whether the weights are trained; effective receptive
@@ -66,6 +69,8 @@ class Analysis:
 
     name: str
     inputs: list[tuple[int, ...]]
+    batch: int
+    size: tuple[int, int] | None
     environment: dict[str, object]
     is_quick: bool
     is_trained: bool
@@ -118,17 +123,6 @@ class Analysis:
         """Median time of an undisturbed pass."""
         return self.times.whole_ms.median
 
-    @property
-    def batch(self) -> int:
-        """Batch size of the first input; 1 if it has no batch dimension."""
-        first = next(iter(self.inputs), ())
-        return first[0] if len(first) != 3 and first else 1
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """(H, W) of the first images among the inputs, or None."""
-        return next((s[-2:] for s in self.inputs if len(s) in (3, 4)), None)
-
     def floor_ms(self, *layers: Layer) -> float:
         """The lower bound that the roofline sets for these layers."""
         return sum(self.peaks.floor_ms(e.flops, e.bytes) for e in layers)
@@ -171,6 +165,7 @@ class Analysis:
         return found
 
 
+@torch.inference_mode(False)
 def analyze(
     model: nn.Module,
     inputs: Tensor | tuple,
@@ -190,12 +185,13 @@ def analyze(
     """Measure what a network costs, where its time goes and what would help.
 
     Only PyTorch is required. The network runs in evaluation mode, on the
-    device and in the precision of its weights, and is not modified.
+    device and in the precision of its weights. It and its inputs are not
+    modified.
 
     Args:
-        model: any network.
+        model: any network that is neither compiled, scripted nor exported.
         inputs: the input tensor, or a tuple of arguments. Receptive fields
-            refer to the first argument, if it is a batch of images.
+            refer to the first batch of images in the first argument.
         name: name for the report; by default the model's class.
         run: runs one pass, if that takes more than ``model(*inputs)``.
         features: returns the maps, by name, whose receptive fields are
@@ -210,7 +206,11 @@ def analyze(
         is_trained: whether the weights are trained.
         notes: further lines for the report.
         progress: called with the name of each step before it starts.
+
+    Raises:
+        ValueError: the network's operations cannot be attributed to modules.
     """
+    _require_eager(model)
     # Silence the profiler's messages on stderr.
     os.environ.setdefault('KINETO_LOG_LEVEL', '9')
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
@@ -228,7 +228,8 @@ def analyze(
     watch = setting.stopwatch()
     place = torch.device(setting.device), dtype
     clock = CLOCKS[setting.clock], setting.on_gpu
-    once = torch.no_grad()(partial(run, model, inputs))
+    inputs, notes = tree_map_only(Tensor, torch.clone, inputs), [*notes]
+    versions = [each._version for each in tensors_of(inputs)]
     # Read the load before the analysis adds its own.
     environment = describe(setting)
     if dtype == torch.float64:
@@ -236,7 +237,13 @@ def analyze(
     with _evaluating(model):
         progress('recording')
         # Exclude one-time work, such as buffers that are cached.
-        once()
+        original = tree_map_only(Tensor, torch.clone, inputs)
+        with torch.no_grad():
+            run(model, inputs)
+        if versions != [each._version for each in tensors_of(inputs)]:
+            notes.append('the network overwrites its input: passes copy it')
+            inputs, run = original, partial(_run_on_copy, run)
+        once = torch.no_grad()(partial(run, model, inputs))
         recorder = record(model, once, *clock)
         progress('measuring the machine')
         peaks = roofline.measure_peaks(
@@ -245,21 +252,25 @@ def analyze(
         progress('timing')
         times = time_operations(once, recorder, effort, watch, *clock)
         recorded = recorder.operations
+        layers = layers_of(model, recorded, times.sum_ms)
+        batch, size = _images_of(inputs, layers)
         result = Analysis(
             name=name or type(model).__name__,
             inputs=[tuple(each.shape) for each in tensors_of(inputs)],
+            batch=batch,
+            size=size,
             environment=environment,
             is_quick=quick,
             is_trained=is_trained,
             times=times,
-            layers=layers_of(model, recorded, times.sum_ms),
+            layers=layers,
             peaks=peaks,
             params=sum(p.numel() for p in model.parameters()),
             weights_mb=weights_mb(model),
             not_counted=dict(
                 Counter(op.name for op in recorded if op.flops is None)
             ),
-            notes=list(notes),
+            notes=notes,
         )
 
         @contextmanager
@@ -285,23 +296,97 @@ def analyze(
             result.ways = measure_ways(
                 *(model, inputs, run, features, watch, result.ms, ways, half)
             )
-        first = inputs[0] if inputs else None
-        is_map = isinstance(first, Tensor) and first.dim() == 4
-        if not (is_map and first.is_floating_point() and min(result.size) > 1):
+        leaves, tree = tree_flatten(inputs[:1])
+        images = [*map(_is_images, leaves)]
+        if True not in images:
+            if size:
+                result.problems.append(
+                    'receptive fields: expected a batch of images '
+                    '(N, C, H, W) in the first argument'
+                )
             return result
+        place = images.index(True)
 
         def own_maps(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
-            once = partial(run, model, (image, *inputs[1:]))
-            return maps_of(model, once, image)
+            given = [*leaves[:place], image, *leaves[place + 1 :]]
+            given = (*tree_unflatten(given, tree), *inputs[1:])
+            return maps_of(model, partial(run, model, given), image)
 
-        image, maps = first[:1], features or own_maps
+        image, maps = leaves[place][:1], features or own_maps
         with attempt('theoretical receptive fields'):
             result.fields = theoretical_fields(model, image, maps)
         with attempt('effective receptive fields'):
             image = image[..., :GRADIENT_SIDE, :GRADIENT_SIDE]
             samples = min(samples, 1) if quick else samples
             result.gradients = gradient_maps(model, image, maps, samples)
+        unknown = [n for n in result.gradients if n not in result.fields]
+        if result.fields and unknown:
+            result.problems.append(
+                f'theoretical receptive fields: {", ".join(unknown)} would '
+                'need a larger probe'
+            )
     return result
+
+
+def _require_eager(model: nn.Module) -> None:
+    """Raise an error if operations would not run in the modules' own code."""
+    what = ''
+    if isinstance(model, torch.jit.ScriptModule):
+        what = 'a scripted'
+    elif 'eval' in vars(model):
+        what = 'an exported'
+    elif any(
+        hasattr(each, '_orig_mod')
+        or getattr(each, '_compiled_call_impl', None) is not None
+        for each in model.modules()
+    ):
+        what = 'a compiled'
+    if what:
+        raise ValueError(
+            f'model: expected a network as written, got {what} one, whose '
+            'operations do not belong to modules (torch.compile keeps the '
+            'original as _orig_mod)'
+        )
+
+
+def _run_on_copy(run: Callable, model: nn.Module, inputs: tuple) -> object:
+    return run(model, tree_map_only(Tensor, torch.clone, inputs))
+
+
+def _is_images(value: object) -> bool:
+    """Whether an argument holds images of more than one pixel."""
+    return (
+        isinstance(value, Tensor)
+        and value.dim() == 4
+        and value.is_floating_point()
+        and min(value.shape[2:]) > 1
+    )
+
+
+def _images_of(
+    inputs: tuple, layers: Sequence[Layer]
+) -> tuple[int, tuple[int, int] | None]:
+    """The batch size, and (H, W) of the images if there are any.
+
+    Images may also come as a list of (C, H, W). A single tensor of that shape
+    is an image if the first convolution has another batch size.
+    """
+    first = inputs[0] if inputs else None
+    while isinstance(first, dict) and first:
+        first = next(iter(first.values()))
+    shapes = [tuple(each.shape) for each in tensors_of(first)]
+    shapes = shapes or [tuple(each.shape) for each in tensors_of(inputs)]
+    size = next((s[2:] for s in shapes if len(s) == 4), None)
+    if not shapes or not shapes[0]:
+        return 1, size
+    batch = shapes[0][0]
+    if len(shapes[0]) == 3:
+        batches = (e.convolution.batch for e in layers if e.convolution)
+        if isinstance(first, list | tuple):
+            return len(shapes), shapes[0][1:]
+        if (found := next(batches, batch)) != batch:
+            return found, shapes[0][1:]
+    return batch, size
 
 
 @contextmanager

@@ -63,6 +63,8 @@ def analysis(unit) -> Analysis:
     return Analysis(
         name='unit',
         inputs=[(1, 4, 4, 4)],
+        batch=1,
+        size=(4, 4),
         environment=ENVIRONMENT,
         is_quick=False,
         is_trained=True,

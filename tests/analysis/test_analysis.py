@@ -70,6 +70,98 @@ def test_one_time_work_of_the_first_pass_is_not_recorded():
     assert analyze(Net(anchors), IMAGE, quick=True).times.repeats
 
 
+def first(inputs):
+    return inputs['image'] if isinstance(inputs, dict) else inputs
+
+
+SMALL = torch.rand(4, 3, 16, 16)
+CONV = nn.Conv2d(3, 4, 3)
+
+
+@pytest.mark.parametrize(
+    'network, inputs, batch, size, fields',
+    [
+        (CONV, SMALL, 4, (16, 16), ['(root)']),
+        (
+            Net(lambda m, x: m.c(first(x)), c=CONV),
+            ({'image': SMALL},),
+            4,
+            (16, 16),
+            ['c'],
+        ),
+        (Net(lambda m, x: m.c(x[0]), c=CONV), ([SMALL],), 4, (16, 16), ['c']),
+        (
+            Net(lambda m, x: [m.c(each) for each in x], c=CONV),
+            ([*SMALL],),
+            4,
+            (16, 16),
+            None,
+        ),
+        (CONV, SMALL[0], 1, (16, 16), None),
+        (nn.Linear(16, 2), SMALL[0], 3, None, []),
+        (nn.Conv1d(5, 4, 3), torch.rand(2, 5, 16), 2, None, []),
+        # A stride of 128.
+        (
+            nn.Sequential(*(nn.Conv2d(3, 3, 3, 2, 1) for _ in range(7))),
+            torch.rand(1, 3, 512, 512),
+            1,
+            (512, 512),
+            [*'0123456'],
+        ),
+        (nn.Identity(), SMALL, 4, (16, 16), ['(root)']),
+    ],
+)
+def test_inputs_of_any_form(network, inputs, batch, size, fields, tmp_path):
+    with torch.inference_mode():
+        result = analyze(network, inputs, quick=True, ways=())
+    assert (result.batch, result.size) == (batch, size)
+    assert [*result.fields] == [*result.gradients] == (fields or [])
+    # What is missing is said.
+    assert len(result.problems) == (fields is None)
+    result.to_csv(tmp_path / 'a.csv')
+    assert (tmp_path / 'a.csv').read_text().startswith('layer,part,type,')
+
+
+def test_every_pass_gets_the_same_input():
+    seen = []
+
+    def run(network, x):
+        if type(x) is torch.Tensor and x.dtype == torch.float32:
+            seen.append(x.max().item())
+        return network.conv(x.mul_(255))
+
+    image = IMAGE.clone()
+    result = analyze(Net(run, conv=CONV), image, quick=True, samples=0)
+    assert torch.equal(image, IMAGE)
+    assert result.problems == []
+    assert set(seen) == {IMAGE.max().item()}
+    assert result.fields['conv'].size == (3, 3)
+    assert 'overwrites its input' in result.table()
+
+
+def compiled_in_place():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3))
+    network[0].compile()
+    return network
+
+
+@pytest.mark.parametrize(
+    'make, message',
+    [
+        (lambda: torch.compile(nn.Conv2d(3, 4, 3)), 'compiled.*_orig_mod'),
+        (compiled_in_place, 'a compiled one'),
+        (lambda: torch.jit.script(nn.Conv2d(3, 4, 3)), 'a scripted one'),
+        (
+            lambda: torch.export.export(nn.Conv2d(3, 4, 3), (IMAGE,)).module(),
+            'an exported one',
+        ),
+    ],
+)
+def test_only_networks_as_written_can_be_analysed(make, message):
+    with pytest.raises(ValueError, match=message):
+        analyze(make(), IMAGE)
+
+
 def test_a_failing_step_loses_only_its_own_figures(monkeypatch, tmp_path):
     def fail(*_, **__):
         raise IndexError('no such thing\nmore lines')
