@@ -133,9 +133,9 @@ class ClassListHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare a tested checkpoint with its data."""
-        own = checkpoint_classes(checkpoint)
-        for name, classes in _classes_of_loops(runner).items():
-            if own and own != classes and runner._train_loop is None:
+        own, found = checkpoint_classes(checkpoint), _classes_of_loops(runner)
+        for name, classes in found.items():
+            if own and own != classes and 'train' not in found:
                 raise UserError(
                     f'expected a checkpoint of the {name} data: '
                     f'{shorten(classes)}; got one of {shorten(own)}'
@@ -146,6 +146,7 @@ def _classes_of_loops(runner: Runner) -> dict[str, tuple[str, ...]]:
     """The classes of each data set that a run has built, by its split."""
     found = {}
     for name in 'train', 'val', 'test':
+        # Before it is built, a loop is a config.
         loop = getattr(runner, f'_{name}_loop')
         dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
         if classes := getattr(dataset, 'metainfo', {}).get('classes'):

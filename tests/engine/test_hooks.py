@@ -57,7 +57,7 @@ def test_class_lists_of_another_order_or_length_stop_a_run(
         hook.before_run(run)
         # Training may start from a checkpoint of other classes.
         hook.after_load_checkpoint(run, checkpoint)
-        run._train_loop = None
+        run._train_loop = dict(type='EpochBasedTrainLoop')
         hook.after_load_checkpoint(run, checkpoint)
 
 
