@@ -109,9 +109,10 @@ class Records:
                         file.truncate(start)
                     raise
         except OSError as error:
+            intact = f'; the {len(self.rows)} rows in it are intact'
             raise RecordsError(
-                f'{self.path} cannot be written: {error.strerror}; the '
-                f'{len(self.rows)} rows in it are intact'
+                f'{self.path} cannot be written: {error.strerror}'
+                + intact * bool(self.rows)
             ) from error
         self.rows += added
         return added

@@ -131,3 +131,9 @@ def test_a_full_disk_leaves_the_file_unchanged(path, monkeypatch):
         records.append([{'op': 'b'}])
     assert path.read_bytes() == before
     assert len(records.rows) == 1
+
+
+def test_no_rows_are_called_intact_in_a_file_that_is_not_there(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(RecordsError, match=r'cannot be written: [\w ]+$'):
+        Records(tmp_path / 'file' / 'x.csv', ['op']).append([])
