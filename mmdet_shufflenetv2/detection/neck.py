@@ -50,9 +50,13 @@ class RoIMapNeck(BaseModule):
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Map the levels to (N, C * P * P, h, w) and the RPN's features."""
+        self.check_levels(inputs)
+        return self.roi_map(inputs[-1]), inputs[self.rpn_level]
+
+    def check_levels(self, inputs: Sequence[Tensor]) -> None:
+        """Raise a ValueError unless there is a map for each level."""
         if len(inputs) != len(self.in_channels):
             raise ValueError(
                 f'the neck expects {len(self.in_channels)} backbone levels '
                 f'(in_channels={self.in_channels}), got {len(inputs)}'
             )
-        return self.roi_map(inputs[-1]), inputs[self.rpn_level]

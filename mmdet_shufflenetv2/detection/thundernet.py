@@ -84,10 +84,7 @@ class ThunderNetNeck(RoIMapNeck):
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The RoI map and the RPN's features, both (N, ., h, w)."""
-        if len(inputs) != 2:
-            raise ValueError(
-                f'the neck expects 2 backbone levels, got {len(inputs)}'
-            )
+        self.check_levels(inputs)
         context = self.roi_map(inputs)
         rpn = self.rpn_pointwise(self.rpn_depthwise(context)).relu()
         return context * self.attention(rpn).sigmoid(), rpn
