@@ -51,18 +51,10 @@ def _statistics_method(owner: type, name: str) -> Callable:
     raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr({name})')
 
 
-def _rebuild_array(subtype: type, shape: tuple, kind: bytes) -> np.ndarray:
-    """NumPy's ``_reconstruct``, restricted to plain arrays."""
-    if subtype is not np.ndarray:
-        raise pickle.UnpicklingError(
-            f'Unsupported global: GLOBAL {subtype!r} as an array'
-        )
-    return np.ndarray.__new__(subtype, shape, kind)
-
-
 @functools.cache
 def _safe_types() -> list:
-    scalar = np.float64(0).__reduce__()[0]
+    # Makes an array only of a class that is allowed itself: np.ndarray.
+    array, scalar = (x.__reduce__()[0] for x in (np.empty(0), np.float64(0)))
     return [
         HistoryBuffer,
         ConfigDict,  # for the metadata that a config gives to its dataset
@@ -77,7 +69,7 @@ def _safe_types() -> list:
             _alias(function, f'numpy.{core}.multiarray.{name}')
             for core in ('core', '_core')
             for function, name in (
-                (_rebuild_array, '_reconstruct'),
+                (array, '_reconstruct'),
                 (scalar, 'scalar'),
             )
         ),
