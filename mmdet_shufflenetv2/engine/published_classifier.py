@@ -50,6 +50,7 @@ class PublishedClassifier(ImageClassifier):
         super().__init__(
             backbone=built, head=dict(head, in_channels=channels), **kwargs
         )
+        self.network_name = network
 
 
 @METRICS.register_module()

@@ -80,6 +80,8 @@ def fitting(model: nn.Module, checkpoint: dict, filename: str) -> dict:
                 f'the checkpoint has {len(classes)} classes: '
                 + shorten(classes)
             )
+        if name := getattr(model, 'network_name', None):
+            problems.append(f'the model is {name}; --network names another')
         configs = sorted(Path(filename).parent.glob('*.py'))
         if configs:
             problems.append(

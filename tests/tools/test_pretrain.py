@@ -59,6 +59,18 @@ def test_test_gives_the_errors_of_the_run(pretrained, here, tmp_path):
     assert (tmp_path / 'results.pkl').stat().st_size
 
 
+def test_another_network_is_named_with_the_option_for_it(
+    pretrained, crops, here, tmp_path
+):
+    said = here(
+        *('test', CLASSIFIER, pretrained[0] / 'iter_3.pth', '--eval', 'error'),
+        *('--network', 'shufflenet_v2_x1_0', '--data-root', crops),
+        *('--work-dir', tmp_path),
+        code=2,
+    )
+    assert 'the model is shufflenet_v2_x1_0; --network names another' in said
+
+
 def test_detector_starts_from_the_classifier(
     pretrained, here, shapes, tmp_path
 ):
