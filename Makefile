@@ -15,13 +15,14 @@ DEMO := work_dirs/demo
 
 # The Python to make .venv with: the named one, else that of an earlier .venv,
 # else the newest. One with venv comes before one without.
-NAMES := $(or $(PYTHON),.venv/bin/python python3.13 python3.12 python3.11 \
-	python3.10 python3)
-find = $(shell for name in $(NAMES); do $$name -c 'import sys; $(1) \
+quoted = '$(subst ','\'',$(1))'
+NAMES := $(if $(PYTHON),$(call quoted,$(PYTHON)),.venv/bin/python \
+	python3.13 python3.12 python3.11 python3.10 python3)
+find = $(shell for name in $(NAMES); do "$$name" -c 'import sys; $(1) \
 	sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
-	2>/dev/null && echo $$name && break; done)
+	>/dev/null 2>&1 && echo "$$name" && break; done)
 CHOSEN := $(or $(call find,import ensurepip; import venv;),$(call find))
-SEEN := $(or $(PYTHON),python3)
+SEEN := $(call quoted,$(or $(PYTHON),python3))
 
 .PHONY: help install demo test lint format clean clean-demo
 .DELETE_ON_ERROR:
@@ -30,11 +31,13 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 install:  ## make .venv, unless it is finished
-	@test -n '$(CHOSEN)' || { echo 'setup: expected Python 3.10 to 3.13,' \
-	"got $(SEEN) ($$($(SEEN) --version 2>/dev/null || echo not found)):" \
+	@test -n $(call quoted,$(CHOSEN)) || { \
+	seen=$$($(SEEN) --version 2>/dev/null); \
+	case $$seen in Python*) ;; *) seen='no Python' ;; esac; \
+	echo 'setup: expected Python 3.10 to 3.13, got' $(SEEN) "($$seen):" \
 	'install one, or choose one: PYTHON=/path/to/python3.12 make ...' \
 	>&2; exit 1; }
-	@$(CHOSEN) bootstrap/make_venv.py
+	@$(call quoted,$(CHOSEN)) bootstrap/make_venv.py
 
 test: lint  ## install, lint, whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)

@@ -18,6 +18,8 @@ sys.version_info = {}
 sys.modules.update({})
 if sys.argv[1] == '--version':
     sys.exit(print('Python', *sys.version_info))
+if sys.argv[1] == '-c':
+    print('as some start-up files do')
 exec(sys.argv[2] if sys.argv[1] == '-c' else open(sys.argv[1]).read())
 """
 SCRIPT = """
@@ -63,6 +65,8 @@ def test_newest_supported_python_is_chosen_or_the_named_one(make):
     assert make(pythons) == '3 12\n'
     assert make({}, 'PYTHON=python3.10') == '3 10\n'
     assert make({}, 'PYTHON=python3.13') == '3 13\n'
+    path = "it's a/python"
+    assert make({path: [(3, 11)]}, f'PYTHON={path}') == '3 11\n'
     # What .venv was made with stays.
     assert make({'.venv/bin/python': [(3, 11)]}) == '3 11\n'
     assert make({}, 'PYTHON=python3.12') == '3 12\n'
@@ -72,7 +76,9 @@ def test_newest_supported_python_is_chosen_or_the_named_one(make):
     'version, arguments, got',
     [
         ((3, 9), [], r'python3 \(Python 3 9\)'),
-        ((3, 12), ['PYTHON=python4'], r'python4 \(not found\)'),
+        ((3, 12), ['PYTHON=python4'], r'python4 \(no Python\)'),
+        ((3, 12), ["PYTHON=it's 4"], r"it's 4 \(no Python\)"),
+        ((3, 12), ['PYTHON=/bin/ls'], r'/bin/ls \(no Python\)'),
     ],
 )
 def test_no_python_to_install_for_is_one_line(make, version, arguments, got):
