@@ -10,6 +10,7 @@ an hour; an interrupted run continues where it stopped.
 import argparse
 
 from ..compat.atomic_files import whole_file
+from ..errors import UserError
 from ..paper.mmdet_table import make_page
 
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only these folders of mmdet's configs, such as faster_rcnn",
     )
     parser.add_argument(
-        '--out', default='docs/mmdet.md', help='page (default: %(default)s)'
+        '--out', help='page (default: docs/mmdet.md if no FOLDER is named)'
     )
     parser.add_argument(
         '--records',
@@ -31,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    text = make_page(args.folders, args.records)
-    with whole_file(args.out, 'w', 'utf-8') as page:
-        page.write(text)
-    print(args.out)
+    if args.folders and not args.out:
+        raise UserError('FOLDER: needs --out FILE, a page of these folders')
+    out = args.out or 'docs/mmdet.md'
+    # Opened first: that it cannot be written is said before the hour.
+    with whole_file(out, 'w', 'utf-8') as page:
+        page.write(make_page(args.folders, args.records))
+    print(out)

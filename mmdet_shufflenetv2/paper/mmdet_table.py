@@ -19,7 +19,7 @@ PAGE = """# Which of mmdet's models work with this package
 Made by `python -m mmdet_shufflenetv2 mmdet-table`; not edited by hand.
 
 With {versions}, no compiled mmcv, on a CPU: of {models} model configs in \
-mmdet's wheel **{built} build as installed** and {optional} more ask for an \
+mmdet's {where} **{built} build as installed** and {optional} more ask for an \
 optional package. Of {kinds} kinds (folders of configs) **{trained} train a \
 step and predict**: the smallest model of the folder, from random weights, on \
 two synthetic images of {side}x{side} pixels. Weights of teachers are left \
@@ -67,10 +67,11 @@ def make_page(folders: Sequence[str], file: str | os.PathLike) -> str:
     chosen = set(folders) or known
     configs = sorted(p.as_posix() for p in paths if p.parts[0] in chosen)
     records = Records(file, COLUMNS)
+    records.append([])
     built = try_all('build', build_model, configs, records)
     small = filter(None, smallest({c: built[c] for c in configs}).values())
     found = try_all('train', try_model, small, records)
-    return write_page({c: found[c] for c in configs})
+    return write_page({c: found[c] for c in configs}, folders)
 
 
 def try_all(
@@ -270,12 +271,19 @@ def smallest(records: dict[str, dict]) -> dict[str, str | None]:
         if record['build'] != NO_MODEL:
             sizes = folders.setdefault(config.partition('/')[0], {})
             if record['build'] == OK:
-                sizes[config] = float(record['params_m'])
+                size = record.get('params_m', '')
+                try:
+                    sizes[config] = float(size)
+                except ValueError as error:
+                    raise UserError(
+                        f'records of {config}: params_m: expected a number, '
+                        f'got {size!r}'
+                    ) from error
     return {k: min(v, key=v.get, default=None) for k, v in folders.items()}
 
 
-def write_page(records: dict[str, dict]) -> str:
-    """Format all records as a page of Markdown."""
+def write_page(records: dict[str, dict], folders: Sequence[str] = ()) -> str:
+    """Format all records, of these folders or all, as a page of Markdown."""
     found = {config: record['build'] for config, record in records.items()}
     found = {c: result for c, result in found.items() if result != NO_MODEL}
     rows, reasons = [], {}
@@ -293,6 +301,7 @@ def write_page(records: dict[str, dict]) -> str:
     return PAGE.format(
         versions=versions(),
         models=len(found),
+        where=f'folders {", ".join(folders)}' if folders else 'wheel',
         built=list(found.values()).count(OK),
         optional=sum(r.startswith('needs ') for r in found.values()),
         kinds=len(rows),

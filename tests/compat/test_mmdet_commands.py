@@ -1,18 +1,36 @@
 """The commands about mmdet itself: its own tools, and the table of models."""
 
 import logging
+from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from commands import run
 
+from mmdet_shufflenetv2.cli import mmdet_table
+from mmdet_shufflenetv2.errors import UserError
 from mmdet_shufflenetv2.measure.records import Records
 from mmdet_shufflenetv2.paper import mmdet_table as table
 
 
-def test_what_there_is_not_is_refused_with_what_there_is():
+def test_what_there_is_not_is_refused_with_what_there_is(tmp_path):
     assert ', train, ' in run('mmdet', 'fly', '--wings', 2, code=2)
-    assert ', ssd, ' in run('mmdet_table', 'nope', code=2)
+    options = '--out', tmp_path / 'page.md'
+    assert ', ssd, ' in run('mmdet_table', 'nope', *options, code=2)
+
+
+def test_a_page_of_some_folders_replaces_only_a_file_that_is_named():
+    assert 'needs --out FILE' in run('mmdet_table', 'ssd', code=2)
+
+
+def test_a_page_that_cannot_be_written_is_named_before_anything_is_tried(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(table, 'try_all', None)
+    (tmp_path / 'file').touch()
+    options = dict(out=tmp_path / 'file' / 'x.md', records=tmp_path / 'r.csv')
+    with pytest.raises(OSError, match='file'):
+        mmdet_table.run(Namespace(folders=['ssd'], **options))
 
 
 def test_results_are_kept_unless_versions_differ(tmp_path, monkeypatch):
@@ -56,8 +74,17 @@ def test_the_page_counts_and_names_what_fails():
     assert '| a | 2 of 2 | - | small | yes | yes |' in page
     assert '| b | 0 of 1 | lap | - | not tried | not tried |' in page
     assert '- needs lap: b/x.py' in page
-    assert 'of 3 model configs' in page
+    assert "of 3 model configs in mmdet's wheel" in page
+    assert "3 model configs in mmdet's folders a, b **" in table.write_page(
+        records, ['a', 'b']
+    )
     assert 'Of 2 kinds (folders of configs) **1 train a step' in page
+
+
+@pytest.mark.parametrize('size', [{}, dict(params_m='large')])
+def test_a_size_that_is_no_number_is_named(size):
+    with pytest.raises(UserError, match=r'a/x\.py: params_m: expected a num'):
+        table.write_page({'a/x.py': dict(build='yes', **size)})
 
 
 def test_a_real_kind_builds_trains_and_predicts(monkeypatch, tmp_path):
