@@ -108,11 +108,17 @@ def benchmarks(
     """Each case, except those whose files were not given.
 
     Raises:
-        UserError: a file does not exist, or a setting is not fp32 on a CPU.
+        UserError: a file is no ONNX model, or a setting is not fp32 on a CPU.
     """
     for path in (*args.against, *(args.int8 or ())):
         if not Path(path).is_file():
             raise UserError(f'no file {path}')
+        try:
+            network_alone(path, threads=1)
+        except Exception as error:  # ONNX Runtime has many, with no base
+            raise UserError(
+                f'{path}: expected an ONNX model, got {error}'
+            ) from error
     if any(s.on_gpu or s.precision != 'fp32' for s in settings):
         raise UserError('deploy: expected --device cpu --precision fp32')
     found = []
