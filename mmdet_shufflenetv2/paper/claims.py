@@ -12,7 +12,14 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from ..measure.published import Key, speeds
-from .results import Measured, Results, Row, measured_of, newest_of_machines
+from .results import (
+    Measured,
+    Results,
+    Row,
+    measured_of,
+    newest_of_machines,
+    problem_of,
+)
 
 NOT_MEASURED = 'not measured'
 DITTO = '"'
@@ -103,7 +110,9 @@ def guideline_lines(rows: Iterable[Row]) -> list[str]:
     for row in rows:
         each = measured_of('guidelines', '', row)
         where = each.key.table, each.conditions, row['batch']
-        groups.setdefault(where, {})[each.key.row, each.key.column] = each
+        # The file may have been edited.
+        if all(each.ratio) and not problem_of('guidelines', row):
+            groups.setdefault(where, {})[each.key.row, each.key.column] = each
     lines = [
         f'{claim.text}. Holds here: {verdict}, {here} '
         f'({_published(claim)}). Measured on {on}.'
@@ -118,7 +127,7 @@ def _reuse_row(results: Results) -> tuple[str, ...]:
     counted = [
         abs(float(row['value']) - float(row['expected']))
         for row in results.table('feature_reuse')
-        if row['network'] == REUSE_NETWORK
+        if row['network'] == REUSE_NETWORK and row['value'] and row['expected']
     ]
     text, verdict = NOT_MEASURED, NOT_MEASURED
     if counted:
@@ -158,9 +167,10 @@ def _answers(
         if not ratios or (claim.said_of == CPU and one.conditions.on_gpu):
             continue
         access = [
-            float(each.row['memory_access_ratio'])
+            float(text)
             for (row, _), each in chosen.items()
             if claim.table == 'Table 1' and row != '1:1'
+            if (text := each.row['memory_access_ratio'])
         ]
         text, verdict = finding(claim, ratios, access)
         if claim.said_of == GPU and not one.conditions.on_gpu:

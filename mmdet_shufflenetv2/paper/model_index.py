@@ -37,7 +37,7 @@ def model_index(root: Path, results: Results) -> dict:
                     'Results': [
                         _result(run, metadata['Epochs'])
                         for run in runs
-                        if run['config'] == path.stem
+                        if run['config'] == path.stem and run['mAP']
                     ],
                 }
             )

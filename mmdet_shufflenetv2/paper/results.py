@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UserError
-from ..measure.published import KINDS, Key, Speed, beside
+from ..measure.published import KINDS, PAPER_KINDS, Key, Speed, beside
 from ..measure.records import SCHEMA, parse
 
 Row = dict[str, str]
@@ -79,6 +79,22 @@ NEEDED = (
     *('median_ms', 'status', 'date', 'commit', 'python', 'cores'),
     *Conditions._fields,
 )
+# Those that are read by name besides, of a kind or of one file.
+ALSO_NEEDED = {
+    **dict.fromkeys(PAPER_KINDS, ('batch',)),
+    'guidelines': ('batch', 'memory_access_ratio'),
+    'feature_reuse': ('network', 'value', 'expected'),
+    'trained': ('data', 'config', 'mAP'),
+}
+# Columns of numbers; an empty one was not measured.
+NUMBERS = {
+    'guidelines': ('memory_access_ratio',),
+    'deploy': ('ps_roi_share',),
+    'feature_reuse': ('value', 'expected'),
+    'trained': ('mAP',),
+    'bccd_backbones': ('mAP',),
+    'analysis_cpu': ('share', 'unexplained_share', 'mflops', 'pass_ms'),
+}
 
 
 class Measured(NamedTuple):
@@ -166,7 +182,9 @@ def _read(path: Path, kind: str | None, problems: list[str]) -> list[Row]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         problems.append(f'{path} cannot be read: {error}')
         return []
-    absent = [name for name in NEEDED if kind and name not in header]
+    what = kind or path.stem
+    needed = (*(NEEDED if kind else ()), *ALSO_NEEDED.get(what, ()))
+    absent = [name for name in needed if name not in header]
     if absent:
         problems.append(f'{path} has no column {", ".join(absent)}')
         return []
@@ -175,7 +193,7 @@ def _read(path: Path, kind: str | None, problems: list[str]) -> list[Row]:
         row = FileRow(path, zip(header, values, strict=False))
         problem = f'expected {len(header)} values, got {len(values)}'
         if len(values) == len(header):
-            problem = _problem(kind, row) if kind else None
+            problem = problem_of(what, row)
         if problem:
             problems.append(f'{path}, record {number} is left out: {problem}')
         else:
@@ -183,24 +201,33 @@ def _read(path: Path, kind: str | None, problems: list[str]) -> list[Row]:
     return rows
 
 
-def _problem(kind: str, row: Row) -> str | None:
-    """Why a measurement cannot be shown, or None."""
+def problem_of(what: str, row: Row) -> str | None:
+    """Why a row of a kind, or of another file, cannot be shown, or None."""
     if (schema := row.get('schema', SCHEMA)) != SCHEMA:
         return f'schema: expected {SCHEMA}, got {schema} of a newer version'
-    if row['status'] != OK:
+    if row.get('status', OK) != OK:
         return None
-    numbers = {'median_ms': row['median_ms'], 'batch': row.get('batch', '1')}
-    if any(ratio := _ratio(kind, row)):
-        names = (f'{KINDS[kind]}{end}' for end in ('', '_p10', '_p90'))
-        numbers |= zip(names, ratio, strict=True)
+    numbers = {}
+    if what in KINDS:
+        numbers = {k: row.get(k, '1') for k in ('median_ms', 'batch')}
+        if any(ratio := _ratio(what, row)):
+            names = (f'{KINDS[what]}{end}' for end in ('', '_p10', '_p90'))
+            numbers |= zip(names, ratio, strict=True)
     for name, text in numbers.items():
-        try:
-            is_positive = 0 < float(text) < math.inf
-        except ValueError:
-            is_positive = False
-        if not is_positive:
+        if not 0 < _number(text) < math.inf:
             return f'{name}: expected a positive number, got {text!r}'
+    for name in NUMBERS.get(what, ()):
+        text = row.get(name)
+        if text and not math.isfinite(_number(text)):
+            return f'{name}: expected a number, got {text!r}'
     return None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def newest_complete(

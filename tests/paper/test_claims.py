@@ -89,6 +89,11 @@ def test_equal_channels_must_win_in_memory_access_and_in_time(write, said):
     assert said('g1')[0][2] == 'no'
 
 
+def test_memory_access_that_was_not_measured_is_not_mentioned(write, said):
+    write('guidelines', g1('1:12', 1.5, memory_access_ratio=''))
+    assert 'memory access' not in said('g1')[0][1]
+
+
 def test_the_command_says_what_the_table_does_and_more(write, said):
     rows = [{**COMMON, **CPU, **g1('1:12', 1.5, x)} for x in ('x1', 'x2')]
     write('guidelines', *rows)
@@ -101,6 +106,10 @@ def test_the_command_says_what_the_table_does_and_more(write, said):
     same, other, _ = guideline_lines([*rows, *others])
     assert same == line
     assert 'fp16' in other
+    ratios = 'time_ratio', 'time_ratio_p10', 'time_ratio_p90'
+    edited = dict(time_ratio='x'), dict(memory_access_ratio='x')
+    for change in (*edited, dict.fromkeys(ratios, '')):
+        assert guideline_lines([rows[0] | change]) == []
     groups = {**COMMON, **GPU, **g1('8 groups', 4.0, guideline='G2')}
     line, _ = guideline_lines([groups])
     assert line.startswith(CLAIMS['g2_gpu'].text)

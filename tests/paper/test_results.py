@@ -5,6 +5,8 @@ from report_rows import COMMON, CPU, g1
 
 from mmdet_shufflenetv2.cli.update_readme import generated
 from mmdet_shufflenetv2.errors import UserError
+from mmdet_shufflenetv2.paper.claims import REUSE_NETWORK, claim_rows
+from mmdet_shufflenetv2.paper.docs_tables import coco_map
 from mmdet_shufflenetv2.paper.results import newest_complete, read_results
 
 
@@ -65,6 +67,7 @@ def test_bad_files_are_named_and_the_others_are_read(
         ('median_ms', 'inf'),
         ('batch', 'two'),
         ('schema', '99'),
+        ('memory_access_ratio', 'x'),
     ],
 )
 def test_a_bad_value_leaves_out_only_its_row(write, results, column, value):
@@ -74,6 +77,34 @@ def test_a_bad_value_leaves_out_only_its_row(write, results, column, value):
     (problem,) = results().problems
     assert f'guidelines_cpu.csv, record 2 is left out: {column}' in problem
     assert value in problem
+
+
+REUSE = dict(network=REUSE_NETWORK, value='58', expected='58.0')
+TRAINED = dict(data='COCO', config='lighthead_shufflenetv2', mAP='0.3')
+
+
+@pytest.mark.parametrize(
+    'name, row, column',
+    [
+        ('feature_reuse', REUSE, 'value'),
+        ('feature_reuse', REUSE, 'expected'),
+        ('trained', TRAINED, 'mAP'),
+    ],
+)
+def test_other_files_are_checked_before_they_are_read_by_name(
+    folder, write, results, name, row, column
+):
+    write(f'{name}.csv', row, row | {column: 'x'}, row | {column: ''})
+    assert len(results().table(name)) == 2
+    (problem,) = results().problems
+    assert f'{name}.csv, record 2 is left out: {column}' in problem
+    # An empty cell was not measured.
+    assert claim_rows(results())
+    assert coco_map(results())
+    (folder / f'{name}.csv').write_text('epochs\n12\n')
+    (problem,) = results().problems
+    assert column in problem.partition('has no column')[2]
+    assert results().table(name) == []
 
 
 def test_rows_without_a_reference_and_failed_rows_are_kept(write, results):
