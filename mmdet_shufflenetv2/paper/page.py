@@ -166,7 +166,7 @@ def _row(key: Key, each: Measured | None = None) -> Row:
     return {
         **{title: text or NONE for title, text in cells.items()},
         'warning': row.get('warning', ''),
-        'device': f'{PLATFORMS[key.platform]}: {NOT_MEASURED}',
+        'device': f'{PLATFORMS.get(key.platform)}: {NOT_MEASURED}',
         'setting': NONE,
         **(_place(each) if each else {}),
     }

@@ -46,6 +46,9 @@ def test_measured_row_is_shown_beside_the_papers(write, table):
     )
     # The unmeasured rows of the table follow.
     assert len(table('g1', '-')) == 23
+    # So is one of channels that are not the paper's.
+    write('guidelines', g1('1:12', 1.5, platform='x'))
+    assert [row['paper'] for row in table('g1', 'Core X')] == ['57.6', '-']
 
 
 @pytest.mark.parametrize(
