@@ -102,9 +102,13 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 param_scheduler = [
-    # config.py: warm_iter = 500, warm_fractor = 1 / 3.
+    # config.py: warm_iter = 500, warm_fractor = 1 / 3; less in a short run.
     dict(
-        type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=500
+        type='OfRun',
+        convert_to_iter_based=True,
+        share=(0.0, 0.2),
+        longest=500,
+        scheduler=dict(type='LinearLR', start_factor=1 / 3),
     ),
     # config.py: a tenth after 19 and 25 of 30 epochs; as shares, these points
     # follow the length of the run.

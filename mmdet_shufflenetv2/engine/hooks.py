@@ -198,9 +198,8 @@ def diverged(runner: Runner, what: str) -> TrainingDiverged:
     return TrainingDiverged(
         f'{what}; {last_checkpoint(runner.work_dir)}. Start again, or from '
         "its weights with --cfg-options load_from='...', and try a lower "
-        f'learning rate: --lr {lower}, a longer warm-up: '
-        'param_scheduler.0.end=N, or gradient clipping: '
-        'optim_wrapper.clip_grad.max_norm=N'
+        f'learning rate: --lr {lower}, a longer warm-up (param_scheduler), or '
+        'gradient clipping: optim_wrapper.clip_grad.max_norm=N'
     )
 
 

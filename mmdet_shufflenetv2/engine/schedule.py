@@ -44,6 +44,7 @@ class OfRun:
         end: int,
         epoch_length: int,
         share: tuple[float, float] = (0.0, 1.0),
+        longest: int | None = None,
     ):
         """Build the scheduler for a run, as mmengine's runner calls it.
 
@@ -54,12 +55,16 @@ class OfRun:
             end: Number of epochs.
             epoch_length: Iterations per epoch.
             share: Start and end of the scheduler, as fractions of the run.
+            longest: Most iterations from its start to its end.
         """
         steps = end * epoch_length
         begin, stop = (round(part * steps) for part in share)
-        # In a very short run, the share may round to no step at all.
+        if longest is not None:
+            stop = min(stop, begin + longest)
+        # In a very short run, the share may round to no step at all, and a
+        # LinearLR of one step would stay at its start.
         options = dict(
-            scheduler, by_epoch=False, begin=begin, end=max(stop, begin + 1)
+            scheduler, by_epoch=False, begin=begin, end=max(stop, begin + 2)
         )
         if 'milestones' in options:
             options['milestones'] = [

@@ -112,8 +112,8 @@ def test_values_match_the_authors(cfg):
     images = cfg.train_cfg.max_epochs * 118_287
     assert images == pytest.approx(30 * 80_000, rel=0.02)
     warm_up, drops = cfg.param_scheduler
-    assert warm_up.start_factor == pytest.approx(1 / 3)
-    assert (warm_up.begin, warm_up.end, warm_up.by_epoch) == (0, 500, False)
+    assert warm_up.scheduler == dict(type='LinearLR', start_factor=1 / 3)
+    assert (warm_up.share[0], warm_up.longest) == (0, 500)
     assert drops.scheduler == dict(
         type='MultiStepLR', milestones=[19 / 30, 25 / 30], gamma=0.1
     )

@@ -70,6 +70,15 @@ def test_max_epochs_alone_drives_a_configs_schedule(root, line_run, name):
         assert one == pytest.approx(other, rel=0.25, abs=5e-3 * base), share
 
 
+@pytest.mark.parametrize('length', [2, 6, 500])
+def test_warm_up_ends_early_in_a_short_run(root, line_run, length):
+    cfg = Config.fromfile(root / 'configs/lighthead_shufflenetv2_custom.py')
+    found = rates(cfg, 2, line_run, length)
+    peak = max(found)
+    assert peak > 0.7 * cfg.optim_wrapper.optimizer.lr
+    assert found.index(peak) <= min(50, max(1, 0.2 * len(found)))
+
+
 def test_epochs_of_a_schedule_are_stretched_and_its_ends_kept():
     cfg = run_config.load_config(RETINANET, {'train_cfg.max_epochs': 24})
     assert cfg.param_scheduler[1].milestones == [16, 22]

@@ -5,7 +5,14 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    # 50 iterations of warm-up; less in a short run.
+    dict(
+        type='OfRun',
+        convert_to_iter_based=True,
+        share=(0.0, 0.2),
+        longest=50,
+        scheduler=dict(type='LinearLR', start_factor=0.01),
+    ),
     # Covers the whole run, whatever its length.
     dict(
         type='CosineAnnealingLR',
