@@ -425,8 +425,9 @@ def is_video(source) -> bool:
 def open_video(source: str | os.PathLike | int):
     """Open a video file or a camera as a ``cv2.VideoCapture``."""
     cv2 = load_package('cv2', 'opencv-python-headless')
-    source = source if isinstance(source, int) else os.fspath(source)
-    if isinstance(source, int) and source < 0:
+    if not isinstance(source, int):
+        source = os.fspath(source)
+    elif source < 0:
         # OpenCV would crash.
         raise ImageError(f'camera {source}: expected 0 or more')
     video = cv2.VideoCapture(source)

@@ -116,16 +116,17 @@ class ClassListHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Compare the data sets with each other and with the heads."""
         found = _classes_of_loops(runner)
-        for classes in found.values():
-            if {*found.values()} != {classes}:
-                raise UserError(
-                    'expected data sets of the same classes, got '
-                    + '; '.join(f'{k}: {shorten(v)}' for k, v in found.items())
-                )
-            for name, head in runner.model.named_modules():
-                count = getattr(head, 'num_classes', None)
-                is_head = {'bbox_head', 'mask_head'} & {*name.split('.')}
-                if is_head and type(count) is int and count != len(classes):
+        lists = {*found.values()}
+        if len(lists) > 1:
+            raise UserError(
+                'expected data sets of the same classes, got '
+                + '; '.join(f'{k}: {shorten(v)}' for k, v in found.items())
+            )
+        for name, head in runner.model.named_modules():
+            count = getattr(head, 'num_classes', None)
+            is_head = {'bbox_head', 'mask_head'} & {*name.split('.')}
+            for classes in lists if is_head and type(count) is int else ():
+                if count != len(classes):
                     raise UserError(
                         f'{name}: expected num_classes={len(classes)} '
                         f'({shorten(classes)}), got {count}'
